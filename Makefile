@@ -1,0 +1,45 @@
+# What a person can do here. `make` alone lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# One BLAS thread: networks this small are slower on two, and measurements then have less noise.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help install demo test check bench bugs clean
+
+help:  ## list what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+install: .venv/installed  ## make .venv and install everything into it (the others do this by themselves)
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+demo: install  ## train a classifier on 569 real biopsies, and show how good it is
+	@$(BIN)/tabcohort fit sample:breast-cancer --model logistic --out cancer.tabcohort --curves cancer.png
+
+test: install  ## run the tests (under five minutes on two cores)
+	@SCIPY_ARRAY_API=1 $(BIN)/pytest --numprocesses 2
+
+check: install  ## format, lint, types, import direction, public names, README and docstring examples, tests
+	@$(BIN)/ruff format --check src tests benchmarks scripts
+	@$(BIN)/ruff check src tests benchmarks scripts
+	@$(BIN)/mypy
+	@$(BIN)/pytest tests/test_architecture.py
+	@$(BIN)/pytest --doctest-modules src --doctest-glob README.md README.md
+	@$(MAKE) --no-print-directory test
+
+bench: install  ## measure speed beside the reference loops, from one run
+	@$(BIN)/python benchmarks/speed.py
+
+bugs: install  ## put each known bug back and show that a test catches it
+	@$(BIN)/python scripts/put_bugs_back.py
+
+clean:  ## remove .venv and what the tools left
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

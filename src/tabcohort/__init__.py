@@ -1,0 +1,96 @@
+"""Neural classifiers for tables that you can trust.
+
+The public names are listed here and loaded when they are first used: importing `tabcohort` imports neither PyTorch
+nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tabcohort.artifact import load, save
+    from tabcohort.cohort import Trained, fit, train
+    from tabcohort.errors import (
+        EngineError,
+        ModelFileError,
+        SettingsError,
+        TabcohortError,
+        TabcohortWarning,
+        TableError,
+        TrainingError,
+    )
+    from tabcohort.estimator import CohortClassifier
+    from tabcohort.files import load_sample, read_frame
+    from tabcohort.models import MLP, LogisticRegression, ResidualMLP, Standardize, build_model, draw_weights
+    from tabcohort.plan import Roles
+    from tabcohort.predictor import Prediction, Predictor
+    from tabcohort.settings import Settings
+    from tabcohort.table import Schema, Table, make_table, table_from_frame
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "artifact": ("load", "save"),
+    "cohort": ("Trained", "fit", "train"),
+    "errors": (
+        "EngineError",
+        "ModelFileError",
+        "SettingsError",
+        "TabcohortError",
+        "TabcohortWarning",
+        "TableError",
+        "TrainingError",
+    ),
+    "estimator": ("CohortClassifier",),
+    "files": ("load_sample", "read_frame"),
+    "models": ("MLP", "LogisticRegression", "ResidualMLP", "Standardize", "build_model", "draw_weights"),
+    "plan": ("Roles",),
+    "predictor": ("Prediction", "Predictor"),
+    "settings": ("Settings",),
+    "table": ("Schema", "Table", "make_table", "table_from_frame"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "MLP",
+    "CohortClassifier",
+    "EngineError",
+    "LogisticRegression",
+    "ModelFileError",
+    "Prediction",
+    "Predictor",
+    "ResidualMLP",
+    "Roles",
+    "Schema",
+    "Settings",
+    "SettingsError",
+    "Standardize",
+    "TabcohortError",
+    "TabcohortWarning",
+    "Table",
+    "TableError",
+    "Trained",
+    "TrainingError",
+    "build_model",
+    "draw_weights",
+    "fit",
+    "load",
+    "load_sample",
+    "make_table",
+    "read_frame",
+    "save",
+    "table_from_frame",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'tabcohort' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"tabcohort.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,214 @@
+"""From a table to a trained model: roles, statistics, network, epochs, and the score on rows that nothing else saw.
+
+A cohort of one member so far; folds, seeds and settings side by side come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn as nn
+from numpy.typing import ArrayLike, NDArray
+
+from tabcohort.checkpoint import Checkpointer
+from tabcohort.engines.torch_loop import MemberData, TorchEngine, choose_device
+from tabcohort.errors import SettingsError, TrainingError
+from tabcohort.evaluate import Evaluation, evaluate
+from tabcohort.models import Standardize, build_model, draw_weights
+from tabcohort.plan import MemberPlan, Roles, merge_equal_rows, rows_of_a_step, split_roles
+from tabcohort.predictor import Predictor, TrainingReport, as_double, module_logits
+from tabcohort.prepare import FloatArray, fit_statistics, standardise
+from tabcohort.settings import Settings
+from tabcohort.table import Table, make_table
+from tabcohort.training import EpochRecord, Progress, StoppingRows, Watcher, fit_member
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained module and what happened in training.
+
+    Args:
+        module: the module that was given, trained in place, with the weights of the best epoch, in evaluation mode.
+        history: one record per epoch.
+        best_epoch: the epoch whose weights the module has.
+        stop_reason: "patience", "max_epochs" or "interrupted".
+        roles: which rows trained, stopped and scored.
+        device: where the epochs ran.
+    """
+
+    module: nn.Module
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    stop_reason: str
+    roles: Roles
+    device: str
+
+
+def fit(
+    table: Table, settings: Settings, watch: Watcher = lambda progress: None, checkpoint: str | Path | None = None
+) -> Predictor:
+    """Train the network that the settings name on a table, and score it on rows that it never saw.
+
+    Args:
+        table: the rows; some train, some stop, some score (`settings.stop_fraction`, `settings.score_fraction`).
+        settings: everything else.
+        watch: called after every epoch with the progress so far.
+        checkpoint: a file to write the training's position to as it goes, and to go on from when it is there.
+
+    Raises:
+        TabcohortError: the table, the settings or the checkpoint do not fit; the sentence says what to do.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(120, 3))
+        >>> table = make_table(X, np.where(X[:, 0] > 0, "yes", "no"))
+        >>> predictor = fit(table, Settings(model="logistic", max_epochs=50, learning_rate=0.05))
+        >>> predictor.predict_row({"x0": 2.0, "x1": 0.0, "x2": 0.0}).label
+        'yes'
+    """
+    module = build_model(settings, table.X.shape[1], len(table.schema.classes))
+    draw_weights(module, settings.seed)
+    trained = train(module, table, settings, watch=watch, checkpoint=checkpoint)
+    report = TrainingReport(
+        trained.history,
+        trained.best_epoch,
+        trained.stop_reason,
+        n_train=len(trained.roles.train),
+        n_stop=len(trained.roles.stop),
+        n_score=len(trained.roles.score),
+        evaluation=score(module, table, trained.roles, settings.seed),
+        engine="torch",
+        device=trained.device,
+        fingerprint=table.fingerprint(),
+    )
+    return Predictor(module, table.schema, settings, report)
+
+
+def train(
+    module: nn.Module,
+    data: Table | tuple[ArrayLike, ...],
+    settings: Settings | None = None,
+    *,
+    roles: Roles | None = None,
+    watch: Watcher = lambda progress: None,
+    checkpoint: str | Path | None = None,
+) -> Trained:
+    """Train any module that maps `(n, n_features)` float tensors to logits, with the loop that everything here uses.
+
+    The module keeps the weights that it comes with as its start. If it is an `nn.Sequential` that begins with
+    `Standardize`, that layer is fitted on the training rows first. The settings `model`, `hidden`, `activation`,
+    `dropout` and `batch_norm` are not used: the module is what it is.
+
+    Args:
+        module: gives logits `(n, n_classes)`, or `(n, 1)`, the logit of the second class, for two classes.
+        data: a `Table`, or arrays `(X, y)` or `(X, y, sample_weight)`.
+        settings: how to train.
+        roles: which rows train, stop and score; a stratified split when left out.
+        watch: called after every epoch with the progress so far.
+        checkpoint: a file to write the training's position to as it goes, and to go on from when it is there.
+
+    Raises:
+        TableError: the data cannot be trained on.
+        TrainingError: the module does not fit the data, no update is possible, or a loss stopped being finite.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(120, 3))
+        >>> trained = train(nn.Linear(3, 1), (X, X[:, 0] > 0), Settings(max_epochs=20, learning_rate=0.05))
+        >>> trained.history[-1].train_loss < trained.history[0].train_loss
+        True
+    """
+    settings = settings or Settings()
+    table = data if isinstance(data, Table) else _table_of_arrays(data)
+    X, y = table.X, table.y
+    roles = roles or split_roles(X, y, table.weight, settings)
+    weight = table.weight * class_weights(table, roles, settings)
+    rows, row_weight = roles.train, weight[roles.train]
+    if rows_of_a_step(settings, len(rows)) == len(rows):
+        rows, row_weight = merge_equal_rows(X, y, weight, rows)
+
+    network, inputs_of = _prepared(module, X, table.weight, roles)
+    member = MemberData(inputs_of(X[rows]), class_mass(y[rows], row_weight, table, settings), inputs_of(X[roles.stop]))
+    device = choose_device(settings.device)
+    engine = TorchEngine(network, member, settings, device)
+    plan = MemberPlan(
+        n_rows=len(rows),
+        batch_size=rows_of_a_step(settings, len(rows)),
+        mixup_alpha=settings.mixup_alpha,
+        mixup_probability=settings.mixup_probability,
+        needs_pairs=engine.has_batch_norm,
+        seed=settings.seed,
+    )
+    stopping = StoppingRows(y[roles.stop], weight[roles.stop], table.schema.positive)
+    keeper = Checkpointer(checkpoint, engine, f"{settings} {table.fingerprint()}") if checkpoint else None
+
+    def after_epoch(progress: Progress) -> None:
+        if keeper:
+            keeper.keep(progress)
+        watch(progress)
+
+    progress = fit_member(engine, plan, stopping, settings, after_epoch, keeper.resume() if keeper else None)
+    engine.release()
+    return Trained(module, progress.history, progress.best_epoch, str(progress.stop_reason), roles, device.type)
+
+
+def score(module: nn.Module, table: Table, roles: Roles, seed: int) -> Evaluation:
+    """Measure a trained module on the scoring rows, once."""
+    rows = roles.score
+    logits = module_logits(as_double(module), table.X[rows])
+    return evaluate(logits, table.y[rows], table.weight[rows], table.schema.positive, seed)
+
+
+def class_weights(table: Table, roles: Roles, settings: Settings) -> FloatArray:
+    """Return the factor that `settings.class_weight` puts on every row, `(n_rows,)`.
+
+    Raises:
+        SettingsError: a weight is given for a class that the table does not have.
+    """
+    n_classes = len(table.schema.classes)
+    if settings.class_weight is None:
+        return np.ones(len(table.y))
+    if isinstance(settings.class_weight, Mapping):
+        given = {str(label): value for label, value in settings.class_weight.items()}
+        known = [str(label) for label in table.schema.classes]
+        for label in given:
+            if label not in known:
+                raise SettingsError(f"class_weight has the class {label!r}; the target has {', '.join(known[:10])}")
+        return np.array([given.get(label, 1.0) for label in known])[table.y]
+    totals = np.bincount(table.y[roles.train], table.weight[roles.train], n_classes)
+    factors = np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)
+    return factors[table.y]
+
+
+def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings: Settings) -> NDArray[np.float32]:
+    """Return each row's weight, spread over the classes as its target says, `(n_rows, n_classes)`, mean row sum 1."""
+    n_classes = len(table.schema.classes)
+    weight = weight / weight.mean()
+    mass = np.repeat(weight[:, None] * settings.label_smoothing / n_classes, n_classes, axis=1)
+    mass[np.arange(len(y)), y] += weight * (1 - settings.label_smoothing)
+    return mass.astype(np.float32)
+
+
+def _prepared(module: nn.Module, X: FloatArray, weight: FloatArray, roles: Roles) -> Any:
+    """Fit a leading `Standardize` layer, and return what is left to train and the function that makes its inputs."""
+    if not (isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], Standardize)):
+        return module, lambda rows: rows.astype(np.float32)
+    if module[0].centre.shape != (X.shape[1],):
+        raise TrainingError(f"Standardize is of {len(module[0].centre)} features; the table has {X.shape[1]}")
+    statistics = fit_statistics(X[roles.train], weight[roles.train])
+    module[0].set_statistics(statistics)
+    return module[1:], lambda rows: standardise(rows, statistics)
+
+
+def _table_of_arrays(data: tuple[ArrayLike, ...]) -> Table:
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise TrainingError("the data must be a Table or arrays (X, y) or (X, y, sample_weight)")
+    X, y = np.asarray(data[0], dtype=np.float64), np.asarray(data[1])
+    weight = np.asarray(data[2], dtype=np.float64) if len(data) == 3 else None
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    return make_table(X, y, weight=weight)

@@ -1,0 +1,139 @@
+"""One file of named arrays and a JSON document, for models and checkpoints: data only, checked to the last bit.
+
+    8 bytes    b"TABCOHRT"
+    32 bytes   SHA-256 of all that follows
+    the rest   safetensors: the arrays, and the document under the one metadata key "tabcohort"
+
+A file is written under a temporary name, synced and renamed, so that a file that is there is never damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.errors import ModelFileError
+
+MAGIC = b"TABCOHRT"
+FORMAT = 1
+KEY = "tabcohort"
+DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
+HEADER_BYTES = len(MAGIC) + 32
+
+
+def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]], document: dict[str, Any]) -> None:
+    """Write arrays and a document of one kind to a file, which is either complete afterwards or as it was.
+
+    The same arrays and document give the same bytes.
+
+    Raises:
+        ModelFileError: the file cannot be written there.
+    """
+    from safetensors.numpy import save
+
+    text = json.dumps({**document, "kind": kind, "format": FORMAT}, sort_keys=True, allow_nan=False)
+    body = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata={KEY: text})
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(MAGIC + hashlib.sha256(body).digest() + body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ModelFileError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
+
+
+def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what `write_container` wrote, after checking every byte of it.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, of another kind, or of a later version.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no file {str(path)!r}") from None
+    except OSError as error:
+        raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
+    if data[: len(MAGIC)] != MAGIC:
+        raise ModelFileError(f"{str(path)!r} is not a tabcohort file")
+    body = memoryview(data)[HEADER_BYTES:]
+    if hashlib.sha256(body).digest() != data[len(MAGIC) : HEADER_BYTES]:
+        raise ModelFileError(f"{str(path)!r} is damaged: its SHA-256 does not match; take it from a backup")
+    try:
+        arrays, document = _parse(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelFileError(f"{str(path)!r} is not a valid tabcohort file: {error}") from None
+    if document.get("kind") != kind:
+        raise ModelFileError(f"{str(path)!r} is a {document.get('kind')}, not a {kind}")
+    if document.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{str(path)!r} has format {document.get('format')} and this version reads format {FORMAT}; "
+            "install the version that wrote it"
+        )
+    return arrays, document
+
+
+def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return arrays and document of a safetensors block; each array must lie where the one before it ended."""
+    length = int.from_bytes(body[:8], "little")
+    if length > len(body) - 8:
+        raise ValueError("its header is longer than the file")
+    header = json.loads(bytes(body[8 : 8 + length]), object_pairs_hook=_unique)
+    document = json.loads(header.pop("__metadata__")[KEY], object_pairs_hook=_unique)
+    if not isinstance(document, dict):
+        raise ValueError("its document is not a JSON object")
+    values, expected, arrays = body[8 + length :], 0, {}
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
+        dtype, shape, (start, stop) = np.dtype(DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+        size = dtype.itemsize
+        for width in shape:
+            if not isinstance(width, int) or width < 0:
+                raise ValueError(f"the shape of {name!r} is {shape}")
+            size *= width
+        if start != expected or stop != start + size or stop > len(values):
+            raise ValueError(f"{name!r} does not lie where it should")
+        arrays[name] = np.frombuffer(values[start:stop], dtype).reshape(shape).copy()
+        expected = stop
+    if expected != len(values):
+        raise ValueError("bytes are left over")
+    return arrays, document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a JSON key comes twice")
+    return found
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in this folder last, on systems where folders can be synced."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

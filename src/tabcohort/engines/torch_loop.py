@@ -1,0 +1,335 @@
+"""The reference engine: PyTorch's autograd runs any module, on a CPU or an accelerator.
+
+The page to read is `TorchEngine.run_epoch`. What makes it fast: the whole table lies in two tensors and a batch is
+a gather, all parameters are views of one flat vector (so that clipping and the fused optimiser step are one call
+each), losses stay on the device until the epoch is over, and dropout masks come from an integer hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from tabcohort.engines import EpochOutcome
+from tabcohort.errors import EngineError, TrainingError
+from tabcohort.plan import EpochPlan
+from tabcohort.settings import Settings
+
+ROWS_PER_PASS = 16_384
+
+
+@dataclass(frozen=True)
+class MemberData:
+    """What a member's engine sees of the table.
+
+    Args:
+        train_inputs, stop_inputs: shape `(n_rows, n_features)`, float32.
+        train_mass: the weight of each class in each training row's target, `(n_rows, n_classes)`, float32: the row's
+            weight on its class, or spread by label smoothing. Losses and mixup are linear in it.
+    """
+
+    train_inputs: NDArray[np.float32]
+    train_mass: NDArray[np.float32]
+    stop_inputs: NDArray[np.float32]
+
+
+class TorchEngine:
+    """Trains a module in place; see `tabcohort.engines.Engine` for what its attributes mean.
+
+    Args:
+        module: maps `(n_rows, n_features)` float tensors to `(n_rows, n_outputs)` logits.
+        data: the member's rows.
+        settings: optimiser, decay and clipping are used.
+        device: where to train.
+
+    Raises:
+        TrainingError: the module's logits do not fit the number of classes.
+    """
+
+    def __init__(self, module: nn.Module, data: MemberData, settings: Settings, device: torch.device) -> None:
+        self.module = module.to(device)
+        self.settings = settings
+        self.device = device
+        dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
+        self.inputs = torch.from_numpy(data.train_inputs).to(device, dtype)
+        self.mass = torch.from_numpy(data.train_mass).to(device, dtype)
+        self.stop_inputs = torch.from_numpy(data.stop_inputs).to(device, dtype)
+        self.has_batch_norm = any(isinstance(layer, _BatchNorm) for layer in module.modules())
+        self.has_unit_mass = bool((data.train_mass.sum(axis=1) == 1).all())
+        check_logits(module, self.stop_inputs[:1], n_classes=data.train_mass.shape[1])
+        self.parameters = FlatParameters(module, decay=settings.weight_decay)
+        self.moments = {
+            name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[settings.optimizer]
+        }
+        self.steps_taken = [torch.zeros((), device=device) for _ in self.parameters.groups]
+        self._on_device = self._tensors_of_state()
+        self.state = {name: tensor.cpu().numpy() for name, tensor in self._on_device.items()}
+
+    def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+        """Run every step of the plan at this rate, then pass the stopping rows through the network once."""
+        self._take_state()
+        order = torch.from_numpy(plan.order).to(self.device)
+        losses = torch.zeros(plan.n_steps, dtype=self.mass.dtype, device=self.device)
+        self.module.train()
+        with one_thread(), hashed_dropout(self.module) as dropout:
+            for step in range(plan.n_steps):
+                rows = order[plan.bounds[step] : plan.bounds[step + 1]]
+                inputs, mass = self.inputs[rows], self.mass[rows]
+                if plan.mix[step] < 1:
+                    partners = torch.from_numpy(plan.partners(step)).to(self.device)
+                    inputs = torch.lerp(inputs[partners], inputs, plan.mix[step])
+                    mass = torch.lerp(mass[partners], mass, plan.mix[step])
+                dropout.take_key(int(plan.layer_keys[step]))
+                loss = loss_sum(self.module(inputs), mass, self.has_unit_mass)
+                self.parameters.gradient.zero_()
+                (loss / len(rows)).backward()
+                self._clip()
+                self._update(learning_rate)
+                losses[step] = loss.detach()
+            stop_logits = forward(self.module, self.stop_inputs).cpu().numpy()
+        self._give_state()
+        return EpochOutcome(losses.cpu().numpy().astype(np.float64), stop_logits)
+
+    def _clip(self) -> None:
+        if self.settings.clip_norm is not None:
+            gradient = self.parameters.gradient
+            gradient.mul_(torch.clamp(self.settings.clip_norm / (gradient.norm() + 1e-6), max=1.0))
+
+    def release(self) -> None:
+        """Leave the module by itself: in evaluation mode, on the CPU, its parameters with storage of their own."""
+        self._take_state()
+        self.parameters.release(self.module)
+        self.module.to("cpu").eval()
+
+    @torch.no_grad()
+    def _update(self, learning_rate: float) -> None:
+        """Take one step of the optimiser, once for the parameters that decay and once for those that do not."""
+        settings, flat = self.settings, self.parameters
+        for (part, weight_decay), steps in zip(flat.groups, self.steps_taken, strict=True):
+            values, gradient = [flat.values[part]], [flat.gradient[part]]
+            if settings.optimizer == "sgd":
+                sgd(
+                    values,
+                    gradient,
+                    [self.moments["momentum"][part]],
+                    fused=True,
+                    lr=learning_rate,
+                    momentum=settings.momentum,
+                    weight_decay=weight_decay,
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                )
+            else:
+                adam(
+                    values,
+                    gradient,
+                    [self.moments["exp_avg"][part]],
+                    [self.moments["exp_avg_sq"][part]],
+                    [],
+                    [steps],
+                    fused=True,
+                    lr=learning_rate,
+                    beta1=settings.beta1,
+                    beta2=settings.beta2,
+                    eps=settings.epsilon,
+                    weight_decay=weight_decay,
+                    decoupled_weight_decay=settings.optimizer == "adamw",
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+    def _tensors_of_state(self) -> dict[str, Tensor]:
+        tensors = {"parameters": self.parameters.values, **self.moments}
+        tensors.update({f"steps_taken.{i}": steps for i, steps in enumerate(self.steps_taken)})
+        tensors.update({f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()})
+        return tensors
+
+    def _take_state(self) -> None:
+        """Bring `state` to the device; on a CPU the arrays share the tensors' memory and there is nothing to do."""
+        if self.device.type != "cpu":
+            for name, tensor in self._on_device.items():
+                tensor.copy_(torch.from_numpy(self.state[name]))
+
+    def _give_state(self) -> None:
+        if self.device.type != "cpu":
+            for name, tensor in self._on_device.items():
+                self.state[name][...] = tensor.cpu().numpy()
+
+
+MOMENTS_OF_OPTIMIZER = {
+    "sgd": ("momentum",),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+}
+
+
+class FlatParameters:
+    """A module's trainable parameters and their gradients as views of two flat vectors, those that decay first.
+
+    Weight decay is for matrices: vectors (biases, the gains and shifts of normalisation) are left out of it.
+
+    Args:
+        module: its parameters are moved into `values` and share its storage from then on.
+        decay: the weight decay of the first group.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if not trainable:
+            raise TrainingError("the module has no trainable parameters; there is nothing to train")
+        trainable.sort(key=lambda parameter: parameter.ndim < 2)
+        n_decaying = sum(parameter.numel() for parameter in trainable if parameter.ndim >= 2)
+        n_all = sum(parameter.numel() for parameter in trainable)
+        self.values = torch.cat([parameter.detach().reshape(-1) for parameter in trainable])
+        self.gradient = torch.zeros_like(self.values)
+        start = 0
+        for parameter in trainable:
+            part = slice(start, start + parameter.numel())
+            parameter.data = self.values[part].view_as(parameter)
+            parameter.grad = self.gradient[part].view_as(parameter)
+            start = part.stop
+        if decay == 0:
+            self.groups = [(slice(0, n_all), 0.0)]
+        else:
+            groups = [(slice(0, n_decaying), decay), (slice(n_decaying, n_all), 0.0)]
+            self.groups = [(part, decay) for part, decay in groups if part.start < part.stop]
+
+    def release(self, module: nn.Module) -> None:
+        """Give every parameter of the module storage of its own again, and take its gradient away."""
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.clone()
+                parameter.grad = None
+
+
+def loss_sum(logits: Tensor, mass: Tensor, unit_mass: bool = False) -> Tensor:
+    """Return the cross-entropy `-sum_k mass_k log p_k`, summed over rows, from logits and never from probabilities.
+
+    Args:
+        logits: `(n_rows, 1)`, the logit of the second of two classes, or `(n_rows, n_classes)`.
+        mass: soft targets times row weights, `(n_rows, n_classes)`.
+        unit_mass: whether every row of `mass` is known to sum to 1, which saves a pass.
+    """
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, mass, reduction="sum")
+    if unit_mass:
+        return F.binary_cross_entropy_with_logits(logits, mass[:, 1:], reduction="sum")
+    total = mass.sum(dim=1, keepdim=True)
+    return F.binary_cross_entropy_with_logits(logits, mass[:, 1:] / total, total, reduction="sum")
+
+
+@torch.no_grad()
+def forward(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the module's output for all rows, in evaluation mode, a few thousand rows at a time."""
+    module.eval()
+    return torch.cat([module(rows) for rows in inputs.split(ROWS_PER_PASS)])
+
+
+def check_logits(module: nn.Module, row: Tensor, n_classes: int) -> None:
+    """Raise `TrainingError` unless the module gives `(n, n_classes)` logits, or `(n, 1)` for two classes.
+
+    A module that returns `(n,)` would otherwise be compared with `(n, 1)` targets as an `(n, n)` table.
+    """
+    rows = row.repeat(2, 1)
+    try:
+        shape = tuple(forward(module, rows).shape)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the module must map a float tensor of shape (n, {row.shape[1]}) to logits: {str(error).splitlines()[0]}"
+        ) from None
+    allowed = [(2, n_classes)] + ([(2, 1)] if n_classes == 2 else [])
+    if shape not in allowed:
+        wanted = " or ".join(f"(n, {width})" for _, width in allowed)
+        raise TrainingError(
+            f"the module must return logits of shape {wanted} for {n_classes} classes; for 2 rows it returned {shape}"
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run PyTorch's CPU operations on one thread: sums then have one order, so a run has the same bits anywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class HashedDropout:
+    """The dropout layers of a module, and the key from which their next masks are made.
+
+    Element `i` of layer `l` is kept where a hash of (key, l, i) is below the share to keep: the mask needs no
+    generator, does not depend on threads, and costs a fifth of a Bernoulli draw on a CPU. The mixing function is
+    `lowbias32` (Wellons 2018).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout) and layer.p > 0]
+        self.key = 0
+
+    def take_key(self, key: int) -> None:
+        """Draw the masks of the coming step from this 63-bit key, and seed PyTorch for any other random layer."""
+        self.key = key
+        torch.default_generator.manual_seed(key)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(key)
+
+    def apply(self, layer: int, p: float, x: Tensor) -> Tensor:
+        """Return `x` with each element set to zero with probability `p`, the others scaled up by 1 / (1 - p)."""
+        start = _as_int32(self.key + layer * 0x9E3779B9)
+        mixed = torch.arange(x.numel(), dtype=torch.int32, device=x.device).add_(start).bitwise_xor_(self.key >> 32)
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+            # PyTorch shifts signed integers with their sign; the mask makes it the logical shift of the hash.
+            mixed.bitwise_xor_(mixed.bitwise_right_shift(shift).bitwise_and_((1 << (32 - shift)) - 1))
+            mixed.mul_(_as_int32(factor))
+        keep = mixed < min(round((1 - p) * 2**32) - 2**31, 2**31 - 1)
+        return x * keep.view_as(x).to(x.dtype).mul_(1 / (1 - p))
+
+
+def _as_int32(value: int) -> int:
+    return (value + 2**31) % 2**32 - 2**31
+
+
+@contextmanager
+def hashed_dropout(module: nn.Module) -> Iterator[HashedDropout]:
+    """Let every `nn.Dropout` of the module draw its masks from a hash; the module is as before when this ends."""
+    dropout = HashedDropout(module)
+
+    def replacement(number: int, layer: nn.Dropout) -> Callable[[Tensor], Tensor]:
+        return lambda x: dropout.apply(number, layer.p, x) if layer.training else x
+
+    with torch.random.fork_rng():
+        for number, layer in enumerate(dropout.layers):
+            layer.forward = replacement(number, layer)  # type: ignore[method-assign, assignment]
+        try:
+            yield dropout
+        finally:
+            for layer in dropout.layers:
+                del layer.forward
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is CUDA, then MPS, then the CPU, whichever is there first.
+
+    Raises:
+        EngineError: the device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(each for each, there in available.items() if there)
+    if not available[name]:
+        raise EngineError(f"this machine has no {name} device that PyTorch can use; leave out device, or make it 'cpu'")
+    return torch.device(name)

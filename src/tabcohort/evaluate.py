@@ -1,0 +1,281 @@
+"""How good a classifier is on given rows, with 95 % intervals.
+
+A metric that the rows cannot tell (the recall of a class that is not among them, say) is NaN, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.plan import Purpose, generator
+from tabcohort.prepare import FloatArray, IntArray
+
+Z95 = 1.959963984540054
+ECE_BINS = 15
+
+LABELS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "f1": "F1",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's value on some rows and its 95 % interval; NaN where the rows cannot tell."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All metrics of a classifier on some rows.
+
+    Args:
+        metrics: estimates by name, in the order of `LABELS`; the last four only where a positive class is named.
+        confusion: total weight of the rows by true class (first axis) and predicted class, `(n_classes, n_classes)`.
+        n_rows: how many rows they were measured on.
+    """
+
+    metrics: dict[str, Estimate]
+    confusion: FloatArray
+    n_rows: int
+
+
+def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
+    """Return the log probability of each class, `(n_rows, n_classes)`, float64, finite for any finite logits.
+
+    Args:
+        logits: `(n_rows, 1)`, the logit of the second of two classes, or `(n_rows, n_classes)`.
+    """
+    logits = logits.astype(np.float64)
+    if logits.shape[1] == 1:
+        return -np.logaddexp(0.0, np.hstack([logits, -logits]))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
+    """Return the weighted mean of minus the log probability of each row's class, in nats."""
+    return float(-(weight @ log_proba[np.arange(len(y)), y]) / weight.sum())
+
+
+class Scorer:
+    """The metrics of fixed predictions, as a function of the rows' weights.
+
+    What does not depend on the weights (sorting, binning) is done once, so that a bootstrap resample, which is no
+    more than other weights, costs a few passes over the rows.
+
+    Args:
+        log_proba: log probabilities, `(n_rows, n_classes)`.
+        y: true class codes, `(n_rows,)`.
+        positive: code of the class that sensitivity, specificity, precision and F1 are of, or None.
+    """
+
+    def __init__(self, log_proba: FloatArray, y: IntArray, positive: int | None) -> None:
+        self.n_classes = log_proba.shape[1]
+        self.positive = positive
+        proba = np.exp(log_proba)
+        predicted = proba.argmax(axis=1)
+        self.cell = y * self.n_classes + predicted
+        self.log_loss = -log_proba[np.arange(len(y)), y]
+        truth = np.eye(self.n_classes)[y]
+        # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
+        self.brier = np.square(proba - truth).sum(axis=1) / (2 if self.n_classes == 2 else 1)
+        confidence = proba.max(axis=1)
+        self.gap = (predicted == y) - confidence
+        self.bin = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+        ranked = [1 if positive is None else positive] if self.n_classes == 2 else range(self.n_classes)
+        self.rankings = [_Ranking(log_proba[:, code], y == code) for code in ranked]
+
+    def confusion(self, weight: FloatArray) -> FloatArray:
+        """Return the weight of each (true, predicted) pair of classes, `(n_classes, n_classes)`."""
+        cells = np.bincount(self.cell, weight, self.n_classes**2)
+        return cells.reshape(self.n_classes, self.n_classes).astype(np.float64)
+
+    def metrics(self, weight: FloatArray) -> dict[str, float]:
+        """Return every metric by name, for rows of these weights, `(n_rows,)`.
+
+        ROC AUC and PR AUC (average precision) of more than two classes are the mean over classes of one against
+        the rest. The expected calibration error is that of the predicted class, in 15 bins (Guo et al. 2017).
+        """
+        total = weight.sum()
+        confusion = self.confusion(weight)
+        areas = np.array([ranking.areas(weight) for ranking in self.rankings]).mean(axis=0)
+        found = {
+            "accuracy": _ratio(np.trace(confusion), total),
+            "balanced_accuracy": float(np.mean(_recalls(confusion))),
+            "roc_auc": float(areas[0]),
+            "pr_auc": float(areas[1]),
+            "log_loss": _ratio(weight @ self.log_loss, total),
+            "brier": _ratio(weight @ self.brier, total),
+            "ece": _ratio(float(np.abs(np.bincount(self.bin, weight * self.gap)).sum()), total),
+        }
+        if self.positive is not None:
+            hit, missed, false_alarm, rest = _one_against_rest(confusion, self.positive)
+            found["sensitivity"] = _ratio(hit, hit + missed)
+            found["specificity"] = _ratio(rest, rest + false_alarm)
+            found["precision"] = _ratio(hit, hit + false_alarm)
+            found["f1"] = _ratio(2 * hit, 2 * hit + missed + false_alarm)
+        return found
+
+
+class _Ranking:
+    """Rows ordered by their score for one class, with ties counted half (Hanley & McNeil 1982)."""
+
+    def __init__(self, score: FloatArray, is_class: NDArray[np.bool_]) -> None:
+        self.order = np.argsort(-score, kind="stable")
+        ordered = score[self.order]
+        self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self.is_class = is_class[self.order]
+
+    def areas(self, weight: FloatArray) -> tuple[float, float]:
+        """Return (ROC AUC, average precision)."""
+        weight = weight[self.order]
+        hits = np.add.reduceat(weight * self.is_class, self.starts)
+        misses = np.add.reduceat(weight * ~self.is_class, self.starts)
+        hits_so_far, misses_so_far = np.cumsum(hits), np.cumsum(misses)
+        n_hits, n_misses = hits_so_far[-1], misses_so_far[-1]
+        roc_auc = _ratio(hits @ (n_misses - misses_so_far + misses / 2), n_hits * n_misses)
+        seen = hits_so_far + misses_so_far
+        precision = np.divide(hits_so_far, seen, out=np.zeros_like(seen), where=seen > 0)
+        return roc_auc, _ratio(hits @ precision, n_hits)
+
+
+def evaluate(
+    logits: NDArray[np.floating], y: IntArray, weight: FloatArray, positive: int | None, seed: int = 0
+) -> Evaluation:
+    """Measure predictions on rows that the model never saw; the intervals speak of other rows of the same kind.
+
+    Intervals: accuracy, sensitivity, specificity, precision by Wilson (1927); balanced accuracy by combining the
+    Wilson intervals of its recalls (MOVER, Zou & Donner 2008); F1 by Wilson on hits / (hits + errors), of which it
+    is a function (Lam, Gopal & Qian 2023); ROC AUC of two classes by Newcombe's method 5 (2006). None of these
+    collapses when a small sample holds no error. PR AUC, log loss, Brier score and the ROC AUC of more classes by
+    the percentile bootstrap; the calibration error, which resampling inflates, by the basic bootstrap.
+
+    Args:
+        logits: `(n_rows, 1)` or `(n_rows, n_classes)`.
+        y: true class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`, positive.
+        positive: code of the class that sensitivity and the like are of, or None.
+        seed: of the bootstrap.
+    """
+    scorer = Scorer(log_probabilities(logits), y, positive)
+    values = scorer.metrics(weight)
+    confusion = scorer.confusion(weight)
+    resampled = _bootstrap(scorer, weight, seed)
+    to_rows = weight.sum() / np.square(weight).sum()  # effective number of rows per unit of weight (Kish 1965)
+    intervals = _closed_form_intervals(confusion * to_rows, values, positive)
+    for name, draws in resampled.items():
+        if name not in intervals:
+            low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (math.nan, math.nan)
+            intervals[name] = (2 * values[name] - high, 2 * values[name] - low) if name == "ece" else (low, high)
+    metrics = {
+        name: Estimate(value, max(0.0, float(intervals[name][0])), float(intervals[name][1]))
+        if math.isfinite(value)
+        else Estimate(math.nan, math.nan, math.nan)
+        for name, value in values.items()
+    }
+    return Evaluation(metrics, confusion, len(y))
+
+
+def _bootstrap(scorer: Scorer, weight: FloatArray, seed: int) -> dict[str, FloatArray]:
+    """Return the metrics of resampled rows, each of shape `(n_resamples,)`: 1,000 of them, fewer for many rows."""
+    n_rows = len(weight)
+    n_resamples = int(np.clip(20_000_000 // n_rows, 200, 1_000))
+    draw = generator(seed, Purpose.BOOTSTRAP)
+    draws = []
+    for _ in range(n_resamples):
+        counts = np.bincount(draw.integers(n_rows, size=n_rows), minlength=n_rows)
+        draws.append(scorer.metrics(weight * counts))
+    return {name: np.array([each[name] for each in draws]) for name in draws[0]}
+
+
+def _closed_form_intervals(
+    confusion: FloatArray, values: dict[str, float], positive: int | None
+) -> dict[str, tuple[float, float]]:
+    recalls = [wilson(row[code], row.sum()) for code, row in enumerate(confusion)]
+    rates = _recalls(confusion)
+    below = math.hypot(*(rate - low for rate, (low, _) in zip(rates, recalls, strict=True))) / len(rates)
+    above = math.hypot(*(high - rate for rate, (_, high) in zip(rates, recalls, strict=True))) / len(rates)
+    centre = values["balanced_accuracy"]
+    intervals = {
+        "accuracy": wilson(np.trace(confusion), confusion.sum()),
+        "balanced_accuracy": (centre - below, centre + above),
+    }
+    if len(confusion) == 2:
+        intervals["roc_auc"] = newcombe_auc(values["roc_auc"], *confusion.sum(axis=1))
+    if positive is not None:
+        hit, missed, false_alarm, rest = _one_against_rest(confusion, positive)
+        intervals["sensitivity"] = wilson(hit, hit + missed)
+        intervals["specificity"] = wilson(rest, rest + false_alarm)
+        intervals["precision"] = wilson(hit, hit + false_alarm)
+        low, high = wilson(hit, hit + missed + false_alarm)
+        intervals["f1"] = (2 * low / (1 + low), 2 * high / (1 + high))
+    return intervals
+
+
+def wilson(successes: float, trials: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a proportion (Wilson 1927); NaN without trials."""
+    if trials <= 0:
+        return math.nan, math.nan
+    share, z2 = successes / trials, Z95**2 / trials
+    centre = (share + z2 / 2) / (1 + z2)
+    half = Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials)) / (1 + z2)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def newcombe_auc(auc: float, n_first: float, n_second: float) -> tuple[float, float]:
+    """Return the 95 % interval of an ROC AUC: method 5 of Newcombe (2006), by bisection; NaN without both classes.
+
+    The limits are those values whose own standard error (Hanley & McNeil's, for equal group sizes) puts the
+    observed area 1.96 standard errors away.
+    """
+    if not math.isfinite(auc):
+        return math.nan, math.nan
+    half = (n_first + n_second) / 2 - 1
+
+    def too_far(limit: float) -> bool:
+        spread = 1 + half * (1 - limit) / (2 - limit) + half * limit / (1 + limit)
+        return abs(auc - limit) > Z95 * math.sqrt(limit * (1 - limit) * spread / (n_first * n_second))
+
+    def edge(outside: float) -> float:
+        if not too_far(outside):
+            return outside
+        inside = auc
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if too_far(middle) else (middle, outside)
+        return inside
+
+    return edge(0.0), edge(1.0)
+
+
+def _one_against_rest(confusion: FloatArray, positive: int) -> tuple[float, float, float, float]:
+    """Return (hits, missed, false alarms, the rest)."""
+    hit = confusion[positive, positive]
+    missed = confusion[positive].sum() - hit
+    false_alarm = confusion[:, positive].sum() - hit
+    return hit, missed, false_alarm, confusion.sum() - hit - missed - false_alarm
+
+
+def _recalls(confusion: FloatArray) -> list[float]:
+    return [_ratio(hit, of_class) for hit, of_class in zip(np.diag(confusion), confusion.sum(axis=1), strict=True)]
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else math.nan

@@ -1,0 +1,256 @@
+"""Every random choice of a run: which row has which role, and what each epoch of each member will see.
+
+Nothing here depends on what ran before, on the number of threads or on the order of the rows in the file. A draw is
+a function of (seed, member, epoch, step, purpose), made by a counter-based generator (Philox, Salmon et al. 2011);
+a row's role is a function of the seed and of the row's own values.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.errors import TableError, TrainingError
+from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.settings import Settings
+
+
+class Purpose(enum.IntEnum):
+    """What a draw is for; each purpose has a stream of its own."""
+
+    INITIAL_WEIGHTS = 1
+    SHUFFLE = 2
+    MIX = 3
+    MIX_PARTNER = 4
+    LAYER = 5
+    BOOTSTRAP = 6
+    SAMPLE = 7
+
+
+def generator(seed: int, purpose: Purpose, member: int = 0, epoch: int = 0, step: int = 0) -> np.random.Generator:
+    """Return the generator of one purpose at one place of a run; equal arguments give equal draws anywhere."""
+    # Philox counts up in the first word of its counter, so the other three are free to say where we are.
+    return np.random.Generator(np.random.Philox(key=[seed, member], counter=[0, step, epoch, int(purpose)]))
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which rows train, which stop (schedule, early stopping, best epoch) and which score; no row has two roles.
+
+    Args:
+        train, stop, score: row indices, int64, disjoint; the scoring rows may be none.
+
+    Raises:
+        TrainingError: a row has two roles, or nothing is there to train or to stop on.
+    """
+
+    train: IntArray
+    stop: IntArray
+    score: IntArray
+
+    def __post_init__(self) -> None:
+        everyone = np.concatenate([self.train, self.stop, self.score])
+        if len(np.unique(everyone)) != len(everyone):
+            raise TrainingError("a row may have one role only: train, stop and score share rows, make them disjoint")
+        if not len(self.train) or not len(self.stop):
+            raise TrainingError(
+                f"training needs rows that train and rows that stop; there are {len(self.train)} and {len(self.stop)}"
+            )
+
+
+TRAIN, STOP, SCORE = 0, 1, 2
+
+
+def row_hashes(X: FloatArray, seed: int) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of every row's values, shape `(n_rows,)`: rows with equal values have equal hashes.
+
+    The mixing constants are those of splitmix64 (Steele, Lea & Flood 2014).
+    """
+    state = np.full(len(X), seed, dtype=np.uint64)
+    state *= np.uint64(0x9E3779B97F4A7C15)
+    for column in X.T:
+        state ^= np.ascontiguousarray(column + 0.0).view(np.uint64)  # adding 0.0 makes -0.0 equal 0.0
+        state *= np.uint64(0xBF58476D1CE4E5B9)
+        state ^= state >> np.uint64(29)
+    state *= np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(32)
+    return state
+
+
+def split_roles(X: FloatArray, y: IntArray, weight: FloatArray, settings: Settings) -> Roles:
+    """Divide rows into those that train, stop and score: stratified by class, equal rows always together.
+
+    The split depends on the rows' values and the seed alone: not on the order of the rows, and a row of weight 2
+    counts like two rows. Indices come in an order of their own that the same rows have in any file.
+
+    Args:
+        X: features, shape `(n_rows, n_features)`, finite.
+        y: class codes 0 .. n_classes - 1, shape `(n_rows,)`.
+        weight: the weight of each row, shape `(n_rows,)`, positive.
+        settings: its `seed`, `stop_fraction` and `score_fraction` are used.
+
+    Raises:
+        TableError: there are too few different rows for three roles.
+    """
+    order, group = _groups_in_order(row_hashes(X, settings.seed), y)
+    group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
+    group_class = _heaviest_class(group, y[order], weight[order])
+    role = np.full(len(group_weight), TRAIN)
+    role_of_second = SCORE
+    for code in np.unique(group_class):
+        of_class = np.flatnonzero(group_class == code)
+        if len(of_class) >= 3:
+            role[of_class] = _roles_of_class(group_weight[of_class], settings)
+        elif len(of_class) == 2:  # one trains; what the other does alternates from one such class to the next
+            role[of_class[1]] = role_of_second
+            role_of_second = STOP if role_of_second == SCORE else SCORE
+    train, stop, score = (order[role[group] == each] for each in (TRAIN, STOP, SCORE))
+    if not len(stop) or not len(score):
+        raise TableError(
+            f"{len(group_weight)} different rows are too few to train, stop and score on separate ones: "
+            "at least one class needs three different rows, or two classes need two"
+        )
+    return Roles(train, stop, score)
+
+
+def _groups_in_order(hashes: NDArray[np.uint64], y: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the rows ordered by hash, then class, and for each of them the number of its group of equal rows."""
+    order = np.lexsort((y, hashes))
+    ordered = hashes[order]
+    starts = np.concatenate([[False], ordered[1:] != ordered[:-1]])
+    return order, np.cumsum(starts)
+
+
+def _heaviest_class(group: IntArray, y: IntArray, weight: FloatArray) -> IntArray:
+    """Return the class of the greatest weight in each group; rows come ordered by group, then class."""
+    starts = np.flatnonzero(np.concatenate([[True], (group[1:] != group[:-1]) | (y[1:] != y[:-1])]))
+    run_weight = np.add.reduceat(weight, starts)
+    best_last = np.lexsort((-y[starts], run_weight, group[starts]))
+    last_of_group = np.append(group[starts][best_last][1:] != group[starts][best_last][:-1], True)
+    return y[starts][best_last[last_of_group]]
+
+
+def _roles_of_class(weight: FloatArray, settings: Settings) -> IntArray:
+    """Deal the groups of one class, in hash order, to score, stop and train by their share of the class's weight.
+
+    There are at least three groups, and each role gets one at least.
+    """
+    n_groups = len(weight)
+    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+    n_score = np.clip(np.searchsorted(middle, settings.score_fraction), 1, n_groups - 2)
+    n_stop = np.searchsorted(middle, settings.score_fraction + settings.stop_fraction) - n_score
+    n_stop = np.clip(n_stop, 1, n_groups - n_score - 1)
+    return np.repeat([SCORE, STOP, TRAIN], [n_score, n_stop, n_groups - n_score - n_stop])
+
+
+def merge_equal_rows(X: FloatArray, y: IntArray, weight: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
+    """Return `rows` without repetitions, and the weight of each with that of its repetitions added.
+
+    With full batches this changes nothing but rounding, and it makes a weight of 2 and two equal rows the same to
+    the bit. `rows` must hold equal rows side by side, as `split_roles` gives them.
+    """
+    first = np.concatenate([[True], (X[rows[1:]] != X[rows[:-1]]).any(axis=1) | (y[rows[1:]] != y[rows[:-1]])])
+    return rows[first], np.add.reduceat(weight[rows], np.flatnonzero(first))
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What one epoch of one member will see.
+
+    Args:
+        epoch: counted from 1.
+        order: the training rows, shuffled, shape `(n_rows,)`; positions among the training rows, not in the table.
+        bounds: step s takes `order[bounds[s]:bounds[s + 1]]`, shape `(n_steps + 1,)`.
+        mix: for each step the weight of a row's own values, shape `(n_steps,)`; 1 is a step without mixup.
+        layer_keys: for each step the 63-bit key of its random layers (dropout masks), shape `(n_steps,)`.
+        seed, member: with epoch and step, the key of the mixup partners.
+    """
+
+    epoch: int
+    order: IntArray
+    bounds: IntArray
+    mix: FloatArray
+    layer_keys: IntArray
+    seed: int
+    member: int
+
+    @property
+    def n_steps(self) -> int:
+        """Number of updates in this epoch."""
+        return len(self.mix)
+
+    def partners(self, step: int) -> IntArray:
+        """Return for each row of a mixed step the position in the batch of the row that it is mixed with."""
+        n_rows = self.bounds[step + 1] - self.bounds[step]
+        return generator(self.seed, Purpose.MIX_PARTNER, self.member, self.epoch, step).permutation(n_rows)
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """All epochs of one member.
+
+    Args:
+        n_rows: rows that train.
+        batch_size: rows of a step.
+        mixup_alpha, mixup_probability: as in `Settings`.
+        needs_pairs: whether a step of one row is impossible (batch normalisation): a lone last row then joins the
+            batch before it.
+        seed, member: the key of every draw.
+
+    Raises:
+        TrainingError: no update is possible.
+    """
+
+    n_rows: int
+    batch_size: int
+    mixup_alpha: float
+    mixup_probability: float
+    needs_pairs: bool
+    seed: int
+    member: int = 0
+
+    def __post_init__(self) -> None:
+        if self.needs_pairs and min(self.n_rows, self.batch_size) < 2:
+            raise TrainingError(
+                f"batch normalisation needs two rows in a step; there are {self.n_rows} training rows in batches of "
+                f"{self.batch_size}: make batch_size at least 2, or use a model without it"
+            )
+
+    @property
+    def bounds(self) -> IntArray:
+        """Where each step's rows begin, and where the last one's end, shape `(n_steps + 1,)`."""
+        bounds = np.append(np.arange(0, self.n_rows, self.batch_size), self.n_rows)
+        if self.needs_pairs and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
+            bounds = np.delete(bounds, -2)
+        return bounds
+
+    def epoch(self, epoch: int) -> EpochPlan:
+        """Return what an epoch will see; epochs count from 1 and may be asked for in any order."""
+        bounds = self.bounds
+        n_steps = len(bounds) - 1
+        mix = np.ones(n_steps)
+        if self.mixup_alpha > 0:
+            draw = generator(self.seed, Purpose.MIX, self.member, epoch)
+            mixed = draw.random(n_steps) < self.mixup_probability
+            mix = np.where(mixed, draw.beta(self.mixup_alpha, self.mixup_alpha, n_steps), 1.0)
+        if n_steps == 1:
+            order = np.arange(self.n_rows)
+        else:
+            order = generator(self.seed, Purpose.SHUFFLE, self.member, epoch).permutation(self.n_rows)
+        layer_keys = generator(self.seed, Purpose.LAYER, self.member, epoch).integers(
+            2**63, size=n_steps, dtype=np.int64
+        )
+        return EpochPlan(epoch, order, bounds, mix, layer_keys, self.seed, self.member)
+
+
+def rows_of_a_step(settings: Settings, n_rows: int) -> int:
+    """Return the batch size in rows that the settings mean for so many different training rows."""
+    if settings.batch_size == "full":
+        return n_rows
+    if settings.batch_size == "auto":
+        size_up_to = ((64, n_rows), (5_000, 32), (20_000, 128), (n_rows, 256))
+        return next(size for limit, size in size_up_to if n_rows <= limit)
+    return min(int(settings.batch_size), n_rows)

@@ -1,0 +1,156 @@
+"""The finished model: a network, the schema of its table, and what is known of how good it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+from numpy.typing import NDArray
+
+from tabcohort.engines.torch_loop import forward, one_thread
+from tabcohort.errors import TableError
+from tabcohort.evaluate import Evaluation, evaluate, log_probabilities
+from tabcohort.prepare import FloatArray
+from tabcohort.settings import Settings
+from tabcohort.table import Label, Schema, Table, check_finite_cells, column_of_numbers, feature_matrix, require_column
+from tabcohort.training import EpochRecord
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one record: the predicted class and the probability of every class."""
+
+    label: Label
+    probability: dict[Label, float]
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What happened in training, as a model file keeps it.
+
+    Args:
+        history: one record per epoch.
+        best_epoch: the epoch whose weights the model has.
+        stop_reason: "patience", "max_epochs" or "interrupted".
+        n_train, n_stop, n_score: how many rows had each role.
+        evaluation: the metrics on the scoring rows.
+        engine, device: what ran the epochs.
+        fingerprint: SHA-256 of the table that was trained on.
+    """
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    stop_reason: str
+    n_train: int
+    n_stop: int
+    n_score: int
+    evaluation: Evaluation
+    engine: str
+    device: str
+    fingerprint: str
+
+
+class Predictor:
+    """Answers for rows that it is given by column names, or as arrays in the order of its features.
+
+    Predictions are worked out in float64 on one thread, so that a row's answer does not depend on the rows beside it.
+
+    Args:
+        module: the trained network, behind its `Standardize` layer.
+        schema: the columns it was trained on.
+        settings: how it was trained.
+        report: what happened in training.
+    """
+
+    def __init__(self, module: nn.Module, schema: Schema, settings: Settings, report: TrainingReport) -> None:
+        self.module = module
+        self.schema = schema
+        self.settings = settings
+        self.report = report
+        self._double = as_double(module)
+
+    def logits(self, data: Any) -> FloatArray:
+        """Return logits, `(n_rows, 1)` for two classes and `(n_rows, n_classes)` for more.
+
+        Args:
+            data: a frame (pandas, polars, a mapping of columns) whose columns are found by name, or an array.
+
+        Raises:
+            TableError: a column is missing, or a cell is not a finite number.
+        """
+        X = feature_matrix(data, self.schema.features)
+        check_finite_cells(X, self.schema.features)
+        return module_logits(self._double, X)
+
+    def predict_proba(self, data: Any) -> FloatArray:
+        """Return the probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
+        return np.exp(log_probabilities(self.logits(data)))
+
+    def predict(self, data: Any) -> NDArray[Any]:
+        """Return the most probable class of every row, `(n_rows,)`."""
+        return np.array(self.schema.classes)[self.predict_proba(data).argmax(axis=1)]
+
+    def predict_row(self, record: Mapping[str, Any]) -> Prediction:
+        """Return the class and the probabilities of one record, given by column names.
+
+        Raises:
+            TableError: a column is missing, or its value is not a finite number.
+        """
+        for name in self.schema.features:
+            require_column(list(record), name)
+        columns = {name: column_of_numbers(name, [record[name]]) for name in self.schema.features}
+        proba = self.predict_proba(columns)[0]
+        label = self.schema.classes[int(proba.argmax())]
+        return Prediction(label, {name: float(p) for name, p in zip(self.schema.classes, proba, strict=True)})
+
+    def was_trained_on(self, table: Table) -> bool:
+        """Return whether this very table was the one that some rows of trained this model."""
+        if sorted(table.schema.features) != sorted(self.schema.features):
+            return False
+        places = [table.schema.features.index(name) for name in self.schema.features]
+        return replace(table, X=table.X[:, places], schema=self.schema).fingerprint() == self.report.fingerprint
+
+    def evaluate(self, table: Table) -> Evaluation:
+        """Measure this model on a table with the same classes, which it should not have been trained on.
+
+        Raises:
+            TableError: the table has a class that the model does not know.
+        """
+        codes = {str(label): code for code, label in enumerate(self.schema.classes)}
+        unknown = [label for label in table.schema.classes if str(label) not in codes]
+        if unknown:
+            raise TableError(
+                f"the model knows no class {unknown[0]!r} of {self.schema.target!r}; "
+                f"its classes are {', '.join(map(repr, self.schema.classes[:10]))}"
+            )
+        y = np.array([codes[str(label)] for label in table.schema.classes])[table.y]
+        columns = dict(zip(table.schema.features, table.X.T, strict=True))
+        return evaluate(self.logits(columns), y, table.weight, self.schema.positive, self.settings.seed)
+
+    def strongest_weights(self) -> dict[str, float] | None:
+        """Return a linear two-class model's weight of each standardised feature, strongest first; None for others."""
+        layers = list(self.module.modules())
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        if self.settings.model != "logistic" or len(linear) != 1 or linear[0].out_features != 1:
+            return None
+        weights = linear[0].weight.detach().cpu().numpy()[0]
+        order = np.argsort(-np.abs(weights), kind="stable")
+        return {self.schema.features[i]: float(weights[i]) for i in order}
+
+
+def as_double(module: nn.Module) -> nn.Module:
+    """Return a copy of a module for predicting: on the CPU, in float64, in evaluation mode."""
+    return copy.deepcopy(module).to("cpu", torch.float64).eval()
+
+
+def module_logits(module: nn.Module, X: FloatArray) -> FloatArray:
+    """Return a float64 module's logits, `(n_rows, n_outputs)`."""
+    if not len(X):  # batch normalisation cannot pass no rows
+        return np.empty((0, forward(module, torch.zeros(1, X.shape[1], dtype=torch.float64)).shape[1]))
+    with one_thread():
+        return forward(module, torch.from_numpy(np.ascontiguousarray(X))).numpy()

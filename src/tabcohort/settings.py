@@ -1,0 +1,240 @@
+"""Every choice of a run, in one frozen dataclass, validated in one place.
+
+The same names serve Python (`Settings(dropout=0.3)`), the estimator (`CohortClassifier(dropout=0.3)`) and a TOML
+file (`dropout = 0.3`). Each field carries its rule; the estimator's scikit-learn constraints are made of the same
+rules, so that a value is refused everywhere or nowhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from tabcohort.errors import SettingsError, nearest
+
+LOWER_IS_BETTER = ("log_loss", "brier", "ece")
+HIGHER_IS_BETTER = (
+    "accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "sensitivity", "specificity", "precision", "f1",
+)  # fmt: skip
+BINARY_ONLY = ("sensitivity", "specificity", "precision", "f1")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a setting may be: one of some words, and/or a number in an interval, and/or None, and/or something special.
+
+    Args:
+        words: the strings that are allowed.
+        number: `int`, `float`, `bool`, or None when no number is allowed.
+        low, high: the bounds of the number; a bound is allowed itself unless it is marked open.
+        special: "widths" (a sequence of positive integers), "class_weight" (a mapping of label to weight) or "label".
+    """
+
+    words: tuple[str, ...] = ()
+    number: type | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    none: bool = False
+    special: str | None = None
+
+    def accepts(self, value: object) -> bool:
+        """Return whether `value` may stand for this setting."""
+        if value is None:
+            return self.none
+        if isinstance(value, str):
+            return value in self.words or self.special == "label"
+        if isinstance(value, bool):
+            return self.number is bool or self.special == "label"
+        if self.special == "widths":
+            return isinstance(value, (tuple, list)) and all(_is_integer(width) and width >= 1 for width in value)
+        if self.special == "class_weight":
+            return isinstance(value, Mapping) and all(_is_real(weight) and weight > 0 for weight in value.values())
+        if self.special == "label":
+            return _is_real(value)
+        if self.number is None or not (_is_integer(value) if self.number is int else _is_real(value)):
+            return False
+        return self._inside(float(value))  # type: ignore[arg-type]
+
+    def describe(self) -> str:
+        """Return the rule in words, to be read after "must be"."""
+        parts = [repr(word) for word in self.words]
+        if self.number is bool:
+            parts.append("True or False")
+        elif self.number is not None:
+            kind = "a whole number" if self.number is int else "a number"
+            left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
+            parts.append(f"{kind} in {left}{self.low:g}, {self.high:g}{right}")
+        if self.special == "widths":
+            parts.append("a sequence of positive whole numbers such as (256, 128)")
+        elif self.special == "class_weight":
+            parts.append("a mapping of class label to positive weight")
+        elif self.special == "label":
+            parts.append("a class label")
+        if self.none:
+            parts.append("None")
+        return " or ".join(parts)
+
+    def _inside(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _setting(default: Any, *words: str, **rule: Any) -> Any:
+    return field(default=default, metadata={"rule": Rule(words=words, **rule)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can be chosen about a model and its training; the defaults suit a table of a few thousand rows.
+
+    Args:
+        model: "logistic", "mlp" (multilayer perceptron) or "residual" (residual network).
+        hidden: widths of the hidden layers or residual blocks; a logistic model has none.
+        activation: what stands between the layers of an mlp (a residual block always has ReLU).
+        dropout: probability that a hidden unit is set to zero in a training step.
+        batch_norm: batch normalisation in the hidden layers of an mlp (a residual network always has it).
+        class_weight: None, "balanced" (n_samples / (n_classes * count), as in scikit-learn) or {label: weight}.
+        label_smoothing: share of each target that is spread evenly over all classes.
+        optimizer: "sgd", "adam" (decay added to the gradient) or "adamw" (decoupled decay, Loshchilov & Hutter 2019).
+        learning_rate: the schedule's base rate.
+        momentum: of SGD.
+        beta1, beta2, epsilon: of Adam and AdamW (Kingma & Ba 2015; epsilon is added to the root, not under it).
+        weight_decay: on weight matrices only, never on biases and normalisation.
+        clip_norm: gradients with a larger global norm are scaled down to it; None leaves them.
+        schedule: the rate of each epoch: "constant", "plateau" (times `schedule_factor` after more than
+            `schedule_patience` epochs without a better stopping score), "step" (times `schedule_factor` every
+            `schedule_every` epochs), "exponential" (times `schedule_factor` every epoch), "cosine" (to zero at
+            `max_epochs`) or "one_cycle" (Smith & Topin 2018: up for 30 % of `max_epochs`, then down).
+        schedule_factor, schedule_patience, schedule_every: see `schedule`.
+        batch_size: rows of a step; "full" is one step with all rows, 1 is one row at a time, "auto" is "full" up to
+            64 different training rows, 32 up to 5,000, 128 up to 20,000 and 256 beyond.
+        mixup_alpha: a mixed batch's weight is drawn from Beta(alpha, alpha) (Zhang et al. 2018); 0 is no mixup.
+        mixup_probability: probability that a batch is mixed.
+        max_epochs: upper limit of passes over the training rows.
+        patience: training stops after this many epochs without a better stopping score; None never stops early.
+        monitor: the metric of the stopping rows that early stopping, the best epoch and the plateau schedule watch.
+        stop_fraction, score_fraction: shares of the rows that stop and that score; the others train.
+        positive: label of the positive class of two; None is the last in sorted order.
+        seed: of every random choice.
+        engine: "torch", or "auto" for the fastest that can run the model.
+        device: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
+
+    Raises:
+        SettingsError: a value breaks its rule; the sentence says which and what would be right.
+
+    Example:
+        >>> Settings(model="residual", dropout=0.3).hidden
+        (256, 128)
+    """
+
+    model: str = _setting("mlp", "logistic", "mlp", "residual")
+    hidden: tuple[int, ...] = _setting((256, 128), special="widths")
+    activation: str = _setting("relu", "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
+    dropout: float = _setting(0.1, number=float, low=0, high=1, high_open=True)
+    batch_norm: bool = _setting(False, number=bool)
+    class_weight: str | Mapping[Any, float] | None = _setting(None, "balanced", none=True, special="class_weight")
+    label_smoothing: float = _setting(0.0, number=float, low=0, high=1, high_open=True)
+    optimizer: str = _setting("adamw", "sgd", "adam", "adamw")
+    learning_rate: float = _setting(2e-3, number=float, low=0)
+    momentum: float = _setting(0.9, number=float, low=0, high=1, high_open=True)
+    beta1: float = _setting(0.9, number=float, low=0, high=1, high_open=True)
+    beta2: float = _setting(0.999, number=float, low=0, high=1, high_open=True)
+    epsilon: float = _setting(1e-8, number=float, low=0, low_open=True)
+    weight_decay: float = _setting(3e-4, number=float, low=0)
+    clip_norm: float | None = _setting(None, number=float, low=0, low_open=True, none=True)
+    schedule: str = _setting("constant", "constant", "plateau", "step", "exponential", "cosine", "one_cycle")
+    schedule_factor: float = _setting(0.5, number=float, low=0, high=1, low_open=True)
+    schedule_patience: int = _setting(5, number=int, low=0)
+    schedule_every: int = _setting(20, number=int, low=1)
+    batch_size: int | str = _setting("auto", "auto", "full", number=int, low=1)
+    mixup_alpha: float = _setting(0.0, number=float, low=0)
+    mixup_probability: float = _setting(0.5, number=float, low=0, high=1)
+    max_epochs: int = _setting(400, number=int, low=1)
+    patience: int | None = _setting(16, number=int, low=1, none=True)
+    monitor: str = _setting("log_loss", *LOWER_IS_BETTER, *HIGHER_IS_BETTER)
+    stop_fraction: float = _setting(0.16, number=float, low=0, high=1, low_open=True, high_open=True)
+    score_fraction: float = _setting(0.2, number=float, low=0, high=1, low_open=True, high_open=True)
+    positive: str | float | bool | None = _setting(None, none=True, special="label")
+    seed: int = _setting(0, number=int, low=0, high=2**63 - 1)
+    engine: str = _setting("auto", "auto", "torch")
+    device: str = _setting("auto", "auto", "cpu", "cuda", "mps")
+
+    def __post_init__(self) -> None:
+        for name, rule in rules().items():
+            value = getattr(self, name)
+            if not rule.accepts(value):
+                raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
+        if self.stop_fraction + self.score_fraction >= 1:
+            raise SettingsError(
+                "the settings 'stop_fraction' and 'score_fraction' must leave rows to train: their sum is "
+                f"{self.stop_fraction + self.score_fraction:g}, make it less than 1"
+            )
+        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a smaller value of the monitored metric is the better one."""
+        return self.monitor in LOWER_IS_BETTER
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        values = dataclasses.asdict(self)
+        values["hidden"] = list(self.hidden)
+        if isinstance(self.class_weight, Mapping):  # JSON has no mappings from labels that are not strings
+            values["class_weight"] = [[label, weight] for label, weight in self.class_weight.items()]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """Make settings of the values that `to_dict` gives, or of any mapping of names to values.
+
+        Raises:
+            SettingsError: a name is unknown (the sentence offers the nearest one) or a value breaks its rule.
+        """
+        for name in values:
+            if name not in rules():
+                raise SettingsError(f"there is no setting {name!r}{nearest(name, rules())}; the README lists them all")
+        values = dict(values)
+        if isinstance(values.get("class_weight"), list):
+            values["class_weight"] = dict(values["class_weight"])
+        return cls(**values)
+
+    @classmethod
+    def from_toml(cls, path: str | Path, **overrides: Any) -> Settings:
+        """Read settings from a flat TOML file; `overrides` that are not None win over the file.
+
+        Raises:
+            SettingsError: the file is missing, is not TOML, or holds a setting that is unknown or out of range.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SettingsError(f"there is no settings file {str(path)!r}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the settings file {str(path)!r} is not valid TOML: {error}") from None
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls.from_dict(values)
+
+
+def rules() -> dict[str, Rule]:
+    """Return the rule of every setting by name, in the order of the fields."""
+    return {each.name: each.metadata["rule"] for each in dataclasses.fields(Settings)}
