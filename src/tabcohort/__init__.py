@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tabcohort.artifact import load, save
     from tabcohort.cohort import Trained, fit, train
     from tabcohort.errors import (
-        EngineError,
         ModelFileError,
         SettingsError,
         TabcohortError,
@@ -35,7 +34,6 @@ _HOMES = {
     "artifact": ("load", "save"),
     "cohort": ("Trained", "fit", "train"),
     "errors": (
-        "EngineError",
         "ModelFileError",
         "SettingsError",
         "TabcohortError",
@@ -56,7 +54,6 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "MLP",
     "CohortClassifier",
-    "EngineError",
     "LogisticRegression",
     "ModelFileError",
     "Prediction",

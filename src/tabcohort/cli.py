@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from tabcohort import __version__
 from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning
+from tabcohort.reproduce import EXPERIMENTS
 
 if TYPE_CHECKING:
     from tabcohort.files import Sample
     from tabcohort.table import Table
 
-EXPERIMENTS = ("cancer", "descents", "wine", "patent")
 USER_ERROR, INTERRUPTED = 2, 130
 
 
@@ -101,9 +101,10 @@ def _fit(options: argparse.Namespace) -> int:
     settings = Settings.from_toml(options.settings, **given) if options.settings else Settings(**given)
     _check_folders(options.out, options.curves, options.checkpoint)
     out, messages = _consoles()
+    messages.print(f"reading {options.table}")
     sample = _open(options.table)
     table = _table(sample, options, settings.positive)
-    messages.print(f"{options.table}: {len(table.y):,} rows, {table.X.shape[1]} columns; loading PyTorch")
+    messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} columns that predict; loading PyTorch")
 
     from tabcohort.artifact import describe, save
     from tabcohort.cohort import fit
@@ -134,18 +135,11 @@ def _what_next(options: argparse.Namespace) -> str:
 
 def _predict(options: argparse.Namespace) -> int:
     from tabcohort.artifact import load
-    from tabcohort.errors import nearest
 
     _check_folders(options.out)
     predictor = load(options.model)
     frame = _open(options.table).frame
     schema = predictor.schema
-    absent = [name for name in schema.features if name not in frame.columns]
-    if absent:
-        raise TabcohortError(
-            f"the table lacks {len(absent)} of the model's columns, {absent[0]!r} for one"
-            f"{nearest(absent[0], frame.columns)}; it has {', '.join(frame.columns[:10])}"
-        )
     extra = [name for name in frame.columns if name not in (*schema.features, *schema.keys, schema.target)]
     if extra:
         print(f"ignored, as the model was trained without them: {', '.join(extra[:10])}", file=sys.stderr)

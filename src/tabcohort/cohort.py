@@ -5,10 +5,9 @@ A cohort of one member so far; folds, seeds and settings side by side come here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch.nn as nn
@@ -193,7 +192,10 @@ def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings:
     return mass.astype(np.float32)
 
 
-def _prepared(module: nn.Module, X: FloatArray, weight: FloatArray, roles: Roles) -> Any:
+MakeInputs = Callable[[FloatArray], NDArray[np.float32]]
+
+
+def _prepared(module: nn.Module, X: FloatArray, weight: FloatArray, roles: Roles) -> tuple[nn.Module, MakeInputs]:
     """Fit a leading `Standardize` layer, and return what is left to train and the function that makes its inputs."""
     if not (isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], Standardize)):
         return module, lambda rows: rows.astype(np.float32)

@@ -4,8 +4,7 @@
     ├── TableError              a file, frame or array that cannot be trained on or predicted for
     ├── SettingsError           a setting that does not exist or is out of range
     ├── TrainingError           training cannot start, or its loss stopped being finite
-    ├── ModelFileError          a file that is damaged, cut, or not one of ours
-    └── EngineError             an engine or device that this machine does not have
+    └── ModelFileError          a file that is damaged, cut, or not one of ours
 
     TabcohortWarning            something was done that a person would want to know of
 
@@ -37,10 +36,6 @@ class TrainingError(TabcohortError):
 
 class ModelFileError(TabcohortError):
     """A file that is damaged, cut, or not one of ours."""
-
-
-class EngineError(TabcohortError):
-    """An engine or device that this machine does not have."""
 
 
 class TabcohortWarning(UserWarning):

@@ -121,8 +121,8 @@ class Scorer:
             "balanced_accuracy": float(np.mean(_recalls(confusion))),
             "roc_auc": float(areas[0]),
             "pr_auc": float(areas[1]),
-            "log_loss": _ratio(weight @ self.log_loss, total),
-            "brier": _ratio(weight @ self.brier, total),
+            "log_loss": _ratio(float(weight @ self.log_loss), total),
+            "brier": _ratio(float(weight @ self.brier), total),
             "ece": _ratio(float(np.abs(np.bincount(self.bin, weight * self.gap)).sum()), total),
         }
         if self.positive is not None:
@@ -196,7 +196,7 @@ def evaluate(
 def _bootstrap(scorer: Scorer, weight: FloatArray, seed: int) -> dict[str, FloatArray]:
     """Return the metrics of resampled rows, each of shape `(n_resamples,)`: 1,000 of them, fewer for many rows."""
     n_rows = len(weight)
-    n_resamples = int(np.clip(20_000_000 // n_rows, 200, 1_000))
+    n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
     draw = generator(seed, Purpose.BOOTSTRAP)
     draws = []
     for _ in range(n_resamples):

@@ -1,0 +1,42 @@
+"""The reference documents' experiments, run again: their claims beside what is measured, and what they get wrong.
+
+One file per experiment. Nothing heavy is imported before an experiment runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tabcohort.errors import SettingsError, nearest
+from tabcohort.reproduce.findings import Findings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXPERIMENTS = ("cancer", "descents", "wine", "patent")
+
+__all__ = ["EXPERIMENTS", "Findings", "run"]
+
+
+def run(name: str, seeds: int | None, messages: Console) -> Findings:
+    """Run one experiment.
+
+    Args:
+        name: one of `EXPERIMENTS`.
+        seeds: how often to repeat it, with seeds 0, 1, ...; as the experiment says when left out.
+        messages: where to show what is going on.
+
+    Raises:
+        SettingsError: there is no such experiment.
+    """
+    if name not in EXPERIMENTS:
+        raise SettingsError(
+            f"there is no experiment {name!r}{nearest(name, EXPERIMENTS)}; there are {', '.join(EXPERIMENTS)}"
+        )
+    messages.print(f"{name}: loading PyTorch and scikit-learn")
+    importlib.import_module("torch")
+    messages.print(f"{name}: starting")
+    experiment = importlib.import_module(f"tabcohort.reproduce.{name}")
+    findings: Findings = experiment.run(messages) if seeds is None else experiment.run(messages, seeds)
+    return findings

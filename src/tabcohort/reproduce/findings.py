@@ -1,0 +1,166 @@
+"""What an experiment found: tables of claims and measurements, and the documents' mistakes with their effects."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over `n` seeds; the deviation of a single seed is None."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; NaN for a single seed."""
+        return math.nan if self.deviation is None else self.deviation / math.sqrt(self.n)
+
+    def show(self, style: str) -> str:
+        """Return "mean ± standard deviation" in a format such as ".1%"."""
+        deviation = "" if self.deviation is None else f" ± {self.deviation:{style.lstrip('+')}}"
+        return f"{self.mean:{style}}{deviation}"
+
+
+Cell = Spread | float | str | None
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Return the spread of one value per seed."""
+    values = [float(value) for value in values]
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity: its name, a value per column (None where there is none), and the format of its numbers."""
+
+    what: str
+    cells: tuple[Cell, ...]
+    style: str = ".3f"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A small table; every row has a cell for each of the columns."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Something that a document does or says that is wrong.
+
+    Args:
+        document: what the document does, to be read after "the document".
+        effect: what was measured, in words and figures.
+        figures: the measured figures by name.
+    """
+
+    document: str
+    effect: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that an experiment found.
+
+    Args:
+        name: of the experiment.
+        title: what was done, in one line.
+        notes: what a reader must know to read the tables rightly.
+        sheets: the tables.
+        mistakes: of the document.
+        seconds: how long it took.
+    """
+
+    name: str
+    title: str
+    notes: tuple[str, ...]
+    sheets: tuple[Sheet, ...]
+    mistakes: tuple[Mistake, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; what is not a finite number is None."""
+        return {
+            "experiment": self.name,
+            "title": self.title,
+            "notes": list(self.notes),
+            "tables": [_plain_sheet(sheet) for sheet in self.sheets],
+            "mistakes": [
+                {
+                    "document": mistake.document,
+                    "effect": mistake.effect,
+                    "figures": {name: _finite(value) for name, value in mistake.figures.items()},
+                }
+                for mistake in self.mistakes
+            ],
+            "seconds": self.seconds,
+        }
+
+    def print(self, out: Console) -> None:
+        """Print the tables, the notes, and one line for each mistake."""
+        from rich.markup import escape
+
+        out.print(f"[bold]{escape(self.title)}[/]")
+        for sheet in self.sheets:
+            _print_sheet(out, sheet)
+        if self.notes:
+            out.print()
+        for note in self.notes:
+            out.print(f"note: {escape(note)}")
+        if self.mistakes:
+            out.print("\n[bold]what the document gets wrong[/]")
+        for mistake in self.mistakes:
+            out.print(f"- the document {escape(mistake.document)}; measured: {escape(mistake.effect)}")
+        out.print(f"\n{self.seconds:.0f} s")
+
+
+def _print_sheet(out: Console, sheet: Sheet) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out.print(f"\n{escape(sheet.title)}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in sheet.columns:
+        table.add_column(escape(column), justify="right")
+    for row in sheet.rows:
+        table.add_row(escape(row.what), *(escape(_show(cell, row.style)) for cell in row.cells))
+    out.print(table)
+
+
+def _show(cell: Cell, style: str) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return cell
+    return cell.show(style) if isinstance(cell, Spread) else f"{cell:{style}}"
+
+
+def _plain_sheet(sheet: Sheet) -> dict[str, Any]:
+    rows = [{"what": row.what, "cells": [_plain_cell(cell) for cell in row.cells]} for row in sheet.rows]
+    return {"title": sheet.title, "columns": list(sheet.columns), "rows": rows}
+
+
+def _plain_cell(cell: Cell) -> Any:
+    if isinstance(cell, Spread):
+        return {"mean": _finite(cell.mean), "standard_deviation": _finite(cell.deviation), "seeds": cell.n}
+    return cell if cell is None or isinstance(cell, str) else _finite(cell)
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
