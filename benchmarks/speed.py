@@ -29,7 +29,7 @@ CANCER = Settings(
 )  # fmt: skip
 PATENT = Settings(
     model="residual", hidden=(256, 128), dropout=0.3, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5,
-    batch_size=256, mixup_alpha=0.2, clip_norm=1.0, schedule="plateau", max_epochs=1, patience=None,
+    batch_size=256, mixup_alpha=0.2, clip_norm=1.0, schedule="plateau", max_epochs=3, patience=None,
 )  # fmt: skip
 
 Loop = Callable[[FloatMatrix, FloatMatrix, FloatMatrix, FloatMatrix, int], None]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tabcohort.plan import Roles
     from tabcohort.predictor import Prediction, Predictor
     from tabcohort.settings import Settings
-    from tabcohort.table import Schema, Table, make_table, table_from_frame
+    from tabcohort.table import Schema, Table, make_table, table_from_frame, table_of_schema
 
 __version__ = "0.1.0"
 
@@ -47,7 +47,7 @@ _HOMES = {
     "plan": ("Roles",),
     "predictor": ("Prediction", "Predictor"),
     "settings": ("Settings",),
-    "table": ("Schema", "Table", "make_table", "table_from_frame"),
+    "table": ("Schema", "Table", "make_table", "table_from_frame", "table_of_schema"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -79,6 +79,7 @@ __all__ = [
     "read_frame",
     "save",
     "table_from_frame",
+    "table_of_schema",
     "train",
 ]
 

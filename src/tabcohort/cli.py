@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabcohort import __version__
-from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning
 from tabcohort.reproduce import EXPERIMENTS
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ def _fit(options: argparse.Namespace) -> int:
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = Settings.from_toml(options.settings, **given) if options.settings else Settings(**given)
     _check_folders(options.out, options.curves, options.checkpoint)
+    if options.curves and Path(options.curves).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
     out, messages = _consoles()
-    messages.print(f"reading {options.table}")
+    messages.print(f"reading {options.table}", markup=False)
     sample = _open(options.table)
     table = _table(sample, options, settings.positive)
     messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} columns that predict; loading PyTorch")
@@ -122,7 +124,7 @@ def _fit(options: argparse.Namespace) -> int:
         _print_json(document)
     else:
         print_model(out, document)
-        out.print(_what_next(options))
+        out.print(_what_next(options), markup=False)
     return INTERRUPTED if predictor.report.stop_reason == "interrupted" else 0
 
 
@@ -150,6 +152,9 @@ def _predict(options: argparse.Namespace) -> int:
     identity = keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
     predicted = pl.Series("predicted", [schema.classes[code] for code in proba.argmax(axis=1)])
     shares = [pl.Series(f"probability {label}", proba[:, code]) for code, label in enumerate(schema.classes)]
+    taken = [key.name for key in keys if key.name in (predicted.name, *(share.name for share in shares))]
+    if taken:
+        raise TabcohortError(f"the key {taken[0]!r} is called like a column of the answers; rename it in the table")
     answers = pl.DataFrame([*identity, predicted, *shares])
     if options.json:
         _print_json({"predictions": answers.to_dicts()})
@@ -164,13 +169,11 @@ def _predict(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from tabcohort.artifact import evaluation_to_dict, load
     from tabcohort.report import print_evaluation
-    from tabcohort.table import table_from_frame
+    from tabcohort.table import table_of_schema
 
     predictor = load(options.model)
     schema = predictor.schema
-    frame = _open(options.table).frame
-    drop = [name for name in frame.columns if name not in (*schema.features, schema.target)]
-    table = table_from_frame(frame, schema.target, drop=drop)
+    table = table_of_schema(_open(options.table).frame, schema)
     if predictor.was_trained_on(table):
         warnings.warn(
             "this is the table that the model was trained on: these figures flatter it; those of `info` are honest",
@@ -196,7 +199,10 @@ def _info(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(document)
     else:
-        print_model(_consoles()[0], document)
+        try:
+            print_model(_consoles()[0], document)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{options.model!r} is not a valid model file: {error!r}") from None
     return 0
 
 
@@ -249,6 +255,8 @@ def _check_folders(*paths: str | None) -> None:
 
 
 def _write_frame(frame: Any, path: str) -> None:
+    import polars as pl
+
     temporary = Path(f"{path}.part")
     try:
         if path.endswith(".parquet"):
@@ -256,7 +264,8 @@ def _write_frame(frame: Any, path: str) -> None:
         else:
             frame.write_csv(temporary)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
+        temporary.unlink(missing_ok=True)
         raise TabcohortError(f"{path!r} cannot be written: {error}") from None
 
 

@@ -5,11 +5,13 @@ A cohort of one member so far; folds, seeds and settings side by side come here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import torch.nn as nn
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,7 +22,7 @@ from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.models import Standardize, build_model, draw_weights
 from tabcohort.plan import MemberPlan, Roles, merge_equal_rows, rows_of_a_step, split_roles
 from tabcohort.predictor import Predictor, TrainingReport, as_double, module_logits
-from tabcohort.prepare import FloatArray, fit_statistics, standardise
+from tabcohort.prepare import FloatArray, IntArray, fit_statistics, standardise
 from tabcohort.settings import Settings
 from tabcohort.table import Table, make_table
 from tabcohort.training import EpochRecord, Progress, StoppingRows, Watcher, fit_member
@@ -124,26 +126,31 @@ def train(
     settings = settings or Settings()
     table = data if isinstance(data, Table) else _table_of_arrays(data)
     X, y = table.X, table.y
+    if roles and isinstance(data, tuple) and len(y) < len(np.asarray(data[1])):
+        raise TrainingError("rows of weight 0 are left out, so roles would name other rows; leave them out first")
     roles = roles or split_roles(X, y, table.weight, settings)
-    weight = table.weight * class_weights(table, roles, settings)
-    rows, row_weight = roles.train, weight[roles.train]
-    if rows_of_a_step(settings, len(rows)) == len(rows):
-        rows, row_weight = merge_equal_rows(X, y, weight, rows)
+    factor = class_weights(table, roles, settings)
+    rows, weight = merge_equal_rows(X, y, table.weight, roles.train)
+    stop, stop_weight = merge_equal_rows(X, y, table.weight, roles.stop)
+    network, inputs_of = _prepared(module, X, rows, weight)
+    batch_size = rows_of_a_step(settings, len(rows))
+    if batch_size < len(rows):  # only in full batches is a row of weight 2 the same as two rows
+        rows, weight = roles.train, table.weight[roles.train]
 
-    network, inputs_of = _prepared(module, X, table.weight, roles)
-    member = MemberData(inputs_of(X[rows]), class_mass(y[rows], row_weight, table, settings), inputs_of(X[roles.stop]))
+    mass = class_mass(y[rows], weight * factor[y[rows]], table, settings)
+    member = MemberData(inputs_of(X[rows]), mass, inputs_of(X[stop]))
     device = choose_device(settings.device)
     engine = TorchEngine(network, member, settings, device)
     plan = MemberPlan(
         n_rows=len(rows),
-        batch_size=rows_of_a_step(settings, len(rows)),
+        batch_size=batch_size,
         mixup_alpha=settings.mixup_alpha,
         mixup_probability=settings.mixup_probability,
         needs_pairs=engine.has_batch_norm,
         seed=settings.seed,
     )
-    stopping = StoppingRows(y[roles.stop], weight[roles.stop], table.schema.positive)
-    keeper = Checkpointer(checkpoint, engine, f"{settings} {table.fingerprint()}") if checkpoint else None
+    stopping = StoppingRows(y[stop], stop_weight * factor[y[stop]], table.schema.positive)
+    keeper = Checkpointer(checkpoint, engine, _identity(module, table, settings, roles)) if checkpoint else None
 
     def after_epoch(progress: Progress) -> None:
         if keeper:
@@ -152,7 +159,14 @@ def train(
 
     progress = fit_member(engine, plan, stopping, settings, after_epoch, keeper.resume() if keeper else None)
     engine.release()
+    module.eval()  # the engine had no more than its layers after `Standardize`
     return Trained(module, progress.history, progress.best_epoch, str(progress.stop_reason), roles, device.type)
+
+
+def _identity(module: nn.Module, table: Table, settings: Settings, roles: Roles) -> str:
+    """Return what must be equal for a checkpoint to be gone on from."""
+    rows = hashlib.sha256(b"|".join(each.tobytes() for each in (roles.train, roles.stop, roles.score))).hexdigest()
+    return f"{settings} {table.fingerprint()} {rows} {module} torch {torch.__version__}"
 
 
 def score(module: nn.Module, table: Table, roles: Roles, seed: int) -> Evaluation:
@@ -163,24 +177,23 @@ def score(module: nn.Module, table: Table, roles: Roles, seed: int) -> Evaluatio
 
 
 def class_weights(table: Table, roles: Roles, settings: Settings) -> FloatArray:
-    """Return the factor that `settings.class_weight` puts on every row, `(n_rows,)`.
+    """Return the factor that `settings.class_weight` puts on the rows of each class, `(n_classes,)`.
 
     Raises:
         SettingsError: a weight is given for a class that the table does not have.
     """
     n_classes = len(table.schema.classes)
     if settings.class_weight is None:
-        return np.ones(len(table.y))
+        return np.ones(n_classes)
     if isinstance(settings.class_weight, Mapping):
         given = {str(label): value for label, value in settings.class_weight.items()}
         known = [str(label) for label in table.schema.classes]
         for label in given:
             if label not in known:
                 raise SettingsError(f"class_weight has the class {label!r}; the target has {', '.join(known[:10])}")
-        return np.array([given.get(label, 1.0) for label in known])[table.y]
+        return np.array([given.get(label, 1.0) for label in known])
     totals = np.bincount(table.y[roles.train], table.weight[roles.train], n_classes)
-    factors = np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)
-    return factors[table.y]
+    return np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)
 
 
 def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings: Settings) -> NDArray[np.float32]:
@@ -195,13 +208,13 @@ def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings:
 MakeInputs = Callable[[FloatArray], NDArray[np.float32]]
 
 
-def _prepared(module: nn.Module, X: FloatArray, weight: FloatArray, roles: Roles) -> tuple[nn.Module, MakeInputs]:
+def _prepared(module: nn.Module, X: FloatArray, rows: IntArray, weight: FloatArray) -> tuple[nn.Module, MakeInputs]:
     """Fit a leading `Standardize` layer, and return what is left to train and the function that makes its inputs."""
     if not (isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], Standardize)):
         return module, lambda rows: rows.astype(np.float32)
     if module[0].centre.shape != (X.shape[1],):
         raise TrainingError(f"Standardize is of {len(module[0].centre)} features; the table has {X.shape[1]}")
-    statistics = fit_statistics(X[roles.train], weight[roles.train])
+    statistics = fit_statistics(X[rows], weight)
     module[0].set_statistics(statistics)
     return module[1:], lambda rows: standardise(rows, statistics)
 

@@ -38,8 +38,8 @@ def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]]
     """
     from safetensors.numpy import save
 
-    text = json.dumps({**document, "kind": kind, "format": FORMAT}, sort_keys=True, allow_nan=False)
-    body = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata={KEY: text})
+    text = json.dumps({**document, "kind": kind, "format": FORMAT}, allow_nan=False)
+    body = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata={KEY: text})
     path = Path(path)
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -78,7 +78,7 @@ def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]]
         raise ModelFileError(f"{str(path)!r} is damaged: its SHA-256 does not match; take it from a backup")
     try:
         arrays, document = _parse(body)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid tabcohort file: {error}") from None
     if document.get("kind") != kind:
         raise ModelFileError(f"{str(path)!r} is a {document.get('kind')}, not a {kind}")

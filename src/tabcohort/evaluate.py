@@ -71,7 +71,7 @@ def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
 
 def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
     """Return the weighted mean of minus the log probability of each row's class, in nats."""
-    return float(-(weight @ log_proba[np.arange(len(y)), y]) / weight.sum())
+    return float(-(weight * log_proba[np.arange(len(y)), y]).sum() / weight.sum())
 
 
 class Scorer:
@@ -121,8 +121,8 @@ class Scorer:
             "balanced_accuracy": float(np.mean(_recalls(confusion))),
             "roc_auc": float(areas[0]),
             "pr_auc": float(areas[1]),
-            "log_loss": _ratio(float(weight @ self.log_loss), total),
-            "brier": _ratio(float(weight @ self.brier), total),
+            "log_loss": _ratio(float((weight * self.log_loss).sum()), total),
+            "brier": _ratio(float((weight * self.brier).sum()), total),
             "ece": _ratio(float(np.abs(np.bincount(self.bin, weight * self.gap)).sum()), total),
         }
         if self.positive is not None:
@@ -150,10 +150,10 @@ class _Ranking:
         misses = np.add.reduceat(weight * ~self.is_class, self.starts)
         hits_so_far, misses_so_far = np.cumsum(hits), np.cumsum(misses)
         n_hits, n_misses = hits_so_far[-1], misses_so_far[-1]
-        roc_auc = _ratio(hits @ (n_misses - misses_so_far + misses / 2), n_hits * n_misses)
+        roc_auc = _ratio((hits * (n_misses - misses_so_far + misses / 2)).sum(), n_hits * n_misses)
         seen = hits_so_far + misses_so_far
         precision = np.divide(hits_so_far, seen, out=np.zeros_like(seen), where=seen > 0)
-        return roc_auc, _ratio(hits @ precision, n_hits)
+        return roc_auc, _ratio((hits * precision).sum(), n_hits)
 
 
 def evaluate(
@@ -185,7 +185,8 @@ def evaluate(
             low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (math.nan, math.nan)
             intervals[name] = (2 * values[name] - high, 2 * values[name] - low) if name == "ece" else (low, high)
     metrics = {
-        name: Estimate(value, max(0.0, float(intervals[name][0])), float(intervals[name][1]))
+        # The basic bootstrap, and rounding, could put a limit on the wrong side of the value.
+        name: Estimate(value, min(value, max(0.0, float(intervals[name][0]))), max(value, float(intervals[name][1])))
         if math.isfinite(value)
         else Estimate(math.nan, math.nan, math.nan)
         for name, value in values.items()

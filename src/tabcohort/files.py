@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ def read_frame(path: str | Path) -> pl.DataFrame:
     import polars as pl
 
     path = Path(path)
+    if path.is_dir():
+        raise TableError(f"{str(path)!r} is a folder; name a file")
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         raise TableError(
@@ -37,6 +40,8 @@ def read_frame(path: str | Path) -> pl.DataFrame:
             return pl.read_parquet(path)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None
+    if magic == b"TABC":
+        raise TableError(f"{str(path)!r} is a tabcohort model, not a table; the model comes first, then the table")
     return _parse_text(_read_text(path, magic), str(path))
 
 
@@ -57,7 +62,11 @@ def _read_text(path: Path, magic: bytes) -> bytes:
         data = path.read_bytes()
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
         if data.startswith(mark):
-            data = data.decode(encoding, errors="replace").encode()
+            try:
+                data = data.decode(encoding).encode()
+            except UnicodeDecodeError:
+                name = encoding.removesuffix("-sig").upper()
+                raise TableError(f"{str(path)!r} is not valid {name}; save the file with UTF-8 encoding") from None
     if magic[:2] == b"PK":
         raise TableError(f"{str(path)!r} is a zip or Excel file; save the table as CSV or Parquet")
     if b"\x00" in data:
@@ -72,7 +81,26 @@ def _read_text(path: Path, magic: bytes) -> bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise TableError(f"{str(path)!r}, line {line} is not UTF-8; save the file with UTF-8 encoding") from None
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data if data.endswith(b"\n") else data + b"\n"
+
+
+def _first_line(data: bytes) -> str:
+    """Return the line of names, which goes on after a newline that is quoted."""
+    lines = data.lstrip(b"\n").split(b"\n", 100)
+    n_lines = next((n for n in range(1, len(lines)) if b"".join(lines[:n]).count(b'"') % 2 == 0), 1)
+    return b"\n".join(lines[:n_lines]).decode()
+
+
+def _check_quotes(data: bytes, delimiter: str, path: str) -> None:
+    """Raise `TableError` with the line of a quote that nothing closes: all that follows would be one cell."""
+    if data.count(b'"') % 2 == 0:
+        return
+    quoted = re.compile(rb'(?:^|(?<=[\n%b]))"[^"]*(?:""[^"]*)*("|\Z)' % re.escape(delimiter.encode()))
+    for cell in quoted.finditer(data):
+        if not cell[1]:
+            line = data.count(b"\n", 0, cell.start()) + 1
+            raise TableError(f"{path!r}, line {line} opens a quote that nothing closes; close it, or double the quote")
 
 
 def _parse_text(data: bytes, path: str) -> pl.DataFrame:
@@ -82,8 +110,9 @@ def _parse_text(data: bytes, path: str) -> pl.DataFrame:
 
     if not data.strip():
         raise TableError(f"{path!r} is empty; a table has a line of column names and a line per row")
-    header = data.lstrip(b"\n").split(b"\n", 1)[0].decode()
+    header = _first_line(data)
     delimiter = max(",;\t|", key=header.count)
+    _check_quotes(data, delimiter, path)
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
         names = csv.read_csv(pa.py_buffer(header.encode() + b"\n"), parse_options=parse).column_names
@@ -94,7 +123,8 @@ def _parse_text(data: bytes, path: str) -> pl.DataFrame:
         cells = csv.read_csv(pa.py_buffer(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid as error:
         reason = str(error).removeprefix("CSV parse error: ").splitlines()[0]
-        raise TableError(f"{path!r} is not a regular table: {reason} (row 1 is the line of names)") from None
+        reason = re.sub(r"^Row #(\d+): E", r"line \1: e", reason)
+        raise TableError(f"{path!r} is not a regular table: {reason}") from None
     trimmed = [name.strip() for name in names]
     repeated = sorted({name for name in trimmed if trimmed.count(name) > 1})
     if repeated:

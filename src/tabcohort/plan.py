@@ -55,6 +55,8 @@ class Roles:
         everyone = np.concatenate([self.train, self.stop, self.score])
         if len(np.unique(everyone)) != len(everyone):
             raise TrainingError("a row may have one role only: train, stop and score share rows, make them disjoint")
+        if everyone.min(initial=0) < 0:
+            raise TrainingError("roles count rows from 0; a negative row number would be another name of a row")
         if not len(self.train) or not len(self.stop):
             raise TrainingError(
                 f"training needs rows that train and rows that stop; there are {len(self.train)} and {len(self.stop)}"
@@ -152,7 +154,10 @@ def merge_equal_rows(X: FloatArray, y: IntArray, weight: FloatArray, rows: IntAr
     With full batches this changes nothing but rounding, and it makes a weight of 2 and two equal rows the same to
     the bit. `rows` must hold equal rows side by side, as `split_roles` gives them.
     """
-    first = np.concatenate([[True], (X[rows[1:]] != X[rows[:-1]]).any(axis=1) | (y[rows[1:]] != y[rows[:-1]])])
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = y[rows[1:]] != y[rows[:-1]]
+    for column in X.T:
+        first[1:] |= column[rows[1:]] != column[rows[:-1]]
     return rows[first], np.add.reduceat(weight[rows], np.flatnonzero(first))
 
 

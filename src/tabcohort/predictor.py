@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,28 +109,21 @@ class Predictor:
         return Prediction(label, {name: float(p) for name, p in zip(self.schema.classes, proba, strict=True)})
 
     def was_trained_on(self, table: Table) -> bool:
-        """Return whether this very table was the one that some rows of trained this model."""
-        if sorted(table.schema.features) != sorted(self.schema.features):
-            return False
-        places = [table.schema.features.index(name) for name in self.schema.features]
-        return replace(table, X=table.X[:, places], schema=self.schema).fingerprint() == self.report.fingerprint
+        """Return whether some rows of this very table trained this model."""
+        return table.fingerprint() == self.report.fingerprint
 
     def evaluate(self, table: Table) -> Evaluation:
-        """Measure this model on a table with the same classes, which it should not have been trained on.
+        """Measure this model on a table that it should not have been trained on.
+
+        Args:
+            table: made by `table_of_schema(frame, predictor.schema)`, so that columns and classes are the model's.
 
         Raises:
-            TableError: the table has a class that the model does not know.
+            TableError: the table has another schema.
         """
-        codes = {str(label): code for code, label in enumerate(self.schema.classes)}
-        unknown = [label for label in table.schema.classes if str(label) not in codes]
-        if unknown:
-            raise TableError(
-                f"the model knows no class {unknown[0]!r} of {self.schema.target!r}; "
-                f"its classes are {', '.join(map(repr, self.schema.classes[:10]))}"
-            )
-        y = np.array([codes[str(label)] for label in table.schema.classes])[table.y]
-        columns = dict(zip(table.schema.features, table.X.T, strict=True))
-        return evaluate(self.logits(columns), y, table.weight, self.schema.positive, self.settings.seed)
+        if table.schema != self.schema:
+            raise TableError("the table is not of this model's schema; make it by table_of_schema(frame, model.schema)")
+        return evaluate(self.logits(table.X), table.y, table.weight, self.schema.positive, self.settings.seed)
 
     def strongest_weights(self) -> dict[str, float] | None:
         """Return a linear two-class model's weight of each standardised feature, strongest first; None for others."""
@@ -153,4 +146,4 @@ def module_logits(module: nn.Module, X: FloatArray) -> FloatArray:
     if not len(X):  # batch normalisation cannot pass no rows
         return np.empty((0, forward(module, torch.zeros(1, X.shape[1], dtype=torch.float64)).shape[1]))
     with one_thread():
-        return forward(module, torch.from_numpy(np.ascontiguousarray(X))).numpy()
+        return forward(module, torch.from_numpy(np.array(X, order="C"))).numpy()

@@ -33,8 +33,9 @@ def fit_statistics(X: FloatArray, weight: FloatArray) -> Statistics:
     # Shifting by a row first keeps the digits of columns that sit far from zero (dates in seconds, for one).
     shift = X[0]
     moved = X - shift
-    mean = share @ moved
-    deviation = np.sqrt(share @ np.square(moved - mean))
+    # BLAS would add in an order that depends on its threads.
+    mean = np.einsum("i,ij->j", share, moved)
+    deviation = np.sqrt(np.einsum("i,ij->j", share, np.square(moved - mean)))
     varies = deviation > 1e-12 * np.maximum(np.abs(shift), np.abs(moved).max(axis=0))
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
     return Statistics(centre=shift + mean, scale=scale)

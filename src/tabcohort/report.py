@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -33,8 +34,8 @@ def print_model(console: Console, document: Mapping[str, Any]) -> None:
     roles = f"{report['n_train']:,} train, {report['n_stop']:,} stop, {report['n_score']:,} score"
     seconds = report["history"][-1]["seconds"]
     console.print(
-        f"[bold]{settings['model']}{shape}[/] predicts [bold]{schema['target']}[/] from {len(schema['features'])} "
-        f"columns with {document['n_parameters']:,} parameters"
+        f"[bold]{settings['model']}{shape}[/] predicts [bold]{escape(schema['target'])}[/] "
+        f"from {len(schema['features'])} columns with {document['n_parameters']:,} parameters"
     )
     console.print(f"rows       {roles}; no row has two roles")
     console.print(
@@ -51,8 +52,8 @@ def print_evaluation(
 ) -> None:
     """Print the metrics with their intervals, and the confusion matrix with the names of the classes."""
     positive = schema["positive"]
-    of = f", positive class [bold]{schema['classes'][positive]}[/]" if positive is not None else ""
-    console.print(f"\nmeasured on {evaluation['n_rows']:,} {measured_on}{of}")
+    of = f", positive class [bold]{escape(str(schema['classes'][positive]))}[/]" if positive is not None else ""
+    console.print(f"\nmeasured on {evaluation['n_rows']:,} {escape(measured_on)}{of}")
     table = Table("metric", box=None, pad_edge=False, header_style="dim")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -69,9 +70,9 @@ def print_evaluation(
 def _confusion_table(confusion: Sequence[Sequence[float]], classes: Sequence[Any]) -> Table:
     table = Table("\ntruly", box=None, pad_edge=False, header_style="dim")
     for name in classes:
-        table.add_column(f"predicted\n{name}", justify="right")
+        table.add_column(f"predicted\n{escape(str(name))}", justify="right")
     for name, row in zip(classes, confusion, strict=True):
-        table.add_row(str(name), *(f"{count:,.0f}" for count in row))
+        table.add_row(escape(str(name)), *(f"{count:,.0f}" for count in row))
     return table
 
 
@@ -81,7 +82,7 @@ def _weights_table(weights: Mapping[str, float], schema: Mapping[str, Any]) -> T
     table.add_column("weight per\nstandard deviation", justify="right")
     table.add_column("\nspeaks for")
     for name, weight in shown:
-        table.add_row(name, f"{weight:+.3f}", str(schema["classes"][1 if weight > 0 else 0]))
+        table.add_row(escape(name), f"{weight:+.3f}", escape(str(schema["classes"][1 if weight > 0 else 0])))
     return table
 
 

@@ -59,9 +59,9 @@ class Rule:
             return isinstance(value, Mapping) and all(_is_real(weight) and weight > 0 for weight in value.values())
         if self.special == "label":
             return _is_real(value)
-        if self.number is None or not (_is_integer(value) if self.number is int else _is_real(value)):
+        if self.number in (None, bool) or not (_is_integer(value) if self.number is int else _is_real(value)):
             return False
-        return self._inside(float(value))  # type: ignore[arg-type]
+        return self._inside(value)  # type: ignore[arg-type]
 
     def describe(self) -> str:
         """Return the rule in words, to be read after "must be"."""
@@ -82,9 +82,7 @@ class Rule:
             parts.append("None")
         return " or ".join(parts)
 
-    def _inside(self, value: float) -> bool:
-        if not math.isfinite(value):
-            return False
+    def _inside(self, value: float) -> bool:  # compared as it is: the largest seed is not a float
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
         return above and below
@@ -95,7 +93,10 @@ def _is_integer(value: object) -> bool:
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _setting(default: Any, *words: str, **rule: Any) -> Any:
@@ -154,7 +155,7 @@ class Settings:
     class_weight: str | Mapping[Any, float] | None = _setting(None, "balanced", none=True, special="class_weight")
     label_smoothing: float = _setting(0.0, number=float, low=0, high=1, high_open=True)
     optimizer: str = _setting("adamw", "sgd", "adam", "adamw")
-    learning_rate: float = _setting(2e-3, number=float, low=0)
+    learning_rate: float = _setting(1e-3, number=float, low=0)
     momentum: float = _setting(0.9, number=float, low=0, high=1, high_open=True)
     beta1: float = _setting(0.9, number=float, low=0, high=1, high_open=True)
     beta2: float = _setting(0.999, number=float, low=0, high=1, high_open=True)
@@ -229,6 +230,8 @@ class Settings:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SettingsError(f"there is no settings file {str(path)!r}") from None
+        except OSError as error:
+            raise SettingsError(f"the settings file {str(path)!r} cannot be read: {error.strerror or error}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"the settings file {str(path)!r} is not valid TOML: {error}") from None
         values.update({name: value for name, value in overrides.items() if value is not None})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Label = str | int | float | bool
 LARGEST = 1e100  # squares of larger cells overflow
-MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+MISSING_WORDS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,12 @@ def make_table(
     if X.ndim != 2 or labels.shape != (len(X),):
         raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {labels.shape}")
     weight = np.ones(len(X)) if weight is None else weight
+    if weight.shape != labels.shape:
+        raise TableError(f"there must be one weight per row, of shape {labels.shape}; the shape is {weight.shape}")
+    wrong = ~(np.isfinite(weight) & (weight >= 0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
     features = tuple(features) if features is not None else tuple(f"x{i}" for i in range(X.shape[1]))
     row_numbers = np.arange(1, len(X) + 1) if row_numbers is None else row_numbers
     check_finite_cells(X, features, row_numbers)
@@ -176,10 +182,12 @@ def table_from_frame(
     """
     for name in (target, *keys, *drop):
         require_column(frame.columns, name)
+    if target in (*keys, *drop):
+        raise TableError(f"{target!r} is the target, so it cannot be a key or be left out")
     features = [name for name in frame.columns if name != target and name not in keys and name not in drop]
     labels, known = target_labels(frame, target)
     if not known.all():
-        warnings.warn(f"{(~known).sum():,} rows without a {target!r} are left out", TabcohortWarning, stacklevel=2)
+        warnings.warn(_left_out_message(int((~known).sum()), target), TabcohortWarning, stacklevel=2)
     distinct, counts = np.unique(labels[known], return_counts=True)
     if len(distinct) and (counts == 1).any() and not (counts == 1).all():
         raise TableError(single_row_message(distinct[counts == 1][0], target))
@@ -188,6 +196,37 @@ def table_from_frame(
     return make_table(
         X[known], labels[known], features=features, target=target, positive=positive, keys=keys, row_numbers=row_numbers
     )  # fmt: skip
+
+
+def table_of_schema(frame: pl.DataFrame, schema: Schema) -> Table:
+    """Make a table for a model that is there already: its columns and classes, however few rows each class has.
+
+    Raises:
+        TableError: a column is missing, a cell is not a number, no row has a target, or a class is unknown.
+    """
+    require_column(frame.columns, schema.target)
+    labels, known = target_labels(frame, schema.target)
+    if not known.all():
+        warnings.warn(_left_out_message(int((~known).sum()), schema.target), TabcohortWarning, stacklevel=2)
+    if not known.any():
+        raise TableError(f"no row has a {schema.target!r}: there is nothing to measure on")
+    codes = {str(label): code for code, label in enumerate(schema.classes)}
+    unknown = [label for label in np.unique(labels[known]) if label not in codes]
+    if unknown:
+        raise TableError(
+            f"the model knows no class {str(unknown[0])!r} of {schema.target!r}; "
+            f"its classes are {', '.join(map(repr, schema.classes[:10]))}"
+        )
+    X = feature_matrix(frame, schema.features)[known]
+    check_finite_cells(X, schema.features, np.flatnonzero(known) + 1)
+    y = np.array([codes[label] for label in labels[known]], dtype=np.int64)
+    return Table(X, y, np.ones(len(X)), schema)
+
+
+def _left_out_message(n_rows: int, target: str) -> str:
+    return (
+        f"{n_rows:,} {'row' if n_rows == 1 else 'rows'} without a {target!r} {'is' if n_rows == 1 else 'are'} left out"
+    )
 
 
 def require_column(names: Sequence[str], name: str) -> None:
@@ -204,7 +243,12 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], NDArr
     """
     import polars as pl
 
-    column = frame[target].cast(pl.String).str.strip_chars()
+    column = frame[target]
+    if column.dtype.is_nested():
+        raise TableError(f"the target {target!r} ({column.dtype}) is not classes: make it text or whole numbers")
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+    column = column.cast(pl.String).str.strip_chars()
     known = (column.is_not_null() & ~column.is_in([""])).to_numpy()
     labels = column.fill_null("").to_numpy().astype(str)
     distinct = np.unique(labels[known])
@@ -232,12 +276,18 @@ def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
         TableError: a column is missing or is not numbers, or an array has another number of columns.
     """
     if hasattr(data, "columns") or isinstance(data, Mapping):
-        names = [str(name) for name in (data.columns if hasattr(data, "columns") else data)]
+        column_of = {str(name): name for name in (data.columns if hasattr(data, "columns") else data)}
         for name in features:
-            require_column(names, name)
-        columns = [column_of_numbers(name, data[name]) for name in features]
+            require_column(list(column_of), name)
+        columns = [column_of_numbers(name, data[column_of[name]]) for name in features]
+        for name, column in zip(features, columns, strict=True):
+            if len(column) != len(columns[0]):
+                raise TableError(f"column {name!r} has {len(column)} rows, and {features[0]!r} has {len(columns[0])}")
         return np.column_stack(columns) if columns else np.empty((len(data), 0))
-    X = np.asarray(data, dtype=np.float64)
+    try:
+        X = np.asarray(data, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"the rows must be a frame, or an array of numbers: {error}") from None
     if X.ndim != 2 or X.shape[1] != len(features):
         raise TableError(f"the model needs {len(features)} columns, as an array of shape (n, {len(features)}); "
                          f"it was given shape {X.shape}")  # fmt: skip
@@ -252,9 +302,19 @@ def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
     """
     import polars as pl
 
-    series = column if isinstance(column, pl.Series) else pl.Series(name, np.asarray(column), strict=False)
-    if series.dtype == pl.Object:
-        series = pl.Series(name, [None if cell is None else str(cell) for cell in series])
+    if isinstance(column, pl.Series):
+        series = column
+    else:
+        cells = np.asarray(column)
+        if cells.dtype == object:  # text, numbers and missing cells side by side
+            cells = np.array([None if cell is None else str(cell) for cell in cells], dtype=object)
+            series = pl.Series(name, cells.tolist(), dtype=pl.String)
+        else:
+            series = pl.Series(name, cells)
+    if series.dtype.is_temporal():
+        raise TableError(f"the column {name!r} ({series.dtype}) is dates or times: {HOW_TO_LEAVE_OUT}")
+    if series.dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
     if series.dtype != pl.String:
         try:
             return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -274,7 +334,7 @@ def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
         raise TableError(f"the column {name!r} is text (row {row + 1} holds {_short(text[row])}): {HOW_TO_LEAVE_OUT}")
     raise TableError(
         f"row {row + 1}, column {name!r} holds {_short(text[row])}, which is not a number "
-        f"({wrong.sum():,} such cells): mend these cells, or leave out the column"
+        f"({wrong.sum():,} such {'cell' if wrong.sum() == 1 else 'cells'}): mend these cells, or leave out the column"
     )
 
 

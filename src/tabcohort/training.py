@@ -83,7 +83,7 @@ class StoppingRows:
         """
         log_proba = log_probabilities(outcome.stop_logits)
         stop_loss = log_loss(log_proba, self.y, self.weight)
-        stop_accuracy = float(self.weight @ (log_proba.argmax(axis=1) == self.y) / self.weight.sum())
+        stop_accuracy = float(self.weight[log_proba.argmax(axis=1) == self.y].sum() / self.weight.sum())
         score = {"log_loss": stop_loss, "accuracy": stop_accuracy}.get(monitor)
         if score is None:
             score = Scorer(log_proba, self.y, self.positive).metrics(self.weight).get(monitor, math.nan)

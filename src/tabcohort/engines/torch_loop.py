@@ -69,11 +69,11 @@ class TorchEngine:
         self.has_batch_norm = any(isinstance(layer, _BatchNorm) for layer in module.modules())
         self.has_unit_mass = bool((data.train_mass.sum(axis=1) == 1).all())
         check_logits(module, self.stop_inputs[:1], n_classes=data.train_mass.shape[1])
-        self.parameters = FlatParameters(module, decay=settings.weight_decay)
+        self.parameters = FlatParameters(module)
         self.moments = {
             name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[settings.optimizer]
         }
-        self.steps_taken = [torch.zeros((), device=device) for _ in self.parameters.groups]
+        self.steps_taken = torch.zeros((), device=device)
         self._on_device = self._tensors_of_state()
         self.state = {name: tensor.cpu().numpy() for name, tensor in self._on_device.items()}
 
@@ -115,45 +115,46 @@ class TorchEngine:
         self.module.to("cpu").eval()
 
     def _update(self, learning_rate: float) -> None:
-        """Take one step of the optimiser, once for the parameters that decay and once for those that do not."""
-        settings, flat = self.settings, self.parameters
-        for (part, weight_decay), steps in zip(flat.groups, self.steps_taken, strict=True):
-            values, gradient = [flat.values[part]], [flat.gradient[part]]
-            if settings.optimizer == "sgd":
-                sgd(
-                    values,
-                    gradient,
-                    [self.moments["momentum"][part]],
-                    fused=True,
-                    lr=learning_rate,
-                    momentum=settings.momentum,
-                    weight_decay=weight_decay,
-                    dampening=0.0,
-                    nesterov=False,
-                    maximize=False,
-                )
-            else:
-                adam(
-                    values,
-                    gradient,
-                    [self.moments["exp_avg"][part]],
-                    [self.moments["exp_avg_sq"][part]],
-                    [],
-                    [steps],
-                    fused=True,
-                    lr=learning_rate,
-                    beta1=settings.beta1,
-                    beta2=settings.beta2,
-                    eps=settings.epsilon,
-                    weight_decay=weight_decay,
-                    decoupled_weight_decay=settings.optimizer == "adamw",
-                    amsgrad=False,
-                    maximize=False,
-                )
+        """Take one step of the optimiser; decay is put on the matrices, which come first, and on nothing else."""
+        settings, values, gradient = self.settings, self.parameters.values, self.parameters.gradient
+        matrices = slice(self.parameters.n_in_matrices)
+        if settings.weight_decay > 0 and settings.optimizer == "adamw":
+            values[matrices].add_(values[matrices], alpha=-learning_rate * settings.weight_decay)
+        elif settings.weight_decay > 0:
+            gradient[matrices].add_(values[matrices], alpha=settings.weight_decay)
+        if settings.optimizer == "sgd":
+            sgd(
+                [values],
+                [gradient],
+                [self.moments["momentum"]],
+                fused=True,
+                lr=learning_rate,
+                momentum=settings.momentum,
+                weight_decay=0.0,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+        else:
+            adam(
+                [values],
+                [gradient],
+                [self.moments["exp_avg"]],
+                [self.moments["exp_avg_sq"]],
+                [],
+                [self.steps_taken],
+                fused=True,
+                lr=learning_rate,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+                eps=settings.epsilon,
+                weight_decay=0.0,
+                amsgrad=False,
+                maximize=False,
+            )
 
     def _tensors_of_state(self) -> dict[str, Tensor]:
-        tensors = {"parameters": self.parameters.values, **self.moments}
-        tensors.update({f"steps_taken.{i}": steps for i, steps in enumerate(self.steps_taken)})
+        tensors = {"parameters": self.parameters.values, "steps_taken": self.steps_taken, **self.moments}
         tensors.update({f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()})
         return tensors
 
@@ -177,22 +178,23 @@ MOMENTS_OF_OPTIMIZER = {
 
 
 class FlatParameters:
-    """A module's trainable parameters and their gradients as views of two flat vectors, those that decay first.
+    """A module's trainable parameters and their gradients as views of two flat vectors, matrices first.
 
     Weight decay is for matrices: vectors (biases, the gains and shifts of normalisation) are left out of it.
 
     Args:
         module: its parameters are moved into `values` and share its storage from then on.
-        decay: the weight decay of the first group.
+
+    Raises:
+        TrainingError: the module has no trainable parameters.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module) -> None:
         trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         if not trainable:
             raise TrainingError("the module has no trainable parameters; there is nothing to train")
         trainable.sort(key=lambda parameter: parameter.ndim < 2)
-        n_decaying = sum(parameter.numel() for parameter in trainable if parameter.ndim >= 2)
-        n_all = sum(parameter.numel() for parameter in trainable)
+        self.n_in_matrices = sum(parameter.numel() for parameter in trainable if parameter.ndim >= 2)
         self.values = torch.cat([parameter.detach().reshape(-1) for parameter in trainable])
         self.gradient = torch.zeros_like(self.values)
         start = 0
@@ -201,11 +203,6 @@ class FlatParameters:
             parameter.data = self.values[part].view_as(parameter)
             parameter.grad = self.gradient[part].view_as(parameter)
             start = part.stop
-        if decay == 0:
-            self.groups = [(slice(0, n_all), 0.0)]
-        else:
-            groups = [(slice(0, n_decaying), decay), (slice(n_decaying, n_all), 0.0)]
-            self.groups = [(part, decay) for part, decay in groups if part.start < part.stop]
 
     def release(self, module: nn.Module) -> None:
         """Give every parameter of the module storage of its own again, and take its gradient away."""
@@ -246,7 +243,7 @@ def check_logits(module: nn.Module, row: Tensor, n_classes: int) -> None:
     rows = row.repeat(2, 1)
     try:
         shape = tuple(forward(module, rows).shape)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise TrainingError(
             f"the module must map a float tensor of shape (n, {row.shape[1]}) to logits: {str(error).splitlines()[0]}"
         ) from None
@@ -291,6 +288,8 @@ class HashedDropout:
 
     def apply(self, layer: int, p: float, x: Tensor) -> Tensor:
         """Return `x` with each element set to zero with probability `p`, the others scaled up to keep the mean."""
+        if p == 1:
+            return x * 0
         n_hashes = (x.numel() + 1) // 2
         if len(self.counters) < n_hashes or self.counters.device != x.device:
             self.counters = torch.arange(n_hashes, dtype=torch.int32, device=x.device)

@@ -1,0 +1,461 @@
+"""Put each known bug back into a copy of the source, and show that a test catches it.
+
+Run it as `python scripts/put_bugs_back.py`, or with words of the names of the bugs to try. One line is printed per
+bug; the exit status is 1 if a bug is not caught.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One bug.
+
+    Args:
+        name: what is wrong with it, in words.
+        file: under src/tabcohort.
+        right: the text that is there, exactly once.
+        wrong: what stands in its place when the bug is back.
+        tests: ids of the tests, under tests, of which at least one must fail.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+LOOP = "engines/torch_loop.py"
+MASKS = "test_torch_loop.py::test_dropout_of_neighbours_layers_and_steps_is_uncorrelated"
+PLAIN = "test_torch_loop.py::test_epochs_equal_a_plain_pytorch_loop"
+
+BUGS = (
+    # Best weights and stopping
+    Bug(
+        "the best weights are the ones training goes on writing",
+        "training.py",
+        "best_state = {name: array.copy() for name, array in engine.state.items()}",
+        "best_state = {name: array for name, array in engine.state.items()}",
+        (
+            "test_training.py::test_best_weights_are_the_ones_that_scored_best",
+            "test_training.py::test_best_weights_share_no_storage_with_what_training_goes_on_writing",
+        ),
+    ),
+    Bug(
+        "the last weights are kept",
+        "training.py",
+        "engine.state[name][...] = array",
+        "pass",
+        ("test_cohort.py::test_the_trained_module_has_the_weights_that_scored_best",),
+    ),
+    Bug(
+        "the buffers are those of the last epoch",
+        LOOP,
+        'tensors.update({f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()})',
+        "pass",
+        ("test_training.py::test_buffers_are_those_of_the_best_epoch_too",),
+    ),
+    Bug(
+        "ties keep the latest epoch",
+        "training.py",
+        "return score < best if settings.lower_is_better else score > best",
+        "return score <= best if settings.lower_is_better else score >= best",
+        ("test_training.py::test_ties_keep_the_earliest_epoch",),
+    ),
+    Bug(
+        "a higher score is always better",
+        "training.py",
+        "return score < best if settings.lower_is_better else score > best",
+        "return score > best",
+        ("test_training.py::test_the_monitored_metric_chooses_the_epoch",),
+    ),
+    Bug(
+        "Ctrl-C leaves the last weights",
+        "training.py",
+        'progress = replace(progress, stop_reason="interrupted")',
+        'return replace(progress, stop_reason="interrupted")',
+        ("test_training.py::test_ctrl_c_keeps_the_best_so_far",),
+    ),
+    Bug(
+        "a loss that is not finite is trained on",
+        "training.py",
+        "            check_finite(epoch, outcome)\n",
+        "",
+        ("test_training.py::test_a_loss_that_is_not_finite_names_member_epoch_and_step",),
+    ),
+    Bug(
+        "a metric that the rows cannot tell is watched",
+        "training.py",
+        "if math.isnan(score):",
+        "if False:",
+        ("test_training.py::test_a_metric_that_the_stopping_rows_cannot_tell_is_an_error",),
+    ),
+    # Roles
+    Bug(
+        "a row may have two roles",
+        "plan.py",
+        "if len(np.unique(everyone)) != len(everyone):",
+        "if False:",
+        ("test_plan.py::test_a_row_may_have_one_role_only",),
+    ),
+    Bug(
+        "duplicates of a row have roles of their own",
+        "plan.py",
+        "starts = np.concatenate([[False], ordered[1:] != ordered[:-1]])",
+        "starts = np.arange(len(ordered)) > 0",
+        ("test_plan.py::test_equal_rows_have_the_same_role_whatever_their_class",),
+    ),
+    Bug(
+        "the split depends on the order of the rows",
+        "plan.py",
+        "_groups_in_order(row_hashes(X, settings.seed), y)",
+        "_groups_in_order(np.arange(len(y), dtype=np.uint64), y)",
+        ("test_plan.py::test_the_split_does_not_depend_on_the_order_of_the_rows",),
+    ),
+    Bug(
+        "a row of weight two splits like one row",
+        "plan.py",
+        "np.bincount(group, weights=weight[order])",
+        "np.bincount(group)",
+        ("test_plan.py::test_a_row_of_weight_two_splits_like_two_rows",),
+    ),
+    Bug(
+        "the model is scored on rows that trained",
+        "cohort.py",
+        "rows = roles.score",
+        "rows = roles.train",
+        ("test_cohort.py::test_no_row_that_trains_or_stops_is_scored",),
+    ),
+    Bug(
+        "columns are standardised by all rows",
+        "cohort.py",
+        "statistics = fit_statistics(X[rows], weight)",
+        "statistics = fit_statistics(X, np.ones(len(X)))",
+        ("test_cohort.py::test_columns_are_standardised_by_the_training_rows_alone",),
+    ),
+    # Batches
+    Bug(
+        "batch norm meets a last batch of one row",
+        "plan.py",
+        "if self.needs_pairs and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:",
+        "if False:",
+        ("test_plan.py::test_with_batch_norm_every_row_is_used_once_and_no_batch_has_one_row",),
+    ),
+    Bug(
+        "the short batch is dropped",
+        "plan.py",
+        "np.append(np.arange(0, self.n_rows, self.batch_size), self.n_rows)",
+        "np.arange(0, self.n_rows + 1, self.batch_size)",
+        ("test_plan.py::test_without_batch_norm_the_short_batch_is_used",),
+    ),
+    Bug(
+        "no update is possible, and nobody says so",
+        "plan.py",
+        "if self.needs_pairs and min(self.n_rows, self.batch_size) < 2:",
+        "if False:",
+        ("test_plan.py::test_batch_norm_without_two_rows_in_a_step_is_an_error",),
+    ),
+    Bug(
+        "the epoch loss is a mean of batch means",
+        "training.py",
+        "outcome.step_losses.sum() / len(epoch.order)",
+        "np.mean(outcome.step_losses / np.diff(epoch.bounds))",
+        ("test_training.py::test_the_training_loss_of_an_epoch_is_the_mean_over_its_rows",),
+    ),
+    Bug(
+        "gradients add up from step to step",
+        LOOP,
+        "self.parameters.gradient.zero_()",
+        "pass",
+        (PLAIN,),
+    ),
+    # Metrics
+    Bug(
+        "the positive class is always the first",
+        "evaluate.py",
+        "_one_against_rest(confusion, self.positive)",
+        "_one_against_rest(confusion, 0)",
+        (
+            "test_evaluate.py::test_naming_the_other_class_swaps_sensitivity_with_specificity",
+            "test_evaluate.py::test_sensitivity_is_of_the_named_class",
+        ),
+    ),
+    Bug(
+        "ties count as wins in ROC AUC",
+        "evaluate.py",
+        "misses_so_far + misses / 2",
+        "misses_so_far + misses",
+        ("test_evaluate.py::test_metrics_of_two_classes_are_those_of_scikit_learn",),
+    ),
+    Bug(
+        "accuracy's interval is Wald's, which collapses without errors",
+        "evaluate.py",
+        "share * (1 - share) / trials + z2 / (4 * trials)",
+        "share * (1 - share) / trials",
+        ("test_evaluate.py::test_wilson_gives_the_published_interval",),
+    ),
+    Bug(
+        "log probabilities are logarithms of probabilities",
+        "evaluate.py",
+        "return -np.logaddexp(0.0, np.hstack([logits, -logits]))",
+        "return -np.log(1 + np.exp(np.hstack([logits, -logits])))",
+        ("test_evaluate.py::test_extreme_logits_give_finite_log_probabilities",),
+    ),
+    # Losses
+    Bug(
+        "the loss of two classes is taken from probabilities",
+        LOOP,
+        'return F.binary_cross_entropy_with_logits(logits, mass[:, 1:], reduction="sum")',
+        'return F.binary_cross_entropy(torch.sigmoid(logits), mass[:, 1:], reduction="sum")',
+        (
+            "test_torch_loop.py::test_extreme_logits_of_two_classes_give_finite_losses_and_right_gradients",
+            "test_torch_loop.py::test_a_confident_mistake_still_has_a_gradient",
+        ),
+    ),
+    Bug(
+        "the loss of more classes is taken from probabilities",
+        LOOP,
+        'return F.cross_entropy(logits, mass, reduction="sum")',
+        "return -(mass * logits.softmax(dim=1).log()).sum()",
+        ("test_torch_loop.py::test_extreme_logits_of_more_classes_give_finite_losses_and_right_gradients",),
+    ),
+    Bug(
+        "logits of one dimension are compared with a column",
+        LOOP,
+        "if shape not in allowed:",
+        "if False:",
+        ("test_torch_loop.py::test_logits_of_another_shape_are_an_error",),
+    ),
+    Bug(
+        "mixup has hard labels",
+        LOOP,
+        "mass = torch.lerp(mass[partners], mass, plan.mix[step])",
+        "pass",
+        ("test_torch_loop.py::test_a_mixed_step_trains_on_mixed_inputs_with_mixed_targets",),
+    ),
+    Bug(
+        "mixup weights are uniform",
+        "plan.py",
+        "draw.beta(self.mixup_alpha, self.mixup_alpha, n_steps)",
+        "draw.random(n_steps)",
+        ("test_plan.py::test_mixup_weights_are_beta_distributed",),
+    ),
+    Bug(
+        "every batch is mixed",
+        "plan.py",
+        "draw.random(n_steps) < self.mixup_probability",
+        "draw.random(n_steps) < 1",
+        ("test_plan.py::test_steps_are_mixed_with_the_given_probability",),
+    ),
+    Bug(
+        "label smoothing leaves the row's own class out",
+        "cohort.py",
+        "weight[:, None] * settings.label_smoothing / n_classes",
+        "weight[:, None] * settings.label_smoothing / (n_classes - 1)",
+        ("test_cohort.py::test_the_mass_of_a_row_is_its_smoothed_target_times_its_weight",),
+    ),
+    Bug(
+        "equal rows lose their weight when they are merged",
+        "plan.py",
+        "np.add.reduceat(weight[rows], np.flatnonzero(first))",
+        "weight[rows[first]]",
+        (
+            "test_plan.py::test_merged_rows_are_different_and_keep_the_total_weight",
+            "test_cohort.py::test_sample_weights_equal_repeated_rows_to_the_bit",
+        ),
+    ),
+    Bug(
+        "balanced class weights forget the number of classes",
+        "cohort.py",
+        "np.divide(totals.sum(), n_classes * totals,",
+        "np.divide(totals.sum(), totals,",
+        ("test_cohort.py::test_balanced_class_weights_are_those_of_scikit_learn",),
+    ),
+    # Schedules and optimisers
+    Bug(
+        "the schedule is one epoch ahead",
+        "schedule.py",
+        "done, base = epoch - 1, settings.learning_rate",
+        "done, base = epoch, settings.learning_rate",
+        (
+            "test_schedule.py::test_step_is_that_of_pytorch",
+            "test_schedule.py::test_cosine_is_that_of_pytorch",
+            "test_schedule.py::test_one_cycle_is_that_of_pytorch",
+        ),
+    ),
+    Bug(
+        "the plateau schedule takes every metric for a loss",
+        "schedule.py",
+        "better = score < self.best - margin if settings.lower_is_better else score > self.best + margin",
+        "better = score < self.best - margin",
+        ("test_schedule.py::test_plateau_is_that_of_pytorch",),
+    ),
+    Bug(
+        "the history records another rate than the one used",
+        "training.py",
+        "record = stopping.measure(epoch, learning_rate, outcome, settings.monitor)",
+        "record = stopping.measure(epoch, settings.learning_rate, outcome, settings.monitor)",
+        ("test_training.py::test_the_history_records_the_rate_really_used",),
+    ),
+    Bug(
+        "biases and normalisation decay",
+        LOOP,
+        "matrices = slice(self.parameters.n_in_matrices)",
+        "matrices = slice(None)",
+        ("test_torch_loop.py::test_vectors_do_not_decay_and_matrices_do",),
+    ),
+    Bug(
+        "gradients are not clipped",
+        LOOP,
+        "                self._clip()\n",
+        "",
+        ("test_torch_loop.py::test_clipping_is_by_the_global_norm_as_in_pytorch",),
+    ),
+    Bug(
+        "AdamW is Adam",
+        LOOP,
+        'if settings.weight_decay > 0 and settings.optimizer == "adamw":',
+        "if False:",
+        (PLAIN,),
+    ),
+    Bug(
+        "initial weights have half the variance",
+        "models.py",
+        "bound = (6 / (layer.in_features",
+        "bound = (3 / (layer.in_features",
+        ("test_models.py::test_weights_lie_within_the_bound_of_glorot_and_have_its_spread",),
+    ),
+    # Modes, masks and bits
+    Bug(
+        "stopping rows are passed in training mode",
+        LOOP,
+        "    module.eval()\n    return torch.cat(",
+        "    return torch.cat(",
+        (
+            "test_torch_loop.py::test_stopping_rows_are_passed_in_evaluation_mode",
+            "test_cohort.py::test_the_prediction_of_a_row_does_not_depend_on_its_batch",
+        ),
+    ),
+    Bug(
+        "training goes on in evaluation mode after the first epoch",
+        LOOP,
+        "        self.module.train()\n",
+        "",
+        ("test_torch_loop.py::test_epochs_with_batch_norm_and_clipping_equal_a_plain_pytorch_loop",),
+    ),
+    Bug(
+        "every step has the same dropout mask",
+        LOOP,
+        "        self.key = key\n",
+        "        self.key = 12345\n",
+        (MASKS, "test_torch_loop.py::test_dropout_masks_are_those_of_their_key"),
+    ),
+    Bug(
+        "every layer has the same dropout mask",
+        LOOP,
+        "_as_int32(self.key + layer * 0x9E3779B9)",
+        "_as_int32(self.key)",
+        (MASKS,),
+    ),
+    Bug(
+        "dropout stays hashed after training",
+        LOOP,
+        "                del layer.forward\n",
+        "                pass\n",
+        ("test_torch_loop.py::test_dropout_layers_are_pytorchs_own_again_afterwards",),
+    ),
+    Bug(
+        "training reseeds PyTorch for everyone",
+        LOOP,
+        "with torch.random.fork_rng():",
+        "if True:",
+        ("test_cohort.py::test_training_neither_depends_on_pytorchs_global_generator_nor_touches_it",),
+    ),
+    Bug(
+        "random layers draw from PyTorch's global state",
+        LOOP,
+        "        torch.default_generator.manual_seed(key)\n",
+        "",
+        ("test_cohort.py::test_training_neither_depends_on_pytorchs_global_generator_nor_touches_it",),
+    ),
+    Bug(
+        "sums have the order that the number of threads gives",
+        LOOP,
+        "    torch.set_num_threads(1)\n",
+        "",
+        ("test_cohort.py::test_a_run_has_the_same_bits_again_on_any_number_of_threads_and_in_another_process",),
+    ),
+)
+
+
+def copy_of_source(folder: Path) -> Path:
+    """Return a copy of src in the folder."""
+    return Path(shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def python(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with this copy of the package before the installed one."""
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def run_tests(source: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Run the tests against a copy of the source; first make sure that it is the one that is imported."""
+    home = python(source, "-c", "import tabcohort; print(tabcohort.__file__)").stdout.strip()
+    if not Path(home).is_relative_to(source):
+        raise SystemExit(f"the tests would import {home!r} and not the copy in {str(source)!r}")
+    return python(
+        source, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--tb=line", *(f"tests/{test}" for test in tests)
+    )  # fmt: skip
+
+
+def is_caught(bug: Bug) -> bool:
+    """Put one bug back into a copy of the source, and return whether a test fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = copy_of_source(Path(folder))
+        file = source / "tabcohort" / bug.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(bug.right) != 1:
+            raise SystemExit(
+                f"{bug.file} holds {bug.right!r} {text.count(bug.right)} times, not once: mend {bug.name!r}"
+            )
+        file.write_text(text.replace(bug.right, bug.wrong), encoding="utf-8")
+        done = run_tests(source, bug.tests)
+    if done.returncode not in (0, 1):  # 1 is a failed test; anything else says nothing about the bug
+        raise SystemExit(f"pytest could not run the tests of {bug.name!r}:\n{done.stdout}{done.stderr}")
+    return done.returncode == 1
+
+
+def main(words: list[str]) -> int:
+    """Try the bugs whose names hold one of the words, or all of them."""
+    bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
+    tests = tuple(dict.fromkeys(test for bug in bugs for test in bug.tests))
+    with tempfile.TemporaryDirectory() as folder:
+        done = run_tests(copy_of_source(Path(folder)), tests)
+    if done.returncode != 0:
+        print(f"these tests must pass before bugs are put back:\n{done.stdout}{done.stderr}")
+        return 1
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        missed = 0
+        for bug, caught in zip(bugs, pool.map(is_caught, bugs), strict=True):
+            print(f"{'caught    ' if caught else 'NOT CAUGHT'}  {bug.name}", flush=True)
+            missed += not caught
+    print(f"{len(bugs) - missed} of {len(bugs)} bugs are caught")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

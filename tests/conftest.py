@@ -1,0 +1,72 @@
+"""Small tables and quick trainings that several test files share."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it once, when it is imported
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import tabcohort
+from tabcohort import Predictor, Settings, Table
+
+QUICK: dict[str, Any] = {"max_epochs": 3, "hidden": (8,), "learning_rate": 0.02}
+
+
+def make_rows(n_rows: int = 90, n_features: int = 3, n_classes: int = 2, seed: int = 0) -> tuple[Any, Any]:
+    """Return features `(n_rows, n_features)` and class codes `(n_rows,)`, which the features tell with some noise."""
+    draw = np.random.default_rng(seed)
+    codes = np.arange(n_rows) % n_classes
+    X = draw.normal(size=(n_rows, n_features))
+    X[:, 0] += 2.0 * codes
+    return X, codes
+
+
+def make_small_table(n_classes: int = 2, labels: Any = None, **sizes: Any) -> Table:
+    """Return a table of `make_rows`; `labels` are the names of its classes."""
+    X, codes = make_rows(n_classes=n_classes, **sizes)
+    names = np.array(labels if labels is not None else ["no", "yes", "may", "who"][:n_classes])
+    return tabcohort.make_table(X, names[codes])
+
+
+def fit_quickly(table: Table | None = None, **settings: Any) -> Predictor:
+    """Return a predictor after a few epochs."""
+    return tabcohort.fit(table or make_small_table(), Settings(**{**QUICK, **settings}))
+
+
+@pytest.fixture(scope="session")
+def predictor() -> Predictor:
+    """A quickly trained predictor of yes or no from x0, x1 and x2."""
+    return fit_quickly()
+
+
+@pytest.fixture(scope="session")
+def three_classes() -> Predictor:
+    """A quickly trained predictor of three classes."""
+    return fit_quickly(make_small_table(3))
+
+
+@pytest.fixture(scope="session")
+def csv_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV file with the columns id, x0, x1, x2 and answer (no, yes)."""
+    X, codes = make_rows()
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"]).with_columns(answer=pl.Series(np.array(["no", "yes"])[codes]))
+    frame.insert_column(0, pl.Series("id", [f"p{i}" for i in range(len(X))]))
+    path = tmp_path_factory.mktemp("table") / "patients.csv"
+    frame.write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_file(csv_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained on `csv_file`, with id as its key."""
+    table = tabcohort.table_from_frame(tabcohort.read_frame(csv_file), "answer", keys=["id"])
+    path = tmp_path_factory.mktemp("model") / "patients.tabcohort"
+    tabcohort.save(fit_quickly(table, model="logistic"), path)
+    return path

@@ -1,0 +1,516 @@
+"""The command line: results on standard output, words on standard error, and a sentence for what can be mended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import make_rows
+
+from tabcohort import Predictor, load, load_sample, read_frame
+from tabcohort.cli import main
+
+QUICK = ["--model", "logistic"]
+
+
+@dataclass
+class Ran:
+    """What a command gave back."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a command in this process as a shell would."""
+
+    def call(*arguments: object) -> Ran:
+        with warnings.catch_warnings():  # a shell shows warnings; the tests make errors of them
+            warnings.simplefilter("default")
+            try:
+                status: Any = main([str(argument) for argument in arguments])
+            except SystemExit as leaving:
+                status = leaving.code
+        return Ran(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """A settings file for a few epochs."""
+    path = tmp_path / "quick.toml"
+    path.write_text("max_epochs = 3\nhidden = [8]\nlearning_rate = 0.02\n", encoding="utf-8")
+    return path
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+
+# What is imported
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tabcohort; dir(tabcohort)",
+        "import tabcohort.cli",
+        "from tabcohort.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from tabcohort.cli import main\ntry: main(['fit', '--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    ran = python(f"{code}\nimport sys\nprint(sorted({{'torch', 'sklearn', 'polars', 'numpy'}} & set(sys.modules)))")
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_info_does_not_import_torch(model_file: Path) -> None:
+    code = f"from tabcohort.cli import main\nimport sys\nassert main(['info', {str(model_file)!r}]) == 0"
+    ran = python(f"{code}\nprint(sorted({{'torch', 'sklearn', 'polars'}} & set(sys.modules)))")
+    assert "logistic predicts answer from 3 columns" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+# Fit
+
+
+def test_help_and_version_are_on_standard_output(run: Run) -> None:
+    ran = run("--help")
+    assert ran.status == 0
+    assert all(command in ran.out for command in ("fit", "predict", "evaluate", "info", "sample:breast-cancer"))
+    assert run("--version").out.startswith("tabcohort 0.")
+
+
+def test_fit_writes_a_model_and_says_how_good_it_is(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new.tabcohort"
+    ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--settings", quick, "--out", out)
+    assert ran.status == 0
+    assert "mlp 8 predicts answer from 3 columns" in ran.out
+    assert "positive class yes" in ran.out
+    assert f"next     tabcohort predict {out} {csv_file}" in ran.out
+    assert "positive class: yes (the last in sorted order; name another with --positive)" in ran.err
+    assert "90 rows, 3 columns" in ran.err
+    schema = load(out).schema
+    assert (schema.features, schema.keys, schema.target) == (("x0", "x1", "x2"), ("id",), "answer")
+
+
+def test_a_sample_knows_its_target_and_positive_class(run: Run, quick: Path, tmp_path: Path) -> None:
+    ran = run("fit", "sample:breast-cancer", "--settings", quick, *QUICK, "--out", tmp_path / "model")
+    assert ran.status == 0
+    assert "positive class malignant" in ran.out
+    assert "positive class:" not in ran.err
+    assert "strongest of 30 weights" in ran.out
+
+
+def test_without_out_nothing_is_kept_and_that_is_said(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    before = {*tmp_path.iterdir(), *csv_file.parent.iterdir()}
+    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick)
+    assert ran.status == 0
+    assert "not kept: add --out MODEL.tabcohort to keep this model and predict with it" in ran.out
+    assert {*tmp_path.iterdir(), *csv_file.parent.iterdir()} == before
+
+
+def test_options_win_over_the_settings_file(run: Run, csv_file: Path, tmp_path: Path) -> None:
+    settings, out = tmp_path / "settings.toml", tmp_path / "model"
+    settings.write_text('model = "residual"\nseed = 5\nmax_epochs = 2\npositive = "yes"\n', encoding="utf-8")
+    options = ["--model", "logistic", "--seed", "7", "--positive", "no", "--device", "cpu", "--engine", "torch"]
+    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", "--settings", settings, *options, "--out", out)
+    assert ran.status == 0
+    predictor = load(out)
+    assert (predictor.settings.model, predictor.settings.seed, predictor.settings.max_epochs) == ("logistic", 7, 2)
+    assert predictor.schema.classes[predictor.schema.positive or 0] == "no"
+
+
+def test_the_positive_class_of_the_settings_file_is_taken(run: Run, csv_file: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('model = "logistic"\nmax_epochs = 2\npositive = "no"\n', encoding="utf-8")
+    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", "--settings", settings)
+    assert "positive class no" in ran.out
+    assert "positive class:" not in ran.err
+
+
+def test_curves_are_drawn(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "curves.png"
+    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick, "--curves", picture)
+    assert ran.status == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"curves   {picture}" in ran.out
+
+
+def test_a_bad_ending_for_curves_is_refused_before_training(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path
+) -> None:
+    ran = run(
+        "fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick, "--curves", tmp_path / "c.doc"
+    )
+    assert ran.status == 2
+    assert "c.doc' must end in .png, .svg or .pdf" in ran.err
+    assert "loading PyTorch" not in ran.err
+
+
+def test_brackets_in_a_file_name_are_printed_as_they_are(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    table, out = tmp_path / "[old].csv", tmp_path / "[bold]"
+    table.write_bytes(csv_file.read_bytes())
+    ran = run("fit", table, "--target", "answer", "--drop", "id", "--settings", quick, "--out", out)
+    assert str(table) in ran.err
+    assert f"next     tabcohort predict {out} {table}" in ran.out
+
+
+def test_a_checkpoint_is_gone_on_from(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    command = ["fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick]
+    first = run(*command, "--checkpoint", tmp_path / "kept", "--out", tmp_path / "one")
+    second = run(*command, "--checkpoint", tmp_path / "kept", "--out", tmp_path / "two")
+    assert first.status == second.status == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    other = run(*command, "--checkpoint", tmp_path / "kept", "--seed", "9")
+    assert other.status == 2
+    assert "is of other settings or data; remove it, or name another file" in other.err
+
+
+def test_rows_without_a_target_are_a_note(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(csv_file.read_text(encoding="utf-8") + "p90,1,2,3,\np91,1,2,3,\n", encoding="utf-8")
+    ran = run("fit", table, "--target", "answer", "--key", "id", "--settings", quick)
+    assert ran.status == 0
+    assert "note: 2 rows without a 'answer' are left out\n" in ran.err
+
+
+# Predict
+
+
+def test_predictions_are_csv_and_equal_those_of_the_library(run: Run, csv_file: Path, model_file: Path) -> None:
+    ran = run("predict", model_file, csv_file)
+    assert ran.status == 0
+    rows = list(csv.DictReader(io.StringIO(ran.out)))
+    assert list(rows[0]) == ["id", "predicted", "probability no", "probability yes"]
+    frame, predictor = read_frame(csv_file), load(model_file)
+    assert [row["id"] for row in rows] == frame["id"].to_list()
+    assert [row["predicted"] for row in rows] == predictor.predict(frame).tolist()
+    proba = [[float(row["probability no"]), float(row["probability yes"])] for row in rows]
+    assert (np.array(proba) == predictor.predict_proba(frame)).all()
+
+
+def test_rows_without_a_key_are_counted_from_one(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    read_frame(csv_file).drop("id", "answer").head(3).write_csv(tmp_path / "new.csv")
+    lines = run("predict", model_file, tmp_path / "new.csv").out.splitlines()
+    assert lines[0] == "row,predicted,probability no,probability yes"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+
+
+def test_predictions_go_to_a_file(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    shown = run("predict", model_file, csv_file).out
+    ran = run("predict", model_file, csv_file, "--out", tmp_path / "answers.csv")
+    assert (ran.status, ran.out) == (0, "")
+    assert f"90 predictions in {tmp_path / 'answers.csv'}" in ran.err
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == shown
+    run("predict", model_file, csv_file, "--out", tmp_path / "answers.parquet")
+    assert pl.read_parquet(tmp_path / "answers.parquet").write_csv() == shown
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.csv", "answers.parquet"}
+
+
+def test_columns_in_any_order_and_others_beside_them_are_fine(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    frame = read_frame(csv_file)
+    frame.select("x2", pl.lit("text").alias("remark"), "id", "x0", "x1").write_csv(tmp_path / "new.csv")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    assert ran.out == run("predict", model_file, csv_file).out
+    assert "ignored, as the model was trained without them: remark\n" in ran.err
+
+
+def test_no_rows_give_a_header(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("x0,x1,x2\n", encoding="utf-8")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    assert (ran.status, ran.out) == (0, "row,predicted,probability no,probability yes\n")
+
+
+@pytest.mark.parametrize("key", ["predicted", "probability yes"])
+def test_a_key_called_like_a_column_of_the_answers_is_a_sentence(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path, key: str
+) -> None:
+    read_frame(csv_file).rename({"id": key}).write_csv(tmp_path / "table.csv")
+    model = tmp_path / "model"
+    fit = ["fit", tmp_path / "table.csv", "--target", "answer", "--key", key, "--settings", quick, "--out", model]
+    assert run(*fit).status == 0
+    ran = run("predict", model, tmp_path / "table.csv")
+    assert ran.status == 2
+    assert f"the key {key!r} is called like a column of the answers; rename it" in ran.err
+
+
+# Evaluate and info
+
+
+def test_evaluate_measures_a_new_table(run: Run, model_file: Path, tmp_path: Path) -> None:
+    X, codes = make_rows(seed=5)
+    labels = np.array(["no", "yes"])[codes]
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"]).with_columns(answer=pl.Series(labels))
+    frame.write_csv(tmp_path / "new.csv")
+    ran = run("evaluate", model_file, tmp_path / "new.csv")
+    assert ran.status == 0
+    assert f"measured on 90 rows of {tmp_path / 'new.csv'}, positive class yes" in ran.out
+    assert "trained on" not in ran.err
+    document = json.loads(run("evaluate", model_file, tmp_path / "new.csv", "--json").out)
+    expected = (load(model_file).predict(X) == labels).mean()
+    assert document["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+
+
+def test_evaluate_on_the_training_table_says_so(run: Run, csv_file: Path, model_file: Path) -> None:
+    ran = run("evaluate", model_file, csv_file)
+    assert ran.status == 0
+    assert "note: this is the table that the model was trained on: these figures flatter it" in ran.err
+
+
+def test_evaluate_refuses_a_class_that_the_model_does_not_know(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    text = csv_file.read_text(encoding="utf-8").replace("yes", "may")
+    (tmp_path / "new.csv").write_text(text, encoding="utf-8")
+    ran = run("evaluate", model_file, tmp_path / "new.csv")
+    assert ran.status == 2
+    assert "the model knows no class 'may' of 'answer'; its classes are 'no', 'yes'" in ran.err
+
+
+def test_evaluate_measures_a_table_of_one_class_or_with_a_single_row_of_one(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    """What cannot train can still be measured on: the metrics that it cannot tell are a dash."""
+    frame = read_frame(csv_file)
+    for n_yes in (0, 1):
+        few = pl.concat([frame.filter(answer="no"), frame.filter(answer="yes").head(n_yes)])
+        few.write_csv(tmp_path / "few.csv")
+        ran = run("evaluate", model_file, tmp_path / "few.csv", "--json")
+        assert ran.status == 0, ran.err
+        assert json.loads(ran.out)["n_rows"] == 45 + n_yes
+
+
+def test_info_shows_what_fit_showed(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    fitted = run(
+        "fit", csv_file, "--target", "answer", "--key", "id", "--settings", quick, *QUICK, "--out", out
+    )  # fmt: skip
+    shown = run("info", out)
+    assert shown.status == 0
+    assert fitted.out.startswith(shown.out.rstrip("\n"))
+
+
+# JSON
+
+
+def test_each_command_prints_one_json_document(
+    run: Run, csv_file: Path, model_file: Path, quick: Path, tmp_path: Path
+) -> None:
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", "--settings", quick, "--out", tmp_path / "model"]
+    answers = tmp_path / "answers.csv"
+    commands: dict[str, list[Any]] = {
+        "report": fit,
+        "predictions": ["predict", model_file, csv_file],
+        "metrics": ["evaluate", model_file, csv_file],
+        "schema": ["info", model_file],
+    }
+    for key, command in commands.items():
+        ran = run(*command, "--json")
+        assert ran.status == 0
+        assert key in json.loads(ran.out)
+    written = run("predict", model_file, csv_file, "--out", answers, "--json")
+    assert len(json.loads(written.out)["predictions"]) == 90
+    assert answers.is_file()
+
+
+def test_json_of_fit_and_info_is_the_same(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", "--settings", quick, "--out", out]
+    fitted = json.loads(run(*fit, "--json").out)
+    assert json.loads(run("info", out, "--json").out) == {**fitted, "format": 1, "kind": "model"}
+
+
+# What a person can mend
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no such table": (
+        ["fit", "patient.csv", "--target", "answer"],
+        "there is no file 'patient.csv' (did you mean 'pat",
+    ),
+    "no such sample": (["fit", "sample:irs"], "there is no sample 'irs' (did you mean 'iris'?)"),
+    "no target": (
+        ["fit", "patients.csv"],
+        "name the column to predict: --target COLUMN (one of id, x0, x1, x2, answer)",
+    ),
+    "another target": (["fit", "patients.csv", "--target", "anser"], "no column 'anser' (did you mean 'answer'?)"),
+    "another key": (
+        ["fit", "patients.csv", "--target", "answer", "--key", "idd"],
+        "no column 'idd' (did you mean 'id'?)",
+    ),
+    "another column to drop": (["fit", "patients.csv", "--target", "answer", "--drop", "x9"], "no column 'x9'"),
+    "a column of text": (["fit", "patients.csv", "--target", "answer"], "the column 'id' is text (row 1 holds 'p0')"),
+    "another positive class": (
+        ["fit", "patients.csv", "--target", "answer", "--drop", "id", "--positive", "maybe"],
+        "the positive class 'maybe' is not in 'answer', whose classes are 'no', 'yes'",
+    ),
+    "an unknown setting": (
+        ["fit", "sample:iris", "--settings", "unknown.toml"],
+        "no setting 'droput' (did you mean 'drop",
+    ),
+    "a setting out of range": (
+        ["fit", "sample:iris", "--settings", "range.toml"],
+        "the setting 'dropout' must be a number",
+    ),
+    "settings that are no TOML": (["fit", "sample:iris", "--settings", "bad.toml"], "'bad.toml' is not valid TOML: "),
+    "settings that are a folder": (["fit", "sample:iris", "--settings", "."], "'.' cannot be read"),
+    "no such settings": (["fit", "sample:iris", "--settings", "none.toml"], "there is no settings file 'none.toml'"),
+    "a negative seed": (["fit", "sample:iris", "--seed", "-1"], "the setting 'seed' must be a whole number"),
+    "no such folder": (["fit", "sample:iris", "--out", "no/m"], "there is no folder 'no' to write to; make it first"),
+    "a folder for a file": (["fit", "sample:iris", "--out", "."], "'.' is a folder; name a file"),
+    "an empty table": (["fit", "empty.csv", "--target", "a"], "'empty.csv' is empty"),
+    "a table of one class": (["fit", "one.csv", "--target", "y"], "the target 'y' must have at least two classes"),
+    "a missing cell": (["fit", "hole.csv", "--target", "y"], "row 2, column 'a' is missing (NaN)"),
+    "no such model": (["predict", "m.tabcohort", "patients.csv"], "there is no file 'm.tabcohort'"),
+    "a table for a model": (["predict", "patients.csv", "patients.csv"], "'patients.csv' is not a tabcohort file"),
+    "a model for a table": (["predict", "MODEL", "MODEL"], "is a tabcohort model, not a table"),
+    "a lacking column": (["predict", "MODEL", "one.csv"], "there is no column 'x0'"),
+    "answers into no folder": (["predict", "MODEL", "patients.csv", "--out", "no/a.csv"], "there is no folder 'no'"),
+    "evaluate without a target": (["evaluate", "MODEL", "one.csv"], "there is no column 'answer'"),
+    "info of a table": (["info", "patients.csv"], "'patients.csv' is not a tabcohort file"),
+    "info of nothing": (["info", "m.tabcohort"], "there is no file 'm.tabcohort'"),
+    "info of a folder": (["info", "."], "'.' cannot be read: Is a directory"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_can_be_mended_is_one_sentence_and_status_2(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = {
+        "patients.csv": csv_file.read_text(encoding="utf-8"),
+        "empty.csv": "",
+        "one.csv": "a,y\n1,u\n2,u\n",
+        "hole.csv": "a,y\n1,u\n,u\n3,v\n4,v\n",
+        "unknown.toml": "droput = 0.3\n",
+        "range.toml": "dropout = 1.5\n",
+        "bad.toml": "dropout 0.3\n",
+    }
+    for file, text in files.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    arguments, words = BAD[name]
+    ran = run(*(str(model_file) if argument == "MODEL" else argument for argument in arguments))
+    assert ran.status == 2
+    assert ran.out == ""
+    last = ran.err.splitlines()[-1]
+    assert last.startswith("tabcohort: ")
+    assert words in last
+    assert "Traceback" not in ran.err
+    assert {path.name for path in tmp_path.iterdir()} == set(files)
+
+
+@pytest.mark.parametrize("arguments", [[], ["fitt"], ["fit"], ["fit", "a.csv", "--model", "tree"], ["predict", "m"]])
+def test_a_command_that_does_not_exist_shows_how_it_is_used(run: Run, arguments: list[str]) -> None:
+    ran = run(*arguments)
+    assert ran.status == 2
+    assert ran.err.startswith("usage: tabcohort")
+
+
+def test_a_model_file_with_a_part_missing_is_a_sentence(run: Run, model_file: Path, tmp_path: Path) -> None:
+    from tabcohort.container import read_container, write_container
+
+    arrays, document = read_container(model_file, "model")
+    del document["report"]
+    write_container(tmp_path / "model", "model", arrays, document)
+    ran = run("info", tmp_path / "model")
+    assert ran.status == 2
+    assert "is not a valid model file" in ran.err
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence_and_leaves_nothing(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    ran = run("predict", model_file, csv_file, "--out", tmp_path / "answers.csv")
+    assert ran.status == 2
+    assert "answers.csv' cannot be written: " in ran.err
+    assert not list(tmp_path.iterdir())
+
+
+# Signals and pipes
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """Start a command in a process of its own, where Ctrl-C works however the tests were started."""
+    code = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from tabcohort.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path) -> None:
+    X, codes = make_rows(n_rows=3000)
+    pl.DataFrame(X, schema=["a", "b", "c"]).with_columns(y=pl.Series(codes)).write_csv(tmp_path / "table.csv")
+    settings = "max_epochs = 1000000\npatience = 1000000\nhidden = [16]\n"
+    (tmp_path / "long.toml").write_text(settings, encoding="utf-8")
+    model = tmp_path / "model"
+    command = ["fit", tmp_path / "table.csv", "--target", "y", "--settings", tmp_path / "long.toml", "--out", model]
+    with start(*command) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch "):
+                process.send_signal(signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "interrupted; the best weights so far are kept" in out
+    predictor = load(model)
+    assert isinstance(predictor, Predictor)
+    assert predictor.report.stop_reason == "interrupted"
+    assert predictor.predict(X).shape == (3000,)
+
+
+def test_ctrl_c_before_the_first_epoch_is_one_line(
+    run: Run, csv_file: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tabcohort.cohort.fit_member", interrupt)
+    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick)
+    assert ran.status == 130
+    assert ran.err.splitlines()[-1] == "tabcohort: interrupted"
+
+
+def test_a_reader_that_goes_away_is_no_error(model_file: Path, tmp_path: Path) -> None:
+    sample = load_sample("iris").frame.drop("target")
+    many = pl.concat([sample] * 400).rename(dict(zip(sample.columns, ["x0", "x1", "x2", "more"], strict=True)))
+    many.write_csv(tmp_path / "many.csv")
+    with start("predict", model_file, tmp_path / "many.csv") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(timeout=60) == 0
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err

@@ -1,0 +1,324 @@
+"""Metrics against scikit-learn, and intervals against closed forms, published values and simulation."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from sklearn import metrics as sk
+from sklearn.preprocessing import label_binarize
+from threadpoolctl import threadpool_limits
+
+from tabcohort.evaluate import (
+    LABELS,
+    Z95,
+    Evaluation,
+    Scorer,
+    evaluate,
+    log_loss,
+    log_probabilities,
+    newcombe_auc,
+    wilson,
+)
+from tabcohort.prepare import FloatArray, IntArray
+
+
+def rows(n_rows: int, n_classes: int, seed: int) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Logits with many ties, class codes of every class, and uneven weights."""
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([np.arange(n_classes), rng.integers(n_classes, size=n_rows - n_classes)])
+    n_outputs = 1 if n_classes == 2 else n_classes
+    logits = rng.normal(size=(n_rows, n_outputs))
+    if n_outputs == 1:
+        logits += y[:, None] - 0.5
+    else:
+        logits[np.arange(n_rows), y] += 1
+    return np.round(logits, 1), y, rng.uniform(0.2, 3, n_rows)
+
+
+def evaluated(logits: FloatArray, y: IntArray, positive: int | None = 1) -> Evaluation:
+    return evaluate(logits, y, np.ones(len(y)), positive)
+
+
+def calibration_error_by_hand(proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
+    """The sum over bins of the share of the weight in a bin times |accuracy - mean confidence| there (Guo 2017)."""
+    confidence, right = proba.max(axis=1), proba.argmax(axis=1) == y
+    total = 0.0
+    for low in range(15):
+        inside = (confidence >= low / 15) & ((confidence < (low + 1) / 15) | (low == 14))
+        if inside.any():
+            gap = np.average(right[inside], weights=weight[inside]) - np.average(
+                confidence[inside], weights=weight[inside]
+            )
+            total += weight[inside].sum() / weight.sum() * abs(gap)
+    return total
+
+
+# Metrics
+
+
+@given(st.integers(8, 80), st.integers(0, 10_000), st.sampled_from([0, 1]))
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_metrics_of_two_classes_are_those_of_scikit_learn(n_rows: int, seed: int, positive: int) -> None:
+    logits, y, weight = rows(n_rows, 2, seed)
+    log_proba = log_probabilities(logits)
+    proba = np.exp(log_proba)
+    found = Scorer(log_proba, y, positive).metrics(weight)
+    predicted, score, truth = proba.argmax(axis=1), proba[:, positive], (y == positive).astype(int)
+    of_positive = {"sample_weight": weight, "pos_label": positive, "zero_division": np.nan}
+    expected = {
+        "accuracy": sk.accuracy_score(y, predicted, sample_weight=weight),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, predicted, sample_weight=weight),
+        "roc_auc": sk.roc_auc_score(truth, score, sample_weight=weight),
+        "pr_auc": sk.average_precision_score(truth, score, sample_weight=weight),
+        "log_loss": sk.log_loss(y, proba, sample_weight=weight),
+        "brier": sk.brier_score_loss(truth, score, sample_weight=weight),
+        "ece": calibration_error_by_hand(proba, y, weight),
+        "sensitivity": sk.recall_score(y, predicted, **of_positive),
+        "specificity": sk.recall_score(y, predicted, **{**of_positive, "pos_label": 1 - positive}),
+        "precision": sk.precision_score(y, predicted, **of_positive),
+        "f1": sk.f1_score(y, predicted, **of_positive),
+    }
+    assert list(found) == list(LABELS) == list(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-12, nan_ok=True), name
+
+
+@given(st.integers(12, 80), st.integers(3, 5), st.integers(0, 10_000))
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_metrics_of_more_classes_are_those_of_scikit_learn(n_rows: int, n_classes: int, seed: int) -> None:
+    logits, y, weight = rows(n_rows, n_classes, seed)
+    log_proba = log_probabilities(logits)
+    proba = np.exp(log_proba)
+    found = Scorer(log_proba, y, None).metrics(weight)
+    predicted, truth = proba.argmax(axis=1), label_binarize(y, classes=range(n_classes))
+    expected = {
+        "accuracy": sk.accuracy_score(y, predicted, sample_weight=weight),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, predicted, sample_weight=weight),
+        "roc_auc": sk.roc_auc_score(truth, log_proba, sample_weight=weight, average="macro"),
+        "pr_auc": sk.average_precision_score(truth, log_proba, sample_weight=weight, average="macro"),
+        "log_loss": sk.log_loss(y, proba, sample_weight=weight),
+        "brier": np.average(np.square(proba - truth).sum(axis=1), weights=weight),
+        "ece": calibration_error_by_hand(proba, y, weight),
+    }
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_a_named_class_of_many_is_measured_against_the_rest() -> None:
+    logits, y, weight = rows(60, 4, 3)
+    log_proba = log_probabilities(logits)
+    found = Scorer(log_proba, y, 2).metrics(weight)
+    truth, predicted = y == 2, log_proba.argmax(axis=1) == 2
+    assert found["sensitivity"] == pytest.approx(sk.recall_score(truth, predicted, sample_weight=weight))
+    assert found["specificity"] == pytest.approx(sk.recall_score(~truth, ~predicted, sample_weight=weight))
+    assert found["precision"] == pytest.approx(sk.precision_score(truth, predicted, sample_weight=weight))
+    assert found["f1"] == pytest.approx(sk.f1_score(truth, predicted, sample_weight=weight))
+
+
+def test_the_confusion_has_the_truth_on_its_first_axis() -> None:
+    logits, y, weight = rows(50, 3, 0)
+    found = evaluate(logits, y, weight, None)
+    np.testing.assert_allclose(
+        found.confusion, sk.confusion_matrix(y, logits.argmax(axis=1), sample_weight=weight), rtol=1e-12
+    )
+    assert found.n_rows == 50
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_naming_the_other_class_swaps_sensitivity_with_specificity(seed: int) -> None:
+    logits, y, _ = rows(60, 2, seed)
+    logits += 0.05  # no row is undecided
+    one, other = evaluated(logits, y, positive=1).metrics, evaluated(logits, y, positive=0).metrics
+    swapped_labels = evaluated(-logits, 1 - y, positive=1).metrics
+    assert one["sensitivity"] != one["specificity"]
+    for found in (other, swapped_labels):
+        assert found["sensitivity"] == one["specificity"]
+        assert found["specificity"] == one["sensitivity"]
+        assert found["roc_auc"].value == pytest.approx(one["roc_auc"].value, abs=1e-12)
+
+
+def test_sensitivity_is_of_the_named_class() -> None:
+    y = np.array([0] * 6 + [1] * 4)
+    logits = np.array([-1.0] * 6 + [1.0] + [-1.0] * 3)[:, None]  # every 0 is found, and one 1 of four
+    assert evaluated(logits, y, positive=1).metrics["sensitivity"].value == 0.25
+    assert evaluated(logits, y, positive=0).metrics["sensitivity"].value == 1.0
+
+
+def test_a_metric_that_the_rows_cannot_tell_is_nan_with_a_nan_interval() -> None:
+    found = evaluated(np.array([[-1.0], [-2.0], [1.0]]), np.zeros(3, dtype=np.int64)).metrics
+    for name in ("balanced_accuracy", "roc_auc", "pr_auc", "sensitivity"):
+        assert math.isnan(found[name].value), name
+        assert math.isnan(found[name].low), name
+        assert math.isnan(found[name].high), name
+    assert found["accuracy"].value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_only_the_ratios_of_weights_matter(n_classes: int) -> None:
+    logits, y, weight = rows(40, n_classes, 1)
+    one, other = evaluate(logits, y, weight, None).metrics, evaluate(logits, y, 64 * weight, None).metrics
+    assert one == other
+
+
+def test_whole_weights_are_repeated_rows() -> None:
+    logits, y, _ = rows(40, 3, 2)
+    times = np.random.default_rng(0).integers(1, 4, 40)
+    weighted = Scorer(log_probabilities(logits), y, 1).metrics(times.astype(float))
+    repeated = np.repeat(np.arange(40), times)
+    rowwise = Scorer(log_probabilities(logits[repeated]), y[repeated], 1).metrics(np.ones(times.sum()))
+    assert weighted == pytest.approx(rowwise, abs=1e-12)
+
+
+# Log probabilities and log loss
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e4, 1e30])
+def test_extreme_logits_give_finite_log_probabilities(dtype: type, size: float) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        binary = log_probabilities(np.array([[size], [-size], [0.0]], dtype))
+        several = log_probabilities(np.array([[size, -size, 0.0]], dtype))
+    size = float(dtype(size))
+    np.testing.assert_allclose(binary, [[-size, 0], [0, -size], [-np.log(2)] * 2])
+    np.testing.assert_allclose(several, [[0, -2 * size, -size]])
+
+
+def test_log_probabilities_agree_with_the_plain_formula_where_it_is_exact() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 4))
+    plain = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(log_probabilities(logits), np.log(plain), rtol=1e-12)
+    np.testing.assert_allclose(
+        log_probabilities(logits[:, :1]), log_probabilities(np.column_stack([np.zeros(50), logits[:, 0]]))
+    )
+
+
+def test_log_loss_has_the_same_bits_on_any_number_of_threads() -> None:
+    rng = np.random.default_rng(0)
+    log_proba, y, weight = -rng.random((50_000, 2)), rng.integers(2, size=50_000), rng.random(50_000)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(log_loss(log_proba, y, weight))
+    assert found[0] == found[1]
+
+
+# Intervals
+
+
+def test_wilson_gives_the_published_interval() -> None:
+    # 10 of 100: Wilson's score interval as tabulated in many places, e.g. by statsmodels' proportion_confint.
+    assert wilson(10, 100) == pytest.approx((0.0552, 0.1744), abs=5e-5)
+    # Newcombe (1998), Statistics in Medicine 17, Table I, method 3: 81/263, 15/148, 0/20, 1/29.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+@given(st.integers(1, 1000), st.floats(0, 1))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_wilson_limits_are_where_the_score_test_just_rejects(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    for limit in wilson(successes, trials):
+        if 1e-9 < limit < 1 - 1e-9:
+            distance = abs(successes / trials - limit) / math.sqrt(limit * (1 - limit) / trials)
+            assert distance == pytest.approx(Z95, rel=1e-6)
+
+
+def test_wilson_without_trials_is_nan() -> None:
+    assert all(math.isnan(limit) for limit in wilson(0, 0))
+
+
+@given(st.floats(0, 1), st.integers(1, 500), st.integers(1, 500))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_newcombes_interval_contains_the_value_and_is_where_its_standard_error_says(auc: float, m: int, n: int) -> None:
+    low, high = newcombe_auc(auc, m, n)
+    assert 0 <= low <= auc <= high <= 1
+    for limit in (low, high):
+        if 1e-9 < limit < 1 - 1e-9:
+            half = (m + n) / 2 - 1
+            variance = 1 + half * (1 - limit) / (2 - limit) + half * limit / (1 + limit)
+            error = math.sqrt(limit * (1 - limit) * variance / (m * n))
+            assert abs(auc - limit) == pytest.approx(Z95 * error, rel=1e-6, abs=1e-9)
+
+
+def test_newcombes_interval_of_a_perfect_ranking_does_not_collapse() -> None:
+    low, high = newcombe_auc(1.0, 20, 20)
+    assert 0.8 < low < 0.98
+    assert high == 1.0
+    assert all(math.isnan(limit) for limit in newcombe_auc(math.nan, 5, 0))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_interval_contains_its_value_and_possible_values_only(n_classes: int, seed: int) -> None:
+    for name, found in evaluate(*rows(30, n_classes, seed), positive=1).metrics.items():
+        assert 0 <= found.low <= found.value <= found.high, name
+        assert found.high <= 1 or name in ("log_loss", "brier"), name
+
+
+def test_the_interval_of_a_tiny_calibration_error_contains_it() -> None:
+    confidence = np.repeat(np.arange(0.55, 1, 0.1), 20)
+    right = np.tile(np.arange(20) / 20, 5) < confidence  # in every bin as many are right as was promised
+    found = evaluated(np.log(confidence / (1 - confidence))[:, None], right.astype(np.int64)).metrics["ece"]
+    assert found.value < 1e-12
+    assert 0 <= found.low <= found.value <= found.high
+
+
+def test_a_perfect_small_sample_keeps_wide_intervals() -> None:
+    y = np.arange(20) % 2
+    found = evaluated(np.where(y == 1, 5.0, -5.0)[:, None], y).metrics
+    for name in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "roc_auc"):
+        assert found[name].value == found[name].high == 1, name
+        assert found[name].low < 0.9, name
+
+
+def test_the_bootstrap_depends_on_its_seed_alone() -> None:
+    logits, y, weight = rows(40, 2, 0)
+    one, again, other = (evaluate(logits, y, weight, 1, seed).metrics["log_loss"] for seed in (0, 0, 1))
+    assert one == again
+    assert (one.low, one.high) != (other.low, other.high)
+
+
+def test_evaluation_warns_of_nothing_when_a_class_is_rare() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = evaluated(np.linspace(-1, 1, 25)[:, None], np.array([0] * 24 + [1]))
+    assert 0 < found.metrics["pr_auc"].low <= found.metrics["pr_auc"].high <= 1
+
+
+def sample(rng: np.random.Generator, n_rows: int = 100) -> tuple[FloatArray, IntArray]:
+    """Logits and classes of x ~ N(+-1, 1), scored by their true log odds 2 x, for which truths have closed forms."""
+    y = rng.integers(2, size=n_rows)
+    return 2 * rng.normal(2 * y - 1, 1)[:, None], y
+
+
+def test_closed_form_intervals_cover_the_truth_about_95_times_of_100() -> None:
+    rng = np.random.default_rng(11)
+    n_runs, accuracy, roc_auc = 1_500, 0, 0
+    for _ in range(n_runs):
+        logits, y = sample(rng)
+        found = Scorer(log_probabilities(logits), y, 1).metrics(np.ones(len(y)))
+        low, high = wilson(found["accuracy"] * len(y), len(y))
+        accuracy += low <= stats.norm.cdf(1) <= high
+        low, high = newcombe_auc(found["roc_auc"], (y == 0).sum(), (y == 1).sum())
+        roc_auc += low <= stats.norm.cdf(math.sqrt(2)) <= high
+    assert 0.92 <= accuracy / n_runs <= 0.99
+    assert 0.92 <= roc_auc / n_runs <= 0.99
+
+
+def test_the_bootstrap_covers_the_true_log_loss_about_95_times_of_100() -> None:
+    truth = integrate.quad(lambda x: np.logaddexp(0, -2 * x) * stats.norm.pdf(x - 1), -10, 12)[0]
+    rng = np.random.default_rng(5)
+    n_runs, covered = 60, 0
+    for run in range(n_runs):
+        logits, y = sample(rng)
+        found = evaluate(logits, y, np.ones(len(y)), 1, seed=run).metrics["log_loss"]
+        covered += found.low <= truth <= found.high
+    assert 0.92 <= covered / n_runs <= 0.99

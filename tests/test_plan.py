@@ -1,0 +1,340 @@
+"""Plans: which row has which role, and what each epoch of each member will see."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tabcohort.errors import TableError, TrainingError
+from tabcohort.plan import MemberPlan, Purpose, Roles, generator, merge_equal_rows, row_hashes, rows_of_a_step
+from tabcohort.plan import split_roles as split
+from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.settings import Settings
+
+FEW = hypothesis_settings(max_examples=60, deadline=None)
+
+
+class Rows(NamedTuple):
+    X: FloatArray
+    y: IntArray
+    weight: FloatArray
+    settings: Settings
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Rows:
+    """Small tables of whole numbers, so that many rows are equal, with weights of 1 to 3."""
+    n_rows, n_classes = draw(st.integers(8, 80)), draw(st.integers(2, 4))
+    n_values, seed = draw(st.sampled_from([3, 6, 100])), draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(seed)
+    stop, score = draw(st.floats(0.05, 0.4)), draw(st.floats(0.05, 0.4))
+    return Rows(
+        rng.integers(-n_values, n_values, size=(n_rows, 2)).astype(np.float64),
+        rng.integers(n_classes, size=n_rows),
+        rng.integers(1, 4, size=n_rows).astype(np.float64),
+        Settings(seed=seed, stop_fraction=stop, score_fraction=score),
+    )
+
+
+def roles_or_discard(rows: Rows) -> Roles:
+    try:
+        return split(*rows)
+    except TableError:  # too few different rows: of this the test of the error speaks
+        assume(False)
+        raise
+
+
+def role_of_each(roles: Roles, n_rows: int) -> IntArray:
+    role = np.full(n_rows, -1)
+    for code, rows in enumerate((roles.train, roles.stop, roles.score)):
+        role[rows] = code
+    return role
+
+
+def distinct_table(n_rows: int, n_classes: int, seed: int = 0) -> tuple[FloatArray, IntArray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n_rows, 3)), np.arange(n_rows) % n_classes
+
+
+def member_plan(n_rows: int = 40, batch_size: int = 8, needs_pairs: bool = False, **changes: float) -> MemberPlan:
+    values = {"mixup_alpha": 0.0, "mixup_probability": 0.5, "seed": 0, "member": 0, **changes}
+    return MemberPlan(n_rows, batch_size, needs_pairs=needs_pairs, **values)  # type: ignore[arg-type]
+
+
+# Draws
+
+
+def test_a_draw_depends_on_its_place_alone() -> None:
+    generator(1, Purpose.SHUFFLE).random(100)
+    again = generator(1, Purpose.SHUFFLE, 2, 3, 4).random(5)
+    np.testing.assert_array_equal(again, generator(1, Purpose.SHUFFLE, 2, 3, 4).random(5))
+
+
+def test_every_place_of_a_run_has_draws_of_its_own() -> None:
+    places = [
+        (seed, purpose, member, epoch, step)
+        for seed in (0, 1, 2**63 - 1)
+        for purpose in Purpose
+        for member in (0, 1)
+        for epoch in (1, 2)
+        for step in (0, 1)
+    ]
+    draws = np.concatenate([generator(*place).integers(2**63, size=4) for place in places])
+    assert len(np.unique(draws)) == 4 * len(places)
+
+
+# Roles
+
+
+@pytest.mark.parametrize(
+    ("train", "stop", "score"), [([0, 1], [1, 2], [3]), ([0, 1], [2], [0]), ([0], [1, 2], [2]), ([0, 0], [1], [2])]
+)
+def test_a_row_may_have_one_role_only(train: list[int], stop: list[int], score: list[int]) -> None:
+    with pytest.raises(TrainingError, match="a row may have one role only: train, stop and score share rows"):
+        Roles(np.array(train), np.array(stop), np.array(score))
+
+
+def test_a_row_counted_from_the_end_is_an_error_because_it_may_have_another_role_too() -> None:
+    with pytest.raises(TrainingError, match="negative"):
+        Roles(np.array([0, 1, 2]), np.array([-1]), np.array([], dtype=np.int64))
+
+
+@pytest.mark.parametrize(("n_train", "n_stop"), [(0, 2), (2, 0)])
+def test_training_needs_rows_that_train_and_rows_that_stop(n_train: int, n_stop: int) -> None:
+    with pytest.raises(TrainingError, match=f"rows that train and rows that stop; there are {n_train} and {n_stop}"):
+        Roles(np.arange(n_train), np.arange(10, 10 + n_stop), np.array([99]))
+
+
+@given(tables())
+@FEW
+def test_every_row_has_one_role_and_no_role_is_empty(rows: Rows) -> None:
+    roles = roles_or_discard(rows)
+    everyone = np.concatenate([roles.train, roles.stop, roles.score])
+    np.testing.assert_array_equal(np.sort(everyone), np.arange(len(rows.y)))
+    assert min(len(roles.train), len(roles.stop), len(roles.score)) > 0
+
+
+@given(tables())
+@FEW
+def test_equal_rows_have_the_same_role_whatever_their_class(rows: Rows) -> None:
+    role = role_of_each(roles_or_discard(rows), len(rows.y))
+    _, group = np.unique(rows.X, axis=0, return_inverse=True)
+    for number in range(group.max() + 1):
+        assert len(set(role[group == number])) == 1
+
+
+@given(tables(), st.randoms(use_true_random=False))
+@FEW
+def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: Rows, random: object) -> None:
+    roles = roles_or_discard(rows)
+    shuffled = np.random.default_rng(random.getrandbits(32)).permutation(len(rows.y))  # type: ignore[attr-defined]
+    X, y = rows.X[shuffled], rows.y[shuffled]
+    other = split(X, y, rows.weight[shuffled], rows.settings)
+    for name in ("train", "stop", "score"):  # the same rows, in the same order
+        np.testing.assert_array_equal(rows.X[getattr(roles, name)], X[getattr(other, name)])
+        np.testing.assert_array_equal(rows.y[getattr(roles, name)], y[getattr(other, name)])
+
+
+@given(tables())
+@FEW
+def test_a_row_of_weight_two_splits_like_two_rows(rows: Rows) -> None:
+    roles = roles_or_discard(rows)
+    times = rows.weight.astype(np.int64)
+    repeated = np.repeat(np.arange(len(rows.y)), times)
+    other = split(rows.X[repeated], rows.y[repeated], np.ones(len(repeated)), rows.settings)
+    np.testing.assert_array_equal(
+        role_of_each(roles, len(rows.y))[repeated], role_of_each(other, len(repeated))
+    )  # fmt: skip
+
+
+@given(st.integers(30, 400), st.integers(2, 5), st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 99))
+@FEW
+def test_each_class_gives_each_role_its_share(n: int, n_classes: int, stop: float, score: float, seed: int) -> None:
+    X, y = distinct_table(n, n_classes, seed)
+    roles = split(X, y, np.ones(n), Settings(seed=seed, stop_fraction=stop, score_fraction=score))
+    for code in range(n_classes):
+        n_class = (y == code).sum()
+        assert abs((y[roles.score] == code).sum() - score * n_class) <= 1
+        assert abs((y[roles.stop] == code).sum() - stop * n_class) <= 1
+
+
+def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
+    X, y = distinct_table(60, 2)
+    first, again, other = (split(X, y, np.ones(60), Settings(seed=seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.train, again.train)
+    assert set(first.train) != set(other.train)
+
+
+def test_negative_zero_is_the_same_value_as_zero() -> None:
+    hashes = row_hashes(np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, 2.0]]), seed=3)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_order_of_columns_matters_to_a_hash() -> None:
+    hashes = row_hashes(np.array([[1.0, 2.0], [2.0, 1.0]]), seed=3)
+    assert hashes[0] != hashes[1]
+
+
+def test_two_classes_of_two_rows_train_stop_and_score() -> None:
+    X, y = distinct_table(4, 2)
+    roles = split(X, y, np.ones(4), Settings())
+    assert sorted(y[roles.train]) == [0, 1]
+    assert (len(roles.stop), len(roles.score)) == (1, 1)
+
+
+def test_a_class_of_one_row_only_trains() -> None:
+    X, y = distinct_table(21, 2)
+    y[:] = 0
+    y[7] = 1
+    assert 7 in split(X, y, np.ones(21), Settings()).train
+
+
+@pytest.mark.parametrize("y", [[0, 0, 1], [0, 1], [0, 0, 1, 2]])
+def test_too_few_different_rows_for_three_roles_is_an_error(y: list[int]) -> None:
+    n = len(y)
+    with pytest.raises(TableError, match=f"^{n} different rows are too few to train, stop and score on separate ones"):
+        split(distinct_table(n, 2)[0], np.array(y), np.ones(n), Settings())
+
+
+# Merging
+
+
+def test_merged_rows_are_different_and_keep_the_total_weight() -> None:
+    X = np.array([[1.0], [1.0], [2.0], [1.0], [2.0]])
+    y = np.array([0, 0, 1, 1, 1])
+    weight = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    rows, merged = merge_equal_rows(X, y, weight, np.array([0, 1, 3, 2, 4]))
+    np.testing.assert_array_equal(rows, [0, 3, 2])
+    np.testing.assert_array_equal(merged, [3.0, 8.0, 20.0])
+
+
+@given(tables())
+@FEW
+def test_merging_leaves_no_row_twice_and_no_weight_behind(rows: Rows) -> None:
+    train = roles_or_discard(rows).train
+    merged, weight = merge_equal_rows(rows.X, rows.y, rows.weight, train)
+    labelled = np.column_stack([rows.X, rows.y])
+    assert len(np.unique(labelled[merged], axis=0)) == len(merged) == len(np.unique(labelled[train], axis=0))
+    for row, total in zip(merged, weight, strict=True):
+        assert total == rows.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()
+
+
+# Batches
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 5, 16, 32, 33, 64, 199])
+def test_with_batch_norm_every_row_is_used_once_and_no_batch_has_one_row(batch_size: int) -> None:
+    for n_rows in range(2, 201):
+        plan = member_plan(n_rows, batch_size, needs_pairs=True).epoch(1)
+        sizes = np.diff(plan.bounds)
+        np.testing.assert_array_equal(np.sort(plan.order), np.arange(n_rows))
+        assert (plan.bounds[0], plan.bounds[-1]) == (0, n_rows)
+        assert 2 <= sizes.min() <= sizes.max() <= batch_size + 1
+        assert plan.n_steps == len(sizes) == len(plan.layer_keys)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 16, 32])
+def test_without_batch_norm_the_short_batch_is_used(batch_size: int) -> None:
+    for n_rows in range(1, 101):
+        sizes = np.diff(member_plan(n_rows, batch_size).epoch(1).bounds)
+        whole, rest = divmod(n_rows, batch_size)
+        assert sizes.tolist() == [batch_size] * whole + [rest] * (rest > 0)
+
+
+@pytest.mark.parametrize(("n_rows", "batch_size"), [(1, 32), (1, 1), (20, 1)])
+def test_batch_norm_without_two_rows_in_a_step_is_an_error(n_rows: int, batch_size: int) -> None:
+    words = f"needs two rows in a step; there are {n_rows} training rows in batches of {batch_size}: make batch_size"
+    with pytest.raises(TrainingError, match=words):
+        member_plan(n_rows, batch_size, needs_pairs=True)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_rows", "expected"),
+    [
+        ("full", 777, 777),
+        ("auto", 1, 1),
+        ("auto", 64, 64),
+        ("auto", 65, 32),
+        ("auto", 5_000, 32),
+        ("auto", 5_001, 128),
+        ("auto", 20_000, 128),
+        ("auto", 20_001, 256),
+        (16, 20, 16),
+        (16, 10, 10),
+        (1, 10, 1),
+    ],
+)
+def test_rows_of_a_step_follow_the_documented_table(batch_size: int | str, n_rows: int, expected: int) -> None:
+    assert rows_of_a_step(Settings(batch_size=batch_size), n_rows) == expected
+
+
+# Epochs
+
+
+def test_epochs_may_be_asked_for_in_any_order() -> None:
+    plan = member_plan(mixup_alpha=0.4)
+    late_first = [plan.epoch(epoch) for epoch in (3, 1, 2)]
+    for later, epoch in zip(late_first, (3, 1, 2), strict=True):
+        fresh = member_plan(mixup_alpha=0.4).epoch(epoch)
+        for name in ("order", "bounds", "mix", "layer_keys"):
+            np.testing.assert_array_equal(getattr(later, name), getattr(fresh, name))
+        np.testing.assert_array_equal(later.partners(1), fresh.partners(1))
+
+
+def test_epochs_members_and_seeds_shuffle_differently() -> None:
+    orders = {
+        tuple(member_plan(seed=seed, member=member).epoch(epoch).order)
+        for seed in (0, 1)
+        for member in (0, 1)
+        for epoch in (1, 2, 3)
+    }
+    assert len(orders) == 12
+
+
+def test_a_single_step_needs_no_shuffle() -> None:
+    np.testing.assert_array_equal(member_plan(20, 20).epoch(5).order, np.arange(20))
+
+
+def test_a_shuffle_puts_every_row_everywhere_equally_often() -> None:
+    n_epochs, n_rows = 2_000, 5
+    orders = np.array([member_plan(n_rows, 1).epoch(epoch).order for epoch in range(1, n_epochs + 1)])
+    counts = np.array([np.bincount(place, minlength=n_rows) for place in orders.T])
+    assert np.abs(counts - n_epochs / n_rows).max() < 5 * np.sqrt(n_epochs / n_rows)
+
+
+def test_steps_epochs_and_members_have_layer_keys_of_their_own() -> None:
+    keys = [member_plan(100, 4, member=member).epoch(e).layer_keys for member in (0, 1) for e in range(1, 50)]
+    assert len(np.unique(np.concatenate(keys))) == 2 * 49 * 25
+    assert np.concatenate(keys).min() >= 0
+
+
+# Mixup
+
+
+def test_without_mixup_no_step_is_mixed() -> None:
+    assert (member_plan(mixup_alpha=0.0, mixup_probability=1.0).epoch(1).mix == 1).all()
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup_weights_are_beta_distributed(alpha: float) -> None:
+    mix = member_plan(4_000, 1, mixup_alpha=alpha, mixup_probability=1.0).epoch(1).mix
+    assert stats.kstest(mix, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 0.8, 1.0])
+def test_steps_are_mixed_with_the_given_probability(probability: float) -> None:
+    n_steps = 10_000
+    mixed = (member_plan(n_steps, 1, mixup_alpha=1.0, mixup_probability=probability).epoch(1).mix < 1).mean()
+    assert abs(mixed - probability) <= 5 * np.sqrt(probability * (1 - probability) / n_steps)
+
+
+def test_partners_are_a_permutation_of_the_batch_and_change_with_step_and_epoch() -> None:
+    plan = member_plan(50, 16, mixup_alpha=1.0)
+    for step, size in enumerate([16, 16, 16, 2]):
+        np.testing.assert_array_equal(np.sort(plan.epoch(1).partners(step)), np.arange(size))
+    drawn = {tuple(plan.epoch(epoch).partners(step)) for epoch in (1, 2) for step in (0, 1, 2)}
+    assert len(drawn) == 6

@@ -1,0 +1,199 @@
+"""Settings: what is allowed, what is said about the rest, and the ways in from dictionaries and TOML."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tabcohort.errors import SettingsError, TabcohortError
+from tabcohort.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, Settings, rules
+
+SHARE = st.floats(0, 0.9)
+VALID = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.sampled_from(["logistic", "mlp", "residual"]),
+        "hidden": st.lists(st.integers(1, 512), max_size=3).map(tuple),
+        "activation": st.sampled_from(["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"]),
+        "dropout": SHARE,
+        "batch_norm": st.booleans(),
+        "class_weight": st.none() | st.just("balanced") | st.dictionaries(st.text(), st.floats(0.1, 10)),
+        "label_smoothing": SHARE,
+        "optimizer": st.sampled_from(["sgd", "adam", "adamw"]),
+        "learning_rate": st.floats(0, 10),
+        "clip_norm": st.none() | st.floats(0.01, 10),
+        "batch_size": st.sampled_from(["auto", "full"]) | st.integers(1, 10**6),
+        "patience": st.none() | st.integers(1, 100),
+        "monitor": st.sampled_from(LOWER_IS_BETTER + HIGHER_IS_BETTER),
+        "positive": st.none() | st.text() | st.booleans() | st.floats(-9, 9),
+        "seed": st.integers(0, 2**53),
+        "stop_fraction": st.floats(0.01, 0.45),
+        "score_fraction": st.floats(0.01, 0.45),
+    },
+)
+
+REFUSED: list[tuple[str, Any]] = [
+    ("model", "forest"),
+    ("model", None),
+    ("hidden", (0,)),
+    ("hidden", (2.5,)),
+    ("hidden", 64),
+    ("hidden", "64"),
+    ("activation", "elu"),
+    ("dropout", 1.0),
+    ("dropout", -0.1),
+    ("dropout", math.nan),
+    ("dropout", True),
+    ("batch_norm", "yes"),
+    ("batch_norm", None),
+    ("class_weight", "heavy"),
+    ("class_weight", {"a": 0.0}),
+    ("class_weight", {"a": math.inf}),
+    ("label_smoothing", 1),
+    ("optimizer", "lion"),
+    ("learning_rate", -1e-9),
+    ("learning_rate", math.inf),
+    ("learning_rate", "fast"),
+    ("momentum", 1.0),
+    ("beta1", 1),
+    ("beta2", -0.5),
+    ("epsilon", 0),
+    ("weight_decay", -1),
+    ("clip_norm", 0),
+    ("schedule", "linear"),
+    ("schedule_factor", 0),
+    ("schedule_factor", 1.1),
+    ("schedule_patience", -1),
+    ("schedule_every", 0),
+    ("batch_size", 0),
+    ("batch_size", 2.0),
+    ("batch_size", "half"),
+    ("mixup_alpha", -0.2),
+    ("mixup_probability", 1.5),
+    ("max_epochs", 0),
+    ("max_epochs", 2.5),
+    ("patience", 0),
+    ("monitor", "auc"),
+    ("stop_fraction", 0),
+    ("score_fraction", 1),
+    ("positive", math.nan),
+    ("positive", ("a",)),
+    ("seed", -1),
+    ("seed", 2**63),
+    ("seed", True),
+    ("engine", "jax"),
+    ("device", "tpu"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_a_value_that_breaks_its_rule_is_named_with_the_rule(name: str, value: object) -> None:
+    words = f"the setting {name!r} must be {rules()[name].describe()}; it is {value!r}"
+    with pytest.raises(SettingsError, match=f"^{re.escape(words)}$"):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, 1, 17, 0.5])
+def test_a_number_is_no_truth_value(value: float) -> None:
+    with pytest.raises(SettingsError, match="the setting 'batch_norm' must be True or False; it is"):
+        Settings(batch_norm=value)  # type: ignore[arg-type]
+
+
+def test_the_largest_seed_is_allowed() -> None:
+    assert Settings(seed=2**63 - 1).seed == 2**63 - 1
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "max_epochs", "momentum", "clip_norm"])
+def test_an_integer_beyond_every_float_is_handled_like_any_number(name: str) -> None:
+    if name == "max_epochs":
+        assert Settings(max_epochs=10**400).max_epochs == 10**400
+    else:
+        with pytest.raises(SettingsError, match=f"the setting '{name}' must be a number in"):
+            Settings(**{name: 10**400})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model", "'logistic' or 'mlp' or 'residual'"),
+        ("dropout", "a number in [0, 1)"),
+        ("epsilon", "a number in (0, inf]"),
+        ("batch_norm", "True or False"),
+        ("batch_size", "'auto' or 'full' or a whole number in [1, inf]"),
+        ("clip_norm", "a number in (0, inf] or None"),
+        ("hidden", "a sequence of positive whole numbers such as (256, 128)"),
+        ("class_weight", "'balanced' or a mapping of class label to positive weight or None"),
+        ("positive", "a class label or None"),
+    ],
+)
+def test_rules_are_told_in_words(name: str, words: str) -> None:
+    assert rules()[name].describe() == words
+
+
+def test_stop_and_score_fractions_must_leave_rows_to_train() -> None:
+    with pytest.raises(SettingsError, match=r"must leave rows to train: their sum is 1\.1, make it less than 1"):
+        Settings(stop_fraction=0.5, score_fraction=0.6)
+
+
+def test_hidden_widths_become_a_tuple_of_plain_integers() -> None:
+    assert Settings(hidden=[32, 16]).hidden == (32, 16)  # type: ignore[arg-type]
+
+
+def test_settings_errors_are_value_errors_of_one_family() -> None:
+    assert issubclass(SettingsError, TabcohortError)
+    assert issubclass(TabcohortError, ValueError)
+
+
+@pytest.mark.parametrize("monitor", LOWER_IS_BETTER + HIGHER_IS_BETTER)
+def test_losses_are_better_when_lower_and_all_else_when_higher(monitor: str) -> None:
+    assert Settings(monitor=monitor).lower_is_better == (monitor in ("log_loss", "brier", "ece"))
+
+
+@given(VALID)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_settings_survive_a_trip_through_json(values: dict[str, Any]) -> None:
+    settings = Settings(**values)
+    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_class_weights_of_labels_that_are_not_text_survive_json() -> None:
+    settings = Settings(class_weight={0: 1.0, 1: 2.5})
+    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))).class_weight == {0: 1.0, 1: 2.5}
+
+
+def test_an_unknown_setting_is_an_error_that_offers_the_nearest_name() -> None:
+    with pytest.raises(SettingsError, match=r"there is no setting 'drop_out' \(did you mean 'dropout'\?\)"):
+        Settings.from_dict({"drop_out": 0.1})
+
+
+def test_a_toml_file_gives_settings_and_overrides_win(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('model = "residual"\nhidden = [8, 4]\ndropout = 0.3\n[class_weight]\nyes = 2.0\n', encoding="utf-8")
+    assert Settings.from_toml(path) == Settings(model="residual", hidden=(8, 4), dropout=0.3, class_weight={"yes": 2.0})
+    assert Settings.from_toml(path, dropout=0.5, model=None) == Settings(
+        model="residual", hidden=(8, 4), dropout=0.5, class_weight={"yes": 2.0}
+    )
+
+
+def test_a_settings_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"there is no settings file '.*none\.toml'"):
+        Settings.from_toml(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("content", [b"model = ", b"model = \xff"])
+def test_a_settings_file_that_is_not_toml_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"the settings file '.*run\.toml' is not valid TOML: "):
+        Settings.from_toml(path)
+
+
+def test_a_folder_in_place_of_a_settings_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"the settings file .* cannot be read"):
+        Settings.from_toml(tmp_path)

@@ -1,0 +1,324 @@
+"""Frames and arrays become numbers and class codes, and every cell that cannot is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from tabcohort import TabcohortWarning, TableError, make_table, table_from_frame
+from tabcohort.table import column_of_numbers, feature_matrix
+
+N = 30
+
+
+def frame(**columns: Any) -> pl.DataFrame:
+    """Return 30 rows with the feature a (0, 1, 2, ... as text) and the target y (yes, no)."""
+    return pl.DataFrame({"a": [str(i) for i in range(N)], "y": ["yes", "no"] * (N // 2), **columns}, strict=False)
+
+
+def with_cell(cell: str, row: int = 5, n_rows: int = N) -> pl.DataFrame:
+    """Return a frame whose column a holds this cell in this row, counted from 1."""
+    cells = [str(i) for i in range(n_rows)]
+    cells[row - 1] = cell
+    return pl.DataFrame({"a": cells, "y": ["yes", "no"] * (n_rows // 2)})
+
+
+@pytest.mark.parametrize(
+    ("cell", "held"),
+    [
+        ("NaN", "is missing (NaN)"),
+        ("", "is missing (NaN)"),
+        ("NA", "is missing (NaN)"),
+        ("inf", "is infinite (inf)"),
+        ("-inf", "is infinite (inf)"),
+        ("1e400", "is infinite (inf)"),
+        ("1e101", "holds 1e+101"),
+        ("-1e101", "holds -1e+101"),
+    ],
+)
+def test_a_cell_that_is_not_finite_is_named_by_row_and_column(cell: str, held: str) -> None:
+    with pytest.raises(TableError, match=re.escape(f"row 5, column 'a' {held}: every cell must be a number")):
+        table_from_frame(with_cell(cell), "y")
+
+
+def test_more_cells_that_are_not_finite_are_counted() -> None:
+    X = np.ones((4, 2))
+    X[1, 1] = X[2, 0] = X[3, 1] = np.nan
+    with pytest.raises(TableError, match=r"row 2, column 'x1' is missing \(NaN\); 2 more cells like it: every cell"):
+        make_table(X, np.array([0, 1, 0, 1]))
+
+
+def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left_out() -> None:
+    table = with_cell("NaN", row=7).with_columns(y=pl.Series([None, None, *["yes", "no"] * 14]))
+    with (
+        pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"),
+        pytest.raises(TableError, match="row 7, column 'a' is missing"),
+    ):
+        table_from_frame(table, "y")
+
+
+@pytest.mark.parametrize(("cell", "value"), [("1e-400", 0.0), ("-0.0", 0.0), ("+5", 5.0), (" 7 ", 7.0), ("2.5", 2.5)])
+def test_ordinary_spellings_of_numbers_are_parsed(cell: str, value: float) -> None:
+    assert table_from_frame(with_cell(cell), "y").X[4, 0] == value
+
+
+def test_text_after_thousands_of_numbers_is_named_by_its_row() -> None:
+    with pytest.raises(TableError, match="row 5201, column 'a' holds 'oops', which is not a number"):
+        table_from_frame(with_cell("oops", row=5201, n_rows=6000), "y")
+
+
+def test_a_long_cell_is_cut_in_the_message() -> None:
+    with pytest.raises(TableError, match=rf"holds '{'z' * 37}\.\.\.', which is not a number \(1 such cell\)"):
+        table_from_frame(with_cell("z" * 5000), "y")
+
+
+def test_a_column_of_text_says_how_to_leave_it_out() -> None:
+    with pytest.raises(TableError, match=r"the column 'a' is text \(row 1 holds 'red'\): only numbers .*--key.*--drop"):
+        table_from_frame(frame(a=["red", "blue", "green"] * 10), "y")
+
+
+def test_a_column_of_lists_says_how_to_leave_it_out() -> None:
+    with pytest.raises(TableError, match=r"the column 'a' \(List\(Int64\)\) is not numbers: only numbers .*--drop"):
+        table_from_frame(frame(a=[[1]] * N), "y")
+
+
+def test_booleans_are_one_and_zero() -> None:
+    assert table_from_frame(frame(a=["True", "FALSE", " true"] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
+    assert table_from_frame(frame(a=[True, False, True] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
+    assert np.isnan(column_of_numbers("a", pl.Series(["true", None]))[1])
+
+
+def test_integers_then_floats_are_all_floats() -> None:
+    cells = [str(i) for i in range(5000)] + ["0.5"]
+    assert column_of_numbers("a", pl.Series(cells))[[4999, 5000]].tolist() == [4999, 0.5]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [1, None],
+        ["1", None],
+        [True, None],
+        [Decimal(1), None],
+        np.array([1, None], dtype=object),
+        np.array(["1", None], dtype=object),
+        np.array([1, np.nan], dtype=object),
+        pd.Series([1, None], dtype="Int64"),
+        pd.Series(["1", None]),
+        pd.Series(["1", None], dtype="string"),
+        pd.Series([1, pd.NA], dtype=object),
+        pd.Series(["1", None], dtype="category"),
+        pd.Series([1, None], index=[7, 3]),
+        pl.Series([1, None], dtype=pl.UInt8),
+        pl.Series(["1", None], dtype=pl.Categorical),
+    ],
+    ids=lambda column: f"{type(column).__module__} {getattr(column, 'dtype', '')} {list(column)}",
+)
+def test_numbers_and_missing_cells_are_found_in_any_wrapping(column: Any) -> None:
+    numbers = column_of_numbers("a", column)
+    assert numbers.dtype == np.float64
+    assert numbers[0] == 1
+    assert np.isnan(numbers[1])
+
+
+def test_text_and_numbers_side_by_side_are_parsed_alike() -> None:
+    assert column_of_numbers("a", np.array(["1", 2.5, 3], dtype=object)).tolist() == [1, 2.5, 3]
+
+
+def test_dates_are_the_same_number_from_pandas_and_polars_or_refused() -> None:
+    """A date from one library must not be a thousand times the same date from another."""
+    days = ["2020-01-01", "2020-01-02"]
+    columns = [pd.Series(pd.to_datetime(days)), pl.Series(days).str.to_date(), pl.Series(days).str.to_datetime()]
+    found: list[Any] = []
+    for column in columns:
+        try:
+            found.append(column_of_numbers("a", column).tolist())
+        except TableError:
+            found.append("refused")
+    assert found == [found[0]] * 3
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(TableError, match=r"'y' must have at least two classes; it has 1 class only, 'yes', in 30 row"):
+        table_from_frame(frame(y=["yes"] * N), "y")
+
+
+def test_a_table_without_rows_is_refused() -> None:
+    with pytest.raises(TableError, match="must have at least two classes; it has no class in 0 row"):
+        table_from_frame(frame().head(0), "y")
+
+
+def test_a_class_with_a_single_row_is_refused_by_name() -> None:
+    with pytest.raises(
+        TableError, match=r"the class 'may' of 'y' has a single row, which can only train: .*leave it out"
+    ):
+        table_from_frame(frame(y=["yes"] * 14 + ["no"] * 15 + ["may"]), "y")
+
+
+def test_arrays_with_a_class_of_a_single_row_are_warned_of() -> None:
+    with pytest.warns(TabcohortWarning, match="the class 2 of 'target' has a single row"):
+        make_table(np.ones((5, 2)), np.array([0, 0, 1, 1, 2]))
+
+
+@pytest.mark.parametrize("missing", [[None, None], ["", " "]])
+def test_rows_without_a_target_are_left_out_and_counted(missing: list[Any]) -> None:
+    with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
+        table = table_from_frame(frame(y=["yes", "no"] * 14 + missing), "y")
+    assert table.X[:, 0].tolist() == list(range(28))
+    assert table.schema.classes == ("no", "yes")
+
+
+def test_a_target_of_nan_is_a_missing_target() -> None:
+    with pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"):
+        table = table_from_frame(frame(y=[1.0, 2.0] * 14 + [float("nan")] * 2), "y")
+    assert len(table.schema.classes) == 2
+
+
+def test_a_continuous_target_suggests_bins() -> None:
+    with pytest.raises(TableError, match=r"'y' holds 30 different numbers and looks like a measurement: .* into bins"):
+        table_from_frame(frame(y=[str(i + 0.5) for i in range(N)]), "y")
+
+
+def test_a_target_of_distinct_values_is_an_identifier() -> None:
+    with pytest.raises(TableError, match="every row has another value in 'y': this is an identifier, not a class"):
+        table_from_frame(frame(y=[f"p{i}" for i in range(N)]), "y")
+
+
+def test_a_target_of_lists_is_refused() -> None:
+    with pytest.raises(TableError, match=r"'y' \(List\(Int64\)\)"):
+        table_from_frame(frame(y=[[1], [2]] * 15), "y")
+
+
+def test_spaces_around_labels_make_no_classes() -> None:
+    table = table_from_frame(frame(y=[" yes", "yes ", "no"] * 10), "y")
+    assert table.schema.classes == ("no", "yes")
+    assert np.bincount(table.y).tolist() == [10, 20]
+
+
+def test_the_positive_class_is_named_or_the_last_of_two() -> None:
+    assert table_from_frame(frame(), "y").schema.positive == 1
+    assert table_from_frame(frame(), "y", positive="no").schema.positive == 0
+    assert table_from_frame(frame(y=[0, 1] * 15), "y", positive=0).schema.positive == 0
+    assert table_from_frame(frame(y=["a", "b", "c"] * 10), "y").schema.positive is None
+    with pytest.raises(TableError, match="the positive class 'maybe' is not in 'y', whose classes are 'no', 'yes'"):
+        table_from_frame(frame(), "y", positive="maybe")
+
+
+def test_keys_and_dropped_columns_do_not_predict() -> None:
+    table = table_from_frame(frame(id=["p"] * N, note=["text"] * N, b=[1] * N), "y", keys=["id"], drop=["note"])
+    assert table.schema.features == ("a", "b")
+    assert table.schema.keys == ("id",)
+
+
+@pytest.mark.parametrize("names", [{"keys": ["y"]}, {"drop": ["y"]}])
+def test_the_target_cannot_be_a_key_or_left_out(names: dict[str, list[str]]) -> None:
+    with pytest.raises(TableError, match="'y' is the target"):
+        table_from_frame(frame(), "y", **names)
+
+
+@pytest.mark.parametrize("names", [{"target": "diagnosys"}, {"keys": ["diagnosys"]}, {"drop": ["diagnosys"]}])
+def test_a_column_that_is_not_there_offers_the_nearest_name(names: dict[str, Any]) -> None:
+    data = frame(diagnosis=["p", "q"] * 15)
+    words = "there is no column 'diagnosys' (did you mean 'diagnosis'?); the table has a, y, diagnosis"
+    with pytest.raises(TableError, match=re.escape(words)):
+        table_from_frame(data, **{"target": "y", **names})
+
+
+def test_a_table_without_features_is_refused() -> None:
+    with pytest.raises(TableError, match=r"there is no column to predict from \(0 features\)"):
+        table_from_frame(frame(), "y", drop=["a"])
+
+
+def test_shapes_that_do_not_match_are_refused() -> None:
+    with pytest.raises(TableError, match=re.escape("X must be (n_rows, n_features) and y (n_rows,); they are (3, 2)")):
+        make_table(np.ones((3, 2)), np.ones(2))
+    with pytest.raises(TableError, match=re.escape("they are (3, 2) and (3, 1)")):
+        make_table(np.ones((3, 2)), np.ones((3, 1)))
+
+
+def test_rows_of_weight_zero_are_left_out() -> None:
+    table = make_table(np.arange(5.0)[:, None], np.array([0, 0, 1, 1, 2]), weight=np.array([1.0, 2, 1, 1, 0]))
+    assert table.X[:, 0].tolist() == [0, 1, 2, 3]
+    assert table.schema.classes == (0, 1)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_a_weight_that_is_no_weight_is_refused(weight: float) -> None:
+    with pytest.raises(TableError, match="row 3 has the weight"):
+        make_table(np.ones((4, 2)), np.array([0, 1, 0, 1]), weight=np.array([1, 1, weight, 1]))
+
+
+FRAMES: dict[str, Callable[[dict[str, list[Any]]], Any]] = {
+    "pandas": pd.DataFrame,
+    "pandas with another index": lambda columns: pd.DataFrame(columns, index=[9, 4]),
+    "polars": pl.DataFrame,
+    "mapping": dict,
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_columns_are_found_by_name_in_any_order(kind: str) -> None:
+    data = FRAMES[kind]({"extra": ["x", "y"], "b": [1, 2], "a": ["3", "4"]})
+    assert feature_matrix(data, ("a", "b")).tolist() == [[3, 1], [4, 2]]
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_missing_column_offers_the_nearest_name(kind: str) -> None:
+    data = FRAMES[kind]({"mean_radius": [1, 2], "b": [1, 2]})
+    with pytest.raises(
+        TableError, match=r"no column 'mean radius' \(did you mean 'mean_radius'\?\); the table has mean_"
+    ):
+        feature_matrix(data, ("b", "mean radius"))
+
+
+def test_whole_numbers_may_name_columns() -> None:
+    assert feature_matrix(pd.DataFrame([[1, 2]]), ("1", "0")).tolist() == [[2, 1]]
+
+
+def test_columns_of_different_length_are_refused() -> None:
+    with pytest.raises(TableError, match=r"column 'b' has 1 row.*'a' has 2"):
+        feature_matrix({"a": [1, 2], "b": [1]}, ("a", "b"))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2,), (2, 2, 2)])
+def test_an_array_of_another_width_is_refused(shape: tuple[int, ...]) -> None:
+    words = f"the model needs 2 columns, as an array of shape (n, 2); it was given shape {shape}"
+    with pytest.raises(TableError, match=re.escape(words)):
+        feature_matrix(np.ones(shape), ("a", "b"))
+
+
+@pytest.mark.parametrize("data", [[["red", "blue"]], [{"a": 1}], [[1, 2], [3]], [[1, 1j]]])
+def test_what_is_no_array_of_numbers_is_refused(data: Any) -> None:
+    with pytest.raises(TableError, match="the rows must be a frame, or an array of numbers: "):
+        feature_matrix(data, ("a", "b"))
+
+
+def test_the_fingerprint_changes_with_one_cell_label_name_or_weight() -> None:
+    X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
+    other_X, other_y = X.copy(), y.copy()
+    other_X[3, 1] = np.nextafter(other_X[3, 1], 100)
+    other_y[[0, 1]] = 1, 0
+    tables = [
+        make_table(X, y),
+        make_table(other_X, y),
+        make_table(X, other_y),
+        make_table(X, y, features=["x0", "x2"]),
+        make_table(X, y, target="other"),
+        make_table(X, y, positive=0),
+        make_table(X, y, weight=np.array([1.0, 1, 1, 1, 1, 2])),
+        make_table(X, y.astype(str)),
+    ]
+    assert len({table.fingerprint() for table in tables}) == len(tables)
+    assert make_table(X.copy(), y.copy()).fingerprint() == tables[0].fingerprint()
+
+
+def test_the_fingerprint_does_not_depend_on_the_memory_layout() -> None:
+    X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
+    assert make_table(np.asfortranarray(X), y).fingerprint() == make_table(X, y).fingerprint()
