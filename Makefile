@@ -30,7 +30,6 @@ check: install  ## format, lint, types, import direction, public names, README a
 	@$(BIN)/ruff format --check src tests benchmarks scripts
 	@$(BIN)/ruff check src tests benchmarks scripts
 	@$(BIN)/mypy
-	@$(BIN)/pytest tests/test_architecture.py
 	@$(BIN)/pytest --doctest-modules src --doctest-glob README.md README.md
 	@$(MAKE) --no-print-directory test
 

@@ -69,6 +69,13 @@ BUGS = (
         ("test_training.py::test_buffers_are_those_of_the_best_epoch_too",),
     ),
     Bug(
+        "a buffer that the module replaces is not noticed",
+        LOOP,
+        "        self._check_buffers()\n",
+        "",
+        ("test_torch_loop.py::test_a_module_that_replaces_its_buffer_is_an_error_that_names_it",),
+    ),
+    Bug(
         "ties keep the latest epoch",
         "training.py",
         "return score < best if settings.lower_is_better else score > best",
@@ -119,10 +126,17 @@ BUGS = (
         ("test_plan.py::test_equal_rows_have_the_same_role_whatever_their_class",),
     ),
     Bug(
+        "rows of one key get different roles",
+        "plan.py",
+        "label = hashes if key is None else _least_hash_of_relatives(hashes, key)",
+        "label = hashes",
+        ("test_plan.py::test_rows_of_one_key_have_the_same_role_and_so_have_equal_rows",),
+    ),
+    Bug(
         "the split depends on the order of the rows",
         "plan.py",
-        "_groups_in_order(row_hashes(X, settings.seed), y)",
-        "_groups_in_order(np.arange(len(y), dtype=np.uint64), y)",
+        "_groups_in_order(row_hashes(X, settings.seed), y, key)",
+        "_groups_in_order(np.arange(len(y), dtype=np.uint64), y, key)",
         ("test_plan.py::test_the_split_does_not_depend_on_the_order_of_the_rows",),
     ),
     Bug(
@@ -142,8 +156,8 @@ BUGS = (
     Bug(
         "columns are standardised by all rows",
         "cohort.py",
-        "statistics = fit_statistics(X[rows], weight)",
-        "statistics = fit_statistics(X, np.ones(len(X)))",
+        "statistics = fit_statistics(table.X[rows], weight)",
+        "statistics = fit_statistics(table.X, table.weight)",
         ("test_cohort.py::test_columns_are_standardised_by_the_training_rows_alone",),
     ),
     # Batches
@@ -153,6 +167,13 @@ BUGS = (
         "if self.needs_pairs and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:",
         "if False:",
         ("test_plan.py::test_with_batch_norm_every_row_is_used_once_and_no_batch_has_one_row",),
+    ),
+    Bug(
+        "repeated rows are merged under batch norm",
+        "cohort.py",
+        "if has_batch_norm(network):  # its",
+        "if False:  # its",
+        ("test_cohort.py::test_batch_norm_has_the_mean_of_all_training_rows_also_where_many_are_equal",),
     ),
     Bug(
         "the short batch is dropped",

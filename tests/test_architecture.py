@@ -14,9 +14,9 @@ ROOT = Path(tabcohort.__file__).parent
 PATHS = sorted(ROOT.rglob("*.py"))
 # A module imports only from those before it. All of a folder that is named as a whole has one place.
 ORDER = (
-    "errors", "settings", "prepare", "plan", "evaluate", "schedule", "engines", "training", "table", "files", "models",
-    "engines.torch_loop", "container", "checkpoint", "predictor", "artifact", "cohort", "report", "curves", "estimator",
-    "reproduce", "cli",
+    "errors", "settings", "prepare", "plan", "evaluate", "schedule", "engines", "training", "columns", "table", "files",
+    "models", "engines.torch_loop", "container", "checkpoint", "predictor", "artifact", "cohort", "report", "curves",
+    "estimator", "reproduce", "cli",
 )  # fmt: skip
 WHOLE_FOLDERS = ("reproduce",)
 HEAVY = {"torch", "sklearn", "polars", "pandas", "pyarrow", "matplotlib", "rich", "safetensors", "scipy"}
@@ -80,7 +80,9 @@ def test_every_name_in_the_order_is_a_module() -> None:
     assert [name for name in ORDER if name not in modules] == []
 
 
-@pytest.mark.parametrize("name", ["", "errors", "settings", "cli", "container", "report", "files", "table", "plan"])
+@pytest.mark.parametrize(
+    "name", ["", "errors", "settings", "cli", "container", "report", "files", "columns", "table", "plan"]
+)
 def test_what_answers_at_once_imports_nothing_heavy_at_its_top(name: str) -> None:
     path = ROOT / name / "__init__.py" if not name else ROOT / f"{name}.py"
     allowed = {"report": {"rich"}}.get(name, set())

@@ -183,3 +183,20 @@ def test_other_files_are_no_models(csv_file: Path) -> None:
 def test_a_folder_that_is_not_there_is_clear(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be written: No such file or directory"):
         save(predictor, tmp_path / "nowhere" / "model")
+
+
+def test_settings_of_numpy_scalars_give_a_model_that_saves_and_loads(tmp_path: Path) -> None:
+    predictor = fit_quickly(
+        make_small_table(2, [0, 1]),
+        seed=np.int64(3),
+        max_epochs=np.int32(2),
+        dropout=np.float32(0.25),
+        batch_norm=np.bool_(True),
+        class_weight={np.int64(0): np.float32(1.0), np.int64(1): np.float64(2.5)},
+        hidden=(np.int64(8),),
+    )
+    loaded = round_trip(predictor, tmp_path)
+    assert loaded.settings == predictor.settings
+    assert loaded.settings.class_weight == {0: 1.0, 1: 2.5}
+    X, _ = make_rows(seed=1)
+    assert loaded.predict_proba(X).tobytes() == predictor.predict_proba(X).tobytes()

@@ -9,12 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import torch.nn as nn
 from conftest import make_small_table
 
-from tabcohort import ModelFileError, Predictor, Roles, Settings, checkpoint, fit, save, train
-from tabcohort.plan import split_roles
+from tabcohort import (
+    ModelFileError,
+    Predictor,
+    Roles,
+    Settings,
+    TabcohortWarning,
+    checkpoint,
+    draw_weights,
+    fit,
+    save,
+    train,
+)
+from tabcohort.engines import EpochOutcome
+from tabcohort.engines.torch_loop import TorchEngine
+from tabcohort.plan import EpochPlan, split_roles
 from tabcohort.training import Progress
+
+# That a training goes on from a checkpoint is said; one test is about that, and these here are about its bits.
+pytestmark = pytest.mark.filterwarnings("ignore:going on from epoch:tabcohort.TabcohortWarning")
 
 EVERYTHING = Settings(
     model="mlp", hidden=(8, 6), batch_norm=True, dropout=0.3, mixup_alpha=0.4, label_smoothing=0.1, batch_size=16,
@@ -192,3 +209,96 @@ def test_within_ten_seconds_only_the_end_is_written(tmp_path: Path, monkeypatch:
     there: list[bool] = []
     fit(TABLE, EVERYTHING, lambda progress: there.append((tmp_path / "kept").exists()), tmp_path / "kept")
     assert there == [False] * (len(there) - 1) + [True]
+
+
+# Ctrl-C
+
+
+def interrupt_after(n_epochs: int) -> Callable[[Progress], None]:
+    """Return a watcher that presses Ctrl-C after so many epochs."""
+
+    def watch(progress: Progress) -> None:
+        if len(progress.history) == n_epochs:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_ctrl_c_writes_a_checkpoint_that_goes_on_to_the_same_bits(
+    whole: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)  # nothing else writes it
+    with pytest.warns(TabcohortWarning, match="^interrupted: "):
+        interrupted = fit(TABLE, EVERYTHING, interrupt_after(4), tmp_path / "kept")
+    assert interrupted.report.stop_reason == "interrupted"
+    with pytest.warns(TabcohortWarning, match=r"^going on from epoch 4 of the checkpoint '.*kept'$"):
+        assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)
+
+
+def test_ctrl_c_within_an_epoch_writes_the_epoch_before(
+    whole: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)
+    run_epoch = TorchEngine.run_epoch
+
+    def interrupted(engine: TorchEngine, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+        outcome = run_epoch(engine, plan, learning_rate)
+        if plan.epoch == 4:
+            raise KeyboardInterrupt
+        return outcome
+
+    with monkeypatch.context() as pressing:
+        pressing.setattr(TorchEngine, "run_epoch", interrupted)
+        with pytest.warns(TabcohortWarning, match=r"^interrupted: .* of 3$"):
+            fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept")
+    with pytest.warns(TabcohortWarning, match="^going on from epoch 3 of the checkpoint"):
+        assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)
+
+
+class Counting(nn.Module):
+    """Has buffers of many types, and changes each of them in place in every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        self.register_buffer("odd", torch.tensor(False))
+        self.register_buffer("steps", torch.tensor(0, dtype=torch.int32))
+        self.register_buffer("halves", torch.zeros(2, dtype=torch.float16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.odd.logical_not_()
+            self.steps.add_(1)
+            self.halves.add_(0.5)
+        return self.linear(x)
+
+
+def test_buffers_of_any_type_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    settings = Settings(max_epochs=5, patience=None, batch_size="full", learning_rate=0.01)
+
+    def trained(**how: Any) -> nn.Module:
+        module = Counting()
+        draw_weights(module, seed=0)
+        return train(module, TABLE, settings, **how).module
+
+    with pytest.raises(PowerCutError):
+        trained(checkpoint=tmp_path / "kept", watch=cut_after(3))
+    resumed, plain = trained(checkpoint=tmp_path / "kept").state_dict(), trained().state_dict()
+    assert [resumed[name].dtype for name in ("odd", "steps", "halves")] == [torch.bool, torch.int32, torch.float16]
+    assert (resumed["odd"].item(), resumed["steps"].item(), resumed["halves"].tolist()) == (True, 5, [2.5, 2.5])
+    for name, tensor in plain.items():
+        assert torch.equal(resumed[name], tensor), name
+
+
+def test_ctrl_c_before_a_resumed_training_has_done_an_epoch_loses_nothing(whole: Predictor, tmp_path: Path) -> None:
+    def interrupted(engine: TorchEngine, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+        raise KeyboardInterrupt
+
+    with pytest.raises(PowerCutError):
+        fit(TABLE, EVERYTHING, cut_after(4), tmp_path / "kept")
+    with pytest.MonkeyPatch.context() as pressing:
+        pressing.setattr(TorchEngine, "run_epoch", interrupted)
+        with pytest.warns(TabcohortWarning, match=r"^interrupted: .* of 4$"):
+            fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept")
+    with pytest.warns(TabcohortWarning, match=r"^going on from epoch 4 of the checkpoint"):
+        assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_fit_writes_a_model_and_says_how_good_it_is(run: Run, csv_file: Path, qu
     assert ran.status == 0
     assert "mlp 8 predicts answer from 3 columns" in ran.out
     assert "positive class yes" in ran.out
-    assert f"next     tabcohort predict {out} {csv_file}" in ran.out
+    assert f"next     tabcohort predict {out} NEW_TABLE" in ran.out
     assert "positive class: yes (the last in sorted order; name another with --positive)" in ran.err
     assert "90 rows, 3 columns" in ran.err
     schema = load(out).schema
@@ -172,7 +173,7 @@ def test_brackets_in_a_file_name_are_printed_as_they_are(run: Run, csv_file: Pat
     table.write_bytes(csv_file.read_bytes())
     ran = run("fit", table, "--target", "answer", "--drop", "id", "--settings", quick, "--out", out)
     assert str(table) in ran.err
-    assert f"next     tabcohort predict {out} {table}" in ran.out
+    assert f"model    {out}\nnext     tabcohort predict {out} NEW_TABLE" in ran.out
 
 
 def test_a_checkpoint_is_gone_on_from(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
@@ -385,7 +386,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no such model": (["predict", "m.tabcohort", "patients.csv"], "there is no file 'm.tabcohort'"),
     "a table for a model": (["predict", "patients.csv", "patients.csv"], "'patients.csv' is not a tabcohort file"),
     "a model for a table": (["predict", "MODEL", "MODEL"], "is a tabcohort model, not a table"),
-    "a lacking column": (["predict", "MODEL", "one.csv"], "there is no column 'x0'"),
+    "a lacking column": (
+        ["predict", "MODEL", "one.csv"],
+        "the table lacks 'x0', 'x1', 'x2': 3 columns are needed; it has a, y",
+    ),
     "answers into no folder": (["predict", "MODEL", "patients.csv", "--out", "no/a.csv"], "there is no folder 'no'"),
     "evaluate without a target": (["evaluate", "MODEL", "one.csv"], "there is no column 'answer'"),
     "info of a table": (["info", "patients.csv"], "'patients.csv' is not a tabcohort file"),
@@ -421,11 +425,30 @@ def test_what_can_be_mended_is_one_sentence_and_status_2(
     assert {path.name for path in tmp_path.iterdir()} == set(files)
 
 
-@pytest.mark.parametrize("arguments", [[], ["fitt"], ["fit"], ["fit", "a.csv", "--model", "tree"], ["predict", "m"]])
-def test_a_command_that_does_not_exist_shows_how_it_is_used(run: Run, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fitt"], "argument COMMAND: invalid choice: 'fitt'"),
+        (["fit"], "the following arguments are required: TABLE; see tabcohort fit --help"),
+        (["fit", "a.csv", "--model", "tree"], "argument --model: invalid choice: 'tree'"),
+        (["predict", "m"], "the following arguments are required: TABLE; see tabcohort predict --help"),
+    ],
+)
+def test_words_that_are_no_command_are_one_line_that_says_where_to_look(
+    run: Run, arguments: list[str], words: str
+) -> None:
     ran = run(*arguments)
-    assert ran.status == 2
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith(f"tabcohort: {words}")
+    assert re.search(r"; see tabcohort( fit| predict)? --help\n$", ran.err)
+    assert ran.err.count("\n") == 1
+
+
+def test_no_command_shows_the_help_as_an_error(run: Run) -> None:
+    ran = run()
+    assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith("usage: tabcohort")
+    assert "Start here: tabcohort fit sample:breast-cancer" in ran.err
 
 
 def test_a_model_file_with_a_part_missing_is_a_sentence(run: Run, model_file: Path, tmp_path: Path) -> None:
@@ -482,7 +505,8 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted; the best weights so far are kept" in out
+    assert "it was interrupted, and the best weights so far are kept; best epoch" in out
+    assert "note: interrupted: the best weights so far are kept, those of epoch" in err
     predictor = load(model)
     assert isinstance(predictor, Predictor)
     assert predictor.report.stop_reason == "interrupted"
@@ -514,3 +538,77 @@ def test_a_reader_that_goes_away_is_no_error(model_file: Path, tmp_path: Path) -
         assert process.wait(timeout=60) == 0
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
+
+
+# Files that must not be lost, and keys
+
+
+@pytest.mark.parametrize("option", ["--out", "--curves", "--checkpoint"])
+def test_fit_refuses_to_write_over_what_it_reads(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path, option: str
+) -> None:
+    table = tmp_path / "table.png"
+    table.write_bytes(csv_file.read_bytes())
+    (tmp_path / "sub").mkdir()
+    fit = ["fit", table, "--target", "answer", "--drop", "id", "--settings", quick]
+    for read in (table, tmp_path / "sub" / ".." / "table.png", quick):
+        before = read.read_bytes()
+        ran = run(*fit, option, read)
+        assert ran.status == 2
+        assert f"{str(read)!r} is what this command reads; write to another file" in ran.err
+        assert read.read_bytes() == before
+
+
+def test_predict_refuses_to_write_over_what_it_reads(run: Run, csv_file: Path, model_file: Path) -> None:
+    for read in (csv_file, model_file):
+        before = read.read_bytes()
+        ran = run("predict", model_file, csv_file, "--out", read)
+        assert ran.status == 2
+        assert f"{str(read)!r} is what this command reads; write to another file" in ran.err
+        assert read.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["answers.txt", "answers", "answers.xlsx"])
+def test_answers_are_written_as_csv_or_parquet_only(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path, name: str
+) -> None:
+    ran = run("predict", model_file, csv_file, "--out", tmp_path / name)
+    assert ran.status == 2
+    assert f"{name}' must end in .csv or .parquet" in ran.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys_of_dates_and_of_numbers_that_are_missing_fit_into_json(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    new = read_frame(csv_file).head(3)
+    days = pl.Series("id", ["2026-01-02", "2026-01-03", None]).str.to_date()
+    new.with_columns(days).write_parquet(tmp_path / "dates.parquet")
+    answers = json.loads(run("predict", model_file, tmp_path / "dates.parquet", "--json").out)["predictions"]
+    assert [answer["id"] for answer in answers] == ["2026-01-02", "2026-01-03", None]
+    new.with_columns(pl.Series("id", [1.5, float("nan"), 3.0])).write_parquet(tmp_path / "numbers.parquet")
+    ran = run("predict", model_file, tmp_path / "numbers.parquet", "--json")
+    assert [answer["id"] for answer in json.loads(ran.out)["predictions"]] == [1.5, None, 3.0]
+    assert "NaN" not in ran.out
+
+
+def test_a_row_far_from_all_that_trained_is_noted(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    assert "standard deviations" not in run("predict", model_file, csv_file).err
+    new = read_frame(csv_file)
+    cells = new["x1"].to_list()
+    cells[4] = "1000"
+    new.with_columns(pl.Series("x1", cells)).write_csv(tmp_path / "new.csv")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    assert ran.status == 0
+    assert re.search(
+        r"note: row 5, column 'x1' holds 1000\D.*standard deviations from the .*; the answer means", ran.err
+    )
+    assert len(ran.out.splitlines()) == 91
+
+
+def test_a_key_that_repeats_is_noted(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    visits = read_frame(csv_file).with_columns(pl.Series("id", [f"p{i // 3}" for i in range(90)]))
+    visits.write_csv(tmp_path / "visits.csv")
+    ran = run("fit", tmp_path / "visits.csv", "--target", "answer", "--key", "id", "--settings", quick, *QUICK)
+    assert ran.status == 0
+    assert "note: 90 rows have 30 different values of id; rows of one value get one role" in ran.err

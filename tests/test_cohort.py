@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from tabcohort.cohort import Trained, class_mass, class_weights, fit, score, train
 from tabcohort.engines.torch_loop import forward, one_thread
-from tabcohort.errors import SettingsError, TableError, TrainingError
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError, TrainingError
 from tabcohort.evaluate import evaluate, log_loss, log_probabilities
 from tabcohort.models import Standardize, build_model, draw_weights
 from tabcohort.plan import Roles, split_roles
@@ -295,7 +295,10 @@ def test_ctrl_c_gives_a_module_with_the_best_weights_so_far() -> None:
             raise KeyboardInterrupt
 
     table = table_of()
-    interrupted = trained_on(table, settings_of(), watch=interrupt)
+    with pytest.warns(
+        TabcohortWarning, match=r"^interrupted: the best weights so far are kept, those of epoch \d of 6$"
+    ):
+        interrupted = trained_on(table, settings_of(), watch=interrupt)
     assert (interrupted.stop_reason, len(interrupted.history)) == ("interrupted", 6)
     whole = trained_on(table, settings_of(max_epochs=6))
     np.testing.assert_array_equal(logits_of(interrupted, table.X), logits_of(whole, table.X))
@@ -368,3 +371,101 @@ def test_mixup_and_smoothing_are_used_in_training_and_never_in_stopping() -> Non
     ).history[0]
     assert softened.stop_loss == plain.stop_loss
     assert abs(softened.train_loss - plain.train_loss) > 1e-3
+
+
+# Repeated rows
+
+
+@pytest.mark.parametrize("batch_size", ["full", 32])
+def test_batch_norm_has_the_mean_of_all_training_rows_also_where_many_are_equal(batch_size: int | str) -> None:
+    X, y = noisy_rows(8)
+    X, y = np.repeat(X, [82, 2, 2, 2, 2, 2, 2, 2], axis=0), np.repeat(np.arange(8) % 2, [82, 2, 2, 2, 2, 2, 2, 2])
+    other_X, other_y = noisy_rows(20, seed=1)
+    roles = Roles(np.arange(96), np.arange(96, 106), np.arange(106, 116))
+    module = nn.Sequential(nn.BatchNorm1d(4, momentum=None), nn.Linear(4, 1)).double()  # a plain mean of all batches
+    data = np.concatenate([X, other_X]), np.concatenate([y, other_y])
+    train(module, data, settings_of(batch_size=batch_size, max_epochs=1), roles=roles)
+    steps = {"full": 1, 32: 3}[batch_size]
+    assert int(module[0].num_batches_tracked) == steps
+    torch.testing.assert_close(module[0].running_mean, torch.from_numpy(X.mean(axis=0)), rtol=1e-6, atol=1e-6)
+
+
+def test_a_batch_size_that_is_given_is_kept_where_few_rows_are_different() -> None:
+    X, y = np.repeat(np.eye(4), 25, axis=0), np.repeat([0, 1, 0, 1], 25)
+    roles = Roles(np.arange(0, 80), np.arange(80, 90), np.arange(90, 100))
+    module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))
+    train(module, (X, y), settings_of(batch_size=32, max_epochs=2), roles=roles)
+    assert int(module[0].num_batches_tracked) == 2 * 3
+    sizes: list[int] = []
+    plain = nn.Linear(4, 1)
+    plain.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
+    train(plain, (X, y), settings_of(batch_size=32, max_epochs=1), roles=roles)
+    assert sizes == [32, 32, 16]
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize("positive", ["no", "maybe"])
+def test_a_positive_class_that_is_not_that_of_the_table_is_an_error(positive: str) -> None:
+    X, y = noisy_rows(60)
+    table = make_table(X, np.array(["no", "yes"])[y])
+    with pytest.raises(SettingsError, match=f"'positive' is '{positive}' and the table's positive class is 'yes'"):
+        fit(table, settings_of(positive=positive))
+    assert fit(table, settings_of(positive="yes", max_epochs=1)).schema.positive == 1
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Linear(4, 4), Standardize(4), nn.Linear(4, 1)),
+        nn.Sequential(Standardize(4), Standardize(4), nn.Linear(4, 1)),
+        nn.Sequential(nn.Sequential(Standardize(4), nn.Linear(4, 1))),
+        Standardize(4),
+    ],
+    ids=["second", "twice", "nested", "alone"],
+)
+def test_standardize_in_another_place_is_an_error(module: nn.Module) -> None:
+    if isinstance(module, Standardize):
+        module = nn.ModuleDict({"first": module})
+    with pytest.raises(TrainingError, match=r"Standardize can be fitted only as the first layer of an nn\.Sequential"):
+        train(module, noisy_rows(60), settings_of())
+
+
+def test_after_a_divergence_the_module_is_left_by_itself() -> None:
+    module = nn.Sequential(Standardize(4), nn.Linear(4, 8), nn.Linear(8, 1))
+    draw_weights(module, seed=0)
+    with pytest.raises(TrainingError, match="stopped being finite"):
+        train(module, noisy_rows(60), settings_of(optimizer="sgd", learning_rate=1e30, batch_size=16))
+    parameters = list(module.parameters())
+    assert len({parameter.untyped_storage().data_ptr() for parameter in parameters}) == len(parameters) == 4
+    assert all(parameter.grad is None for parameter in parameters)
+    assert not any(layer.training for layer in module.modules())
+
+
+def test_roles_beyond_the_table_are_an_error() -> None:
+    roles = Roles(np.arange(40), np.arange(40, 50), np.array([60]))
+    with pytest.raises(TrainingError, match=r"the roles name row 60, counted from 0, and the table has 60 rows"):
+        trained_on(noisy_rows(60), settings_of(), roles=roles)
+
+
+def test_roles_of_plain_lists_train() -> None:
+    roles = Roles(list(range(40)), list(range(40, 50)), list(range(50, 60)))  # type: ignore[arg-type]
+    arrays = Roles(np.arange(40), np.arange(40, 50), np.arange(50, 60))
+    X, y = noisy_rows(60)
+    one, other = (trained_on((X, y), settings_of(max_epochs=2), roles=each) for each in (roles, arrays))
+    np.testing.assert_array_equal(logits_of(one, X), logits_of(other, X))
+
+
+def test_rows_of_one_key_of_a_table_have_one_role() -> None:
+    X, y = noisy_rows(120)
+    table = make_table(X, y, key=np.arange(120) // 4)
+    trained = trained_on(table, settings_of(max_epochs=1))
+    keys = [set(table.key[rows]) for rows in (trained.roles.train, trained.roles.stop, trained.roles.score)]
+    assert not keys[0] & keys[1] | keys[0] & keys[2] | keys[1] & keys[2]
+    assert len(trained.roles.stop) % 4 == len(trained.roles.score) % 4 == 0
+
+
+def test_rows_that_are_no_numbers_are_an_error() -> None:
+    with pytest.raises(TableError, match="the rows and their weights must be arrays of numbers"):
+        train(nn.Linear(1, 1), ([["red"], ["blue"]], [0, 1]))

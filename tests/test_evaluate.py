@@ -322,3 +322,36 @@ def test_the_bootstrap_covers_the_true_log_loss_about_95_times_of_100() -> None:
         found = evaluate(logits, y, np.ones(len(y)), 1, seed=run).metrics["log_loss"]
         covered += found.low <= truth <= found.high
     assert 0.92 <= covered / n_runs <= 0.99
+
+
+def test_specificity_without_a_negative_row_is_nan_also_with_fractional_weights() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):  # a difference of sums would leave a tiny number, and often a ratio of two
+        found = Scorer(log_probabilities(rng.normal(size=(20, 3))), np.full(20, 1), 1).metrics(rng.uniform(0.1, 1, 20))
+        assert math.isnan(found["specificity"])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_intervals_of_a_perfect_ranking_do_not_collapse(n_classes: int) -> None:
+    y = np.arange(24) % n_classes
+    logits = np.where(y == 1, 5.0, -5.0)[:, None] if n_classes == 2 else 10.0 * np.eye(3)[y]
+    found = evaluated(logits, y, positive=1 if n_classes == 2 else None).metrics
+    for name in ("roc_auc", "pr_auc"):
+        assert found[name].value == pytest.approx(1, abs=1e-12), name
+        assert found[name].high == pytest.approx(1, abs=1e-12), name
+        assert 0.5 < found[name].low < 0.95, name
+
+
+def test_the_intervals_of_the_areas_are_closed_forms_or_means_of_them() -> None:
+    logits, y, _ = rows(60, 2, 0)
+    found = evaluated(logits, y).metrics
+    n_positive = int((y == 1).sum())
+    expected = wilson(found["pr_auc"].value * n_positive, n_positive)
+    assert (found["pr_auc"].low, found["pr_auc"].high) == pytest.approx(expected, rel=1e-12)
+    logits, y, _ = rows(60, 3, 0)
+    found = evaluated(logits, y, None).metrics
+    score, counts = log_probabilities(logits), np.bincount(y)
+    roc = [newcombe_auc(sk.roc_auc_score(y == k, score[:, k]), counts[k], 60 - counts[k]) for k in range(3)]
+    pr = [wilson(sk.average_precision_score(y == k, score[:, k]) * counts[k], counts[k]) for k in range(3)]
+    for name, limits in (("roc_auc", roc), ("pr_auc", pr)):
+        assert (found[name].low, found[name].high) == pytest.approx(np.mean(limits, axis=0), rel=1e-9), name

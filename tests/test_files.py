@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabcohort import TableError, files, load_sample, read_frame
+from tabcohort import TabcohortWarning, TableError, files, load_sample, read_frame
 
 Read = Callable[[bytes], pl.DataFrame]
 
@@ -123,15 +122,17 @@ def test_what_python_writes_is_what_is_read(tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        pytest.param(b"a,b\n1,2,\n3,4,\n", "line 2: expected 2 columns, got 3", id="trailing comma on rows"),
-        pytest.param(b"a,b\n1,2\n3\n", "line 3: expected 2 columns, got 1", id="short row"),
-        pytest.param(b"a,b\n1,2\n3,4,5\n", "line 3: expected 2 columns, got 3", id="long row"),
-        pytest.param(b"# made in May\na,b\n1,2\n", "line 2: expected 1 columns, got 2", id="comment first"),
-        pytest.param(b"a\n1,2\n", "line 2: expected 1 columns, got 2", id="header shorter than rows"),
+        pytest.param(b"a,b\n1,2,\n3,4,\n", "row 2: expected 2 columns, got 3", id="trailing comma on rows"),
+        pytest.param(b"a,b\n1,2\n3\n", "row 3: expected 2 columns, got 1", id="short row"),
+        pytest.param(b"a,b\n1,2\n3,4,5\n", "row 3: expected 2 columns, got 3", id="long row"),
+        pytest.param(b"# made in May\na,b\n1,2\n", "row 2: expected 1 columns, got 2", id="comment first"),
+        pytest.param(b"a\n1,2\n", "row 2: expected 1 columns, got 2", id="header shorter than rows"),
     ],
 )
 def test_a_row_of_another_length_is_named(read: Read, data: bytes, words: str) -> None:
-    with pytest.raises(TableError, match=re.escape(f"table.csv' is not a regular table: {words}")):
+    with pytest.raises(
+        TableError, match=rf"table\.csv' is not a regular table: {words}.*\(row 1 is the line of names\)$"
+    ):
         read(data)
 
 
@@ -150,7 +151,7 @@ def test_two_columns_of_one_name_are_refused(read: Read, header: bytes) -> None:
     ],
 )
 def test_an_unclosed_quote_is_named_and_swallows_no_rows(read: Read, data: bytes, line: int) -> None:
-    with pytest.raises(TableError, match=rf"table\.csv', line {line} .*quot"):
+    with pytest.raises(TableError, match=rf"table\.csv', line {line}: a quote is not closed where its cell ends"):
         read(data)
 
 
@@ -272,3 +273,46 @@ def test_breast_cancer_is_spelled_by_its_diagnosis() -> None:
 def test_an_unknown_sample_offers_the_nearest_name() -> None:
     with pytest.raises(TableError, match=r"there is no sample 'irs' \(did you mean 'iris'\?\); the samples are breast"):
         load_sample("irs")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_nameless_first_column_that_counts_the_rows_is_left_out(read: Read, first: int) -> None:
+    lines = "".join(f"{row + first},{row * 2}\n" for row in range(12))
+    with pytest.warns(TabcohortWarning, match=r"table\.csv': column 1 without a name counts the rows and is left out"):
+        frame = read(b",a\n" + lines.encode())
+    assert frame.columns == ["a"]
+    assert frame["a"].to_list() == [str(row * 2) for row in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("data", "number"),
+    [
+        (b",a\n1,5\n3,6\n", 1),
+        (b",a\nx,5\ny,6\n", 1),
+        (b"a,,b\n1,7,2\n3,7,4\n", 2),
+        (b'a,"  "\n1,2\n3,9\n', 2),
+    ],
+)
+def test_another_column_without_a_name_is_refused(read: Read, data: bytes, number: int) -> None:
+    with pytest.raises(TableError, match=rf"table\.csv': column {number} without a name; give it one, or take the col"):
+        read(data)
+
+
+def test_delimiters_within_quotes_are_not_counted(read: Read) -> None:
+    frame = read(b'"a;b;c;d",e\n1,2\n')
+    assert frame.columns == ["a;b;c;d", "e"]
+    assert rows(frame) == [("1", "2")]
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        pytest.param(b'a,b\n1,2\n"3 inch,4\n5,"6"\n', 3, id="closed within a later cell"),
+        pytest.param(b'a,b\n1,"x" y\n3,"z"\n', 2, id="text after the closing quote"),
+        pytest.param(b'a,b\n"5" pipe,2\n', 2, id="an inch sign after a quote"),
+        pytest.param(b'a,b\n1,2\n"x,2\n3,4\n5,"6\n', 3, id="two that nothing closes"),
+    ],
+)
+def test_a_stray_opening_quote_is_refused_by_its_line(read: Read, data: bytes, line: int) -> None:
+    with pytest.raises(TableError, match=rf"table\.csv', line {line}: a quote is not closed where its cell ends"):
+        read(data)

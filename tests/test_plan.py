@@ -196,7 +196,9 @@ def test_a_class_of_one_row_only_trains() -> None:
 @pytest.mark.parametrize("y", [[0, 0, 1], [0, 1], [0, 0, 1, 2]])
 def test_too_few_different_rows_for_three_roles_is_an_error(y: list[int]) -> None:
     n = len(y)
-    with pytest.raises(TableError, match=f"^{n} different rows are too few to train, stop and score on separate ones"):
+    with pytest.raises(
+        TableError, match=rf"^{n} different rows \(or keys\) are too few to train, stop and score on separate ones"
+    ):
         split(distinct_table(n, 2)[0], np.array(y), np.ones(n), Settings())
 
 
@@ -255,20 +257,20 @@ def test_batch_norm_without_two_rows_in_a_step_is_an_error(n_rows: int, batch_si
 @pytest.mark.parametrize(
     ("batch_size", "n_rows", "expected"),
     [
-        ("full", 777, 777),
-        ("auto", 1, 1),
-        ("auto", 64, 64),
+        ("full", 777, None),
+        ("auto", 1, None),
+        ("auto", 64, None),
         ("auto", 65, 32),
         ("auto", 5_000, 32),
         ("auto", 5_001, 128),
         ("auto", 20_000, 128),
         ("auto", 20_001, 256),
         (16, 20, 16),
-        (16, 10, 10),
+        (16, 10, 16),
         (1, 10, 1),
     ],
 )
-def test_rows_of_a_step_follow_the_documented_table(batch_size: int | str, n_rows: int, expected: int) -> None:
+def test_rows_of_a_step_follow_the_documented_table(batch_size: int | str, n_rows: int, expected: int | None) -> None:
     assert rows_of_a_step(Settings(batch_size=batch_size), n_rows) == expected
 
 
@@ -338,3 +340,89 @@ def test_partners_are_a_permutation_of_the_batch_and_change_with_step_and_epoch(
         np.testing.assert_array_equal(np.sort(plan.epoch(1).partners(step)), np.arange(size))
     drawn = {tuple(plan.epoch(epoch).partners(step)) for epoch in (1, 2) for step in (0, 1, 2)}
     assert len(drawn) == 6
+
+
+# Keys
+
+
+@st.composite
+def keyed_tables(draw: st.DrawFn) -> tuple[Rows, IntArray]:
+    """Tables whose rows have keys: few rows of each, and equal rows under several keys."""
+    rows = draw(tables())
+    n_keys = draw(st.integers(3, len(rows.y)))
+    return rows, np.random.default_rng(rows.settings.seed).integers(n_keys, size=len(rows.y))
+
+
+@given(keyed_tables())
+@FEW
+def test_rows_of_one_key_have_the_same_role_and_so_have_equal_rows(keyed: tuple[Rows, IntArray]) -> None:
+    rows, key = keyed
+    try:
+        roles = split(*rows, key)
+    except TableError:
+        assume(False)
+        raise
+    role = role_of_each(roles, len(rows.y))
+    assert (role >= 0).all()
+    _, value = np.unique(rows.X, axis=0, return_inverse=True)
+    for group in (key, value):
+        for number in np.unique(group):
+            assert len(set(role[group == number])) == 1
+
+
+def test_rows_that_equal_values_and_keys_tie_together_indirectly_have_one_role() -> None:
+    X, y = distinct_table(60, 2)
+    key = np.arange(60)
+    key[1] = key[0]
+    X[2] = X[1]
+    key[3] = key[2]
+    for seed in range(20):
+        role = role_of_each(split(X, y, np.ones(60), Settings(seed=seed), key), 60)
+        assert len(set(role[:4])) == 1
+    alone = [role_of_each(split(X, y, np.ones(60), Settings(seed=seed)), 60)[:4] for seed in range(20)]
+    assert any(len(set(role)) > 1 for role in alone)
+
+
+@given(keyed_tables(), st.randoms(use_true_random=False))
+@FEW
+def test_the_split_by_key_depends_neither_on_the_order_of_the_rows_nor_on_the_codes_of_the_keys(
+    keyed: tuple[Rows, IntArray], random: object
+) -> None:
+    rows, key = keyed
+    try:
+        roles = split(*rows, key)
+    except TableError:
+        assume(False)
+        raise
+    draw = np.random.default_rng(random.getrandbits(32))  # type: ignore[attr-defined]
+    shuffled, renamed = draw.permutation(len(rows.y)), draw.permutation(key.max() + 1)
+    X, y = rows.X[shuffled], rows.y[shuffled]
+    other = split(X, y, rows.weight[shuffled], rows.settings, renamed[key[shuffled]])
+    for name in ("train", "stop", "score"):
+        np.testing.assert_array_equal(rows.X[getattr(roles, name)], X[getattr(other, name)])
+        np.testing.assert_array_equal(rows.y[getattr(roles, name)], y[getattr(other, name)])
+
+
+def test_a_key_for_every_row_changes_no_role() -> None:
+    X, y = distinct_table(60, 2)
+    keyed, plain = split(X, y, np.ones(60), Settings(), np.arange(60)), split(X, y, np.ones(60), Settings())
+    for name in ("train", "stop", "score"):
+        np.testing.assert_array_equal(getattr(keyed, name), getattr(plain, name))
+
+
+def test_two_keys_are_too_few_for_three_roles() -> None:
+    X, y = distinct_table(60, 2)
+    with pytest.raises(TableError, match=r"^2 different rows \(or keys\) are too few"):
+        split(X, y, np.ones(60), Settings(), np.arange(60) // 30)
+
+
+def test_roles_may_be_plain_lists_of_whole_numbers_and_nothing_else() -> None:
+    roles = Roles([0, 1], [2], [])  # type: ignore[arg-type]
+    assert roles.train.tolist() == [0, 1]
+    assert {rows.dtype for rows in (roles.train, roles.stop, roles.score)} == {np.dtype(np.int64)}
+    with pytest.raises(TrainingError, match="the role 'stop' must be a list of row numbers; it holds float64"):
+        Roles([0, 1], [2.0], [])  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="the role 'train' must be a list of row numbers; it holds bool"):
+        Roles([True, False], [2], [])  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="the role 'score' must be a list of row numbers"):
+        Roles([0, 1], [2], [[3]])  # type: ignore[arg-type]

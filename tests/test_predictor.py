@@ -46,10 +46,10 @@ def test_numbers_may_come_as_text(predictor: Predictor) -> None:
 
 def test_a_missing_name_offers_the_nearest(predictor: Predictor) -> None:
     with pytest.raises(
-        TableError, match=r"there is no column 'x2' \(did you mean 'x_2'\?\); the table has x0, x1, x_2"
+        TableError, match=r"the table lacks 'x2' \(did you mean 'x_2'\?\): 3 columns are needed; it has x0, x1, x_2$"
     ):
         predictor.predict_row({"x0": 1, "x1": 2, "x_2": 3})
-    with pytest.raises(TableError, match="there is no column 'x0'"):
+    with pytest.raises(TableError, match=r"the table lacks 'x0', 'x1', 'x2': 3 columns are needed; it has $"):
         predictor.predict_row({})
 
 
@@ -76,7 +76,9 @@ def test_columns_are_matched_by_name(predictor: Predictor, kind: Any) -> None:
 
 
 def test_a_missing_column_offers_the_nearest(predictor: Predictor) -> None:
-    with pytest.raises(TableError, match=r"there is no column 'x1' \(did you mean 'x11'\?\)"):
+    with pytest.raises(
+        TableError, match=r"the table lacks 'x1' \(did you mean 'x11'\?\): 3 columns are needed; it has x0, x11, x2$"
+    ):
         predictor.predict(pd.DataFrame({"x0": [1.0], "x11": [1.0], "x2": [1.0]}))
 
 
@@ -187,3 +189,38 @@ def test_strongest_weights_are_of_linear_models_of_two_classes(predictor: Predic
     assert sizes == sorted(sizes, reverse=True)
     assert predictor.strongest_weights() is None
     assert fit_quickly(make_small_table(3), model="logistic").strongest_weights() is None
+
+
+def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
+    accuracy = predictor.report.evaluation.metrics["accuracy"]
+    assert repr(predictor) == (
+        f"<Predictor of 'target' from 3 columns, mlp, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} "
+        f"on {predictor.report.n_score} rows it never saw>"
+    )
+
+
+def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_rows(predictor: Predictor) -> None:
+    far = X.copy()
+    far[7, 2] = -1000.0
+    cell = predictor.farthest_cell(far)
+    assert cell is not None
+    assert cell[:2] == (7, "x2")
+    centre, scale = predictor.module[0].centre[2].item(), predictor.module[0].scale[2].item()
+    assert cell[2] == pytest.approx((1000 + centre) * scale)
+    assert predictor.farthest_cell(X[:0]) is None
+
+
+def test_all_missing_columns_are_named_at_once(predictor: Predictor) -> None:
+    with pytest.raises(TableError, match=r"^the table lacks 'x0', 'x2'.*: 3 columns are needed; it has x1, other$"):
+        predictor.predict(pd.DataFrame({"x1": [1.0], "other": [1.0]}))
+
+
+def test_the_weights_of_a_linear_model_are_signed_for_the_positive_class() -> None:
+    table = make_small_table()
+    labels = np.array(["no", "yes"])[table.y]
+    settings: dict[str, Any] = {"model": "logistic", "max_epochs": 30}
+    of_yes = fit_quickly(make_table(table.X, labels), **settings).strongest_weights()
+    of_no = fit_quickly(make_table(table.X, labels, positive="no"), **settings).strongest_weights()
+    assert of_yes is not None
+    assert of_no == {name: -weight for name, weight in of_yes.items()}
+    assert of_yes["x0"] > 0  # the greater x0, the likelier is yes

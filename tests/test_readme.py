@@ -23,7 +23,14 @@ def test_every_command_in_the_readme_is_one_that_the_command_line_knows(line: st
 
 def test_the_settings_table_names_every_setting_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", README, re.MULTILINE))
-    assert rows == {each.name: repr(each.default) for each in dataclasses.fields(Settings)}
+    assert list(rows) == [each.name for each in dataclasses.fields(Settings)]
+    assert "None" not in rows.values()  # the defaults are as a settings file spells them
+    for each in dataclasses.fields(Settings):
+        value = tomllib.loads(f"value = {rows[each.name]}")["value"]
+        assert getattr(Settings.from_dict({each.name: value}), each.name) == each.default, each.name
+        assert value == (
+            list(each.default) if each.name == "hidden" else "none" if each.default is None else each.default
+        )
 
 
 def test_the_settings_file_in_the_readme_is_valid() -> None:

@@ -6,11 +6,12 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import fit_quickly, make_small_table
 from rich.console import Console
 
-from tabcohort import Predictor, Settings
+from tabcohort import Predictor, Settings, make_table
 from tabcohort.artifact import describe, evaluation_to_dict
 from tabcohort.report import EpochWatcher, describe_epoch, print_evaluation, print_model
 from tabcohort.training import EpochRecord, Progress
@@ -32,7 +33,7 @@ def test_a_model_is_told_with_its_rows_its_end_and_its_best_epoch(predictor: Pre
     assert "mlp 8 predicts target from 3 columns with 41 parameters" in text
     assert f"{report.n_train} train, {report.n_stop} stop, {report.n_score} score; no row has two roles" in text
     assert "3 epochs in" in text
-    assert f"stopped by the limit of 3 epochs; best epoch {report.best_epoch}" in text
+    assert f"(torch engine); it ended at the limit of 3 epochs; best epoch {report.best_epoch}" in text
     assert (
         f"measured on {report.n_score} scoring rows, which neither trained nor stopped it, positive class yes" in text
     )
@@ -40,19 +41,19 @@ def test_a_model_is_told_with_its_rows_its_end_and_its_best_epoch(predictor: Pre
 
 def test_the_confusion_matrix_names_its_classes(three_classes: Predictor) -> None:
     lines = [line.split() for line in printed(describe(three_classes)).splitlines()]
-    start = lines.index(["truly", "may", "no", "yes"])
+    start = lines.index(["truly,", "and", "predicted:", "may", "no", "yes"])
     counts = three_classes.report.evaluation.confusion
     expected = [
         [name, *(f"{count:.0f}" for count in row)] for name, row in zip(["may", "no", "yes"], counts, strict=True)
     ]
     assert lines[start + 1 : start + 4] == expected
-    assert lines[start - 1] == ["predicted"] * 3
 
 
 def test_many_classes_print_no_confusion_matrix() -> None:
     predictor = fit_quickly(make_small_table(13, list("abcdefghijklm"), n_rows=130))
     text = printed(describe(predictor))
-    assert "truly" not in text
+    assert "and predicted:" not in text
+    assert "the confusion matrix of 13 classes is in the output of --json" in text
     assert "positive class" not in text
 
 
@@ -92,9 +93,9 @@ def test_every_metric_is_printed_with_its_interval(predictor: Predictor) -> None
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("patience", "stopped by no better score for 16 epochs"),
-        ("max_epochs", "stopped by the limit of 3 epochs"),
-        ("interrupted", "interrupted; the best weights so far are kept"),
+        ("patience", "; it ended after 16 epochs without a better score; best epoch"),
+        ("max_epochs", "; it ended at the limit of 3 epochs; best epoch"),
+        ("interrupted", "; it was interrupted, and the best weights so far are kept; best epoch"),
     ],
 )
 def test_why_training_ended_is_said(predictor: Predictor, reason: str, words: str) -> None:
@@ -121,19 +122,19 @@ def test_rows_are_named_in_an_evaluation(predictor: Predictor) -> None:
     assert "measured on 90 rows of new.csv, positive class yes" in text.getvalue()
 
 
-def test_an_epoch_is_one_line_with_the_longest_time_left() -> None:
+def test_an_epoch_is_one_line_with_the_time_left() -> None:
     progress = Progress(history(0.5, 0.3, 0.4), best_epoch=2)
     line = describe_epoch(progress, Settings(max_epochs=10, patience=None))
     assert line == (
         "epoch 3/10  train loss 0.5000  stop loss 0.4000  log loss 0.4000 (best 0.3000 at 2)  rate 0.01  "
-        "at most 14 s left"
+        "about 14 s left"
     )
 
 
 def test_the_time_left_is_that_of_patience_when_it_runs_out() -> None:
     progress = Progress(history(0.3, 0.5, 0.6), best_epoch=1)
-    assert "at most 2 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=3))
-    assert "at most 1994 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=300))
+    assert "about 2 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=3))
+    assert "about 1994 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=300))
 
 
 def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +153,30 @@ def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind(monkeypatch: py
         watcher(Progress(history(0.5), best_epoch=1))
     assert "epoch 1/2" in text.getvalue()
     assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
+
+
+def test_the_columns_are_listed_up_to_eight() -> None:
+    text = printed(describe(fit_quickly(make_small_table(n_features=8), model="logistic")))
+    assert "columns    x0, x1, x2, x3, x4, x5, x6, x7\n" in text
+    text = printed(describe(fit_quickly(make_small_table(n_features=9), model="logistic")))
+    assert "columns    x0, x1, x2, x3, x4, x5, x6, x7, ... (9 in all)\n" in text
+
+
+def test_the_classes_are_counted_beside_the_simplest_answer(predictor: Predictor) -> None:
+    document = describe(predictor)
+    document["report"]["evaluation"]["confusion"] = [[70.0, 1.0], [2.0, 40.0]]
+    text = printed(document)
+    assert "\ntruly 71 no, 42 yes; always saying no would have accuracy 0.6283\n" in text
+    assert "fewer than" not in text
+    assert text.index("always saying no") < text.index("\nmetric")
+    document["report"]["evaluation"]["confusion"] = [[70.0, 1.0], [2.0, 7.0]]
+    assert "\nfewer than 10 of these rows are yes: what rests on them says little\n" in printed(document)
+
+
+def test_a_weight_speaks_for_the_class_that_its_sign_means() -> None:
+    table = make_small_table()
+    labelled = make_table(table.X, np.array(["no", "yes"])[table.y], positive="no")
+    predictor = fit_quickly(labelled, model="logistic", max_epochs=30)
+    lines = printed(describe(predictor)).splitlines()
+    assert next(line.split()[2] for line in lines if line.startswith("x0 ")) == "yes"
+    assert next(line.split()[1][0] for line in lines if line.startswith("x0 ")) == "-"

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from tabcohort.errors import SettingsError
+from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.evaluate import wilson
 from tabcohort.plan import split_roles
 from tabcohort.reproduce import Findings, cancer, descents, mistakes, patent, run, wine
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_the_experiment() -> None:
         raise KeyboardInterrupt
 
     roles = split_roles(table.X, table.y, table.weight, settings)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.warns(TabcohortWarning, match="^interrupted: "), pytest.raises(KeyboardInterrupt):
         train_to_the_end(starting_module(table, settings), table, settings, roles, interrupt)
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -197,3 +198,36 @@ def test_a_settings_file_that_is_not_toml_is_an_error(tmp_path: Path, content: b
 def test_a_folder_in_place_of_a_settings_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"the settings file .* cannot be read"):
         Settings.from_toml(tmp_path)
+
+
+def test_numpy_scalars_become_plain_values() -> None:
+    settings = Settings(
+        seed=np.int64(3),
+        max_epochs=np.int32(2),
+        dropout=np.float32(0.25),
+        batch_norm=np.bool_(True),  # type: ignore[arg-type]
+        positive=np.str_("yes"),
+        class_weight={np.int64(0): np.float64(2.0)},
+        hidden=(np.int64(8), np.int32(4)),
+    )
+    plain = Settings(
+        seed=3, max_epochs=2, dropout=0.25, batch_norm=True, positive="yes", class_weight={0: 2.0}, hidden=(8, 4)
+    )
+    assert settings == plain
+    assert json.dumps(settings.to_dict()) == json.dumps(plain.to_dict())
+    assert type(settings.batch_norm) is bool
+
+
+def test_none_in_words_is_none_where_none_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('patience = "none"\nclip_norm = "none"\nclass_weight = "none"\n', encoding="utf-8")
+    settings = Settings.from_toml(path)
+    assert (settings.patience, settings.clip_norm, settings.class_weight) == (None, None, None)
+    for name in ("model", "max_epochs", "batch_size"):
+        with pytest.raises(SettingsError, match=f"the setting '{name}' must be .*; it is 'none'"):
+            Settings(**{name: "none"})
+
+
+def test_class_weights_that_are_no_pairs_are_an_error() -> None:
+    with pytest.raises(SettingsError, match="the setting 'class_weight' must be a table of label = weight"):
+        Settings.from_dict({"class_weight": [1, 2]})

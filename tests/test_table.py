@@ -12,8 +12,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from tabcohort import TabcohortWarning, TableError, make_table, table_from_frame
-from tabcohort.table import column_of_numbers, feature_matrix
+from tabcohort import Settings, TabcohortWarning, Table, TableError, make_table, table_from_frame
+from tabcohort.columns import column_of_numbers, feature_matrix
+from tabcohort.plan import split_roles
 
 N = 30
 
@@ -51,7 +52,10 @@ def test_a_cell_that_is_not_finite_is_named_by_row_and_column(cell: str, held: s
 def test_more_cells_that_are_not_finite_are_counted() -> None:
     X = np.ones((4, 2))
     X[1, 1] = X[2, 0] = X[3, 1] = np.nan
-    with pytest.raises(TableError, match=r"row 2, column 'x1' is missing \(NaN\); 2 more cells like it: every cell"):
+    with pytest.raises(
+        TableError,
+        match=r"row 2, column 'x1' is missing \(NaN\); such cells are in 'x0' \(1\), 'x1' \(2\): every cell must",
+    ):
         make_table(X, np.array([0, 1, 0, 1]))
 
 
@@ -212,7 +216,9 @@ def test_the_positive_class_is_named_or_the_last_of_two() -> None:
 
 
 def test_keys_and_dropped_columns_do_not_predict() -> None:
-    table = table_from_frame(frame(id=["p"] * N, note=["text"] * N, b=[1] * N), "y", keys=["id"], drop=["note"])
+    table = table_from_frame(
+        frame(id=[f"p{i}" for i in range(N)], note=["text"] * N, b=[1] * N), "y", keys=["id"], drop=["note"]
+    )
     assert table.schema.features == ("a", "b")
     assert table.schema.keys == ("id",)
 
@@ -273,7 +279,7 @@ def test_columns_are_found_by_name_in_any_order(kind: str) -> None:
 def test_a_missing_column_offers_the_nearest_name(kind: str) -> None:
     data = FRAMES[kind]({"mean_radius": [1, 2], "b": [1, 2]})
     with pytest.raises(
-        TableError, match=r"no column 'mean radius' \(did you mean 'mean_radius'\?\); the table has mean_"
+        TableError, match=r"lacks 'mean radius' \(did you mean 'mean_radius'\?\): 2 columns are needed; it has mean_"
     ):
         feature_matrix(data, ("b", "mean radius"))
 
@@ -322,3 +328,129 @@ def test_the_fingerprint_changes_with_one_cell_label_name_or_weight() -> None:
 def test_the_fingerprint_does_not_depend_on_the_memory_layout() -> None:
     X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
     assert make_table(np.asfortranarray(X), y).fingerprint() == make_table(X, y).fingerprint()
+
+
+# Names, labels and keys
+
+
+@pytest.mark.parametrize("features", [["a"], ["a", "b", "c"], ["a", "a"], []])
+def test_features_need_as_many_different_names(features: list[str]) -> None:
+    with pytest.raises(TableError, match="X has 2 columns and needs as many different names; it has "):
+        make_table(np.ones((4, 2)), np.array([0, 1, 0, 1]), features=features)
+
+
+def test_a_label_that_is_missing_is_refused() -> None:
+    X = np.ones((4, 2))
+    with pytest.raises(TableError, match=r"row 3 has no 'target' \(NaN\); leave out rows without a target"):
+        make_table(X, np.array([0.0, 1.0, np.nan, 1.0]))
+    for missing in (None, float("nan")):
+        with pytest.raises(TableError, match=r"a row has no 'target' \(None or NaN\); leave out rows without a target"):
+            make_table(X, np.array(["a", "b", missing, "b"], dtype=object))
+
+
+def test_labels_that_are_measurements_are_refused() -> None:
+    X, y = np.ones((60, 1)), np.linspace(0, 1, 60)
+    with pytest.raises(TableError, match="'target' holds 60 different numbers and looks like a measurement"):
+        make_table(X, y)
+    assert make_table(X, np.tile([0.5, 1.5], 30)).schema.classes == (0.5, 1.5)
+    assert len(make_table(X, np.repeat(np.arange(30.0), 2)).schema.classes) == 30
+
+
+def with_keys(order: Any = slice(None)) -> Table:
+    """Return the table of 40 patients with three visits each."""
+    draw = np.random.default_rng(0)
+    data = pl.DataFrame(
+        {
+            "patient": [f"p{i // 3}" for i in range(120)],
+            "x": draw.normal(size=120),
+            "y": np.array(["no", "yes"])[draw.integers(2, size=120)],
+        }
+    )
+    with pytest.warns(TabcohortWarning, match="^120 rows have 40 different values of patient; rows of one value get"):
+        return table_from_frame(data[order], "y", keys=["patient"])
+
+
+def test_a_key_that_repeats_is_warned_of_and_kept() -> None:
+    table = with_keys()
+    assert table.key is not None
+    patients = [f"p{i // 3}" for i in range(120)]
+    assert len(set(table.key)) == 40 == len(set(zip(patients, table.key, strict=True)))
+
+
+def test_the_split_by_a_key_does_not_depend_on_the_order_of_the_rows() -> None:
+    shuffled = np.random.default_rng(1).permutation(120)
+    table, other = with_keys(), with_keys(shuffled)
+    one, two = (split_roles(t.X, t.y, t.weight, Settings(), t.key) for t in (table, other))
+    for name in ("train", "stop", "score"):
+        np.testing.assert_array_equal(table.X[getattr(one, name)], other.X[getattr(two, name)])
+    assert not set(table.key[one.train]) & set(table.key[one.score])
+
+
+def test_two_keys_together_are_one_key() -> None:
+    data = frame(a=[str(i / 8) for i in range(N)], site=["s", "t"] * 15, number=[str(i // 4) for i in range(N)])
+    with pytest.warns(TabcohortWarning, match="^30 rows have 16 different values of site, number"):
+        table = table_from_frame(data, "y", keys=["site", "number"])
+    assert table.key is not None
+    assert table.key[0] == table.key[2] != table.key[1]
+
+
+def test_a_key_of_its_own_for_every_row_is_none() -> None:
+    assert table_from_frame(frame(id=[f"p{i}" for i in range(N)]), "y", keys=["id"]).key is None
+    assert table_from_frame(frame(), "y").key is None
+
+
+def test_keys_of_rows_that_are_left_out_are_left_out() -> None:
+    weight, key = np.array([1.0, 1, 0, 1, 1]), np.array([0, 0, 1, 2, 2])
+    table = make_table(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, key=key)
+    assert table.key is not None
+    assert table.key.tolist() == [0, 0, 2, 2]
+
+
+# Columns that should not predict
+
+
+def test_a_column_that_says_the_target_in_other_words_is_left_out() -> None:
+    data = frame(coded=["1", "0"] * 15, nearly=["1", "0"] * 14 + ["0", "1"])
+    with pytest.warns(TabcohortWarning, match="^the column 'coded' says the same as the target 'y' and is left out$"):
+        table = table_from_frame(data, "y")
+    assert table.schema.features == ("a", "nearly")
+
+
+def numbered(n_rows: int) -> pl.DataFrame:
+    rows = range(n_rows)
+    return pl.DataFrame({"id": rows, "x": [i * 0.5 for i in rows], "y": [("no", "yes")[i % 2] for i in rows]})
+
+
+def test_a_column_of_another_whole_number_in_every_row_is_warned_of() -> None:
+    with pytest.warns(
+        TabcohortWarning, match=r"^the column 'id' is another whole number in every row; .*\(--key\)"
+    ) as all:
+        table = table_from_frame(numbered(50), "y")
+    assert len(all) == 1
+    assert table.schema.features == ("id", "x")
+    assert table_from_frame(numbered(49), "y").schema.features == ("id", "x")
+
+
+def test_all_columns_of_text_are_named_at_once_with_what_leaves_them_out() -> None:
+    data = frame(colour=["red", "blue", "green"] * 10, **{"where from": ["here", "there"] * 15})
+    data = data.with_columns(pl.Series("where from", ["here", "there", "far"] * 10))
+    words = "the columns 'colour', 'where from' are text: only numbers can predict so far"
+    with pytest.raises(TableError, match=f"^{words}.*: --drop colour --drop 'where from'$"):
+        table_from_frame(data, "y")
+
+
+def test_the_columns_of_all_missing_cells_are_counted() -> None:
+    cells: list[Any] = [None, *range(29)]
+    with pytest.raises(
+        TableError, match=r"row 1, column 'b' is missing \(NaN\); such cells are in 'b' \(1\), 'c' \(30\): "
+    ):
+        table_from_frame(frame(b=cells, c=[None] * N), "y")
+
+
+def test_rows_whose_key_is_missing_are_nobody_elses() -> None:
+    frame = pl.DataFrame({"pid": ["a", "a", None, None, "b", "c"], "x": range(6), "y": ["n", "y"] * 3})
+    with pytest.warns(TabcohortWarning, match="6 rows have 5 different values of pid"):
+        table = table_from_frame(frame, "y", keys=["pid"])
+    assert table.key is not None
+    assert table.key[0] == table.key[1]
+    assert len(set(table.key.tolist())) == 5

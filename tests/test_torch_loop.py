@@ -596,3 +596,41 @@ def test_a_device_that_is_not_there_gives_the_cpu_and_a_warning() -> None:
             assert choose_device(name) == CPU
     assert choose_device("cpu") == CPU
     assert choose_device("auto").type not in missing
+
+
+class Replacing(nn.Module):
+    """Puts a new tensor in its buffer's place whenever it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 1)
+        self.register_buffer("mean_of_rows", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean_of_rows = 0.9 * self.mean_of_rows + 0.1 * x.detach().mean(dim=0)
+        return self.linear(x - self.mean_of_rows)
+
+
+class InPlace(Replacing):
+    """Does the same in the buffer's own storage."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean_of_rows.lerp_(x.detach().mean(dim=0), 0.1)
+        return self.linear(x - self.mean_of_rows)
+
+
+def test_a_module_that_replaces_its_buffer_is_an_error_that_names_it() -> None:
+    engine = TorchEngine(Replacing(), member_data(), Settings(), CPU)
+    with pytest.raises(TrainingError, match=r"the module replaces its buffer 'mean_of_rows' in forward.*buffer\.copy_"):
+        engine.run_epoch(member_plan().epoch(1), 0.01)
+    engine = TorchEngine(InPlace(), member_data(), Settings(), CPU)
+    engine.run_epoch(member_plan().epoch(1), 0.01)
+    assert np.abs(engine.state["buffer.mean_of_rows"]).max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_module_of_half_precision_is_an_error(dtype: torch.dtype) -> None:
+    with pytest.raises(TrainingError, match=f"parameters must be float32 or float64; they are {dtype}"):
+        TorchEngine(nn.Linear(4, 1, dtype=dtype), member_data(), Settings(), CPU)

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tabcohort.engines import EpochOutcome
 from tabcohort.engines.torch_loop import MemberData, TorchEngine, forward
-from tabcohort.errors import TrainingError
+from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.evaluate import Scorer, log_loss, log_probabilities
 from tabcohort.models import build_model, draw_weights
 from tabcohort.plan import EpochPlan, MemberPlan
@@ -267,7 +267,8 @@ def test_ctrl_c_keeps_the_best_so_far() -> None:
             raise KeyboardInterrupt
 
     engine = ScriptedEngine([0.0, 2.0, 1.0, 1.5, 3.0])
-    progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=5), interrupt)
+    with pytest.warns(TabcohortWarning, match="^interrupted: the best weights so far are kept, those of epoch 2 of 4$"):
+        progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=5), interrupt)
     assert (progress.stop_reason, progress.best_epoch, len(progress.history)) == ("interrupted", 2, 4)
     assert engine.state["weight"] == engine.state["steps"] == 2
 
@@ -281,7 +282,8 @@ def test_ctrl_c_within_an_epoch_forgets_that_epoch() -> None:
             return outcome
 
     engine = Interrupted([0.0, 2.0, 9.0, 9.0])
-    progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=4))
+    with pytest.warns(TabcohortWarning, match="the best weights so far are kept, those of epoch 2 of 2$"):
+        progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=4))
     assert (progress.stop_reason, progress.best_epoch, len(progress.history)) == ("interrupted", 2, 2)
     assert engine.state["weight"] == 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
 from tabcohort.engines import Engine
-from tabcohort.errors import ModelFileError
+from tabcohort.errors import ModelFileError, TabcohortWarning
 from tabcohort.schedule import Plateau
 from tabcohort.training import EpochRecord, Progress
 
@@ -20,7 +21,7 @@ SECONDS_BETWEEN = 10.0
 
 
 class Checkpointer:
-    """Keeps one member's progress in a file: at most every ten seconds, and when training ends.
+    """Keeps one member's progress in a file: at most every ten seconds, when training ends, and on Ctrl-C.
 
     Args:
         path: the file; it need not be there yet.
@@ -33,6 +34,8 @@ class Checkpointer:
         self.engine = engine
         self.identity = hashlib.sha256(identity.encode()).hexdigest()
         self.written = time.perf_counter()
+        self.progress = Progress()
+        self.state: dict[str, NDArray[np.generic]] = {}
 
     def resume(self) -> Progress | None:
         """Bring the engine and the progress to where the file left off; None when there is no file.
@@ -49,24 +52,32 @@ class Checkpointer:
             )
         for name, array in self.engine.state.items():
             array[...] = arrays[f"now.{name}"]
+        done = len(document["history"])
+        warnings.warn(
+            f"going on from epoch {done} of the checkpoint {str(self.path)!r}", TabcohortWarning, stacklevel=3
+        )
         best_state: dict[str, NDArray[np.generic]] = {name: arrays[f"best.{name}"] for name in self.engine.state}
-        return Progress(
+        self.state = {name: array.copy() for name, array in self.engine.state.items()}
+        self.progress = Progress(
             history=tuple(EpochRecord(**record) for record in document["history"]),
             best_epoch=document["best_epoch"],
             best_state=best_state,
             plateau=Plateau(**document["plateau"]),
             stop_reason=document["stop_reason"],
         )
+        return self.progress
 
     def keep(self, progress: Progress) -> None:
-        """Write the progress if training is over or the last writing was long ago."""
-        if progress.stop_reason is None and time.perf_counter() - self.written < SECONDS_BETWEEN:
-            return
-        self.write(progress)
+        """Remember the epoch that is done; write it if training is over or the last writing was long ago."""
+        self.progress = progress
+        self.state = {name: array.copy() for name, array in self.engine.state.items()}
+        if progress.stop_reason is not None or time.perf_counter() - self.written >= SECONDS_BETWEEN:
+            self.write()
 
-    def write(self, progress: Progress) -> None:
-        """Write the progress and the engine's state now."""
-        arrays = {f"now.{name}": array for name, array in self.engine.state.items()}
+    def write(self) -> None:
+        """Write the last epoch that was done, whatever the engine has begun since."""
+        progress = self.progress
+        arrays = {f"now.{name}": array for name, array in self.state.items()}
         arrays.update({f"best.{name}": array for name, array in progress.best_state.items()})
         document = {
             "identity": self.identity,

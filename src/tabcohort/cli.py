@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabcohort import __version__
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning
@@ -20,14 +21,20 @@ from tabcohort.reproduce import EXPERIMENTS
 
 if TYPE_CHECKING:
     from tabcohort.files import Sample
+    from tabcohort.predictor import Predictor
     from tabcohort.table import Table
 
 USER_ERROR, INTERRUPTED = 2, 130
+FAR = 20.0  # standard deviations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 2 for what the person can mend, 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help(sys.stderr)
+        return USER_ERROR
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         return int(options.run(options))
@@ -42,22 +49,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one sentence and exit."""
+        self.exit(USER_ERROR, f"tabcohort: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tabcohort",
         description="Neural classifiers for tables that you can trust.",
         epilog="Start here: tabcohort fit sample:breast-cancer --out cancer.tabcohort",
     )
     parser.add_argument("--version", action="version", version=f"tabcohort {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     table = "CSV, TSV (also gzipped) or Parquet, or sample:breast-cancer, sample:wine, sample:digits, sample:iris"
 
     fit = _command(commands, "fit", _fit, "train a classifier on a table and score it on rows that it never saw")
     fit.add_argument("table", metavar="TABLE", help=table)
     fit.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
     fit.add_argument("--positive", metavar="LABEL", help="the positive class of two (else the last in sorted order)")
-    fit.add_argument("--key", metavar="COLUMN", action="append", default=[], help="identifies a row, never predicts")
-    fit.add_argument("--drop", metavar="COLUMN", action="append", default=[], help="leave this column out")
+    fit.add_argument(
+        "--key", metavar="COLUMN", action="append", default=[], help="identifies a row, never predicts; may repeat"
+    )
+    fit.add_argument("--drop", metavar="COLUMN", action="append", default=[], help="leave this column out; may repeat")
     fit.add_argument("--out", metavar="MODEL", help="write the model to this file (MODEL.tabcohort)")
     fit.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     fit.add_argument("--model", choices=("logistic", "mlp", "residual"))
@@ -99,7 +117,7 @@ def _fit(options: argparse.Namespace) -> int:
     overrides = {name: getattr(options, name) for name in ("model", "seed", "engine", "device", "positive")}
     given = {name: value for name, value in overrides.items() if value is not None}
     settings = Settings.from_toml(options.settings, **given) if options.settings else Settings(**given)
-    _check_folders(options.out, options.curves, options.checkpoint)
+    _check_outputs((options.out, options.curves, options.checkpoint), inputs=(options.table, options.settings))
     if options.curves and Path(options.curves).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
     out, messages = _consoles()
@@ -132,13 +150,18 @@ def _what_next(options: argparse.Namespace) -> str:
     curves = f"\ncurves   {options.curves}" if options.curves else ""
     if not options.out:
         return f"{curves}\nnot kept: add --out MODEL.tabcohort to keep this model and predict with it"
-    return f"{curves}\nmodel    {options.out}\nnext     tabcohort predict {options.out} {options.table}"
+    table = options.table if options.table.startswith("sample:") else "NEW_TABLE"
+    on_path = shutil.which("tabcohort") or Path(sys.argv[0]).name != "tabcohort"
+    command = "tabcohort" if on_path else os.path.relpath(sys.argv[0])
+    return f"{curves}\nmodel    {options.out}\nnext     {command} predict {options.out} {table}"
 
 
 def _predict(options: argparse.Namespace) -> int:
     from tabcohort.artifact import load
 
-    _check_folders(options.out)
+    _check_outputs((options.out,), inputs=(options.model, options.table))
+    if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
+        raise SettingsError(f"{options.out!r} must end in .csv or .parquet")
     predictor = load(options.model)
     frame = _open(options.table).frame
     schema = predictor.schema
@@ -148,7 +171,8 @@ def _predict(options: argparse.Namespace) -> int:
     import polars as pl
 
     proba = predictor.predict_proba(frame)
-    keys = [frame[name] for name in schema.keys if name in frame.columns]
+    _warn_of_strange_rows(predictor, frame)
+    keys = [_plain_column(frame[name]) for name in schema.keys if name in frame.columns]
     identity = keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
     predicted = pl.Series("predicted", [schema.classes[code] for code in proba.argmax(axis=1)])
     shares = [pl.Series(f"probability {label}", proba[:, code]) for code, label in enumerate(schema.classes)]
@@ -164,6 +188,27 @@ def _predict(options: argparse.Namespace) -> int:
     elif not options.json:
         sys.stdout.write(answers.write_csv())
     return 0
+
+
+def _warn_of_strange_rows(predictor: Predictor, frame: Any) -> None:
+    cell = predictor.farthest_cell(frame)
+    if cell and cell[2] > FAR:
+        row, name, distance = cell
+        warnings.warn(
+            f"row {row + 1}, column {name!r} holds {frame[name][row]}, {distance:,.0f} standard deviations from the "
+            "training rows' mean (a wrong unit?); the answer means little",
+            TabcohortWarning,
+            stacklevel=1,
+        )
+
+
+def _plain_column(column: Any) -> Any:
+    """Return a key column as numbers or text that JSON can hold."""
+    import polars as pl
+
+    if column.dtype.is_float():
+        return column.fill_nan(None)
+    return column if column.dtype.is_integer() or column.dtype == pl.Boolean else column.cast(pl.String)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -245,9 +290,12 @@ def _table(sample: Sample, options: argparse.Namespace, positive: Any) -> Table:
     return table
 
 
-def _check_folders(*paths: str | None) -> None:
-    """Raise before any work is done if a file could not be written at its end."""
+def _check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> None:
+    """Raise before any work is done if a file could not be written at its end, or would overwrite what is read."""
+    read = {Path(path).resolve() for path in filter(None, inputs)}
     for path in filter(None, paths):
+        if Path(path).resolve() in read:
+            raise SettingsError(f"{path!r} is what this command reads; write to another file")
         if not Path(path).resolve().parent.is_dir():
             raise SettingsError(f"there is no folder {str(Path(path).parent)!r} to write to; make it first")
         if Path(path).is_dir():
@@ -281,8 +329,8 @@ def _consoles() -> tuple[Any, Any]:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
-    if issubclass(category, TabcohortWarning):
-        print(f"note: {message}", file=sys.stderr)
+    name = "note" if issubclass(category, TabcohortWarning) else category.__name__
+    print(f"{name}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ import torch
 import torch.nn as nn
 from numpy.typing import ArrayLike, NDArray
 
+from tabcohort import __version__
 from tabcohort.checkpoint import Checkpointer
-from tabcohort.engines.torch_loop import MemberData, TorchEngine, choose_device
-from tabcohort.errors import SettingsError, TrainingError
+from tabcohort.engines.torch_loop import MemberData, TorchEngine, choose_device, has_batch_norm
+from tabcohort.errors import SettingsError, TableError, TrainingError
 from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.models import Standardize, build_model, draw_weights
 from tabcohort.plan import MemberPlan, Roles, merge_equal_rows, rows_of_a_step, split_roles
@@ -71,6 +72,7 @@ def fit(
         >>> predictor.predict_row({"x0": 2.0, "x1": 0.0, "x2": 0.0}).label
         'yes'
     """
+    _check_positive(table, settings)
     module = build_model(settings, table.X.shape[1], len(table.schema.classes))
     draw_weights(module, settings.seed)
     trained = train(module, table, settings, watch=watch, checkpoint=checkpoint)
@@ -125,22 +127,19 @@ def train(
     """
     settings = settings or Settings()
     table = data if isinstance(data, Table) else _table_of_arrays(data)
-    X, y = table.X, table.y
-    if roles and isinstance(data, tuple) and len(y) < len(np.asarray(data[1])):
-        raise TrainingError("rows of weight 0 are left out, so roles would name other rows; leave them out first")
-    roles = roles or split_roles(X, y, table.weight, settings)
+    if roles is None:
+        roles = split_roles(table.X, table.y, table.weight, settings, table.key)
+    else:
+        _check_roles(roles, table, data)
+    network, inputs_of = _prepared(module, table, roles)
+    rows, weight, batch_size = _steps_of(network, table, roles, settings)
     factor = class_weights(table, roles, settings)
-    rows, weight = merge_equal_rows(X, y, table.weight, roles.train)
-    stop, stop_weight = merge_equal_rows(X, y, table.weight, roles.stop)
-    network, inputs_of = _prepared(module, X, rows, weight)
-    batch_size = rows_of_a_step(settings, len(rows))
-    if batch_size < len(rows):  # only in full batches is a row of weight 2 the same as two rows
-        rows, weight = roles.train, table.weight[roles.train]
+    mass = class_mass(table.y[rows], weight * factor[table.y[rows]], table, settings)
+    stop, stop_weight = merge_equal_rows(table.X, table.y, table.weight, roles.stop)
+    stopping = StoppingRows(table.y[stop], stop_weight * factor[table.y[stop]], table.schema.positive)
 
-    mass = class_mass(y[rows], weight * factor[y[rows]], table, settings)
-    member = MemberData(inputs_of(X[rows]), mass, inputs_of(X[stop]))
-    device = choose_device(settings.device)
-    engine = TorchEngine(network, member, settings, device)
+    member = MemberData(inputs_of(table.X[rows]), mass, inputs_of(table.X[stop]))
+    engine = TorchEngine(network, member, settings, choose_device(settings.device))
     plan = MemberPlan(
         n_rows=len(rows),
         batch_size=batch_size,
@@ -149,24 +148,60 @@ def train(
         needs_pairs=engine.has_batch_norm,
         seed=settings.seed,
     )
-    stopping = StoppingRows(y[stop], stop_weight * factor[y[stop]], table.schema.positive)
-    keeper = Checkpointer(checkpoint, engine, _identity(module, table, settings, roles)) if checkpoint else None
+    try:
+        keeper = Checkpointer(checkpoint, engine, _identity(module, table, settings, roles)) if checkpoint else None
 
-    def after_epoch(progress: Progress) -> None:
-        if keeper:
-            keeper.keep(progress)
-        watch(progress)
+        def after_epoch(progress: Progress) -> None:
+            if keeper:
+                keeper.keep(progress)
+            watch(progress)
 
-    progress = fit_member(engine, plan, stopping, settings, after_epoch, keeper.resume() if keeper else None)
-    engine.release()
-    module.eval()  # the engine had no more than its layers after `Standardize`
-    return Trained(module, progress.history, progress.best_epoch, str(progress.stop_reason), roles, device.type)
+        progress = fit_member(engine, plan, stopping, settings, after_epoch, keeper.resume() if keeper else None)
+        if keeper and progress.stop_reason == "interrupted":
+            keeper.write()
+    finally:
+        engine.release()
+        module.eval()  # the engine had no more than the layers after `Standardize`
+    return Trained(module, progress.history, progress.best_epoch, str(progress.stop_reason), roles, engine.device.type)
+
+
+def _steps_of(network: nn.Module, table: Table, roles: Roles, settings: Settings) -> tuple[IntArray, FloatArray, int]:
+    """Return the rows that train, the weight of each, and how many of them make a step."""
+    rows, weight = roles.train, table.weight[roles.train]
+    different, merged = merge_equal_rows(table.X, table.y, table.weight, rows)
+    batch_size = rows_of_a_step(settings, len(different))
+    if batch_size is not None:
+        return rows, weight, min(batch_size, len(rows))
+    if has_batch_norm(network):  # its statistics count rows, whatever they weigh
+        return rows, weight, len(rows)
+    return different, merged, len(different)
+
+
+def _check_roles(roles: Roles, table: Table, data: Table | tuple[ArrayLike, ...]) -> None:
+    """Raise `TrainingError` if the roles name rows that the table does not have, or has under other numbers."""
+    if isinstance(data, tuple) and len(table.y) < len(np.asarray(data[1])):
+        raise TrainingError("rows of weight 0 are left out, so roles would name other rows; leave them out first")
+    last = max(rows.max(initial=-1) for rows in (roles.train, roles.stop, roles.score))
+    if last >= len(table.y):
+        raise TrainingError(f"the roles name row {last}, counted from 0, and the table has {len(table.y)} rows")
 
 
 def _identity(module: nn.Module, table: Table, settings: Settings, roles: Roles) -> str:
     """Return what must be equal for a checkpoint to be gone on from."""
     rows = hashlib.sha256(b"|".join(each.tobytes() for each in (roles.train, roles.stop, roles.score))).hexdigest()
-    return f"{settings} {table.fingerprint()} {rows} {module} torch {torch.__version__}"
+    shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in module.state_dict().items()]
+    versions = f"tabcohort {__version__} torch {torch.__version__} numpy {np.__version__}"
+    return f"{settings} {table.fingerprint()} {rows} {module} {shapes} {versions}"
+
+
+def _check_positive(table: Table, settings: Settings) -> None:
+    """Raise `SettingsError` if the settings name another positive class than the table."""
+    named = None if table.schema.positive is None else table.schema.classes[table.schema.positive]
+    if settings.positive is not None and str(settings.positive) != str(named):
+        raise SettingsError(
+            f"the setting 'positive' is {settings.positive!r} and the table's positive class is {named!r}; "
+            "name it where the table is made"
+        )
 
 
 def score(module: nn.Module, table: Table, roles: Roles, seed: int) -> Evaluation:
@@ -208,22 +243,32 @@ def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings:
 MakeInputs = Callable[[FloatArray], NDArray[np.float32]]
 
 
-def _prepared(module: nn.Module, X: FloatArray, rows: IntArray, weight: FloatArray) -> tuple[nn.Module, MakeInputs]:
+def _prepared(module: nn.Module, table: Table, roles: Roles) -> tuple[nn.Module, MakeInputs]:
     """Fit a leading `Standardize` layer, and return what is left to train and the function that makes its inputs."""
-    if not (isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], Standardize)):
+    first, *others = module if type(module) is nn.Sequential and len(module) else (module,)
+    if any(isinstance(layer, Standardize) for other in others or [first] for layer in other.modules()):
+        raise TrainingError(
+            "Standardize can be fitted only as the first layer of an nn.Sequential; write "
+            "nn.Sequential(Standardize(n_features), module)"
+        )
+    if not isinstance(first, Standardize):
         return module, lambda rows: rows.astype(np.float32)
-    if module[0].centre.shape != (X.shape[1],):
-        raise TrainingError(f"Standardize is of {len(module[0].centre)} features; the table has {X.shape[1]}")
-    statistics = fit_statistics(X[rows], weight)
-    module[0].set_statistics(statistics)
-    return module[1:], lambda rows: standardise(rows, statistics)
+    n_features = table.X.shape[1]
+    if first.centre.shape != (n_features,):
+        raise TrainingError(f"Standardize is of {len(first.centre)} features; the table has {n_features}")
+    rows, weight = merge_equal_rows(table.X, table.y, table.weight, roles.train)
+    statistics = fit_statistics(table.X[rows], weight)
+    first.set_statistics(statistics)
+    return nn.Sequential(*others), lambda rows: standardise(rows, statistics)
 
 
 def _table_of_arrays(data: tuple[ArrayLike, ...]) -> Table:
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise TrainingError("the data must be a Table or arrays (X, y) or (X, y, sample_weight)")
-    X, y = np.asarray(data[0], dtype=np.float64), np.asarray(data[1])
-    weight = np.asarray(data[2], dtype=np.float64) if len(data) == 3 else None
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    return make_table(X, y, weight=weight)
+    try:
+        X = np.asarray(data[0], dtype=np.float64)
+        weight = np.asarray(data[2], dtype=np.float64) if len(data) == 3 else None
+    except (TypeError, ValueError) as error:
+        raise TableError(f"the rows and their weights must be arrays of numbers: {error}") from None
+    y = np.asarray(data[1])
+    return make_table(X, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, weight=weight)

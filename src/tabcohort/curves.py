@@ -22,13 +22,11 @@ def draw_curves(history: Sequence[EpochRecord], best_epoch: int, monitor: str, p
     Raises:
         ModelFileError: the image cannot be written there.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot, which would open a window system
 
     epochs = [record.epoch for record in history]
-    figure, (losses, metric) = pyplot.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrained")
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    losses, metric = figure.subplots(2, 1, sharex=True)
     losses.plot(epochs, [record.train_loss for record in history], label="training rows", color="tab:blue")
     losses.plot(epochs, [record.stop_loss for record in history], label="stopping rows", color="tab:orange")
     losses.set_ylabel("log loss")
@@ -51,5 +49,3 @@ def draw_curves(history: Sequence[EpochRecord], best_epoch: int, monitor: str, p
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"the curves cannot be written to {str(path)!r}: {error}") from None
-    finally:
-        pyplot.close(figure)

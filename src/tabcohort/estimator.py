@@ -18,9 +18,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from tabcohort.cohort import fit
+from tabcohort.errors import TableError
 from tabcohort.prepare import FloatArray
 from tabcohort.settings import Rule, Settings, rules
-from tabcohort.table import check_finite_cells, make_table
+from tabcohort.table import make_table
 
 DEFAULTS = Settings()
 
@@ -151,7 +152,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not sample_weight.any():
-                raise ValueError("sample_weight must have at least one positive weight; all of them are zero")
+                raise TableError("sample_weight must have at least one positive weight; all of them are zero")
         names = getattr(self, "feature_names_in_", None)
         table = make_table(X, y, features=names, positive=settings.positive, weight=sample_weight)
         self.predictor_ = fit(table, settings)
@@ -164,7 +165,6 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the probability of every class, `(n_samples, n_classes)`, in the order of `classes_`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
-        check_finite_cells(X, self.predictor_.schema.features)
         return self.predictor_.predict_proba(X)
 
     def predict(self, X: Any) -> NDArray[Any]:

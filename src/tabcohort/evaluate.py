@@ -163,9 +163,11 @@ def evaluate(
 
     Intervals: accuracy, sensitivity, specificity, precision by Wilson (1927); balanced accuracy by combining the
     Wilson intervals of its recalls (MOVER, Zou & Donner 2008); F1 by Wilson on hits / (hits + errors), of which it
-    is a function (Lam, Gopal & Qian 2023); ROC AUC of two classes by Newcombe's method 5 (2006). None of these
-    collapses when a small sample holds no error. PR AUC, log loss, Brier score and the ROC AUC of more classes by
-    the percentile bootstrap; the calibration error, which resampling inflates, by the basic bootstrap.
+    is a function (Lam, Gopal & Qian 2023); ROC AUC by Newcombe's method 5 (2006); PR AUC as a proportion of the class's
+    rows (Boyd, Eng & Page 2013), in Wilson's form; the mean over more than two classes by the mean of their limits,
+    which is cautious. None of these collapses when a small sample holds no error. Log loss and Brier score by the
+    percentile bootstrap; the calibration error, which resampling inflates, by the basic bootstrap. Rows count as
+    independent: where many are equal, the intervals are too narrow.
 
     Args:
         logits: `(n_rows, 1)` or `(n_rows, n_classes)`.
@@ -180,6 +182,7 @@ def evaluate(
     resampled = _bootstrap(scorer, weight, seed)
     to_rows = weight.sum() / np.square(weight).sum()  # effective number of rows per unit of weight (Kish 1965)
     intervals = _closed_form_intervals(confusion * to_rows, values, positive)
+    intervals.update(_area_intervals(scorer, weight, to_rows))
     for name, draws in resampled.items():
         if name not in intervals:
             low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (math.nan, math.nan)
@@ -218,8 +221,6 @@ def _closed_form_intervals(
         "accuracy": wilson(np.trace(confusion), confusion.sum()),
         "balanced_accuracy": (centre - below, centre + above),
     }
-    if len(confusion) == 2:
-        intervals["roc_auc"] = newcombe_auc(values["roc_auc"], *confusion.sum(axis=1))
     if positive is not None:
         hit, missed, false_alarm, rest = _one_against_rest(confusion, positive)
         intervals["sensitivity"] = wilson(hit, hit + missed)
@@ -228,6 +229,18 @@ def _closed_form_intervals(
         low, high = wilson(hit, hit + missed + false_alarm)
         intervals["f1"] = (2 * low / (1 + low), 2 * high / (1 + high))
     return intervals
+
+
+def _area_intervals(scorer: Scorer, weight: FloatArray, to_rows: float) -> dict[str, tuple[float, float]]:
+    """Return the intervals of ROC AUC and PR AUC: the mean over the classes' own limits."""
+    roc, pr = [], []
+    for ranking in scorer.rankings:
+        roc_auc, pr_auc = ranking.areas(weight)
+        n_class = float(weight[ranking.order][ranking.is_class].sum()) * to_rows
+        roc.append(newcombe_auc(roc_auc, n_class, float(weight.sum()) * to_rows - n_class))
+        pr.append(wilson(pr_auc * n_class, n_class))
+    means = {"roc_auc": np.mean(roc, axis=0), "pr_auc": np.mean(pr, axis=0)}
+    return {name: (float(low), float(high)) for name, (low, high) in means.items()}
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:
@@ -268,10 +281,9 @@ def newcombe_auc(auc: float, n_first: float, n_second: float) -> tuple[float, fl
 
 def _one_against_rest(confusion: FloatArray, positive: int) -> tuple[float, float, float, float]:
     """Return (hits, missed, false alarms, the rest)."""
-    hit = confusion[positive, positive]
-    missed = confusion[positive].sum() - hit
-    false_alarm = confusion[:, positive].sum() - hit
-    return hit, missed, false_alarm, confusion.sum() - hit - missed - false_alarm
+    others = np.arange(len(confusion)) != positive
+    missed, false_alarm = confusion[positive, others].sum(), confusion[others, positive].sum()
+    return confusion[positive, positive], missed, false_alarm, confusion[np.ix_(others, others)].sum()
 
 
 def _recalls(confusion: FloatArray) -> list[float]:

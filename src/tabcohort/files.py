@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import re
+import warnings
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tabcohort.errors import TableError, nearest
+from tabcohort.errors import TabcohortWarning, TableError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,45 +97,69 @@ def _first_line(data: bytes) -> str:
 
 
 def _check_quotes(data: bytes, delimiter: str, path: str) -> None:
-    """Raise `TableError` with the line of a quote that nothing closes: all that follows would be one cell."""
-    if data.count(b'"') % 2 == 0:
+    """Raise `TableError` with the line of a quote that is not closed, or not closed where its cell ends.
+
+    The fast reader would silently take all that follows into one cell.
+    """
+    if b'"' not in data:
         return
-    quoted = re.compile(rb'(?:^|(?<=[\n%b]))"[^"]*(?:""[^"]*)*("|\Z)' % re.escape(delimiter.encode()))
-    for cell in quoted.finditer(data):
-        if not cell[1]:
-            line = data.count(b"\n", 0, cell.start()) + 1
-            raise TableError(f"{path!r}, line {line} opens a quote that nothing closes; close it, or double the quote")
+    csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # a long cell is no stray quote
+    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise TableError(
+            f"{path!r}, line {line}: a quote is not closed where its cell ends ({error}); close it, or double it"
+        ) from None
 
 
 def _parse_text(data: bytes, path: str) -> pl.DataFrame:
     import polars as pl
     import pyarrow as pa
-    from pyarrow import csv
+    from pyarrow import csv as arrow
 
     if not data.strip():
         raise TableError(f"{path!r} is empty; a table has a line of column names and a line per row")
     header = _first_line(data)
-    delimiter = max(",;\t|", key=header.count)
+    delimiter = max(",;\t|", key=re.sub(r'"[^"]*"', "", header).count)
     _check_quotes(data, delimiter, path)
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
-        names = csv.read_csv(pa.py_buffer(header.encode() + b"\n"), parse_options=parse).column_names
-        convert = csv.ConvertOptions(
+        names = arrow.read_csv(pa.py_buffer(header.encode() + b"\n"), parse_options=parse).column_names
+        convert = arrow.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
         )
-        read = csv.ReadOptions(block_size=max(1 << 20, min(len(data) + 1, 1 << 30)), use_threads=False)
-        cells = csv.read_csv(pa.py_buffer(data), read_options=read, parse_options=parse, convert_options=convert)
+        read = arrow.ReadOptions(block_size=max(1 << 20, min(len(data) + 1, 1 << 30)), use_threads=False)
+        cells = arrow.read_csv(pa.py_buffer(data), read_options=read, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid as error:
         reason = str(error).removeprefix("CSV parse error: ").splitlines()[0]
-        reason = re.sub(r"^Row #(\d+): E", r"line \1: e", reason)
-        raise TableError(f"{path!r} is not a regular table: {reason}") from None
+        reason = re.sub(r"^Row #(\d+): E", r"row \1: e", reason)
+        raise TableError(f"{path!r} is not a regular table: {reason} (row 1 is the line of names)") from None
     trimmed = [name.strip() for name in names]
-    repeated = sorted({name for name in trimmed if trimmed.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(trimmed).items() if count > 1)
     if repeated:
         raise TableError(f"{path!r} has two columns called {repeated[0]!r}; give every column a name of its own")
-    frame = pl.from_arrow(cells.rename_columns(trimmed))
+    named = [name or f"column {number} without a name" for number, name in enumerate(trimmed, start=1)]
+    frame = pl.from_arrow(cells.rename_columns(named))
     assert isinstance(frame, pl.DataFrame)  # a pyarrow table always becomes a frame
+    for name in set(named) - set(trimmed):
+        frame = _without_row_numbers(frame, name, path)
     return frame
+
+
+def _without_row_numbers(frame: pl.DataFrame, name: str, path: str) -> pl.DataFrame:
+    """Return the frame without a nameless column that only counts the rows, as pandas writes it.
+
+    Raises:
+        TableError: the column holds something else.
+    """
+    rows = range(len(frame))
+    if frame[name].to_list() not in ([str(row) for row in rows], [str(row + 1) for row in rows]):
+        raise TableError(f"{path!r}: {name}; give it one, or take the column out")
+    warnings.warn(f"{path!r}: {name} counts the rows and is left out", TabcohortWarning, stacklevel=4)
+    return frame.drop(name)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class Roles:
     score: IntArray
 
     def __post_init__(self) -> None:
+        for name in ("train", "stop", "score"):
+            rows = np.asarray(getattr(self, name))
+            if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
+                raise TrainingError(f"the role {name!r} must be a list of row numbers; it holds {rows.dtype}")
+            object.__setattr__(self, name, rows.astype(np.int64))
         everyone = np.concatenate([self.train, self.stop, self.score])
         if len(np.unique(everyone)) != len(everyone):
             raise TrainingError("a row may have one role only: train, stop and score share rows, make them disjoint")
@@ -82,7 +87,9 @@ def row_hashes(X: FloatArray, seed: int) -> NDArray[np.uint64]:
     return state
 
 
-def split_roles(X: FloatArray, y: IntArray, weight: FloatArray, settings: Settings) -> Roles:
+def split_roles(
+    X: FloatArray, y: IntArray, weight: FloatArray, settings: Settings, key: IntArray | None = None
+) -> Roles:
     """Divide rows into those that train, stop and score: stratified by class, equal rows always together.
 
     The split depends on the rows' values and the seed alone: not on the order of the rows, and a row of weight 2
@@ -93,11 +100,12 @@ def split_roles(X: FloatArray, y: IntArray, weight: FloatArray, settings: Settin
         y: class codes 0 .. n_classes - 1, shape `(n_rows,)`.
         weight: the weight of each row, shape `(n_rows,)`, positive.
         settings: its `seed`, `stop_fraction` and `score_fraction` are used.
+        key: whose row it is, `(n_rows,)`: rows of one key stay together too (the visits of one patient, for one).
 
     Raises:
         TableError: there are too few different rows for three roles.
     """
-    order, group = _groups_in_order(row_hashes(X, settings.seed), y)
+    order, group = _groups_in_order(row_hashes(X, settings.seed), y, key)
     group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
     group_class = _heaviest_class(group, y[order], weight[order])
     role = np.full(len(group_weight), TRAIN)
@@ -112,18 +120,36 @@ def split_roles(X: FloatArray, y: IntArray, weight: FloatArray, settings: Settin
     train, stop, score = (order[role[group] == each] for each in (TRAIN, STOP, SCORE))
     if not len(stop) or not len(score):
         raise TableError(
-            f"{len(group_weight)} different rows are too few to train, stop and score on separate ones: "
+            f"{len(group_weight)} different rows (or keys) are too few to train, stop and score on separate ones: "
             "at least one class needs three different rows, or two classes need two"
         )
     return Roles(train, stop, score)
 
 
-def _groups_in_order(hashes: NDArray[np.uint64], y: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the rows ordered by hash, then class, and for each of them the number of its group of equal rows."""
-    order = np.lexsort((y, hashes))
-    ordered = hashes[order]
+def _groups_in_order(hashes: NDArray[np.uint64], y: IntArray, key: IntArray | None) -> tuple[IntArray, IntArray]:
+    """Return the rows ordered by group, hash and class, and for each of them the number of its group.
+
+    A group's place is the least hash in it: the same for the same rows in any file.
+    """
+    label = hashes if key is None else _least_hash_of_relatives(hashes, key)
+    order = np.lexsort((y, hashes, label))
+    ordered = label[order]
     starts = np.concatenate([[False], ordered[1:] != ordered[:-1]])
     return order, np.cumsum(starts)
+
+
+def _least_hash_of_relatives(hashes: NDArray[np.uint64], key: IntArray) -> NDArray[np.uint64]:
+    """Return for each row the least hash among the rows that equal values or keys tie it to, however indirectly."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    different, values = np.unique(hashes, return_inverse=True)
+    n_values, n_nodes = len(different), len(different) + int(key.max()) + 1
+    ties = coo_array((np.ones(len(key), dtype=bool), (values, n_values + key)), shape=(n_nodes, n_nodes))
+    _, family = connected_components(ties, directed=False)
+    least = np.full(n_nodes, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, family[values], hashes)
+    return least[family[values]]
 
 
 def _heaviest_class(group: IntArray, y: IntArray, weight: FloatArray) -> IntArray:
@@ -151,8 +177,9 @@ def _roles_of_class(weight: FloatArray, settings: Settings) -> IntArray:
 def merge_equal_rows(X: FloatArray, y: IntArray, weight: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
     """Return `rows` without repetitions, and the weight of each with that of its repetitions added.
 
-    With full batches this changes nothing but rounding, and it makes a weight of 2 and two equal rows the same to
-    the bit. `rows` must hold equal rows side by side, as `split_roles` gives them.
+    In full batches this makes a weight of 2 and two equal rows the same to the bit: the gradient is the same but for
+    rounding, and a merged row has one dropout mask. It is not the same under batch normalisation, whose statistics
+    count rows and not weights. `rows` must hold equal rows side by side, as `split_roles` gives them.
     """
     first = np.ones(len(rows), dtype=bool)
     first[1:] = y[rows[1:]] != y[rows[:-1]]
@@ -251,11 +278,11 @@ class MemberPlan:
         return EpochPlan(epoch, order, bounds, mix, layer_keys, self.seed, self.member)
 
 
-def rows_of_a_step(settings: Settings, n_rows: int) -> int:
-    """Return the batch size in rows that the settings mean for so many different training rows."""
+def rows_of_a_step(settings: Settings, n_different: int) -> int | None:
+    """Return the batch size that the settings mean for so many different training rows; None is the full batch."""
     if settings.batch_size == "full":
-        return n_rows
+        return None
     if settings.batch_size == "auto":
-        size_up_to = ((64, n_rows), (5_000, 32), (20_000, 128), (n_rows, 256))
-        return next(size for limit, size in size_up_to if n_rows <= limit)
-    return min(int(settings.batch_size), n_rows)
+        size_up_to = ((64, None), (5_000, 32), (20_000, 128), (n_different, 256))
+        return next(size for limit, size in size_up_to if n_different <= limit)
+    return int(settings.batch_size)

@@ -12,12 +12,14 @@ import torch
 import torch.nn as nn
 from numpy.typing import NDArray
 
+from tabcohort.columns import check_finite_cells, feature_matrix
 from tabcohort.engines.torch_loop import forward, one_thread
 from tabcohort.errors import TableError
 from tabcohort.evaluate import Evaluation, evaluate, log_probabilities
+from tabcohort.models import Standardize
 from tabcohort.prepare import FloatArray
 from tabcohort.settings import Settings
-from tabcohort.table import Label, Schema, Table, check_finite_cells, column_of_numbers, feature_matrix, require_column
+from tabcohort.table import Label, Schema, Table
 from tabcohort.training import EpochRecord
 
 
@@ -58,7 +60,8 @@ class TrainingReport:
 class Predictor:
     """Answers for rows that it is given by column names, or as arrays in the order of its features.
 
-    Predictions are worked out in float64 on one thread, so that a row's answer does not depend on the rows beside it.
+    Predictions are worked out in float64 on one thread: a row's answer is the same, to a few units in the last of 16
+    digits, whatever rows are beside it.
 
     Args:
         module: the trained network, behind its `Standardize` layer.
@@ -101,12 +104,32 @@ class Predictor:
         Raises:
             TableError: a column is missing, or its value is not a finite number.
         """
-        for name in self.schema.features:
-            require_column(list(record), name)
-        columns = {name: column_of_numbers(name, [record[name]]) for name in self.schema.features}
+        columns = {name: [value] for name, value in record.items()}
         proba = self.predict_proba(columns)[0]
         label = self.schema.classes[int(proba.argmax())]
         return Prediction(label, {name: float(p) for name, p in zip(self.schema.classes, proba, strict=True)})
+
+    def __repr__(self) -> str:
+        accuracy = self.report.evaluation.metrics["accuracy"]
+        return (
+            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} columns, {self.settings.model}, "
+            f"accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on {self.report.n_score:,} rows it never saw>"
+        )
+
+    def farthest_cell(self, data: Any) -> tuple[int, str, float] | None:
+        """Return the cell that is farthest from what the training rows held: a wrong unit, often.
+
+        Returns:
+            Its row, counted from 0, its column, and its distance from the training rows' mean in their standard
+            deviations; None where there are no rows.
+        """
+        X = feature_matrix(data, self.schema.features)
+        if not len(X):
+            return None
+        standardize = next(layer for layer in self.module.modules() if isinstance(layer, Standardize))
+        distance = np.abs((X - standardize.centre.numpy()) * standardize.scale.numpy())
+        row, column = np.unravel_index(np.argmax(distance), distance.shape)
+        return int(row), self.schema.features[column], float(distance[row, column])
 
     def was_trained_on(self, table: Table) -> bool:
         """Return whether some rows of this very table trained this model."""
@@ -126,12 +149,17 @@ class Predictor:
         return evaluate(self.logits(table.X), table.y, table.weight, self.schema.positive, self.settings.seed)
 
     def strongest_weights(self) -> dict[str, float] | None:
-        """Return a linear two-class model's weight of each standardised feature, strongest first; None for others."""
+        """Return a linear two-class model's weight of each standardised feature, strongest first; None for others.
+
+        A weight above zero speaks for the positive class.
+        """
         layers = list(self.module.modules())
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
         if self.settings.model != "logistic" or len(linear) != 1 or linear[0].out_features != 1:
             return None
         weights = linear[0].weight.detach().cpu().numpy()[0]
+        if self.schema.positive == 0:  # the logit is of the second class
+            weights = -weights
         order = np.argsort(-np.abs(weights), kind="stable")
         return {self.schema.features[i]: float(weights[i]) for i in order}
 

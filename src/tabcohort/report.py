@@ -17,12 +17,14 @@ from tabcohort.settings import Settings
 from tabcohort.training import Progress as TrainingProgress
 
 STOP_REASONS = {
-    "patience": "no better score for {patience} epochs",
-    "max_epochs": "the limit of {max_epochs} epochs",
-    "interrupted": "interrupted; the best weights so far are kept",
+    "patience": "it ended after {patience} epochs without a better score",
+    "max_epochs": "it ended at the limit of {max_epochs} epochs",
+    "interrupted": "it was interrupted, and the best weights so far are kept",
 }
 WEIGHTS_SHOWN = 8
 CLASSES_SHOWN = 12
+COLUMNS_SHOWN = 8
+FEW_ROWS = 10
 
 
 def print_model(console: Console, document: Mapping[str, Any]) -> None:
@@ -37,10 +39,13 @@ def print_model(console: Console, document: Mapping[str, Any]) -> None:
         f"[bold]{settings['model']}{shape}[/] predicts [bold]{escape(schema['target'])}[/] "
         f"from {len(schema['features'])} columns with {document['n_parameters']:,} parameters"
     )
+    columns = ", ".join(schema["features"][:COLUMNS_SHOWN])
+    more = f", ... ({len(schema['features']):,} in all)" if len(schema["features"]) > COLUMNS_SHOWN else ""
+    console.print(f"columns    {escape(columns)}{more}")
     console.print(f"rows       {roles}; no row has two roles")
     console.print(
         f"training   {len(report['history'])} epochs in {seconds:.1f} s on {report['device']} "
-        f"({report['engine']} engine); stopped by {reason}; best epoch {report['best_epoch']}"
+        f"({report['engine']} engine); {reason}; best epoch {report['best_epoch']}"
     )
     print_evaluation(console, report["evaluation"], schema, "scoring rows, which neither trained nor stopped it")
     if document["strongest_weights"]:
@@ -54,6 +59,8 @@ def print_evaluation(
     positive = schema["positive"]
     of = f", positive class [bold]{escape(str(schema['classes'][positive]))}[/]" if positive is not None else ""
     console.print(f"\nmeasured on {evaluation['n_rows']:,} {escape(measured_on)}{of}")
+    for line in _class_lines(evaluation, schema["classes"]):
+        console.print(line, markup=False)
     table = Table("metric", box=None, pad_edge=False, header_style="dim")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -65,12 +72,26 @@ def print_evaluation(
     console.print(table)
     if len(schema["classes"]) <= CLASSES_SHOWN:
         console.print(_confusion_table(evaluation["confusion"], schema["classes"]))
+    else:
+        console.print(f"\nthe confusion matrix of {len(schema['classes'])} classes is in the output of --json")
+
+
+def _class_lines(evaluation: Mapping[str, Any], classes: Sequence[Any]) -> list[str]:
+    """Return how many rows each class has, how good the simplest answer would be, and whether a class has too few."""
+    counts = [sum(row) for row in evaluation["confusion"]]
+    most = max(range(len(counts)), key=counts.__getitem__)
+    rows = ", ".join(f"{count:,.0f} {name}" for name, count in zip(classes[:CLASSES_SHOWN], counts, strict=False))
+    lines = [f"truly {rows}; always saying {classes[most]} would have accuracy {counts[most] / sum(counts):.4f}"]
+    few = [str(name) for name, count in zip(classes, counts, strict=True) if count < FEW_ROWS]
+    if few:
+        lines.append(f"fewer than {FEW_ROWS} of these rows are {', '.join(few)}: what rests on them says little")
+    return lines
 
 
 def _confusion_table(confusion: Sequence[Sequence[float]], classes: Sequence[Any]) -> Table:
-    table = Table("\ntruly", box=None, pad_edge=False, header_style="dim")
+    table = Table("\ntruly, and predicted:", box=None, pad_edge=False, header_style="dim")
     for name in classes:
-        table.add_column(f"predicted\n{escape(str(name))}", justify="right")
+        table.add_column(f"\n{escape(str(name))}", justify="right", no_wrap=True)
     for name, row in zip(classes, confusion, strict=True):
         table.add_row(escape(str(name)), *(f"{count:,.0f}" for count in row))
     return table
@@ -82,7 +103,8 @@ def _weights_table(weights: Mapping[str, float], schema: Mapping[str, Any]) -> T
     table.add_column("weight per\nstandard deviation", justify="right")
     table.add_column("\nspeaks for")
     for name, weight in shown:
-        table.add_row(escape(name), f"{weight:+.3f}", escape(str(schema["classes"][1 if weight > 0 else 0])))
+        code = schema["positive"] if weight > 0 else 1 - schema["positive"]
+        table.add_row(escape(name), f"{weight:+.3f}", escape(str(schema["classes"][code])))
     return table
 
 
@@ -123,7 +145,7 @@ class EpochWatcher:
 
 
 def describe_epoch(progress: TrainingProgress, settings: Settings) -> str:
-    """Return one line on the last epoch: losses, the monitored metric, the rate, and the longest time left."""
+    """Return one line on the last epoch: losses, the monitored metric, the rate, and the time left."""
     last, best = progress.history[-1], progress.history[progress.best_epoch - 1]
     epochs_left = settings.max_epochs - last.epoch
     if settings.patience is not None and last.epoch - best.epoch > settings.patience / 2:
@@ -132,5 +154,5 @@ def describe_epoch(progress: TrainingProgress, settings: Settings) -> str:
     return (
         f"epoch {last.epoch}/{settings.max_epochs}  train loss {last.train_loss:.4f}  stop loss {last.stop_loss:.4f}  "
         f"{LABELS[settings.monitor]} {last.score:.4f} (best {best.score:.4f} at {best.epoch})  "
-        f"rate {last.learning_rate:.2g}  at most {seconds_left} s left"
+        f"rate {last.learning_rate:.2g}  about {seconds_left} s left"
     )

@@ -22,7 +22,6 @@ LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 HIGHER_IS_BETTER = (
     "accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "sensitivity", "specificity", "precision", "f1",
 )  # fmt: skip
-BINARY_ONLY = ("sensitivity", "specificity", "precision", "f1")
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,13 @@ class Rule:
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
         return above and below
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's scalars, also those inside mappings, as the plain Python values that JSON can hold."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def _is_integer(value: object) -> bool:
@@ -181,7 +187,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, rule in rules().items():
-            value = getattr(self, name)
+            value = _plain(getattr(self, name))
+            if rule.none and isinstance(value, str) and value == "none":  # as a TOML file must say it
+                value = None
+            object.__setattr__(self, name, value)
             if not rule.accepts(value):
                 raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
         if self.stop_fraction + self.score_fraction >= 1:
@@ -216,7 +225,10 @@ class Settings:
                 raise SettingsError(f"there is no setting {name!r}{nearest(name, rules())}; the README lists them all")
         values = dict(values)
         if isinstance(values.get("class_weight"), list):
-            values["class_weight"] = dict(values["class_weight"])
+            try:
+                values["class_weight"] = dict(values["class_weight"])
+            except (TypeError, ValueError):
+                raise SettingsError("the setting 'class_weight' must be a table of label = weight") from None
         return cls(**values)
 
     @classmethod

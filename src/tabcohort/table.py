@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from tabcohort.errors import TabcohortWarning, TableError, nearest
+from tabcohort.columns import HOW_TO_LEAVE_OUT, check_finite_cells, feature_matrix, is_words, require_column
+from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.prepare import FloatArray, IntArray
 
 if TYPE_CHECKING:
     import polars as pl
 
 Label = str | int | float | bool
-LARGEST = 1e100  # squares of larger cells overflow
-MISSING_WORDS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
+MOST_MEASUREMENTS = 20  # more different fractions than this are not classes
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Table:
         y: class codes, `(n_rows,)`, int64.
         weight: row weights, `(n_rows,)`, float64, positive.
         schema: the names of all these.
+        key: whose row each is, `(n_rows,)`, codes from 0; None where every row has a key of its own, or none has one.
     """
 
     X: FloatArray
     y: IntArray
     weight: FloatArray
     schema: Schema
+    key: IntArray | None = None
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""
@@ -74,6 +77,7 @@ def make_table(
     positive: Label | None = None,
     keys: Sequence[str] = (),
     weight: FloatArray | None = None,
+    key: IntArray | None = None,
     row_numbers: IntArray | None = None,
 ) -> Table:
     """Check features and labels and name their classes.
@@ -86,6 +90,7 @@ def make_table(
         positive: label of the positive class; of two classes, the last in sorted order when left out.
         keys: columns of the source that identify rows.
         weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when left out.
+        key: whose row each is, `(n_rows,)`, codes from 0: rows of one key get one role.
         row_numbers: the rows' numbers in the source, counted from 1, for messages.
 
     Raises:
@@ -99,16 +104,22 @@ def make_table(
     weight = np.ones(len(X)) if weight is None else weight
     if weight.shape != labels.shape:
         raise TableError(f"there must be one weight per row, of shape {labels.shape}; the shape is {weight.shape}")
+    if key is not None and key.shape != labels.shape:
+        raise TableError(f"there must be one key per row, of shape {labels.shape}; the shape is {key.shape}")
     wrong = ~(np.isfinite(weight) & (weight >= 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
     features = tuple(features) if features is not None else tuple(f"x{i}" for i in range(X.shape[1]))
+    if len(features) != X.shape[1] or len(set(features)) != len(features):
+        raise TableError(f"X has {X.shape[1]} columns and needs as many different names; it has {features[:20]}")
     row_numbers = np.arange(1, len(X) + 1) if row_numbers is None else row_numbers
     check_finite_cells(X, features, row_numbers)
     if not (weight > 0).all():
         kept = weight > 0
         X, labels, weight = X[kept], labels[kept], weight[kept]
+        key = None if key is None else key[kept]
+    _check_labels(labels, target)
     classes, y, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         found = f"1 class only, {_plain(classes[0])!r}," if len(classes) else "no class"
@@ -121,7 +132,27 @@ def make_table(
         raise TableError("there is no column to predict from (0 features)")
     labels_in_order = tuple(_plain(label) for label in classes)
     schema = Schema(features, target, labels_in_order, _positive_code(labels_in_order, positive, target), tuple(keys))
-    return Table(X, y.astype(np.int64), weight, schema)
+    return Table(X, y.astype(np.int64), weight, schema, key)
+
+
+def _check_labels(labels: NDArray[Any], target: str) -> None:
+    """Raise `TableError` if a label is missing, or if the labels are measurements."""
+    if labels.dtype.kind == "f":
+        if np.isnan(labels).any():
+            row = int(np.flatnonzero(np.isnan(labels))[0])
+            raise TableError(f"row {row + 1} has no {target!r} (NaN); leave out rows without a target")
+        distinct = np.unique(labels)
+        if len(distinct) > MOST_MEASUREMENTS and (distinct % 1 != 0).any():
+            raise TableError(_measurement_message(len(distinct), target))
+    if labels.dtype == object and any(label is None or label != label for label in labels):
+        raise TableError(f"a row has no {target!r} (None or NaN); leave out rows without a target")
+
+
+def _measurement_message(n_distinct: int, target: str) -> str:
+    return (
+        f"the target {target!r} holds {n_distinct:,} different numbers and looks like a measurement: "
+        "a classifier needs classes, so divide it into bins first"
+    )
 
 
 def single_row_message(label: Any, target: str) -> str:
@@ -129,22 +160,6 @@ def single_row_message(label: Any, target: str) -> str:
     return (
         f"the class {_plain(label)!r} of {target!r} has a single row, which can only train: nothing can be said of how "
         "well it is recognised; leave it out, or merge it with another class"
-    )
-
-
-def check_finite_cells(X: FloatArray, features: Sequence[str], row_numbers: IntArray | None = None) -> None:
-    """Raise `TableError` with row and column of the first cell that is NaN, infinite or beyond 1e100."""
-    bad = ~(np.abs(X) <= LARGEST)
-    if not bad.any():
-        return
-    row, column = np.argwhere(bad)[0]
-    number = row + 1 if row_numbers is None else row_numbers[row]
-    cell = X[row, column]
-    held = "is missing (NaN)" if np.isnan(cell) else "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
-    more = f"; {bad.sum() - 1:,} more cells like it" if bad.sum() > 1 else ""
-    raise TableError(
-        f"row {number}, column {features[column]!r} {held}{more}: every cell must be a number of sensible "
-        "size, so mend these cells or leave out their rows or columns"
     )
 
 
@@ -191,11 +206,93 @@ def table_from_frame(
     distinct, counts = np.unique(labels[known], return_counts=True)
     if len(distinct) and (counts == 1).any() and not (counts == 1).all():
         raise TableError(single_row_message(distinct[counts == 1][0], target))
+    features = _without_copies(frame.filter(known), features, target, labels[known])
+    _warn_of_row_numbers(frame, features)
+    _refuse_text_columns(frame, features)
     X = feature_matrix(frame, features)
     row_numbers = np.flatnonzero(known) + 1
     return make_table(
-        X[known], labels[known], features=features, target=target, positive=positive, keys=keys, row_numbers=row_numbers
-    )  # fmt: skip
+        X[known],
+        labels[known],
+        features=features,
+        target=target,
+        positive=positive,
+        keys=keys,
+        key=_key_codes(frame.filter(known), keys),
+        row_numbers=row_numbers,
+    )
+
+
+def _without_copies(frame: pl.DataFrame, features: list[str], target: str, labels: NDArray[Any]) -> list[str]:
+    """Return the features without those that say the target in other words, with a warning for each."""
+    import polars as pl
+
+    answer = pl.Series("answer", labels)
+    n_classes = answer.n_unique()
+    if not 1 < n_classes < len(labels):  # a target of one class, or of another in every row, is refused later
+        return features
+    kept = []
+    for name in features:
+        column = frame[name]
+        if column.n_unique() == n_classes and pl.DataFrame([column.alias("copy"), answer]).n_unique() == n_classes:
+            message = f"the column {name!r} says the same as the target {target!r} and is left out"
+            warnings.warn(message, TabcohortWarning, stacklevel=3)
+        else:
+            kept.append(name)
+    return kept
+
+
+def _warn_of_row_numbers(frame: pl.DataFrame, features: list[str]) -> None:
+    """Warn of columns that look like identifiers: whole numbers, another one in every row."""
+    import polars as pl
+
+    for name in features:
+        if not (frame[name].dtype.is_integer() or frame[name].dtype == pl.String):
+            continue
+        column = frame[name].cast(pl.String).str.strip_chars()
+        if len(frame) >= 50 and column.n_unique() == len(frame) and column.str.contains(r"^\d+$").all():
+            warnings.warn(
+                f"the column {name!r} is another whole number in every row; if it only identifies rows, name it a key "
+                "(--key) so that it does not predict",
+                TabcohortWarning,
+                stacklevel=3,
+            )
+
+
+def _refuse_text_columns(frame: pl.DataFrame, features: list[str]) -> None:
+    """Raise `TableError` naming every column whose cells are words rather than numbers."""
+    words = [name for name in features if is_words(frame[name])]
+    if len(words) > 1:
+        raise TableError(
+            f"the columns {', '.join(map(repr, words))} are text: {HOW_TO_LEAVE_OUT}: "
+            + " ".join(f"--drop {shlex.quote(name)}" for name in words)
+        )
+
+
+def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:
+    """Return a code per row that is equal where all keys are, with a warning; None where no keys repeat."""
+    import polars as pl
+
+    if not keys or not len(frame):
+        return None
+    for name in keys:
+        if frame[name].dtype.is_nested() or frame[name].dtype in (pl.Binary, pl.Object):
+            raise TableError(f"the key {name!r} ({frame[name].dtype}) must be text, numbers or dates")
+    text = frame.select(pl.struct(pl.col(name).cast(pl.String) for name in keys).alias("key"))["key"]
+    codes = text.rank("dense").to_numpy().astype(np.int64) - 1
+    nobody = frame.select(pl.any_horizontal(pl.col(name).is_null() for name in keys)).to_series().to_numpy()
+    codes[nobody] = len(frame) + np.arange(nobody.sum())  # a row whose key is missing is nobody else's
+    codes = np.unique(codes, return_inverse=True)[1]
+    n_different = int(codes.max()) + 1
+    if n_different == len(frame):
+        return None
+    warnings.warn(
+        f"{len(frame):,} rows have {n_different:,} different values of {', '.join(keys)}; "
+        "rows of one value get one role",
+        TabcohortWarning,
+        stacklevel=3,
+    )
+    return codes
 
 
 def table_of_schema(frame: pl.DataFrame, schema: Schema) -> Table:
@@ -229,12 +326,6 @@ def _left_out_message(n_rows: int, target: str) -> str:
     )
 
 
-def require_column(names: Sequence[str], name: str) -> None:
-    """Raise `TableError` unless the column is there; the sentence offers the nearest name."""
-    if name not in names:
-        raise TableError(f"there is no column {name!r}{nearest(name, names)}; the table has {', '.join(names[:20])}")
-
-
 def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the target's labels as trimmed text, and which rows have one.
 
@@ -252,96 +343,8 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], NDArr
     known = (column.is_not_null() & ~column.is_in([""])).to_numpy()
     labels = column.fill_null("").to_numpy().astype(str)
     distinct = np.unique(labels[known])
-    if len(distinct) > 20:
+    if len(distinct) > MOST_MEASUREMENTS:
         numbers = pl.Series(distinct).cast(pl.Float64, strict=False).to_numpy()
         if np.isfinite(numbers).all() and (numbers % 1 != 0).any():
-            raise TableError(
-                f"the target {target!r} holds {len(distinct):,} different numbers and looks like a measurement: "
-                "a classifier needs classes, so divide it into bins first"
-            )
+            raise TableError(_measurement_message(len(distinct), target))
     return labels, known
-
-
-def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
-    """Return the named columns of a frame (pandas, polars, a mapping of columns) or an array's columns as numbers.
-
-    Args:
-        data: a frame, whose columns are found by name in any order, or an array `(n_rows, n_features)`.
-        features: the columns' names.
-
-    Returns:
-        `(n_rows, n_features)`, float64; a missing cell is NaN.
-
-    Raises:
-        TableError: a column is missing or is not numbers, or an array has another number of columns.
-    """
-    if hasattr(data, "columns") or isinstance(data, Mapping):
-        column_of = {str(name): name for name in (data.columns if hasattr(data, "columns") else data)}
-        for name in features:
-            require_column(list(column_of), name)
-        columns = [column_of_numbers(name, data[column_of[name]]) for name in features]
-        for name, column in zip(features, columns, strict=True):
-            if len(column) != len(columns[0]):
-                raise TableError(f"column {name!r} has {len(column)} rows, and {features[0]!r} has {len(columns[0])}")
-        return np.column_stack(columns) if columns else np.empty((len(data), 0))
-    try:
-        X = np.asarray(data, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TableError(f"the rows must be a frame, or an array of numbers: {error}") from None
-    if X.ndim != 2 or X.shape[1] != len(features):
-        raise TableError(f"the model needs {len(features)} columns, as an array of shape (n, {len(features)}); "
-                         f"it was given shape {X.shape}")  # fmt: skip
-    return X
-
-
-def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
-    """Return one column as float64, parsing text; a missing cell is NaN.
-
-    Raises:
-        TableError: a cell is not a number; the sentence names the row, or says that the column is text.
-    """
-    import polars as pl
-
-    if isinstance(column, pl.Series):
-        series = column
-    else:
-        cells = np.asarray(column)
-        if cells.dtype == object:  # text, numbers and missing cells side by side
-            cells = np.array([None if cell is None else str(cell) for cell in cells], dtype=object)
-            series = pl.Series(name, cells.tolist(), dtype=pl.String)
-        else:
-            series = pl.Series(name, cells)
-    if series.dtype.is_temporal():
-        raise TableError(f"the column {name!r} ({series.dtype}) is dates or times: {HOW_TO_LEAVE_OUT}")
-    if series.dtype in (pl.Categorical, pl.Enum):
-        series = series.cast(pl.String)
-    if series.dtype != pl.String:
-        try:
-            return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        except pl.exceptions.PolarsError:
-            raise TableError(f"the column {name!r} ({series.dtype}) is not numbers: {HOW_TO_LEAVE_OUT}") from None
-    text = series.str.strip_chars()
-    text = text.set(text.is_in(MISSING_WORDS), None)
-    words = text.str.to_lowercase()
-    if words.drop_nulls().is_in(["true", "false"]).all() and words.drop_nulls().len():
-        return (words == "true").cast(pl.Float64).fill_null(np.nan).to_numpy()
-    numbers = text.cast(pl.Float64, strict=False)
-    wrong = (numbers.is_null() & text.is_not_null()).to_numpy()
-    if not wrong.any():
-        return numbers.fill_null(np.nan).to_numpy()
-    row = int(np.flatnonzero(wrong)[0])
-    if wrong.mean() > 0.5:
-        raise TableError(f"the column {name!r} is text (row {row + 1} holds {_short(text[row])}): {HOW_TO_LEAVE_OUT}")
-    raise TableError(
-        f"row {row + 1}, column {name!r} holds {_short(text[row])}, which is not a number "
-        f"({wrong.sum():,} such {'cell' if wrong.sum() == 1 else 'cells'}): mend these cells, or leave out the column"
-    )
-
-
-HOW_TO_LEAVE_OUT = (
-    "only numbers can predict so far, so make it numbers, name it a key (--key), or leave it out (--drop)"
-)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.engines import Engine, EpochOutcome
-from tabcohort.errors import TrainingError
+from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.evaluate import Scorer, log_loss, log_probabilities
 from tabcohort.plan import EpochPlan, MemberPlan
 from tabcohort.prepare import FloatArray, IntArray
@@ -134,6 +135,8 @@ def fit_member(
         if not progress.history:
             raise
         progress = replace(progress, stop_reason="interrupted")
+        epoch_kept = f"those of epoch {progress.best_epoch} of {len(progress.history)}"
+        warnings.warn(f"interrupted: the best weights so far are kept, {epoch_kept}", TabcohortWarning, stacklevel=2)
     for name, array in progress.best_state.items():
         engine.state[name][...] = array
     return progress

@@ -63,10 +63,12 @@ class TorchEngine:
         self.settings = settings
         self.device = device
         dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
+        if dtype not in (torch.float32, torch.float64):
+            raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")
         self.inputs = torch.from_numpy(data.train_inputs).to(device, dtype)
         self.mass = torch.from_numpy(data.train_mass).to(device, dtype)
         self.stop_inputs = torch.from_numpy(data.stop_inputs).to(device, dtype)
-        self.has_batch_norm = any(isinstance(layer, _BatchNorm) for layer in module.modules())
+        self.has_batch_norm = has_batch_norm(module)
         self.has_unit_mass = bool((data.train_mass.sum(axis=1) == 1).all())
         check_logits(module, self.stop_inputs[:1], n_classes=data.train_mass.shape[1])
         self.parameters = FlatParameters(module)
@@ -99,6 +101,7 @@ class TorchEngine:
                 self._update(learning_rate)
                 losses[step] = loss.detach()
             stop_logits = forward(self.module, self.stop_inputs).cpu().numpy()
+        self._check_buffers()
         self._give_state()
         return EpochOutcome(losses.cpu().numpy().astype(np.float64), stop_logits)
 
@@ -158,6 +161,15 @@ class TorchEngine:
         tensors.update({f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()})
         return tensors
 
+    def _check_buffers(self) -> None:
+        """Raise `TrainingError` if the module put another tensor in a buffer's place, which no state would restore."""
+        for name, buffer in self.module.named_buffers():
+            if buffer is not self._on_device.get(f"buffer.{name}"):
+                raise TrainingError(
+                    f"the module replaces its buffer {name!r} in forward, so the best epoch's could not be restored; "
+                    "change the buffer in place (buffer.copy_(...)) instead"
+                )
+
     def _take_state(self) -> None:
         """Bring `state` to the device; on a CPU the arrays share the tensors' memory and there is nothing to do."""
         if self.device.type != "cpu":
@@ -212,6 +224,11 @@ class FlatParameters:
                 parameter.grad = None
 
 
+def has_batch_norm(module: nn.Module) -> bool:
+    """Return whether a layer of the module works with the statistics of its batch."""
+    return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
 def loss_sum(logits: Tensor, mass: Tensor, unit_mass: bool = False) -> Tensor:
     """Return the cross-entropy `-sum_k mass_k log p_k`, summed over rows, from logits and never from probabilities.
 
@@ -224,7 +241,7 @@ def loss_sum(logits: Tensor, mass: Tensor, unit_mass: bool = False) -> Tensor:
         return F.cross_entropy(logits, mass, reduction="sum")
     if unit_mass:
         return F.binary_cross_entropy_with_logits(logits, mass[:, 1:], reduction="sum")
-    total = mass.sum(dim=1, keepdim=True)
+    total = mass.sum(dim=1, keepdim=True).clamp_min(torch.finfo(mass.dtype).tiny)
     return F.binary_cross_entropy_with_logits(logits, mass[:, 1:] / total, total, reduction="sum")
 
 

@@ -1,6 +1,6 @@
 """Breast cancer with logistic regression: the two lessons' figures, and what early stopping on test rows adds to them.
 
-Source: shared/reference/lesson_1b_logistic_regression.txt and lesson_1b_adam_and_results.txt.
+Source: the two drafts of lesson 1B, logistic regression in PyTorch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Full batch, one row at a time, mini-batches: what each needs until the training loss reaches the same value.
 
-Source: shared/reference/lesson_1b_logistic_regression.txt and wine_mini_batches.txt, which describe the three in words.
+Source: lesson 1B and the lesson on the Wine data, which describe the three in words.
 """
 
 from __future__ import annotations

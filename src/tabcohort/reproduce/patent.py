@@ -1,7 +1,7 @@
 """The patent network at its documented size, on synthetic pairs whose best possible score is known, and on MAGIC.
 
-Source: shared/reference/patent_novelty_training_loop.txt. Its patents are not public here, so `patent_pairs` makes
-rows with its feature statistics and a known probability: what a model scores can be held against the optimum.
+Source: the walkthrough of the patent classifier's training loop. Its patents are not public here, so `patent_pairs`
+makes rows with its feature statistics and a known probability: what a model scores can be held against the optimum.
 """
 
 from __future__ import annotations

@@ -138,7 +138,9 @@ def epochs_on_all_rows(
     mass = class_mass(table.y, table.weight, table, settings)
     engine = TorchEngine(network, MemberData(inputs, mass, inputs), settings, torch.device("cpu"))
     n_rows = len(inputs)
-    plan = MemberPlan(n_rows, rows_of_a_step(settings, n_rows), 0.0, 0.0, engine.has_batch_norm, settings.seed)
+    plan = MemberPlan(
+        n_rows, rows_of_a_step(settings, n_rows) or n_rows, 0.0, 0.0, engine.has_batch_norm, settings.seed
+    )
     for number in itertools.count(1):
         epoch = plan.epoch(number)
         outcome = engine.run_epoch(epoch, settings.learning_rate)

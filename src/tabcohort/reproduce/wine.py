@@ -1,6 +1,6 @@
 """Wine with a small network: ten epochs as the document trains it, then standardised, then until it stops by itself.
 
-Source: shared/reference/wine_mini_batches.txt.
+Source: the lesson on mini-batch training with the Wine data.
 """
 
 from __future__ import annotations
