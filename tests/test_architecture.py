@@ -15,8 +15,8 @@ PATHS = sorted(ROOT.rglob("*.py"))
 # A module imports only from those before it. All of a folder that is named as a whole has one place.
 ORDER = (
     "errors", "settings", "prepare", "plan", "evaluate", "schedule", "engines", "training", "columns", "table", "files",
-    "models", "engines.torch_loop", "container", "checkpoint", "predictor", "artifact", "cohort", "report", "curves",
-    "estimator", "reproduce", "cli",
+    "models", "program", "lower", "engines.torch_loop", "engines.kernels", "engines.compiled", "container",
+    "checkpoint", "predictor", "artifact", "cohort", "report", "curves", "estimator", "reproduce", "cli",
 )  # fmt: skip
 WHOLE_FOLDERS = ("reproduce",)
 HEAVY = {"torch", "sklearn", "polars", "pandas", "pyarrow", "matplotlib", "rich", "safetensors", "scipy"}

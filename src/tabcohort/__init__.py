@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tabcohort.artifact import load, save
     from tabcohort.cohort import Trained, fit, train
     from tabcohort.errors import (
+        EngineError,
         ModelFileError,
         SettingsError,
         TabcohortError,
@@ -34,6 +35,7 @@ _HOMES = {
     "artifact": ("load", "save"),
     "cohort": ("Trained", "fit", "train"),
     "errors": (
+        "EngineError",
         "ModelFileError",
         "SettingsError",
         "TabcohortError",
@@ -54,6 +56,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "MLP",
     "CohortClassifier",
+    "EngineError",
     "LogisticRegression",
     "ModelFileError",
     "Prediction",

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--model", choices=("logistic", "mlp", "residual"))
     fit.add_argument("--settings", metavar="FILE.toml", help="all other settings; the README lists them")
     fit.add_argument("--seed", type=int, metavar="N")
-    fit.add_argument("--engine", choices=("auto", "torch"))
+    fit.add_argument("--engine", choices=("auto", "torch", "compiled"))
     fit.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
     fit.add_argument("--checkpoint", metavar="FILE", help="write the position to this file, and go on from it")
 

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tabcohort import __version__
 from tabcohort.checkpoint import Checkpointer
-from tabcohort.engines.torch_loop import MemberData, TorchEngine, choose_device, has_batch_norm
-from tabcohort.errors import SettingsError, TableError, TrainingError
+from tabcohort.engines import Engine, MemberData
+from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm
+from tabcohort.errors import EngineError, SettingsError, TableError, TrainingError
 from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.models import Standardize, build_model, draw_weights
 from tabcohort.plan import MemberPlan, Roles, merge_equal_rows, rows_of_a_step, split_roles
@@ -39,7 +40,7 @@ class Trained:
         best_epoch: the epoch whose weights the module has.
         stop_reason: "patience", "max_epochs" or "interrupted".
         roles: which rows trained, stopped and scored.
-        device: where the epochs ran.
+        engine, device: what ran the epochs, and where.
     """
 
     module: nn.Module
@@ -47,6 +48,7 @@ class Trained:
     best_epoch: int
     stop_reason: str
     roles: Roles
+    engine: str
     device: str
 
 
@@ -84,7 +86,7 @@ def fit(
         n_stop=len(trained.roles.stop),
         n_score=len(trained.roles.score),
         evaluation=score(module, table, trained.roles, settings.seed),
-        engine="torch",
+        engine=trained.engine,
         device=trained.device,
         fingerprint=table.fingerprint(),
     )
@@ -139,7 +141,7 @@ def train(
     stopping = StoppingRows(table.y[stop], stop_weight * factor[table.y[stop]], table.schema.positive)
 
     member = MemberData(inputs_of(table.X[rows]), mass, inputs_of(table.X[stop]))
-    engine = TorchEngine(network, member, settings, choose_device(settings.device))
+    engine = make_engine(network, member, settings)
     plan = MemberPlan(
         n_rows=len(rows),
         batch_size=batch_size,
@@ -162,7 +164,24 @@ def train(
     finally:
         engine.release()
         module.eval()  # the engine had no more than the layers after `Standardize`
-    return Trained(module, progress.history, progress.best_epoch, str(progress.stop_reason), roles, engine.device.type)
+    reason = str(progress.stop_reason)
+    return Trained(module, progress.history, progress.best_epoch, reason, roles, engine.name, engine.device_name)
+
+
+def make_engine(network: nn.Module, member: MemberData, settings: Settings) -> Engine:
+    """Return the engine that the settings name; "auto" is PyTorch so far.
+
+    Raises:
+        EngineError: the compiled engine is asked for on another device than the CPU, or for a layer that it does not
+            know; the sentence names it.
+    """
+    if settings.engine == "compiled":
+        if settings.device not in ("auto", "cpu"):
+            raise EngineError(f"the compiled engine runs on the CPU, not on {settings.device}; leave out device")
+        from tabcohort.engines.compiled import CompiledEngine  # Numba takes half a second to import
+
+        return CompiledEngine(network, member, settings)
+    return TorchEngine(network, member, settings, choose_device(settings.device))
 
 
 def _steps_of(network: nn.Module, table: Table, roles: Roles, settings: Settings) -> tuple[IntArray, FloatArray, int]:

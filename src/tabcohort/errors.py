@@ -4,7 +4,8 @@
     ├── TableError              a file, frame or array that cannot be trained on or predicted for
     ├── SettingsError           a setting that does not exist or is out of range
     ├── TrainingError           training cannot start, or its loss stopped being finite
-    └── ModelFileError          a file that is damaged, cut, or not one of ours
+    ├── ModelFileError          a file that is damaged, cut, or not one of ours
+    └── EngineError             a module that an engine cannot run
 
     TabcohortWarning            something was done that a person would want to know of
 
@@ -36,6 +37,10 @@ class TrainingError(TabcohortError):
 
 class ModelFileError(TabcohortError):
     """A file that is damaged, cut, or not one of ours."""
+
+
+class EngineError(TabcohortError):
+    """A module that an engine cannot run."""
 
 
 class TabcohortWarning(UserWarning):

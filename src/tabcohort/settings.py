@@ -142,7 +142,8 @@ class Settings:
         stop_fraction, score_fraction: shares of the rows that stop and that score; the others train.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.
-        engine: "torch", or "auto" for the fastest that can run the model.
+        engine: "torch", "compiled" (machine code by Numba, on a CPU, for networks of the layers that
+            `tabcohort.lower` knows), or "auto", which is "torch" so far.
         device: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
 
     Raises:
@@ -182,7 +183,7 @@ class Settings:
     score_fraction: float = _setting(0.2, number=float, low=0, high=1, low_open=True, high_open=True)
     positive: str | float | bool | None = _setting(None, none=True, special="label")
     seed: int = _setting(0, number=int, low=0, high=2**63 - 1)
-    engine: str = _setting("auto", "auto", "torch")
+    engine: str = _setting("auto", "auto", "torch", "compiled")
     device: str = _setting("auto", "auto", "cpu", "cuda", "mps")
 
     def __post_init__(self) -> None:

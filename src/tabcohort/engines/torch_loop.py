@@ -10,39 +10,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from tabcohort.engines import EpochOutcome
+from tabcohort.engines import EpochOutcome, MemberData
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.plan import EpochPlan
 from tabcohort.settings import Settings
 
 ROWS_PER_PASS = 1_024  # activations of more rows leave the cache
-
-
-@dataclass(frozen=True)
-class MemberData:
-    """What a member's engine sees of the table.
-
-    Args:
-        train_inputs, stop_inputs: shape `(n_rows, n_features)`, float32.
-        train_mass: the weight of each class in each training row's target, `(n_rows, n_classes)`, float32: the row's
-            weight on its class, or spread by label smoothing. Losses and mixup are linear in it.
-    """
-
-    train_inputs: NDArray[np.float32]
-    train_mass: NDArray[np.float32]
-    stop_inputs: NDArray[np.float32]
 
 
 class TorchEngine:
@@ -58,10 +41,13 @@ class TorchEngine:
         TrainingError: the module's logits do not fit the number of classes.
     """
 
+    name = "torch"
+
     def __init__(self, module: nn.Module, data: MemberData, settings: Settings, device: torch.device) -> None:
         self.module = module.to(device)
         self.settings = settings
         self.device = device
+        self.device_name = device.type
         dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
         if dtype not in (torch.float32, torch.float64):
             raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tabcohort.cohort import Trained, class_mass, train
-from tabcohort.engines.torch_loop import MemberData, TorchEngine
+from tabcohort.engines import MemberData
+from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.evaluate import Scorer, log_loss, log_probabilities
 from tabcohort.files import load_sample
 from tabcohort.models import build_model, draw_weights
