@@ -74,11 +74,11 @@ class TorchEngine:
         with one_thread(), hashed_dropout(self.module) as dropout:
             for step in range(plan.n_steps):
                 rows = order[plan.bounds[step] : plan.bounds[step + 1]]
-                inputs, mass = self.inputs[rows], self.mass[rows]
+                inputs, mass = self.inputs.index_select(0, rows), self.mass.index_select(0, rows)
                 if plan.mix[step] < 1:
                     partners = torch.from_numpy(plan.partners(step)).to(self.device)
-                    inputs = torch.lerp(inputs[partners], inputs, plan.mix[step])
-                    mass = torch.lerp(mass[partners], mass, plan.mix[step])
+                    inputs = torch.lerp(inputs.index_select(0, partners), inputs, plan.mix[step])
+                    mass = torch.lerp(mass.index_select(0, partners), mass, plan.mix[step])
                 dropout.take_key(int(plan.layer_keys[step]))
                 loss = loss_sum(self.module(inputs), mass, self.has_unit_mass)
                 self.parameters.gradient.zero_()
