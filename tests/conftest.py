@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import tabcohort
 from tabcohort import Predictor, Settings, Table
+
+
+@pytest.fixture(autouse=True)
+def same_draws_in_any_order() -> None:
+    """Seed PyTorch's global generator: what a plain layer starts from must not depend on the tests before it."""
+    torch.manual_seed(0)
+
 
 QUICK: dict[str, Any] = {"max_epochs": 3, "hidden": (8,), "learning_rate": 0.02}
 

@@ -394,8 +394,8 @@ def test_a_batch_size_that_is_given_is_kept_where_few_rows_are_different() -> No
     X, y = np.repeat(np.eye(4), 25, axis=0), np.repeat([0, 1, 0, 1], 25)
     roles = Roles(np.arange(0, 80), np.arange(80, 90), np.arange(90, 100))
     module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))
-    train(module, (X, y), settings_of(batch_size=32, max_epochs=2), roles=roles)
-    assert int(module[0].num_batches_tracked) == 2 * 3
+    trained = train(module, (X, y), settings_of(batch_size=32, max_epochs=2), roles=roles)
+    assert int(module[0].num_batches_tracked) == trained.best_epoch * 3
     sizes: list[int] = []
     plain = nn.Linear(4, 1)
     plain.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
