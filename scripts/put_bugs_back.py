@@ -156,8 +156,8 @@ BUGS = (
     Bug(
         "columns are standardised by all rows",
         "cohort.py",
-        "statistics = fit_statistics(table.X[rows], weight)",
-        "statistics = fit_statistics(table.X, table.weight)",
+        "statistics = fit_statistics(X[rows], weight)",
+        "statistics = fit_statistics(X, np.ones(len(X)))",
         ("test_cohort.py::test_columns_are_standardised_by_the_training_rows_alone",),
     ),
     # Batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -468,7 +469,7 @@ def test_a_file_that_cannot_be_written_is_a_sentence_and_leaves_nothing(
     def full(path: Path, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     ran = run("predict", model_file, csv_file, "--out", tmp_path / "answers.csv")
     assert ran.status == 2
     assert "answers.csv' cannot be written: " in ran.err

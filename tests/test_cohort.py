@@ -469,3 +469,12 @@ def test_rows_of_one_key_of_a_table_have_one_role() -> None:
 def test_rows_that_are_no_numbers_are_an_error() -> None:
     with pytest.raises(TableError, match="the rows and their weights must be arrays of numbers"):
         train(nn.Linear(1, 1), ([["red"], ["blue"]], [0, 1]))
+
+
+def test_a_plan_without_any_update_leaves_the_module_as_it_was() -> None:
+    X, y = noisy_rows(60)
+    module = nn.Sequential(nn.BatchNorm1d(X.shape[1]), nn.Linear(X.shape[1], 1))
+    with pytest.raises(TrainingError, match="batch normalisation needs two rows in a step"):
+        train(module, (X, y), settings_of(batch_size=1))
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert len({parameter.untyped_storage().data_ptr() for parameter in module.parameters()}) == 4

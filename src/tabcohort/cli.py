@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -21,7 +22,6 @@ from tabcohort.reproduce import EXPERIMENTS
 
 if TYPE_CHECKING:
     from tabcohort.files import Sample
-    from tabcohort.predictor import Predictor
     from tabcohort.table import Table
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -170,8 +170,11 @@ def _predict(options: argparse.Namespace) -> int:
         print(f"ignored, as the model was trained without them: {', '.join(extra[:10])}", file=sys.stderr)
     import polars as pl
 
-    proba = predictor.predict_proba(frame)
-    _warn_of_strange_rows(predictor, frame)
+    from tabcohort.columns import feature_matrix
+
+    X = feature_matrix(frame, schema.features)
+    proba = predictor.predict_proba(X)
+    _warn_of_strange_cell(predictor.farthest_cell(X), frame)
     keys = [_plain_column(frame[name]) for name in schema.keys if name in frame.columns]
     identity = keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
     predicted = pl.Series("predicted", [schema.classes[code] for code in proba.argmax(axis=1)])
@@ -190,8 +193,7 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def _warn_of_strange_rows(predictor: Predictor, frame: Any) -> None:
-    cell = predictor.farthest_cell(frame)
+def _warn_of_strange_cell(cell: tuple[int, str, float] | None, frame: Any) -> None:
     if cell and cell[2] > FAR:
         row, name, distance = cell
         warnings.warn(
@@ -229,8 +231,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(evaluation)
     else:
-        import dataclasses
-
         out, _ = _consoles()
         print_evaluation(out, evaluation, dataclasses.asdict(schema), f"rows of {options.table}")
     return 0
@@ -305,15 +305,11 @@ def _check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) ->
 def _write_frame(frame: Any, path: str) -> None:
     import polars as pl
 
-    temporary = Path(f"{path}.part")
+    from tabcohort.container import replace_file
+
     try:
-        if path.endswith(".parquet"):
-            frame.write_parquet(temporary)
-        else:
-            frame.write_csv(temporary)
-        temporary.replace(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        temporary.unlink(missing_ok=True)
+        replace_file(path, frame.write_parquet if path.lower().endswith(".parquet") else frame.write_csv)
+    except pl.exceptions.PolarsError as error:
         raise TabcohortError(f"{path!r} cannot be written: {error}") from None
 
 

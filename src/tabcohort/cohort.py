@@ -133,8 +133,9 @@ def train(
         roles = split_roles(table.X, table.y, table.weight, settings, table.key)
     else:
         _check_roles(roles, table, data)
-    network, inputs_of = _prepared(module, table, roles)
-    rows, weight, batch_size = _steps_of(network, table, roles, settings)
+    different = merge_equal_rows(table.X, table.y, table.weight, roles.train)
+    network, inputs_of = _prepared(module, table.X, *different)
+    rows, weight, batch_size = _steps_of(network, table, roles, different, settings)
     factor = class_weights(table, roles, settings)
     mass = class_mass(table.y[rows], weight * factor[table.y[rows]], table, settings)
     stop, stop_weight = merge_equal_rows(table.X, table.y, table.weight, roles.stop)
@@ -142,15 +143,15 @@ def train(
 
     member = MemberData(inputs_of(table.X[rows]), mass, inputs_of(table.X[stop]))
     engine = make_engine(network, member, settings)
-    plan = MemberPlan(
-        n_rows=len(rows),
-        batch_size=batch_size,
-        mixup_alpha=settings.mixup_alpha,
-        mixup_probability=settings.mixup_probability,
-        needs_pairs=engine.has_batch_norm,
-        seed=settings.seed,
-    )
     try:
+        plan = MemberPlan(
+            n_rows=len(rows),
+            batch_size=batch_size,
+            mixup_alpha=settings.mixup_alpha,
+            mixup_probability=settings.mixup_probability,
+            needs_pairs=engine.has_batch_norm,
+            seed=settings.seed,
+        )
         keeper = Checkpointer(checkpoint, engine, _identity(module, table, settings, roles)) if checkpoint else None
 
         def after_epoch(progress: Progress) -> None:
@@ -184,16 +185,21 @@ def make_engine(network: nn.Module, member: MemberData, settings: Settings) -> E
     return TorchEngine(network, member, settings, choose_device(settings.device))
 
 
-def _steps_of(network: nn.Module, table: Table, roles: Roles, settings: Settings) -> tuple[IntArray, FloatArray, int]:
-    """Return the rows that train, the weight of each, and how many of them make a step."""
+def _steps_of(
+    network: nn.Module, table: Table, roles: Roles, different: tuple[IntArray, FloatArray], settings: Settings
+) -> tuple[IntArray, FloatArray, int]:
+    """Return the rows that train, the weight of each, and how many of them make a step.
+
+    Args:
+        different: the training rows without repetitions, and the weight of each with that of its repetitions.
+    """
     rows, weight = roles.train, table.weight[roles.train]
-    different, merged = merge_equal_rows(table.X, table.y, table.weight, rows)
-    batch_size = rows_of_a_step(settings, len(different))
+    batch_size = rows_of_a_step(settings, len(different[0]))
     if batch_size is not None:
         return rows, weight, min(batch_size, len(rows))
     if has_batch_norm(network):  # its statistics count rows, whatever they weigh
         return rows, weight, len(rows)
-    return different, merged, len(different)
+    return *different, len(different[0])
 
 
 def _check_roles(roles: Roles, table: Table, data: Table | tuple[ArrayLike, ...]) -> None:
@@ -262,7 +268,7 @@ def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings:
 MakeInputs = Callable[[FloatArray], NDArray[np.float32]]
 
 
-def _prepared(module: nn.Module, table: Table, roles: Roles) -> tuple[nn.Module, MakeInputs]:
+def _prepared(module: nn.Module, X: FloatArray, rows: IntArray, weight: FloatArray) -> tuple[nn.Module, MakeInputs]:
     """Fit a leading `Standardize` layer, and return what is left to train and the function that makes its inputs."""
     first, *others = module if type(module) is nn.Sequential and len(module) else (module,)
     if any(isinstance(layer, Standardize) for other in others or [first] for layer in other.modules()):
@@ -272,11 +278,10 @@ def _prepared(module: nn.Module, table: Table, roles: Roles) -> tuple[nn.Module,
         )
     if not isinstance(first, Standardize):
         return module, lambda rows: rows.astype(np.float32)
-    n_features = table.X.shape[1]
+    n_features = X.shape[1]
     if first.centre.shape != (n_features,):
         raise TrainingError(f"Standardize is of {len(first.centre)} features; the table has {n_features}")
-    rows, weight = merge_equal_rows(table.X, table.y, table.weight, roles.train)
-    statistics = fit_statistics(table.X[rows], weight)
+    statistics = fit_statistics(X[rows], weight)
     first.set_statistics(statistics)
     return nn.Sequential(*others), lambda rows: standardise(rows, statistics)
 

@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,21 @@ def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]]
 
     text = json.dumps({**document, "kind": kind, "format": FORMAT}, allow_nan=False)
     body = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata={KEY: text})
+    replace_file(path, lambda file: file.write(MAGIC + hashlib.sha256(body).digest() + body))
+
+
+def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file that takes the place of `path` once it is whole and synced, and leaves nothing if not.
+
+    Raises:
+        ModelFileError: the file cannot be written there.
+    """
     path = Path(path)
     try:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
             with temporary.open("xb") as file:
-                file.write(MAGIC + hashlib.sha256(body).digest() + body)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -206,7 +206,8 @@ def table_from_frame(
     distinct, counts = np.unique(labels[known], return_counts=True)
     if len(distinct) and (counts == 1).any() and not (counts == 1).all():
         raise TableError(single_row_message(distinct[counts == 1][0], target))
-    features = _without_copies(frame.filter(known), features, target, labels[known])
+    known_rows = frame.filter(known)
+    features = _without_copies(known_rows, features, target, labels[known])
     _warn_of_row_numbers(frame, features)
     _refuse_text_columns(frame, features)
     X = feature_matrix(frame, features)
@@ -218,7 +219,7 @@ def table_from_frame(
         target=target,
         positive=positive,
         keys=keys,
-        key=_key_codes(frame.filter(known), keys),
+        key=_key_codes(known_rows, keys),
         row_numbers=row_numbers,
     )
 
