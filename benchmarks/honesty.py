@@ -20,8 +20,8 @@ from rich.table import Table as Printed
 
 from tabcohort import Roles, Settings, Table, build_model, draw_weights, load_sample, table_from_frame, train
 from tabcohort.evaluate import Scorer, log_probabilities
+from tabcohort.modules import as_double, module_logits
 from tabcohort.plan import Purpose, generator, split_roles
-from tabcohort.predictor import as_double, module_logits
 
 SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")
@@ -48,7 +48,7 @@ def reported_minus_true(table: Table, drawn: NDArray[np.int64], roles: Roles, ju
 
 def one_repeat(table: Table, n: int, repeat: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return reported minus true of three roles, and of the same rows with stopping and scoring on one set."""
-    drawn = generator(repeat, Purpose.SAMPLE, step=n).choice(len(table.y), n, replace=False)
+    drawn = generator(repeat, Purpose.SAMPLE, place=n).choice(len(table.y), n, replace=False)
     sample = Table(table.X[drawn], table.y[drawn], table.weight[drawn], table.schema)
     split = split_roles(sample.X, sample.y, sample.weight, Settings(seed=repeat))
     train_rows, stop_rows, score_rows = (drawn[rows] for rows in (split.train, split.stop, split.score))

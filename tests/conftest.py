@@ -15,7 +15,14 @@ import pytest
 import torch
 
 import tabcohort
-from tabcohort import Predictor, Settings, Table
+from tabcohort import Predictor, Settings, Table, Trained, build_model, draw_weights, make_table, train
+from tabcohort.modules import as_double, module_logits
+from tabcohort.prepare import FloatArray, IntArray
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let whichever test is the first on a machine compile the kernels; the package says so, and it is no mistake."""
+    config.addinivalue_line("filterwarnings", "ignore:compiling kernels:tabcohort.TabcohortWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +53,39 @@ def make_small_table(n_classes: int = 2, labels: Any = None, **sizes: Any) -> Ta
 def fit_quickly(table: Table | None = None, **settings: Any) -> Predictor:
     """Return a predictor after a few epochs."""
     return tabcohort.fit(table or make_small_table(), Settings(**{**QUICK, **settings}))
+
+
+def settings_of(**choices: Any) -> Settings:
+    """Return the settings of twenty quick epochs, with these changes."""
+    quick = {"hidden": (8,), "max_epochs": 20, "patience": None, "learning_rate": 0.02, "device": "cpu"}
+    return Settings(**{**quick, **choices})
+
+
+def noisy_rows(
+    n_rows: int = 120, n_classes: int = 2, n_features: int = 4, seed: int = 0
+) -> tuple[FloatArray, IntArray]:
+    """Return features `(n_rows, n_features)` and class codes `(n_rows,)`, told by the first feature with noise."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, n_features))
+    edges = np.quantile(X[:, 0], np.arange(1, n_classes) / n_classes)
+    return X, np.digitize(X[:, 0] + rng.normal(0, 0.8, n_rows), edges)
+
+
+def table_of(n_rows: int = 120, n_classes: int = 2, seed: int = 0) -> Table:
+    """Return a table of `noisy_rows`."""
+    return make_table(*noisy_rows(n_rows, n_classes, seed=seed))
+
+
+def trained_on(data: Any, settings: Settings, n_classes: int = 2, **extra: Any) -> Trained:
+    """Return the module that the settings name, trained on a table or arrays."""
+    module = build_model(settings, data[0].shape[1] if isinstance(data, tuple) else data.X.shape[1], n_classes)
+    draw_weights(module, settings.seed)
+    return train(module, data, settings, **extra)
+
+
+def logits_of(trained: Trained, X: FloatArray) -> FloatArray:
+    """Return the logits of a trained module in double precision."""
+    return module_logits(as_double(trained.module), X)
 
 
 @pytest.fixture(scope="session")

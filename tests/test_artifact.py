@@ -143,7 +143,10 @@ def test_a_document_that_does_not_fit_is_refused(name: str, predictor: Predictor
 
 
 ARRAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "wrong shape": (lambda arrays: {**arrays, "network.layers.0.weight": np.zeros((3, 8), np.float32)}, "its arrays"),
+    "wrong shape": (
+        lambda arrays: {**arrays, "network.layers.0.weight": np.zeros((3, 8), np.float32)},
+        r"'network\.layers\.0\.weight' must be of shape \(8, 3\); it is \(3, 8\)",
+    ),
     "one too many": (lambda arrays: {**arrays, "more": np.zeros(1)}, "its arrays are not those of the network"),
     "one missing": (lambda arrays: dict(list(arrays.items())[1:]), "its arrays are not those of the network"),
     "infinite": (lambda arrays: {**arrays, "standardize.scale": np.full(3, np.inf)}, "a weight is not finite"),

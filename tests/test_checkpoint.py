@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,16 @@ from tabcohort import (
     save,
     train,
 )
-from tabcohort.engines import EpochOutcome
+from tabcohort.engines import Outcomes
+from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.plan import EpochPlan, split_roles
+from tabcohort.plan import Epochs, split_roles
 from tabcohort.training import Progress
 
 # That a training goes on from a checkpoint is said; one test is about that, and these here are about its bits.
-pytestmark = pytest.mark.filterwarnings("ignore:going on from epoch:tabcohort.TabcohortWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:going on from epoch:tabcohort.TabcohortWarning"),
+]
 
 EVERYTHING = Settings(
     model="mlp", hidden=(8, 6), batch_norm=True, dropout=0.3, mixup_alpha=0.4, label_smoothing=0.1, batch_size=16,
@@ -63,10 +66,9 @@ def assert_same(one: Predictor, other: Predictor) -> None:
     assert without_seconds(one) == without_seconds(other)
     assert one.report.best_epoch == other.report.best_epoch
     assert one.report.stop_reason == other.report.stop_reason
-    states = one.module.state_dict(), other.module.state_dict()
-    assert states[0].keys() == states[1].keys()
-    for name, tensor in states[0].items():
-        assert tensor.numpy().tobytes() == states[1][name].numpy().tobytes(), name
+    assert one.network.program == other.network.program
+    assert one.network.parameters.tobytes() == other.network.parameters.tobytes()
+    assert one.network.buffers.tobytes() == other.network.buffers.tobytes()
     assert one.report.evaluation.metrics == other.report.evaluation.metrics
 
 
@@ -83,14 +85,18 @@ def resumed(table: Any, settings: Settings, path: Path, *cuts: int) -> Predictor
     return fit(table, settings, checkpoint=path)
 
 
-@pytest.fixture(scope="module")
-def whole() -> Predictor:
-    """The training that nothing interrupted."""
-    return fit(TABLE, EVERYTHING)
+ENGINES: dict[str, type[CompiledEngine | TorchEngine]] = {"compiled": CompiledEngine, "torch": TorchEngine}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def whole(request: pytest.FixtureRequest) -> Predictor:
+    """The training that nothing interrupted, by each of the engines."""
+    return fit(TABLE, replace(EVERYTHING, engine=request.param))
 
 
 def test_the_uninterrupted_run_is_one_where_everything_matters(whole: Predictor) -> None:
     """Patience ends it, the plateau has lowered its rate, and the best epoch is not the last."""
+    assert whole.report.engine == whole.settings.engine
     assert whole.report.stop_reason == "patience"
     assert len({record.learning_rate for record in whole.report.history}) > 2
     assert 3 < whole.report.best_epoch < len(whole.report.history) < 50
@@ -99,19 +105,21 @@ def test_the_uninterrupted_run_is_one_where_everything_matters(whole: Predictor)
 def test_a_cut_after_any_epoch_changes_no_bit(whole: Predictor, tmp_path: Path) -> None:
     n_epochs, best = len(whole.report.history), whole.report.best_epoch
     for cut in {1, 2, best - 1, best, best + 1, best + 3, n_epochs - 1}:
-        assert_same(resumed(TABLE, EVERYTHING, tmp_path / f"cut{cut}", cut), whole)
+        assert_same(resumed(TABLE, whole.settings, tmp_path / f"cut{cut}", cut), whole)
 
 
 def test_many_cuts_change_no_bit(whole: Predictor, tmp_path: Path) -> None:
-    assert_same(resumed(TABLE, EVERYTHING, tmp_path / "cuts", *range(1, len(whole.report.history), 2)), whole)
+    assert_same(resumed(TABLE, whole.settings, tmp_path / "cuts", *range(1, len(whole.report.history), 2)), whole)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"model": "residual"},
+        {"model": "residual", "engine": "torch"},
         {"model": "logistic", "batch_size": "full"},
         {"optimizer": "sgd"},
+        {"optimizer": "sgd", "engine": "torch"},
         {"optimizer": "adam", "weight_decay": 0.0},
         {"schedule": "one_cycle", "max_epochs": 9},
         {"schedule": "cosine", "monitor": "accuracy", "max_epochs": 9},
@@ -130,14 +138,14 @@ def test_three_classes_go_on_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_changes_no_training(whole: Predictor, tmp_path: Path) -> None:
-    assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)
+    assert_same(fit(TABLE, whole.settings, checkpoint=tmp_path / "kept"), whole)
 
 
 def test_a_finished_checkpoint_gives_its_result_without_an_epoch(whole: Predictor, tmp_path: Path) -> None:
-    fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept")
+    fit(TABLE, whole.settings, checkpoint=tmp_path / "kept")
     before = (tmp_path / "kept").read_bytes()
     epochs: list[Progress] = []
-    assert_same(fit(TABLE, EVERYTHING, epochs.append, tmp_path / "kept"), whole)
+    assert_same(fit(TABLE, whole.settings, epochs.append, tmp_path / "kept"), whole)
     assert not epochs
     assert (tmp_path / "kept").read_bytes() == before
 
@@ -151,6 +159,7 @@ def test_time_goes_on_from_where_it_stopped(tmp_path: Path) -> None:
 OTHERS = {
     "settings": (TABLE, replace(EVERYTHING, seed=1)),
     "patience": (TABLE, replace(EVERYTHING, patience=7)),
+    "engine": (TABLE, replace(EVERYTHING, engine="torch")),
     "data": (make_small_table(n_rows=80, seed=1), EVERYTHING),
     "one cell": (replace(TABLE, X=np.nextafter(TABLE.X, 9)), EVERYTHING),
     "weights": (replace(TABLE, weight=TABLE.weight * 2), EVERYTHING),
@@ -229,30 +238,31 @@ def test_ctrl_c_writes_a_checkpoint_that_goes_on_to_the_same_bits(
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)  # nothing else writes it
     with pytest.warns(TabcohortWarning, match="^interrupted: "):
-        interrupted = fit(TABLE, EVERYTHING, interrupt_after(4), tmp_path / "kept")
+        interrupted = fit(TABLE, whole.settings, interrupt_after(4), tmp_path / "kept")
     assert interrupted.report.stop_reason == "interrupted"
     with pytest.warns(TabcohortWarning, match=r"^going on from epoch 4 of the checkpoint '.*kept'$"):
-        assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)
+        assert_same(fit(TABLE, whole.settings, checkpoint=tmp_path / "kept"), whole)
 
 
 def test_ctrl_c_within_an_epoch_writes_the_epoch_before(
     whole: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)
-    run_epoch = TorchEngine.run_epoch
+    kind = ENGINES[whole.settings.engine]
+    run_epochs = kind.run_epochs
 
-    def interrupted(engine: TorchEngine, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
-        outcome = run_epoch(engine, plan, learning_rate)
-        if plan.epoch == 4:
+    def interrupted(engine: Any, plans: Epochs, rates: Sequence[float]) -> Outcomes:
+        outcomes = run_epochs(engine, plans, rates)
+        if 4 in plans.numbers:
             raise KeyboardInterrupt
-        return outcome
+        return outcomes
 
     with monkeypatch.context() as pressing:
-        pressing.setattr(TorchEngine, "run_epoch", interrupted)
+        pressing.setattr(kind, "run_epochs", interrupted)
         with pytest.warns(TabcohortWarning, match=r"^interrupted: .* of 3$"):
-            fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept")
+            fit(TABLE, whole.settings, checkpoint=tmp_path / "kept")
     with pytest.warns(TabcohortWarning, match="^going on from epoch 3 of the checkpoint"):
-        assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)
+        assert_same(fit(TABLE, whole.settings, checkpoint=tmp_path / "kept"), whole)
 
 
 class Counting(nn.Module):
@@ -274,7 +284,7 @@ class Counting(nn.Module):
 
 
 def test_buffers_of_any_type_go_on_to_the_same_bits(tmp_path: Path) -> None:
-    settings = Settings(max_epochs=5, patience=None, batch_size="full", learning_rate=0.01)
+    settings = Settings(max_epochs=5, patience=None, batch_size="full", learning_rate=0.01, engine="torch")
 
     def trained(**how: Any) -> nn.Module:
         module = Counting()
@@ -291,14 +301,14 @@ def test_buffers_of_any_type_go_on_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_before_a_resumed_training_has_done_an_epoch_loses_nothing(whole: Predictor, tmp_path: Path) -> None:
-    def interrupted(engine: TorchEngine, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+    def interrupted(engine: Any, plans: Epochs, rates: Sequence[float]) -> Outcomes:
         raise KeyboardInterrupt
 
     with pytest.raises(PowerCutError):
-        fit(TABLE, EVERYTHING, cut_after(4), tmp_path / "kept")
+        fit(TABLE, whole.settings, cut_after(4), tmp_path / "kept")
     with pytest.MonkeyPatch.context() as pressing:
-        pressing.setattr(TorchEngine, "run_epoch", interrupted)
+        pressing.setattr(ENGINES[whole.settings.engine], "run_epochs", interrupted)
         with pytest.warns(TabcohortWarning, match=r"^interrupted: .* of 4$"):
-            fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept")
+            fit(TABLE, whole.settings, checkpoint=tmp_path / "kept")
     with pytest.warns(TabcohortWarning, match=r"^going on from epoch 4 of the checkpoint"):
-        assert_same(fit(TABLE, EVERYTHING, checkpoint=tmp_path / "kept"), whole)
+        assert_same(fit(TABLE, whole.settings, checkpoint=tmp_path / "kept"), whole)

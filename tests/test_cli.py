@@ -520,7 +520,7 @@ def test_ctrl_c_before_the_first_epoch_is_one_line(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tabcohort.cohort.fit_member", interrupt)
+    monkeypatch.setattr("tabcohort.engines.compiled.CompiledEngine.run_epochs", interrupt)
     ran = run("fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick)
     assert ran.status == 130
     assert ran.err.splitlines()[-1] == "tabcohort: interrupted"

@@ -1,5 +1,7 @@
 """Plans: which row has which role, and what each epoch of each member will see."""
 
+import dataclasses
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +12,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tabcohort.errors import TableError, TrainingError
-from tabcohort.plan import MemberPlan, Purpose, Roles, generator, merge_equal_rows, row_hashes, rows_of_a_step
+from tabcohort.plan import (
+    ROWS_DRAWN_AT_A_TIME,
+    EpochPlan,
+    MemberPlan,
+    Purpose,
+    Roles,
+    generator,
+    merge_equal_rows,
+    row_hashes,
+    rows_of_a_step,
+)
 from tabcohort.plan import split_roles as split
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.settings import Settings
@@ -70,18 +82,17 @@ def member_plan(n_rows: int = 40, batch_size: int = 8, needs_pairs: bool = False
 
 def test_a_draw_depends_on_its_place_alone() -> None:
     generator(1, Purpose.SHUFFLE).random(100)
-    again = generator(1, Purpose.SHUFFLE, 2, 3, 4).random(5)
-    np.testing.assert_array_equal(again, generator(1, Purpose.SHUFFLE, 2, 3, 4).random(5))
+    again = generator(1, Purpose.SHUFFLE, 2, 3).random(5)
+    np.testing.assert_array_equal(again, generator(1, Purpose.SHUFFLE, 2, 3).random(5))
 
 
 def test_every_place_of_a_run_has_draws_of_its_own() -> None:
     places = [
-        (seed, purpose, member, epoch, step)
+        (seed, purpose, member, place)
         for seed in (0, 1, 2**63 - 1)
         for purpose in Purpose
         for member in (0, 1)
-        for epoch in (1, 2)
-        for step in (0, 1)
+        for place in (0, 1, 2, 3)
     ]
     draws = np.concatenate([generator(*place).integers(2**63, size=4) for place in places])
     assert len(np.unique(draws)) == 4 * len(places)
@@ -277,14 +288,88 @@ def test_rows_of_a_step_follow_the_documented_table(batch_size: int | str, n_row
 # Epochs
 
 
+def assert_same_epoch(one: EpochPlan, other: EpochPlan) -> None:
+    for each in dataclasses.fields(EpochPlan):
+        np.testing.assert_array_equal(getattr(one, each.name), getattr(other, each.name), err_msg=each.name)
+
+
 def test_epochs_may_be_asked_for_in_any_order() -> None:
     plan = member_plan(mixup_alpha=0.4)
     late_first = [plan.epoch(epoch) for epoch in (3, 1, 2)]
     for later, epoch in zip(late_first, (3, 1, 2), strict=True):
-        fresh = member_plan(mixup_alpha=0.4).epoch(epoch)
-        for name in ("order", "bounds", "mix", "layer_keys"):
-            np.testing.assert_array_equal(getattr(later, name), getattr(fresh, name))
-        np.testing.assert_array_equal(later.partners(1), fresh.partners(1))
+        assert later.epoch == epoch
+        assert_same_epoch(later, member_plan(mixup_alpha=0.4).epoch(epoch))
+
+
+@given(
+    n_rows=st.integers(1, 12),
+    batch_size=st.integers(1, 12),
+    alpha=st.sampled_from([0.0, 0.4]),
+    at_a_time=st.integers(1, 40),
+    first=st.integers(1, 12),
+)
+@FEW
+def test_an_epoch_is_the_same_wherever_the_iteration_began_and_whatever_block_it_is_drawn_with(
+    n_rows: int, batch_size: int, alpha: float, at_a_time: int, first: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # blocks of a single epoch, and of several
+        patch.setattr("tabcohort.plan.ROWS_DRAWN_AT_A_TIME", at_a_time)
+        plan = member_plan(n_rows, batch_size, mixup_alpha=alpha)
+        from_the_first, from_later = (list(itertools.islice(plan.epochs(start), 30)) for start in (1, first))
+    assert [each.epoch for each in from_the_first] == list(range(1, 31))
+    for one, other in zip(from_the_first[first - 1 :], from_later, strict=False):
+        assert_same_epoch(one, other)
+
+
+def test_epochs_on_both_sides_of_a_block_border_are_all_different() -> None:
+    plan = member_plan(20, 8, mixup_alpha=0.4)
+    border = ROWS_DRAWN_AT_A_TIME // 20
+    epochs = list(itertools.islice(plan.epochs(border - 2), 6))
+    assert [each.epoch for each in epochs] == list(range(border - 2, border + 4))
+    for name in ("order", "mix", "partners", "layer_keys"):
+        assert len({getattr(each, name).tobytes() for each in [*epochs, plan.epoch(1)]}) == 7, name
+
+
+@given(
+    n_rows=st.integers(1, 12),
+    alpha=st.sampled_from([0.0, 0.4]),
+    drawn_at_a_time=st.integers(1, 60),
+    first=st.integers(1, 9),
+    at_most=st.integers(1, 9),
+)
+@FEW
+def test_epochs_that_come_some_at_a_time_are_those_that_come_one_by_one(
+    n_rows: int, alpha: float, drawn_at_a_time: int, first: int, at_most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tabcohort.plan.ROWS_DRAWN_AT_A_TIME", drawn_at_a_time)
+        plan = member_plan(n_rows, 4, mixup_alpha=alpha)
+        one_by_one = list(itertools.islice(plan.epochs(first), 60))
+        number = 0
+        for epochs in itertools.islice(plan.blocks(first, at_most), 6):
+            assert 1 <= len(epochs) <= at_most
+            assert list(epochs.numbers) == list(range(first + number, first + number + len(epochs)))
+            for place in range(len(epochs)):
+                assert_same_epoch(epochs[place], one_by_one[number + place])
+            number += len(epochs)
+
+
+def test_some_of_the_epochs_are_those_epochs() -> None:
+    epochs = next(member_plan(mixup_alpha=0.4).blocks(3, 6))
+    part = epochs.part(2, 4)
+    assert (len(epochs), len(part), list(part.numbers)) == (6, 2, [5, 6])
+    for place in range(2):
+        assert_same_epoch(part[place], epochs[2 + place])
+    assert len(epochs.part(0, 100)) == 6
+
+
+def test_a_table_of_more_rows_than_a_block_is_drawn_an_epoch_at_a_time() -> None:
+    plan = member_plan(ROWS_DRAWN_AT_A_TIME + 1, 1024)
+    epochs = list(itertools.islice(plan.epochs(1), 2))
+    for each in epochs:
+        np.testing.assert_array_equal(np.sort(each.order), np.arange(ROWS_DRAWN_AT_A_TIME + 1))
+    assert (epochs[0].order != epochs[1].order).any()
+    assert_same_epoch(epochs[1], plan.epoch(2))
 
 
 def test_epochs_members_and_seeds_shuffle_differently() -> None:
@@ -317,6 +402,10 @@ def test_steps_epochs_and_members_have_layer_keys_of_their_own() -> None:
 # Mixup
 
 
+def partners_of(epoch: EpochPlan, step: int) -> IntArray:
+    return epoch.partners[epoch.bounds[step] : epoch.bounds[step + 1]]
+
+
 def test_without_mixup_no_step_is_mixed() -> None:
     assert (member_plan(mixup_alpha=0.0, mixup_probability=1.0).epoch(1).mix == 1).all()
 
@@ -337,9 +426,32 @@ def test_steps_are_mixed_with_the_given_probability(probability: float) -> None:
 def test_partners_are_a_permutation_of_the_batch_and_change_with_step_and_epoch() -> None:
     plan = member_plan(50, 16, mixup_alpha=1.0)
     for step, size in enumerate([16, 16, 16, 2]):
-        np.testing.assert_array_equal(np.sort(plan.epoch(1).partners(step)), np.arange(size))
-    drawn = {tuple(plan.epoch(epoch).partners(step)) for epoch in (1, 2) for step in (0, 1, 2)}
+        np.testing.assert_array_equal(np.sort(partners_of(plan.epoch(1), step)), np.arange(size))
+    drawn = {tuple(partners_of(plan.epoch(epoch), step)) for epoch in (1, 2) for step in (0, 1, 2)}
     assert len(drawn) == 6
+
+
+@given(st.integers(2, 60), st.integers(2, 20), st.booleans())
+@FEW
+def test_partners_stay_inside_their_step_however_short_or_long_the_last_one_is(
+    n_rows: int, batch_size: int, needs_pairs: bool
+) -> None:
+    epoch = member_plan(n_rows, batch_size, needs_pairs, mixup_alpha=1.0).epoch(3)
+    assert epoch.partners.shape == (n_rows,)
+    for step, size in enumerate(np.diff(epoch.bounds)):
+        np.testing.assert_array_equal(np.sort(partners_of(epoch, step)), np.arange(size))
+
+
+def test_every_place_of_a_step_is_every_other_places_partner_equally_often() -> None:
+    n_epochs, plan = 3_000, member_plan(7, 4, mixup_alpha=1.0)
+    drawn = np.array([each.partners for each in itertools.islice(plan.epochs(), n_epochs)])
+    for first, size in ((0, 4), (4, 3)):
+        counts = np.array([np.bincount(place, minlength=size) for place in drawn[:, first : first + size].T])
+        assert np.abs(counts - n_epochs / size).max() < 5 * np.sqrt(n_epochs / size)
+
+
+def test_without_mixup_nobody_has_a_partner() -> None:
+    assert member_plan(mixup_alpha=0.0).epoch(1).partners.shape == (0,)
 
 
 # Keys

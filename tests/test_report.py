@@ -30,10 +30,11 @@ def history(*scores: float) -> tuple[EpochRecord, ...]:
 
 def test_a_model_is_told_with_its_rows_its_end_and_its_best_epoch(predictor: Predictor) -> None:
     text, report = printed(describe(predictor)), predictor.report
+    assert report.engine == "compiled"
     assert "mlp 8 predicts target from 3 columns with 41 parameters" in text
     assert f"{report.n_train} train, {report.n_stop} stop, {report.n_score} score; no row has two roles" in text
     assert "3 epochs in" in text
-    assert f"(torch engine); it ended at the limit of 3 epochs; best epoch {report.best_epoch}" in text
+    assert f"({report.engine} engine); it ended at the limit of 3 epochs; best epoch {report.best_epoch}" in text
     assert (
         f"measured on {report.n_score} scoring rows, which neither trained nor stopped it, positive class yes" in text
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import math
@@ -12,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.evaluate import wilson
 from tabcohort.plan import split_roles
-from tabcohort.reproduce import Findings, cancer, descents, mistakes, patent, run, wine
+from tabcohort.reproduce import EXPERIMENTS, Findings, cancer, descents, mistakes, patent, run, scratch, wine
 from tabcohort.reproduce.findings import Mistake, Row, Sheet, Spread, spread
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module, train_to_the_end
 from tabcohort.settings import Settings
@@ -304,6 +305,75 @@ def test_patent_uses_magic_where_it_is(
     findings = patent.run(messages, rows=(300, 100, 100), settings=settings)
     assert findings.sheets[1].title.startswith("MAGIC")
     check_document(findings)
+
+
+def test_scratch_runs_to_its_end_and_both_engines_agree(messages: Console) -> None:
+    findings = scratch.run(messages, seeds=2, settings=replace(scratch.DOCUMENT, hidden=(4,), max_epochs=10))
+    check_document(findings)
+    scores, seconds, differences = findings.sheets
+    assert [row.what for row in scores.rows] == list(scratch.next_steps(scratch.DOCUMENT))
+    for row in scores.rows:
+        compiled, pytorch, *losses = row.cells
+        assert all(isinstance(cell, Spread) and cell.n == 2 for cell in row.cells)
+        assert compiled == pytorch
+        assert 0.7 < compiled.mean <= 1  # type: ignore[union-attr]
+        assert losses[0].mean == pytest.approx(losses[1].mean, rel=1e-5)  # type: ignore[union-attr]
+    assert all(0 < row.cells[0].mean < 5 for row in seconds.rows)  # type: ignore[operator, union-attr]
+    assert all(0 <= row.cells[0] < 1e-5 for row in differences.rows)  # type: ignore[operator]
+    assert any("no claim to compare with" in note for note in findings.notes)
+
+
+def test_scratch_takes_one_next_step_at_a_time() -> None:
+    document, *steps = (settings.to_dict() for settings in scratch.next_steps(scratch.DOCUMENT).values())
+    changed = [{name: step[name] for name in step if step[name] != document[name]} for step in steps]
+    assert changed == [{"momentum": 0.9}, {"dropout": 0.2}, {"batch_norm": True}]
+    assert (document["optimizer"], document["momentum"], document["weight_decay"]) == ("sgd", 0.0, 0.0)
+    assert (document["batch_size"], document["max_epochs"], document["patience"]) == (32, 100, None)
+
+
+def test_scratch_measures_the_scoring_rows_by_their_probabilities() -> None:
+    table = sample_table("breast-cancer")
+    settings = replace(scratch.DOCUMENT, engine="torch", max_epochs=3, seed=4)
+    found = scratch.train_once(table, settings)
+    rows = split_roles(table.X, table.y, table.weight, settings).score
+    assert found.probability.shape == (569,)
+    assert found.metrics["accuracy"] == accuracy_score(table.y[rows], found.probability[rows] > 0.5)
+    assert found.metrics["log_loss"] == pytest.approx(log_loss(table.y[rows], found.probability[rows]), rel=1e-9)
+
+
+def test_scratch_times_nothing_before_both_engines_are_ready(
+    messages: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, int, int]] = []
+
+    def train_once(table: object, settings: Settings) -> scratch.EngineRun:
+        trained.append((settings.engine, settings.max_epochs, settings.seed))
+        return scratch.EngineRun({}, np.full(3, 0.5 if settings.engine == "torch" else 0.25), float(len(trained)))
+
+    monkeypatch.setattr(scratch, "train_once", train_once)
+    with Ticker(messages) as ticker:
+        pairs = scratch.train_pairs(sample_table("breast-cancer"), scratch.DOCUMENT, 2, ticker, "x")
+    assert trained[:2] == [("compiled", 1, 0), ("torch", 1, 0)]
+    assert trained[2:] == [("compiled", 100, 0), ("torch", 100, 0), ("compiled", 100, 1), ("torch", 100, 1)]
+    assert [(pair.compiled.seconds, pair.pytorch.seconds) for pair in pairs] == [(3.0, 4.0), (5.0, 6.0)]
+    assert pairs[0].difference == 0.25
+
+
+def test_scratch_shows_each_engine_in_its_columns_and_the_mean_of_the_ratios() -> None:
+    def trained(accuracy: float, loss: float, probability: float, seconds: float) -> scratch.EngineRun:
+        return scratch.EngineRun({"accuracy": accuracy, "log_loss": loss}, np.array([0.5, probability]), seconds)
+
+    first = scratch.Pair(trained(0.8, 0.3, 0.25, 1.0), trained(0.9, 0.4, 0.5, 4.0))
+    second = scratch.Pair(trained(0.6, 0.1, 0.5, 2.0), trained(0.7, 0.2, 0.5, 4.0))
+    rows = [sheet.rows[0].cells for sheet in scratch.sheets({"x": [first, second]}, 100)]
+    assert rows[0] == tuple(map(spread, ([0.8, 0.6], [0.9, 0.7], [0.3, 0.1], [0.4, 0.2])))
+    assert rows[1] == tuple(map(spread, ([1, 2], [4, 4], [4, 2])))
+    assert rows[2] == (0.25,)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_a_module_of_its_name(name: str) -> None:
+    assert callable(importlib.import_module(f"tabcohort.reproduce.{name}").run)
 
 
 # --- mistakes that need no training ---------------------------------------------------------------------------------

@@ -15,10 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tabcohort.engines import torch_loop
+from tabcohort.engines import MemberData, torch_loop
 from tabcohort.engines.torch_loop import (
     FlatParameters,
-    MemberData,
     TorchEngine,
     check_logits,
     choose_device,
@@ -45,7 +44,7 @@ def member_data(n_rows: int = 50, n_features: int = 4, n_classes: int = 2, weigh
     if weighted:
         mass *= rng.uniform(0.5, 2, (n_rows, 1))
     train, stop = rng.normal(size=(n_rows, n_features)), rng.normal(size=(9, n_features))
-    return MemberData(train.astype(np.float32), mass.astype(np.float32), stop.astype(np.float32))
+    return MemberData.of_inputs(train.astype(np.float32), mass.astype(np.float32), stop.astype(np.float32))
 
 
 def member_plan(n_rows: int = 50, batch_size: int = 16, **changes: Any) -> MemberPlan:
@@ -157,7 +156,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 def train_plainly(module: nn.Module, data: MemberData, plan: MemberPlan, settings: Settings, n_epochs: int) -> None:
     """The loop that anyone would write with torch.optim, on the batches of the plan."""
     dtype = next(module.parameters()).dtype
-    inputs, mass = (torch.from_numpy(array).to(dtype) for array in (data.train_inputs, data.train_mass))
+    inputs, mass = (torch.from_numpy(array).to(dtype) for array in (data.inputs(data.train), data.train_mass))
     decays = [parameter for name, parameter in module.named_parameters() if parameter.ndim == 2]
     others = [parameter for name, parameter in module.named_parameters() if parameter.ndim == 1]
     optimizer = OPTIMIZERS[settings.optimizer](
@@ -255,7 +254,7 @@ def test_clipping_is_by_the_global_norm_as_in_pytorch(clip_norm: float) -> None:
     engine.run_epoch(member_plan(batch_size=50).epoch(1), 1.0)
     update = start - engine.parameters.values
 
-    inputs, mass = torch.from_numpy(data.train_inputs).double(), torch.from_numpy(data.train_mass).double()
+    inputs, mass = torch.from_numpy(data.inputs(data.train)).double(), torch.from_numpy(data.train_mass).double()
     F.binary_cross_entropy_with_logits(plain(inputs)[:, 0], mass[:, 1]).backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), clip_norm)
     assert 0.1 < norm < 1e6
@@ -276,7 +275,7 @@ def test_at_rate_zero_the_losses_of_an_epoch_add_up_to_one_full_pass(
     engine = TorchEngine(module, data, Settings(weight_decay=0.0), CPU)
     plan = member_plan(n_rows, batch_size).epoch(1)
     outcome = engine.run_epoch(plan, 0.0)
-    logits = forward(module, torch.from_numpy(data.train_inputs).double())
+    logits = forward(module, torch.from_numpy(data.inputs(data.train)).double())
     mass = torch.from_numpy(data.train_mass).double()
     losses = np.array([loss_sum(logits[[row]], mass[[row]]).item() for row in range(n_rows)])
     assert outcome.step_losses.sum() == pytest.approx(losses.sum(), rel=1e-12)
@@ -287,7 +286,7 @@ def test_at_rate_zero_the_losses_of_an_epoch_add_up_to_one_full_pass(
         mean_of_means = (outcome.step_losses / np.diff(plan.bounds)).mean()
         assert abs(mean_of_means / losses.mean() - 1) > 0.001
     torch.testing.assert_close(
-        torch.from_numpy(outcome.stop_logits), forward(module, torch.from_numpy(data.stop_inputs).double())
+        torch.from_numpy(outcome.stop_logits), forward(module, torch.from_numpy(data.inputs(data.stop)).double())
     )
 
 
@@ -307,7 +306,7 @@ def test_stopping_rows_are_passed_in_evaluation_mode() -> None:
     data = member_data()
     engine = TorchEngine(module, data, Settings(), CPU)
     outcome = engine.run_epoch(member_plan().epoch(1), 0.05)
-    stop_inputs = torch.from_numpy(data.stop_inputs).double()
+    stop_inputs = torch.from_numpy(data.inputs(data.stop)).double()
     alone = np.concatenate([module.eval()(row).detach().numpy() for row in stop_inputs.split(1)])
     np.testing.assert_allclose(outcome.stop_logits, alone, rtol=1e-12)
 
@@ -323,13 +322,14 @@ def test_a_long_table_is_passed_in_pieces_without_loss() -> None:
 
 def test_a_mixed_step_trains_on_mixed_inputs_with_mixed_targets() -> None:
     data, module = member_data(40), Recorder()
-    plan = member_plan(40, 16, mixup_alpha=0.6, mixup_probability=0.7, seed=5).epoch(2)
+    plan = member_plan(40, 16, mixup_alpha=0.6, mixup_probability=0.7, seed=6).epoch(2)
     assert 0 < (plan.mix < 1).sum() < plan.n_steps
     outcome = TorchEngine(module, data, Settings(), CPU).run_epoch(plan, 0.01)
+    train_inputs = data.inputs(data.train)
     for step, (inputs, logits) in enumerate(module.seen):
         rows = plan.order[plan.bounds[step] : plan.bounds[step + 1]]
-        partners, own = rows[plan.partners(step)], plan.mix[step]
-        mixed = own * data.train_inputs[rows] + (1 - own) * data.train_inputs[partners]
+        partners, own = rows[plan.partners[plan.bounds[step] : plan.bounds[step + 1]]], plan.mix[step]
+        mixed = own * train_inputs[rows] + (1 - own) * train_inputs[partners]
         target = own * data.train_mass[rows] + (1 - own) * data.train_mass[partners]
         np.testing.assert_allclose(inputs, mixed, atol=1e-6)
         soft = F.binary_cross_entropy_with_logits(logits[:, 0], torch.from_numpy(target[:, 1]), reduction="sum")
@@ -346,7 +346,7 @@ def test_mixed_row_weights_stay_with_their_targets() -> None:
     plan = member_plan(40, 40, mixup_alpha=1.0, mixup_probability=1.0).epoch(1)
     outcome = TorchEngine(module, data, Settings(), CPU).run_epoch(plan, 0.0)
     logits = module.seen[0][1][:, 0]
-    mass = plan.mix[0] * data.train_mass + (1 - plan.mix[0]) * data.train_mass[plan.partners(0)]
+    mass = plan.mix[0] * data.train_mass + (1 - plan.mix[0]) * data.train_mass[plan.partners]
     log_proba = torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], dim=1).numpy()
     assert outcome.step_losses[0] == pytest.approx(-(mass * log_proba).sum(), rel=1e-6)
 
@@ -475,8 +475,7 @@ def test_a_state_written_back_gives_the_same_bits_again(optimizer: str) -> None:
     kept = {name: array.copy() for name, array in engine.state.items()}
     first = engine.run_epoch(plan.epoch(2), 0.01)
     changed = {name for name, array in engine.state.items() if not np.array_equal(array, kept[name])}
-    unused = {"steps_taken"} if optimizer == "sgd" else set()
-    assert changed == set(engine.state) - unused
+    assert changed == set(engine.state)
     for name, array in engine.state.items():
         array[...] = kept[name]
     second = engine.run_epoch(plan.epoch(2), 0.01)
@@ -488,7 +487,7 @@ def test_the_state_holds_parameters_buffers_and_moments() -> None:
     engine = TorchEngine(network(batch_norm=True), member_data(), Settings(), CPU)
     buffers = {f"buffer.{name}" for name, _ in engine.module.named_buffers()}
     assert len(buffers) == 6
-    assert set(engine.state) == {"parameters", "exp_avg", "exp_avg_sq", "steps_taken"} | buffers
+    assert set(engine.state) == {"parameters", "exp_avg", "exp_avg_sq"} | buffers
 
 
 def test_a_released_module_is_in_evaluation_mode_with_storage_of_its_own() -> None:

@@ -1,21 +1,24 @@
 """The loop: best weights, patience, rates, records and Ctrl-C, with an engine that plays back a script."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tabcohort.engines import EpochOutcome
-from tabcohort.engines.torch_loop import MemberData, TorchEngine, forward
+from tabcohort.engines import EpochOutcome, MemberData, Outcomes, State
+from tabcohort.engines.torch_loop import TorchEngine, forward
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.evaluate import Scorer, log_loss, log_probabilities
 from tabcohort.models import build_model, draw_weights
-from tabcohort.plan import EpochPlan, MemberPlan
+from tabcohort.plan import EpochPlan, Epochs, MemberPlan
 from tabcohort.schedule import Plateau, learning_rate_of
 from tabcohort.settings import Settings
 from tabcohort.training import Progress, StoppingRows, fit_member, is_better
@@ -24,22 +27,56 @@ ONE_STOPPING_ROW = StoppingRows(np.array([1]), np.ones(1), positive=1)
 
 
 class ScriptedEngine:
-    """Gives the logits of a script, one array per epoch, and writes the epoch into its one weight."""
+    """Gives the logits of a script, one array per epoch, and writes the epoch into its one weight.
 
-    has_batch_norm = False
+    What it does in an epoch depends on the epoch before, as that of a real engine does.
+    """
+
+    name, device_name = "scripted", "cpu"
+    epochs_at_a_time = 1
 
     def __init__(self, script: list[Any], step_losses: list[list[float]] | None = None) -> None:
         self.script = [np.asarray(logits, dtype=np.float32).reshape(-1, 1) for logits in script]
         self.step_losses = step_losses
-        self.state: dict[str, NDArray[np.generic]] = {"weight": np.zeros(1), "steps": np.zeros(())}
-        self.rates: list[float] = []
+        self.state: State = {"weight": np.zeros(1), "steps": np.zeros(())}
+        self.rate_of: dict[int, float] = {}
+        self.states: list[State] = []
 
     def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
-        self.rates.append(learning_rate)
+        assert self.state["weight"] == self.state["steps"] == plan.epoch - 1, "an epoch was left out or run twice"
+        self.rate_of[plan.epoch] = learning_rate
         for array in self.state.values():
             array[...] = plan.epoch
         losses = np.ones(plan.n_steps) if self.step_losses is None else np.array(self.step_losses[plan.epoch - 1])
         return EpochOutcome(losses, self.script[plan.epoch - 1])
+
+    def run_epochs(self, plans: Epochs, rates: Sequence[float]) -> Outcomes:
+        assert len(plans) == len(rates) <= self.epochs_at_a_time
+        outcomes, self.states = [], []
+        for number, rate in enumerate(rates):
+            outcomes.append(self.run_epoch(plans[number], rate))
+            self.states.append({name: array.copy() for name, array in self.state.items()})
+        return Outcomes(
+            np.stack([outcome.step_losses for outcome in outcomes]),
+            np.stack([outcome.stop_logits for outcome in outcomes]),
+        )
+
+    def state_after(self, number: int) -> State:
+        return self.states[number]
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True, params=[1, 3, 100])
+def epochs_at_a_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is true of epochs run one by one must be true of epochs that are run many in a call."""
+    monkeypatch.setattr(ScriptedEngine, "epochs_at_a_time", request.param)
+
+
+def rates_of(engine: ScriptedEngine, progress: Progress) -> list[float]:
+    """Return the rate that each epoch of the history was last run at."""
+    return [engine.rate_of[record.epoch] for record in progress.history]
 
 
 def member_plan(n_rows: int = 20, batch_size: int = 20, member: int = 0) -> MemberPlan:
@@ -64,9 +101,9 @@ def real_run(**choices: Any) -> tuple[TorchEngine, StoppingRows, Settings, Membe
     y = (X[:, 0] + rng.normal(size=60) > 0).astype(np.int64)
     module = build_model(settings, 4, 2)[1]
     draw_weights(module, seed=0)
-    data = MemberData(X[:40], np.eye(2, dtype=np.float32)[y[:40]], X[40:])
+    data = MemberData.of_inputs(X[:40], np.eye(2, dtype=np.float32)[y[:40]], X[40:])
     engine = TorchEngine(module, data, settings, torch.device("cpu"))
-    plan = MemberPlan(40, 16, 0.0, 0.5, needs_pairs=engine.has_batch_norm, seed=0)
+    plan = MemberPlan(40, 16, 0.0, 0.5, needs_pairs=engine.has_batch_norm, seed=2)
     return engine, StoppingRows(y[40:], np.ones(20), 1), settings, plan
 
 
@@ -82,7 +119,8 @@ def test_best_weights_are_the_ones_that_scored_best(monitor: str, batch_norm: bo
     best = scores[progress.best_epoch - 1]
     assert best == (min(scores) if settings.lower_is_better else max(scores)) != scores[-1]
     log_proba = log_probabilities(forward(engine.module, engine.stop_inputs).numpy())
-    assert log_loss(log_proba, stopping.y, stopping.weight) == progress.history[progress.best_epoch - 1].stop_loss
+    recorded = progress.history[progress.best_epoch - 1].stop_loss
+    assert log_loss(log_proba, stopping.y, stopping.weight) == pytest.approx(recorded, rel=1e-14)
     if monitor != "log_loss":
         assert Scorer(log_proba, stopping.y, 1).metrics(stopping.weight)[monitor] == best
 
@@ -120,6 +158,20 @@ def test_ties_keep_the_earliest_epoch() -> None:
     _, progress = play([-1.0, 1.0, 2.0, 3.0], monitor="accuracy")
     assert [record.score for record in progress.history] == [0, 1, 1, 1]
     assert progress.best_epoch == 2
+
+
+@given(st.integers(2, 60), st.data())
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_as_many_rows_right_are_a_tie_whichever_rows_they_are(n_rows: int, data: st.DataObject) -> None:
+    n_right = data.draw(st.integers(0, n_rows))
+    script = [
+        np.where(np.isin(np.arange(n_rows), data.draw(st.permutations(range(n_rows)))[:n_right]), 1.0, -1.0)
+        for _ in range(3)
+    ]
+    stopping = StoppingRows(np.ones(n_rows, dtype=np.int64), np.ones(n_rows), positive=1)
+    _, progress = play(script, stopping, monitor="accuracy")
+    assert [record.score for record in progress.history] == [n_right / n_rows] * 3
+    assert progress.best_epoch == 1
 
 
 def test_an_equal_score_is_not_better() -> None:
@@ -216,7 +268,7 @@ def test_the_history_records_the_rate_really_used(schedule: str) -> None:
     engine, progress = play([0.0] * 12, schedule=schedule, schedule_every=3, learning_rate=0.1)
     settings = Settings(schedule=schedule, schedule_every=3, learning_rate=0.1, max_epochs=12)
     expected = [learning_rate_of(epoch, settings, Plateau()) for epoch in range(1, 13)]
-    assert [record.learning_rate for record in progress.history] == engine.rates == expected
+    assert [record.learning_rate for record in progress.history] == rates_of(engine, progress) == expected
 
 
 @pytest.mark.parametrize("monitor", ["log_loss", "accuracy"])
@@ -239,9 +291,10 @@ def test_the_plateau_schedule_follows_pytorch_and_acts_from_the_next_epoch_on(mo
     for record in progress.history:
         expected.append(sgd.param_groups[0]["lr"])
         scheduler.step(record.score)
-    assert engine.rates == pytest.approx(expected)
-    assert [record.learning_rate for record in progress.history] == engine.rates
-    assert len(set(engine.rates)) > 2
+    rates = rates_of(engine, progress)
+    assert rates == pytest.approx(expected)
+    assert [record.learning_rate for record in progress.history] == rates
+    assert len(set(rates)) > 2
 
 
 # Going on, Ctrl-C and losses that are not finite
@@ -253,12 +306,49 @@ def test_training_goes_on_from_an_earlier_progress() -> None:
     engine = ScriptedEngine(script)
     earlier = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=3, patience=None))
     earlier = Progress(earlier.history, earlier.best_epoch, earlier.best_state, earlier.plateau)
+    for array in engine.state.values():
+        array[...] = 3  # as a checkpoint does
     later = fit_member(
         engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=6, patience=None), resume_from=earlier
     )
     assert [record.score for record in later.history] == [record.score for record in whole.history]
     assert (later.best_epoch, later.stop_reason) == (whole.best_epoch, whole.stop_reason) == (5, "max_epochs")
     assert engine.state["weight"] == 5
+
+
+def test_every_epoch_is_watched_once_in_its_order() -> None:
+    script, seen = [0.0, 2.0, 1.0, 1.5, 3.0, 1.0, 0.5], []
+    engine = ScriptedEngine(script)
+    settings = Settings(max_epochs=7, patience=None, schedule="plateau", schedule_patience=0, learning_rate=0.1)
+    fit_member(engine, member_plan(), ONE_STOPPING_ROW, settings, lambda progress: seen.append(progress.history))
+    assert [len(history) for history in seen] == [1, 2, 3, 4, 5, 6, 7]
+    assert [[record.epoch for record in history] for history in seen] == [list(range(1, n + 1)) for n in range(1, 8)]
+
+
+def test_where_training_may_not_run_ahead_the_engine_is_where_the_watcher_is() -> None:
+    engine, seen = ScriptedEngine([0.0, 2.0, 1.0, 1.5, 3.0]), []
+
+    def watch(progress: Progress) -> None:
+        seen.append((len(progress.history), float(engine.state["steps"])))
+
+    fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=5), watch, run_ahead=False)
+    assert seen == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+
+
+def test_what_happens_beyond_the_last_epoch_is_not_told() -> None:
+    script = [0.0, 1.0, 0.5, 0.5, math.nan, math.inf]
+    _, progress = play(script, patience=2)
+    assert (len(progress.history), progress.best_epoch, progress.stop_reason) == (4, 2, "patience")
+
+
+def test_epochs_before_one_that_is_not_finite_are_watched() -> None:
+    seen: list[int] = []
+    engine = ScriptedEngine([0.0, 1.0, math.nan])
+    with pytest.raises(TrainingError, match="stopped being finite at epoch 3, step 1 of 1"):
+        fit_member(
+            engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=3), lambda p: seen.append(len(p.history))
+        )
+    assert seen == [1, 2]
 
 
 def test_ctrl_c_keeps_the_best_so_far() -> None:
@@ -283,7 +373,7 @@ def test_ctrl_c_within_an_epoch_forgets_that_epoch() -> None:
 
     engine = Interrupted([0.0, 2.0, 9.0, 9.0])
     with pytest.warns(TabcohortWarning, match="the best weights so far are kept, those of epoch 2 of 2$"):
-        progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=4))
+        progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=4), run_ahead=False)
     assert (progress.stop_reason, progress.best_epoch, len(progress.history)) == ("interrupted", 2, 2)
     assert engine.state["weight"] == 2
 

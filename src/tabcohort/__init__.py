@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tabcohort.artifact import load, save
-    from tabcohort.cohort import Trained, fit, train
+    from tabcohort.cohort import fit
     from tabcohort.errors import (
         EngineError,
         ModelFileError,
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     )
     from tabcohort.estimator import CohortClassifier
     from tabcohort.files import load_sample, read_frame
-    from tabcohort.models import MLP, LogisticRegression, ResidualMLP, Standardize, build_model, draw_weights
+    from tabcohort.models import (
+        MLP,
+        Encode,
+        LogisticRegression,
+        ResidualMLP,
+        SmoothClip,
+        Standardize,
+        build_model,
+        draw_weights,
+    )
+    from tabcohort.modules import Trained, train
     from tabcohort.plan import Roles
     from tabcohort.predictor import Prediction, Predictor
     from tabcohort.settings import Settings
@@ -33,7 +43,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "artifact": ("load", "save"),
-    "cohort": ("Trained", "fit", "train"),
+    "cohort": ("fit",),
     "errors": (
         "EngineError",
         "ModelFileError",
@@ -45,7 +55,17 @@ _HOMES = {
     ),
     "estimator": ("CohortClassifier",),
     "files": ("load_sample", "read_frame"),
-    "models": ("MLP", "LogisticRegression", "ResidualMLP", "Standardize", "build_model", "draw_weights"),
+    "models": (
+        "MLP",
+        "Encode",
+        "LogisticRegression",
+        "ResidualMLP",
+        "SmoothClip",
+        "Standardize",
+        "build_model",
+        "draw_weights",
+    ),
+    "modules": ("Trained", "train"),
     "plan": ("Roles",),
     "predictor": ("Prediction", "Predictor"),
     "settings": ("Settings",),
@@ -56,6 +76,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "MLP",
     "CohortClassifier",
+    "Encode",
     "EngineError",
     "LogisticRegression",
     "ModelFileError",
@@ -66,6 +87,7 @@ __all__ = [
     "Schema",
     "Settings",
     "SettingsError",
+    "SmoothClip",
     "Standardize",
     "TabcohortError",
     "TabcohortWarning",

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tabcohort.container import read_container, write_container
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluate import Estimate, Evaluation
-from tabcohort.models import build_model
 from tabcohort.predictor import Predictor, TrainingReport
+from tabcohort.program import blank_network, program_of
 from tabcohort.settings import Settings
 from tabcohort.table import Schema
 from tabcohort.training import EpochRecord
@@ -29,25 +28,24 @@ def save(predictor: Predictor, path: str | Path) -> None:
     Raises:
         ModelFileError: the file cannot be written there; a file of that name is as it was.
     """
-    arrays = {name: tensor.cpu().numpy() for name, tensor in predictor.module.state_dict().items()}
-    write_container(path, "model", arrays, describe(predictor))
+    write_container(path, "model", predictor.network.named(), describe(predictor))
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
     """Return all that is known of a predictor but its weights, as plain JSON values: what a model file says of it."""
     return {
-        "versions": {name: version(name) for name in ("tabcohort", "torch", "numpy")},
+        "versions": {name: version(name) for name in ("tabcohort", "numba", "numpy")},
         "python": platform.python_version(),
         "schema": dataclasses.asdict(predictor.schema),
         "settings": predictor.settings.to_dict(),
         "report": report_to_dict(predictor.report),
-        "n_parameters": sum(parameter.numel() for parameter in predictor.module.parameters()),
+        "n_parameters": predictor.network.program.n_parameters,
         "strongest_weights": predictor.strongest_weights(),
     }
 
 
 def load(path: str | Path) -> Predictor:
-    """Read a predictor from a file; the network is built only if the arrays in the file are exactly those it needs.
+    """Read a predictor from a file, if the arrays in it are exactly those that its network needs.
 
     Raises:
         ModelFileError: the file is missing, damaged, not a model, or of a later version.
@@ -57,18 +55,16 @@ def load(path: str | Path) -> Predictor:
         schema = schema_from_dict(document["schema"])
         settings = Settings.from_dict(document["settings"])
         report = report_from_dict(document["report"])
-        with torch.device("meta"):  # shapes only: nothing is allocated before they are known to fit
-            module = build_model(settings, len(schema.features), len(schema.classes))
-        expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-        if expected != {name: array.shape for name, array in arrays.items()}:
+        program = program_of(settings, len(schema.features), len(schema.classes))
+        arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+        if program.n_parameters + program.n_buffers != sum(array.size for array in arrays.values()):
             raise ValueError("its arrays are not those of the network it describes")
+        network = blank_network(program).with_named(arrays)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ValueError("a weight is not finite")
-        module = module.to_empty(device="cpu")
-        module.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None
-    return Predictor(module, schema, settings, report)
+    return Predictor(network, schema, settings, report)
 
 
 def report_to_dict(report: TrainingReport) -> dict[str, Any]:

@@ -52,6 +52,21 @@ def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
     return X
 
 
+def feature_row(record: Mapping[str, Any], features: Sequence[str]) -> FloatArray:
+    """Return one record as numbers, `(1, n_features)`; a missing cell is NaN.
+
+    Raises:
+        TableError: a column is missing, or its value is not a number.
+    """
+    cells = [record.get(name) for name in features]
+    if all(isinstance(cell, (float, np.floating, np.integer)) or type(cell) is int for cell in cells):
+        try:
+            return np.array([cells], dtype=np.float64)
+        except OverflowError:
+            pass  # a whole number beyond every float, which is told of as one in a table is
+    return feature_matrix({name: [value] for name, value in record.items()}, features)
+
+
 def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
     """Return one column as float64, parsing text; a missing cell is NaN.
 

@@ -7,14 +7,15 @@ one output, the logit of the second class, when there are two classes; one outpu
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
+from tabcohort.errors import TrainingError
 from tabcohort.plan import Purpose, generator
-from tabcohort.prepare import Statistics
+from tabcohort.prepare import Statistics, encoding_of
 from tabcohort.settings import Settings
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -29,6 +30,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 class Standardize(nn.Module):
     """Centre and scale each feature: `(x - centre) * scale`, worked out in float64, handed on in the module's dtype.
+
+    A missing cell (NaN) becomes 0, the mean.
 
     As the first layer of an `nn.Sequential` it is fitted by the trainer on the training rows alone.
 
@@ -50,12 +53,82 @@ class Standardize(nn.Module):
         self.register_buffer("like", torch.empty(0), persistent=False)  # follows the module to float64 and back
 
     def set_statistics(self, statistics: Statistics) -> None:
-        """Take the statistics of the training rows."""
+        """Take the statistics of the training rows.
+
+        Raises:
+            TrainingError: they are of another number of features.
+        """
+        if self.centre.shape != statistics.centre.shape:
+            raise TrainingError(
+                f"Standardize is of {len(self.centre)} features; the table has {len(statistics.centre)}"
+            )
         self.centre.copy_(torch.from_numpy(statistics.centre))
         self.scale.copy_(torch.from_numpy(statistics.scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.centre) * self.scale).to(self.like.dtype)
+        return (
+            ((x - self.centre) * self.scale)
+            .nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+            .to(self.like.dtype)
+        )
+
+
+class Encode(nn.Module):
+    """Make columns of missing cells and of categories: in front of `Standardize`, which puts what is missing at 0.
+
+    The columns are those of the numbers, then one for each feature of which cells may be missing (1 where they are),
+    then one for each level of each category (1 where the cell holds it). A level that was never trained on, or is
+    unknown, is all 0.
+
+    **Shape**: `(n_rows, n_features)` to `(n_rows, n_columns)`; `n_columns` is its attribute.
+
+    Example:
+        >>> encode = Encode(2, levels={1: 3}, missing=(0,))
+        >>> encode(torch.tensor([[5.0, 2.0], [torch.nan, 0.0]]))
+        tensor([[5., 0., 0., 0., 1.],
+                [nan, 1., 1., 0., 0.]])
+    """
+
+    source: Tensor
+    level: Tensor
+
+    def __init__(self, n_features: int, levels: Mapping[int, int] | None = None, missing: Iterable[int] = ()) -> None:
+        super().__init__()
+        encoding = encoding_of(n_features, levels or {}, missing)
+        self.n_columns = len(encoding.source)
+        self.register_buffer("source", torch.from_numpy(encoding.source).double())
+        self.register_buffer("level", torch.from_numpy(encoding.level))
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = x[:, self.source.long()]
+        encoded = torch.where(self.level.isposinf(), cells.isnan().to(x.dtype), cells)
+        return torch.where(self.level.isfinite(), (cells == self.level).to(x.dtype), encoded)
+
+    def extra_repr(self) -> str:
+        return f"n_columns={self.n_columns}"
+
+
+class SmoothClip(nn.Module):
+    """Draw far values in: `x / sqrt(1 + (x / limit)^2)`, which is `x` near zero and never beyond the limit.
+
+    Behind `Standardize` it keeps a wrong unit or a typing error from ruling the network (Holzmüller et al. 2024).
+
+    **Shape**: `(n_rows, n_features)` to the same.
+
+    Example:
+        >>> SmoothClip(3.0)(torch.tensor([[0.1, 1000.0]]))
+        tensor([[0.0999, 3.0000]])
+    """
+
+    def __init__(self, limit: float = 3.0) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / torch.sqrt(1 + (x / self.limit) ** 2)
+
+    def extra_repr(self) -> str:
+        return f"limit={self.limit:g}"
 
 
 class LogisticRegression(nn.Module):

@@ -1,21 +1,26 @@
 """Every random choice of a run: which row has which role, and what each epoch of each member will see.
 
 Nothing here depends on what ran before, on the number of threads or on the order of the rows in the file. A draw is
-a function of (seed, member, epoch, step, purpose), made by a counter-based generator (Philox, Salmon et al. 2011);
+a function of (seed, member, epoch, purpose), made by a counter-based generator (Philox, Salmon et al. 2011);
 a row's role is a function of the seed and of the row's own values.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from tabcohort.compiling import COMPILED, KEPT
 from tabcohort.errors import TableError, TrainingError
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.settings import Settings
+
+ROWS_DRAWN_AT_A_TIME = 2**15
 
 
 class Purpose(enum.IntEnum):
@@ -30,10 +35,24 @@ class Purpose(enum.IntEnum):
     SAMPLE = 7
 
 
-def generator(seed: int, purpose: Purpose, member: int = 0, epoch: int = 0, step: int = 0) -> np.random.Generator:
+def generator(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:
     """Return the generator of one purpose at one place of a run; equal arguments give equal draws anywhere."""
-    # Philox counts up in the first word of its counter, so the other three are free to say where we are.
-    return np.random.Generator(np.random.Philox(key=[seed, member], counter=[0, step, epoch, int(purpose)]))
+    # Philox counts up in the first words of its counter, so the last two are free to say where we are.
+    return np.random.Generator(np.random.Philox(key=[seed, member], counter=[0, 0, place, int(purpose)]))
+
+
+def shuffle(rows: IntArray, draw: np.random.Generator) -> None:
+    """Shuffle each row of a matrix in place (Fisher & Yates; the places by a product and a shift, Lemire 2019)."""
+    _swap(rows, draw.integers(2**32, size=rows.shape, dtype=np.uint32))
+
+
+@njit(**{**COMPILED, **KEPT})
+def _swap(rows, words):  # type: ignore[no-untyped-def]
+    for r in range(rows.shape[0]):
+        row, word = rows[r], words[r]
+        for i in range(row.size - 1, 0, -1):
+            j = np.int64((np.uint64(word[i]) * np.uint64(i + 1)) >> np.uint64(32))
+            row[i], row[j] = row[j], row[i]
 
 
 @dataclass(frozen=True)
@@ -197,16 +216,18 @@ class EpochPlan:
         order: the training rows, shuffled, shape `(n_rows,)`; positions among the training rows, not in the table.
         bounds: step s takes `order[bounds[s]:bounds[s + 1]]`, shape `(n_steps + 1,)`.
         mix: for each step the weight of a row's own values, shape `(n_steps,)`; 1 is a step without mixup.
+        partners: for each place of `order` the position in its step of the row that it is mixed with, `(n_rows,)`;
+            empty where nothing is mixed.
         layer_keys: for each step the 63-bit key of its random layers (dropout masks), shape `(n_steps,)`.
-        seed, member: with epoch and step, the key of the mixup partners.
+        member: for messages.
     """
 
     epoch: int
     order: IntArray
     bounds: IntArray
     mix: FloatArray
+    partners: IntArray
     layer_keys: IntArray
-    seed: int
     member: int
 
     @property
@@ -214,10 +235,48 @@ class EpochPlan:
         """Number of updates in this epoch."""
         return len(self.mix)
 
-    def partners(self, step: int) -> IntArray:
-        """Return for each row of a mixed step the position in the batch of the row that it is mixed with."""
-        n_rows = self.bounds[step + 1] - self.bounds[step]
-        return generator(self.seed, Purpose.MIX_PARTNER, self.member, self.epoch, step).permutation(n_rows)
+
+@dataclass(frozen=True)
+class Epochs:
+    """What epochs of one member, one after another, will see: the arrays of `EpochPlan`, with a row for each epoch.
+
+    Args:
+        first: the first of them, counted from 1.
+        orders, mixes, partners, layer_keys: shape `(n_epochs, ...)`.
+        bounds: the same for all, `(n_steps + 1,)`.
+        member: for messages.
+    """
+
+    first: int
+    orders: IntArray
+    bounds: IntArray
+    mixes: FloatArray
+    partners: IntArray
+    layer_keys: IntArray
+    member: int
+
+    def __len__(self) -> int:
+        return len(self.orders)
+
+    def __getitem__(self, i: int) -> EpochPlan:
+        """Return one epoch, counted from 0."""
+        return EpochPlan(
+            self.first + i, self.orders[i], self.bounds, self.mixes[i], self.partners[i], self.layer_keys[i],
+            self.member,
+        )  # fmt: skip
+
+    @property
+    def numbers(self) -> range:
+        """The epochs, counted from 1."""
+        return range(self.first, self.first + len(self))
+
+    def part(self, start: int, stop: int) -> Epochs:
+        """Return some of the epochs, counted from 0."""
+        rows = slice(start, stop)
+        return Epochs(
+            self.first + start, self.orders[rows], self.bounds, self.mixes[rows], self.partners[rows],
+            self.layer_keys[rows], self.member,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -259,23 +318,59 @@ class MemberPlan:
             bounds = np.delete(bounds, -2)
         return bounds
 
-    def epoch(self, epoch: int) -> EpochPlan:
-        """Return what an epoch will see; epochs count from 1 and may be asked for in any order."""
+    def blocks(self, first: int = 1, at_most: int = 1) -> Iterator[Epochs]:
+        """Yield what epochs will see from epoch `first` on, counted from 1, without end, some of them at a time.
+
+        The epochs of small tables are drawn many at a time: setting up a generator costs as much as shuffling a
+        thousand rows. An epoch's draws depend on its number alone, wherever the iteration began.
+        """
         bounds = self.bounds
+        at_a_time = max(1, ROWS_DRAWN_AT_A_TIME // self.n_rows)
+        number, skipped = divmod(first - 1, at_a_time)
+        while True:
+            block = self._draw(number, at_a_time, bounds)
+            for start in range(skipped, at_a_time, at_most):
+                yield block.part(start, start + at_most)
+            number, skipped = number + 1, 0
+
+    def epochs(self, first: int = 1) -> Iterator[EpochPlan]:
+        """Yield what each epoch will see from epoch `first` on, without end."""
+        for block in self.blocks(first):
+            yield block[0]
+
+    def epoch(self, epoch: int) -> EpochPlan:
+        """Return what one epoch will see."""
+        return next(self.epochs(epoch))
+
+    def _draw(self, number: int, n_epochs: int, bounds: IntArray) -> Epochs:
         n_steps = len(bounds) - 1
-        mix = np.ones(n_steps)
+        orders = np.tile(np.arange(self.n_rows), (n_epochs, 1))
+        if n_steps > 1:
+            shuffle(orders, self._generator(Purpose.SHUFFLE, number))
+        mixes, partners = np.ones((n_epochs, n_steps)), np.empty((n_epochs, 0), dtype=np.int64)
         if self.mixup_alpha > 0:
-            draw = generator(self.seed, Purpose.MIX, self.member, epoch)
-            mixed = draw.random(n_steps) < self.mixup_probability
-            mix = np.where(mixed, draw.beta(self.mixup_alpha, self.mixup_alpha, n_steps), 1.0)
-        if n_steps == 1:
-            order = np.arange(self.n_rows)
-        else:
-            order = generator(self.seed, Purpose.SHUFFLE, self.member, epoch).permutation(self.n_rows)
-        layer_keys = generator(self.seed, Purpose.LAYER, self.member, epoch).integers(
-            2**63, size=n_steps, dtype=np.int64
-        )
-        return EpochPlan(epoch, order, bounds, mix, layer_keys, self.seed, self.member)
+            draw = self._generator(Purpose.MIX, number)
+            mixed = draw.random(mixes.shape) < self.mixup_probability
+            mixes = np.where(mixed, draw.beta(self.mixup_alpha, self.mixup_alpha, mixes.shape), 1.0)
+            partners = self._partners(number, n_epochs, bounds)
+        keys = self._generator(Purpose.LAYER, number).integers(2**63, size=mixes.shape, dtype=np.int64)
+        return Epochs(number * n_epochs + 1, orders, bounds, mixes, partners, keys, self.member)
+
+    def _partners(self, number: int, n_epochs: int, bounds: IntArray) -> IntArray:
+        draw = self._generator(Purpose.MIX_PARTNER, number)
+        partners = np.arange(self.n_rows) - np.repeat(bounds[:-1], np.diff(bounds))  # positions in each step
+        partners = np.tile(partners, (n_epochs, 1))
+        n_whole = bounds[-2]  # all steps but the last have the same number of rows
+        whole = partners[:, :n_whole].reshape(-1, self.batch_size)
+        shuffle(whole, draw)
+        partners[:, :n_whole] = whole.reshape(n_epochs, -1)
+        last = partners[:, n_whole:].copy()
+        shuffle(last, draw)
+        partners[:, n_whole:] = last
+        return partners
+
+    def _generator(self, purpose: Purpose, block: int) -> np.random.Generator:
+        return generator(self.seed, purpose, self.member, block)
 
 
 def rows_of_a_step(settings: Settings, n_different: int) -> int | None:

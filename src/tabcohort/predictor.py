@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn as nn
 from numpy.typing import NDArray
 
-from tabcohort.columns import check_finite_cells, feature_matrix
-from tabcohort.engines.torch_loop import forward, one_thread
+from tabcohort.columns import check_finite_cells, feature_matrix, feature_row
 from tabcohort.errors import TableError
 from tabcohort.evaluate import Evaluation, evaluate, log_probabilities
-from tabcohort.models import Standardize
+from tabcohort.forward import Forward
 from tabcohort.prepare import FloatArray
+from tabcohort.program import Network
 from tabcohort.settings import Settings
 from tabcohort.table import Label, Schema, Table
 from tabcohort.training import EpochRecord
@@ -60,22 +57,22 @@ class TrainingReport:
 class Predictor:
     """Answers for rows that it is given by column names, or as arrays in the order of its features.
 
-    Predictions are worked out in float64 on one thread: a row's answer is the same, to a few units in the last of 16
-    digits, whatever rows are beside it.
+    A row's answer is the same to the bit alone, beside any other rows, and on any number of threads; PyTorch is not
+    needed for it.
 
     Args:
-        module: the trained network, behind its `Standardize` layer.
+        network: the trained network; its numbers are not to be changed any more.
         schema: the columns it was trained on.
         settings: how it was trained.
         report: what happened in training.
     """
 
-    def __init__(self, module: nn.Module, schema: Schema, settings: Settings, report: TrainingReport) -> None:
-        self.module = module
+    def __init__(self, network: Network, schema: Schema, settings: Settings, report: TrainingReport) -> None:
+        self.network = network
         self.schema = schema
         self.settings = settings
         self.report = report
-        self._double = as_double(module)
+        self._forward = Forward(network)
 
     def logits(self, data: Any) -> FloatArray:
         """Return logits, `(n_rows, 1)` for two classes and `(n_rows, n_classes)` for more.
@@ -88,7 +85,7 @@ class Predictor:
         """
         X = feature_matrix(data, self.schema.features)
         check_finite_cells(X, self.schema.features)
-        return module_logits(self._double, X)
+        return self._forward.logits(X)
 
     def predict_proba(self, data: Any) -> FloatArray:
         """Return the probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
@@ -104,8 +101,7 @@ class Predictor:
         Raises:
             TableError: a column is missing, or its value is not a finite number.
         """
-        columns = {name: [value] for name, value in record.items()}
-        proba = self.predict_proba(columns)[0]
+        proba = self.predict_proba(feature_row(record, self.schema.features))[0]
         label = self.schema.classes[int(proba.argmax())]
         return Prediction(label, {name: float(p) for name, p in zip(self.schema.classes, proba, strict=True)})
 
@@ -126,8 +122,9 @@ class Predictor:
         X = feature_matrix(data, self.schema.features)
         if not len(X):
             return None
-        standardize = next(layer for layer in self.module.modules() if isinstance(layer, Standardize))
-        distance = np.abs((X - standardize.centre.numpy()) * standardize.scale.numpy())
+        statistics = self.network.statistics()
+        assert statistics is not None  # every network that settings name begins with `standardize`
+        distance = np.abs((X - statistics.centre) * statistics.scale)
         row, column = np.unravel_index(np.argmax(distance), distance.shape)
         return int(row), self.schema.features[column], float(distance[row, column])
 
@@ -153,25 +150,11 @@ class Predictor:
 
         A weight above zero speaks for the positive class.
         """
-        layers = list(self.module.modules())
-        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        if self.settings.model != "logistic" or len(linear) != 1 or linear[0].out_features != 1:
+        operations = [each for each in self.network.program.operations if each.kind == "linear"]
+        if self.settings.model != "logistic" or len(self.schema.classes) != 2:
             return None
-        weights = linear[0].weight.detach().cpu().numpy()[0]
+        weights = self.network.named()[f"{operations[0].path}.weight"][0]
         if self.schema.positive == 0:  # the logit is of the second class
             weights = -weights
         order = np.argsort(-np.abs(weights), kind="stable")
         return {self.schema.features[i]: float(weights[i]) for i in order}
-
-
-def as_double(module: nn.Module) -> nn.Module:
-    """Return a copy of a module for predicting: on the CPU, in float64, in evaluation mode."""
-    return copy.deepcopy(module).to("cpu", torch.float64).eval()
-
-
-def module_logits(module: nn.Module, X: FloatArray) -> FloatArray:
-    """Return a float64 module's logits, `(n_rows, n_outputs)`."""
-    if not len(X):  # batch normalisation cannot pass no rows
-        return np.empty((0, forward(module, torch.zeros(1, X.shape[1], dtype=torch.float64)).shape[1]))
-    with one_thread():
-        return forward(module, torch.from_numpy(np.array(X, order="C"))).numpy()

@@ -79,6 +79,7 @@ def make_table(
     weight: FloatArray | None = None,
     key: IntArray | None = None,
     row_numbers: IntArray | None = None,
+    may_lack_cells: bool = False,
 ) -> Table:
     """Check features and labels and name their classes.
 
@@ -92,6 +93,7 @@ def make_table(
         weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when left out.
         key: whose row each is, `(n_rows,)`, codes from 0: rows of one key get one role.
         row_numbers: the rows' numbers in the source, counted from 1, for messages.
+        may_lack_cells: whether a cell may be missing (NaN), for a network that begins with `Encode`.
 
     Raises:
         TableError: a cell is not finite, fewer than two classes are there, or every row has a class of its own.
@@ -114,7 +116,7 @@ def make_table(
     if len(features) != X.shape[1] or len(set(features)) != len(features):
         raise TableError(f"X has {X.shape[1]} columns and needs as many different names; it has {features[:20]}")
     row_numbers = np.arange(1, len(X) + 1) if row_numbers is None else row_numbers
-    check_finite_cells(X, features, row_numbers)
+    check_finite_cells(np.where(np.isnan(X), 0.0, X) if may_lack_cells else X, features, row_numbers)
     if not (weight > 0).all():
         kept = weight > 0
         X, labels, weight = X[kept], labels[kept], weight[kept]

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.engines import Engine, EpochOutcome
+from tabcohort.engines import Engine, EpochOutcome, Outcomes, State
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.evaluate import Scorer, log_loss, log_probabilities
-from tabcohort.plan import EpochPlan, MemberPlan
+from tabcohort.evaluate import Scorer, log_probabilities
+from tabcohort.plan import EpochPlan, Epochs, MemberPlan
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.schedule import Plateau, learning_rate_of
 from tabcohort.settings import Settings
@@ -76,25 +77,60 @@ class StoppingRows:
     weight: FloatArray
     positive: int | None
 
-    def measure(self, epoch: EpochPlan, learning_rate: float, outcome: EpochOutcome, monitor: str) -> EpochRecord:
-        """Return the record of an epoch, without its time.
+    @functools.cached_property
+    def total_weight(self) -> float:
+        """The weight of all rows."""
+        return float(self.weight.sum())
+
+    @functools.cached_property
+    def is_second(self) -> NDArray[np.bool_]:
+        """Which rows are of the second class."""
+        return self.y == 1
+
+    @functools.cached_property
+    def sign(self) -> FloatArray:
+        """-1 for rows of the second class, 1 for the others: what makes a logit speak against a row's class."""
+        return np.where(self.is_second, -1.0, 1.0)
+
+    def measure(
+        self, plans: Epochs, rates: Sequence[float], outcomes: Outcomes, monitor: str, seconds: float
+    ) -> Iterator[EpochRecord]:
+        """Yield the records of epochs that were run in one call.
 
         Raises:
-            TrainingError: these rows cannot tell the monitored metric.
+            TrainingError: these rows cannot tell the monitored metric, or a loss stopped being finite.
         """
-        log_proba = log_probabilities(outcome.stop_logits)
-        stop_loss = log_loss(log_proba, self.y, self.weight)
-        stop_accuracy = float(self.weight[log_proba.argmax(axis=1) == self.y].sum() / self.weight.sum())
-        score = {"log_loss": stop_loss, "accuracy": stop_accuracy}.get(monitor)
-        if score is None:
-            score = Scorer(log_proba, self.y, self.positive).metrics(self.weight).get(monitor, math.nan)
-        if math.isnan(score):
+        logits = outcomes.stop_logits
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told of in words
+            train_losses = (outcomes.step_losses.sum(axis=1) / plans.orders.shape[1]).tolist()
+            is_finite = (np.isfinite(train_losses) & np.isfinite(logits).all(axis=(1, 2))).tolist()
+            if logits.shape[2] == 1:  # straight, as small tables have thousands of epochs in a second
+                losses = np.logaddexp(0.0, logits[:, :, 0] * self.sign)
+                is_right = (logits[:, :, 0] > 0) == self.is_second
+            else:
+                log_proba = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(logits.shape)
+                losses = np.ascontiguousarray(-log_proba[:, np.arange(len(self.y)), self.y])
+                is_right = log_proba.argmax(axis=2) == self.y
+            # Not by BLAS, whose order of summation depends on how many epochs there are.
+            stop_losses = ((losses * self.weight).sum(axis=1) / self.total_weight).tolist()
+            accuracies = ((is_right * self.weight).sum(axis=1) / self.total_weight).tolist()
+        scores = {"log_loss": stop_losses, "accuracy": accuracies}.get(monitor)
+        for i in range(len(plans)):
+            if not is_finite[i]:
+                check_finite(plans[i], outcomes[i])
+            score = scores[i] if scores else self._metric(monitor, outcomes[i].stop_logits)
+            yield EpochRecord(
+                plans.first + i, rates[i], train_losses[i], stop_losses[i], accuracies[i], score, seconds
+            )  # fmt: skip
+
+    def _metric(self, name: str, logits: NDArray[np.floating]) -> float:
+        value = Scorer(log_probabilities(logits), self.y, self.positive).metrics(self.weight).get(name, math.nan)
+        if math.isnan(value):
             raise TrainingError(
-                f"the stopping rows cannot tell {monitor!r} (a class is missing among them, or no class is named "
+                f"the stopping rows cannot tell {name!r} (a class is missing among them, or no class is named "
                 "positive); monitor 'log_loss' instead"
             )
-        train_loss = float(outcome.step_losses.sum() / len(epoch.order))
-        return EpochRecord(epoch.epoch, learning_rate, train_loss, stop_loss, stop_accuracy, score, math.nan)
+        return value
 
 
 def fit_member(
@@ -104,6 +140,7 @@ def fit_member(
     settings: Settings,
     watch: Watcher = lambda progress: None,
     resume_from: Progress | None = None,
+    run_ahead: bool = True,
 ) -> Progress:
     """Train one member until its patience or its epochs are over, and leave its best weights in the engine.
 
@@ -116,21 +153,32 @@ def fit_member(
         settings: `max_epochs`, `patience`, `monitor` and the schedule are used.
         watch: called after every epoch with all that was done so far (to show it, to write a checkpoint).
         resume_from: where an earlier run of the same member stopped; the engine's state must be that of then.
+        run_ahead: whether a call may run many short epochs, so that the engine's state is ahead of what `watch` sees.
 
     Raises:
         TrainingError: a loss stopped being finite; the sentence names member, epoch and step.
     """
     progress = resume_from or Progress()
     began = time.perf_counter() - (progress.history[-1].seconds if progress.history else 0.0)
+    at_a_time = engine.epochs_at_a_time if run_ahead else 1
+    calls = plan.blocks(len(progress.history) + 1, at_a_time)
     try:
         while progress.stop_reason is None:
-            epoch = plan.epoch(len(progress.history) + 1)
-            learning_rate = learning_rate_of(epoch.epoch, settings, progress.plateau)
-            outcome = engine.run_epoch(epoch, learning_rate)
-            check_finite(epoch, outcome)
-            record = stopping.measure(epoch, learning_rate, outcome, settings.monitor)
-            progress = after_epoch(progress, replace(record, seconds=time.perf_counter() - began), engine, settings)
-            watch(progress)
+            plans = next(calls).part(0, settings.max_epochs - len(progress.history))
+            rates = [learning_rate_of(epoch, settings, progress.plateau) for epoch in plans.numbers]
+            outcomes = engine.run_epochs(plans, rates)
+            seconds = time.perf_counter() - began
+            for i, record in enumerate(stopping.measure(plans, rates, outcomes, settings.monitor, seconds)):
+                progress = after_epoch(progress, record, engine.state_after(i), settings)
+                watch(progress)
+                if progress.stop_reason is not None:
+                    break
+                next_rate = learning_rate_of(record.epoch + 1, settings, progress.plateau)
+                if i + 1 < len(rates) and rates[i + 1] != next_rate:  # the score asks for another rate: go back
+                    for name, array in engine.state_after(i).items():
+                        engine.state[name][...] = array
+                    calls = plan.blocks(record.epoch + 1, at_a_time)
+                    break
     except KeyboardInterrupt:
         if not progress.history:
             raise
@@ -142,18 +190,18 @@ def fit_member(
     return progress
 
 
-def after_epoch(progress: Progress, record: EpochRecord, engine: Engine, settings: Settings) -> Progress:
+def after_epoch(progress: Progress, record: EpochRecord, state: State, settings: Settings) -> Progress:
     """Return the progress after one more epoch: is it the best one, what rate comes next, is it time to stop?"""
     best_epoch, best_state = progress.best_epoch, progress.best_state
     if not best_epoch or is_better(record.score, progress.history[best_epoch - 1].score, settings):
         best_epoch = record.epoch
-        best_state = {name: array.copy() for name, array in engine.state.items()}
+        best_state = {name: array.copy() for name, array in state.items()}
     stop_reason = None
     if record.epoch == settings.max_epochs:
         stop_reason = "max_epochs"
     if settings.patience is not None and record.epoch - best_epoch >= settings.patience:
         stop_reason = "patience"
-    plateau = progress.plateau.after(record.score, settings)
+    plateau = progress.plateau.after(record.score, settings) if settings.schedule == "plateau" else progress.plateau
     return Progress((*progress.history, record), best_epoch, best_state, plateau, stop_reason)
 
 
@@ -162,16 +210,16 @@ def is_better(score: float, best: float, settings: Settings) -> bool:
     return score < best if settings.lower_is_better else score > best
 
 
-def check_finite(epoch: EpochPlan, outcome: EpochOutcome) -> None:
+def check_finite(plan: EpochPlan, outcome: EpochOutcome) -> None:
     """Raise `TrainingError` with member, epoch and step if a step's loss, or a stopping row's logit, is not finite."""
     bad = np.flatnonzero(~np.isfinite(outcome.step_losses))
     if len(bad):
         step, what = int(bad[0]) + 1, "the loss"
     elif not np.isfinite(outcome.stop_logits).all():
-        step, what = epoch.n_steps, "the output for the stopping rows"
+        step, what = plan.n_steps, "the output for the stopping rows"
     else:
         return
     raise TrainingError(
-        f"{what} of member {epoch.member} stopped being finite at epoch {epoch.epoch}, step {step} of {epoch.n_steps}; "
+        f"{what} of member {plan.member} stopped being finite at epoch {plan.epoch}, step {step} of {plan.n_steps}; "
         "a smaller learning_rate or a clip_norm of 1.0 usually mends this"
     )

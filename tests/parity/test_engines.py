@@ -6,40 +6,38 @@ import copy
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import drawn_network, programs
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
 from torch import nn
 
 from tabcohort import (
     MLP,
-    EngineError,
     LogisticRegression,
     ResidualMLP,
     Settings,
-    TabcohortWarning,
     draw_weights,
     load_sample,
     make_table,
     table_from_frame,
-    train,
 )
 from tabcohort.cohort import fit
 from tabcohort.engines import MemberData
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import TorchEngine, hashed_dropout, loss_sum
-from tabcohort.lower import lower
-from tabcohort.models import ACTIVATIONS
+from tabcohort.lower import numbers_of, to_module
+from tabcohort.models import ACTIVATIONS, SmoothClip
+from tabcohort.modules import CompiledModuleEngine
 from tabcohort.plan import MemberPlan
-from tabcohort.training import Progress
+from tabcohort.program import Network, Program
 
-pytestmark = pytest.mark.filterwarnings("ignore:compiling kernels")
 D_IN = 7
+TWICE, DROPOUT = nn.ReLU(), nn.Dropout(0.5)
 LAYERS: dict[str, nn.Module] = {
     "linear": nn.Linear(D_IN, 1),
     "linear to three": nn.Linear(D_IN, 3),
@@ -51,6 +49,9 @@ LAYERS: dict[str, nn.Module] = {
     "dropout of all": nn.Sequential(nn.Linear(D_IN, 5), nn.Dropout(1.0), nn.Linear(5, 1)),
     "identity": nn.Sequential(nn.Identity(), nn.Sequential(nn.Linear(D_IN, 2), nn.Identity())),
     "residual": ResidualMLP(D_IN, (6, 6, 4), 3, dropout=0.2),
+    "smooth clip": nn.Sequential(SmoothClip(0.7), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
+    "one dropout twice": nn.Sequential(nn.Linear(D_IN, 5), DROPOUT, nn.Linear(5, 5), DROPOUT, nn.Linear(5, 1)),
+    "one layer twice": nn.Sequential(nn.Linear(D_IN, 5), TWICE, nn.Linear(5, 4), TWICE, nn.Linear(4, 1)),
     **{name: MLP(D_IN, (6, 5), 1, activation=name) for name in ACTIVATIONS},
 }
 
@@ -60,7 +61,7 @@ def member_data(n_rows: int, n_classes: int, d_in: int = D_IN, seed: int = 0) ->
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows, d_in)).astype(np.float32)
     mass = (np.eye(n_classes)[rng.integers(n_classes, size=n_rows)] + 0.1) * rng.uniform(0.5, 2, (n_rows, 1))
-    return MemberData(X, mass.astype(np.float32), X[: n_rows // 2])
+    return MemberData.of_inputs(X, mass.astype(np.float32), X[: n_rows // 2])
 
 
 def n_classes_of(module: nn.Module) -> int:
@@ -81,9 +82,9 @@ def prepared(module: nn.Module) -> nn.Module:
 
 def both(
     module: nn.Module, data: MemberData, how: Settings
-) -> tuple[nn.Module, TorchEngine, nn.Module, CompiledEngine]:
+) -> tuple[nn.Module, TorchEngine, nn.Module, CompiledModuleEngine]:
     other = copy.deepcopy(module)
-    return module, TorchEngine(module, data, how, torch.device("cpu")), other, CompiledEngine(other, data, how)
+    return module, TorchEngine(module, data, how, torch.device("cpu")), other, CompiledModuleEngine(other, data, how)
 
 
 def largest_difference(first: nn.Module, second: nn.Module) -> float:
@@ -91,17 +92,19 @@ def largest_difference(first: nn.Module, second: nn.Module) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs if a.is_floating_point())
 
 
-def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> list[np.ndarray]:
-    """Return the gradient of the mean loss by every parameter, with the masks of this key."""
+def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> dict[str, np.ndarray]:
+    """Return the gradient of the mean loss by every parameter, by its name, with the masks of this key."""
     module.train()
     with hashed_dropout(module) as dropout:
         dropout.take_key(key)
-        logits = module(torch.from_numpy(data.train_inputs).double())
+        logits = module(torch.from_numpy(data.inputs(data.train)).double())
         loss = loss_sum(logits, torch.from_numpy(data.train_mass).double()) / len(logits)
-        return [each.numpy() for each in torch.autograd.grad(loss, list(module.parameters()))]
+        gradients = torch.autograd.grad(loss, list(module.parameters()))
+    names = [name for name, _ in module.named_parameters()]
+    return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
 
 
-def one_step(engine: CompiledEngine, n_rows: int) -> tuple[float, int]:
+def one_step(engine: CompiledModuleEngine, n_rows: int) -> tuple[float, int]:
     """Run a full-batch step at rate 0; return its loss and its key."""
     plan = MemberPlan(n_rows, n_rows, 0.0, 0.0, engine.has_batch_norm, seed=3).epoch(1)
     return float(engine.run_epoch(plan, 0.0).step_losses[0]), int(plan.layer_keys[0])
@@ -111,18 +114,15 @@ def one_step(engine: CompiledEngine, n_rows: int) -> tuple[float, int]:
 def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: nn.Module) -> None:
     module = prepared(module)
     data = member_data(9, n_classes_of(module))
-    engine = CompiledEngine(module, data, Settings(weight_decay=0.0))
+    engine = CompiledModuleEngine(module, data, Settings(weight_decay=0.0))
     loss, key = one_step(engine, 9)
     gradient = engine.gradient.copy()
-    expected = np.zeros_like(gradient)
-    of_parameter = {
-        id(p): g for p, g in zip(module.parameters(), gradients_by_autograd(module, data, key), strict=True)
-    }
-    for slot in engine.lowered.slots:
-        if not slot.is_buffer:
-            found = of_parameter[id(slot.tensor)]
-            expected[slot.start : slot.start + found.size] = (found.T if slot.is_matrix else found).reshape(-1)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max() + 1e-15)
+    expected = gradients_by_autograd(module, data, key)
+    named = Network(engine.network.program, gradient, engine.network.buffers).named()
+    largest = max(np.abs(each).max() for each in expected.values())
+    assert expected.keys() == named.keys() - {name for name, _ in module.named_buffers()}
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(named[name], wanted, rtol=1e-9, atol=1e-9 * largest + 1e-15, err_msg=name)
     for place in np.random.default_rng(0).choice(gradient.size, min(12, gradient.size), replace=False):
         ends = []
         for side in (1e-5, -1e-5):
@@ -134,12 +134,13 @@ def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: n
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual"])
+@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual", "clipped"])
 def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimizer: str) -> None:
     modules = {
         "logistic": LogisticRegression(D_IN, 1),
         "mlp": MLP(D_IN, (8, 5), 3, "gelu", dropout=0.2),
         "residual": ResidualMLP(D_IN, (8, 5), 1, dropout=0.2),
+        "clipped": nn.Sequential(SmoothClip(1.0), MLP(D_IN, (8, 5), 3)),
     }
     how = Settings(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
     data = member_data(100, n_classes_of(modules[kind]))
@@ -184,6 +185,26 @@ def test_random_networks_agree(network: nn.Sequential, n_rows: int, batch_size: 
     assert largest_difference(module, other) < 1e-7
 
 
+@settings(max_examples=100, deadline=None)
+@given(program=programs(widest=9, prepares=False), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
+def test_networks_whose_values_are_read_many_times_agree(program: Program, n_rows: int, batch_size: int) -> None:
+    """Sums of any values, read anywhere later on: what no module is lowered to so far."""
+    how = Settings(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    data = member_data(n_rows, max(2, program.n_outputs), program.n_inputs)
+    network = drawn_network(program, np.float64)
+    module = to_module(network)
+    reference, compiled = TorchEngine(module, data, how, torch.device("cpu")), CompiledEngine(network, data, how)
+    plan = MemberPlan(n_rows, batch_size, 0.2, 0.5, program.has_batch_norm, seed=0)
+    for epoch in (1, 2):
+        expected, found = reference.run_epoch(plan.epoch(epoch), 0.01), compiled.run_epoch(plan.epoch(epoch), 0.01)
+        np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-6)
+    reference.release()
+    compiled.release()
+    for name, array in numbers_of(module, program).named().items():
+        np.testing.assert_allclose(network.named()[name], array, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
 def test_a_whole_float32_run_on_breast_cancer_predicts_the_same() -> None:
     sample = load_sample("breast-cancer")
     table = table_from_frame(sample.frame, sample.target, positive=sample.positive)
@@ -197,64 +218,17 @@ def test_full_batches_to_convergence_equal_scikit_learn_without_penalty() -> Non
     X = rng.normal(size=(200, 3))
     y = rng.random(200) < 1 / (1 + np.exp(-X @ [1.0, -2.0, 0.5]))
     module = nn.Linear(3, 1).double()
-    data = MemberData(X.astype(np.float32), np.eye(2, dtype=np.float32)[y.astype(int)], X[:5].astype(np.float32))
-    engine = CompiledEngine(module, data, Settings(optimizer="sgd", momentum=0.9, weight_decay=0.0))
+    data = MemberData.of_inputs(
+        X.astype(np.float32), np.eye(2, dtype=np.float32)[y.astype(int)], X[:5].astype(np.float32)
+    )
+    engine = CompiledModuleEngine(module, data, Settings(optimizer="sgd", momentum=0.9, weight_decay=0.0))
     plan = MemberPlan(200, 200, 0.0, 0.0, needs_pairs=False, seed=0)
     for epoch in range(1, 2001):
         engine.run_epoch(plan.epoch(epoch), 0.5)
     engine.release()
-    expected = SklearnLogistic(C=np.inf, tol=1e-10, max_iter=1000).fit(data.train_inputs.astype(float), y)
+    expected = SklearnLogistic(C=np.inf, tol=1e-10, max_iter=1000).fit(data.inputs(data.train).astype(float), y)
     np.testing.assert_allclose(module.weight.detach().numpy(), expected.coef_, atol=1e-4)
     np.testing.assert_allclose(module.bias.detach().numpy(), expected.intercept_, atol=1e-4)
-
-
-@pytest.mark.parametrize("module", LAYERS.values(), ids=LAYERS.keys())
-def test_reading_and_writing_a_module_changes_no_bit(module: nn.Module) -> None:
-    module = prepared(module).float()
-    before = copy.deepcopy(module.state_dict())
-    lowered = lower(module, D_IN)
-    vectors = lowered.read()
-    with torch.no_grad():
-        for tensor in module.state_dict().values():
-            tensor.zero_()
-    lowered.write(*vectors)
-    named = [name for name in before if "num_batches_tracked" not in name]
-    assert all(torch.equal(before[name], module.state_dict()[name]) for name in named)
-
-
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        (nn.Softplus(), r"the layer '1.0' \(Softplus"),
-        (nn.Linear(4, 4, bias=False), r"the layer '1.0' \(Linear"),
-        (nn.GELU(approximate="tanh"), r"the layer '1.0' \(GELU"),
-        (nn.BatchNorm1d(4, affine=False), r"the layer '1.0' \(BatchNorm1d"),
-    ],
-)
-def test_a_layer_that_cannot_be_lowered_is_named_by_its_path(layer: nn.Module, words: str) -> None:
-    module = nn.Sequential(nn.Linear(D_IN, 4), nn.Sequential(layer), nn.Linear(4, 1))
-    with pytest.raises(EngineError, match=words):
-        lower(module, D_IN)
-
-
-def test_a_module_without_parameters_is_an_error() -> None:
-    with pytest.raises(EngineError, match="the module has no trainable parameters"):
-        lower(nn.Sequential(nn.ReLU()), D_IN)
-
-
-def test_any_module_can_be_trained_compiled_if_it_can_be_lowered() -> None:
-    X = np.random.default_rng(0).normal(size=(120, 3))
-    how = Settings(engine="compiled", max_epochs=30, learning_rate=0.05)
-    trained = train(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), (X, X[:, 0] > 0), how)
-    assert trained.history[-1].train_loss < 0.5 * trained.history[0].train_loss
-    with pytest.raises(EngineError, match="train it with engine='torch'"):
-        train(nn.Sequential(nn.Linear(3, 4), nn.Softplus(), nn.Linear(4, 1)), (X, X[:, 0] > 0), how)
-
-
-def test_the_compiled_engine_is_for_the_cpu() -> None:
-    X = np.random.default_rng(0).normal(size=(60, 3))
-    with pytest.raises(EngineError, match="the compiled engine runs on the CPU, not on cuda; leave out device"):
-        train(nn.Linear(3, 1), (X, X[:, 0] > 0), Settings(engine="compiled", device="cuda"))
 
 
 def test_the_report_says_which_engine_ran() -> None:
@@ -264,33 +238,9 @@ def test_the_report_says_which_engine_ran() -> None:
         assert (report.engine, report.device) == (engine, "cpu")
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
-def test_a_compiled_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path, schedule: str) -> None:
-    X = np.random.default_rng(0).normal(size=(150, 3))
-    table = make_table(X, X[:, 0] + X[:, 1] ** 2 > 0.5)
-    how = Settings(engine="compiled", model="residual", hidden=(6,), schedule=schedule, max_epochs=12, patience=4)
-    expected = fit(table, how).predict_proba(X)
-
-    def stop(progress: Progress) -> None:
-        if len(progress.history) == 5:
-            raise KeyboardInterrupt
-
-    with pytest.warns(TabcohortWarning, match="interrupted"):
-        fit(table, how, stop, tmp_path / "kept")
-    with pytest.warns(TabcohortWarning, match="going on from epoch 5"):
-        resumed = fit(table, how, checkpoint=tmp_path / "kept")
-    np.testing.assert_array_equal(resumed.predict_proba(X), expected)
-
-
 def test_the_kernels_are_plain_python_without_a_compiler() -> None:
     test = "test_every_gradient_is_that_of_autograd_and_of_central_differences[residual]"
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{test}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-
-
-def test_a_program_is_printed_as_a_table() -> None:
-    text = str(lower(ResidualMLP(10, (256, 128), 1, dropout=0.3), 10).program)
-    assert "73,365  in all" in text
-    assert "blocks.0.skip.1" in text

@@ -7,6 +7,7 @@ each), losses stay on the device until the epoch is over, and dropout masks come
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,15 +21,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from tabcohort.engines import EpochOutcome, MemberData
+from tabcohort.engines import EpochOutcome, MemberData, OneEpochAtATime, State, check_shape_of_logits
 from tabcohort.errors import TabcohortWarning, TrainingError
+from tabcohort.models import SmoothClip
 from tabcohort.plan import EpochPlan
 from tabcohort.settings import Settings
 
 ROWS_PER_PASS = 1_024  # activations of more rows leave the cache
 
 
-class TorchEngine:
+class TorchEngine(OneEpochAtATime):
     """Trains a module in place; see `tabcohort.engines.Engine` for what its attributes mean.
 
     Args:
@@ -51,42 +53,45 @@ class TorchEngine:
         dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
         if dtype not in (torch.float32, torch.float64):
             raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")
-        self.inputs = torch.from_numpy(data.train_inputs).to(device, dtype)
+        preparing, self.learning = _parts(module)  # rows are prepared once, and mixed after that
+        self.inputs = preparing(torch.from_numpy(data.inputs(data.train)).to(device, dtype))
         self.mass = torch.from_numpy(data.train_mass).to(device, dtype)
-        self.stop_inputs = torch.from_numpy(data.stop_inputs).to(device, dtype)
+        self.stop_inputs = preparing(torch.from_numpy(data.inputs(data.stop)).to(device, dtype))
         self.has_batch_norm = has_batch_norm(module)
         self.has_unit_mass = bool((data.train_mass.sum(axis=1) == 1).all())
-        check_logits(module, self.stop_inputs[:1], n_classes=data.train_mass.shape[1])
+        check_logits(self.learning, self.stop_inputs[:1], n_classes=data.train_mass.shape[1])
         self.parameters = FlatParameters(module)
         self.moments = {
             name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[settings.optimizer]
         }
         self.steps_taken = torch.zeros((), device=device)
         self._on_device = self._tensors_of_state()
-        self.state = {name: tensor.cpu().numpy() for name, tensor in self._on_device.items()}
+        self.state: State = {name: tensor.cpu().numpy() for name, tensor in self._on_device.items()}
 
     def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
         """Run every step of the plan at this rate, then pass the stopping rows through the network once."""
         self._take_state()
-        order = torch.from_numpy(plan.order).to(self.device)
+        self.steps_taken.fill_((plan.epoch - 1) * plan.n_steps)
+        order, all_partners = (torch.from_numpy(each).to(self.device) for each in (plan.order, plan.partners))
         losses = torch.zeros(plan.n_steps, dtype=self.mass.dtype, device=self.device)
         self.module.train()
         with one_thread(), hashed_dropout(self.module) as dropout:
             for step in range(plan.n_steps):
-                rows = order[plan.bounds[step] : plan.bounds[step + 1]]
+                here = slice(plan.bounds[step], plan.bounds[step + 1])
+                rows = order[here]
                 inputs, mass = self.inputs.index_select(0, rows), self.mass.index_select(0, rows)
                 if plan.mix[step] < 1:
-                    partners = torch.from_numpy(plan.partners(step)).to(self.device)
+                    partners = all_partners[here]
                     inputs = torch.lerp(inputs.index_select(0, partners), inputs, plan.mix[step])
                     mass = torch.lerp(mass.index_select(0, partners), mass, plan.mix[step])
                 dropout.take_key(int(plan.layer_keys[step]))
-                loss = loss_sum(self.module(inputs), mass, self.has_unit_mass)
+                loss = loss_sum(self.learning(inputs), mass, self.has_unit_mass)
                 self.parameters.gradient.zero_()
                 loss.backward(torch.full_like(loss, 1 / len(rows)))  # the gradient of the mean over the rows
                 self._clip()
                 self._update(learning_rate)
                 losses[step] = loss.detach()
-            stop_logits = forward(self.module, self.stop_inputs).cpu().numpy()
+            stop_logits = forward(self.learning, self.stop_inputs).cpu().numpy()
         self._check_buffers()
         self._give_state()
         return EpochOutcome(losses.cpu().numpy().astype(np.float64), stop_logits)
@@ -143,7 +148,7 @@ class TorchEngine:
             )
 
     def _tensors_of_state(self) -> dict[str, Tensor]:
-        tensors = {"parameters": self.parameters.values, "steps_taken": self.steps_taken, **self.moments}
+        tensors = {"parameters": self.parameters.values, **self.moments}
         tensors.update({f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()})
         return tensors
 
@@ -210,6 +215,21 @@ class FlatParameters:
                 parameter.grad = None
 
 
+def _parts(module: nn.Module) -> tuple[nn.Sequential, nn.Module]:
+    """Return the layers at a module's beginning that prepare rows and learn nothing, and the module behind them."""
+    layers = _flat(module)
+    n_preparing = len(list(itertools.takewhile(lambda layer: isinstance(layer, SmoothClip), layers)))
+    learning = nn.Sequential(*layers[n_preparing:]) if n_preparing else module
+    return nn.Sequential(*layers[:n_preparing]), learning
+
+
+def _flat(module: nn.Module) -> list[nn.Module]:
+    """Return the layers of an `nn.Sequential` and of those within it."""
+    if type(module) is not nn.Sequential:
+        return [module]
+    return [layer for child in module._modules.values() if child is not None for layer in _flat(child)]
+
+
 def has_batch_norm(module: nn.Module) -> bool:
     """Return whether a layer of the module works with the statistics of its batch."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
@@ -250,12 +270,7 @@ def check_logits(module: nn.Module, row: Tensor, n_classes: int) -> None:
         raise TrainingError(
             f"the module must map a float tensor of shape (n, {row.shape[1]}) to logits: {str(error).splitlines()[0]}"
         ) from None
-    allowed = [(2, n_classes)] + ([(2, 1)] if n_classes == 2 else [])
-    if shape not in allowed:
-        wanted = " or ".join(f"(n, {width})" for _, width in allowed)
-        raise TrainingError(
-            f"the module must return logits of shape {wanted} for {n_classes} classes; for 2 rows it returned {shape}"
-        )
+    check_shape_of_logits(shape, n_classes)
 
 
 @contextmanager
@@ -272,25 +287,27 @@ def one_thread() -> Iterator[None]:
 class HashedDropout:
     """The dropout layers of a module, and the key from which their next masks are made.
 
-    Elements `2 i` and `2 i + 1` of layer `l` take 15 bits each of a 32-bit hash of (key, l, i), and are kept where
-    these are below the share to keep. Such a mask needs no generator, does not depend on threads, and costs a sixth
-    of a Bernoulli draw on a CPU. The mixing function is `lowbias32` (Wellons 2018).
+    Elements `2 i` and `2 i + 1` of a step's call `l` take 15 bits each of a 32-bit hash of (key, l, i), and are kept
+    where these are below the share to keep. Such a mask needs no generator, does not depend on threads, and costs a
+    sixth of a Bernoulli draw on a CPU. The mixing function is `lowbias32` (Wellons 2018).
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout) and layer.p > 0]
         self.key = 0
+        self.n_calls = 0  # of this step: a layer that is used twice has two masks
         self.counters = torch.empty(0, dtype=torch.int32)
 
     def take_key(self, key: int) -> None:
         """Draw the masks of the coming step from this 63-bit key, and seed PyTorch for any other random layer."""
-        self.key = key
+        self.key, self.n_calls = key, 0
         torch.default_generator.manual_seed(key)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed(key)
 
-    def apply(self, layer: int, p: float, x: Tensor) -> Tensor:
+    def apply(self, p: float, x: Tensor) -> Tensor:
         """Return `x` with each element set to zero with probability `p`, the others scaled up to keep the mean."""
+        layer, self.n_calls = self.n_calls, self.n_calls + 1
         if p == 1:
             return x * 0
         n_hashes = (x.numel() + 1) // 2
@@ -318,12 +335,12 @@ def hashed_dropout(module: nn.Module) -> Iterator[HashedDropout]:
     """Let every `nn.Dropout` of the module draw its masks from a hash; the module is as before when this ends."""
     dropout = HashedDropout(module)
 
-    def replacement(number: int, layer: nn.Dropout) -> Callable[[Tensor], Tensor]:
-        return lambda x: dropout.apply(number, layer.p, x) if layer.training else x
+    def replacement(layer: nn.Dropout) -> Callable[[Tensor], Tensor]:
+        return lambda x: dropout.apply(layer.p, x) if layer.training else x
 
     with torch.random.fork_rng():
-        for number, layer in enumerate(dropout.layers):
-            layer.forward = replacement(number, layer)  # type: ignore[method-assign, assignment]
+        for layer in dropout.layers:
+            layer.forward = replacement(layer)  # type: ignore[method-assign, assignment]
         try:
             yield dropout
         finally:

@@ -14,7 +14,7 @@ from tabcohort.reproduce.findings import Findings
 if TYPE_CHECKING:
     from rich.console import Console
 
-EXPERIMENTS = ("cancer", "descents", "wine", "patent")
+EXPERIMENTS = ("cancer", "descents", "wine", "patent", "scratch")
 
 __all__ = ["EXPERIMENTS", "Findings", "run"]
 

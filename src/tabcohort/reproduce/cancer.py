@@ -14,7 +14,7 @@ import torch
 import torch.nn as nn
 from rich.console import Console
 
-from tabcohort.cohort import Trained
+from tabcohort.modules import Trained
 from tabcohort.plan import Roles
 from tabcohort.prepare import IntArray
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread

@@ -17,8 +17,8 @@ from scipy.special import betaincinv, expit, ndtr
 
 from tabcohort.files import read_frame
 from tabcohort.models import ResidualMLP
+from tabcohort.modules import as_double, module_logits
 from tabcohort.plan import Purpose, Roles, generator, split_roles
-from tabcohort.predictor import as_double, module_logits
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import adamw_decay, loss_on_probabilities

@@ -14,14 +14,14 @@ import torch.nn as nn
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tabcohort.cohort import Trained, class_mass, train
 from tabcohort.engines import MemberData
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.evaluate import Scorer, log_loss, log_probabilities
 from tabcohort.files import load_sample
+from tabcohort.member import class_mass
 from tabcohort.models import build_model, draw_weights
+from tabcohort.modules import Trained, as_double, module_logits, train
 from tabcohort.plan import MemberPlan, Roles, rows_of_a_step
-from tabcohort.predictor import as_double, module_logits
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.settings import Settings
 from tabcohort.table import Table, table_from_frame
@@ -137,7 +137,7 @@ def epochs_on_all_rows(
         TrainingError: the loss stopped being finite.
     """
     mass = class_mass(table.y, table.weight, table, settings)
-    engine = TorchEngine(network, MemberData(inputs, mass, inputs), settings, torch.device("cpu"))
+    engine = TorchEngine(network, MemberData.of_inputs(inputs, mass, inputs), settings, torch.device("cpu"))
     n_rows = len(inputs)
     plan = MemberPlan(
         n_rows, rows_of_a_step(settings, n_rows) or n_rows, 0.0, 0.0, engine.has_batch_norm, settings.seed

@@ -1,0 +1,92 @@
+"""How functions here are compiled: once per machine, kept on disk, and letting go of Python's lock while they run."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+
+from tabcohort.errors import TabcohortWarning
+
+# Full fast-math is left out on purpose: it would let the compiler assume that no number is NaN, and a training that
+# diverges must be seen.
+COMPILED: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    # Only what Python calls needs to be callable from there; the wrappers of all others would take two seconds.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+# Without 'reassoc' sums are in the order written down, in a vector's lanes and in plain loops alike. A function keeps
+# its own rules inside kernels with others, and is a part of each: were it a function of its own, the first kernel to
+# be loaded would bring the copy that all use.
+IN_ORDER = {**COMPILED, "fastmath": {"contract", "nsz"}, "forceinline": True}
+
+
+COMPILING_FOR_ANOTHER = "TABCOHORT_COMPILING_FOR_ANOTHER"  # in the environment of a process that does nothing else
+
+
+def can_be_kept() -> bool:
+    """Return whether Numba finds a folder to keep machine code in: beside this file, or in the user's cache."""
+    try:
+        njit(cache=True)(can_be_kept)
+    except RuntimeError:
+        return False
+    return True
+
+
+# For what Python calls; what that calls is kept with it.
+KEPT = {"cache": can_be_kept(), "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False}
+
+
+def prepare(kernel: Any, variant: str = "all") -> bool:
+    """See to it, before a kernel's first call, that no machine code of other sources is used.
+
+    Numba itself looks only at the file that the kernel is in, not at those of the functions that it calls.
+
+    Args:
+        kernel: a compiled function.
+        variant: what tells apart the types that it is called with.
+
+    Returns:
+        Whether the kernel will be compiled for the first time on this machine, and kept.
+
+    Warns:
+        TabcohortWarning: it will be compiled, which takes a while.
+    """
+    if config.DISABLE_JIT or kernel.signatures or COMPILING_FOR_ANOTHER in os.environ:  # type: ignore[attr-defined]
+        return False
+    if not KEPT["cache"]:
+        warnings.warn("compiling kernels; there is no folder to keep them in", TabcohortWarning, stacklevel=3)
+        return False
+    folder = Path(kernel.stats.cache_path)
+    name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
+    stamp = folder / f"{name}.sources"
+    digest, *variants = stamp.read_text().split() if stamp.exists() else [""]
+    if digest != _digest_of_sources():
+        for old in folder.glob(f"{name}-*.nbi"):
+            old.unlink(missing_ok=True)
+        variants = []
+    if variant in variants and list(folder.glob(f"{name}-*.nbi")):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(" ".join([_digest_of_sources(), *{*variants, variant}]))
+    warnings.warn("compiling kernels, once per machine: about ten seconds", TabcohortWarning, stacklevel=3)
+    return True
+
+
+@functools.cache
+def _digest_of_sources() -> str:
+    """Return a digest of all files that are compiled."""
+    files = [
+        Path(__file__),
+        Path(__file__).with_name("plan.py"),
+        *sorted((Path(__file__).parent / "engines").glob("*.py")),
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

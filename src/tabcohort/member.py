@@ -1,0 +1,188 @@
+"""One network's training on a table: which rows do what, what its engine sees of them, and the epochs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort import __version__
+from tabcohort.checkpoint import Checkpointer
+from tabcohort.engines import Engine, MemberData
+from tabcohort.engines.compiled import one_blas_thread
+from tabcohort.errors import EngineError, SettingsError
+from tabcohort.plan import MemberPlan, Roles, merge_equal_rows, rows_of_a_step
+from tabcohort.prepare import FloatArray, IntArray, Statistics, fit_statistics, store_rows
+from tabcohort.settings import Settings
+from tabcohort.table import Table
+from tabcohort.training import Progress, StoppingRows, Watcher, fit_member
+
+Job = TypeVar("Job")
+
+# An accelerator takes about five microseconds to begin each of a step's hundred or so operations, and in that time
+# one core does the products of small networks. Reckoned, not measured: no accelerator was at hand.
+PRODUCTS_WORTH_AN_ACCELERATOR = 2e8
+
+
+def training_statistics(table: Table, roles: Roles) -> Statistics:
+    """Return the statistics of the training rows, which the network's `standardize` takes."""
+    rows, weight = merge_equal_rows(table.X, table.y, table.weight, roles.train)
+    return fit_statistics(table.X, weight, rows)
+
+
+def train_member(
+    make_engine: Callable[[MemberData], Engine],
+    table: Table,
+    roles: Roles,
+    settings: Settings,
+    *,
+    statistics: Statistics | None,
+    has_batch_norm: bool,
+    identity: str = "",
+    watch: Watcher = lambda progress: None,
+    checkpoint: str | Path | None = None,
+) -> tuple[Progress, Engine]:
+    """Train one network, and return what happened and the engine, which has put its numbers back.
+
+    Args:
+        make_engine: puts the network into an engine with these data.
+        table, roles: the rows, and which of them train and stop.
+        settings: how to train.
+        statistics: what standardises the rows; None where the network takes them as they are.
+        has_batch_norm: whether a step of a single row is impossible.
+        identity: what must be equal for a checkpoint to be gone on from, beside table, roles and settings.
+        watch: called after every epoch with the progress so far.
+        checkpoint: a file to write the training's position to as it goes, and to go on from when it is there.
+
+    Raises:
+        TabcohortError: settings, table or checkpoint do not fit, or a loss stopped being finite.
+    """
+    different = merge_equal_rows(table.X, table.y, table.weight, roles.train)
+    rows, weight, batch_size = _steps_of(table, roles, different, settings, has_batch_norm)
+    factor = class_weights(table, roles, settings)
+    mass = class_mass(table.y[rows], weight * factor[table.y[rows]], table, settings)
+    stop, stop_weight = merge_equal_rows(table.X, table.y, table.weight, roles.stop)
+    stopping = StoppingRows(table.y[stop], stop_weight * factor[table.y[stop]], table.schema.positive)
+    stored = store_rows(table.X, statistics)
+    reading = stored.in_units_of_storage(statistics)
+    plan = MemberPlan(
+        n_rows=len(rows),
+        batch_size=batch_size,
+        mixup_alpha=settings.mixup_alpha,
+        mixup_probability=settings.mixup_probability,
+        needs_pairs=has_batch_norm,
+        seed=settings.seed,
+    )
+    centre, scale = reading.centre.astype(np.float32), reading.scale.astype(np.float32)
+    engine = make_engine(MemberData(stored.stored, centre, scale, rows, stop, mass))
+    try:
+        keeper = None
+        if checkpoint:
+            keeper = Checkpointer(checkpoint, engine, f"{identity} {_identity(table, settings, roles, engine)}")
+
+        def after_epoch(progress: Progress) -> None:
+            if keeper:
+                keeper.keep(progress)
+            watch(progress)
+
+        resume_from = keeper.resume() if keeper else None
+        progress = fit_member(engine, plan, stopping, settings, after_epoch, resume_from, run_ahead=keeper is None)
+        if keeper and progress.stop_reason == "interrupted":
+            keeper.write()
+    finally:
+        engine.release()
+    return progress, engine
+
+
+def choose_engine(settings: Settings, n_products: int) -> str:
+    """Return "compiled" or "torch": what the settings name, or for "auto" what is faster.
+
+    Args:
+        settings: `engine` and `device` are used.
+        n_products: multiplications and additions of a step's way forward.
+
+    Raises:
+        EngineError: the compiled engine is asked for on another device than the CPU.
+    """
+    if settings.engine == "compiled" and settings.device not in ("auto", "cpu"):
+        raise EngineError(f"the compiled engine runs on the CPU, not on {settings.device}; leave out device")
+    if settings.engine != "auto":
+        return settings.engine
+    if settings.device != "auto":
+        return "compiled" if settings.device == "cpu" else "torch"
+    if n_products < PRODUCTS_WORTH_AN_ACCELERATOR:
+        return "compiled"
+    from tabcohort.engines.torch_loop import choose_device  # takes a second to import
+
+    return "compiled" if choose_device("auto").type == "cpu" else "torch"
+
+
+def _steps_of(
+    table: Table, roles: Roles, different: tuple[IntArray, FloatArray], settings: Settings, has_batch_norm: bool
+) -> tuple[IntArray, FloatArray, int]:
+    """Return the rows that train, the weight of each, and how many of them make a step.
+
+    Args:
+        different: the training rows without repetitions, and the weight of each with that of its repetitions.
+    """
+    rows, weight = roles.train, table.weight[roles.train]
+    batch_size = rows_of_a_step(settings, len(different[0]))
+    if batch_size is not None:
+        return rows, weight, min(batch_size, len(rows))
+    if has_batch_norm:  # its statistics count rows, whatever they weigh
+        return rows, weight, len(rows)
+    return *different, len(different[0])
+
+
+def _identity(table: Table, settings: Settings, roles: Roles, engine: Engine) -> str:
+    rows = hashlib.sha256(b"|".join(each.tobytes() for each in (roles.train, roles.stop, roles.score))).hexdigest()
+    versions = f"tabcohort {__version__} numpy {np.__version__}"
+    return f"{engine.name} {settings} {table.fingerprint()} {rows} {versions}"
+
+
+def class_weights(table: Table, roles: Roles, settings: Settings) -> FloatArray:
+    """Return the factor that `settings.class_weight` puts on the rows of each class, `(n_classes,)`.
+
+    Raises:
+        SettingsError: a weight is given for a class that the table does not have.
+    """
+    n_classes = len(table.schema.classes)
+    if settings.class_weight is None:
+        return np.ones(n_classes)
+    if isinstance(settings.class_weight, Mapping):
+        given = {str(label): value for label, value in settings.class_weight.items()}
+        known = [str(label) for label in table.schema.classes]
+        for label in given:
+            if label not in known:
+                raise SettingsError(f"class_weight has the class {label!r}; the target has {', '.join(known[:10])}")
+        return np.array([given.get(label, 1.0) for label in known])
+    totals = np.bincount(table.y[roles.train], table.weight[roles.train], n_classes)
+    return np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)
+
+
+def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings: Settings) -> NDArray[np.float32]:
+    """Return each row's weight, spread over the classes as its target says, `(n_rows, n_classes)`, mean row sum 1."""
+    n_classes = len(table.schema.classes)
+    weight = weight / weight.mean()
+    mass = np.repeat(weight[:, None] * settings.label_smoothing / n_classes, n_classes, axis=1)
+    mass[np.arange(len(y)), y] += weight * (1 - settings.label_smoothing)
+    return mass.astype(np.float32)
+
+
+def in_threads(jobs: Sequence[Callable[[], Job]], n_threads: int | None = None) -> list[Job]:
+    """Run pieces of work side by side, and return what each returned, in their order.
+
+    Members may run so: the compiled engine lets go of Python's lock, and no result depends on the threads.
+
+    Args:
+        jobs: the work; none may depend on another.
+        n_threads: how many at a time; one per core when left out.
+    """
+    with one_blas_thread(), ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        return list(pool.map(lambda job: job(), jobs))

@@ -1,0 +1,112 @@
+"""Machine code is kept, thrown away when its sources change, and gives the same bits from the first run on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tabcohort import TabcohortWarning, compiling
+
+RUN = """
+import sys, warnings
+from test_cohort import digest_of_a_run
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    print(digest_of_a_run("compiled"))
+print([str(each.message) for each in told])
+"""
+
+
+def test_the_run_that_compiles_says_so_and_has_the_bits_of_those_that_find_the_code_kept(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", RUN]
+    folder = Path(__file__).parent
+    runs = [
+        subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    (first, told), (second, silence) = (run.splitlines() for run in runs)
+    assert "compiling kernels, once per machine: about ten seconds" in told
+    assert silence == "[]"
+    assert first == second
+
+
+def kernel_of(folder: Path, *signatures: str) -> Any:
+    """Return what `prepare` reads of a compiled function; the code that is kept is this file's."""
+    return SimpleNamespace(
+        signatures=list(signatures), stats=SimpleNamespace(cache_path=str(folder)), py_func=kernel_of
+    )  # fmt: skip
+
+
+def keep_code(folder: Path) -> Path:
+    """Write what stands for machine code that was kept."""
+    path = folder / "test_compiling.kernel_of-1.py311.nbi"
+    path.write_bytes(b"code")
+    return path
+
+
+def test_kept_code_of_these_sources_is_used_without_a_word(tmp_path: Path) -> None:
+    with pytest.warns(TabcohortWarning, match="^compiling kernels, once per machine: about ten seconds$"):
+        compiling.prepare(kernel_of(tmp_path))
+    code = keep_code(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiling.prepare(kernel_of(tmp_path))
+    assert code.exists()
+
+
+def test_kept_code_of_other_sources_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        compiling.prepare(kernel_of(tmp_path))
+    code, other = keep_code(tmp_path), tmp_path / "another.kernel-1.nbi"
+    other.write_bytes(b"code")
+    monkeypatch.setattr(compiling, "_digest_of_sources", lambda: "another digest")
+    with pytest.warns(TabcohortWarning, match="compiling kernels, once per machine"):
+        compiling.prepare(kernel_of(tmp_path))
+    assert not code.exists()
+    assert other.exists()
+
+
+def test_code_that_nobody_knows_the_sources_of_is_thrown_away(tmp_path: Path) -> None:
+    code = keep_code(tmp_path)
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        compiling.prepare(kernel_of(tmp_path))
+    assert not code.exists()
+
+
+def test_a_kernel_that_has_run_is_not_looked_after_again(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiling.prepare(kernel_of(tmp_path, "a signature"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(compiling.KEPT, "cache", False)
+    with pytest.warns(TabcohortWarning, match="^compiling kernels; there is no folder to keep them in$"):
+        compiling.prepare(kernel_of(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_digest_is_of_every_file_that_is_compiled() -> None:
+    """A function that is compiled in a file that the digest does not know would be used in an old version."""
+    root = Path(compiling.__file__).parent
+    compiled = {path for path in root.rglob("*.py") if "@njit" in path.read_text(encoding="utf-8")}
+    read: set[Path] = set()
+    real = Path.read_bytes
+
+    def recorded(path: Path) -> bytes:
+        read.add(path)
+        return real(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", recorded)
+        compiling._digest_of_sources.__wrapped__()
+    assert compiled <= read

@@ -1,0 +1,120 @@
+"""Training, files, predictions and the command line work where PyTorch cannot be imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NO_TORCH = """
+import sys
+
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name=name)
+
+
+sys.meta_path.insert(0, NoTorch())
+"""
+
+
+def run_without_torch(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    command = [sys.executable, "-c", NO_TORCH + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def answer(code: str, *arguments: str | Path) -> str:
+    done = run_without_torch(code, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_pytorch_fails_in_these_processes() -> None:
+    done = run_without_torch("import tabcohort.models")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'torch'"
+
+
+FIT = """
+import json
+import numpy as np
+import tabcohort
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(150, 3))
+labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0], [-0.5, 0.5])]
+table = tabcohort.make_table(X, labels)
+how = tabcohort.Settings(max_epochs=30, hidden=(9, 5), learning_rate=0.02, **json.loads(sys.argv[1]))
+predictor = tabcohort.fit(table, how, checkpoint=sys.argv[2] + ".checkpoint")
+tabcohort.save(predictor, sys.argv[2])
+loaded = tabcohort.load(sys.argv[2])
+assert (loaded.predict_proba(X) == predictor.predict_proba(X)).all()
+assert (loaded.predict(X) == labels).mean() > 0.6
+record = dict(zip(loaded.schema.features, X[7]))
+probability = loaded.predict_row(record).probability
+assert list(probability.values()) == predictor.predict_proba(X)[7].tolist()
+assert loaded.evaluate(table).n_rows == 150
+assert loaded.farthest_cell(X) is not None
+repr(loaded), str(loaded.network.program)
+assert "torch" not in sys.modules
+print("all is well")
+"""
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_a_model_is_trained_saved_loaded_and_answers(model: str, engine: str, tmp_path: Path) -> None:
+    choices = {"model": model, "engine": engine, "batch_norm": True, "dropout": 0.1}
+    assert answer(FIT, json.dumps(choices), tmp_path / "model") == "all is well\n"
+    assert (tmp_path / "model").exists()
+
+
+def test_the_classifier_of_scikit_learn_works() -> None:
+    code = """
+from sklearn.datasets import load_iris
+from sklearn.model_selection import cross_val_score
+from tabcohort import CohortClassifier
+X, y = load_iris(return_X_y=True)
+classifier = CohortClassifier(hidden=(16,), learning_rate=0.02, max_epochs=60)
+print(cross_val_score(classifier, X, y, cv=3).mean())
+"""
+    assert float(answer(code)) > 0.85
+
+
+CLI = "from tabcohort.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def test_the_command_line_fits_and_tells(csv_file: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.tabcohort"
+    (tmp_path / "quick.toml").write_text("max_epochs = 3\nhidden = [8]\n")
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", "--settings", tmp_path / "quick.toml"]
+    answer(CLI, *fit, "--out", model)
+    assert "(compiled engine)" in answer(CLI, "info", model)
+
+
+def test_the_command_line_tells_predicts_and_evaluates(model_file: Path, csv_file: Path, tmp_path: Path) -> None:
+    assert "logistic predicts answer from 3 columns" in answer(CLI, "info", model_file)
+    assert json.loads(answer(CLI, "info", model_file, "--json"))["report"]["engine"] == "compiled"
+    out = tmp_path / "answers.csv"
+    answer(CLI, "predict", model_file, csv_file, "--out", out)
+    assert len(out.read_text().splitlines()) == 91
+    assert "measured on 90 rows of" in answer(CLI, "evaluate", model_file, csv_file)
+
+
+def test_the_torch_engine_is_an_import_error_that_names_it() -> None:
+    code = """
+import numpy as np
+import tabcohort
+X = np.random.default_rng(0).normal(size=(60, 2))
+tabcohort.fit(tabcohort.make_table(X, X[:, 0] > 0), tabcohort.Settings(engine="torch", max_epochs=1))
+"""
+    done = run_without_torch(code)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'torch'"
