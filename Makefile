@@ -34,6 +34,7 @@ check: install  ## format, lint, types, import direction, public names, README a
 	@$(MAKE) --no-print-directory test
 
 bench: install  ## measure speed beside the reference loops, from one run
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
 	@$(BIN)/python benchmarks/speed.py
 
 honesty: install  ## compare reported with true figures on 200 small samples of each size (seven minutes)

@@ -512,7 +512,7 @@ BUGS = (
     Bug(
         "compiled mixup has hard labels",
         KERNELS,
-        "            mix(target, with_whom, shares[s], matrix(spare, 0, n, mass.shape[1]))\n",
+        "                mix(target, with_whom, share, matrix(spare, 0, n, mass.shape[1]))\n",
         "",
         (ENGINES_AGREE,),
     ),

@@ -19,20 +19,24 @@ from tabcohort.engines.torch_loop import forward, one_thread
 from tabcohort.errors import SettingsError, TrainingError
 from tabcohort.evaluate import evaluate, log_loss, log_probabilities
 from tabcohort.member import class_weights
+from tabcohort.models import build_model, draw_weights
+from tabcohort.modules import train
 from tabcohort.plan import Roles, split_roles
 from tabcohort.prepare import fit_statistics, standardise
 from tabcohort.settings import Settings
 from tabcohort.table import make_table
 
 
-def digest_of_a_run(engine: str, seed: int = 0) -> str:
+def digest_of_a_run(engine: str, seed: int = 0, precision: torch.dtype = torch.float32) -> str:
     """A hash of everything that a run leaves: weights, buffers and history."""
     X, y = noisy_rows(600, n_features=30)
     settings = settings_of(
         hidden=(160, 160), batch_norm=True, dropout=0.2, batch_size=256, mixup_alpha=0.4, max_epochs=3, seed=seed,
         engine=engine,
     )  # fmt: skip
-    trained = trained_on((X, y), settings)
+    module = build_model(settings, 30, 2)
+    draw_weights(module, seed)
+    trained = train(module if precision == torch.float32 else module.to(precision), (X, y), settings)
     digest = hashlib.sha256()
     for value in trained.module.state_dict().values():
         digest.update(value.numpy().tobytes())

@@ -124,7 +124,7 @@ def _fit(options: argparse.Namespace) -> int:
     messages.print(f"reading {options.table}", markup=False)
     sample = _open(options.table)
     table = _table(sample, options, settings.positive)
-    messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} columns that predict; loading PyTorch")
+    messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} columns that predict")
 
     from tabcohort.artifact import describe, save
     from tabcohort.cohort import fit

@@ -63,7 +63,11 @@ def prepare(kernel: Any, variant: str = "all") -> bool:
     if config.DISABLE_JIT or kernel.signatures or COMPILING_FOR_ANOTHER in os.environ:  # type: ignore[attr-defined]
         return False
     if not KEPT["cache"]:
-        warnings.warn("compiling kernels; there is no folder to keep them in", TabcohortWarning, stacklevel=3)
+        warnings.warn(
+            "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)",
+            TabcohortWarning,
+            stacklevel=3,
+        )
         return False
     folder = Path(kernel.stats.cache_path)
     name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
