@@ -5,6 +5,9 @@ They are what `speed.py` compares with. Their known mistakes (see `tabcohort rep
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -150,3 +153,40 @@ def eager_patent(X: FloatMatrix, y: FloatMatrix, X_val: FloatMatrix, y_val: Floa
         model.eval()
         with torch.inference_mode():
             scheduler.step(criterion(model(val_X), val_y).item())
+
+
+def eager_mlp(
+    X: FloatMatrix,
+    y: FloatMatrix,
+    X_val: FloatMatrix,
+    y_val: FloatMatrix,
+    hidden: tuple[int, ...],
+    n_epochs: int,
+    batch_size: int = 256,
+) -> float:
+    """Train a multilayer perceptron as fast as eager PyTorch can, and return the seconds that its epochs took.
+
+    It has ReLU and dropout of 0.1, AdamW and a pass over the validation rows after each epoch, as `Settings()` has.
+    """
+    layers: list[nn.Module] = []
+    for d_in, d_out in pairwise((X.shape[1], *hidden)):
+        layers += [nn.Linear(d_in, d_out), nn.ReLU(inplace=True), nn.Dropout(0.1)]
+    model = nn.Sequential(*layers, nn.Linear((X.shape[1], *hidden)[-1], 1))
+    criterion = nn.BCEWithLogitsLoss()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=3e-4, fused=True)
+    train_X, train_y, val_X, val_y = (torch.from_numpy(each) for each in (X, y[:, None], X_val, y_val[:, None]))
+    began = time.perf_counter()
+    for _ in range(n_epochs):
+        model.train()
+        losses = []
+        for rows in torch.randperm(len(X)).split(batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            loss = criterion(model(train_X.index_select(0, rows)), train_y.index_select(0, rows))
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        torch.stack(losses).mean().item()
+        model.eval()
+        with torch.inference_mode():
+            criterion(torch.cat([model(rows) for rows in val_X.split(4096)]), val_y).item()
+    return time.perf_counter() - began

@@ -93,7 +93,7 @@ def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(compiling.KEPT, "cache", False)
     with pytest.warns(
         TabcohortWarning,
-        match="^compiling kernels; there is no folder to keep them in \(NUMBA_CACHE_DIR may name one\)$",
+        match=r"^compiling kernels; there is no folder to keep them in \(NUMBA_CACHE_DIR may name one\)$",
     ):
         compiling.prepare(kernel_of(tmp_path))
     assert not list(tmp_path.iterdir())

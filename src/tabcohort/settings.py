@@ -142,9 +142,9 @@ class Settings:
         stop_fraction, score_fraction: shares of the rows that stop and that score; the others train.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.
-        engine: "compiled" (machine code, on a CPU, for networks of the layers that `tabcohort.lower` knows), "torch", or
-            "auto": compiled on a CPU where it can be, PyTorch for other modules and on an accelerator, which "auto"
-            takes only for networks large enough to be worth it.
+        engine: "compiled" (machine code, on a CPU, for the layers that `tabcohort.lower` knows), "torch", or "auto":
+            compiled on a CPU where it can be, PyTorch for other modules and on an accelerator, which "auto" takes
+            only for networks large enough to be worth it.
         device: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
 
     Raises:
