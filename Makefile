@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check bench honesty bugs clean
+.PHONY: help install demo test check bench scale honesty bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: install  ## format, lint, types, import direction, public names, README a
 bench: install  ## measure speed beside the reference loops, from one run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
 	@$(BIN)/python benchmarks/speed.py
+
+scale: install  ## measure how an epoch's time grows, beside PyTorch, and draw it (five minutes)
+	@$(BIN)/python benchmarks/scaling.py
 
 honesty: install  ## compare reported with true figures on 200 small samples of each size (seven minutes)
 	@$(BIN)/python benchmarks/honesty.py

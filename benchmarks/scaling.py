@@ -20,8 +20,9 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,10 +33,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from reference_loops import FloatMatrix, eager_mlp
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 from rich.table import Table as Printed
 
 from tabcohort import Roles, Settings, Table, make_table
+from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import CompiledEngine, one_blas_thread
 from tabcohort.member import in_threads, train_member, training_statistics
 from tabcohort.modules import TorchNetworkEngine
@@ -53,7 +55,7 @@ Work = Callable[[], float]  # returns the seconds that count
 
 @dataclass(frozen=True)
 class Point:
-    """One piece of work: the size of the table, the network, and how many members train."""
+    """One piece of work: its place on the axis, the size of the table, the network, and how many members train."""
 
     value: int
     n_rows: int = 20_000
@@ -67,23 +69,155 @@ class Point:
         products = sum(d_in * d_out for d_in, d_out in pairwise((self.n_columns, *self.hidden, 1))) * self.n_rows
         return max(1, min(ROWS_OF_A_MEASUREMENT // self.n_rows, PRODUCTS_OF_A_MEASUREMENT // products))
 
+
+@dataclass(frozen=True)
+class Measured:
+    """What one epoch of all members takes at a point.
+
+    Args:
+        point: what was measured.
+        seconds: by who trains them.
+        eager_threads: the number of threads that the eager loop was faster on.
+        is_extrapolated: whether PyTorch's times are those of fewer members, multiplied.
+    """
+
+    point: Point
+    seconds: dict[str, float]
+    eager_threads: int
+    is_extrapolated: bool = False
+
+    def ratio(self, other: str) -> float:
+        """Return how many times as fast as another the compiled engine is."""
+        return self.seconds[other] / self.seconds[COMPILED]
+
     @property
-    def settings(self) -> Settings:
-        """How ours train."""
-        batch_size = 32 if self.n_rows < 5_000 else 256
-        return Settings(
-            model="mlp", hidden=self.hidden, batch_size=batch_size, max_epochs=self.n_epochs, patience=None
-        )
+    def best_torch(self) -> str:
+        """Which of the two that use PyTorch is faster."""
+        return min((TORCH, EAGER), key=lambda name: self.seconds[name])
+
+
+def draw_rows(point: Point) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return random rows, and labels that a network can learn."""
+    X = np.random.default_rng(0).standard_normal((point.n_rows, point.n_columns), dtype=np.float32)
+    return X, (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(np.float32)
+
+
+def train_in(
+    engine: type[CompiledEngine] | type[TorchNetworkEngine], table: Table, roles: Roles, settings: Settings
+) -> float:
+    """Train one member, and return the seconds from when its engine is made to the end of its last epoch."""
+    program = program_of(settings, table.X.shape[1], len(table.schema.classes))
+    statistics_ = training_statistics(table, roles)
+    network = draw_network(program, settings.seed).with_statistics(statistics_)
+    times = []
+
+    def make_engine(data: MemberData) -> Engine:
+        made = engine(network, data, settings)
+        times.append(time.perf_counter())
+        return made
+
+    train_member(
+        make_engine,
+        table,
+        roles,
+        settings,
+        statistics=statistics_,
+        has_batch_norm=program.has_batch_norm,
+        watch=lambda progress: times.append(time.perf_counter()),
+    )
+    return times[-1] - times[0]
+
+
+def trainings_at(point: Point) -> dict[str, Work]:
+    """Return the training of one member by each competitor."""
+    X, y = draw_rows(point)
+    n_train, rows = point.n_rows * 4 // 5, np.arange(point.n_rows)
+    table, roles = make_table(X.astype(np.float64), y), Roles(rows[:n_train], rows[n_train:], rows[:0])
+    parts = (X[:n_train], y[:n_train], X[n_train:], y[n_train:])
+    batch_size = 32 if point.n_rows < 5_000 else 256
+    settings = Settings(
+        model="mlp", hidden=point.hidden, batch_size=batch_size, max_epochs=point.n_epochs, patience=None
+    )
+    return {
+        COMPILED: lambda: train_in(CompiledEngine, table, roles, settings),
+        TORCH: lambda: train_in(TorchNetworkEngine, table, roles, settings),
+        EAGER: lambda: eager_mlp(*parts, point.hidden, point.n_epochs, batch_size),
+    }
+
+
+def medians(work: dict[str, tuple[Work, int]], n_epochs: int) -> dict[str, float]:
+    """Return the median seconds per epoch of each piece of work, run in turn with PyTorch on so many threads."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    began = time.perf_counter()
+    for repeat in range(MOST_REPEATS):
+        if repeat >= FEWEST_REPEATS and time.perf_counter() - began > SHORT_SECONDS:
+            break
+        for name, (run, n_threads) in work.items():
+            torch.set_num_threads(n_threads)
+            times[name].append(run() / n_epochs)
+    torch.set_num_threads(1)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_pytorch(torch_engine: Work, eager: Work) -> dict[str, tuple[Work, int]]:
+    """Return the work that PyTorch does, the eager loop on one thread and on two."""
+    return {TORCH: (torch_engine, 1), **{f"{EAGER} {n}": (eager, n) for n in (1, 2)}}
+
+
+def measured(point: Point, found: dict[str, float]) -> Measured:
+    """Return what was found, with the better of the two eager times."""
+    n_threads = min((1, 2), key=lambda n: found[f"{EAGER} {n}"])
+    seconds = {COMPILED: found[COMPILED], TORCH: found[TORCH], EAGER: found[f"{EAGER} {n_threads}"]}
+    return Measured(point, seconds, n_threads)
+
+
+def measure_one_member(points: Sequence[Point]) -> list[Measured]:
+    """Measure the epochs of one member at each point."""
+    results = []
+    for point in track(points, transient=True):
+        train = trainings_at(point)
+        work = {COMPILED: (train[COMPILED], 1), **in_pytorch(train[TORCH], train[EAGER])}
+        results.append(measured(point, medians(work, point.n_epochs)))
+    return results
+
+
+def measure_members(points: Sequence[Point]) -> list[Measured]:
+    """Measure members side by side in the compiled engine; in PyTorch one after another, up to a few."""
+    results: list[Measured] = []
+    for point in track(points, transient=True):
+        train, n = trainings_at(point), point.n_members
+        work = {COMPILED: (timed(lambda run=train[COMPILED], n=n: in_threads([run] * n, 2)), 1)}
+        if n <= MOST_MEMBERS_IN_TURN:
+            turns = [timed(lambda run=train[name], n=n: [run() for _ in range(n)]) for name in (TORCH, EAGER)]
+            results.append(measured(point, medians({**work, **in_pytorch(*turns)}, point.n_epochs)))
+        else:
+            last = results[-1]
+            seconds = {name: value / last.point.n_members * n for name, value in last.seconds.items()}
+            seconds[COMPILED] = medians(work, point.n_epochs)[COMPILED]
+            results.append(Measured(point, seconds, last.eager_threads, is_extrapolated=True))
+    return results
+
+
+def timed(run: Callable[[], object]) -> Work:
+    """Return work whose every second counts."""
+
+    def whole() -> float:
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+
+    return whole
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points that differ in one thing: its name, what one of it is called, what is the same for all, and the points."""
+    """Points that differ in one thing: its name, what the axis says, what all have in common, how they are measured."""
 
     name: str
     axis: str
-    same: str
+    common: str
     points: tuple[Point, ...]
+    measure: Callable[[Sequence[Point]], list[Measured]] = measure_one_member
 
 
 SERIES = (
@@ -101,133 +235,144 @@ SERIES = (
     ),
     Series(
         "width",
-        "width w of both hidden layers",
+        "width w of each hidden layer",
         "20,000 rows, 30 columns, hidden (w, w)",
         tuple(Point(w, hidden=(w, w)) for w in (16, 64, 256, 1_024)),
     ),
     Series(
         "members",
         "members",
-        "569 rows, 30 columns, hidden (64, 32)",
+        "569 rows, 30 columns, hidden (64, 32) each",
         tuple(Point(n, n_rows=569, n_members=n) for n in (1, 4, 16, 64, 256)),
+        measure_members,
     ),
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a point takes.
-
-    Args:
-        point: what was measured.
-        seconds: of one epoch of all members, by who trains them.
-        eager_threads: the number of threads that the eager loop was faster on.
-        is_extrapolated: whether PyTorch's times are those of fewer members, multiplied.
-    """
-
-    point: Point
-    seconds: dict[str, float]
-    eager_threads: int
-    is_extrapolated: bool = False
-
-    def ratio(self, other: str) -> float:
-        """Return how many times as fast as another the compiled engine is."""
-        return self.seconds[other] / self.seconds[COMPILED]
-
-    @property
-    def fastest_torch(self) -> str:
-        """Whichever of the two that use PyTorch is faster."""
-        return min(TORCH, EAGER, key=lambda name: self.seconds[name])
+def verdict(series: Series, results: Sequence[Measured]) -> str:
+    """Say in a sentence where PyTorch is faster than the compiled engine, or where it comes nearest."""
+    ahead = [each for each in results if each.ratio(each.best_torch) < 1]
+    if not ahead:
+        nearest = min(results, key=lambda each: each.ratio(each.best_torch))
+        times = f"{nearest.ratio(nearest.best_torch):.2f}"
+        return (
+            f"By {series.name}, PyTorch overtakes nowhere between {results[0].point.value:,} and "
+            f"{results[-1].point.value:,}; it comes nearest at {nearest.point.value:,}, where the compiled engine is "
+            f"{times} times as fast as {who(nearest)}."
+        )
+    places = [
+        f"at {each.point.value:,} ({who(each)} is {1 / each.ratio(each.best_torch):.2f} times as fast)"
+        for each in ahead
+    ]
+    return f"By {series.name}, PyTorch overtakes {', '.join(places)}; at the other points the compiled engine is ahead."
 
 
-def draw_rows(point: Point) -> tuple[FloatMatrix, FloatMatrix]:
-    """Return random rows, and labels that a network can learn."""
-    X = np.random.default_rng(0).standard_normal((point.n_rows, point.n_columns), dtype=np.float32)
-    return X, (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(np.float32)
+def who(result: Measured) -> str:
+    """Name the faster of the two that use PyTorch."""
+    threads = f" on {in_words(result.eager_threads)}" if result.best_torch == EAGER else ""
+    return f"{TITLES[result.best_torch]}{threads}"
 
 
-def train_in(
-    engine: type[CompiledEngine] | type[TorchNetworkEngine], table: Table, roles: Roles, settings: Settings
-) -> float:
-    """Train one member, and return the seconds from the engine's being ready to the end of the last epoch."""
-    program = program_of(settings, table.X.shape[1], len(table.schema.classes))
-    statistics_ = training_statistics(table, roles)
-    network = draw_network(program, settings.seed).with_statistics(statistics_)
-    times = []
-
-    def make_engine(data):  # type: ignore[no-untyped-def]
-        made = engine(network, data, settings)
-        times.append(time.perf_counter())
-        return made
-
-    train_member(
-        make_engine,
-        table,
-        roles,
-        settings,
-        statistics=statistics_,
-        has_batch_norm=program.has_batch_norm,
-        watch=lambda progress: times.append(time.perf_counter()),
-    )
-    return times[-1] - times[0]
+def in_words(n_threads: int) -> str:
+    """Return a number of threads for people."""
+    return f"{n_threads} thread{'s' * (n_threads > 1)}"
 
 
-def work_of(point: Point) -> dict[str, tuple[Work, int]]:
-    """Return what each competitor does at a point, and PyTorch's number of threads meanwhile."""
-    X, y = draw_rows(point)
-    n_train = point.n_rows * 4 // 5
-    rows = np.arange(point.n_rows)
-    table, roles = make_table(X.astype(np.float64), y), Roles(rows[:n_train], rows[n_train:], rows[:0])
-    parts = (X[:n_train], y[:n_train], X[n_train:], y[n_train:])
-    settings = point.settings
-
-    def compiled() -> float:
-        return train_in(CompiledEngine, table, roles, settings)
-
-    def torch_engine() -> float:
-        return train_in(TorchNetworkEngine, table, roles, settings)
-
-    def eager() -> float:
-        return eager_mlp(*parts, point.hidden, point.n_epochs, int(settings.batch_size))
-
-    return {
-        COMPILED: (side_by_side(compiled, point.n_members), 1),
-        TORCH: (in_turn(torch_engine, point.n_members), 1),
-        f"{EAGER}, 1": (in_turn(eager, point.n_members), 1),
-        f"{EAGER}, 2": (in_turn(eager, point.n_members), 2),
-    }
+def cells(result: Measured) -> list[str]:
+    """Return a point's line of the table."""
+    about = "~" if result.is_extrapolated else ""
+    times = {name: f"{seconds * 1e3:,.2f}" for name, seconds in result.seconds.items()}
+    return [
+        f"{result.point.value:,}", times[COMPILED], about + times[TORCH], about + times[EAGER],
+        str(result.eager_threads), *(f"{about}{result.ratio(name):.2f}" for name in (TORCH, EAGER)),
+    ]  # fmt: skip
 
 
-def side_by_side(train: Work, n_members: int) -> Work:
-    """Return the training of so many members on two threads, timed as a whole."""
-    return timed(lambda: in_threads([train] * n_members, 2))
+def heads(series: Series) -> list[str]:
+    """Return the heads of a table's columns."""
+    return [
+        series.name, *(f"{TITLES[name]}, ms per epoch" for name in TITLES), "its threads",
+        "torch engine / compiled", "best eager / compiled",
+    ]  # fmt: skip
 
 
-def in_turn(train: Work, n_members: int) -> Work:
-    """Return the training of so many members one after another, timed as a whole."""
-    return timed(lambda: [train() for _ in range(n_members)])
+def machine() -> str:
+    """Name the CPU and the number of cores."""
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores, PyTorch {torch.__version__}"
 
 
-def timed(run: Callable[[], object]) -> Work:
-    """Return work that is timed from its beginning to its end."""
+def print_table(series: Series, results: Sequence[Measured]) -> None:
+    """Print one series."""
+    out = Printed(title=f"{series.name}: {series.common}", title_justify="left", box=None)
+    for head in heads(series):
+        out.add_column(head, justify="right", max_width=18)
+    for result in results:
+        out.add_row(*cells(result))
+    console = Console(width=130)
+    console.print(out)
+    console.print(f"{verdict(series, results)}\n", highlight=False)
 
-    def whole() -> float:
-        began = time.perf_counter()
-        run()
-        return time.perf_counter() - began
 
-    return whole
+def markdown(found: Sequence[tuple[Series, Sequence[Measured]]]) -> str:
+    """Return all tables as Markdown."""
+    method = textwrap.dedent(__doc__ or "").split("\n\n", 2)[2]
+    parts = ["# How one epoch's time grows", f"`make scale` writes this. Measured on {machine()}.", method.strip()]
+    parts.append("![Time of one epoch by rows, columns, width and members](scaling.png)")
+    for series, results in found:
+        lines = [heads(series), ["---:"] * len(heads(series)), *(cells(result) for result in results)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts += [f"## {series.name.capitalize()}: {series.common}", table, verdict(series, results)]
+    return "\n\n".join(parts) + "\n"
 
 
-def medians(work: dict[str, tuple[Work, int]]) -> dict[str, float]:
-    """Return the median seconds of each piece of work, run in turn with PyTorch on so many threads."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    began = time.perf_counter()
-    for repeat in range(MOST_REPEATS):
-        if repeat >= FEWEST_REPEATS and time.perf_counter() - began > SHORT_SECONDS:
-            break
-        for name, (run, n_threads) in work.items():
-            torch.set_num_threads(n_threads)
-            times[name].append(run())
-    torch.set_num_threads(1)
-    return {name: statistics.median(values) for name, values in times.items()}
+STYLES = {
+    COMPILED: {"color": "black", "linestyle": "-", "marker": "o"},
+    TORCH: {"color": "tab:orange", "linestyle": "--", "marker": "s"},
+    EAGER: {"color": "tab:blue", "linestyle": ":", "marker": "^"},
+}
+
+
+def draw(found: Sequence[tuple[Series, Sequence[Measured]]], path: Path) -> None:
+    """Draw a panel for each series, both axes logarithmic; hollow marks are extrapolated."""
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    for axis, (series, results) in zip(figure.subplots(2, 2).flat, found, strict=True):
+        draw_panel(axis, series, results)
+    figure.savefig(path, dpi=120)
+
+
+def draw_panel(axis: Axes, series: Series, results: Sequence[Measured]) -> None:
+    """Draw the times of one series."""
+    values = [result.point.value for result in results]
+    n_extrapolated = sum(result.is_extrapolated for result in results)
+    for name, style in STYLES.items():
+        times = [result.seconds[name] * 1e3 for result in results]
+        axis.plot(values, times, label=TITLES[name], **style)
+        if n_extrapolated and name != COMPILED:
+            hollow = {**style, "linestyle": "none", "markerfacecolor": "white", "zorder": 3}
+            axis.plot(values[-n_extrapolated:], times[-n_extrapolated:], **hollow)
+    axis.set(xscale="log", yscale="log", xlabel=series.axis, ylabel="one epoch (milliseconds)", title=series.common)
+    axis.set_xticks(values, [f"{value:,}" for value in values])
+    axis.minorticks_off()
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, title="hollow: extrapolated" if n_extrapolated else None)
+
+
+def main() -> None:
+    """Measure everything, print the tables, and write them and the picture beside this file."""
+    found = []
+    with one_blas_thread():
+        measure_one_member([Point(0, n_rows=500)])  # machine code is loaded, PyTorch sets itself up
+        for series in SERIES:
+            results = series.measure(series.points)
+            print_table(series, results)
+            found.append((series, results))
+    (FOLDER / "scaling.md").write_text(markdown(found))
+    draw(found, FOLDER / "scaling.png")
+
+
+if __name__ == "__main__":
+    main()

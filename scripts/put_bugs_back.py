@@ -533,8 +533,8 @@ BUGS = (
     Bug(
         "compiled stopping rows are passed in training mode",
         KERNELS,
-        "forward(operations, constants, values, parameters, buffers, work, n, False, 0)",
-        "forward(operations, constants, values, parameters, buffers, work, n, True, 0)",
+        "forward(operations, constants, values, parameters, buffers, work, n, no, keys[e, 0])",
+        "forward(operations, constants, values, parameters, buffers, work, n, yes, keys[e, 0])",
         (ENGINES_AGREE,),
     ),
     Bug(

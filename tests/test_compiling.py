@@ -39,11 +39,15 @@ def test_the_run_that_compiles_says_so_and_has_the_bits_of_those_that_find_the_c
     assert first == second
 
 
-def kernel_of(folder: Path, *signatures: str) -> Any:
+def kernel_of(folder: Path) -> Any:
     """Return what `prepare` reads of a compiled function; the code that is kept is this file's."""
-    return SimpleNamespace(
-        signatures=list(signatures), stats=SimpleNamespace(cache_path=str(folder)), py_func=kernel_of
-    )  # fmt: skip
+    return SimpleNamespace(stats=SimpleNamespace(cache_path=str(folder)), py_func=kernel_of)
+
+
+def look_after(kernel: Any, variant: str = "float32") -> bool:
+    """Prepare a kernel as a new process does."""
+    compiling._PREPARED.clear()
+    return compiling.prepare(kernel, variant)
 
 
 def keep_code(folder: Path) -> Path:
@@ -55,22 +59,22 @@ def keep_code(folder: Path) -> Path:
 
 def test_kept_code_of_these_sources_is_used_without_a_word(tmp_path: Path) -> None:
     with pytest.warns(TabcohortWarning, match="^compiling kernels, once per machine: about ten seconds$"):
-        compiling.prepare(kernel_of(tmp_path))
+        look_after(kernel_of(tmp_path))
     code = keep_code(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compiling.prepare(kernel_of(tmp_path))
+        look_after(kernel_of(tmp_path))
     assert code.exists()
 
 
 def test_kept_code_of_other_sources_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        compiling.prepare(kernel_of(tmp_path))
+        look_after(kernel_of(tmp_path))
     code, other = keep_code(tmp_path), tmp_path / "another.kernel-1.nbi"
     other.write_bytes(b"code")
     monkeypatch.setattr(compiling, "_digest_of_sources", lambda: "another digest")
     with pytest.warns(TabcohortWarning, match="compiling kernels, once per machine"):
-        compiling.prepare(kernel_of(tmp_path))
+        look_after(kernel_of(tmp_path))
     assert not code.exists()
     assert other.exists()
 
@@ -78,15 +82,29 @@ def test_kept_code_of_other_sources_is_thrown_away(tmp_path: Path, monkeypatch: 
 def test_code_that_nobody_knows_the_sources_of_is_thrown_away(tmp_path: Path) -> None:
     code = keep_code(tmp_path)
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        compiling.prepare(kernel_of(tmp_path))
+        look_after(kernel_of(tmp_path))
     assert not code.exists()
 
 
-def test_a_kernel_that_has_run_is_not_looked_after_again(tmp_path: Path) -> None:
+def test_a_kernel_is_looked_after_once_in_a_process(tmp_path: Path) -> None:
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        look_after(kernel_of(tmp_path))
+    for path in tmp_path.iterdir():
+        path.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compiling.prepare(kernel_of(tmp_path, "a signature"))
+        assert not compiling.prepare(kernel_of(tmp_path), "float32")
     assert not list(tmp_path.iterdir())
+
+
+def test_each_type_of_numbers_is_compiled_once(tmp_path: Path) -> None:
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        assert look_after(kernel_of(tmp_path))
+    keep_code(tmp_path)
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        assert look_after(kernel_of(tmp_path), "float64")
+    assert not look_after(kernel_of(tmp_path))
+    assert not look_after(kernel_of(tmp_path), "float64")
 
 
 def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +113,7 @@ def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pyt
         TabcohortWarning,
         match=r"^compiling kernels; there is no folder to keep them in \(NUMBA_CACHE_DIR may name one\)$",
     ):
-        compiling.prepare(kernel_of(tmp_path))
+        look_after(kernel_of(tmp_path))
     assert not list(tmp_path.iterdir())
 
 

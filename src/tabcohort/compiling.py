@@ -45,7 +45,10 @@ def can_be_kept() -> bool:
 KEPT = {"cache": can_be_kept(), "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False}
 
 
-def prepare(kernel: Any, variant: str = "all") -> bool:
+_PREPARED: set[tuple[str, str]] = set()  # kernels and variants that this process has looked after
+
+
+def prepare(kernel: Any, variant: str) -> bool:
     """See to it, before a kernel's first call, that no machine code of other sources is used.
 
     Numba itself looks only at the file that the kernel is in, not at those of the functions that it calls.
@@ -60,8 +63,10 @@ def prepare(kernel: Any, variant: str = "all") -> bool:
     Warns:
         TabcohortWarning: it will be compiled, which takes a while.
     """
-    if config.DISABLE_JIT or kernel.signatures or COMPILING_FOR_ANOTHER in os.environ:  # type: ignore[attr-defined]
+    name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
+    if config.DISABLE_JIT or (name, variant) in _PREPARED or COMPILING_FOR_ANOTHER in os.environ:  # type: ignore[attr-defined]
         return False
+    _PREPARED.add((name, variant))
     if not KEPT["cache"]:
         warnings.warn(
             "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)",
@@ -70,7 +75,6 @@ def prepare(kernel: Any, variant: str = "all") -> bool:
         )
         return False
     folder = Path(kernel.stats.cache_path)
-    name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
     stamp = folder / f"{name}.sources"
     digest, *variants = stamp.read_text().split() if stamp.exists() else [""]
     if digest != _digest_of_sources():
