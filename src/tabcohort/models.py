@@ -6,6 +6,7 @@ one output, the logit of the second class, when there are two classes; one outpu
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
@@ -251,7 +252,7 @@ def draw_weights(module: nn.Module, seed: int, member: int = 0) -> None:
     draw = generator(seed, Purpose.INITIAL_WEIGHTS, member)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+            bound = math.sqrt(6 / (layer.in_features + layer.out_features))
             layer.weight.copy_(torch.from_numpy(draw.uniform(-bound, bound, tuple(layer.weight.shape))))
             if layer.bias is not None:
                 layer.bias.zero_()
