@@ -12,7 +12,7 @@ known. Eager PyTorch has its rows standardised beforehand and keeps no best weig
 
 Members are whole trainings, set-up included on all sides, divided by the number of epochs: where they run side by
 side, one's set-up falls into another's epochs. Ours run on two threads. PyTorch trains them one after another, and
-what it takes for more than four is extrapolated (~). Two processes could halve that at best.
+what it takes for more than four is extrapolated (~); in two processes it would take half of that at best.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ SERIES = (
     Series(
         "members",
         "members",
-        "569 rows, 30 columns, hidden (64, 32) each",
+        "569 rows, 30 columns, hidden (64, 32)",
         tuple(Point(n, n_rows=569, n_members=n) for n in (1, 4, 16, 64, 256)),
         measure_members,
     ),
@@ -288,12 +288,15 @@ def cells(result: Measured) -> list[str]:
     ]  # fmt: skip
 
 
+def title_of(series: Series) -> str:
+    """Return what stands above a table."""
+    return f"{series.name.capitalize()}: milliseconds per epoch of {series.common}"
+
+
 def heads(series: Series) -> list[str]:
     """Return the heads of a table's columns."""
-    return [
-        series.name, *(f"{TITLES[name]}, ms per epoch" for name in TITLES), "its threads",
-        "torch engine / compiled", "best eager / compiled",
-    ]  # fmt: skip
+    times = [f"{TITLES[name]}, ms" for name in TITLES]
+    return [series.name, *times, "its threads", "torch engine / compiled", "best eager / compiled"]
 
 
 def machine() -> str:
@@ -307,7 +310,7 @@ def machine() -> str:
 
 def print_table(series: Series, results: Sequence[Measured]) -> None:
     """Print one series."""
-    out = Printed(title=f"{series.name}: {series.common}", title_justify="left", box=None)
+    out = Printed(title=title_of(series), title_justify="left", box=None)
     for head in heads(series):
         out.add_column(head, justify="right", max_width=18)
     for result in results:
@@ -325,7 +328,7 @@ def markdown(found: Sequence[tuple[Series, Sequence[Measured]]]) -> str:
     for series, results in found:
         lines = [heads(series), ["---:"] * len(heads(series)), *(cells(result) for result in results)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        parts += [f"## {series.name.capitalize()}: {series.common}", table, verdict(series, results)]
+        parts += [f"## {title_of(series)}", table, verdict(series, results)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -244,3 +244,17 @@ def test_the_kernels_are_plain_python_without_a_compiler() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{test}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_plan_of_larger_steps_than_the_first_has_room() -> None:
+    """The kernels work in memory without bounds, which is laid out for the steps that come."""
+    data = member_data(40, 2)
+    network = nn.Sequential(nn.Linear(D_IN, 8), nn.ReLU(), nn.Linear(8, 1)).double()
+    module, reference, other, compiled = both(network, data, Settings(optimizer="sgd"))
+    for batch_size in (4, 40):
+        plan = MemberPlan(40, batch_size, 0.0, 0.0, needs_pairs=False, seed=0).epoch(1)
+        expected, found = reference.run_epoch(plan, 0.05), compiled.run_epoch(plan, 0.05)
+        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-7)
+    reference.release()
+    compiled.release()
+    assert largest_difference(module, other) < 1e-7

@@ -71,10 +71,11 @@ class CompiledEngine:
     def run_epochs(self, plans: Epochs, rates: Sequence[float]) -> Outcomes:
         """Run these epochs one after another at these rates, each with a pass over the stopping rows at its end."""
         n_epochs, n_steps = plans.mixes.shape
-        if self.layout is None:
+        rows_of_a_step = int(np.diff(plans.bounds).max())
+        if self.layout is None or rows_of_a_step > self.layout.rows:
             if prepare(kernels.run_epochs, self.dtype.name):
                 _compile_elsewhere(self.dtype)
-            rows = max(int(np.diff(plans.bounds).max()), min(ROWS_PER_PASS, len(self.data.stop)))
+            rows = max(rows_of_a_step, min(ROWS_PER_PASS, len(self.data.stop)))
             self.layout = Layout(self.network.program, rows, self.mass.shape[1], self.dtype)
         layout, data, state = self.layout, self.data, self.state
         n_kept = n_epochs if n_epochs > 1 else 0  # one epoch's state is the engine's
