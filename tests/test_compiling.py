@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tabcohort import TabcohortWarning, compiling
+from tabcohort import EngineError, TabcohortWarning, compiling
 
 RUN = """
 import warnings
@@ -34,7 +34,7 @@ def test_the_run_that_compiles_says_so_and_has_the_bits_of_those_that_find_the_c
         for _ in range(2)
     ]
     (first, told), (second, silence) = (run.splitlines() for run in runs)
-    assert "compiling kernels, once per machine: about ten seconds" in told
+    assert "compiling kernels, once for this installation: about fifteen seconds" in told
     assert silence == "[]"
     assert first == second
 
@@ -58,7 +58,7 @@ def keep_code(folder: Path) -> Path:
 
 
 def test_kept_code_of_these_sources_is_used_without_a_word(tmp_path: Path) -> None:
-    with pytest.warns(TabcohortWarning, match="^compiling kernels, once per machine: about ten seconds$"):
+    with pytest.warns(TabcohortWarning, match="^compiling kernels, once for this installation: about fifteen seconds$"):
         look_after(kernel_of(tmp_path))
     code = keep_code(tmp_path)
     with warnings.catch_warnings():
@@ -73,7 +73,7 @@ def test_kept_code_of_other_sources_is_thrown_away(tmp_path: Path, monkeypatch: 
     code, other = keep_code(tmp_path), tmp_path / "another.kernel-1.nbi"
     other.write_bytes(b"code")
     monkeypatch.setattr(compiling, "_digest_of_sources", lambda: "another digest")
-    with pytest.warns(TabcohortWarning, match="compiling kernels, once per machine"):
+    with pytest.warns(TabcohortWarning, match="compiling kernels, once for this installation"):
         look_after(kernel_of(tmp_path))
     assert not code.exists()
     assert other.exists()
@@ -105,6 +105,27 @@ def test_each_type_of_numbers_is_compiled_once(tmp_path: Path) -> None:
         assert look_after(kernel_of(tmp_path), "float64")
     assert not look_after(kernel_of(tmp_path))
     assert not look_after(kernel_of(tmp_path), "float64")
+
+
+@pytest.mark.parametrize("stamp", [b"", b"\xff\xfe", b"half a dig"])
+def test_a_stamp_that_was_cut_off_is_none(tmp_path: Path, stamp: bytes) -> None:
+    code = keep_code(tmp_path)
+    (tmp_path / "test_compiling.kernel_of.sources").write_bytes(stamp)
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        look_after(kernel_of(tmp_path))
+    assert not code.exists()
+
+
+def test_code_of_other_sources_that_cannot_be_removed_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    keep_code(tmp_path)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(EngineError, match=r"cannot be removed \(Permission denied\); remove the folder, or let NUMBA"):
+        look_after(kernel_of(tmp_path))
 
 
 def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

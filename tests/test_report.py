@@ -128,14 +128,14 @@ def test_an_epoch_is_one_line_with_the_time_left() -> None:
     line = describe_epoch(progress, Settings(max_epochs=10, patience=None))
     assert line == (
         "epoch 3/10  train loss 0.5000  stop loss 0.4000  log loss 0.4000 (best 0.3000 at 2)  rate 0.01  "
-        "about 14 s left"
+        "at most 14 s left"
     )
 
 
 def test_the_time_left_is_that_of_patience_when_it_runs_out() -> None:
     progress = Progress(history(0.3, 0.5, 0.6), best_epoch=1)
-    assert "about 2 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=3))
-    assert "about 1994 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=300))
+    assert "at most 2 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=3))
+    assert "at most 1994 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=300))
 
 
 def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

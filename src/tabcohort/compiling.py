@@ -1,17 +1,21 @@
-"""How functions here are compiled: once per machine, kept on disk, and letting go of Python's lock while they run."""
+"""How functions here are compiled: once, kept on disk, and letting go of Python's lock while they run."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
+import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
+import numba
 from numba import config, njit
 
-from tabcohort.errors import TabcohortWarning
+from tabcohort.errors import EngineError, TabcohortWarning
 
 # Full fast-math is left out on purpose: it would let the compiler assume that no number is NaN, and a training that
 # diverges must be seen.
@@ -60,41 +64,61 @@ def prepare(kernel: Any, variant: str) -> bool:
     Returns:
         Whether the kernel will be compiled for the first time on this machine, and kept.
 
+    Raises:
+        EngineError: there is code of other sources, and it cannot be removed.
+
     Warns:
         TabcohortWarning: it will be compiled, which takes a while.
     """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return False
     name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
-    if config.DISABLE_JIT or (name, variant) in _PREPARED or COMPILING_FOR_ANOTHER in os.environ:  # type: ignore[attr-defined]
+    if (name, variant) in _PREPARED:
         return False
     _PREPARED.add((name, variant))
     if not KEPT["cache"]:
-        warnings.warn(
-            "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)",
-            TabcohortWarning,
-            stacklevel=3,
-        )
+        message = "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)"
+        warnings.warn(message, TabcohortWarning, stacklevel=3)
         return False
-    folder = Path(kernel.stats.cache_path)
-    stamp = folder / f"{name}.sources"
-    digest, *variants = stamp.read_text().split() if stamp.exists() else [""]
-    if digest != _digest_of_sources():
-        for old in folder.glob(f"{name}-*.nbi"):
-            old.unlink(missing_ok=True)
-        variants = []
-    if variant in variants and list(folder.glob(f"{name}-*.nbi")):
+    if _is_kept(Path(kernel.stats.cache_path), name, variant) or COMPILING_FOR_ANOTHER in os.environ:
         return False
-    folder.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(" ".join([_digest_of_sources(), *{*variants, variant}]))
-    warnings.warn("compiling kernels, once per machine: about ten seconds", TabcohortWarning, stacklevel=3)
+    warnings.warn(
+        "compiling kernels, once for this installation: about fifteen seconds", TabcohortWarning, stacklevel=3
+    )
     return True
+
+
+def _is_kept(folder: Path, name: str, variant: str) -> bool:
+    """Return whether a folder has a kernel's code, of these sources and for this machine; remove code of others."""
+    stamp = folder / f"{name}.sources"
+    variant = f"{variant}-{sys.implementation.cache_tag}-{numba.__version__}-{llvmlite.binding.get_host_cpu_name()}"
+    try:
+        digest, *variants = stamp.read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # it is missing, or was cut off
+        digest, variants = "", []
+    if digest != _digest_of_sources():
+        try:
+            for old in folder.glob(f"{name}-*.nbi"):
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise EngineError(
+                f"{str(folder)!r} has machine code of another version, which cannot be removed ({error.strerror}); "
+                "remove the folder, or let NUMBA_CACHE_DIR name another"
+            ) from None
+        variants = []
+    if variant in variants and any(folder.glob(f"{name}-*.nbi")):
+        return True
+    with suppress(OSError):  # without a stamp the next process compiles again, no more
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = stamp.with_suffix(f".{os.getpid()}")
+        temporary.write_text(" ".join([_digest_of_sources(), *{*variants, variant}]), encoding="ascii")
+        os.replace(temporary, stamp)  # whole or not at all, as other processes read it
+    return False
 
 
 @functools.cache
 def _digest_of_sources() -> str:
-    """Return a digest of all files that are compiled."""
-    files = [
-        Path(__file__),
-        Path(__file__).with_name("plan.py"),
-        *sorted((Path(__file__).parent / "engines").glob("*.py")),
-    ]
+    """Return a digest of the files whose functions are compiled, and of all others beside them."""
+    here = Path(__file__)
+    files = [here, here.with_name("plan.py"), *sorted((here.parent / "engines").glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabcohort.compiling import prepare
+from tabcohort.engines import MemberData
 from tabcohort.engines.forward_kernels import AFFINE, ROWS_AT_A_TIME, run
 from tabcohort.engines.layout import aligned
 from tabcohort.engines.operations import LINEAR
+from tabcohort.plan import MemberPlan
 from tabcohort.prepare import Encoding, FloatArray, IntArray
-from tabcohort.program import KINDS, Network, Operation
+from tabcohort.program import KINDS, Network, Operation, program_of
+from tabcohort.settings import Settings
 
 ROWS_WORTH_A_THREAD = 2048
 
@@ -93,6 +96,8 @@ class Forward:
             rows: which of them; all when left out.
         """
         rows = np.arange(len(X)) if rows is None else rows
+        if not (X.flags.c_contiguous and X.flags.writeable):  # for others the compiler would write another kernel
+            X, rows = np.array(X[rows], order="C"), np.arange(len(rows))
         logits = np.empty((len(rows), self.n_outputs))
         n_parts = min(os.cpu_count() or 1, -(-len(rows) // ROWS_WORTH_A_THREAD))
         if n_parts <= 1:
@@ -152,3 +157,15 @@ def _weight_and_bias(network: Network, each: Operation) -> tuple[FloatArray, Flo
         gain = weight / np.sqrt(var + each.constants[0])
         return gain, bias - mean * gain
     return weight, bias
+
+
+def compile_kernels(dtype: str) -> None:
+    """Compile what trains and what predicts with numbers of this type, on a network that is as small as can be."""
+    from tabcohort.engines.compiled import CompiledEngine  # predicting does without it
+
+    program = program_of(Settings(model="logistic"), 1, 2)
+    network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
+    rows = np.zeros((2, 1), np.float32)
+    data = MemberData.of_inputs(rows, np.ones((2, 2), np.float32), rows)
+    CompiledEngine(network, data, Settings()).run_epoch(MemberPlan(2, 2, 0.0, 0.0, False, seed=0).epoch(1), 0.0)
+    Forward(network).logits(rows.astype(np.float64))

@@ -150,9 +150,13 @@ def describe_epoch(progress: TrainingProgress, settings: Settings) -> str:
     epochs_left = settings.max_epochs - last.epoch
     if settings.patience is not None and last.epoch - best.epoch > settings.patience / 2:
         epochs_left = min(epochs_left, settings.patience - (last.epoch - best.epoch))
-    seconds_left = math.ceil(last.seconds / last.epoch * epochs_left)
+    middle = progress.history[last.epoch // 2 - 1]  # the first epochs are slower than those to come
+    time_left = ""
+    if last.epoch > 1 and last.seconds > middle.seconds:
+        pace = (last.seconds - middle.seconds) / (last.epoch - middle.epoch)
+        time_left = f"  at most {math.ceil(pace * epochs_left)} s left"
     return (
         f"epoch {last.epoch}/{settings.max_epochs}  train loss {last.train_loss:.4f}  stop loss {last.stop_loss:.4f}  "
         f"{LABELS[settings.monitor]} {last.score:.4f} (best {best.score:.4f} at {best.epoch})  "
-        f"rate {last.learning_rate:.2g}  about {seconds_left} s left"
+        f"rate {last.learning_rate:.2g}{time_left}"
     )

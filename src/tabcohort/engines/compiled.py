@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -20,12 +21,15 @@ from threadpoolctl import ThreadpoolController
 from tabcohort.compiling import COMPILING_FOR_ANOTHER, prepare
 from tabcohort.engines import EpochOutcome, MemberData, Outcomes, State, check_shape_of_logits, kernels
 from tabcohort.engines.layout import Layout
-from tabcohort.plan import EpochPlan, Epochs, MemberPlan
-from tabcohort.program import Network, program_of
+from tabcohort.plan import EpochPlan, Epochs
+from tabcohort.program import Network
 from tabcohort.settings import Settings
+
+_COMPILING = threading.Lock()
 
 OPTIMIZERS = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
 ROWS_PER_PASS = 256
+SECONDS_TO_COMPILE = 300
 MOST_EPOCHS_AT_A_TIME, PRODUCTS_OF_A_CALL = 16, 2_000_000  # so that a call takes a millisecond at most
 
 
@@ -58,7 +62,7 @@ class CompiledEngine:
         self.gradient = np.zeros_like(parameters)
         self.n_outputs = network.program.n_outputs
         check_shape_of_logits((2, self.n_outputs), n_classes=data.train_mass.shape[1])
-        products_of_epoch = network.program.n_products * len(data.train)
+        products_of_epoch = max(1, network.program.n_products * len(data.train))  # no linear layer, no products
         self.epochs_at_a_time = max(1, min(MOST_EPOCHS_AT_A_TIME, PRODUCTS_OF_A_CALL // products_of_epoch))
         beta1 = settings.momentum if settings.optimizer == "sgd" else settings.beta1
         numbers = (settings.weight_decay, beta1, settings.beta2, settings.epsilon, settings.clip_norm or 0.0)
@@ -67,14 +71,15 @@ class CompiledEngine:
         )  # fmt: skip
         self.mass = data.train_mass.astype(self.dtype, copy=False)
         self.layout: Layout | None = None
+        with _COMPILING:  # before training begins; the threads of other members wait for it
+            if prepare(kernels.run_epochs, self.dtype.name):
+                _compile_elsewhere(self.dtype)
 
     def run_epochs(self, plans: Epochs, rates: Sequence[float]) -> Outcomes:
         """Run these epochs one after another at these rates, each with a pass over the stopping rows at its end."""
         n_epochs, n_steps = plans.mixes.shape
         rows_of_a_step = int(np.diff(plans.bounds).max())
         if self.layout is None or rows_of_a_step > self.layout.rows:
-            if prepare(kernels.run_epochs, self.dtype.name):
-                _compile_elsewhere(self.dtype)
             rows = max(rows_of_a_step, min(ROWS_PER_PASS, len(self.data.stop)))
             self.layout = Layout(self.network.program, rows, self.mass.shape[1], self.dtype)
         layout, data, state = self.layout, self.data, self.state
@@ -86,7 +91,8 @@ class CompiledEngine:
             layout.operations, layout.constants, layout.values, layout.n_prepared, *state.values(), self.gradient,
             *self.kept.values(), layout.work, layout.spare, layout.batch_mass, data.rows, data.centre, data.scale,
             data.train, self.mass, plans.orders, plans.bounds, plans.mixes.astype(self.dtype), plans.partners,
-            plans.layer_keys, losses, (plans.first - 1) * n_steps, np.array(rates, self.dtype), *self.constants,
+            plans.layer_keys, losses, (plans.first - 1) * n_steps,
+            np.array(rates, self.dtype).reshape(n_epochs), *self.constants,  # the kernel itself looks at no bounds
             data.stop, layout.rows, stop_logits,
         )  # fmt: skip
         return Outcomes(losses, stop_logits)
@@ -113,19 +119,12 @@ def _compile_elsewhere(dtype: np.dtype[np.floating]) -> None:
     A process that compiles has a kernel's parts compiled alone, too, and would use those: they may round otherwise.
     If the other process fails, this one compiles.
     """
-    code = f"from tabcohort.engines.compiled import compile_kernels; compile_kernels({dtype.name!r})"
+    code = f"from tabcohort.forward import compile_kernels; compile_kernels({dtype.name!r})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), COMPILING_FOR_ANOTHER: "1"}
-    with suppress(OSError):
-        subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True)
-
-
-def compile_kernels(dtype: str) -> None:
-    """Compile the kernels for numbers of this type, by training a network that is as small as can be."""
-    program = program_of(Settings(model="logistic"), 1, 2)
-    network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
-    rows = np.zeros((2, 1), np.float32)
-    data = MemberData.of_inputs(rows, np.ones((2, 2), np.float32), rows)
-    CompiledEngine(network, data, Settings()).run_epoch(MemberPlan(2, 2, 0.0, 0.0, False, seed=0).epoch(1), 0.0)
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, check=False, capture_output=True, timeout=SECONDS_TO_COMPILE
+        )
 
 
 @contextmanager

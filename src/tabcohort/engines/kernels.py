@@ -1,7 +1,7 @@
 """A program at work: its operations one after another, the optimisers, and an epoch in one call.
 
-Everything here is a Numba function of arrays and scalars: it is compiled once per machine, kept on disk, and lets go
-of Python's lock while it runs.
+Everything here is a Numba function of arrays and scalars: it is compiled once, kept on disk, and lets go of Python's
+lock while it runs.
 """
 
 from __future__ import annotations
