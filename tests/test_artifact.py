@@ -151,6 +151,10 @@ ARRAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "one missing": (lambda arrays: dict(list(arrays.items())[1:]), "its arrays are not those of the network"),
     "infinite": (lambda arrays: {**arrays, "standardize.scale": np.full(3, np.inf)}, "a weight is not finite"),
     "NaN": (lambda arrays: {**arrays, "standardize.centre": np.full(3, np.nan)}, "a weight is not finite"),
+    "beyond float32": (
+        lambda arrays: {**arrays, "network.layers.0.bias": np.full(8, 1e300)},
+        "a weight is not finite, or beyond",
+    ),
 }
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch.nn as nn
 from conftest import noisy_rows, settings_of
 
-from tabcohort import train
+from tabcohort import TrainingError, train
 from tabcohort.engines import MemberData
-from tabcohort.engines.compiled import CompiledEngine
+from tabcohort.engines.compiled import CompiledEngine, _libraries, one_blas_thread
 from tabcohort.plan import MemberPlan
 from tabcohort.program import draw_network, program_of
 
@@ -43,3 +43,22 @@ def test_a_network_without_a_matrix_trains(module: nn.Module) -> None:
     y = X.argmax(axis=1)
     trained = train(module, (X, y), settings_of(max_epochs=2))
     assert trained.engine == "compiled"
+
+
+def test_a_plan_of_other_rows_is_refused() -> None:
+    with pytest.raises(TrainingError, match="the plan is of 60 rows, and 50 train"):
+        engine_of(50).run_epoch(MemberPlan(60, 10, 0.0, 0.0, False, seed=0).epoch(1), 0.01)
+
+
+def test_the_last_to_leave_lifts_the_limit_of_one_blas_thread() -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in _libraries().info() if library["user_api"] == "blas"]
+
+    with _libraries().limit(limits=2, user_api="blas"):
+        before, first, second = threads(), one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert set(threads()) == {1}
+        second.__exit__(None, None, None)
+        assert threads() == before

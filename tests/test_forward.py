@@ -179,3 +179,24 @@ def test_no_rows_have_no_logits(program: Program) -> None:
     ready, X = Forward(drawn_network(program, np.float32)), rows_for(program, 5)
     assert ready.logits(X[:0]).shape == (0, program.n_outputs)
     assert ready.logits(X, np.array([], dtype=np.int64)).shape == (0, program.n_outputs)
+
+
+# What the kernel may be given
+
+
+def test_rows_in_any_layout_of_memory_use_the_same_code() -> None:
+    network = drawn_network(program_of(Settings(hidden=(8,)), 4, 2), np.float32)
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    predict, locked = Forward(network), X.copy()
+    locked.setflags(write=False)
+    expected = predict.logits(X)
+    known = len(forward.run.signatures)
+    for each in (np.asfortranarray(X), locked, np.repeat(X, 2, axis=0)[::2]):
+        np.testing.assert_array_equal(predict.logits(each), expected)
+    assert len(forward.run.signatures) == known
+
+
+def test_rows_of_another_width_are_refused() -> None:
+    network = drawn_network(program_of(Settings(hidden=(8,)), 4, 2), np.float32)
+    with pytest.raises(ValueError, match=r"^the rows must be of shape \(n, 4\); they are of \(2, 3\)$"):
+        Forward(network).logits(np.zeros((2, 3)))

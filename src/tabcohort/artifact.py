@@ -59,9 +59,10 @@ def load(path: str | Path) -> Predictor:
         arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
         if program.n_parameters + program.n_buffers != sum(array.size for array in arrays.values()):
             raise ValueError("its arrays are not those of the network it describes")
-        network = blank_network(program).with_named(arrays)
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError("a weight is not finite")
+        with np.errstate(over="ignore"):
+            network = blank_network(program).with_named(arrays)
+        if not (np.isfinite(network.parameters).all() and np.isfinite(network.buffers).all()):
+            raise ValueError("a weight is not finite, or beyond float32")
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None
     return Predictor(network, schema, settings, report)

@@ -86,7 +86,9 @@ class Forward:
         self.table = np.array(table, dtype=np.int64).reshape(-1, 8)
         self.constants = np.array(constants, dtype=self.dtype)
         self.numbers = np.concatenate(numbers).astype(self.dtype)
-        prepare(run, self.dtype.name)
+        self.n_inputs = program.n_inputs
+        if self.encoding.source.max(initial=0) >= program.n_inputs:  # the kernel looks at no bounds
+            raise ValueError(f"a column is made of feature {self.encoding.source.max()} of {program.n_inputs}")
 
     def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
         """Return the logits of rows, `(n_rows, n_outputs)`, float64.
@@ -94,10 +96,18 @@ class Forward:
         Args:
             X: features as they are in the table, `(n, n_features)`, float64.
             rows: which of them; all when left out.
+
+        Raises:
+            ValueError: the rows have another number of features.
         """
+        if X.shape[1:] != (self.n_inputs,):
+            raise ValueError(f"the rows must be of shape (n, {self.n_inputs}); they are of {X.shape}")
+        prepare(run, self.dtype.name)  # here, as an unpickled object comes without `__init__`
         rows = np.arange(len(X)) if rows is None else rows
-        if not (X.flags.c_contiguous and X.flags.writeable):  # for others the compiler would write another kernel
-            X, rows = np.array(X[rows], order="C"), np.arange(len(rows))
+        if X.dtype != np.float64 or not (X.flags.c_contiguous and X.flags.writeable):
+            # For rows that lie otherwise in memory the compiler would write another kernel.
+            X, rows = np.array(X[rows], np.float64, order="C"), np.arange(len(rows))
+        rows = np.require(rows, np.int64, ["C", "W"])
         logits = np.empty((len(rows), self.n_outputs))
         n_parts = min(os.cpu_count() or 1, -(-len(rows) // ROWS_WORTH_A_THREAD))
         if n_parts <= 1:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -142,7 +143,7 @@ def _steps_of(
 
 def _identity(table: Table, settings: Settings, roles: Roles, engine: Engine) -> str:
     rows = hashlib.sha256(b"|".join(each.tobytes() for each in (roles.train, roles.stop, roles.score))).hexdigest()
-    versions = f"tabcohort {__version__} numpy {np.__version__}"
+    versions = f"tabcohort {__version__} numpy {np.__version__} numba {numba.__version__}"
     return f"{engine.name} {settings} {table.fingerprint()} {rows} {versions}"
 
 

@@ -6,6 +6,7 @@ operation is the loss, and what it reads are the logits. `print(program)` shows 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -292,7 +293,7 @@ def _logistic(builder: Builder, value: int, settings: Settings, n_outputs: int) 
 
 
 def _mlp(builder: Builder, value: int, settings: Settings, n_outputs: int) -> int:
-    paths = (f"network.layers.{number}" for number in range(10**6))
+    paths = (f"network.layers.{number}" for number in itertools.count())
     for width in settings.hidden:
         value = builder.add("linear", next(paths), value, d_out=width)
         if settings.batch_norm:

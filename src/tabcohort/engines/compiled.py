@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  Numba's matrix products come from here
@@ -21,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 from tabcohort.compiling import COMPILING_FOR_ANOTHER, prepare
 from tabcohort.engines import EpochOutcome, MemberData, Outcomes, State, check_shape_of_logits, kernels
 from tabcohort.engines.layout import Layout
+from tabcohort.errors import TrainingError
 from tabcohort.plan import EpochPlan, Epochs
 from tabcohort.program import Network
 from tabcohort.settings import Settings
@@ -30,7 +33,7 @@ _COMPILING = threading.Lock()
 OPTIMIZERS = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
 ROWS_PER_PASS = 256
 SECONDS_TO_COMPILE = 300
-MOST_EPOCHS_AT_A_TIME, PRODUCTS_OF_A_CALL = 16, 2_000_000  # so that a call takes a millisecond at most
+MOST_EPOCHS_AT_A_TIME, PRODUCTS_OF_A_CALL = 16, 2_000_000  # so that a call of many takes a millisecond at most
 
 
 class CompiledEngine:
@@ -78,6 +81,8 @@ class CompiledEngine:
     def run_epochs(self, plans: Epochs, rates: Sequence[float]) -> Outcomes:
         """Run these epochs one after another at these rates, each with a pass over the stopping rows at its end."""
         n_epochs, n_steps = plans.mixes.shape
+        if plans.orders.shape[1] != len(self.data.train):  # the kernel itself looks at no bounds
+            raise TrainingError(f"the plan is of {plans.orders.shape[1]} rows, and {len(self.data.train)} train")
         rows_of_a_step = int(np.diff(plans.bounds).max())
         if self.layout is None or rows_of_a_step > self.layout.rows:
             rows = max(rows_of_a_step, min(ROWS_PER_PASS, len(self.data.stop)))
@@ -92,7 +97,7 @@ class CompiledEngine:
             *self.kept.values(), layout.work, layout.spare, layout.batch_mass, data.rows, data.centre, data.scale,
             data.train, self.mass, plans.orders, plans.bounds, plans.mixes.astype(self.dtype), plans.partners,
             plans.layer_keys, losses, (plans.first - 1) * n_steps,
-            np.array(rates, self.dtype).reshape(n_epochs), *self.constants,  # the kernel itself looks at no bounds
+            np.array(rates, self.dtype).reshape(n_epochs), *self.constants,
             data.stop, layout.rows, stop_logits,
         )  # fmt: skip
         return Outcomes(losses, stop_logits)
@@ -119,19 +124,42 @@ def _compile_elsewhere(dtype: np.dtype[np.floating]) -> None:
     A process that compiles has a kernel's parts compiled alone, too, and would use those: they may round otherwise.
     If the other process fails, this one compiles.
     """
+    if not sys.executable or getattr(sys, "frozen", False):
+        return
     code = f"from tabcohort.forward import compile_kernels; compile_kernels({dtype.name!r})"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), COMPILING_FOR_ANOTHER: "1"}
-    with suppress(OSError, subprocess.TimeoutExpired):
+    # The modules of this process, and none that happen to lie in the folder that it works in.
+    path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1"}
+    with suppress(OSError, subprocess.SubprocessError):
         subprocess.run(
-            [sys.executable, "-c", code], env=environment, check=False, capture_output=True, timeout=SECONDS_TO_COMPILE
-        )
+            [sys.executable, "-P", "-c", code], env=environment, check=False, capture_output=True,
+            stdin=subprocess.DEVNULL, timeout=SECONDS_TO_COMPILE,
+        )  # fmt: skip
+
+
+_COUNT = threading.Lock()
+_inside = 0  # threads that are in `one_blas_thread`
+_limiter: Any = None
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Run matrix products on one thread: members share the cores, and two BLAS threads under load are far slower."""
-    with _libraries().limit(limits=1, user_api="blas"):
+    """Run matrix products on one thread: members share the cores, and two BLAS threads under load are far slower.
+
+    The limit is one for the process: the first thread to come sets it, the last to leave lifts it.
+    """
+    global _inside, _limiter
+    with _COUNT:
+        if not _inside:
+            _limiter = _libraries().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
         yield
+    finally:
+        with _COUNT:
+            _inside -= 1
+            if not _inside:
+                _limiter.restore_original_limits()
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """The arithmetic of each operation, forward and backward, derived by hand, and of the loss.
 
 Everything here is a Numba function of arrays and scalars. With NUMBA_DISABLE_JIT=1 it is plain Python with the same
-results. Rows run down and columns across; `x` is what an operation reads, `out` what it writes, `d...` the gradient of
-the loss by that thing. Where `first` is 0, a gradient is added to what is there; else it is set.
+results but for rounding. Rows run down and columns across; `x` is what an operation reads, `out` what it writes,
+`d...` the gradient of the loss by that thing. Where `first` is 0, a gradient is added to what is there; else it is set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Matrix products whose sums are in one order, as fast as those of BLAS and for small matrices faster.
+"""Matrix products by rows whose sums are in one order, as fast as those of BLAS and for small matrices faster.
 
 The compiler turns a loop into vector instructions, but does not keep a tile of sums in registers over another loop:
 `load`, `store` and `add_times` say so by hand. As plain Python they are the same on NumPy arrays.
@@ -97,7 +97,7 @@ def _splat(builder, number, count):
 
 
 def _masked(context, builder, flat_type, flat, start, count, vector):
-    """Return what a _masked load or store is called with: a pointer, its alignment, the mask; and the type's name."""
+    """Return what a masked load or store is called with: a pointer, its alignment, the mask; and the type's name."""
     array = context.make_array(flat_type)(context, builder, flat)
     pointer = builder.bitcast(builder.gep(array.data, [start]), vector.as_pointer())
     numbers = ir.Constant(ir.VectorType(I32, vector.count), list(range(vector.count)))
