@@ -85,7 +85,7 @@ def train_compiled(table: Table, roles: Roles, settings: Settings, seed: int = 0
         lambda data: CompiledEngine(network, data, settings),
         table,
         roles,
-        replace(settings, seed=seed),
+        settings if seed == settings.seed else replace(settings, seed=seed),
         statistics=statistics_,
         has_batch_norm=program.has_batch_norm,
     )

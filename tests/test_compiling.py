@@ -34,7 +34,7 @@ def test_the_run_that_compiles_says_so_and_has_the_bits_of_those_that_find_the_c
         for _ in range(2)
     ]
     (first, told), (second, silence) = (run.splitlines() for run in runs)
-    assert "compiling kernels, once for this installation: about fifteen seconds" in told
+    assert "compiling kernels, once for this installation: about twenty seconds" in told
     assert silence == "[]"
     assert first == second
 
@@ -58,7 +58,7 @@ def keep_code(folder: Path) -> Path:
 
 
 def test_kept_code_of_these_sources_is_used_without_a_word(tmp_path: Path) -> None:
-    with pytest.warns(TabcohortWarning, match="^compiling kernels, once for this installation: about fifteen seconds$"):
+    with pytest.warns(TabcohortWarning, match="^compiling kernels, once for this installation: about twenty seconds$"):
         look_after(kernel_of(tmp_path))
     code = keep_code(tmp_path)
     with warnings.catch_warnings():

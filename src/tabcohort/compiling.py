@@ -82,9 +82,7 @@ def prepare(kernel: Any, variant: str) -> bool:
         return False
     if _is_kept(Path(kernel.stats.cache_path), name, variant) or COMPILING_FOR_ANOTHER in os.environ:
         return False
-    warnings.warn(
-        "compiling kernels, once for this installation: about fifteen seconds", TabcohortWarning, stacklevel=3
-    )
+    warnings.warn("compiling kernels, once for this installation: about twenty seconds", TabcohortWarning, stacklevel=3)
     return True
 
 

@@ -169,13 +169,21 @@ def _weight_and_bias(network: Network, each: Operation) -> tuple[FloatArray, Flo
     return weight, bias
 
 
-def compile_kernels(dtype: str) -> None:
-    """Compile what trains and what predicts with numbers of this type, on a network that is as small as can be."""
+def compile_training(dtype: str) -> None:
+    """Compile what trains with numbers of this type, on a network that is as small as can be."""
     from tabcohort.engines.compiled import CompiledEngine  # predicting does without it
 
-    program = program_of(Settings(model="logistic"), 1, 2)
-    network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
     rows = np.zeros((2, 1), np.float32)
     data = MemberData.of_inputs(rows, np.ones((2, 2), np.float32), rows)
-    CompiledEngine(network, data, Settings()).run_epoch(MemberPlan(2, 2, 0.0, 0.0, False, seed=0).epoch(1), 0.0)
-    Forward(network).logits(rows.astype(np.float64))
+    engine = CompiledEngine(_smallest_network(dtype), data, Settings())
+    engine.run_epoch(MemberPlan(2, 2, 0.0, 0.0, False, seed=0).epoch(1), 0.0)
+
+
+def compile_predicting(dtype: str) -> None:
+    """Compile what predicts with numbers of this type."""
+    Forward(_smallest_network(dtype)).logits(np.zeros((2, 1)))
+
+
+def _smallest_network(dtype: str) -> Network:
+    program = program_of(Settings(model="logistic"), 1, 2)
+    return Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +126,17 @@ def _compile_elsewhere(dtype: np.dtype[np.floating]) -> None:
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return
-    code = f"from tabcohort.forward import compile_kernels; compile_kernels({dtype.name!r})"
     # The modules of this process, and none that happen to lie in the folder that it works in.
     path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1"}
-    with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
-            [sys.executable, "-P", "-c", code], env=environment, check=False, capture_output=True,
-            stdin=subprocess.DEVNULL, timeout=SECONDS_TO_COMPILE,
-        )  # fmt: skip
+    nowhere = subprocess.DEVNULL
+    with suppress(OSError, subprocess.SubprocessError), ExitStack() as running:
+        for part in ("training", "predicting"):  # side by side
+            code = f"from tabcohort.forward import compile_{part}; compile_{part}({dtype.name!r})"
+            command = [sys.executable, "-P", "-c", code]
+            process = subprocess.Popen(command, env=environment, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+            running.callback(process.kill)
+            running.callback(process.wait, SECONDS_TO_COMPILE)
 
 
 _COUNT = threading.Lock()
