@@ -54,9 +54,9 @@ class Progress:
     Args:
         history: one record per epoch.
         best_epoch: the epoch of the best score; of several, the earliest. 0 before the first epoch.
-        best_state: the engine's state after the best epoch: a copy that nothing else writes to.
+        best_state: the engine's state after the best epoch; nothing writes to it.
         plateau: what the plateau schedule remembers.
-        stop_reason: "patience", "max_epochs" or "interrupted"; None while training goes on.
+        stop_reason: "patience", "max_epochs", "interrupted" or what a watcher said; None while training goes on.
     """
 
     history: tuple[EpochRecord, ...] = ()
@@ -66,7 +66,7 @@ class Progress:
     stop_reason: str | None = None
 
 
-Watcher = Callable[[Progress], None]
+Watcher = Callable[[Progress], str | None]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ def fit_member(
         plan: what each epoch will see.
         stopping: the rows that stop.
         settings: `max_epochs`, `patience`, `monitor` and the schedule are used.
-        watch: called after every epoch with all that was done so far (to show it, to write a checkpoint).
+        watch: called after every epoch with all that was done so far (to show it, to write a checkpoint). A reason that
+            it returns ends training; for "paused" the engine keeps the last epoch's weights, to go on from.
         resume_from: where an earlier run of the same member stopped; the engine's state must be that of then.
         run_ahead: whether a call may run many short epochs, so that the engine's state is ahead of what `watch` sees.
 
@@ -169,14 +170,15 @@ def fit_member(
             outcomes = engine.run_epochs(plans, rates)
             seconds = time.perf_counter() - began
             for i, record in enumerate(stopping.measure(plans, rates, outcomes, settings.monitor, seconds)):
-                progress = after_epoch(progress, record, engine.state_after(i), settings)
-                watch(progress)
-                if progress.stop_reason is not None:
+                progress = after_epoch(progress, record, functools.partial(engine.state_after, i), settings)
+                asked = watch(progress)
+                if asked is not None and progress.stop_reason is None:
+                    progress = replace(progress, stop_reason=asked)
+                if i + 1 == len(rates):
                     break
                 next_rate = learning_rate_of(record.epoch + 1, settings, progress.plateau)
-                if i + 1 < len(rates) and rates[i + 1] != next_rate:  # the score asks for another rate: go back
-                    for name, array in engine.state_after(i).items():
-                        engine.state[name][...] = array
+                if progress.stop_reason is not None or rates[i + 1] != next_rate:  # the engine ran too far: go back
+                    _write_state(engine, engine.state_after(i))
                     calls = plan.blocks(record.epoch + 1, at_a_time)
                     break
     except KeyboardInterrupt:
@@ -185,17 +187,24 @@ def fit_member(
         progress = replace(progress, stop_reason="interrupted")
         epoch_kept = f"those of epoch {progress.best_epoch} of {len(progress.history)}"
         warnings.warn(f"interrupted: the best weights so far are kept, {epoch_kept}", TabcohortWarning, stacklevel=2)
-    for name, array in progress.best_state.items():
-        engine.state[name][...] = array
+    if progress.stop_reason != "paused":
+        _write_state(engine, progress.best_state)
     return progress
 
 
-def after_epoch(progress: Progress, record: EpochRecord, state: State, settings: Settings) -> Progress:
+def _write_state(engine: Engine, state: State) -> None:
+    for name, array in state.items():
+        engine.state[name][...] = array
+
+
+def after_epoch(
+    progress: Progress, record: EpochRecord, state_after: Callable[[], State], settings: Settings
+) -> Progress:
     """Return the progress after one more epoch: is it the best one, what rate comes next, is it time to stop?"""
     best_epoch, best_state = progress.best_epoch, progress.best_state
     if not best_epoch or is_better(record.score, progress.history[best_epoch - 1].score, settings):
         best_epoch = record.epoch
-        best_state = {name: array.copy() for name, array in state.items()}
+        best_state = state_after()
     stop_reason = None
     if record.epoch == settings.max_epochs:
         stop_reason = "max_epochs"

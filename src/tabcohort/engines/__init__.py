@@ -97,7 +97,7 @@ class Engine(Protocol):
         ...
 
     def state_after(self, number: int) -> State:
-        """Return the state after an epoch of the last call, counted from 0; it may share memory with `state`."""
+        """Return the state after an epoch of the last call, counted from 0, in memory that nothing writes to later."""
         ...
 
     def release(self) -> None:
@@ -122,8 +122,8 @@ class OneEpochAtATime:
         return Outcomes(outcome.step_losses[None], outcome.stop_logits[None])
 
     def state_after(self, number: int) -> State:
-        """Return the state after the last epoch."""
-        return self.state
+        """Return a copy of the state after the last epoch."""
+        return {name: array.copy() for name, array in self.state.items()}
 
 
 def check_shape_of_logits(shape: tuple[int, ...], n_classes: int) -> None:

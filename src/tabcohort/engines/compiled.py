@@ -88,8 +88,8 @@ class CompiledEngine:
             rows = max(rows_of_a_step, min(ROWS_PER_PASS, len(self.data.stop)))
             self.layout = Layout(self.network.program, rows, self.mass.shape[1], self.dtype)
         layout, data, state = self.layout, self.data, self.state
-        n_kept = n_epochs if n_epochs > 1 else 0  # one epoch's state is the engine's
-        self.kept = {name: np.empty((n_kept, array.size), array.dtype) for name, array in state.items()}
+        self.n_kept = n_epochs if n_epochs > 1 else 0  # one epoch's state is the engine's
+        self.kept = {name: np.empty((self.n_kept, array.size), array.dtype) for name, array in state.items()}
         losses = np.empty((n_epochs, n_steps))
         stop_logits = np.empty((n_epochs, len(data.stop), self.n_outputs), self.dtype)
         kernels.run_epochs(
@@ -108,9 +108,10 @@ class CompiledEngine:
         return self.run_epochs(Epochs(plan.epoch, *arrays, plan.member), [learning_rate])[0]
 
     def state_after(self, number: int) -> State:
-        """Return the state after an epoch of the last call, counted from 0."""
-        kept = {name: array[number] for name, array in self.kept.items() if len(array)}
-        return kept or self.state
+        """Return the state after an epoch of the last call, counted from 0, in memory that nothing writes to later."""
+        if self.n_kept:
+            return {name: array[number] for name, array in self.kept.items()}
+        return {name: array.copy() for name, array in self.state.items()}
 
     def release(self) -> None:
         """Write the state's parameters and buffers back into the network."""
@@ -128,7 +129,7 @@ def _compile_elsewhere(dtype: np.dtype[np.floating]) -> None:
         return
     # The modules of this process, and none that happen to lie in the folder that it works in.
     path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1", "NUMBA_OPT": "2"}
     nowhere = subprocess.DEVNULL
     with suppress(OSError, subprocess.SubprocessError), ExitStack() as running:
         for part in ("training", "predicting"):  # side by side
