@@ -21,7 +21,8 @@ from rich.table import Table as Printed
 from tabcohort import Roles, Settings, Table, build_model, draw_weights, load_sample, table_from_frame, train
 from tabcohort.evaluate import Scorer, log_probabilities
 from tabcohort.modules import as_double, module_logits
-from tabcohort.plan import Purpose, generator, split_roles
+from tabcohort.plan import Purpose, generator
+from tabcohort.roles import split_roles
 
 SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")

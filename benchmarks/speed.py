@@ -255,7 +255,7 @@ def prediction(out: Printed) -> None:
     out.add_row("one record, by column names", "", "", f"{found['row'] * 1e3:,.0f} us", "", "under 100 us")
 
     module = build_model(PATENT, 10, 2).eval()
-    network = Forward(numbers_of(module, lower(module, 10)))
+    network = Forward([numbers_of(module, lower(module, 10))])
     rows = rng.standard_normal((100_000, 10))
     tensor = torch.from_numpy(rows.astype(np.float32))
 

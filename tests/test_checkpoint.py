@@ -28,7 +28,8 @@ from tabcohort import (
 from tabcohort.engines import Outcomes
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.plan import Epochs, split_roles
+from tabcohort.plan import Epochs
+from tabcohort.roles import split_roles
 from tabcohort.training import Progress
 
 # That a training goes on from a checkpoint is said; one test is about that, and these here are about its bits.

@@ -21,8 +21,8 @@ from tabcohort.evaluate import evaluate, log_loss, log_probabilities
 from tabcohort.member import class_weights
 from tabcohort.models import build_model, draw_weights
 from tabcohort.modules import train
-from tabcohort.plan import Roles, split_roles
 from tabcohort.prepare import fit_statistics, standardise
+from tabcohort.roles import Roles, split_roles
 from tabcohort.settings import Settings
 from tabcohort.table import make_table
 

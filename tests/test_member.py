@@ -17,7 +17,8 @@ from tabcohort.engines import Outcomes
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.member import PRODUCTS_WORTH_AN_ACCELERATOR, choose_engine, class_mass, class_weights
-from tabcohort.plan import Epochs, split_roles
+from tabcohort.plan import Epochs
+from tabcohort.roles import split_roles
 
 # Weights
 

@@ -12,19 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tabcohort.errors import TableError, TrainingError
-from tabcohort.plan import (
-    ROWS_DRAWN_AT_A_TIME,
-    EpochPlan,
-    MemberPlan,
-    Purpose,
-    Roles,
-    generator,
-    merge_equal_rows,
-    row_hashes,
-    rows_of_a_step,
-)
-from tabcohort.plan import split_roles as split
+from tabcohort.plan import ROWS_DRAWN_AT_A_TIME, EpochPlan, MemberPlan, Purpose, generator, rows_of_a_step
 from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.roles import Roles, merge_equal_rows, row_hashes
+from tabcohort.roles import split_roles as split
 from tabcohort.settings import Settings
 
 FEW = hypothesis_settings(max_examples=60, deadline=None)

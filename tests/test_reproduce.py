@@ -17,10 +17,10 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.evaluate import wilson
-from tabcohort.plan import split_roles
 from tabcohort.reproduce import EXPERIMENTS, Findings, cancer, descents, mistakes, patent, run, scratch, wine
 from tabcohort.reproduce.findings import Mistake, Row, Sheet, Spread, spread
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module, train_to_the_end
+from tabcohort.roles import split_roles
 from tabcohort.settings import Settings
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tabcohort import Settings, TabcohortWarning, Table, TableError, make_table, table_from_frame
 from tabcohort.columns import column_of_numbers, feature_matrix
-from tabcohort.plan import split_roles
+from tabcohort.roles import split_roles
 
 N = 30
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         draw_weights,
     )
     from tabcohort.modules import Trained, train
-    from tabcohort.plan import Roles
     from tabcohort.predictor import Prediction, Predictor
+    from tabcohort.roles import Roles
     from tabcohort.settings import Settings
     from tabcohort.table import Schema, Table, make_table, table_from_frame, table_of_schema
 
@@ -66,7 +66,7 @@ _HOMES = {
         "draw_weights",
     ),
     "modules": ("Trained", "train"),
-    "plan": ("Roles",),
+    "roles": ("Roles",),
     "predictor": ("Prediction", "Predictor"),
     "settings": ("Settings",),
     "table": ("Schema", "Table", "make_table", "table_from_frame", "table_of_schema"),

@@ -11,15 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tabcohort.calibrate import Calibrator
 from tabcohort.container import read_container, write_container
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluate import Estimate, Evaluation
-from tabcohort.predictor import Predictor, TrainingReport
-from tabcohort.program import blank_network, program_of
+from tabcohort.predictor import (
+    CalibrationReport,
+    CohortReport,
+    Decision,
+    Judged,
+    MemberReport,
+    Predictor,
+    SettingReport,
+)
+from tabcohort.program import Network, blank_network, program_of
 from tabcohort.settings import Settings
 from tabcohort.table import Schema
 from tabcohort.training import EpochRecord
+
+RECORD = tuple(each.name for each in dataclasses.fields(EpochRecord))
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+JUDGED = {"rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "part": np.int64}
 
 
 def save(predictor: Predictor, path: str | Path) -> None:
@@ -28,7 +42,10 @@ def save(predictor: Predictor, path: str | Path) -> None:
     Raises:
         ModelFileError: the file cannot be written there; a file of that name is as it was.
     """
-    write_container(path, "model", predictor.network.named(), describe(predictor))
+    arrays = {f"judged.{name}": getattr(predictor.judged, name) for name in JUDGED}
+    for number, network in zip(predictor.members, predictor.networks, strict=True):
+        arrays.update({f"members.{number}.{name}": array for name, array in network.named().items()})
+    write_container(path, "model", arrays, describe(predictor))
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
@@ -37,15 +54,17 @@ def describe(predictor: Predictor) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("tabcohort", "numba", "numpy")},
         "python": platform.python_version(),
         "schema": dataclasses.asdict(predictor.schema),
-        "settings": predictor.settings.to_dict(),
+        "members": list(predictor.members),
+        "calibrator": {**vars(predictor.calibrator), "shift": predictor.calibrator.shift.tolist()},
+        "decision": {**vars(predictor.decision), "limits": predictor.decision.limits.tolist()},
         "report": report_to_dict(predictor.report),
-        "n_parameters": predictor.network.program.n_parameters,
+        "n_parameters": sum(network.program.n_parameters for network in predictor.networks),
         "strongest_weights": predictor.strongest_weights(),
     }
 
 
 def load(path: str | Path) -> Predictor:
-    """Read a predictor from a file, if the arrays in it are exactly those that its network needs.
+    """Read a predictor from a file, if the arrays in it are exactly those that its networks need.
 
     Raises:
         ModelFileError: the file is missing, damaged, not a model, or of a later version.
@@ -53,27 +72,100 @@ def load(path: str | Path) -> Predictor:
     arrays, document = read_container(path, "model")
     try:
         schema = schema_from_dict(document["schema"])
-        settings = Settings.from_dict(document["settings"])
         report = report_from_dict(document["report"])
-        program = program_of(settings, len(schema.features), len(schema.classes))
-        arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
-        if program.n_parameters + program.n_buffers != sum(array.size for array in arrays.values()):
-            raise ValueError("its arrays are not those of the network it describes")
-        with np.errstate(over="ignore"):
-            network = blank_network(program).with_named(arrays)
-        if not (np.isfinite(network.parameters).all() and np.isfinite(network.buffers).all()):
-            raise ValueError("a weight is not finite, or beyond float32")
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        members = [_place(number, report.members) for number in document["members"]]
+        if len(set(members)) != len(members) or not members:
+            raise ValueError("it has no members, or one twice")
+        networks = [_network(number, arrays, schema, report) for number in members]
+        judged = _judged(arrays, len(schema.classes))
+        calibrator = _calibrator(document["calibrator"], len(schema.classes))
+        decision = _decision(document["decision"], len(schema.classes))
+        if arrays:
+            raise ValueError(f"it has arrays that nothing needs: {', '.join(list(arrays)[:3])}")
+        return Predictor(networks, members, schema, calibrator, decision, judged, report)
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None
-    return Predictor(network, schema, settings, report)
 
 
-def report_to_dict(report: TrainingReport) -> dict[str, Any]:
-    """Return a training report as plain JSON values; a metric that is not known is null."""
-    values = dataclasses.asdict(report)
-    values["history"] = [dataclasses.asdict(record) for record in report.history]
-    values["evaluation"] = evaluation_to_dict(report.evaluation)
-    return values
+def _place(number: Any, members: tuple[MemberReport, ...]) -> int:
+    if type(number) is not int or not 0 <= number < len(members):
+        raise ValueError(f"it has no member {number!r}")
+    return number
+
+
+def _network(number: int, arrays: dict[str, NDArray[Any]], schema: Schema, report: CohortReport) -> Network:
+    """Take a member's arrays, and return the network of its settings with these."""
+    prefix = f"members.{number}."
+    own = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
+    own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
+    settings = report.settings[report.members[number].setting].settings
+    program = program_of(settings, len(schema.features), len(schema.classes))
+    if program.n_parameters + program.n_buffers != sum(array.size for array in own.values()):
+        raise ValueError("its arrays are not those of the network it describes")
+    with np.errstate(over="ignore"):
+        network = blank_network(program).with_named(own)
+    if not (np.isfinite(network.parameters).all() and np.isfinite(network.buffers).all()):
+        raise ValueError("a weight is not finite, or beyond float32")
+    return network
+
+
+def _judged(arrays: dict[str, NDArray[Any]], n_classes: int) -> Judged:
+    """Take the arrays of the out-of-fold predictions, and return these if they fit together."""
+    found = {name: arrays.pop(f"judged.{name}") for name in JUDGED}
+    n_rows = len(found["y"])
+    for name, dtype in JUDGED.items():
+        shape = (n_rows, n_classes) if name == "log_proba" else (n_rows,)
+        if found[name].shape != shape or found[name].dtype != dtype or not np.isfinite(found[name]).all():
+            raise ValueError(f"its out-of-fold predictions have a {name!r} that does not fit")
+    if not (n_rows and found["y"].min() >= 0 and found["y"].max() < n_classes and found["weight"].min() > 0):
+        raise ValueError("its out-of-fold predictions have classes or weights that cannot be")
+    return Judged(**found)
+
+
+def _calibrator(values: Mapping[str, Any], n_classes: int) -> Calibrator:
+    shift = np.array(values["shift"], dtype=np.float64)
+    scale = float(values["scale"])
+    if shift.shape != (n_classes,) or not np.isfinite(shift).all() or not (math.isfinite(scale) and scale > 0):
+        raise ValueError("its calibrator has numbers that cannot be")
+    return Calibrator(str(values["method"]), scale, shift)
+
+
+def _decision(values: Mapping[str, Any], n_classes: int) -> Decision:
+    limits = np.array(values["limits"], dtype=np.float64)
+    threshold, coverage = values["threshold"], float(values["coverage"])
+    if limits.shape != (n_classes,) or not np.isfinite(limits).all() or not 0 < coverage < 1:
+        raise ValueError("its sets have limits that cannot be")
+    if threshold is not None and not (0 < float(threshold) < 1 and n_classes == 2):
+        raise ValueError(f"its threshold cannot be {threshold!r}")
+    return Decision(coverage, limits, values["aim"], threshold)
+
+
+def report_to_dict(report: CohortReport) -> dict[str, Any]:
+    """Return a report as plain JSON values; what is not known is null, and a history is a list for each column."""
+    return {
+        **{name: value for name, value in vars(report).items()},
+        "members": [{**vars(each), "history": _columns(each.history)} for each in report.members],
+        "settings": [
+            {
+                **vars(each),
+                "settings": each.settings.to_dict(),
+                "log_loss": _estimate_to_list(each.log_loss),
+                "behind": _estimate_to_list(each.behind),
+            }
+            for each in report.settings
+        ],
+        "evaluation": evaluation_to_dict(report.evaluation),
+        "calibration": vars(report.calibration),
+        "sets": {name: None if math.isnan(share) else share for name, share in report.sets.items()},
+    }
+
+
+def _columns(history: tuple[EpochRecord, ...]) -> dict[str, list[float]]:
+    return {name: [getattr(record, name) for record in history] for name in RECORD}
+
+
+def _estimate_to_list(estimate: Estimate) -> list[float] | None:
+    return None if math.isnan(estimate.value) else [estimate.value, estimate.low, estimate.high]
 
 
 def evaluation_to_dict(evaluation: Evaluation) -> dict[str, Any]:
@@ -88,17 +180,40 @@ def evaluation_to_dict(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def report_from_dict(values: Mapping[str, Any]) -> TrainingReport:
-    """Return the training report that `report_to_dict` described."""
-    unknown = Estimate(math.nan, math.nan, math.nan)
+def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
+    """Return the report that `report_to_dict` described."""
     metrics = values["evaluation"]["metrics"]
     evaluation = Evaluation(
-        {name: unknown if estimate is None else Estimate(**estimate) for name, estimate in metrics.items()},
+        {name: UNKNOWN if estimate is None else Estimate(**estimate) for name, estimate in metrics.items()},
         np.array(values["evaluation"]["confusion"], dtype=np.float64),
         values["evaluation"]["n_rows"],
     )
-    history = tuple(EpochRecord(**record) for record in values["history"])
-    return TrainingReport(**{**values, "history": history, "evaluation": evaluation})
+    settings = tuple(
+        SettingReport(
+            **{
+                **each,
+                "settings": Settings.from_dict(each["settings"]),
+                "log_loss": _estimate_from_list(each["log_loss"]),
+                "behind": _estimate_from_list(each["behind"]),
+            }
+        )
+        for each in values["settings"]
+    )
+    members = tuple(MemberReport(**{**each, "history": _records(each["history"])}) for each in values["members"])
+    if any(not 0 <= each.setting < len(settings) for each in members):
+        raise ValueError("a member is of settings that are not there")
+    sets = {name: math.nan if share is None else share for name, share in values["sets"].items()}
+    calibration = CalibrationReport(**values["calibration"])
+    made = {"evaluation": evaluation, "settings": settings, "members": members, "sets": sets}
+    return CohortReport(**{**values, **made, "calibration": calibration})
+
+
+def _records(columns: Mapping[str, list[Any]]) -> tuple[EpochRecord, ...]:
+    return tuple(EpochRecord(*record) for record in zip(*(columns[name] for name in RECORD), strict=True))
+
+
+def _estimate_from_list(values: list[float] | None) -> Estimate:
+    return UNKNOWN if values is None else Estimate(*values)
 
 
 def schema_from_dict(values: Mapping[str, Any]) -> Schema:

@@ -38,7 +38,7 @@ class Checkpointer:
         self.state: dict[str, NDArray[np.generic]] = {}
 
     def resume(self) -> Progress | None:
-        """Bring the engine and the progress to where the file left off; None when there is no file.
+        """Return the progress where the file left off, with the engine's state of then; None when there is no file.
 
         Raises:
             ModelFileError: the file is damaged, or belongs to other settings or data.
@@ -50,20 +50,19 @@ class Checkpointer:
             raise ModelFileError(
                 f"the checkpoint {str(self.path)!r} is of other settings or data; remove it, or name another file"
             )
-        for name, array in self.engine.state.items():
-            array[...] = arrays[f"now.{name}"]
         done = len(document["history"])
         warnings.warn(
             f"going on from epoch {done} of the checkpoint {str(self.path)!r}", TabcohortWarning, stacklevel=3
         )
         best_state: dict[str, NDArray[np.generic]] = {name: arrays[f"best.{name}"] for name in self.engine.state}
-        self.state = {name: array.copy() for name, array in self.engine.state.items()}
+        self.state = {name: arrays[f"now.{name}"] for name in self.engine.state}
         self.progress = Progress(
             history=tuple(EpochRecord(**record) for record in document["history"]),
             best_epoch=document["best_epoch"],
             best_state=best_state,
             plateau=Plateau(**document["plateau"]),
             stop_reason=document["stop_reason"],
+            state=self.state,
         )
         return self.progress
 

@@ -84,14 +84,17 @@ class Scorer:
         log_proba: log probabilities, `(n_rows, n_classes)`.
         y: true class codes, `(n_rows,)`.
         positive: code of the class that sensitivity, specificity, precision and F1 are of, or None.
+        called: the class that each row is called, `(n_rows,)`; the most probable one when left out.
     """
 
-    def __init__(self, log_proba: FloatArray, y: IntArray, positive: int | None) -> None:
+    def __init__(
+        self, log_proba: FloatArray, y: IntArray, positive: int | None, called: IntArray | None = None
+    ) -> None:
         self.n_classes = log_proba.shape[1]
         self.positive = positive
         proba = np.exp(log_proba)
         predicted = proba.argmax(axis=1)
-        self.cell = y * self.n_classes + predicted
+        self.cell = y * self.n_classes + (predicted if called is None else called)
         self.log_loss = -log_proba[np.arange(len(y)), y]
         truth = np.eye(self.n_classes)[y]
         # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
@@ -157,7 +160,12 @@ class _Ranking:
 
 
 def evaluate(
-    logits: NDArray[np.floating], y: IntArray, weight: FloatArray, positive: int | None, seed: int = 0
+    logits: NDArray[np.floating],
+    y: IntArray,
+    weight: FloatArray,
+    positive: int | None,
+    seed: int = 0,
+    called: IntArray | None = None,
 ) -> Evaluation:
     """Measure predictions on rows that the model never saw; the intervals speak of other rows of the same kind.
 
@@ -170,13 +178,14 @@ def evaluate(
     independent: where many are equal, the intervals are too narrow.
 
     Args:
-        logits: `(n_rows, 1)` or `(n_rows, n_classes)`.
+        logits: `(n_rows, 1)`, or `(n_rows, n_classes)`, which log probabilities are too.
         y: true class codes, `(n_rows,)`.
         weight: row weights, `(n_rows,)`, positive.
         positive: code of the class that sensitivity and the like are of, or None.
         seed: of the bootstrap.
+        called: the class that each row is called, `(n_rows,)`, where it is not the most probable one.
     """
-    scorer = Scorer(log_probabilities(logits), y, positive)
+    scorer = Scorer(log_probabilities(logits), y, positive, called)
     values = scorer.metrics(weight)
     confusion = scorer.confusion(weight)
     resampled = _bootstrap(scorer, weight, seed)

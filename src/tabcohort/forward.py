@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from tabcohort.engines.forward_kernels import AFFINE, ROWS_AT_A_TIME, run
 from tabcohort.engines.layout import aligned
 from tabcohort.engines.operations import LINEAR
 from tabcohort.plan import MemberPlan
-from tabcohort.prepare import Encoding, FloatArray, IntArray
+from tabcohort.prepare import Encoding, FloatArray, IntArray, Statistics
 from tabcohort.program import KINDS, Network, Operation, program_of
 from tabcohort.settings import Settings
 
@@ -49,49 +50,52 @@ class Instruction:
 
 
 class Forward:
-    """A network made ready to answer: batch normalisations are folded into the layers before them.
+    """Networks made ready to answer together: batch normalisations are folded into the layers before them.
 
     Args:
-        network: its numbers are copied.
+        networks: of the same rows and outputs; their numbers are copied.
+
+    Raises:
+        ValueError: the networks read or give different things.
     """
 
-    def __init__(self, network: Network) -> None:
-        program = network.program
-        self.n_outputs = program.n_outputs
-        self.dtype = network.parameters.dtype
-        encoding, statistics = network.encoding(), network.statistics()
-        self.encoding = encoding or Encoding(np.arange(program.n_inputs), np.full(program.n_inputs, math.nan))
-        n_columns = len(self.encoding.source)
-        self.centre, self.scale = np.zeros(n_columns), np.ones(n_columns)
-        if statistics is not None:
-            self.centre, self.scale = statistics.centre.copy(), statistics.scale.copy()
-        instructions, last = _instructions(network)
-        # Value 0 holds the prepared rows, which may be wider than the table's.
-        widths = (n_columns, *program.widths[1:])
-        # Each value has a place in the work memory; in `table` a row is kind, two sources, result, where the weights
-        # and biases begin, columns read and written.
-        starts = np.concatenate([[0], np.cumsum([ROWS_AT_A_TIME * -(-width // 16) * 16 for width in widths])])
-        self.work_size, self.first, self.last = int(starts[-1]), int(starts[0]), int(starts[last])
-        table, constants, numbers, size = [], [], [np.empty(0)], 0
-        for each in instructions:
-            source, source_2 = (*each.sources, each.sources[0])[:2]
-            d_in, d_out = widths[each.sources[0]], widths[each.result]
-            table.append(
-                (each.kind, starts[source], starts[source_2], starts[each.result], size, size + each.weight.size,
-                 d_in, d_out)
-            )  # fmt: skip
-            constants.append(each.constant)
-            numbers += [each.weight.reshape(-1), each.bias]
-            size += each.weight.size + each.bias.size
+    def __init__(self, networks: Sequence[Network]) -> None:
+        first = networks[0]
+        self.n_inputs, self.n_outputs = first.program.n_inputs, first.program.n_outputs
+        self.dtype = first.parameters.dtype
+        self.encoding = _encoding_of(first)
+        if self.encoding.source.max(initial=0) >= self.n_inputs:  # the kernel looks at no bounds
+            raise ValueError(f"a column is made of feature {self.encoding.source.max()} of {self.n_inputs}")
+        statistics, table, constants, begins, lasts = [], [], [], [0], []
+        numbers, n_numbers, self.work_size = [np.empty(0)], 0, 0
+        for network in networks:
+            _check_same(network, first, self.encoding)
+            statistics.append(_statistics_of(network, len(self.encoding.source)))
+            instructions, last = _instructions(network)
+            starts, widths = _places_of_values(network, len(self.encoding.source))
+            # A row of `table` is kind, two sources, result, where weights and biases begin, columns read and written.
+            for each in instructions:
+                source, source_2 = (*each.sources, each.sources[0])[:2]
+                bias = n_numbers + each.weight.size
+                table.append(
+                    (each.kind, starts[source], starts[source_2], starts[each.result], n_numbers, bias,
+                     widths[source], widths[each.result])
+                )  # fmt: skip
+                constants.append(each.constant)
+                numbers += [each.weight.reshape(-1), each.bias]
+                n_numbers = bias + each.bias.size
+            begins.append(len(table))
+            lasts.append(starts[last])
+            self.work_size = max(self.work_size, starts[-1])
         self.table = np.array(table, dtype=np.int64).reshape(-1, 8)
+        self.begins, self.lasts = np.array(begins), np.array(lasts)
         self.constants = np.array(constants, dtype=self.dtype)
         self.numbers = np.concatenate(numbers).astype(self.dtype)
-        self.n_inputs = program.n_inputs
-        if self.encoding.source.max(initial=0) >= program.n_inputs:  # the kernel looks at no bounds
-            raise ValueError(f"a column is made of feature {self.encoding.source.max()} of {program.n_inputs}")
+        self.centres = np.array([each.centre for each in statistics])
+        self.scales = np.array([each.scale for each in statistics])
 
     def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
-        """Return the logits of rows, `(n_rows, n_outputs)`, float64.
+        """Return the logits of rows by each network, `(n_rows, n_networks, n_outputs)`, float64.
 
         Args:
             X: features as they are in the table, `(n, n_features)`, float64.
@@ -108,8 +112,8 @@ class Forward:
             # For rows that lie otherwise in memory the compiler would write another kernel.
             X, rows = np.array(X[rows], np.float64, order="C"), np.arange(len(rows))
         rows = np.require(rows, np.int64, ["C", "W"])
-        logits = np.empty((len(rows), self.n_outputs))
-        n_parts = min(os.cpu_count() or 1, -(-len(rows) // ROWS_WORTH_A_THREAD))
+        logits = np.empty((len(rows), len(self.lasts), self.n_outputs))
+        n_parts = min(os.cpu_count() or 1, -(-len(rows) * len(self.lasts) // ROWS_WORTH_A_THREAD), max(1, len(rows)))
         if n_parts <= 1:
             self._pass(X, rows, logits)
         else:
@@ -123,9 +127,43 @@ class Forward:
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
         work = aligned(self.work_size, self.dtype)
         run(
-            self.table, self.constants, self.numbers, work, self.last, X, rows, self.encoding.source,
-            self.encoding.level, self.centre, self.scale, logits,
+            self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows, self.encoding.source,
+            self.encoding.level, self.centres, self.scales, logits,
         )  # fmt: skip
+
+
+def _encoding_of(network: Network) -> Encoding:
+    """Return what makes the columns that a network learns from: every feature as it is, where it says nothing else."""
+    n_inputs = network.program.n_inputs
+    return network.encoding() or Encoding(np.arange(n_inputs), np.full(n_inputs, math.nan))
+
+
+def _statistics_of(network: Network, n_columns: int) -> Statistics:
+    """Return what standardises a network's columns; it may be nothing."""
+    return network.statistics() or Statistics(np.zeros(n_columns), np.ones(n_columns))
+
+
+def _check_same(network: Network, first: Network, encoding: Encoding) -> None:
+    """Raise `ValueError` unless a network reads the columns that the first one reads, and has outputs of its kind."""
+    own = _encoding_of(network)
+    if not (
+        network.program.n_inputs == first.program.n_inputs
+        and network.program.n_outputs == first.program.n_outputs
+        and network.parameters.dtype == first.parameters.dtype
+        and np.array_equal(own.source, encoding.source)
+        and np.array_equal(own.level, encoding.level, equal_nan=True)
+    ):
+        raise ValueError("networks that answer together must read the same columns and give the same outputs")
+
+
+def _places_of_values(network: Network, n_columns: int) -> tuple[list[int], list[int]]:
+    """Return where each value of a network's program begins in the work memory, and where the last ends; their widths.
+
+    Value 0 holds the prepared rows, which may be wider than the table's.
+    """
+    widths = [n_columns, *network.program.widths[1:]]
+    ends = np.cumsum([ROWS_AT_A_TIME * -(-width // 16) * 16 for width in widths])
+    return [0, *ends.tolist()], widths
 
 
 def _instructions(network: Network) -> tuple[list[Instruction], int]:
@@ -181,7 +219,7 @@ def compile_training(dtype: str) -> None:
 
 def compile_predicting(dtype: str) -> None:
     """Compile what predicts with numbers of this type."""
-    Forward(_smallest_network(dtype)).logits(np.zeros((2, 1)))
+    Forward([_smallest_network(dtype)]).logits(np.zeros((2, 1)))
 
 
 def _smallest_network(dtype: str) -> Network:

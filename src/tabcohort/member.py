@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import numba
 import numpy as np
@@ -18,13 +15,13 @@ from tabcohort.checkpoint import Checkpointer
 from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import one_blas_thread
 from tabcohort.errors import EngineError, SettingsError
-from tabcohort.plan import MemberPlan, Roles, merge_equal_rows, rows_of_a_step
-from tabcohort.prepare import FloatArray, IntArray, Statistics, fit_statistics, store_rows
+from tabcohort.plan import MemberPlan, rows_of_a_step
+from tabcohort.prepare import FloatArray, IntArray, Statistics, StoredRows, fit_statistics, store_rows
+from tabcohort.program import Program
+from tabcohort.roles import Roles, merge_equal_rows
 from tabcohort.settings import Settings
 from tabcohort.table import Table
-from tabcohort.training import Progress, StoppingRows, Watcher, fit_member
-
-Job = TypeVar("Job")
+from tabcohort.training import ENDINGS, Progress, StoppingRows, Watcher, fit_member
 
 # An accelerator takes about five microseconds to begin each of a step's hundred or so operations, and in that time
 # one core does the products of small networks. Reckoned, not measured: no accelerator was at hand.
@@ -45,9 +42,12 @@ def train_member(
     *,
     statistics: Statistics | None,
     has_batch_norm: bool,
+    stored: StoredRows | None = None,
+    member: int = 0,
     identity: str = "",
     watch: Watcher = lambda progress: None,
     checkpoint: str | Path | None = None,
+    resume_from: Progress | None = None,
 ) -> tuple[Progress, Engine]:
     """Train one network, and return what happened and the engine, which has put its numbers back.
 
@@ -57,21 +57,48 @@ def train_member(
         settings: how to train.
         statistics: what standardises the rows; None where the network takes them as they are.
         has_batch_norm: whether a step of a single row is impossible.
+        stored: the rows as members share them; stored for this one alone when left out.
+        member: its number, the key of its draws beside the seed.
         identity: what must be equal for a checkpoint to be gone on from, beside table, roles and settings.
-        watch: called after every epoch with the progress so far.
+        watch: called after every epoch with the progress so far; a reason that it returns ends training.
         checkpoint: a file to write the training's position to as it goes, and to go on from when it is there.
+        resume_from: where a watcher ended the training before.
 
     Raises:
         TabcohortError: settings, table or checkpoint do not fit, or a loss stopped being finite.
     """
+    plan, stopping, data = _prepare(
+        table, roles, settings, stored or store_rows(table.X, statistics), statistics, has_batch_norm, member
+    )
+    with one_blas_thread():
+        engine = make_engine(data)
+        try:
+            if checkpoint is None:
+                progress = fit_member(engine, plan, stopping, settings, watch, resume_from)
+            else:
+                keeper = Checkpointer(checkpoint, engine, f"{identity} {_identity(table, settings, roles, engine)}")
+                progress = _fit_and_keep(keeper, engine, plan, stopping, settings, watch)
+        finally:
+            engine.release()
+    return progress, engine
+
+
+def _prepare(
+    table: Table,
+    roles: Roles,
+    settings: Settings,
+    stored: StoredRows,
+    statistics: Statistics | None,
+    has_batch_norm: bool,
+    member: int,
+) -> tuple[MemberPlan, StoppingRows, MemberData]:
+    """Return what a member's epochs will see, the rows that stop it, and what its engine sees of the table."""
     different = merge_equal_rows(table.X, table.y, table.weight, roles.train)
     rows, weight, batch_size = _steps_of(table, roles, different, settings, has_batch_norm)
     factor = class_weights(table, roles, settings)
     mass = class_mass(table.y[rows], weight * factor[table.y[rows]], table, settings)
     stop, stop_weight = merge_equal_rows(table.X, table.y, table.weight, roles.stop)
     stopping = StoppingRows(table.y[stop], stop_weight * factor[table.y[stop]], table.schema.positive)
-    stored = store_rows(table.X, statistics)
-    reading = stored.in_units_of_storage(statistics)
     plan = MemberPlan(
         n_rows=len(rows),
         batch_size=batch_size,
@@ -79,34 +106,43 @@ def train_member(
         mixup_probability=settings.mixup_probability,
         needs_pairs=has_batch_norm,
         seed=settings.seed,
+        member=member,
     )
+    reading = stored.in_units_of_storage(statistics)
     centre, scale = reading.centre.astype(np.float32), reading.scale.astype(np.float32)
-    engine = make_engine(MemberData(stored.stored, centre, scale, rows, stop, mass))
-    try:
-        keeper = None
-        if checkpoint:
-            keeper = Checkpointer(checkpoint, engine, f"{identity} {_identity(table, settings, roles, engine)}")
-
-        def after_epoch(progress: Progress) -> None:
-            if keeper:
-                keeper.keep(progress)
-            watch(progress)
-
-        resume_from = keeper.resume() if keeper else None
-        progress = fit_member(engine, plan, stopping, settings, after_epoch, resume_from, run_ahead=keeper is None)
-        if keeper and progress.stop_reason == "interrupted":
-            keeper.write()
-    finally:
-        engine.release()
-    return progress, engine
+    return plan, stopping, MemberData(stored.stored, centre, scale, rows, stop, mass)
 
 
-def choose_engine(settings: Settings, n_products: int) -> str:
+def _fit_and_keep(
+    keeper: Checkpointer,
+    engine: Engine,
+    plan: MemberPlan,
+    stopping: StoppingRows,
+    settings: Settings,
+    watch: Watcher,
+) -> Progress:
+    """Train one member from where its checkpoint left off, and write it as training goes and when it ends."""
+
+    def keep_and_watch(progress: Progress) -> str | None:
+        keeper.keep(progress)
+        return watch(progress)
+
+    progress = fit_member(engine, plan, stopping, settings, keep_and_watch, keeper.resume(), run_ahead=False)
+    if progress.stop_reason not in ENDINGS:
+        keeper.write()
+    return progress
+
+
+def choose_engine(settings: Settings, program: Program, n_train: int) -> str:
     """Return "compiled" or "torch": what the settings name, or for "auto" what is faster.
 
+    On a CPU that is the compiled engine. PyTorch overtakes it at widths of about a thousand, by a quarter, when it has
+    two cores for one member (`benchmarks/scaling.md`); members side by side use both cores anyway.
+
     Args:
-        settings: `engine` and `device` are used.
-        n_products: multiplications and additions of a step's way forward.
+        settings: `engine` and `device` are used, and `batch_size`.
+        program: the network.
+        n_train: how many rows train.
 
     Raises:
         EngineError: the compiled engine is asked for on another device than the CPU.
@@ -117,7 +153,8 @@ def choose_engine(settings: Settings, n_products: int) -> str:
         return settings.engine
     if settings.device != "auto":
         return "compiled" if settings.device == "cpu" else "torch"
-    if n_products < PRODUCTS_WORTH_AN_ACCELERATOR:
+    rows_a_step = rows_of_a_step(settings, n_train) or n_train
+    if program.n_products * rows_a_step < PRODUCTS_WORTH_AN_ACCELERATOR:
         return "compiled"
     from tabcohort.engines.torch_loop import choose_device  # takes a second to import
 
@@ -174,16 +211,3 @@ def class_mass(y: NDArray[np.int64], weight: FloatArray, table: Table, settings:
     mass = np.repeat(weight[:, None] * settings.label_smoothing / n_classes, n_classes, axis=1)
     mass[np.arange(len(y)), y] += weight * (1 - settings.label_smoothing)
     return mass.astype(np.float32)
-
-
-def in_threads(jobs: Sequence[Callable[[], Job]], n_threads: int | None = None) -> list[Job]:
-    """Run pieces of work side by side, and return what each returned, in their order.
-
-    Members may run so: the compiled engine lets go of Python's lock, and no result depends on the threads.
-
-    Args:
-        jobs: the work; none may depend on another.
-        n_threads: how many at a time; one per core when left out.
-    """
-    with one_blas_thread(), ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
-        return list(pool.map(lambda job: job(), jobs))

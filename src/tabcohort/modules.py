@@ -13,15 +13,15 @@ import torch.nn as nn
 from numpy.typing import ArrayLike
 
 from tabcohort.engines import Engine, MemberData
-from tabcohort.engines.compiled import CompiledEngine, one_blas_thread
+from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, forward, has_batch_norm, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError
 from tabcohort.lower import lower, numbers_of, write_numbers
 from tabcohort.member import choose_engine, train_member, training_statistics
 from tabcohort.models import Encode, Standardize, build_model
-from tabcohort.plan import Roles, rows_of_a_step, split_roles
 from tabcohort.prepare import FloatArray
 from tabcohort.program import Network
+from tabcohort.roles import Roles, split_roles
 from tabcohort.settings import Settings
 from tabcohort.table import Table, make_table
 from tabcohort.training import EpochRecord, Watcher
@@ -105,18 +105,17 @@ def train(
 
     shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in module.state_dict().items()]
     try:
-        with one_blas_thread():
-            progress, engine = train_member(
-                make_engine,
-                table,
-                roles,
-                settings,
-                statistics=statistics,
-                has_batch_norm=has_batch_norm(network),
-                identity=f"{module} {shapes} torch {torch.__version__}",
-                watch=watch,
-                checkpoint=checkpoint,
-            )
+        progress, engine = train_member(
+            make_engine,
+            table,
+            roles,
+            settings,
+            statistics=statistics,
+            has_batch_norm=has_batch_norm(network),
+            identity=f"{module} {shapes} torch {torch.__version__}",
+            watch=watch,
+            checkpoint=checkpoint,
+        )
     finally:
         module.eval()  # the engine had no more than the layers after `Standardize`
     reason = str(progress.stop_reason)
@@ -188,8 +187,7 @@ def _choose(network: nn.Module, table: Table, roles: Roles, settings: Settings) 
         reason = str(error).split("; ")[0]
         warnings.warn(f"{reason}, so PyTorch trains it, more slowly", TabcohortWarning, stacklevel=3)
         return "torch"
-    rows_a_step = rows_of_a_step(settings, len(roles.train)) or len(roles.train)
-    return choose_engine(settings, program.n_products * rows_a_step)
+    return choose_engine(settings, program, len(roles.train))
 
 
 def _parts(module: nn.Module) -> tuple[Encode | None, Standardize | None, nn.Module]:

@@ -1,57 +1,225 @@
-"""The finished model: a network, the schema of its table, and what is known of how good it is."""
+"""The finished model: networks that answer together, the schema of their table, and what is known of how good they are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabcohort.calibrate import Calibrator
 from tabcohort.columns import check_finite_cells, feature_matrix, feature_row
-from tabcohort.errors import TableError
-from tabcohort.evaluate import Evaluation, evaluate, log_probabilities
+from tabcohort.decide import (
+    choose_threshold,
+    class_limits,
+    cross_fit_sets,
+    cross_fit_threshold,
+    in_sets,
+    parse_aim,
+    predicted_codes,
+)
+from tabcohort.errors import SettingsError, TableError
+from tabcohort.evaluate import Estimate, Evaluation, evaluate, log_probabilities
 from tabcohort.forward import Forward
-from tabcohort.prepare import FloatArray
+from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.program import Network
 from tabcohort.settings import Settings
 from tabcohort.table import Label, Schema, Table
 from tabcohort.training import EpochRecord
 
+LOGITS_AT_A_TIME = 2**20
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one record: the predicted class and the probability of every class."""
+    """The answer for one record.
+
+    Args:
+        label: what it is called.
+        probability: of every class.
+        spread: standard deviation, between the members, of the probability of `label`.
+        classes: the set that holds the true class at the model's coverage; none or several are an abstention.
+    """
 
     label: Label
     probability: dict[Label, float]
+    spread: float
+    classes: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
-class TrainingReport:
-    """What happened in training, as a model file keeps it.
+class MemberReport:
+    """What happened to one network of the cohort.
 
     Args:
-        history: one record per epoch.
-        best_epoch: the epoch whose weights the model has.
-        stop_reason: "patience", "max_epochs" or "interrupted".
+        setting: which of the settings, counted from 0.
+        repeat, fold: of which seed's folds, counted from 0.
         n_train, n_stop, n_score: how many rows had each role.
-        evaluation: the metrics on the scoring rows.
-        engine, device: what ran the epochs.
-        fingerprint: SHA-256 of the table that was trained on.
+        best_epoch: the epoch whose weights it has.
+        stop_reason: "patience", "max_epochs", "interrupted", "budget", or "paused", where its settings were dropped.
+        history: one record per epoch.
     """
 
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
-    stop_reason: str
+    setting: int
+    repeat: int
+    fold: int
     n_train: int
     n_stop: int
     n_score: int
+    best_epoch: int
+    stop_reason: str
+    history: tuple[EpochRecord, ...]
+
+
+@dataclass(frozen=True)
+class SettingReport:
+    """How one of the settings did.
+
+    Args:
+        settings: what they are.
+        log_loss: of their out-of-fold predictions, uncorrected.
+        behind: how much more that is than that of the best settings, on the same rows.
+        weight: their share in the ensemble.
+        dropped_after: the epoch after which they were dropped, or None.
+        failed: why a member of theirs ended without weights, or None.
+    """
+
+    settings: Settings
+    log_loss: Estimate
+    behind: Estimate
+    weight: float
+    dropped_after: int | None = None
+    failed: str | None = None
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What correcting the ensemble's probabilities did, cross-fitted: log loss and calibration error."""
+
+    log_loss_before: float
+    log_loss_after: float
+    ece_before: float
+    ece_after: float
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """What happened in training, as a model file keeps it.
+
+    Args:
+        members: every network that was trained.
+        settings: every settings that were tried.
+        evaluation: of the out-of-fold predictions; what was chosen for a row was chosen on others.
+        calibration: what the correction did.
+        sets: by name, shares of the rows: whose set holds their class ("covered", and of each class), and whose set has
+            one class, several, or none.
+        spread: mean, over the rows, of the standard deviation between members; NaN where there is only one.
+        n_rows: of the table.
+        engine, device: what ran the epochs.
+        reason: "budget" or "interrupted" where that ended training, else None.
+        seconds: that training took.
+        seconds_saved: by dropping settings, extrapolated.
+        fingerprint: SHA-256 of the table.
+    """
+
+    members: tuple[MemberReport, ...]
+    settings: tuple[SettingReport, ...]
     evaluation: Evaluation
+    calibration: CalibrationReport
+    sets: dict[str, float]
+    n_rows: int
     engine: str
     device: str
+    reason: str | None
+    seconds: float
+    seconds_saved: float
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The out-of-fold predictions that the report, the thresholds and the sets rest on.
+
+    Args:
+        rows: row numbers in the table, counted from 0, `(n,)`.
+        log_proba: log probabilities, `(n, n_classes)`, float32; each row's corrected by what others chose.
+        y: class codes, `(n,)`.
+        weight: row weights, `(n,)`.
+        part: the part of each row, `(n,)`: what is chosen for a row is chosen on the other parts.
+    """
+
+    rows: IntArray
+    log_proba: NDArray[np.float32]
+    y: IntArray
+    weight: FloatArray
+    part: IntArray
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How probabilities become answers.
+
+    Args:
+        coverage: share of the rows of each class whose set is to hold it.
+        limits: the least probability at which a class is in a set, `(n_classes,)`.
+        aim: what the threshold was chosen for, in the person's words; None calls the most probable class.
+        threshold: the probability from which on a row is called positive; None without an aim.
+    """
+
+    coverage: float
+    limits: FloatArray
+    aim: str | None
+    threshold: float | None
+
+
+def decide(judged: Judged, positive: int | None, aim: str | float | None, coverage: float) -> Decision:
+    """Choose threshold and limits of the sets on out-of-fold predictions.
+
+    Raises:
+        SettingsError: the aim is none, or there are not two classes.
+    """
+    log_proba = judged.log_proba.astype(np.float64)
+    limits = class_limits(log_proba, judged.y, judged.weight, coverage)
+    if aim is None:
+        return Decision(coverage, limits, None, None)
+    if positive is None or log_proba.shape[1] != 2:
+        raise SettingsError(f"a threshold is for two classes; there are {log_proba.shape[1]}")
+    proba = np.exp(log_proba[:, positive])
+    threshold = choose_threshold(parse_aim(aim), proba, judged.y == positive, judged.weight)
+    return Decision(coverage, limits, str(aim), threshold)
+
+
+def measure(judged: Judged, decision: Decision, positive: int | None, seed: int) -> Evaluation:
+    """Measure out-of-fold predictions; the threshold for each row is chosen on others."""
+    log_proba, called = judged.log_proba.astype(np.float64), None
+    if decision.aim is not None and positive is not None:
+        aim = parse_aim(decision.aim)
+        called = cross_fit_threshold(aim, log_proba, judged.y, judged.weight, judged.part, positive)
+    return evaluate(log_proba, judged.y, judged.weight, positive, seed, called)
+
+
+def measure_sets(judged: Judged, coverage: float) -> dict[str, float]:
+    """Return how often the sets hold the truth, and how many classes they have; limits are chosen on other rows."""
+    y, weight = judged.y, judged.weight
+    sets = cross_fit_sets(judged.log_proba.astype(np.float64), y, weight, judged.part, coverage)
+    covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
+
+    def share(which: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> float:
+        total = weight.sum() if among is None else weight[among].sum()
+        return float((weight * which).sum() / total) if total > 0 else math.nan
+
+    found = {
+        "covered": share(covered),
+        "one class": share(sizes == 1),
+        "several": share(sizes > 1),
+        "none": share(sizes == 0),
+    }
+    for code in range(sets.shape[1]):
+        found[f"covered, class {code}"] = share(covered & (y == code), y == code)
+    return found
 
 
 class Predictor:
@@ -61,21 +229,44 @@ class Predictor:
     needed for it.
 
     Args:
-        network: the trained network; its numbers are not to be changed any more.
+        networks: the trained networks; their numbers are not to be changed any more.
+        members: the place in `report.members` of each network.
         schema: the columns it was trained on.
-        settings: how it was trained.
+        calibrator: what corrects the mean of the networks' probabilities.
+        decision: how probabilities become answers.
+        judged: the out-of-fold predictions.
         report: what happened in training.
     """
 
-    def __init__(self, network: Network, schema: Schema, settings: Settings, report: TrainingReport) -> None:
-        self.network = network
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        members: Sequence[int],
+        schema: Schema,
+        calibrator: Calibrator,
+        decision: Decision,
+        judged: Judged,
+        report: CohortReport,
+    ) -> None:
+        self.networks = tuple(networks)
+        self.members = tuple(members)
         self.schema = schema
-        self.settings = settings
+        self.calibrator = calibrator
+        self.decision = decision
+        self.judged = judged
         self.report = report
-        self._forward = Forward(network)
+        of_setting = [report.members[number].setting for number in members]
+        shares = np.array([report.settings[each].weight / of_setting.count(each) for each in of_setting])
+        self.shares = shares / shares.sum()
+        self._forward = Forward(self.networks)
 
-    def logits(self, data: Any) -> FloatArray:
-        """Return logits, `(n_rows, 1)` for two classes and `(n_rows, n_classes)` for more.
+    @property
+    def settings(self) -> Settings:
+        """The settings with the greatest share in the ensemble."""
+        return max(self.report.settings, key=lambda each: each.weight).settings
+
+    def member_logits(self, data: Any) -> FloatArray:
+        """Return every network's own logits, `(n_rows, n_networks, 1)` for two classes, `(..., n_classes)` for more.
 
         Args:
             data: a frame (pandas, polars, a mapping of columns) whose columns are found by name, or an array.
@@ -83,33 +274,70 @@ class Predictor:
         Raises:
             TableError: a column is missing, or a cell is not a finite number.
         """
-        X = feature_matrix(data, self.schema.features)
-        check_finite_cells(X, self.schema.features)
-        return self._forward.logits(X)
+        return self._forward.logits(self._checked(data))
+
+    def log_proba(self, data: Any) -> FloatArray:
+        """Return the log probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
+        return self._answers(self._checked(data))[0]
 
     def predict_proba(self, data: Any) -> FloatArray:
         """Return the probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
-        return np.exp(log_probabilities(self.logits(data)))
+        return np.exp(self.log_proba(data))
 
     def predict(self, data: Any) -> NDArray[Any]:
-        """Return the most probable class of every row, `(n_rows,)`."""
-        return np.array(self.schema.classes)[self.predict_proba(data).argmax(axis=1)]
+        """Return what every row is called, `(n_rows,)`: the most probable class, or what the threshold says."""
+        return np.array(self.schema.classes)[self.codes(self.log_proba(data))]
+
+    def predict_set(self, data: Any) -> NDArray[np.bool_]:
+        """Return which classes are in every row's set, `(n_rows, n_classes)`; none or several are an abstention."""
+        return in_sets(self.log_proba(data), self.decision.limits)
+
+    def predict_uncertainty(self, data: Any) -> FloatArray:
+        """Return the spread of every row, `(n_rows,)`: how far the members are from agreeing.
+
+        It is the standard deviation, between members, of their probability of the class that the row is called: what
+        more data could settle, beside the probability itself, which also holds what no data can.
+        """
+        log_proba, spread = self._answers(self._checked(data))
+        return spread[np.arange(len(spread)), self.codes(log_proba)]
 
     def predict_row(self, record: Mapping[str, Any]) -> Prediction:
-        """Return the class and the probabilities of one record, given by column names.
+        """Return the answer for one record, given by column names.
 
         Raises:
             TableError: a column is missing, or its value is not a finite number.
         """
-        proba = self.predict_proba(feature_row(record, self.schema.features))[0]
-        label = self.schema.classes[int(proba.argmax())]
-        return Prediction(label, {name: float(p) for name, p in zip(self.schema.classes, proba, strict=True)})
+        row = self._checked(feature_row(record, self.schema.features))
+        log_proba, spread = self._answers(row)
+        code, classes = int(self.codes(log_proba)[0]), self.schema.classes
+        probability = {name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)}
+        in_set = in_sets(log_proba, self.decision.limits)[0]
+        of_set = tuple(name for name, is_in in zip(classes, in_set, strict=True) if is_in)
+        return Prediction(classes[code], probability, float(spread[0, code]), of_set)
+
+    def codes(self, log_proba: FloatArray) -> IntArray:
+        """Return the code of what each row is called, `(n_rows,)`, of its log probabilities."""
+        return predicted_codes(log_proba, self.schema.positive, self.decision.threshold)
+
+    def decided(self, aim: str | float | None, coverage: float | None = None) -> Predictor:
+        """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
+
+        Raises:
+            SettingsError: the aim is none, or there are not two classes.
+        """
+        coverage = self.decision.coverage if coverage is None else coverage
+        decision = decide(self.judged, self.schema.positive, aim, coverage)
+        evaluation = measure(self.judged, decision, self.schema.positive, self.settings.seed)
+        report = replace(self.report, evaluation=evaluation, sets=measure_sets(self.judged, coverage))
+        return Predictor(
+            self.networks, self.members, self.schema, self.calibrator, decision, self.judged, report
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
         return (
-            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} columns, {self.settings.model}, "
-            f"accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on {self.report.n_score:,} rows it never saw>"
+            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} columns, {len(self.networks)} "
+            f"networks, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on {len(self.judged.y):,} rows, out of fold>"
         )
 
     def farthest_cell(self, data: Any) -> tuple[int, str, float] | None:
@@ -122,7 +350,7 @@ class Predictor:
         X = feature_matrix(data, self.schema.features)
         if not len(X):
             return None
-        statistics = self.network.statistics()
+        statistics = self.networks[0].statistics()
         assert statistics is not None  # every network that settings name begins with `standardize`
         distance = np.abs((X - statistics.centre) * statistics.scale)
         row, column = np.unravel_index(np.argmax(distance), distance.shape)
@@ -143,18 +371,49 @@ class Predictor:
         """
         if table.schema != self.schema:
             raise TableError("the table is not of this model's schema; make it by table_of_schema(frame, model.schema)")
-        return evaluate(self.logits(table.X), table.y, table.weight, self.schema.positive, self.settings.seed)
+        log_proba = self.log_proba(table.X)
+        called = self.codes(log_proba)
+        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called)
 
     def strongest_weights(self) -> dict[str, float] | None:
         """Return a linear two-class model's weight of each standardised feature, strongest first; None for others.
 
-        A weight above zero speaks for the positive class.
+        It is the mean over the networks. A weight above zero speaks for the positive class.
         """
-        operations = [each for each in self.network.program.operations if each.kind == "linear"]
-        if self.settings.model != "logistic" or len(self.schema.classes) != 2:
+        models = {self.report.settings[self.report.members[number].setting].settings.model for number in self.members}
+        if models != {"logistic"} or len(self.schema.classes) != 2:
             return None
-        weights = self.network.named()[f"{operations[0].path}.weight"][0]
+        weights = np.zeros(len(self.schema.features))
+        for share, network in zip(self.shares, self.networks, strict=True):
+            path = next(each.path for each in network.program.operations if each.kind == "linear")
+            weights += share * network.named()[f"{path}.weight"][0]
         if self.schema.positive == 0:  # the logit is of the second class
             weights = -weights
         order = np.argsort(-np.abs(weights), kind="stable")
         return {self.schema.features[i]: float(weights[i]) for i in order}
+
+    def _checked(self, data: Any) -> FloatArray:
+        X = feature_matrix(data, self.schema.features)
+        check_finite_cells(X, self.schema.features)
+        return X
+
+    def _answers(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log probabilities, and their spread between the members, both `(n_rows, n_classes)`."""
+        n_classes = len(self.schema.classes)
+        log_proba, spread = np.empty((len(X), n_classes)), np.empty((len(X), n_classes))
+        at_a_time = max(1, LOGITS_AT_A_TIME // (len(self.networks) * n_classes))
+        for start in range(0, len(X), at_a_time):
+            rows = slice(start, start + at_a_time)
+            logits = self._forward.logits(X[rows])
+            own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
+            # One after another, so that a row's sum does not depend on how many rows there are.
+            mean = np.add.accumulate(np.exp(own) * self.shares[:, None], axis=1)[:, -1]
+            log_proba[rows] = self.calibrator.apply(np.log(np.maximum(mean, np.finfo(np.float64).tiny)))
+            spread[rows] = self._spread(np.exp(self.calibrator.apply(own)))
+        return log_proba, spread
+
+    def _spread(self, proba: FloatArray) -> FloatArray:
+        """Return the standard deviation over the networks, `(n, n_classes)`, of probabilities `(n, networks, n_classes)`."""
+        shares = self.shares[:, None]
+        mean = np.add.accumulate(proba * shares, axis=1)[:, -1:]
+        return np.sqrt(np.add.accumulate(np.square(proba - mean) * shares, axis=1)[:, -1])

@@ -188,13 +188,7 @@ class Settings:
     device: str = _setting("auto", "auto", "cpu", "cuda", "mps")
 
     def __post_init__(self) -> None:
-        for name, rule in rules().items():
-            value = _plain(getattr(self, name))
-            if rule.none and isinstance(value, str) and value == "none":  # as a TOML file must say it
-                value = None
-            object.__setattr__(self, name, value)
-            if not rule.accepts(value):
-                raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
+        _check_rules(self)
         if self.stop_fraction + self.score_fraction >= 1:
             raise SettingsError(
                 "the settings 'stop_fraction' and 'score_fraction' must leave rows to train: their sum is "
@@ -252,6 +246,50 @@ class Settings:
         return cls.from_dict(values)
 
 
-def rules() -> dict[str, Rule]:
-    """Return the rule of every setting by name, in the order of the fields."""
-    return {each.name: each.metadata["rule"] for each in dataclasses.fields(Settings)}
+def rules(kind: Any = None) -> dict[str, Rule]:
+    """Return the rule of every setting by name, in the order of the fields; of `Settings` when left out."""
+    return {each.name: each.metadata["rule"] for each in dataclasses.fields(kind or Settings)}
+
+
+def _check_rules(settings: Settings | CohortSettings) -> None:
+    """Make every value plain, and raise `SettingsError` for the first that breaks its rule."""
+    for name, rule in rules(settings).items():
+        value = _plain(getattr(settings, name))
+        if rule.none and isinstance(value, str) and value == "none":  # as a TOML file must say it
+            value = None
+        object.__setattr__(settings, name, value)
+        if not rule.accepts(value):
+            raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """How many networks make a cohort, how they are run, and what it answers with.
+
+    Args:
+        folds: parts of the rows, each scored by members that never saw it: 1 (a single split by `stop_fraction` and
+            `score_fraction`), or 3 and more; None chooses by the number of rows.
+        seeds: how often all folds are trained, each time with folds and draws of their own; None chooses by the rows.
+        halving: whether settings that are behind after a few epochs are dropped, where there are several.
+        budget_seconds: training ends after so long, with what there is then; None sets no limit.
+        coverage: share of the rows of each class whose set of classes is to hold the true one.
+        threshold: None calls the most probable class; a probability, or an aim such as "sensitivity>=0.95" that a
+            threshold for the positive class is chosen for (see `tabcohort.decide.parse_aim`).
+        threads: members that are trained side by side; None is one per core. No result depends on it.
+
+    Raises:
+        SettingsError: a value breaks its rule; the sentence says which and what would be right.
+    """
+
+    folds: int | None = _setting(None, number=int, low=1, none=True)
+    seeds: int | None = _setting(None, number=int, low=1, none=True)
+    halving: bool = _setting(True, number=bool)
+    budget_seconds: float | None = _setting(None, number=float, low=0, low_open=True, none=True)
+    coverage: float = _setting(0.9, number=float, low=0, high=1, low_open=True, high_open=True)
+    threshold: float | str | None = _setting(None, none=True, special="label")
+    threads: int | None = _setting(None, number=int, low=1, none=True)
+
+    def __post_init__(self) -> None:
+        _check_rules(self)
+        if self.folds == 2:
+            raise SettingsError("the setting 'folds' must be 1, or 3 and more: rows train, stop and score; it is 2")

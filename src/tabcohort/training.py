@@ -57,6 +57,7 @@ class Progress:
         best_state: the engine's state after the best epoch; nothing writes to it.
         plateau: what the plateau schedule remembers.
         stop_reason: "patience", "max_epochs", "interrupted" or what a watcher said; None while training goes on.
+        state: the engine's state where a watcher ended training, to go on from; empty where nothing is to come.
     """
 
     history: tuple[EpochRecord, ...] = ()
@@ -64,8 +65,10 @@ class Progress:
     best_state: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     plateau: Plateau = field(default_factory=Plateau)
     stop_reason: str | None = None
+    state: dict[str, NDArray[np.generic]] = field(default_factory=dict)
 
 
+ENDINGS = ("patience", "max_epochs")  # what a training ends for by itself
 Watcher = Callable[[Progress], str | None]
 
 
@@ -152,14 +155,15 @@ def fit_member(
         stopping: the rows that stop.
         settings: `max_epochs`, `patience`, `monitor` and the schedule are used.
         watch: called after every epoch with all that was done so far (to show it, to write a checkpoint). A reason that
-            it returns ends training; for "paused" the engine keeps the last epoch's weights, to go on from.
-        resume_from: where an earlier run of the same member stopped; the engine's state must be that of then.
+            it returns ends training, which can then be gone on with.
+        resume_from: where an earlier run of the same member stopped, with the state of then.
         run_ahead: whether a call may run many short epochs, so that the engine's state is ahead of what `watch` sees.
 
     Raises:
         TrainingError: a loss stopped being finite; the sentence names member, epoch and step.
     """
     progress = resume_from or Progress()
+    _write_state(engine, progress.state)
     began = time.perf_counter() - (progress.history[-1].seconds if progress.history else 0.0)
     at_a_time = engine.epochs_at_a_time if run_ahead else 1
     calls = plan.blocks(len(progress.history) + 1, at_a_time)
@@ -173,7 +177,7 @@ def fit_member(
                 progress = after_epoch(progress, record, functools.partial(engine.state_after, i), settings)
                 asked = watch(progress)
                 if asked is not None and progress.stop_reason is None:
-                    progress = replace(progress, stop_reason=asked)
+                    progress = replace(progress, stop_reason=asked, state=engine.state_after(i))
                 if i + 1 == len(rates):
                     break
                 next_rate = learning_rate_of(record.epoch + 1, settings, progress.plateau)
@@ -187,8 +191,7 @@ def fit_member(
         progress = replace(progress, stop_reason="interrupted")
         epoch_kept = f"those of epoch {progress.best_epoch} of {len(progress.history)}"
         warnings.warn(f"interrupted: the best weights so far are kept, {epoch_kept}", TabcohortWarning, stacklevel=2)
-    if progress.stop_reason != "paused":
-        _write_state(engine, progress.best_state)
+    _write_state(engine, progress.best_state)
     return progress
 
 

@@ -50,33 +50,38 @@ def prepare_rows(X, rows, source, level, centre, scale, out):
 
 
 @njit(**{**IN_ORDER, **KEPT})
-def run(table, constants, numbers, work, last, X, rows, source_of, level, centre, scale, logits):
-    """Work out the logits of rows, a block at a time."""
-    capacity = ROWS_AT_A_TIME
+def run(table, begins, lasts, constants, numbers, work, X, rows, source_of, level, centres, scales, logits):
+    """Work out the logits of rows, a block at a time, by each of some networks.
+
+    Network m does the operations `begins[m]` to `begins[m + 1]`, and its logits are then at `lasts[m]`.
+    """
+    capacity, n_columns = ROWS_AT_A_TIME, centres.shape[1]
     for start in range(0, rows.size, capacity):
         n = min(capacity, rows.size - start)
-        prepare_rows(X, rows[start : start + n], source_of, level, centre, scale, matrix(work, 0, n, centre.size))
-        for o in range(table.shape[0]):
-            kind, source, source_2, result, weight, bias, d_in, d_out = table[o]
-            x = matrix(work, source, n, d_in)
-            out = matrix(work, result, n, d_out)
-            if kind == LINEAR:
-                product(x, matrix(numbers, weight, d_in, d_out), part(numbers, bias, d_out), out)
-            elif kind == AFFINE:
-                for i in range(n):
-                    for j in range(d_out):
-                        out[i, j] = x[i, j] * numbers[weight + j] + numbers[bias + j]
-            elif kind == LAYER_NORM:
-                layer_norm(x, part(numbers, weight, d_out), part(numbers, bias, d_out), out, constants[o])
-            elif kind == ADD:
-                y = matrix(work, source_2, n, d_out)
-                for i in range(n):
-                    for j in range(d_out):
-                        out[i, j] = x[i, j] + y[i, j]
-            elif kind == SMOOTH_CLIP:
-                smooth_clip(x, out, constants[o])
-            else:
-                activation_forward(kind, x, out, constants[o])
-        for i in range(n):
-            for k in range(logits.shape[1]):
-                logits[start + i, k] = work[last + i * logits.shape[1] + k]
+        of_block = rows[start : start + n]
+        for m in range(lasts.size):
+            prepare_rows(X, of_block, source_of, level, centres[m], scales[m], matrix(work, 0, n, n_columns))
+            for o in range(begins[m], begins[m + 1]):
+                kind, source, source_2, result, weight, bias, d_in, d_out = table[o]
+                x = matrix(work, source, n, d_in)
+                out = matrix(work, result, n, d_out)
+                if kind == LINEAR:
+                    product(x, matrix(numbers, weight, d_in, d_out), part(numbers, bias, d_out), out)
+                elif kind == AFFINE:
+                    for i in range(n):
+                        for j in range(d_out):
+                            out[i, j] = x[i, j] * numbers[weight + j] + numbers[bias + j]
+                elif kind == LAYER_NORM:
+                    layer_norm(x, part(numbers, weight, d_out), part(numbers, bias, d_out), out, constants[o])
+                elif kind == ADD:
+                    y = matrix(work, source_2, n, d_out)
+                    for i in range(n):
+                        for j in range(d_out):
+                            out[i, j] = x[i, j] + y[i, j]
+                elif kind == SMOOTH_CLIP:
+                    smooth_clip(x, out, constants[o])
+                else:
+                    activation_forward(kind, x, out, constants[o])
+            for i in range(n):
+                for k in range(logits.shape[2]):
+                    logits[start + i, m, k] = work[lasts[m] + i * logits.shape[2] + k]

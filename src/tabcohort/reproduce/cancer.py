@@ -15,7 +15,7 @@ import torch.nn as nn
 from rich.console import Console
 
 from tabcohort.modules import Trained
-from tabcohort.plan import Roles
+from tabcohort.roles import Roles
 from tabcohort.prepare import IntArray
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import epsilon_under_root, loss_on_probabilities, xavier_bound

@@ -21,8 +21,9 @@ from tabcohort.files import load_sample
 from tabcohort.member import class_mass
 from tabcohort.models import build_model, draw_weights
 from tabcohort.modules import Trained, as_double, module_logits, train
-from tabcohort.plan import MemberPlan, Roles, rows_of_a_step
+from tabcohort.plan import MemberPlan, rows_of_a_step
 from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.roles import Roles
 from tabcohort.settings import Settings
 from tabcohort.table import Table, table_from_frame
 from tabcohort.training import Progress, Watcher, check_finite

@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 from scipy.special import expit
 
-from tabcohort.plan import split_roles
 from tabcohort.prepare import FloatArray
 from tabcohort.reproduce.findings import Findings, Row, Sheet, spread
 from tabcohort.reproduce.runs import Ticker, metrics_of_logits, sample_table, starting_module, train_to_the_end
+from tabcohort.roles import split_roles
 from tabcohort.settings import Settings
 from tabcohort.table import Table
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tabcohort.models import MLP
-from tabcohort.plan import split_roles
 from tabcohort.prepare import fit_statistics, standardise
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.runs import (
@@ -27,6 +26,7 @@ from tabcohort.reproduce.runs import (
     starting_module,
     train_to_the_end,
 )
+from tabcohort.roles import split_roles
 from tabcohort.settings import Settings
 from tabcohort.table import Table
 

@@ -1,0 +1,337 @@
+"""Members side by side: the longest first, on all cores, until they end, the hopeless are dropped, or time is up.
+
+No result depends on the threads: a member is a function of its table, settings and number. Only a budget of seconds,
+and Ctrl-C, make what is there at their end depend on the machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from tabcohort.engines.compiled import one_blas_thread
+from tabcohort.errors import TrainingError
+from tabcohort.program import Network
+from tabcohort.settings import CohortSettings
+from tabcohort.training import ENDINGS, Progress
+
+Job = TypeVar("Job")
+
+FIRST_RUNG, RUNG_FACTOR = 20, 3  # the first rung is a 20th of the epochs, and each next one three times as many
+FEWEST_FIRST_EPOCHS = 5
+KEPT_SHARE, FEWEST_SETTINGS = 1 / 3, 4  # so many stay after a rung: fewer would leave no ensemble
+SECONDS_BETWEEN = 0.1
+SHARE_OF_BUDGET = 0.95  # the rest is for the predictions and their measures
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a cohort.
+
+    Args:
+        setting: which settings, counted from 0.
+        repeat, fold: of which seed's folds, counted from 0.
+        number: of its draws: the same member of other settings has the same number, and sees the same rows.
+        cost: multiplications and additions of an epoch, for the order in which members are trained.
+    """
+
+    setting: int
+    repeat: int
+    fold: int
+    number: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A member's network, with the weights of its best epoch so far, and what happened."""
+
+    network: Network
+    progress: Progress
+    engine: str
+    device: str
+
+    @property
+    def best_loss(self) -> float:
+        """The log loss of the stopping rows after the best epoch."""
+        return self.progress.history[self.progress.best_epoch - 1].stop_loss
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a cohort is.
+
+    Args:
+        n_members, n_done: how many are to train, without those of settings that were dropped, and how many have ended.
+        n_settings: how many settings are still in.
+        epochs: how many were run, of all members.
+        best_loss, best_setting: the lowest mean stopping loss so far, and of which setting; NaN and -1 before any.
+        seconds: since training began.
+        seconds_left: until the last member ends, as it looks now; NaN before anything can be said.
+    """
+
+    n_members: int
+    n_done: int
+    n_settings: int
+    epochs: int
+    best_loss: float
+    best_setting: int
+    seconds: float
+    seconds_left: float
+
+
+RunWatcher = Callable[[RunProgress], None]
+Train = Callable[[Member, Progress | None, Callable[[Progress], str | None]], Trained]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run left.
+
+    Args:
+        trained: the members that have weights, by member.
+        dropped: for each setting that was dropped, after how many epochs.
+        failed: for each setting of which a member's loss stopped being finite, the sentence that says so.
+        reason: "budget" or "interrupted" where one of these ended it; else None.
+        seconds: how long it took.
+        seconds_saved: how much longer it would have taken without dropping, extrapolated from the time per epoch.
+    """
+
+    trained: dict[Member, Trained]
+    dropped: dict[int, int]
+    failed: dict[int, str]
+    reason: str | None
+    seconds: float
+    seconds_saved: float
+
+
+class Run:
+    """Trains members in rungs; see `run_members`."""
+
+    def __init__(
+        self, members: Sequence[Member], train: Train, cohort: CohortSettings, max_epochs: int, watch: RunWatcher
+    ) -> None:
+        self.members, self.train, self.cohort, self.max_epochs, self.watch = members, train, cohort, max_epochs, watch
+        self.began = time.perf_counter()
+        self.trained: dict[Member, Trained] = {}
+        self.dropped: dict[int, int] = {}
+        self.failed: dict[int, str] = {}
+        self.histories: dict[Member, Progress] = {}  # of members that are training now, too
+        self.reason: str | None = None
+        self.shown = -math.inf
+        self.lock = threading.Lock()
+
+    def rungs(self) -> list[int]:
+        """Return after how many epochs all members pause; the last is the end."""
+        n_settings = len({member.setting for member in self.members})
+        drops = self.cohort.halving and n_settings > FEWEST_SETTINGS
+        if not drops and self.cohort.budget_seconds is None:
+            return [self.max_epochs]
+        epochs = [max(FEWEST_FIRST_EPOCHS, self.max_epochs // FIRST_RUNG)]
+        while drops and n_settings > FEWEST_SETTINGS and epochs[-1] * RUNG_FACTOR < self.max_epochs:
+            epochs.append(epochs[-1] * RUNG_FACTOR)
+            n_settings = max(FEWEST_SETTINGS, math.ceil(n_settings * KEPT_SHARE))
+        return [each for each in epochs if each < self.max_epochs] + [self.max_epochs]
+
+    def climb(self) -> Ended:
+        """Train all members from rung to rung."""
+        first, *_ = rungs = self.rungs()
+        for rung in rungs:
+            self._to(rung, is_first=rung == first)
+            if self.reason or rung == rungs[-1]:
+                break
+            if self.cohort.halving:
+                self._drop(rung)
+        seconds = time.perf_counter() - self.began
+        return Ended(self.trained, self.dropped, self.failed, self.reason, seconds, self._seconds_saved(seconds))
+
+    def in_race(self) -> list[Member]:
+        """Return the members of settings that were neither dropped nor failed."""
+        return [each for each in self.members if each.setting not in self.dropped and each.setting not in self.failed]
+
+    def _to(self, rung: int, is_first: bool) -> None:
+        """Train all members that are in the race until they end, or have run so many epochs."""
+        waiting = [each for each in self.in_race() if not self._has_ended(each)]
+        waiting.sort(key=lambda each: -each.cost)
+        jobs = [lambda each=each: self._train_one(each, rung, is_first) for each in waiting]
+        try:
+            in_threads(jobs, self.cohort.threads, on_failure=self._interrupt)
+        except KeyboardInterrupt:
+            if not self.trained:
+                raise
+
+    def _interrupt(self) -> None:
+        """Let all members end after the epoch that they are at."""
+        self.reason = "interrupted"
+
+    def _has_ended(self, member: Member) -> bool:
+        return member in self.trained and self.trained[member].progress.stop_reason in ENDINGS
+
+    def _train_one(self, member: Member, rung: int, is_first: bool) -> None:
+        before = self.trained.get(member)
+        if self._why_to_end(is_first) or member.setting in self.failed:
+            return
+
+        def watch(progress: Progress) -> str | None:
+            try:
+                self._show(member, progress)
+            except KeyboardInterrupt:  # pressed, or raised by the person's own watcher
+                self._interrupt()
+            reason = self._why_to_end(is_first)
+            if reason is None and len(progress.history) == rung < self.max_epochs:
+                reason = "paused"
+            return reason
+
+        resume_from = replace(before.progress, stop_reason=None) if before else None
+        try:
+            trained = self.train(member, resume_from, watch)
+        except TrainingError as error:
+            with self.lock:
+                self.failed.setdefault(member.setting, str(error))
+            return
+        with self.lock:
+            self.trained[member] = trained
+
+    def _why_to_end(self, is_first: bool) -> str | None:
+        budget = self.cohort.budget_seconds or math.inf
+        is_over = time.perf_counter() - self.began > SHARE_OF_BUDGET * budget
+        if is_over and not is_first and self.reason is None:
+            self.reason = "budget"
+        return self.reason
+
+    def _drop(self, rung: int) -> None:
+        """Drop the settings that are behind by the mean loss of the stopping rows: over all folds, most of the rows."""
+        in_race = sorted({member.setting for member in self.in_race()})
+        n_kept = max(FEWEST_SETTINGS, math.ceil(len(in_race) * KEPT_SHARE))
+        ranked = sorted(in_race, key=lambda setting: (self._mean_loss(setting), setting))
+        for setting in ranked[n_kept:]:
+            self.dropped[setting] = rung
+        for member, each in self.trained.items():
+            if member.setting in self.dropped:  # nobody will go on from there
+                self.trained[member] = replace(each, progress=replace(each.progress, state={}, best_state={}))
+
+    def _mean_loss(self, setting: int) -> float:
+        return float(np.mean([each.best_loss for member, each in self.trained.items() if member.setting == setting]))
+
+    def _show(self, member: Member, progress: Progress) -> None:
+        """Tell the watcher, if it was not told a moment ago."""
+        with self.lock:
+            self.histories[member] = progress
+            now = time.perf_counter()
+            if now - self.shown >= SECONDS_BETWEEN or progress.stop_reason is not None:
+                self.shown = now
+                self.watch(self._progress())
+
+    def _progress(self) -> RunProgress:
+        seconds = time.perf_counter() - self.began
+        in_race = self.in_race()
+        best: dict[int, list[float]] = {}
+        for member, progress in self.histories.items():
+            best.setdefault(member.setting, []).append(progress.history[progress.best_epoch - 1].stop_loss)
+        means = {setting: sum(losses) / len(losses) for setting, losses in best.items()}
+        setting = min(means, key=means.__getitem__, default=-1)
+        return RunProgress(
+            n_members=len(in_race),
+            n_done=sum(self._has_ended(member) for member in in_race),
+            n_settings=len({member.setting for member in in_race}),
+            epochs=sum(len(progress.history) for progress in self.histories.values()),
+            best_loss=means.get(setting, math.nan),
+            best_setting=setting,
+            seconds=seconds,
+            seconds_left=self._seconds_left(seconds, in_race),
+        )
+
+    def _work(self) -> tuple[float, float]:
+        """Return the cost of all epochs so far, and the mean number of epochs of members that have ended."""
+        done = sum(member.cost * len(progress.history) for member, progress in self.histories.items())
+        ended = [len(each.progress.history) for member, each in self.trained.items() if self._has_ended(member)]
+        return done, float(np.mean(ended)) if ended else math.nan
+
+    def _seconds_left(self, seconds: float, in_race: list[Member]) -> float:
+        done, epochs = self._work()
+        to_come = sum(
+            member.cost * max(0.0, epochs - (len(self.histories[member].history) if member in self.histories else 0))
+            for member in in_race
+            if not self._has_ended(member)
+        )
+        left = seconds * to_come / done if done else math.nan
+        budget = self.cohort.budget_seconds
+        return left if budget is None else min(left, max(0.0, budget - seconds))
+
+    def _seconds_saved(self, seconds: float) -> float:
+        done, epochs = self._work()
+        saved = sum(
+            member.cost * max(0.0, epochs - self.dropped[member.setting])
+            for member in self.members
+            if member.setting in self.dropped
+        )
+        return seconds * saved / done if done and saved else 0.0
+
+
+def run_members(
+    members: Sequence[Member],
+    train: Train,
+    cohort: CohortSettings,
+    max_epochs: int,
+    watch: RunWatcher = lambda progress: None,
+) -> Ended:
+    """Train members side by side, the longest first.
+
+    With `cohort.halving` and more than a few settings, all pause after some epochs, and those settings whose mean loss
+    is behind are dropped: successive halving (Jamieson & Talwalkar 2016). With a budget all are trained for some
+    epochs first. Ctrl-C ends training with what there is.
+
+    Args:
+        members: whom to train.
+        train: trains one, from where it paused if it did; it must ask the given watcher after every epoch.
+        cohort: `halving`, `budget_seconds` and `threads` are used.
+        max_epochs: the limit of the settings with the highest.
+        watch: called after epochs of any member, a few times a second, by one thread at a time.
+
+    Raises:
+        TrainingError: of each setting a member's loss stopped being finite.
+        KeyboardInterrupt: before the first member had an epoch.
+    """
+    run = Run(members, train, cohort, max_epochs, watch)
+    ended = run.climb()
+    if not run.in_race() and ended.failed:
+        raise TrainingError(ended.failed[min(ended.failed)])
+    return ended
+
+
+def in_threads(
+    jobs: Sequence[Callable[[], Job]],
+    n_threads: int | None = None,
+    on_failure: Callable[[], None] = lambda: None,
+) -> list[Job]:
+    """Run pieces of work side by side, begun in their order, and return what each returned.
+
+    Members may run so: the compiled engine lets go of Python's lock, and no result depends on the threads. What one
+    raises is raised once those that were begun have ended; the others are never begun.
+
+    Args:
+        jobs: the work; none may depend on another.
+        n_threads: how many at a time; one per core when left out.
+        on_failure: called at once when one raises, or on Ctrl-C, so that the others may end sooner.
+    """
+    with one_blas_thread(), ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        futures: list[Future[Job]] = [pool.submit(job) for job in jobs]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for each in futures:
+                if each.done():
+                    each.result()
+        except BaseException:
+            for each in futures:
+                each.cancel()
+            on_failure()
+            raise
+        return [each.result() for each in futures]
