@@ -14,7 +14,8 @@ from numba import njit
 
 from tabcohort.compiling import COMPILED, IN_ORDER
 from tabcohort.engines.curves import exp, log1p, tanh
-from tabcohort.engines.vectors import column_sums, flat, inputs, inputs_of_one, part
+from tabcohort.engines.products import column_sums, inputs, inputs_of_one
+from tabcohort.engines.vectors import flat, part
 
 # Kinds of operations, in the order of `tabcohort.program.KINDS`.
 (ENCODE, STANDARDIZE, SMOOTH_CLIP, LINEAR, BATCH_NORM, LAYER_NORM, RELU, LEAKY_RELU, GELU, SILU, TANH, SIGMOID,
