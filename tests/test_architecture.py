@@ -15,7 +15,7 @@ PATHS = sorted(ROOT.rglob("*.py"))
 # A module imports only from those before it. All of a folder that is named as a whole has one place.
 ORDER = (
     "errors", "compiling", "settings", "prepare", "plan", "evaluate", "schedule", "engines", "training", "columns",
-    "table", "files", "program", "engines.curves", "engines.vectors", "engines.products", "engines.operations",
+    "table", "files", "program", "engines.elementary", "engines.vectors", "engines.products", "engines.operations",
     "engines.kernels", "engines.layout", "engines.forward_kernels", "engines.compiled", "forward", "container",
     "checkpoint", "member", "predictor", "artifact", "cohort", "models", "lower", "engines.torch_loop", "modules",
     "report", "curves", "estimator", "reproduce", "cli",

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from tabcohort.compiling import COMPILED, IN_ORDER
-from tabcohort.engines.curves import exp, log1p, tanh
+from tabcohort.engines.elementary import exp, log1p, tanh
 from tabcohort.engines.products import column_sums, inputs, inputs_of_one
 from tabcohort.engines.vectors import flat, part
 

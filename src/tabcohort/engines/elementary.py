@@ -4,6 +4,9 @@ Relative errors, worst of three million arguments: e^x 9e-8 in 32 bits and 2e-16
 NaN, and the ends are those of NumPy.
 """
 
+# mypy: ignore-errors
+# Numba infers these types, and compiles the functions for each of them.
+
 from __future__ import annotations
 
 import math
@@ -127,16 +130,16 @@ def log1p_64(e):
 def by_width(of_32, of_64):
     """Return a function of a number of either width: chosen as it runs in plain Python, by its type when compiled."""
 
-    def curve(x):
+    def function(x):
         return of_32(x) if isinstance(x, np.float32) else of_64(x)
 
-    @overload(curve, inline="never")
+    @overload(function, inline="never")
     def chosen(x):
         if x == types.float32:
             return lambda x: of_32(x)
         return lambda x: of_64(x)
 
-    return curve
+    return function
 
 
 exp = by_width(exp_32, exp_64)
