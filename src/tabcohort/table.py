@@ -101,33 +101,20 @@ def make_table(
     Warns:
         TabcohortWarning: a class has a single row.
     """
-    if X.ndim != 2 or labels.shape != (len(X),):
-        raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {labels.shape}")
+    _check_shapes(X, labels, weight, key)
     weight = np.ones(len(X)) if weight is None else weight
-    if weight.shape != labels.shape:
-        raise TableError(f"there must be one weight per row, of shape {labels.shape}; the shape is {weight.shape}")
-    if key is not None and key.shape != labels.shape:
-        raise TableError(f"there must be one key per row, of shape {labels.shape}; the shape is {key.shape}")
-    wrong = ~(np.isfinite(weight) & (weight >= 0))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
+    _check_weights(weight)
     features = tuple(features) if features is not None else tuple(f"x{i}" for i in range(X.shape[1]))
-    if len(features) != X.shape[1] or len(set(features)) != len(features):
-        raise TableError(f"X has {X.shape[1]} columns and needs as many different names; it has {features[:20]}")
+    _check_names(features, X)
     row_numbers = np.arange(1, len(X) + 1) if row_numbers is None else row_numbers
     check_finite_cells(np.where(np.isnan(X), 0.0, X) if may_lack_cells else X, features, row_numbers)
     if not (weight > 0).all():
         kept = weight > 0
-        X, labels, weight = X[kept], labels[kept], weight[kept]
+        X, labels, weight, row_numbers = X[kept], labels[kept], weight[kept], row_numbers[kept]
         key = None if key is None else key[kept]
-    _check_labels(labels, target)
+    _check_labels(labels, target, row_numbers)
     classes, y, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(classes) < 2:
-        found = f"1 class only, {_plain(classes[0])!r}," if len(classes) else "no class"
-        raise TableError(f"the target {target!r} must have at least two classes; it has {found} in {len(y)} row(s)")
-    if len(classes) == len(y):
-        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
+    _check_classes(classes, counts, target)
     if counts.min() == 1:
         warnings.warn(single_row_message(classes[counts == 1][0], target), TabcohortWarning, stacklevel=2)
     if X.shape[1] == 0:
@@ -137,24 +124,63 @@ def make_table(
     return Table(X, y.astype(np.int64), weight, schema, key)
 
 
-def _check_labels(labels: NDArray[Any], target: str) -> None:
+def _check_shapes(X: FloatArray, labels: NDArray[Any], weight: FloatArray | None, key: IntArray | None) -> None:
+    """Raise `TableError` unless there is one label, weight and key per row, as far as they are given."""
+    if X.ndim != 2 or labels.shape != (len(X),):
+        raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {labels.shape}")
+    for name, array in (("weight", weight), ("key", key)):
+        if array is not None and array.shape != labels.shape:
+            raise TableError(f"there must be one {name} per row, of shape {labels.shape}; the shape is {array.shape}")
+
+
+def _check_weights(weight: FloatArray) -> None:
+    """Raise `TableError` with the first row whose weight is negative or not finite."""
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(wrong):
+        row = wrong[0]
+        raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
+
+
+def _check_names(features: tuple[str, ...], X: FloatArray) -> None:
+    """Raise `TableError` unless every column has a name of its own."""
+    if len(features) != X.shape[1] or len(set(features)) != len(features):
+        raise TableError(f"X has {X.shape[1]} columns and needs as many different names; it has {features[:20]}")
+
+
+def _check_labels(labels: NDArray[Any], target: str, row_numbers: IntArray) -> None:
     """Raise `TableError` if a label is missing, or if the labels are measurements."""
     if labels.dtype.kind == "f":
-        if np.isnan(labels).any():
-            row = int(np.flatnonzero(np.isnan(labels))[0])
-            raise TableError(f"row {row + 1} has no {target!r} (NaN); leave out rows without a target")
+        missing = np.isnan(labels)
+    elif labels.dtype == object:
+        missing = np.array([label is None or label != label for label in labels], dtype=bool)
+    else:
+        return
+    if missing.any():
+        row = row_numbers[missing.argmax()]
+        raise TableError(f"row {row} has no {target!r} (None or NaN); leave out rows without a target")
+    if labels.dtype.kind == "f":
         distinct = np.unique(labels)
         if len(distinct) > MOST_MEASUREMENTS and (distinct % 1 != 0).any():
-            raise TableError(_measurement_message(len(distinct), target))
-    if labels.dtype == object and any(label is None or label != label for label in labels):
-        raise TableError(f"a row has no {target!r} (None or NaN); leave out rows without a target")
+            raise TableError(_measurement_message(distinct, target))
 
 
-def _measurement_message(n_distinct: int, target: str) -> str:
+def _measurement_message(distinct: NDArray[Any], target: str) -> str:
     return (
-        f"the target {target!r} holds {n_distinct:,} different numbers and looks like a measurement: "
-        "a classifier needs classes, so divide it into bins first"
+        f"the target {target!r} holds {len(distinct):,} different numbers from {distinct.min():g} to "
+        f"{distinct.max():g} and looks like a measurement: a classifier needs classes, so divide the column "
+        f"{target!r} into bins where the table is made; in pandas, "
+        f"frame[{target!r}] = pandas.qcut(frame[{target!r}], 3, labels=['low', 'middle', 'high']) makes three"
     )
+
+
+def _check_classes(classes: NDArray[Any], counts: IntArray, target: str) -> None:
+    """Raise `TableError` if the rows are of one class, or each of its own."""
+    n_rows = counts.sum()
+    if len(classes) < 2:
+        found = f"1 class only, {_plain(classes[0])!r}," if len(classes) else "no class"
+        raise TableError(f"the target {target!r} must have at least two classes; it has {found} in {n_rows} row(s)")
+    if len(classes) == n_rows:
+        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
 
 
 def single_row_message(label: Any, target: str) -> str:
@@ -349,5 +375,5 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], NDArr
     if len(distinct) > MOST_MEASUREMENTS:
         numbers = pl.Series(distinct).cast(pl.Float64, strict=False).to_numpy()
         if np.isfinite(numbers).all() and (numbers % 1 != 0).any():
-            raise TableError(_measurement_message(len(distinct), target))
+            raise TableError(_measurement_message(numbers, target))
     return labels, known
