@@ -88,6 +88,38 @@ def test_a_column_of_text_says_how_to_leave_it_out() -> None:
         table_from_frame(frame(a=["red", "blue", "green"] * 10), "y")
 
 
+@pytest.mark.parametrize("cells", [["1,5", "-2,25", ",5"], ["1,5", "1,234", "NA"], ["0,1", "", "+3,0"]])
+def test_a_column_with_decimal_commas_is_advised_to_have_points(cells: list[str]) -> None:
+    words = re.escape(
+        f"the column 'a' is text (row 1 holds '{cells[0]}'): it looks like numbers with decimal commas, so write "
+        "decimal points (1.5)"
+    )
+    with pytest.raises(TableError, match=f"^{words}$"):
+        table_from_frame(frame(a=cells * 10), "y")
+
+
+def test_a_column_of_whole_numbers_and_decimal_commas_is_advised_too() -> None:
+    words = r"row 2, column 'a' holds '2,5', which is not a number \(10 such cells\): .* write decimal points \(1.5\)$"
+    with pytest.raises(TableError, match=words):
+        table_from_frame(frame(a=["2", "2,5", "3"] * 10), "y")
+
+
+def test_all_columns_with_decimal_commas_are_named_at_once() -> None:
+    data = frame(a=["1,5", "2,5", "3"] * 10, b=["0,1", "0,2", "0,3"] * 10, colour=["red", "blue", "green"] * 10)
+    words = "the text of 'a', 'b' looks like numbers with decimal commas, so write decimal points (1.5)"
+    with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
+        table_from_frame(data, "y")
+    with pytest.raises(TableError, match=r"^the text of 'a' looks like numbers with decimal commas"):
+        table_from_frame(data.drop("b"), "y")
+
+
+@pytest.mark.parametrize("cells", [["1,234", "5,678", "9,012"], ["1,5", "2,5", "red"], ["1,5,2", "2,5", "3,5"]])
+def test_thousands_and_other_text_with_commas_are_no_decimals(cells: list[str]) -> None:
+    """To read 1,234 as 1.234 would be worse than to refuse it."""
+    with pytest.raises(TableError, match=r"the column 'a' is text .*: only numbers can predict so far"):
+        table_from_frame(frame(a=cells * 10), "y")
+
+
 def test_a_column_of_lists_says_how_to_leave_it_out() -> None:
     with pytest.raises(TableError, match=r"the column 'a' \(List\(Int64\)\) is not numbers: only numbers .*--drop"):
         table_from_frame(frame(a=[[1]] * N), "y")

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.columns import HOW_TO_LEAVE_OUT, check_finite_cells, feature_matrix, is_words, require_column
+from tabcohort.columns import (
+    HOW_TO_LEAVE_OUT,
+    LOOKS_DECIMAL,
+    check_finite_cells,
+    feature_matrix,
+    has_decimal_commas,
+    is_words,
+    require_column,
+)
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.prepare import FloatArray, IntArray
 
@@ -291,6 +299,9 @@ def _warn_of_row_numbers(frame: pl.DataFrame, features: list[str]) -> None:
 def _refuse_text_columns(frame: pl.DataFrame, features: list[str]) -> None:
     """Raise `TableError` naming every column whose cells are words rather than numbers."""
     words = [name for name in features if is_words(frame[name])]
+    with_commas = [name for name in words if has_decimal_commas(frame[name])]
+    if with_commas and len(words) > 1:  # a single one is told of with its row
+        raise TableError(f"the text of {', '.join(map(repr, with_commas))} {LOOKS_DECIMAL}")
     if len(words) > 1:
         raise TableError(
             f"the columns {', '.join(map(repr, words))} are text: {HOW_TO_LEAVE_OUT}: "
