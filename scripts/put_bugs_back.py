@@ -538,6 +538,13 @@ BUGS = (
         (ENGINES_AGREE,),
     ),
     Bug(
+        "a unit that is minus infinity makes NaN of its row",
+        "engines/operations.py",
+        "out[i] = zero if x[i] < zero else x[i]",
+        "out[i] = x[i] if x[i] > zero else zero * x[i]",
+        ("test_operations.py::test_relu_of_any_number_is_that_of_pytorch",),
+    ),
+    Bug(
         "all compiled layers have the same dropout mask",
         "engines/layout.py",
         'n_dropouts += each.kind == "dropout"',

@@ -15,10 +15,11 @@ PATHS = sorted(ROOT.rglob("*.py"))
 # A module imports only from those before it. All of a folder that is named as a whole has one place.
 ORDER = (
     "errors", "compiling", "settings", "prepare", "plan", "roles", "evaluate", "calibrate", "ensemble", "decide",
-    "schedule", "engines", "training", "columns", "table", "files", "program", "engines.curves", "engines.vectors",
-    "engines.operations", "engines.kernels", "engines.layout", "engines.forward_kernels", "engines.compiled",
-    "forward", "container", "checkpoint", "member", "predictor", "artifact", "cohort", "models", "lower",
-    "engines.torch_loop", "modules", "report", "curves", "estimator", "reproduce", "cli",
+    "schedule", "engines", "training", "columns", "table", "files", "program", "engines.elementary",
+    "engines.vectors", "engines.products", "engines.operations", "engines.kernels", "engines.layout",
+    "engines.forward_kernels", "engines.compiled", "forward", "container", "checkpoint", "member", "predictor",
+    "artifact", "running", "cohort", "models", "lower", "engines.torch_loop", "modules", "report", "curves",
+    "estimator", "reproduce", "cli",
 )  # fmt: skip
 # Imported from a later place, and only inside a function: what is asked for by name in the settings.
 ONLY_WHEN_ASKED_FOR = {("cohort", "modules"), ("member", "engines.torch_loop")}

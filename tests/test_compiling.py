@@ -138,6 +138,23 @@ def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets a process choose its cores")
+def test_cores_are_those_that_the_process_may_run_on() -> None:
+    choose = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    command = [sys.executable, "-c", f"{choose}; from tabcohort.compiling import n_cores; print(n_cores())"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
+    assert compiling.n_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("machine", "n_cores"), [(6, 6), (None, 1)])
+def test_where_no_cores_can_be_chosen_all_count(
+    monkeypatch: pytest.MonkeyPatch, machine: int | None, n_cores: int
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: machine)
+    assert compiling.n_cores() == n_cores
+
+
 def test_the_digest_is_of_every_file_that_is_compiled() -> None:
     """A function that is compiled in a file that the digest does not know would be used in an old version."""
     root = Path(compiling.__file__).parent

@@ -1,8 +1,12 @@
 """Settings: what is allowed, what is said about the rest, and the ways in from dictionaries and TOML."""
 
+import copy
+import inspect
 import json
 import math
+import pickle
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +175,22 @@ def test_class_weights_of_labels_that_are_not_text_survive_json() -> None:
 def test_an_unknown_setting_is_an_error_that_offers_the_nearest_name() -> None:
     with pytest.raises(SettingsError, match=r"there is no setting 'drop_out' \(did you mean 'dropout'\?\)"):
         Settings.from_dict({"drop_out": 0.1})
+    with pytest.raises(
+        SettingsError, match=r"^there is no setting 'learning_rat' \(did you mean 'learning_rate'\?\); the README lists"
+    ):
+        Settings(learning_rat=1)  # type: ignore[call-arg]
+    with pytest.raises(SettingsError, match=r"^there is no setting 'zzz'; the README lists them all$"):
+        replace(Settings(), zzz=1)  # type: ignore[call-arg]
+
+
+def test_settings_are_a_dataclass_like_any_other() -> None:
+    settings = Settings("residual", dropout=0.2)
+    assert list(inspect.signature(Settings).parameters) == [each.name for each in fields(Settings)]
+    assert inspect.signature(Settings).parameters["dropout"].default == 0.1
+    assert replace(settings, dropout=0.3) == Settings(model="residual", dropout=0.3)
+    assert pickle.loads(pickle.dumps(settings)) == copy.copy(settings) == settings
+    with pytest.raises(TypeError, match="multiple values for argument 'model'"):
+        Settings("mlp", model="mlp")  # type: ignore[misc]
 
 
 def test_a_toml_file_gives_settings_and_overrides_win(tmp_path: Path) -> None:

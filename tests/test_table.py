@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from tabcohort import Settings, TabcohortWarning, Table, TableError, make_table, table_from_frame
+from tabcohort import Settings, TabcohortWarning, Table, TableError, make_table, table_from_frame, table_of_schema
 from tabcohort.columns import column_of_numbers, feature_matrix
 from tabcohort.roles import split_roles
 
@@ -86,6 +86,38 @@ def test_a_long_cell_is_cut_in_the_message() -> None:
 def test_a_column_of_text_says_how_to_leave_it_out() -> None:
     with pytest.raises(TableError, match=r"the column 'a' is text \(row 1 holds 'red'\): only numbers .*--key.*--drop"):
         table_from_frame(frame(a=["red", "blue", "green"] * 10), "y")
+
+
+@pytest.mark.parametrize("cells", [["1,5", "-2,25", ",5"], ["1,5", "1,234", "NA"], ["0,1", "", "+3,0"]])
+def test_a_column_with_decimal_commas_is_advised_to_have_points(cells: list[str]) -> None:
+    words = re.escape(
+        f"the column 'a' is text (row 1 holds '{cells[0]}'): it looks like numbers with decimal commas, so write "
+        "decimal points (1.5)"
+    )
+    with pytest.raises(TableError, match=f"^{words}$"):
+        table_from_frame(frame(a=cells * 10), "y")
+
+
+def test_a_column_of_whole_numbers_and_decimal_commas_is_advised_too() -> None:
+    words = r"row 2, column 'a' holds '2,5', which is not a number \(10 such cells\): .* write decimal points \(1.5\)$"
+    with pytest.raises(TableError, match=words):
+        table_from_frame(frame(a=["2", "2,5", "3"] * 10), "y")
+
+
+def test_all_columns_with_decimal_commas_are_named_at_once() -> None:
+    data = frame(a=["1,5", "2,5", "3"] * 10, b=["0,1", "0,2", "0,3"] * 10, colour=["red", "blue", "green"] * 10)
+    words = "the text of 'a', 'b' looks like numbers with decimal commas, so write decimal points (1.5)"
+    with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
+        table_from_frame(data, "y")
+    with pytest.raises(TableError, match=r"^the text of 'a' looks like numbers with decimal commas"):
+        table_from_frame(data.drop("b"), "y")
+
+
+@pytest.mark.parametrize("cells", [["1,234", "5,678", "9,012"], ["1,5", "2,5", "red"], ["1,5,2", "2,5", "3,5"]])
+def test_thousands_and_other_text_with_commas_are_no_decimals(cells: list[str]) -> None:
+    """To read 1,234 as 1.234 would be worse than to refuse it."""
+    with pytest.raises(TableError, match=r"the column 'a' is text .*: only numbers can predict so far"):
+        table_from_frame(frame(a=cells * 10), "y")
 
 
 def test_a_column_of_lists_says_how_to_leave_it_out() -> None:
@@ -186,8 +218,19 @@ def test_a_target_of_nan_is_a_missing_target() -> None:
 
 
 def test_a_continuous_target_suggests_bins() -> None:
-    with pytest.raises(TableError, match=r"'y' holds 30 different numbers and looks like a measurement: .* into bins"):
+    with pytest.raises(TableError, match=r"'y' holds 30 different numbers .* looks like a measurement: .* into bins"):
         table_from_frame(frame(y=[str(i + 0.5) for i in range(N)]), "y")
+
+
+def test_the_bins_that_a_continuous_target_is_advised_to_have_are_classes() -> None:
+    data = frame(y=[i + 0.5 for i in range(N)]).to_pandas()
+    words = r"30 different numbers from 0\.5 to 29\.5 .* into bins where the table is made"
+    with pytest.raises(TableError, match=words) as refusal:
+        table_from_frame(pl.from_pandas(data), "y")
+    advice = re.search(r"frame\[.*\)", str(refusal.value))
+    assert advice is not None
+    exec(advice.group(), {"frame": data, "pandas": pd})
+    assert table_from_frame(pl.from_pandas(data), "y").schema.classes == ("high", "low", "middle")
 
 
 def test_a_target_of_distinct_values_is_an_identifier() -> None:
@@ -253,6 +296,14 @@ def test_rows_of_weight_zero_are_left_out() -> None:
     table = make_table(np.arange(5.0)[:, None], np.array([0, 0, 1, 1, 2]), weight=np.array([1.0, 2, 1, 1, 0]))
     assert table.X[:, 0].tolist() == [0, 1, 2, 3]
     assert table.schema.classes == (0, 1)
+
+
+def test_there_is_one_weight_and_one_key_per_row() -> None:
+    X, y = np.ones((4, 2)), np.array([0, 1, 0, 1])
+    with pytest.raises(TableError, match=re.escape("one weight per row, of shape (4,); the shape is (3,)")):
+        make_table(X, y, weight=np.ones(3))
+    with pytest.raises(TableError, match=re.escape("one key per row, of shape (4,); the shape is (4, 1)")):
+        make_table(X, y, key=np.zeros((4, 1), np.int64))
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
@@ -339,18 +390,19 @@ def test_features_need_as_many_different_names(features: list[str]) -> None:
         make_table(np.ones((4, 2)), np.array([0, 1, 0, 1]), features=features)
 
 
-def test_a_label_that_is_missing_is_refused() -> None:
-    X = np.ones((4, 2))
-    with pytest.raises(TableError, match=r"row 3 has no 'target' \(NaN\); leave out rows without a target"):
-        make_table(X, np.array([0.0, 1.0, np.nan, 1.0]))
-    for missing in (None, float("nan")):
-        with pytest.raises(TableError, match=r"a row has no 'target' \(None or NaN\); leave out rows without a target"):
-            make_table(X, np.array(["a", "b", missing, "b"], dtype=object))
+@pytest.mark.parametrize("labels", [[0.0, 1, np.nan, 1], ["a", "b", None, "b"], ["a", "b", float("nan"), "b"]])
+def test_a_label_that_is_missing_is_refused_by_its_row(labels: list[Any]) -> None:
+    y = np.array(labels, dtype=float if labels[0] == 0 else object)
+    words = r"^row 3 has no 'target' \(None or NaN\); leave out rows without a target$"
+    with pytest.raises(TableError, match=words):
+        make_table(np.ones((4, 2)), y)
+    with pytest.raises(TableError, match=words):  # also where a row before it is left out
+        make_table(np.ones((4, 2)), y, weight=np.array([0.0, 1, 1, 1]))
 
 
 def test_labels_that_are_measurements_are_refused() -> None:
     X, y = np.ones((60, 1)), np.linspace(0, 1, 60)
-    with pytest.raises(TableError, match="'target' holds 60 different numbers and looks like a measurement"):
+    with pytest.raises(TableError, match="'target' holds 60 different numbers from 0 to 1 and looks like a meas"):
         make_table(X, y)
     assert make_table(X, np.tile([0.5, 1.5], 30)).schema.classes == (0.5, 1.5)
     assert len(make_table(X, np.repeat(np.arange(30.0), 2)).schema.classes) == 30
@@ -404,6 +456,26 @@ def test_keys_of_rows_that_are_left_out_are_left_out() -> None:
     table = make_table(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, key=key)
     assert table.key is not None
     assert table.key.tolist() == [0, 0, 2, 2]
+
+
+def test_a_key_that_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(TableError, match=r"the key 'id' \(List\(Int64\)\) must be text, numbers or dates"):
+        table_from_frame(frame(id=[[1]] * N), "y", keys=["id"])
+
+
+def test_rows_without_any_target_leave_nothing_to_measure_on() -> None:
+    data = frame(y=[""] * N)
+    with (
+        pytest.warns(TabcohortWarning, match="30 rows without a 'y' are left out"),
+        pytest.raises(TableError, match=r"^no row has a 'y': there is nothing to measure on$"),
+    ):
+        table_of_schema(data, table_from_frame(frame(), "y").schema)
+
+
+def test_a_class_that_the_model_does_not_know_is_refused() -> None:
+    words = "^the model knows no class 'may' of 'y'; its classes are 'no', 'yes'$"
+    with pytest.raises(TableError, match=words):
+        table_of_schema(frame(y=["yes", "no", "may"] * 10), table_from_frame(frame(), "y").schema)
 
 
 # Columns that should not predict

@@ -143,7 +143,7 @@ def _decision(values: Mapping[str, Any], n_classes: int) -> Decision:
 def report_to_dict(report: CohortReport) -> dict[str, Any]:
     """Return a report as plain JSON values; what is not known is null, and a history is a list for each column."""
     return {
-        **{name: value for name, value in vars(report).items()},
+        **vars(report),
         "members": [{**vars(each), "history": _columns(each.history)} for each in report.members],
         "settings": [
             {

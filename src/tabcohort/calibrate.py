@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tabcohort.evaluate import log_loss, log_probabilities
+from tabcohort.evaluate import log_loss, log_probabilities, standard_error_of_mean
 from tabcohort.prepare import FloatArray, IntArray
 
 NONE, TEMPERATURE, BIAS_CORRECTED = "none", "temperature", "bias-corrected temperature"
@@ -48,9 +48,10 @@ def no_calibrator(n_classes: int) -> Calibrator:
 
 
 def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray) -> Calibrator:
-    """Return the calibrator that is best for rows that it was not fitted on; none where none is best.
+    """Return the calibrator that is best for rows that it was not fitted on; none unless one is clearly better.
 
-    Each method is fitted on all parts but one and judged on that one, by log loss; the best is fitted on all.
+    Each method is fitted on all parts but one and judged on that one, by log loss. The best is fitted on all, if it
+    lowers the loss by more than the standard error of the difference.
 
     Args:
         log_proba: out-of-fold log probabilities, `(n_rows, n_classes)`.
@@ -62,18 +63,20 @@ def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part:
     log_proba, y, weight, part = log_proba[every], y[every], weight[every], part[every]
     n_classes = log_proba.shape[1]
     methods = [TEMPERATURE] + [BIAS_CORRECTED] * (n_classes <= MOST_CLASSES_TO_SHIFT)
-    losses = dict.fromkeys([NONE, *methods], 0.0)
+    before = log_proba[np.arange(len(y)), y]  # log probability of each row's class
+    after = np.empty((len(methods), len(y)))
     for number in np.unique(part):
         judges = part == number
         if judges.all():
             return no_calibrator(n_classes)
-        mass = weight[judges].sum()
-        losses[NONE] += mass * log_loss(log_proba[judges], y[judges], weight[judges])
-        for method in methods:
-            found = fit_method(method, log_proba[~judges], y[~judges], weight[~judges])
-            losses[method] += mass * log_loss(found.apply(log_proba[judges]), y[judges], weight[judges])
-    best = min(losses, key=losses.__getitem__)
-    return fit_method(best, log_proba, y, weight)
+        for method, found in zip(methods, after, strict=True):
+            calibrator = fit_method(method, log_proba[~judges], y[~judges], weight[~judges])
+            found[judges] = calibrator.apply(log_proba[judges])[np.arange(judges.sum()), y[judges]]
+    gains = [weight @ (found - before) / weight.sum() for found in after]
+    best = int(np.argmax(gains))
+    if gains[best] <= standard_error_of_mean(after[best] - before, weight):
+        return no_calibrator(n_classes)
+    return fit_method(methods[best], log_proba, y, weight)
 
 
 def fit_method(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> Calibrator:

@@ -6,6 +6,7 @@ them (`running`), what they say of rows that they never saw (`ensemble`), and wh
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +17,9 @@ import numpy as np
 from tabcohort.decide import parse_aim
 from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import CompiledEngine
-from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit, mean_log_proba, standard_error_of_mean
+from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit, mean_log_proba
 from tabcohort.errors import SettingsError, TabcohortWarning
-from tabcohort.evaluate import Z95, Estimate, Scorer, log_probabilities
+from tabcohort.evaluate import Z95, Estimate, Scorer, log_probabilities, standard_error_of_mean
 from tabcohort.forward import Forward
 from tabcohort.member import choose_engine, train_member, training_statistics
 from tabcohort.predictor import (
@@ -104,8 +105,7 @@ class Cohort:
         self.programs = [program_of(each, n_features, n_classes) for each in self.candidates]
         n_rows = len(table.y)
         self.engines = [
-            choose_engine(each, program, n_rows)
-            for each, program in zip(self.candidates, self.programs, strict=True)
+            choose_engine(each, program, n_rows) for each, program in zip(self.candidates, self.programs, strict=True)
         ]
         if "torch" in self.engines:  # which has threads of its own, and one state for all
             cohort = replace(cohort, threads=1)
@@ -173,7 +173,9 @@ class Cohort:
     def warn_of(self, ended: Ended) -> None:
         """Say what ended before its time."""
         for setting, sentence in ended.failed.items():
-            which = f"settings {setting + 1} of {len(self.candidates)} are left out: " if len(self.candidates) > 1 else ""
+            which = (
+                f"settings {setting + 1} of {len(self.candidates)} are left out: " if len(self.candidates) > 1 else ""
+            )
             warnings.warn(f"{which}{sentence}", TabcohortWarning, stacklevel=3)
         if ended.reason:
             words = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[ended.reason]
@@ -221,7 +223,7 @@ class Cohort:
         return Predictor(networks, numbers, table.schema, ensemble.calibrator, decision, judged, report)
 
     def _predictions(self, trained: Mapping[Member, Trained]) -> dict[int, tuple[FloatArray, np.ndarray]]:
-        """Return for each setting the log of the mean probability over seeds, `(n_rows, n_classes)`, and who has one."""
+        """Return each setting's log of the mean probability over seeds, `(n_rows, n_classes)`, and who has one."""
         members = sorted(trained, key=self.all.index)
 
         def proba_of(member: Member) -> tuple[IntArray, FloatArray]:
@@ -229,7 +231,7 @@ class Cohort:
             logits = Forward([trained[member].network]).logits(self.table.X, rows)[:, 0]
             return rows, np.exp(log_probabilities(logits))
 
-        found = in_threads([lambda each=each: proba_of(each) for each in members], self.cohort.threads)
+        found = in_threads([functools.partial(proba_of, each) for each in members], self.cohort.threads)
         shape = (len(self.table.y), len(self.table.schema.classes))
         totals: dict[int, tuple[FloatArray, FloatArray]] = {}
         for member, (rows, proba) in zip(members, found, strict=True):

@@ -19,6 +19,7 @@ MISSING_WORDS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
 HOW_TO_LEAVE_OUT = (
     "only numbers can predict so far, so make it numbers, name it a key (--key), or leave it out (--drop)"
 )
+LOOKS_DECIMAL = "looks like numbers with decimal commas, so write decimal points (1.5)"
 
 
 def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
@@ -103,11 +104,14 @@ def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
     if not wrong.any():
         return numbers.fill_null(np.nan).to_numpy()
     row = int(np.flatnonzero(wrong)[0])
+    has_commas = has_decimal_commas(series)
     if wrong.mean() > 0.5:
-        raise TableError(f"the column {name!r} is text (row {row + 1} holds {_short(text[row])}): {HOW_TO_LEAVE_OUT}")
+        advice = f"it {LOOKS_DECIMAL}" if has_commas else HOW_TO_LEAVE_OUT
+        raise TableError(f"the column {name!r} is text (row {row + 1} holds {_short(text[row])}): {advice}")
     raise TableError(
         f"row {row + 1}, column {name!r} holds {_short(text[row])}, which is not a number "
-        f"({wrong.sum():,} such {'cell' if wrong.sum() == 1 else 'cells'}): mend these cells, or leave out the column"
+        f"({wrong.sum():,} such {'cell' if wrong.sum() == 1 else 'cells'}): "
+        + (f"the column {LOOKS_DECIMAL}" if has_commas else "mend these cells, or leave out the column")
     )
 
 
@@ -125,6 +129,18 @@ def is_words(column: pl.Series) -> bool:
     numbers = cells.cast(pl.Float64, strict=False)
     truth = cells.str.to_lowercase().is_in(["true", "false", *MISSING_WORDS])
     return 2 * int((numbers.is_null() & ~truth).sum()) > len(cells)
+
+
+def has_decimal_commas(column: pl.Series) -> bool:
+    """Return whether all cells of text that are no numbers would be, were their comma a point.
+
+    Three digits after every comma are no sign of it: 1,234 may be a thousand and more.
+    """
+    import polars as pl
+
+    cells = column.drop_nulls().str.strip_chars()
+    cells = cells.filter(cells.cast(pl.Float64, strict=False).is_null() & ~cells.is_in(MISSING_WORDS))
+    return cells.str.contains(r"^[+-]?\d*,\d+$").all() and not cells.str.contains(r",\d{3}$").all()
 
 
 def check_finite_cells(X: FloatArray, features: Sequence[str], row_numbers: IntArray | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How functions here are compiled: once, kept on disk, and letting go of Python's lock while they run."""
+"""How functions here are compiled: once, kept on disk, and letting go of Python's lock while they run on all cores."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def can_be_kept() -> bool:
 
 # For what Python calls; what that calls is kept with it.
 KEPT = {"cache": can_be_kept(), "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False}
+
+
+def n_cores() -> int:
+    """Return on how many cores this process may run: fewer than the machine has, in many containers and batch jobs."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 _PREPARED: set[tuple[str, str]] = set()  # kernels and variants that this process has looked after

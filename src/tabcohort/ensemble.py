@@ -112,9 +112,3 @@ def cross_fit(found: OutOfFold) -> FloatArray:
         others, rows = np.flatnonzero(~judged), np.flatnonzero(judged)
         honest[rows] = choose_ensemble(found.of(others)).log_proba(found.log_proba[:, rows])
     return honest
-
-
-def standard_error_of_mean(values: FloatArray, weight: FloatArray) -> float:
-    """Return the standard error of a weighted mean of independent values."""
-    share = weight / weight.sum()
-    return float(np.sqrt(np.square(share * (values - share @ values)).sum()))

@@ -74,6 +74,12 @@ def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
     return float(-(weight * log_proba[np.arange(len(y)), y]).sum() / weight.sum())
 
 
+def standard_error_of_mean(values: FloatArray, weight: FloatArray) -> float:
+    """Return the standard error of a weighted mean of independent values."""
+    share = weight / weight.sum()
+    return float(np.sqrt(np.square(share * (values - share @ values)).sum()))
+
+
 class Scorer:
     """The metrics of fixed predictions, as a function of the rows' weights.
 

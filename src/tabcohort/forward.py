@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabcohort.compiling import prepare
+from tabcohort.compiling import n_cores, prepare
 from tabcohort.engines import MemberData
 from tabcohort.engines.forward_kernels import AFFINE, ROWS_AT_A_TIME, run
 from tabcohort.engines.layout import aligned
@@ -113,7 +112,7 @@ class Forward:
             X, rows = np.array(X[rows], np.float64, order="C"), np.arange(len(rows))
         rows = np.require(rows, np.int64, ["C", "W"])
         logits = np.empty((len(rows), len(self.lasts), self.n_outputs))
-        n_parts = min(os.cpu_count() or 1, -(-len(rows) * len(self.lasts) // ROWS_WORTH_A_THREAD), max(1, len(rows)))
+        n_parts = min(n_cores(), -(-len(rows) * len(self.lasts) // ROWS_WORTH_A_THREAD), max(1, len(rows)))
         if n_parts <= 1:
             self._pass(X, rows, logits)
         else:

@@ -1,4 +1,4 @@
-"""The finished model: networks that answer together, the schema of their table, and what is known of how good they are."""
+"""The finished model: networks that answer together, the schema of their table, and how good they are."""
 
 from __future__ import annotations
 
@@ -413,7 +413,7 @@ class Predictor:
         return log_proba, spread
 
     def _spread(self, proba: FloatArray) -> FloatArray:
-        """Return the standard deviation over the networks, `(n, n_classes)`, of probabilities `(n, networks, n_classes)`."""
+        """Return the standard deviation over the second axis, the networks, of probabilities."""
         shares = self.shares[:, None]
         mean = np.add.accumulate(proba * shares, axis=1)[:, -1:]
         return np.sqrt(np.add.accumulate(np.square(proba - mean) * shares, axis=1)[:, -1])

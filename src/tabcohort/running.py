@@ -6,8 +6,8 @@ and Ctrl-C, make what is there at their end depend on the machine.
 
 from __future__ import annotations
 
+import functools
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from tabcohort.compiling import n_cores
 from tabcohort.engines.compiled import one_blas_thread
 from tabcohort.errors import TrainingError
 from tabcohort.program import Network
@@ -161,7 +162,7 @@ class Run:
         """Train all members that are in the race until they end, or have run so many epochs."""
         waiting = [each for each in self.in_race() if not self._has_ended(each)]
         waiting.sort(key=lambda each: -each.cost)
-        jobs = [lambda each=each: self._train_one(each, rung, is_first) for each in waiting]
+        jobs = [functools.partial(self._train_one, each, rung, is_first) for each in waiting]
         try:
             in_threads(jobs, self.cohort.threads, on_failure=self._interrupt)
         except KeyboardInterrupt:
@@ -322,7 +323,7 @@ def in_threads(
         n_threads: how many at a time; one per core when left out.
         on_failure: called at once when one raises, or on Ctrl-C, so that the others may end sooner.
     """
-    with one_blas_thread(), ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(n_threads or n_cores()) as pool:
         futures: list[Future[Job]] = [pool.submit(job) for job in jobs]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)

@@ -8,6 +8,7 @@ rules, so that a value is refused everywhere or nowhere.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import tomllib
 from collections.abc import Mapping
@@ -109,6 +110,22 @@ def _setting(default: Any, *words: str, **rule: Any) -> Any:
     return field(default=default, metadata={"rule": Rule(words=words, **rule)})
 
 
+def _with_known_names(cls: type[Settings]) -> type[Settings]:
+    """Refuse keywords that are no settings in a sentence of ours; all else of a dataclass stays, its signature too."""
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def checked_init(self: Settings, *args: Any, **values: Any) -> None:
+        for name in values:
+            if name not in rules():
+                raise SettingsError(f"there is no setting {name!r}{nearest(name, rules())}; the README lists them all")
+        init(self, *args, **values)
+
+    cls.__init__ = checked_init  # type: ignore[method-assign]
+    return cls
+
+
+@_with_known_names
 @dataclass(frozen=True)
 class Settings:
     """All that can be chosen about a model and its training; the defaults suit a table of a few thousand rows.
@@ -148,7 +165,8 @@ class Settings:
         device: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
 
     Raises:
-        SettingsError: a value breaks its rule; the sentence says which and what would be right.
+        SettingsError: a name is unknown (the sentence offers the nearest one), or a value breaks its rule; the
+            sentence says which and what would be right.
 
     Example:
         >>> Settings(model="residual", dropout=0.3).hidden
@@ -216,9 +234,6 @@ class Settings:
         Raises:
             SettingsError: a name is unknown (the sentence offers the nearest one) or a value breaks its rule.
         """
-        for name in values:
-            if name not in rules():
-                raise SettingsError(f"there is no setting {name!r}{nearest(name, rules())}; the README lists them all")
         values = dict(values)
         if isinstance(values.get("class_weight"), list):
             try:

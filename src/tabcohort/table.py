@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.columns import HOW_TO_LEAVE_OUT, check_finite_cells, feature_matrix, is_words, require_column
+from tabcohort.columns import (
+    HOW_TO_LEAVE_OUT,
+    LOOKS_DECIMAL,
+    check_finite_cells,
+    feature_matrix,
+    has_decimal_commas,
+    is_words,
+    require_column,
+)
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.prepare import FloatArray, IntArray
 
@@ -52,6 +60,7 @@ class Table:
         weight: row weights, `(n_rows,)`, float64, positive.
         schema: the names of all these.
         key: whose row each is, `(n_rows,)`, codes from 0; None where every row has a key of its own, or none has one.
+        time: when each row was, `(n_rows,)`, float64; None where that plays no part.
     """
 
     X: FloatArray
@@ -59,6 +68,7 @@ class Table:
     weight: FloatArray
     schema: Schema
     key: IntArray | None = None
+    time: FloatArray | None = None
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""
@@ -78,6 +88,7 @@ def make_table(
     keys: Sequence[str] = (),
     weight: FloatArray | None = None,
     key: IntArray | None = None,
+    time: FloatArray | None = None,
     row_numbers: IntArray | None = None,
     may_lack_cells: bool = False,
 ) -> Table:
@@ -92,6 +103,7 @@ def make_table(
         keys: columns of the source that identify rows.
         weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when left out.
         key: whose row each is, `(n_rows,)`, codes from 0: rows of one key get one role.
+        time: when each row was, `(n_rows,)`: rows that stop and score a network are later than those that train it.
         row_numbers: the rows' numbers in the source, counted from 1, for messages.
         may_lack_cells: whether a cell may be missing (NaN), for a network that begins with `Encode`.
 
@@ -101,60 +113,93 @@ def make_table(
     Warns:
         TabcohortWarning: a class has a single row.
     """
-    if X.ndim != 2 or labels.shape != (len(X),):
-        raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {labels.shape}")
+    _check_shapes(X, labels, weight, key, time)
     weight = np.ones(len(X)) if weight is None else weight
-    if weight.shape != labels.shape:
-        raise TableError(f"there must be one weight per row, of shape {labels.shape}; the shape is {weight.shape}")
-    if key is not None and key.shape != labels.shape:
-        raise TableError(f"there must be one key per row, of shape {labels.shape}; the shape is {key.shape}")
-    wrong = ~(np.isfinite(weight) & (weight >= 0))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
+    _check_weights(weight)
     features = tuple(features) if features is not None else tuple(f"x{i}" for i in range(X.shape[1]))
-    if len(features) != X.shape[1] or len(set(features)) != len(features):
-        raise TableError(f"X has {X.shape[1]} columns and needs as many different names; it has {features[:20]}")
+    _check_names(features, X)
     row_numbers = np.arange(1, len(X) + 1) if row_numbers is None else row_numbers
     check_finite_cells(np.where(np.isnan(X), 0.0, X) if may_lack_cells else X, features, row_numbers)
     if not (weight > 0).all():
         kept = weight > 0
-        X, labels, weight = X[kept], labels[kept], weight[kept]
+        X, labels, weight, row_numbers = X[kept], labels[kept], weight[kept], row_numbers[kept]
         key = None if key is None else key[kept]
-    _check_labels(labels, target)
+        time = None if time is None else time[kept]
+    _check_labels(labels, target, row_numbers)
     classes, y, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(classes) < 2:
-        found = f"1 class only, {_plain(classes[0])!r}," if len(classes) else "no class"
-        raise TableError(f"the target {target!r} must have at least two classes; it has {found} in {len(y)} row(s)")
-    if len(classes) == len(y):
-        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
+    _check_classes(classes, counts, target)
     if counts.min() == 1:
         warnings.warn(single_row_message(classes[counts == 1][0], target), TabcohortWarning, stacklevel=2)
     if X.shape[1] == 0:
         raise TableError("there is no column to predict from (0 features)")
     labels_in_order = tuple(_plain(label) for label in classes)
     schema = Schema(features, target, labels_in_order, _positive_code(labels_in_order, positive, target), tuple(keys))
-    return Table(X, y.astype(np.int64), weight, schema, key)
+    return Table(X, y.astype(np.int64), weight, schema, key, time)
 
 
-def _check_labels(labels: NDArray[Any], target: str) -> None:
+def _check_shapes(
+    X: FloatArray,
+    labels: NDArray[Any],
+    weight: FloatArray | None,
+    key: IntArray | None,
+    time: FloatArray | None,
+) -> None:
+    """Raise `TableError` unless there is one label, weight, key and time per row, as far as they are given."""
+    if X.ndim != 2 or labels.shape != (len(X),):
+        raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {labels.shape}")
+    for name, array in (("weight", weight), ("key", key), ("time", time)):
+        if array is not None and array.shape != labels.shape:
+            raise TableError(f"there must be one {name} per row, of shape {labels.shape}; the shape is {array.shape}")
+
+
+def _check_weights(weight: FloatArray) -> None:
+    """Raise `TableError` with the first row whose weight is negative or not finite."""
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(wrong):
+        row = wrong[0]
+        raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
+
+
+def _check_names(features: tuple[str, ...], X: FloatArray) -> None:
+    """Raise `TableError` unless every column has a name of its own."""
+    if len(features) != X.shape[1] or len(set(features)) != len(features):
+        raise TableError(f"X has {X.shape[1]} columns and needs as many different names; it has {features[:20]}")
+
+
+def _check_labels(labels: NDArray[Any], target: str, row_numbers: IntArray) -> None:
     """Raise `TableError` if a label is missing, or if the labels are measurements."""
     if labels.dtype.kind == "f":
-        if np.isnan(labels).any():
-            row = int(np.flatnonzero(np.isnan(labels))[0])
-            raise TableError(f"row {row + 1} has no {target!r} (NaN); leave out rows without a target")
+        missing = np.isnan(labels)
+    elif labels.dtype == object:
+        missing = np.array([label is None or label != label for label in labels], dtype=bool)
+    else:
+        return
+    if missing.any():
+        row = row_numbers[missing.argmax()]
+        raise TableError(f"row {row} has no {target!r} (None or NaN); leave out rows without a target")
+    if labels.dtype.kind == "f":
         distinct = np.unique(labels)
         if len(distinct) > MOST_MEASUREMENTS and (distinct % 1 != 0).any():
-            raise TableError(_measurement_message(len(distinct), target))
-    if labels.dtype == object and any(label is None or label != label for label in labels):
-        raise TableError(f"a row has no {target!r} (None or NaN); leave out rows without a target")
+            raise TableError(_measurement_message(distinct, target))
 
 
-def _measurement_message(n_distinct: int, target: str) -> str:
+def _measurement_message(distinct: NDArray[Any], target: str) -> str:
     return (
-        f"the target {target!r} holds {n_distinct:,} different numbers and looks like a measurement: "
-        "a classifier needs classes, so divide it into bins first"
+        f"the target {target!r} holds {len(distinct):,} different numbers from {distinct.min():g} to "
+        f"{distinct.max():g} and looks like a measurement: a classifier needs classes, so divide the column "
+        f"{target!r} into bins where the table is made; in pandas, "
+        f"frame[{target!r}] = pandas.qcut(frame[{target!r}], 3, labels=['low', 'middle', 'high']) makes three"
     )
+
+
+def _check_classes(classes: NDArray[Any], counts: IntArray, target: str) -> None:
+    """Raise `TableError` if the rows are of one class, or each of its own."""
+    n_rows = counts.sum()
+    if len(classes) < 2:
+        found = f"1 class only, {_plain(classes[0])!r}," if len(classes) else "no class"
+        raise TableError(f"the target {target!r} must have at least two classes; it has {found} in {n_rows} row(s)")
+    if len(classes) == n_rows:
+        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
 
 
 def single_row_message(label: Any, target: str) -> str:
@@ -187,21 +232,26 @@ def table_from_frame(
     *,
     positive: Label | None = None,
     keys: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    time: str | None = None,
     drop: Sequence[str] = (),
 ) -> Table:
-    """Make a table of a frame: every column predicts, but for the target, the keys and those to drop.
+    """Make a table of a frame: every column predicts, but for the target, keys, groups, time and those to drop.
 
-    Rows without a target are left out, with a warning that counts them.
+    Rows of one key have one role, and so have rows of one group; a key is also carried along with predictions. Rows
+    that stop and score a network are later than those that train it, where a time is named. Rows without a target are
+    left out, with a warning that counts them.
 
     Raises:
         TableError: a named column is not there, a column that should predict is not numbers, or a class has a
             single row.
     """
-    for name in (target, *keys, *drop):
+    aside = (*keys, *groups, *([] if time is None else [time]), *drop)
+    for name in (target, *aside):
         require_column(frame.columns, name)
-    if target in (*keys, *drop):
-        raise TableError(f"{target!r} is the target, so it cannot be a key or be left out")
-    features = [name for name in frame.columns if name != target and name not in keys and name not in drop]
+    if target in aside:
+        raise TableError(f"{target!r} is the target, so it cannot be a key, a group or a time, or be left out")
+    features = [name for name in frame.columns if name != target and name not in aside]
     labels, known = target_labels(frame, target)
     if not known.all():
         warnings.warn(_left_out_message(int((~known).sum()), target), TabcohortWarning, stacklevel=2)
@@ -221,7 +271,8 @@ def table_from_frame(
         target=target,
         positive=positive,
         keys=keys,
-        key=_key_codes(known_rows, keys),
+        key=_families(_key_codes(known_rows, keys), *(_key_codes(known_rows, [name]) for name in groups)),
+        time=None if time is None else _times(known_rows, time),
         row_numbers=row_numbers,
     )
 
@@ -265,11 +316,59 @@ def _warn_of_row_numbers(frame: pl.DataFrame, features: list[str]) -> None:
 def _refuse_text_columns(frame: pl.DataFrame, features: list[str]) -> None:
     """Raise `TableError` naming every column whose cells are words rather than numbers."""
     words = [name for name in features if is_words(frame[name])]
+    with_commas = [name for name in words if has_decimal_commas(frame[name])]
+    if with_commas and len(words) > 1:  # a single one is told of with its row
+        raise TableError(f"the text of {', '.join(map(repr, with_commas))} {LOOKS_DECIMAL}")
     if len(words) > 1:
         raise TableError(
             f"the columns {', '.join(map(repr, words))} are text: {HOW_TO_LEAVE_OUT}: "
             + " ".join(f"--drop {shlex.quote(name)}" for name in words)
         )
+
+
+def _families(*codes: IntArray | None) -> IntArray | None:
+    """Return a code per row that is equal where any of the codes tie rows together, however indirectly."""
+    given = [each for each in codes if each is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_rows = len(given[0])
+    offsets = np.cumsum([n_rows, *(int(each.max()) + 1 for each in given)])
+    nodes = np.concatenate([each + offset for each, offset in zip(given, offsets[:-1], strict=True)])
+    rows = np.tile(np.arange(n_rows), len(given))
+    ties = coo_array((np.ones(len(rows), dtype=bool), (rows, nodes)), shape=(offsets[-1], offsets[-1]))
+    return connected_components(ties, directed=False)[1][:n_rows].astype(np.int64)
+
+
+def _times(frame: pl.DataFrame, name: str) -> FloatArray:
+    """Return a column's times as numbers, `(n_rows,)`: of numbers, dates, or text in the ISO 8601 form.
+
+    Raises:
+        TableError: a cell is none of these, or missing.
+    """
+    import polars as pl
+
+    column = frame[name]
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        as_numbers = text.cast(pl.Float64, strict=False)
+        as_dates = text.str.to_datetime(strict=False) if as_numbers.null_count() else as_numbers
+        column = as_dates if as_dates.null_count() < as_numbers.null_count() else as_numbers
+    if column.dtype.is_temporal():
+        column = column.to_physical()
+    if not column.dtype.is_numeric():
+        raise TableError(f"the time {name!r} ({column.dtype}) must be numbers or dates such as 2024-12-31")
+    times = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    if not np.isfinite(times).all():
+        row = int(np.flatnonzero(~np.isfinite(times))[0])
+        found = frame[name][row]
+        raise TableError(
+            f"row {row + 1} of those with a target has the time {found!r} in {name!r}; every row needs a number or a "
+            "date such as 2024-12-31"
+        )
+    return times
 
 
 def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:
@@ -349,5 +448,5 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], NDArr
     if len(distinct) > MOST_MEASUREMENTS:
         numbers = pl.Series(distinct).cast(pl.Float64, strict=False).to_numpy()
         if np.isfinite(numbers).all() and (numbers % 1 != 0).any():
-            raise TableError(_measurement_message(len(distinct), target))
+            raise TableError(_measurement_message(numbers, target))
     return labels, known

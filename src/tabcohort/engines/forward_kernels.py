@@ -7,7 +7,8 @@ from numba import njit
 
 from tabcohort.compiling import IN_ORDER, KEPT
 from tabcohort.engines.operations import ADD, LAYER_NORM, LINEAR, SMOOTH_CLIP, activation_forward, smooth_clip
-from tabcohort.engines.vectors import matrix, part, product
+from tabcohort.engines.products import product
+from tabcohort.engines.vectors import matrix, part
 
 ROWS_AT_A_TIME = 256  # so that the values of a block stay in the cache
 FARTHEST = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow

@@ -32,7 +32,8 @@ from tabcohort.engines.operations import (
     loss_and_gradient,
     smooth_clip,
 )
-from tabcohort.engines.vectors import matrix, part, product
+from tabcohort.engines.products import product
+from tabcohort.engines.vectors import matrix, part
 
 # Columns of the table of operations; see `tabcohort.engines.layout.Layout`.
 (KIND, SOURCE, SOURCE_2, RESULT, WEIGHT, BIAS, BUFFERS, AUX, FIRST, FIRST_2, LAYER, HAS_OTHER, RECTIFIES,

@@ -29,41 +29,65 @@ class Layout:
     """
 
     def __init__(self, program: Program, rows: int, n_classes: int, dtype: np.dtype[np.floating]) -> None:
-        self.rows = rows
-        size = 0
-
-        def take(n_numbers: int) -> int:
-            nonlocal size
-            start, size = size, size + -(-n_numbers // 16) * 16  # each array begins at a cache line
-            return start
-
         skipped = sum(each.kind in ("encode", "standardize") for each in program.operations)
-        readers, learned, widths = _readers(program), _learned(program), program.widths
+        readers, space = _readers(program), _Space()
         merged = merge(program.operations[skipped:-1], readers)
+        firsts = _first_to_write(merged, readers, _learned(program))
+        self.rows = rows
         self.n_prepared = sum(each.kind in PREPARING for each in merged)
-        kept = {skipped, *(each.result for each in merged)}  # what lies inside a merged operation is never stored
-        self.values = np.array([
-            [width, *((take(rows * width), take(rows * width)) if value in kept else (0, 0))]
-            for value, width in enumerate(widths)
-        ])[skipped:]  # fmt: skip
-        for each in reversed(program.operations):
-            for source in each.sources if each.kind == "add" else ():
-                if readers[source] == 1:  # its gradient is that of the sum
-                    self.values[source - skipped, GRADIENT] = self.values[each.result - skipped, GRADIENT]
-        self.operations = np.zeros((len(merged), 14), np.int64)
+        self.values = _table_of_values(program, merged, skipped, readers, rows, space)
+        self.operations = _table_of_operations(merged, firsts, skipped, rows, space)
         self.constants = np.zeros((len(merged), 3), dtype)
-        for number, (each, firsts) in enumerate(zip(merged, _first_to_write(merged, readers, learned), strict=True)):
-            n_aux = {"batch_norm": 5 * each.d_out, "layer_norm": rows * (each.d_out + 1)}.get(each.kind, 0)
-            source, source_2 = (*(source - skipped for source in each.sources), 0)[:2]
-            first, first_2 = (*firsts, 0)[:2]
-            self.operations[number] = (
-                KINDS.index(each.kind), source, source_2, each.result - skipped, each.weight, each.bias, each.buffers,
-                take(n_aux), first, first_2, each.layer, len(each.sources) == 2, each.rectifies, each.idle_bias,
-            )  # fmt: skip
+        for number, each in enumerate(merged):
             self.constants[number, : len(each.constants)] = each.constants
-        self.work = aligned(size, dtype)
-        self.spare = aligned(rows * max(*widths, n_classes), dtype)
+        self.work = aligned(space.size, dtype)
+        self.spare = aligned(rows * max(*program.widths, n_classes), dtype)
         self.batch_mass = np.zeros((rows, n_classes), dtype)
+
+
+class _Space:
+    """Places for arrays, one behind another, each from the beginning of a cache line on."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, n_numbers: int) -> int:
+        """Return where an array of so many numbers begins."""
+        start = self.size
+        self.size += -(-n_numbers // 16) * 16
+        return start
+
+
+def _table_of_values(
+    program: Program, merged: list[Merged], skipped: int, readers: Counter[int], rows: int, space: _Space
+) -> NDArray[np.int64]:
+    """Return the table of values, from that of value `skipped` on: the inputs of the first operation that is left."""
+    kept = {skipped, *(each.result for each in merged)}  # what lies inside a merged operation is never stored
+    table = np.array([
+        [width, *((space.take(rows * width), space.take(rows * width)) if value in kept else (0, 0))]
+        for value, width in enumerate(program.widths)
+    ], np.int64)  # fmt: skip
+    for each in reversed(program.operations):
+        for source in each.sources if each.kind == "add" else ():
+            if readers[source] == 1:  # its gradient is that of the sum
+                table[source, GRADIENT] = table[each.result, GRADIENT]
+    return table[skipped:]
+
+
+def _table_of_operations(
+    merged: list[Merged], firsts: list[list[int]], skipped: int, rows: int, space: _Space
+) -> NDArray[np.int64]:
+    """Return the table of operations, whose values are counted from value `skipped` on."""
+    table = np.zeros((len(merged), 14), np.int64)
+    for number, (each, first_of) in enumerate(zip(merged, firsts, strict=True)):
+        n_aux = {"batch_norm": 5 * each.d_out, "layer_norm": rows * (each.d_out + 1)}.get(each.kind, 0)
+        source, source_2 = (*(source - skipped for source in each.sources), 0)[:2]
+        first, first_2 = (*first_of, 0)[:2]
+        table[number] = (
+            KINDS.index(each.kind), source, source_2, each.result - skipped, each.weight, each.bias, each.buffers,
+            space.take(n_aux), first, first_2, each.layer, len(each.sources) == 2, each.rectifies, each.idle_bias,
+        )  # fmt: skip
+    return table
 
 
 def aligned(size: int, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:

@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit
 
 from tabcohort.compiling import COMPILED, IN_ORDER
-from tabcohort.engines.curves import exp, log1p, tanh
-from tabcohort.engines.vectors import column_sums, flat, inputs, inputs_of_one, part
+from tabcohort.engines.elementary import exp, log1p, tanh
+from tabcohort.engines.products import column_sums, inputs, inputs_of_one
+from tabcohort.engines.vectors import flat, part
 
 # Kinds of operations, in the order of `tabcohort.program.KINDS`.
 (ENCODE, STANDARDIZE, SMOOTH_CLIP, LINEAR, BATCH_NORM, LAYER_NORM, RELU, LEAKY_RELU, GELU, SILU, TANH, SIGMOID,
@@ -245,11 +246,14 @@ def layer_norm_backward(dout, hat, inverse, gain, dgain, dshift, dx, first):
 
 @njit(**IN_ORDER)
 def activation_forward(kind, x, out, constant):
-    """out = f(x); the constant is the slope of a leaky ReLU below zero, and 0 for a ReLU"""
+    """out = f(x); the constant is the slope of a leaky ReLU below zero"""
     x, out = flat(x), flat(out)
-    one = x.dtype.type(1)
+    zero, one = x.dtype.type(0), x.dtype.type(1)
     # A loop for each, which the compiler turns into vector instructions.
-    if kind in (RELU, LEAKY_RELU):
+    if kind == RELU:  # no product with 0, which of an infinite number would be NaN
+        for i in range(x.size):
+            out[i] = zero if x[i] < zero else x[i]
+    elif kind == LEAKY_RELU:
         for i in range(x.size):
             out[i] = x[i] if x[i] > 0 else constant * x[i]
     elif kind == TANH:

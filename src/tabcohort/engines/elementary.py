@@ -127,16 +127,16 @@ def log1p_64(e):
 def by_width(of_32, of_64):
     """Return a function of a number of either width: chosen as it runs in plain Python, by its type when compiled."""
 
-    def curve(x):
+    def function(x):
         return of_32(x) if isinstance(x, np.float32) else of_64(x)
 
-    @overload(curve, inline="never")
+    @overload(function, inline="never")
     def chosen(x):
         if x == types.float32:
             return lambda x: of_32(x)
         return lambda x: of_64(x)
 
-    return curve
+    return function
 
 
 exp = by_width(exp_32, exp_64)
