@@ -15,7 +15,17 @@ import pytest
 import torch
 
 import tabcohort
-from tabcohort import Predictor, Settings, Table, Trained, build_model, draw_weights, make_table, train
+from tabcohort import (
+    CohortSettings,
+    Predictor,
+    Settings,
+    Table,
+    Trained,
+    build_model,
+    draw_weights,
+    make_table,
+    train,
+)
 from tabcohort.modules import as_double, module_logits
 from tabcohort.prepare import FloatArray, IntArray
 
@@ -31,6 +41,8 @@ def same_draws_in_any_order() -> None:
     torch.manual_seed(0)
 
 
+SMALL = CohortSettings(folds=3, seeds=1)  # the fewest networks that judge every row
+SINGLE = CohortSettings(folds=1, seeds=1)  # one network, and a single split of the rows
 QUICK: dict[str, Any] = {"max_epochs": 3, "hidden": (8,), "learning_rate": 0.02}
 
 
@@ -50,9 +62,9 @@ def make_small_table(n_classes: int = 2, labels: Any = None, **sizes: Any) -> Ta
     return tabcohort.make_table(X, names[codes])
 
 
-def fit_quickly(table: Table | None = None, **settings: Any) -> Predictor:
-    """Return a predictor after a few epochs."""
-    return tabcohort.fit(table or make_small_table(), Settings(**{**QUICK, **settings}))
+def fit_quickly(table: Table | None = None, cohort: CohortSettings = SMALL, **settings: Any) -> Predictor:
+    """Return a predictor of three networks after a few epochs."""
+    return tabcohort.fit(table or make_small_table(), Settings(**{**QUICK, **settings}), cohort)
 
 
 def settings_of(**choices: Any) -> Settings:

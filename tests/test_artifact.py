@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import QUICK, fit_quickly, make_rows, make_small_table
+from conftest import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
-from tabcohort import ModelFileError, Predictor, Settings, fit, load, make_table, save
-from tabcohort.artifact import evaluation_to_dict
+from tabcohort import CohortSettings, ModelFileError, Predictor, Settings, TabcohortWarning, fit, load, make_table, save
+from tabcohort.artifact import describe, evaluation_to_dict
+from tabcohort.calibrate import Calibrator
 from tabcohort.container import read_container, write_container
 
 MODELS = {
@@ -37,19 +38,72 @@ def round_trip(predictor: Predictor, folder: Path) -> Predictor:
     return load(folder / "model.tabcohort")
 
 
+def assert_same(loaded: Predictor, predictor: Predictor) -> None:
+    """Assert that two predictors are the same in all that they know, and answer with the same bits."""
+    X, _ = make_rows(seed=1)
+    assert loaded.member_logits(X).tobytes() == predictor.member_logits(X).tobytes()
+    for one, other in zip(loaded.answers(X), predictor.answers(X), strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert (loaded.predict(X) == predictor.predict(X)).all()
+    assert (loaded.predict_set(X) == predictor.predict_set(X)).all()
+    assert loaded.schema == predictor.schema
+    assert (loaded.settings, loaded.members) == (predictor.settings, predictor.members)
+    assert loaded.strongest_weights() == predictor.strongest_weights()
+    for name, values in vars(predictor.judged).items():
+        assert vars(loaded.judged)[name].dtype == values.dtype
+        assert vars(loaded.judged)[name].tobytes() == values.tobytes()
+    for one, other in ((loaded.calibrator, predictor.calibrator), (loaded.decision, predictor.decision)):
+        assert repr(one) == repr(other)
+        assert {name: type(value) for name, value in vars(one).items()} == {
+            name: type(value) for name, value in vars(other).items()
+        }
+    assert list(loaded.report.evaluation.metrics) == list(predictor.report.evaluation.metrics)
+    assert evaluation_to_dict(loaded.report.evaluation) == evaluation_to_dict(predictor.report.evaluation)
+    assert repr(loaded.report) == repr(predictor.report)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_predicts_the_same_bits_after_a_round_trip(model: str, n_classes: int, tmp_path: Path) -> None:
     predictor = fit_quickly(make_small_table(n_classes), **MODELS[model])
-    loaded = round_trip(predictor, tmp_path)
-    X, _ = make_rows(seed=1)
-    assert loaded.predict_proba(X).tobytes() == predictor.predict_proba(X).tobytes()
-    assert loaded.schema == predictor.schema
-    assert loaded.settings == predictor.settings
-    assert loaded.strongest_weights() == predictor.strongest_weights()
-    assert list(loaded.report.evaluation.metrics) == list(predictor.report.evaluation.metrics)
-    assert replace(loaded.report, evaluation=None) == replace(predictor.report, evaluation=None)
-    assert evaluation_to_dict(loaded.report.evaluation) == evaluation_to_dict(predictor.report.evaluation)
+    assert_same(round_trip(predictor, tmp_path), predictor)
+
+
+def with_calibrator(predictor: Predictor, calibrator: Calibrator) -> Predictor:
+    return Predictor(
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision, predictor.judged,
+        predictor.report,
+    )  # fmt: skip
+
+
+def test_thresholds_sets_and_corrections_survive(predictor: Predictor, tmp_path: Path) -> None:
+    calibrator = Calibrator("bias-corrected temperature", 1 / 3, np.array([0.0, -0.1]))
+    changed = with_calibrator(predictor, calibrator).decided("sensitivity>=0.9", 0.7)
+    assert_same(round_trip(changed, tmp_path), changed)
+    again = load(tmp_path / "model.tabcohort").decided("f1")  # on the out-of-fold predictions, which the file keeps
+    assert repr((again.decision, again.report)) == repr((changed.decided("f1").decision, changed.decided("f1").report))
+
+
+def test_all_that_can_happen_to_settings_survives(tmp_path: Path) -> None:
+    """Seeds, settings that share, were dropped or failed, and a budget that ended it."""
+    rates = (1e-6, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
+    settings = [Settings(**{**QUICK, "max_epochs": 40, "learning_rate": rate}) for rate in rates]
+    diverges = replace(settings[0], optimizer="sgd", learning_rate=1e30)
+    with pytest.warns(TabcohortWarning, match="stopped being finite"):
+        predictor = fit(make_small_table(), [*settings, diverges], CohortSettings(folds=3, seeds=2))
+    assert {each.dropped_after for each in predictor.report.settings} > {None}
+    assert predictor.report.settings[-1].failed is not None
+    assert len(predictor.networks) < len(predictor.report.members)
+    assert_same(round_trip(predictor, tmp_path), predictor)
+    with pytest.warns(TabcohortWarning, match="the budget of seconds is spent"):
+        in_time = fit(make_small_table(), settings[-1], replace(SMALL, budget_seconds=1e-6))
+    assert_same(round_trip(in_time, tmp_path), in_time)
+    assert load(tmp_path / "model.tabcohort").report.reason == "budget"
+
+
+def test_a_single_network_survives(tmp_path: Path) -> None:
+    predictor = fit_quickly(cohort=SINGLE)
+    assert_same(round_trip(predictor, tmp_path), predictor)
 
 
 @pytest.mark.parametrize("kind", LABELS)
@@ -88,17 +142,27 @@ def test_metrics_that_are_not_known_survive(predictor: Predictor, tmp_path: Path
     assert loaded.metrics["accuracy"] == metrics["accuracy"]
 
 
-def test_scoring_rows_without_one_of_the_classes_can_be_saved(tmp_path: Path) -> None:
+def test_judged_rows_without_one_of_the_classes_can_be_saved(tmp_path: Path) -> None:
     """A class of two rows may have none among the scoring rows: its recall, and so the balanced accuracy, is NaN."""
     X, codes = make_rows(n_rows=62)
     labels = np.array(["a", "b"])[codes]
     labels[:2], labels[2:4] = "rare", "seldom"
-    predictor = fit(make_table(X, labels), Settings(**QUICK))
+    predictor = fit(make_table(X, labels), Settings(**QUICK), SINGLE)
     assert math.isnan(predictor.report.evaluation.metrics["balanced_accuracy"].value)
-    assert math.isnan(round_trip(predictor, tmp_path).report.evaluation.metrics["balanced_accuracy"].value)
+    assert math.isnan(predictor.report.settings[0].metrics["balanced_accuracy"])
+    assert any(math.isnan(share) for share in predictor.report.sets.values())
+    assert_same(round_trip(predictor, tmp_path), predictor)
 
 
-def change(path: Path, *keys: str, to: Any) -> None:
+def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor) -> None:
+    document = describe(predictor)
+    assert list(json.loads(json.dumps(document, allow_nan=False))) == list(document)
+    assert document["n_parameters"] == 3 * predictor.networks[0].program.n_parameters
+    assert document["members"] == [0, 1, 2]
+    assert [len(each["history"]["stop_loss"]) for each in document["report"]["members"]] == [3, 3, 3]
+
+
+def change(path: Path, *keys: str | int, to: Any) -> None:
     """Set one value of a model file's document, with a checksum that fits."""
     arrays, document = read_container(path, "model")
     place = document
@@ -109,14 +173,16 @@ def change(path: Path, *keys: str, to: Any) -> None:
     write_container(path, "model", arrays, document)
 
 
-DOCUMENTS: dict[str, tuple[tuple[str, ...], Any, str]] = {
-    "another width": (("settings", "hidden"), [9], "its arrays are not those of the network it describes"),
-    "another network": (("settings", "model"), "residual", "its arrays are not those of the network it describes"),
-    "a huge network": (("settings", "hidden"), [10**9, 10**9], "its arrays are not those of the network"),
-    "a network beyond counting": (("settings", "hidden"), [2**70], ""),
-    "an unknown setting": (("settings", "depth"), 3, "there is no setting 'depth'"),
-    "a setting out of range": (("settings", "dropout"), 2, "the setting 'dropout' must be"),
+SETTINGS = ("report", "settings", 0, "settings")
+DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
+    "another width": ((*SETTINGS, "hidden"), [9], "its arrays are not those of the network it describes"),
+    "another network": ((*SETTINGS, "model"), "residual", "its arrays are not those of the network it describes"),
+    "a huge network": ((*SETTINGS, "hidden"), [10**9, 10**9], "its arrays are not those of the network"),
+    "a network beyond counting": ((*SETTINGS, "hidden"), [2**70], ""),
+    "an unknown setting": ((*SETTINGS, "depth"), 3, "there is no setting 'depth'"),
+    "a setting out of range": ((*SETTINGS, "dropout"), 2, "the setting 'dropout' must be"),
     "another class": (("schema", "classes"), ["a", "b", "c"], "its arrays are not those of the network"),
+    "no decision": (("decision",), None, ""),
     "a class twice": (("schema", "classes"), ["a", "a"], "names that come twice"),
     "one class": (("schema", "classes"), ["a"], "fewer than two classes"),
     "a class that is a list": (("schema", "classes"), [["a"], ["b"]], ""),
@@ -127,7 +193,33 @@ DOCUMENTS: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "a positive class by name": (("schema", "positive"), "yes", "its positive class is none of its classes"),
     "no schema": (("schema",), None, ""),
     "an unknown part of the report": (("report", "mood"), "good", "mood"),
-    "a history that is a number": (("report", "history"), 3, ""),
+    "a history that is a number": (("report", "members", 0, "history"), 3, ""),
+    "a history without a column": (("report", "members", 0, "history"), {"epoch": [1]}, "learning_rate"),
+    "a history of uneven columns": (("report", "members", 0, "history", "epoch"), [1, 2], "is longer|is shorter"),
+    "members that are a number": (("report", "members"), 3, ""),
+    "a member of other settings": (("report", "members", 2, "setting"), 1, "a member is of settings that are not"),
+    "a member of settings by name": (("report", "members", 2, "setting"), "mlp", ""),
+    "no settings": (("report", "settings"), [], "a member is of settings that are not there"),
+    "settings without a share": (("report", "settings", 0, "weight"), 0.0, "that have no share in the ensemble"),
+    "settings of a negative share": (("report", "settings", 0, "weight"), -1.0, "that have no share in the ensemble"),
+    "a member beyond": (("members",), [0, 1, 3], "it has no member 3"),
+    "a negative member": (("members",), [0, 1, -1], "it has no member -1"),
+    "a member that is no number": (("members",), [0, 1, True], "it has no member True"),
+    "a member twice": (("members",), [0, 1, 1], "it has no members, or one twice"),
+    "no members": (("members",), [], "it has no members, or one twice"),
+    "a member less": (("members",), [0, 1], r"it has arrays that nothing needs: members\.2\."),
+    "a correction of three classes": (("calibrator", "shift"), [0, 0, 0], "its calibrator has numbers that cannot"),
+    "a correction that is not finite": (("calibrator", "shift"), ["nan", 0], "its calibrator has numbers that cannot"),
+    "a correction that turns all round": (("calibrator", "scale"), -1.0, "its calibrator has numbers that cannot"),
+    "a correction to nothing": (("calibrator", "scale"), 0, "its calibrator has numbers that cannot be"),
+    "a correction without end": (("calibrator", "scale"), "inf", "its calibrator has numbers that cannot be"),
+    "no correction": (("calibrator",), None, ""),
+    "limits of three classes": (("decision", "limits"), [0, 0, 0], "its sets have limits that cannot be"),
+    "limits that are not finite": (("decision", "limits"), ["nan", 0], "its sets have limits that cannot be"),
+    "limits for all rows": (("decision", "coverage"), 1.0, "its sets have limits that cannot be"),
+    "a threshold of 1": (("decision", "threshold"), 1.0, r"its threshold cannot be 1\.0"),
+    "a threshold of 0": (("decision", "threshold"), 0, "its threshold cannot be 0"),
+    "a threshold that is text": (("decision", "threshold"), "high", ""),
     "metrics that are a list": (("report", "evaluation", "metrics"), [], ""),
 }
 
@@ -142,43 +234,73 @@ def test_a_document_that_does_not_fit_is_refused(name: str, predictor: Predictor
         load(path)
 
 
-ARRAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
+ARRAYS: dict[str, tuple[str, Any, str]] = {
     "wrong shape": (
-        lambda arrays: {**arrays, "network.layers.0.weight": np.zeros((3, 8), np.float32)},
+        "members.1.network.layers.0.weight",
+        np.zeros((3, 8), np.float32),
         r"'network\.layers\.0\.weight' must be of shape \(8, 3\); it is \(3, 8\)",
     ),
-    "one too many": (lambda arrays: {**arrays, "more": np.zeros(1)}, "its arrays are not those of the network"),
-    "one missing": (lambda arrays: dict(list(arrays.items())[1:]), "its arrays are not those of the network"),
-    "infinite": (lambda arrays: {**arrays, "standardize.scale": np.full(3, np.inf)}, "a weight is not finite"),
-    "NaN": (lambda arrays: {**arrays, "standardize.centre": np.full(3, np.nan)}, "a weight is not finite"),
-    "beyond float32": (
-        lambda arrays: {**arrays, "network.layers.0.bias": np.full(8, 1e300)},
-        "a weight is not finite, or beyond",
-    ),
+    "one too many": ("more", np.zeros(1), "it has arrays that nothing needs: more"),
+    "one too many of a member": ("members.2.more", np.zeros(1), "its arrays are not those of the network it describes"),
+    "one of a member that is not there": ("members.3.more", np.zeros(1), "it has arrays that nothing needs: members"),
+    "one missing": ("members.2.network.layers.0.bias", None, "its arrays are not those of the network it describes"),
+    "infinite": ("members.2.standardize.scale", np.full(3, np.inf), "a weight is not finite"),
+    "NaN": ("members.0.standardize.centre", np.full(3, np.nan), "a weight is not finite"),
+    "beyond float32": ("members.0.network.layers.0.bias", np.full(8, 1e300), "a weight is not finite, or beyond"),
+    "judged: missing": ("judged.part", None, r"'judged\.part'"),
+    "judged: other rows": ("judged.part", np.zeros(89, np.int64), "its out-of-fold predictions have a 'part' that"),
+    "judged: other classes": ("judged.log_proba", np.zeros((90, 3), np.float32), "predictions have a 'log_proba' that"),
+    "judged: another type": ("judged.log_proba", np.zeros((90, 2)), "predictions have a 'log_proba' that does not fit"),
+    "judged: not finite": ("judged.weight", np.full(90, np.inf), "predictions have a 'weight' that does not fit"),
+    "judged: no weight": ("judged.weight", np.zeros(90), "predictions have classes or weights that cannot be"),
+    "judged: a class beyond": ("judged.y", np.full(90, 2), "predictions have classes or weights that cannot be"),
+    "judged: a negative class": ("judged.y", np.full(90, -1), "predictions have classes or weights that cannot be"),
 }
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_that_do_not_fit_are_refused(name: str, predictor: Predictor, tmp_path: Path) -> None:
-    changed, words = ARRAYS[name]
+    array, value, words = ARRAYS[name]
     save(predictor, tmp_path / "model")
     arrays, document = read_container(tmp_path / "model", "model")
-    write_container(tmp_path / "model", "model", changed(arrays), document)
-    with pytest.raises(ModelFileError, match=f"is not a valid model file: {words}"):
+    if value is None:
+        del arrays[array]
+    else:
+        arrays[array] = value
+    write_container(tmp_path / "model", "model", arrays, document)
+    with pytest.raises(ModelFileError, match=f"is not a valid model file: .*{words}"):
+        load(tmp_path / "model")
+
+
+def test_a_file_without_judged_rows_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    save(predictor, tmp_path / "model")
+    arrays, document = read_container(tmp_path / "model", "model")
+    arrays.update({name: array[:0] for name, array in arrays.items() if name.startswith("judged.")})
+    write_container(tmp_path / "model", "model", arrays, document)
+    with pytest.raises(ModelFileError, match="predictions have classes or weights that cannot be"):
+        load(tmp_path / "model")
+
+
+def test_a_threshold_for_three_classes_is_refused(three_classes: Predictor, tmp_path: Path) -> None:
+    save(three_classes, tmp_path / "model")
+    change(tmp_path / "model", "decision", "threshold", to=0.5)
+    with pytest.raises(ModelFileError, match=r"is not a valid model file: its threshold cannot be 0\.5$"):
         load(tmp_path / "model")
 
 
 def test_a_later_format_is_refused(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
-        later.setattr("tabcohort.container.FORMAT", 2)
+        later.setattr("tabcohort.container.FORMAT", 3)
         save(predictor, tmp_path / "model")
-    with pytest.raises(ModelFileError, match="has format 2 and this version reads format 1; install the version that"):
+    with pytest.raises(ModelFileError, match="has format 3 and this version reads format 2; install the version that"):
         load(tmp_path / "model")
 
 
 def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
-    fit(make_small_table(), Settings(**QUICK), checkpoint=tmp_path / "kept")
-    with pytest.raises(ModelFileError, match=r"kept' is a checkpoint, not a model"):
+    fit(make_small_table(), Settings(**QUICK), SMALL, checkpoint=tmp_path / "kept")
+    with pytest.raises(ModelFileError, match=r"0-0-1' is a checkpoint, not a model"):
+        load(tmp_path / "kept" / "0-0-1")
+    with pytest.raises(ModelFileError, match=r"kept' cannot be read: Is a directory"):
         load(tmp_path / "kept")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,44 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import logits_of, noisy_rows, settings_of, table_of, trained_on
+from conftest import SINGLE, SMALL, logits_of, noisy_rows, settings_of, table_of, trained_on
 from threadpoolctl import threadpool_limits
 
-from tabcohort.cohort import fit
+from tabcohort.artifact import load, save
+from tabcohort.cohort import Cohort, fit
+from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import forward, one_thread
-from tabcohort.errors import SettingsError, TrainingError
+from tabcohort.ensemble import OutOfFold, cross_fit, mean_log_proba
+from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
 from tabcohort.evaluate import evaluate, log_loss, log_probabilities
+from tabcohort.forward import Forward
 from tabcohort.member import class_weights
 from tabcohort.models import build_model, draw_weights
 from tabcohort.modules import train
+from tabcohort.predictor import Predictor
 from tabcohort.prepare import fit_statistics, standardise
 from tabcohort.roles import Roles, split_roles
-from tabcohort.settings import Settings
+from tabcohort.running import RunProgress
+from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import make_table
+
+
+def assert_same(one: Predictor, other: Predictor) -> None:
+    """Assert that two models are the same to the bit, but for the time they took."""
+    assert one.members == other.members
+    for network, alike in zip(one.networks, other.networks, strict=True):
+        assert network.parameters.tobytes() == alike.parameters.tobytes()
+        assert network.buffers.tobytes() == alike.buffers.tobytes()
+    for name, values in vars(one.judged).items():
+        assert values.tobytes() == vars(other.judged)[name].tobytes(), name
+    assert repr((one.calibrator, one.decision)) == repr((other.calibrator, other.decision))
+    reports = [replace(each.report, members=(), seconds=0.0, seconds_saved=0.0) for each in (one, other)]
+    assert repr(reports[0]) == repr(reports[1])
+    histories = [
+        [replace(each, history=tuple(replace(record, seconds=0.0) for record in each.history)) for each in run]
+        for run in (one.report.members, other.report.members)
+    ]
+    assert histories[0] == histories[1]
 
 
 def digest_of_a_run(engine: str, seed: int = 0, precision: torch.dtype = torch.float32) -> str:
@@ -65,14 +90,19 @@ def test_the_trained_module_has_the_weights_that_scored_best(model: str, engine:
     assert np.sort(losses)[1] > min(losses) * (1 + 1e-4)  # no other epoch's weights would do
 
 
-@pytest.mark.parametrize(("model", "n_classes"), [("mlp", 2), ("mlp", 3), ("residual", 2), ("logistic", 3)])
-def test_the_prediction_of_a_row_does_not_depend_on_its_batch(model: str, n_classes: int) -> None:
+@pytest.mark.parametrize(("model", "n_classes"), [("mlp", 2), ("mlp", 3), ("residual", 12), ("logistic", 3)])
+def test_the_prediction_of_a_row_does_not_depend_on_its_batch(model: str, n_classes: int, tmp_path: Path) -> None:
+    """Three networks and their calibrator answer, from memory and from a file."""
     X, y = noisy_rows(150, n_classes)
     settings = settings_of(model=model, batch_norm=True, dropout=0.4, batch_size=32, max_epochs=8)
-    predictor = fit(make_table(X, y), settings)
-    together = predictor.logits(X[:100])
-    alone = np.concatenate([predictor.logits(X[i : i + 1]) for i in range(100)])
-    np.testing.assert_array_equal(alone, together)
+    predictor = fit(make_table(X, y), settings, SMALL)
+    save(predictor, tmp_path / "model")
+    assert len(predictor.networks) == 3
+    together = [*predictor.answers(X[:100]), predictor.member_logits(X[:100])]
+    for each in (predictor, load(tmp_path / "model")):
+        alone = [(*each.answers(X[i : i + 1]), each.member_logits(X[i : i + 1])) for i in range(100)]
+        for whole, rows in zip(together, zip(*alone, strict=True), strict=True):
+            assert np.concatenate(rows).tobytes() == whole.tobytes()
     # A module that was trained is left ready to predict too.
     module = trained_on((X, y), settings, n_classes).module
     rows = torch.from_numpy(X[:5])
@@ -122,18 +152,16 @@ def test_epochs_that_are_run_many_in_a_call_have_the_bits_of_those_that_are_run_
     for at_a_time in (1, 2, 7, 16):
         monkeypatch.setattr("tabcohort.engines.compiled.MOST_EPOCHS_AT_A_TIME", at_a_time)
         monkeypatch.setattr("tabcohort.engines.compiled.PRODUCTS_OF_A_CALL", 10**9)
-        found.append(fit(table, settings_of(engine="compiled", **choices)))
+        found.append(fit(table, settings_of(engine="compiled", **choices), SMALL))
     for other in found[1:]:
-        assert other.network.parameters.tobytes() == found[0].network.parameters.tobytes()
-        assert other.network.buffers.tobytes() == found[0].network.buffers.tobytes()
-        histories = [[replace(each, seconds=0.0) for each in run.report.history] for run in (other, found[0])]
-        assert histories[0] == histories[1]
-    assert found[0].report.best_epoch < len(found[0].report.history)
+        assert_same(other, found[0])
+    assert any(each.best_epoch < len(each.history) for each in found[0].report.members)
 
 
 def test_fit_leaves_pytorchs_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    fit(table_of(), settings_of(max_epochs=1))
+    for engine in ("compiled", "torch"):
+        fit(table_of(), settings_of(max_epochs=1, engine=engine), SMALL)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -185,13 +213,103 @@ def test_class_weights_by_label_are_row_weights() -> None:
 
 
 def test_no_row_that_trains_or_stops_is_scored() -> None:
+    table, settings = table_of(200), settings_of()
+    cohort = Cohort(table, settings, SMALL)
+    predictor = fit(table, settings, SMALL)
+    log_proba, part = np.empty((1, 200, 2)), np.empty(200, dtype=np.int64)
+    for member, network, report in zip(cohort.all, predictor.networks, predictor.report.members, strict=True):
+        roles = cohort.roles(member)
+        assert not set(roles.score) & {*roles.train, *roles.stop}
+        assert (report.n_train, report.n_stop, report.n_score) == (
+            len(roles.train), len(roles.stop), len(roles.score)
+        )  # fmt: skip
+        log_proba[0, roles.score] = log_probabilities(Forward([network]).logits(table.X[roles.score])[:, 0])
+        part[roles.score] = member.fold
+    expected = cross_fit(OutOfFold(log_proba, table.y, table.weight, part))
+    np.testing.assert_array_equal(predictor.judged.log_proba, expected.astype(np.float32))
+    np.testing.assert_array_equal(predictor.judged.part, part)
+
+
+def test_the_scoring_rows_of_a_single_split_judge_a_single_network() -> None:
     table = table_of(200)
-    predictor = fit(table, settings_of())
+    predictor = fit(table, settings_of(), SINGLE)
     roles = split_roles(table.X, table.y, table.weight, predictor.settings)
-    expected = evaluate(predictor.logits(table.X[roles.score]), table.y[roles.score], np.ones(len(roles.score)), 1)
+    np.testing.assert_array_equal(predictor.judged.rows, np.sort(roles.score))
+    (report,) = predictor.report.members
+    assert (report.n_train, report.n_stop, report.n_score) == (len(roles.train), len(roles.stop), len(roles.score))
+    rows, part = predictor.judged.rows, predictor.judged.part
+    own = log_probabilities(predictor.member_logits(table.X[rows])[:, 0])
+    expected = cross_fit(OutOfFold(own[None], table.y[rows], table.weight[rows], part))
+    np.testing.assert_array_equal(predictor.judged.log_proba, expected.astype(np.float32))
+    assert len(np.unique(part)) == 5
+
+
+def test_every_row_is_judged_once_by_every_seed_and_the_report_is_of_that() -> None:
+    table = table_of(90)
+    predictor = fit(table, settings_of(max_epochs=2), CohortSettings(folds=3, seeds=2))
+    cohort = Cohort(table, settings_of(max_epochs=2), CohortSettings(folds=3, seeds=2))
+    for repeat in range(2):
+        scored = [cohort.roles(member).score for member in cohort.all if member.repeat == repeat]
+        assert np.sort(np.concatenate(scored)).tolist() == list(range(90))
+    judged = predictor.judged
+    assert judged.rows.tolist() == list(range(90))
+    np.testing.assert_array_equal(judged.y, table.y)
+    expected = evaluate(judged.log_proba.astype(np.float64), judged.y, judged.weight, 1, predictor.settings.seed)
     assert predictor.report.evaluation.metrics == expected.metrics
-    assert predictor.report.evaluation.n_rows == len(roles.score) == predictor.report.n_score
-    assert (predictor.report.n_train, predictor.report.n_stop) == (len(roles.train), len(roles.stop))
+    assert (predictor.report.evaluation.n_rows, predictor.report.n_rows) == (90, 90)
+    assert [(each.repeat, each.fold) for each in predictor.report.members] == [
+        (repeat, fold) for repeat in range(2) for fold in range(3)
+    ]
+    folds = [[set(cohort.roles(member).score) for member in cohort.all if member.repeat == each] for each in range(2)]
+    assert not any(one == other for one in folds[0] for other in folds[1])  # each seed divides them in its own way
+
+
+def test_labels_of_pure_noise_are_told_by_half() -> None:
+    """Networks that can learn their training rows by heart say nothing of rows that they never saw."""
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(2400, 20)), rng.permutation(np.arange(2400) % 2)
+    settings = settings_of(hidden=(32,), max_epochs=15, batch_size=64)
+    predictor = fit(make_table(X, y), settings, SMALL)
+    metrics = predictor.report.evaluation.metrics
+    assert metrics["accuracy"].value == pytest.approx(0.5, abs=0.03)
+    assert metrics["roc_auc"].value == pytest.approx(0.5, abs=0.03)
+    assert metrics["accuracy"].low < 0.5 < metrics["accuracy"].high
+    assert (predictor.predict(X) == y).mean() > 0.56  # the rows that trained would tell another tale
+
+
+def test_rows_of_one_group_are_never_on_both_sides() -> None:
+    """The label is the group's own, so rows of a group on both sides would be told perfectly."""
+    rng = np.random.default_rng(0)
+    group = np.arange(240) // 8
+    X = rng.normal(size=(30, 4))[group] + rng.normal(0, 0.05, (240, 4))
+    y = rng.permutation(np.arange(30) % 2)[group]
+    settings = settings_of(hidden=(32,), max_epochs=60, batch_size=16)
+    apart, mingled = (fit(make_table(X, y, key=key), settings, SMALL) for key in (group, None))
+    cohort = Cohort(make_table(X, y, key=group), settings, SMALL)
+    for member in cohort.all:
+        roles = cohort.roles(member)
+        sides = [set(group[rows]) for rows in (roles.train, roles.stop, roles.score)]
+        assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+    assert all(len(np.unique(apart.judged.part[group == each])) == 1 for each in range(30))
+    assert mingled.report.evaluation.metrics["accuracy"].value > 0.95
+    assert apart.report.evaluation.metrics["accuracy"].value < 0.75
+
+
+def test_rows_that_stop_and_score_are_later_than_all_that_train() -> None:
+    X, y = noisy_rows(120)
+    time = np.random.default_rng(1).permutation(120) // 2.0  # two rows of each time
+    table = make_table(X, y, time=time)
+    cohort, predictor = (make(table, settings_of(max_epochs=2), SMALL) for make in (Cohort, fit))
+    assert len(cohort.all) == 3
+    scored = []
+    for member in cohort.all:
+        roles = cohort.roles(member)
+        assert time[roles.train].max() < time[roles.stop].min()
+        assert time[roles.stop].max() < time[roles.score].min()
+        scored += roles.score.tolist()
+    assert predictor.judged.rows.tolist() == sorted(scored)
+    assert len(set(scored)) == len(scored)
+    assert time[predictor.judged.rows].min() > np.median(time)
 
 
 def test_rows_that_score_do_not_change_the_model() -> None:
@@ -264,7 +382,7 @@ def test_a_positive_class_that_is_not_that_of_the_table_is_an_error(positive: st
     table = make_table(X, np.array(["no", "yes"])[y])
     with pytest.raises(SettingsError, match=f"'positive' is '{positive}' and the table's positive class is 'yes'"):
         fit(table, settings_of(positive=positive))
-    assert fit(table, settings_of(positive="yes", max_epochs=1)).schema.positive == 1
+    assert fit(table, settings_of(positive="yes", max_epochs=1), SMALL).schema.positive == 1
 
 
 def test_rows_of_one_key_of_a_table_have_one_role() -> None:
@@ -274,3 +392,261 @@ def test_rows_of_one_key_of_a_table_have_one_role() -> None:
     keys = [set(table.key[rows]) for rows in (trained.roles.train, trained.roles.stop, trained.roles.score)]
     assert not keys[0] & keys[1] | keys[0] & keys[2] | keys[1] & keys[2]
     assert len(trained.roles.stop) % 4 == len(trained.roles.score) % 4 == 0
+
+
+def test_no_settings_are_an_error() -> None:
+    with pytest.raises(SettingsError, match="there must be settings to train with; the list of them is empty"):
+        Cohort(table_of(), [], SMALL)
+    assert len(Cohort(table_of(60), Settings(), CohortSettings()).all) == 50  # as few rows ask for
+
+
+@pytest.mark.parametrize(
+    ("threshold", "n_classes", "words"),
+    [
+        ("f1", 3, "a threshold is for two classes; there are 3"),
+        ("recall", 2, "the threshold must be a probability .*; it is 'recall'"),
+    ],
+)
+def test_a_threshold_that_could_not_be_chosen_is_an_error_before_anything_is_trained(
+    threshold: str, n_classes: int, words: str
+) -> None:
+    epochs: list[RunProgress] = []
+    cohort = replace(SMALL, threshold=threshold)
+    with pytest.raises(SettingsError, match=words):
+        fit(table_of(n_classes=n_classes), settings_of(), cohort, epochs.append)
+    assert not epochs
+
+
+# Members
+
+
+MEMBERS: dict[str, dict[str, Any]] = {
+    "logistic": {"model": "logistic"},
+    "mlp": {"dropout": 0.3, "mixup_alpha": 0.4, "batch_size": 16},
+    "residual": {"model": "residual", "dropout": 0.2, "batch_size": 16},
+}
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+@pytest.mark.parametrize("model", MEMBERS)
+def test_every_member_has_the_bits_of_the_member_trained_alone(model: str, engine: str) -> None:
+    table, settings = table_of(n_classes=3), settings_of(max_epochs=6, engine=engine, **MEMBERS[model])
+    cohort = CohortSettings(folds=3, seeds=2, threads=2)
+    predictor = fit(table, settings, cohort)
+    together = predictor.member_logits(table.X)
+    alone = Cohort(table, settings, cohort)
+    assert len(predictor.networks) == len(alone.all) == 6
+    for number in (4, 0, 5):  # in whatever order
+        network = alone.train(alone.all[number]).network
+        assert Forward([network]).logits(table.X)[:, 0].tobytes() == together[:, number].tobytes()
+    assert len({network.parameters.tobytes() for network in predictor.networks}) == 6
+
+
+def test_members_are_the_same_beside_other_settings_and_in_any_place() -> None:
+    table, one, other = table_of(), settings_of(max_epochs=4), settings_of(max_epochs=4, model="logistic")
+    first = fit(table, one, SMALL)
+    members = Cohort(table, [other, one], SMALL)
+    for member, network in zip(members.all[3:], first.networks, strict=True):
+        assert (member.setting, member.number) == (1, member.fold)
+        assert members.train(member).network.parameters.tobytes() == network.parameters.tobytes()
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    table = table_of()
+    settings = [settings_of(max_epochs=12, dropout=0.2, hidden=(width,)) for width in (4, 8, 12, 16, 20)]
+    one, two, four = (fit(table, settings, CohortSettings(folds=3, seeds=2, threads=each)) for each in (1, 2, 4))
+    assert_same(one, two)
+    assert_same(one, four)
+
+
+def test_pytorch_and_the_compiled_engine_make_the_same_cohort() -> None:
+    table, settings = table_of(), settings_of(max_epochs=5, dropout=0.2, batch_size=16)
+    one, other = (fit(table, replace(settings, engine=engine), SMALL) for engine in ("compiled", "torch"))
+    assert (one.report.engine, other.report.engine) == ("compiled", "torch")
+    np.testing.assert_allclose(one.member_logits(table.X), other.member_logits(table.X), atol=1e-3)
+    np.testing.assert_allclose(one.judged.log_proba, other.judged.log_proba, atol=1e-3)
+
+
+def test_columns_are_standardised_by_the_training_rows_of_each_member() -> None:
+    table = table_of()
+    predictor, cohort = fit(table, settings_of(max_epochs=1), SMALL), Cohort(table, settings_of(), SMALL)
+    for member, network in zip(cohort.all, predictor.networks, strict=True):
+        statistics = network.statistics()
+        assert statistics is not None
+        rows = cohort.roles(member).train
+        np.testing.assert_allclose(statistics.centre, table.X[rows].mean(axis=0), rtol=1e-10)
+
+
+# Several settings
+
+
+def test_the_better_settings_lead_the_ensemble() -> None:
+    table = table_of(240)
+    good = settings_of(model="logistic", max_epochs=60)
+    bad = replace(good, learning_rate=1e-7)
+    predictor = fit(table, [bad, good, bad], SMALL)
+    weights = [each.weight for each in predictor.report.settings]
+    assert sum(weights) == pytest.approx(1)
+    assert weights[1] > 0.9
+    assert predictor.settings == good
+    best = predictor.report.settings[1]
+    assert best.behind.value == 0
+    for each in (predictor.report.settings[0], predictor.report.settings[2]):
+        assert each.behind.low > 0
+        assert each.log_loss.value == pytest.approx(best.log_loss.value + each.behind.value)
+        assert each.metrics["log_loss"] == pytest.approx(each.log_loss.value)
+    assert len(predictor.report.members) == 9
+    kept = [predictor.report.members[number].setting for number in predictor.members]
+    assert sorted(set(kept)) == [number for number, weight in enumerate(weights) if weight > 0]
+    np.testing.assert_allclose(predictor.shares.sum(), 1)
+    np.testing.assert_allclose(predictor.shares[np.array(kept) == 1].sum(), weights[1])
+
+
+def test_settings_that_are_behind_are_dropped_and_the_others_have_the_bits_of_a_run_without_dropping() -> None:
+    table = table_of()
+    settings = [settings_of(learning_rate=rate, max_epochs=30) for rate in (1e-6, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2)]
+    predictor = fit(table, settings, SMALL)
+    dropped = [number for number, each in enumerate(predictor.report.settings) if each.dropped_after]
+    assert dropped == [0, 1]
+    for number in dropped:
+        report = predictor.report.settings[number]
+        members = [each for each in predictor.report.members if each.setting == number]
+        assert (report.weight, report.failed) == (0, None)
+        assert {len(each.history) for each in members} == {report.dropped_after}
+        assert {each.stop_reason for each in members} == {"paused"}
+        assert np.isfinite(report.log_loss.value)
+    whole = fit(table, settings[2:], replace(SMALL, halving=False))
+    assert predictor.judged.log_proba.tobytes() == whole.judged.log_proba.tobytes()
+    assert [each.parameters.tobytes() for each in predictor.networks] == [
+        each.parameters.tobytes() for each in whole.networks
+    ]
+    assert predictor.report.seconds_saved > 0 == whole.report.seconds_saved
+
+
+def test_what_is_reported_of_a_row_was_not_chosen_by_it() -> None:
+    """Of settings that are as good as each other, those are taken that were lucky; other rows show it."""
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(240, 10)), rng.permutation(np.arange(240) % 2)
+    settings = [settings_of(seed=0, max_epochs=10, hidden=(width,), learning_rate=0.05) for width in (4, 6, 8, 12)]
+    predictor = fit(make_table(X, y), settings, replace(SMALL, halving=False))
+    judged = predictor.judged
+    cohort = Cohort(make_table(X, y), settings, SMALL)
+    of_settings = np.empty((4, 240, 2))
+    for member in cohort.all:
+        rows = cohort.roles(member).score
+        logits = Forward([cohort.train(member).network]).logits(X[rows])[:, 0]
+        of_settings[member.setting, rows] = log_probabilities(logits)
+    found = OutOfFold(of_settings, y, np.ones(240), judged.part)
+    np.testing.assert_array_equal(judged.log_proba, cross_fit(found).astype(np.float32))
+    weights = np.array([each.weight for each in predictor.report.settings])
+    naive = predictor.calibrator.apply(mean_log_proba(of_settings, weights))
+    assert log_loss(naive, y, np.ones(240)) < predictor.report.evaluation.metrics["log_loss"].value
+
+
+DIVERGES = settings_of(optimizer="sgd", learning_rate=1e30, batch_size=16)
+
+
+def test_settings_whose_loss_is_not_finite_are_left_out_with_a_warning() -> None:
+    table = table_of()
+    words = r"^settings 1 of 2 are left out: .* stopped being finite at epoch 1, step \d of \d; a smaller learning_rate"
+    with pytest.warns(TabcohortWarning, match=words) as warned:
+        predictor = fit(table, [DIVERGES, settings_of()], SMALL)
+    assert [each.filename for each in warned] == [__file__]  # where fit was called
+    failed, other = predictor.report.settings
+    assert (failed.weight, other.weight) == (0, 1)
+    assert "stopped being finite" in str(failed.failed)
+    assert np.isnan(failed.log_loss.value)
+    assert failed.metrics == {}
+    alone = fit(table, settings_of(), SMALL)
+    assert predictor.judged.log_proba.tobytes() == alone.judged.log_proba.tobytes()
+
+
+def test_where_all_settings_fail_their_error_is_raised() -> None:
+    for settings in (DIVERGES, [DIVERGES, replace(DIVERGES, seed=1)]):
+        with pytest.raises(TrainingError, match="of member 0 stopped being finite at epoch 1"):
+            fit(table_of(), settings, replace(SMALL, threads=1))
+
+
+# Ends before the end
+
+
+class Ctrl_C:  # noqa: N801
+    """A watcher that presses Ctrl-C at one of its calls."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, progress: RunProgress) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def watched_after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabcohort.running.SECONDS_BETWEEN", 0.0)
+
+
+@pytest.mark.usefixtures("watched_after_every_epoch")
+@pytest.mark.parametrize(
+    ("at", "n_members", "n_ended"), [(1, 1, 0), (20, 1, 1), (30, 2, 1), (60, 3, 3)], ids=["1", "20", "30", "60"]
+)
+def test_an_interrupted_fit_gives_a_model_of_what_is_there(
+    at: int, n_members: int, n_ended: int, tmp_path: Path
+) -> None:
+    table, settings = table_of(), settings_of(batch_size=16)
+    words = (
+        f"^interrupted: {n_members} of 3 members have weights, {n_ended} of them were trained to their end; the model "
+        "is made of these$"
+    )
+    with pytest.warns(TabcohortWarning, match=words):
+        predictor = fit(table, settings, replace(SMALL, threads=1), Ctrl_C(at))
+    assert predictor.report.reason == "interrupted"
+    assert len(predictor.networks) == n_members
+    reasons = [each.stop_reason for each in predictor.report.members]
+    assert reasons == ["max_epochs"] * n_ended + ["interrupted"] * (n_members - n_ended)
+    cohort = Cohort(table, settings, SMALL)
+    scored = np.concatenate([cohort.roles(member).score for member in cohort.all[:n_members]])
+    assert predictor.judged.rows.tolist() == np.sort(scored).tolist()
+    assert predictor.report.evaluation.n_rows == len(scored)
+    save(predictor, tmp_path / "model")
+    assert load(tmp_path / "model").predict_proba(table.X).tobytes() == predictor.predict_proba(table.X).tobytes()
+
+
+def test_ctrl_c_before_the_first_epoch_is_raised_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(engine: CompiledEngine, plans: Any, rates: Sequence[float]) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CompiledEngine, "run_epochs", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(table_of(), settings_of(), SMALL)
+
+
+def test_all_members_have_some_epochs_before_a_budget_ends_them() -> None:
+    table, settings = table_of(), settings_of(max_epochs=200)
+    words = "^the budget of seconds is spent: 3 of 3 members have weights, 0 of them were trained to their end; the"
+    with pytest.warns(TabcohortWarning, match=words):
+        predictor = fit(table, settings, replace(SMALL, budget_seconds=1e-6))
+    assert predictor.report.reason == "budget"
+    assert [len(each.history) for each in predictor.report.members] == [10] * 3
+    assert predictor.judged.rows.tolist() == list(range(120))
+    assert_same_networks(predictor, fit(table, replace(settings, max_epochs=10), SMALL))
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_a_budget_that_suffices_changes_no_bit(engine: str) -> None:
+    """All members pause after their first epochs and go on from there."""
+    table = table_of()
+    settings = settings_of(
+        engine=engine, dropout=0.2, mixup_alpha=0.3, batch_norm=True, batch_size=16, schedule="plateau",
+        schedule_patience=1, patience=6, max_epochs=40,
+    )  # fmt: skip
+    whole = fit(table, settings, SMALL)
+    assert {each.stop_reason for each in whole.report.members} == {"patience"}
+    assert_same(fit(table, settings, replace(SMALL, budget_seconds=1e6)), whole)
+
+
+def assert_same_networks(one: Predictor, other: Predictor) -> None:
+    assert [each.parameters.tobytes() for each in one.networks] == [
+        each.parameters.tobytes() for each in other.networks
+    ]

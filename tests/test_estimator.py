@@ -28,7 +28,16 @@ from sklearn.utils.estimator_checks import (
     parametrize_with_checks,
 )
 
-from tabcohort import CohortClassifier, SettingsError, TabcohortError, TabcohortWarning, TableError, save
+from tabcohort import (
+    CohortClassifier,
+    CohortSettings,
+    Settings,
+    SettingsError,
+    TabcohortError,
+    TabcohortWarning,
+    TableError,
+    save,
+)
 from tabcohort.settings import rules
 
 X, CODES = make_rows()
@@ -37,7 +46,7 @@ NAMES = ["x0", "x1", "x2"]
 
 
 def classifier(**settings: Any) -> CohortClassifier:
-    return CohortClassifier(**{**QUICK, **settings})
+    return CohortClassifier(**{**QUICK, "folds": 3, "seeds": 1, **settings})
 
 
 def run_check(check: Any, *arguments: Any) -> None:
@@ -157,9 +166,9 @@ def test_a_class_weight_of_an_unknown_class_is_refused() -> None:
 
 def test_it_reports_what_it_is_worth() -> None:
     fitted = classifier(positive="no").fit(X, Y)
-    assert fitted.evaluation_.n_rows < len(X)
+    assert fitted.evaluation_.n_rows == len(X)
     assert 0 <= fitted.evaluation_.metrics["sensitivity"].value <= 1
-    assert [record.epoch for record in fitted.history_] == [1, 2, 3]
+    assert [[record.epoch for record in member.history] for member in fitted.members_] == [[1, 2, 3]] * 3
     assert fitted.predictor_.schema.classes[fitted.predictor_.schema.positive] == "no"
 
 
@@ -197,6 +206,107 @@ def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
 
 
 def test_every_setting_is_a_parameter_with_the_same_default() -> None:
-    from tabcohort import Settings
+    defaults = {name: getattr(one, name) for one in (Settings(), CohortSettings()) for name in rules(one)}
+    assert CohortClassifier().get_params() == {**defaults, "settings": None}
 
-    assert CohortClassifier().get_params() == {name: getattr(Settings(), name) for name in rules()}
+
+# The cohort
+
+
+def test_out_of_fold_probabilities_are_those_that_the_evaluation_is_of() -> None:
+    fitted = classifier(positive="no").fit(X, Y)
+    proba = fitted.out_of_fold_proba_
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    accuracy = float((fitted.classes_[proba.argmax(axis=1)] == Y).mean())
+    assert fitted.evaluation_.metrics["accuracy"].value == pytest.approx(accuracy, abs=1e-12)
+    assert (proba != fitted.predict_proba(X)).all(), "these are by networks that the rows trained"
+
+
+def test_rows_of_weight_zero_have_no_out_of_fold_probability() -> None:
+    weight = np.ones(len(X))
+    weight[[3, 50]] = 0
+    fitted = classifier().fit(X, Y, sample_weight=weight)
+    assert np.flatnonzero(np.isnan(fitted.out_of_fold_proba_).any(axis=1)).tolist() == [3, 50]
+    without = classifier().fit(np.delete(X, [3, 50], axis=0), np.delete(Y, [3, 50]))
+    np.testing.assert_array_equal(np.delete(fitted.out_of_fold_proba_, [3, 50], axis=0), without.out_of_fold_proba_)
+
+
+def test_sets_hold_the_class_as_often_as_was_asked_for() -> None:
+    X, codes = make_rows(n_rows=600)
+    for coverage in (0.7, 0.95):
+        fitted = classifier(coverage=coverage, max_epochs=15).fit(X[:300], codes[:300])
+        sets = fitted.predict_set(X[300:])
+        assert sets.shape == (300, 2)
+        assert sets[np.arange(300), codes[300:]].mean() == pytest.approx(coverage, abs=0.06)
+
+
+def test_networks_agree_less_on_rows_between_the_classes() -> None:
+    X, codes = make_rows(n_rows=300)
+    fitted = classifier(max_epochs=15, seeds=2).fit(X, codes)
+    spread, confidence = fitted.predict_uncertainty(X), fitted.predict_proba(X).max(axis=1)
+    assert (spread >= 0).all()
+    assert spread[confidence < 0.7].mean() > 2 * spread[confidence > 0.95].mean()
+
+
+def test_a_threshold_is_chosen_for_an_aim_and_used() -> None:
+    X, codes = make_rows(n_rows=300)
+    fitted = classifier(max_epochs=10, threshold="sensitivity>=0.99").fit(X, codes)
+    assert fitted.threshold_ is not None
+    assert 0 < fitted.threshold_ < 0.5
+    positive = fitted.predict_proba(X)[:, 1] >= fitted.threshold_
+    np.testing.assert_array_equal(fitted.predict(X), positive.astype(int))
+    assert classifier().fit(X, codes).threshold_ is None
+
+
+def test_settings_are_tried_side_by_side_and_told_of_in_a_table() -> None:
+    X, codes = make_rows(n_rows=200)
+    tried = [{"learning_rate": 0.02}, {"learning_rate": 1e-6}]
+    fitted = classifier(max_epochs=10, settings=tried).fit(X, codes)
+    table = pd.DataFrame(fitted.settings_table_)
+    assert table["learning_rate"].tolist() == [0.02, 1e-6]
+    assert table["weight"].sum() == pytest.approx(1)
+    assert table["weight"].idxmax() == table["log_loss"].idxmin() == 0
+    assert (table["log_loss_low"] < table["log_loss"]).all()
+    assert len(fitted.members_) == 6
+
+
+@pytest.mark.parametrize("wrong", [[0.1], ["dropout"]])
+def test_settings_that_are_no_mappings_are_refused(wrong: Any) -> None:
+    with pytest.raises(SettingsError, match="the parameter 'settings' must be a list of mappings such as"):
+        classifier(settings=wrong).fit(X, Y)
+
+
+def test_groups_are_never_both_learned_from_and_judged_on() -> None:
+    """Rows of one group are copies but for noise: with groups the score is that of a coin, without them perfect."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 6)
+    X = rng.normal(size=(40, 5))[groups] + 1e-3 * rng.normal(size=(240, 5))
+    y = rng.permutation(np.arange(40) % 2)[groups]
+    settings: dict[str, Any] = {"max_epochs": 60, "hidden": (32,), "patience": None}
+    leaking = classifier(**settings).fit(X, y).evaluation_.metrics["accuracy"].value
+    honest = classifier(**settings).fit(X, y, groups=groups).evaluation_.metrics["accuracy"].value
+    assert leaking > 0.9
+    assert honest < 0.75
+
+
+def test_times_judge_networks_on_later_rows_only() -> None:
+    X, codes = make_rows(n_rows=200)
+    days = np.array("2024-01-01", dtype="datetime64[D]") + np.arange(200)
+    for times in (np.arange(200.0), days, days.astype(str).astype(object)):
+        fitted = classifier().fit(X, codes, times=times)
+        judged = ~np.isnan(fitted.out_of_fold_proba_).any(axis=1)
+        assert not judged[:100].any(), "the first half only trains"
+        assert judged[150:].all()
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"groups": [1, 2]}, r"groups must have one value per row, of shape \(90,\); the shape is \(2,\)"),
+        ({"times": np.full(90, np.nan)}, "row 1 has no time; every row needs one"),
+        ({"times": np.array(["soon"] * 90, dtype=object)}, "times must be numbers or dates: "),
+    ],
+)
+def test_groups_and_times_that_do_not_fit_are_refused(how: dict[str, Any], words: str) -> None:
+    with pytest.raises(TableError, match=words):
+        classifier().fit(X, Y, **how)

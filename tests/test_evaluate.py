@@ -355,3 +355,44 @@ def test_the_intervals_of_the_areas_are_closed_forms_or_means_of_them() -> None:
     pr = [wilson(sk.average_precision_score(y == k, score[:, k]) * counts[k], counts[k]) for k in range(3)]
     for name, limits in (("roc_auc", roc), ("pr_auc", pr)):
         assert (found[name].low, found[name].high) == pytest.approx(np.mean(limits, axis=0), rel=1e-9), name
+
+
+# Rows that are called something else than the most probable class
+
+
+def test_what_rows_are_called_counts_where_calls_are_counted() -> None:
+    logits, y, weight = rows(60, 2, 5)
+    log_proba = log_probabilities(logits)
+    called = (np.exp(log_proba[:, 1]) >= 0.2).astype(np.int64)
+    found = Scorer(log_proba, y, 1, called).metrics(weight)
+    expected = {
+        "accuracy": sk.accuracy_score(y, called, sample_weight=weight),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called, sample_weight=weight),
+        "sensitivity": sk.recall_score(y, called, sample_weight=weight),
+        "specificity": sk.recall_score(y, called, sample_weight=weight, pos_label=0),
+        "precision": sk.precision_score(y, called, sample_weight=weight),
+        "f1": sk.f1_score(y, called, sample_weight=weight),
+    }
+    plain = Scorer(log_proba, y, 1).metrics(weight)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+        assert found[name] != plain[name], name
+    for name in found.keys() - expected.keys():  # of probabilities, which the calls leave as they are
+        assert found[name] == plain[name], name
+
+
+def test_an_evaluation_and_its_intervals_are_of_the_calls() -> None:
+    logits, y, weight = rows(80, 3, 2)
+    called = np.random.default_rng(0).integers(3, size=80)
+    evaluation = evaluate(logits, y, weight, 0, called=called)
+    cells = sk.confusion_matrix(y, called, sample_weight=weight)
+    np.testing.assert_allclose(evaluation.confusion / evaluation.confusion.sum(), cells / cells.sum())
+    accuracy = evaluation.metrics["accuracy"]
+    assert accuracy.value == pytest.approx(np.average(called == y, weights=weight))
+    assert accuracy.low < accuracy.value < accuracy.high < evaluate(logits, y, weight, 0).metrics["accuracy"].value
+
+
+def test_calling_the_most_probable_class_changes_nothing() -> None:
+    logits, y, weight = rows(60, 3, 4)
+    called = log_probabilities(logits).argmax(axis=1)
+    assert repr(evaluate(logits, y, weight, 1, called=called)) == repr(evaluate(logits, y, weight, 1))

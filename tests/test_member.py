@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,19 @@ from tabcohort import EngineError, Roles, Settings, SettingsError, make_table, t
 from tabcohort.engines import Outcomes
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.member import PRODUCTS_WORTH_AN_ACCELERATOR, choose_engine, class_mass, class_weights
+from tabcohort.member import (
+    PRODUCTS_WORTH_AN_ACCELERATOR,
+    choose_engine,
+    class_mass,
+    class_weights,
+    train_member,
+    training_statistics,
+)
 from tabcohort.plan import Epochs
+from tabcohort.prepare import fit_statistics, store_rows
+from tabcohort.program import draw_network, program_of
 from tabcohort.roles import split_roles
+from tabcohort.training import Progress
 
 # Weights
 
@@ -114,6 +126,51 @@ def test_equal_rows_are_one_row_of_their_weight_in_full_batches_without_batch_no
     assert sizes == [4]
 
 
+# Members
+
+
+def train_one(
+    settings: Settings, member: int = 0, shared: bool = True, **extra: Any
+) -> tuple[Progress, CompiledEngine | TorchEngine]:
+    """Train one network of the settings on a small table; its rows may be stored for all members."""
+    table = table_of()
+    roles = split_roles(table.X, table.y, table.weight, settings)
+    statistics, program = training_statistics(table, roles), program_of(settings, 4, 2)
+    network = draw_network(program, settings.seed, member).with_statistics(statistics)
+    return train_member(
+        lambda data: CompiledEngine(network, data, settings), table, roles, settings, statistics=statistics,
+        has_batch_norm=program.has_batch_norm, member=member,
+        stored=store_rows(table.X, fit_statistics(table.X, table.weight)) if shared else None, **extra,
+    )  # fmt: skip
+
+
+def losses_of(progress: Progress) -> list[tuple[float, float]]:
+    return [(record.train_loss, record.stop_loss) for record in progress.history]
+
+
+def test_each_member_has_draws_of_its_own() -> None:
+    settings = settings_of(max_epochs=3, dropout=0.3, batch_size=16)
+    assert losses_of(train_one(settings, 1)[0]) == losses_of(train_one(settings, 1)[0])
+    assert losses_of(train_one(settings, 1)[0]) != losses_of(train_one(settings, 2)[0])
+
+
+def test_rows_that_members_share_train_like_rows_of_ones_own() -> None:
+    found = [losses_of(train_one(settings_of(max_epochs=5), shared=shared)[0]) for shared in (True, False)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("with_checkpoint", [False, True])
+def test_a_member_that_its_watcher_ended_goes_on_to_the_same_bits(with_checkpoint: bool, tmp_path: Path) -> None:
+    settings = settings_of(max_epochs=12, dropout=0.3, batch_size=16, schedule="plateau", schedule_patience=1)
+    whole, engine = train_one(settings)
+    how = {"checkpoint": tmp_path / "kept"} if with_checkpoint else {}
+    part, _ = train_one(settings, watch=lambda progress: "paused" if len(progress.history) == 5 else None, **how)
+    assert (part.stop_reason, len(part.history)) == ("paused", 5)
+    again, other = train_one(settings, resume_from=replace(part, stop_reason=None), **how)  # and warns of nothing
+    assert (again.stop_reason, losses_of(again)) == (whole.stop_reason, losses_of(whole))
+    assert other.network.parameters.tobytes() == engine.network.parameters.tobytes()
+
+
 # Engines
 
 
@@ -134,7 +191,8 @@ def test_equal_rows_are_one_row_of_their_weight_in_full_batches_without_batch_no
 def test_a_small_network_is_compiled_unless_pytorch_or_its_device_is_asked_for(
     engine: str, device: str, expected: str
 ) -> None:
-    assert choose_engine(Settings(engine=engine, device=device), 1000) == expected
+    program = program_of(Settings(model="logistic"), 4, 2)
+    assert choose_engine(Settings(engine=engine, device=device), program, 1000) == expected
 
 
 @pytest.mark.parametrize(("found", "expected"), [("cpu", "compiled"), ("cuda", "torch"), ("mps", "torch")])
@@ -142,17 +200,29 @@ def test_a_large_network_goes_to_an_accelerator_where_there_is_one(
     found: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", lambda name: torch.device(found))
-    n_products = int(PRODUCTS_WORTH_AN_ACCELERATOR)
-    assert choose_engine(Settings(), n_products) == expected
-    assert choose_engine(Settings(), n_products - 1) == "compiled"
-    assert choose_engine(Settings(device="cpu"), n_products) == "compiled"
+    large = Settings(hidden=(1000, 999), batch_size=200)
+    program = program_of(large, 1000, 2)
+    monkeypatch.setattr("tabcohort.member.PRODUCTS_WORTH_AN_ACCELERATOR", program.n_products * 200)
+    assert choose_engine(large, program, 1000) == expected
+    assert choose_engine(replace(large, batch_size=199), program, 1000) == "compiled"
+    assert choose_engine(replace(large, device="cpu"), program, 1000) == "compiled"
+    # A full batch is of as many rows as there are.
+    assert choose_engine(replace(large, batch_size="full"), program, 200) == expected
+    assert choose_engine(replace(large, batch_size="full"), program, 199) == "compiled"
+
+
+def test_a_network_that_is_worth_an_accelerator_is_a_large_one() -> None:
+    small, large = Settings(hidden=(256, 128)), Settings(hidden=(2048, 2048))
+    rows = 256
+    assert program_of(small, 100, 2).n_products * rows < PRODUCTS_WORTH_AN_ACCELERATOR
+    assert program_of(large, 100, 2).n_products * rows > PRODUCTS_WORTH_AN_ACCELERATOR
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_the_compiled_engine_is_for_the_cpu(device: str) -> None:
     words = f"the compiled engine runs on the CPU, not on {device}; leave out device"
     with pytest.raises(EngineError, match=words):
-        choose_engine(Settings(engine="compiled", device=device), 1000)
+        choose_engine(Settings(engine="compiled", device=device), program_of(Settings(), 4, 2), 1000)
     X, y = noisy_rows(60)
     with pytest.raises(EngineError, match=words):
         train(nn.Linear(4, 1), (X, y), Settings(engine="compiled", device=device))

@@ -1,66 +1,21 @@
-"""Plans: which row has which role, and what each epoch of each member will see."""
+"""Plans: what each epoch of each member will see."""
 
 import dataclasses
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tabcohort.errors import TableError, TrainingError
+from tabcohort.errors import TrainingError
 from tabcohort.plan import ROWS_DRAWN_AT_A_TIME, EpochPlan, MemberPlan, Purpose, generator, rows_of_a_step
-from tabcohort.prepare import FloatArray, IntArray
-from tabcohort.roles import Roles, merge_equal_rows, row_hashes
-from tabcohort.roles import split_roles as split
+from tabcohort.prepare import IntArray
 from tabcohort.settings import Settings
 
 FEW = hypothesis_settings(max_examples=60, deadline=None)
-
-
-class Rows(NamedTuple):
-    X: FloatArray
-    y: IntArray
-    weight: FloatArray
-    settings: Settings
-
-
-@st.composite
-def tables(draw: st.DrawFn) -> Rows:
-    """Small tables of whole numbers, so that many rows are equal, with weights of 1 to 3."""
-    n_rows, n_classes = draw(st.integers(8, 80)), draw(st.integers(2, 4))
-    n_values, seed = draw(st.sampled_from([3, 6, 100])), draw(st.integers(0, 2**32))
-    rng = np.random.default_rng(seed)
-    stop, score = draw(st.floats(0.05, 0.4)), draw(st.floats(0.05, 0.4))
-    return Rows(
-        rng.integers(-n_values, n_values, size=(n_rows, 2)).astype(np.float64),
-        rng.integers(n_classes, size=n_rows),
-        rng.integers(1, 4, size=n_rows).astype(np.float64),
-        Settings(seed=seed, stop_fraction=stop, score_fraction=score),
-    )
-
-
-def roles_or_discard(rows: Rows) -> Roles:
-    try:
-        return split(*rows)
-    except TableError:  # too few different rows: of this the test of the error speaks
-        assume(False)
-        raise
-
-
-def role_of_each(roles: Roles, n_rows: int) -> IntArray:
-    role = np.full(n_rows, -1)
-    for code, rows in enumerate((roles.train, roles.stop, roles.score)):
-        role[rows] = code
-    return role
-
-
-def distinct_table(n_rows: int, n_classes: int, seed: int = 0) -> tuple[FloatArray, IntArray]:
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n_rows, 3)), np.arange(n_rows) % n_classes
 
 
 def member_plan(n_rows: int = 40, batch_size: int = 8, needs_pairs: bool = False, **changes: float) -> MemberPlan:
@@ -87,144 +42,6 @@ def test_every_place_of_a_run_has_draws_of_its_own() -> None:
     ]
     draws = np.concatenate([generator(*place).integers(2**63, size=4) for place in places])
     assert len(np.unique(draws)) == 4 * len(places)
-
-
-# Roles
-
-
-@pytest.mark.parametrize(
-    ("train", "stop", "score"), [([0, 1], [1, 2], [3]), ([0, 1], [2], [0]), ([0], [1, 2], [2]), ([0, 0], [1], [2])]
-)
-def test_a_row_may_have_one_role_only(train: list[int], stop: list[int], score: list[int]) -> None:
-    with pytest.raises(TrainingError, match="a row may have one role only: train, stop and score share rows"):
-        Roles(np.array(train), np.array(stop), np.array(score))
-
-
-def test_a_row_counted_from_the_end_is_an_error_because_it_may_have_another_role_too() -> None:
-    with pytest.raises(TrainingError, match="negative"):
-        Roles(np.array([0, 1, 2]), np.array([-1]), np.array([], dtype=np.int64))
-
-
-@pytest.mark.parametrize(("n_train", "n_stop"), [(0, 2), (2, 0)])
-def test_training_needs_rows_that_train_and_rows_that_stop(n_train: int, n_stop: int) -> None:
-    with pytest.raises(TrainingError, match=f"rows that train and rows that stop; there are {n_train} and {n_stop}"):
-        Roles(np.arange(n_train), np.arange(10, 10 + n_stop), np.array([99]))
-
-
-@given(tables())
-@FEW
-def test_every_row_has_one_role_and_no_role_is_empty(rows: Rows) -> None:
-    roles = roles_or_discard(rows)
-    everyone = np.concatenate([roles.train, roles.stop, roles.score])
-    np.testing.assert_array_equal(np.sort(everyone), np.arange(len(rows.y)))
-    assert min(len(roles.train), len(roles.stop), len(roles.score)) > 0
-
-
-@given(tables())
-@FEW
-def test_equal_rows_have_the_same_role_whatever_their_class(rows: Rows) -> None:
-    role = role_of_each(roles_or_discard(rows), len(rows.y))
-    _, group = np.unique(rows.X, axis=0, return_inverse=True)
-    for number in range(group.max() + 1):
-        assert len(set(role[group == number])) == 1
-
-
-@given(tables(), st.randoms(use_true_random=False))
-@FEW
-def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: Rows, random: object) -> None:
-    roles = roles_or_discard(rows)
-    shuffled = np.random.default_rng(random.getrandbits(32)).permutation(len(rows.y))  # type: ignore[attr-defined]
-    X, y = rows.X[shuffled], rows.y[shuffled]
-    other = split(X, y, rows.weight[shuffled], rows.settings)
-    for name in ("train", "stop", "score"):  # the same rows, in the same order
-        np.testing.assert_array_equal(rows.X[getattr(roles, name)], X[getattr(other, name)])
-        np.testing.assert_array_equal(rows.y[getattr(roles, name)], y[getattr(other, name)])
-
-
-@given(tables())
-@FEW
-def test_a_row_of_weight_two_splits_like_two_rows(rows: Rows) -> None:
-    roles = roles_or_discard(rows)
-    times = rows.weight.astype(np.int64)
-    repeated = np.repeat(np.arange(len(rows.y)), times)
-    other = split(rows.X[repeated], rows.y[repeated], np.ones(len(repeated)), rows.settings)
-    np.testing.assert_array_equal(
-        role_of_each(roles, len(rows.y))[repeated], role_of_each(other, len(repeated))
-    )  # fmt: skip
-
-
-@given(st.integers(30, 400), st.integers(2, 5), st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 99))
-@FEW
-def test_each_class_gives_each_role_its_share(n: int, n_classes: int, stop: float, score: float, seed: int) -> None:
-    X, y = distinct_table(n, n_classes, seed)
-    roles = split(X, y, np.ones(n), Settings(seed=seed, stop_fraction=stop, score_fraction=score))
-    for code in range(n_classes):
-        n_class = (y == code).sum()
-        assert abs((y[roles.score] == code).sum() - score * n_class) <= 1
-        assert abs((y[roles.stop] == code).sum() - stop * n_class) <= 1
-
-
-def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
-    X, y = distinct_table(60, 2)
-    first, again, other = (split(X, y, np.ones(60), Settings(seed=seed)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first.train, again.train)
-    assert set(first.train) != set(other.train)
-
-
-def test_negative_zero_is_the_same_value_as_zero() -> None:
-    hashes = row_hashes(np.array([[0.0, 1.0], [-0.0, 1.0], [0.0, 2.0]]), seed=3)
-    assert hashes[0] == hashes[1] != hashes[2]
-
-
-def test_the_order_of_columns_matters_to_a_hash() -> None:
-    hashes = row_hashes(np.array([[1.0, 2.0], [2.0, 1.0]]), seed=3)
-    assert hashes[0] != hashes[1]
-
-
-def test_two_classes_of_two_rows_train_stop_and_score() -> None:
-    X, y = distinct_table(4, 2)
-    roles = split(X, y, np.ones(4), Settings())
-    assert sorted(y[roles.train]) == [0, 1]
-    assert (len(roles.stop), len(roles.score)) == (1, 1)
-
-
-def test_a_class_of_one_row_only_trains() -> None:
-    X, y = distinct_table(21, 2)
-    y[:] = 0
-    y[7] = 1
-    assert 7 in split(X, y, np.ones(21), Settings()).train
-
-
-@pytest.mark.parametrize("y", [[0, 0, 1], [0, 1], [0, 0, 1, 2]])
-def test_too_few_different_rows_for_three_roles_is_an_error(y: list[int]) -> None:
-    n = len(y)
-    with pytest.raises(
-        TableError, match=rf"^{n} different rows \(or keys\) are too few to train, stop and score on separate ones"
-    ):
-        split(distinct_table(n, 2)[0], np.array(y), np.ones(n), Settings())
-
-
-# Merging
-
-
-def test_merged_rows_are_different_and_keep_the_total_weight() -> None:
-    X = np.array([[1.0], [1.0], [2.0], [1.0], [2.0]])
-    y = np.array([0, 0, 1, 1, 1])
-    weight = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    rows, merged = merge_equal_rows(X, y, weight, np.array([0, 1, 3, 2, 4]))
-    np.testing.assert_array_equal(rows, [0, 3, 2])
-    np.testing.assert_array_equal(merged, [3.0, 8.0, 20.0])
-
-
-@given(tables())
-@FEW
-def test_merging_leaves_no_row_twice_and_no_weight_behind(rows: Rows) -> None:
-    train = roles_or_discard(rows).train
-    merged, weight = merge_equal_rows(rows.X, rows.y, rows.weight, train)
-    labelled = np.column_stack([rows.X, rows.y])
-    assert len(np.unique(labelled[merged], axis=0)) == len(merged) == len(np.unique(labelled[train], axis=0))
-    for row, total in zip(merged, weight, strict=True):
-        assert total == rows.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()
 
 
 # Batches
@@ -443,89 +260,3 @@ def test_every_place_of_a_step_is_every_other_places_partner_equally_often() -> 
 
 def test_without_mixup_nobody_has_a_partner() -> None:
     assert member_plan(mixup_alpha=0.0).epoch(1).partners.shape == (0,)
-
-
-# Keys
-
-
-@st.composite
-def keyed_tables(draw: st.DrawFn) -> tuple[Rows, IntArray]:
-    """Tables whose rows have keys: few rows of each, and equal rows under several keys."""
-    rows = draw(tables())
-    n_keys = draw(st.integers(3, len(rows.y)))
-    return rows, np.random.default_rng(rows.settings.seed).integers(n_keys, size=len(rows.y))
-
-
-@given(keyed_tables())
-@FEW
-def test_rows_of_one_key_have_the_same_role_and_so_have_equal_rows(keyed: tuple[Rows, IntArray]) -> None:
-    rows, key = keyed
-    try:
-        roles = split(*rows, key)
-    except TableError:
-        assume(False)
-        raise
-    role = role_of_each(roles, len(rows.y))
-    assert (role >= 0).all()
-    _, value = np.unique(rows.X, axis=0, return_inverse=True)
-    for group in (key, value):
-        for number in np.unique(group):
-            assert len(set(role[group == number])) == 1
-
-
-def test_rows_that_equal_values_and_keys_tie_together_indirectly_have_one_role() -> None:
-    X, y = distinct_table(60, 2)
-    key = np.arange(60)
-    key[1] = key[0]
-    X[2] = X[1]
-    key[3] = key[2]
-    for seed in range(20):
-        role = role_of_each(split(X, y, np.ones(60), Settings(seed=seed), key), 60)
-        assert len(set(role[:4])) == 1
-    alone = [role_of_each(split(X, y, np.ones(60), Settings(seed=seed)), 60)[:4] for seed in range(20)]
-    assert any(len(set(role)) > 1 for role in alone)
-
-
-@given(keyed_tables(), st.randoms(use_true_random=False))
-@FEW
-def test_the_split_by_key_depends_neither_on_the_order_of_the_rows_nor_on_the_codes_of_the_keys(
-    keyed: tuple[Rows, IntArray], random: object
-) -> None:
-    rows, key = keyed
-    try:
-        roles = split(*rows, key)
-    except TableError:
-        assume(False)
-        raise
-    draw = np.random.default_rng(random.getrandbits(32))  # type: ignore[attr-defined]
-    shuffled, renamed = draw.permutation(len(rows.y)), draw.permutation(key.max() + 1)
-    X, y = rows.X[shuffled], rows.y[shuffled]
-    other = split(X, y, rows.weight[shuffled], rows.settings, renamed[key[shuffled]])
-    for name in ("train", "stop", "score"):
-        np.testing.assert_array_equal(rows.X[getattr(roles, name)], X[getattr(other, name)])
-        np.testing.assert_array_equal(rows.y[getattr(roles, name)], y[getattr(other, name)])
-
-
-def test_a_key_for_every_row_changes_no_role() -> None:
-    X, y = distinct_table(60, 2)
-    keyed, plain = split(X, y, np.ones(60), Settings(), np.arange(60)), split(X, y, np.ones(60), Settings())
-    for name in ("train", "stop", "score"):
-        np.testing.assert_array_equal(getattr(keyed, name), getattr(plain, name))
-
-
-def test_two_keys_are_too_few_for_three_roles() -> None:
-    X, y = distinct_table(60, 2)
-    with pytest.raises(TableError, match=r"^2 different rows \(or keys\) are too few"):
-        split(X, y, np.ones(60), Settings(), np.arange(60) // 30)
-
-
-def test_roles_may_be_plain_lists_of_whole_numbers_and_nothing_else() -> None:
-    roles = Roles([0, 1], [2], [])  # type: ignore[arg-type]
-    assert roles.train.tolist() == [0, 1]
-    assert {rows.dtype for rows in (roles.train, roles.stop, roles.score)} == {np.dtype(np.int64)}
-    with pytest.raises(TrainingError, match="the role 'stop' must be a list of row numbers; it holds float64"):
-        Roles([0, 1], [2.0], [])  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="the role 'train' must be a list of row numbers; it holds bool"):
-        Roles([True, False], [2], [])  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="the role 'score' must be a list of row numbers"):
-        Roles([0, 1], [2], [[3]])  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from conftest import fit_quickly, make_rows, make_small_table
+from conftest import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
-from tabcohort import Predictor, TableError, make_table, table_of_schema
+from tabcohort import Predictor, Settings, SettingsError, TableError, fit, make_table, table_of_schema
+from tabcohort.calibrate import Calibrator
+from tabcohort.decide import choose_threshold, class_limits, parse_aim
+from tabcohort.evaluate import evaluate
 from tabcohort.lower import to_module
 
 X, CODES = make_rows(seed=1)
@@ -97,6 +101,9 @@ def test_no_rows_give_no_answers(settings: dict[str, Any], n_classes: int) -> No
     for nothing in (X[:0], pl.DataFrame(X, schema=["x0", "x1", "x2"]).head(0), {"x0": [], "x1": [], "x2": []}):
         assert predictor.predict_proba(nothing).shape == (0, n_classes)
         assert predictor.predict(nothing).shape == (0,)
+        assert predictor.predict_set(nothing).shape == (0, n_classes)
+        assert predictor.predict_uncertainty(nothing).shape == (0,)
+        assert predictor.member_logits(nothing).shape == (0, 3, 1 if n_classes == 2 else 3)
 
 
 @pytest.mark.parametrize("settings", MODELS, ids=str)
@@ -107,6 +114,8 @@ def test_a_row_alone_is_answered_as_in_a_batch_to_the_bit(settings: dict[str, An
     together = predictor.predict_proba(X)
     alone = np.vstack([predictor.predict_proba(row[None]) for row in X])
     np.testing.assert_array_equal(alone, together)
+    spread = [predictor.predict_uncertainty(row[None])[0] for row in X]
+    np.testing.assert_array_equal(spread, predictor.predict_uncertainty(X))
     np.testing.assert_array_equal(predictor.predict_proba(X[::-1])[::-1], together)
     np.testing.assert_array_equal(predictor.predict_proba(X[5:12]), together[5:12])
     record = dict(zip(predictor.schema.features, X[3], strict=True))
@@ -117,9 +126,13 @@ def test_a_row_alone_is_answered_as_in_a_batch_to_the_bit(settings: dict[str, An
 def test_answers_are_those_of_the_network_in_pytorch(settings: dict[str, Any]) -> None:
     predictor = fit_quickly(make_small_table(3), **settings)
     with torch.no_grad():
-        logits = to_module(predictor.network).double()(torch.from_numpy(X))
-    np.testing.assert_allclose(predictor.logits(X), logits, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(predictor.predict_proba(X), logits.softmax(dim=1), rtol=1e-5, atol=1e-6)
+        logits = torch.stack([to_module(each).double()(torch.from_numpy(X)) for each in predictor.networks], dim=1)
+    np.testing.assert_allclose(predictor.member_logits(X), logits, rtol=1e-5, atol=1e-5)
+    mean = logits.softmax(dim=2).mean(dim=1).numpy()
+    corrected = np.exp(predictor.calibrator.apply(np.log(mean)))
+    np.testing.assert_allclose(predictor.predict_proba(X), corrected, rtol=1e-5, atol=1e-6)
+    members = np.exp(predictor.calibrator.apply(logits.log_softmax(dim=2).numpy()))
+    np.testing.assert_allclose(predictor.answers(X)[1], members.std(axis=1), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", MODELS, ids=str)
@@ -136,6 +149,7 @@ def test_a_value_far_beyond_the_training_rows_has_an_answer(settings: dict[str, 
 
 def test_the_number_of_threads_changes_no_bit(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     many = np.tile(X, (50, 1))
+    monkeypatch.setattr("tabcohort.predictor.LOGITS_AT_A_TIME", 2**12)  # and some of them at a time
     expected = np.tile(predictor.predict_proba(X), (50, 1))
     for rows_worth_a_thread, n_cpus in ((2048, 1), (1000, 2), (100, 13)):
         monkeypatch.setattr("tabcohort.forward.ROWS_WORTH_A_THREAD", rows_worth_a_thread)
@@ -211,8 +225,8 @@ def test_strongest_weights_are_of_linear_models_of_two_classes(predictor: Predic
 def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
     accuracy = predictor.report.evaluation.metrics["accuracy"]
     assert repr(predictor) == (
-        f"<Predictor of 'target' from 3 columns, mlp, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} "
-        f"on {predictor.report.n_score} rows it never saw>"
+        f"<Predictor of 'target' from 3 columns, 3 networks, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} "
+        "on 90 rows, out of fold>"
     )
 
 
@@ -222,7 +236,7 @@ def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_row
     cell = predictor.farthest_cell(far)
     assert cell is not None
     assert cell[:2] == (7, "x2")
-    statistics = predictor.network.statistics()
+    statistics = predictor.networks[0].statistics()
     assert statistics is not None
     assert cell[2] == pytest.approx((1000 + statistics.centre[2]) * statistics.scale[2])
     assert predictor.farthest_cell(X[:0]) is None
@@ -242,3 +256,176 @@ def test_the_weights_of_a_linear_model_are_signed_for_the_positive_class() -> No
     assert of_yes is not None
     assert of_no == {name: -weight for name, weight in of_yes.items()}
     assert of_yes["x0"] > 0  # the greater x0, the likelier is yes
+
+
+def test_the_weights_of_a_linear_model_are_the_mean_over_its_networks(predictor: Predictor) -> None:
+    logistic = fit_quickly(model="logistic", max_epochs=30)
+    weights = logistic.strongest_weights()
+    assert weights is not None
+    matrices = [next(array for array in each.named().values() if array.ndim == 2) for each in logistic.networks]
+    of_x0 = [matrix[0, 0] for matrix in matrices]
+    assert weights["x0"] == pytest.approx(np.mean(of_x0))
+    assert len(set(of_x0)) == 3
+    # Beside a network of other settings they would say half of it.
+    others = tuple(replace(each, setting=1) for each in predictor.report.members)
+    report = replace(
+        logistic.report,
+        members=logistic.report.members + others,
+        settings=logistic.report.settings + predictor.report.settings,
+    )
+    mixed = Predictor(
+        logistic.networks + predictor.networks, range(6), logistic.schema, logistic.calibrator, logistic.decision,
+        logistic.judged, report,
+    )  # fmt: skip
+    assert mixed.strongest_weights() is None
+
+
+# Several networks
+
+
+def corrected(predictor: Predictor) -> Predictor:
+    """Return this model with a correction that changes much."""
+    calibrator = Calibrator("bias-corrected temperature", 2.0, np.array([0.0, -0.7]))
+    return Predictor(
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision, predictor.judged,
+        predictor.report,
+    )  # fmt: skip
+
+
+def test_the_answer_is_the_corrected_mean_of_the_members_probabilities(predictor: Predictor) -> None:
+    own = 1 / (1 + np.exp(-predictor.member_logits(X)[:, :, 0]))
+    mean = own.mean(axis=1)
+    odds = np.exp(-0.7) * mean**2 / (1 - mean) ** 2  # scale 2 squares the odds, the shift adds to their logarithm
+    np.testing.assert_allclose(corrected(predictor).predict_proba(X)[:, 1], odds / (1 + odds), rtol=1e-10)
+
+
+def test_uncertainty_is_how_far_the_members_are_from_agreeing(predictor: Predictor) -> None:
+    changed = corrected(predictor)
+    own = changed.calibrator.apply(
+        np.stack([-np.logaddexp(0, logits) for logits in (predictor.member_logits(X)[:, :, 0] * s for s in (1, -1))], 2)
+    )
+    np.testing.assert_allclose(changed.predict_uncertainty(X), np.exp(own)[:, :, 1].std(axis=1), rtol=1e-8)
+    record = dict(zip(changed.schema.features, X[4], strict=True))
+    assert changed.predict_row(record).spread == changed.predict_uncertainty(X[4:5])[0]
+    assert (fit_quickly(cohort=SINGLE).predict_uncertainty(X) == 0).all()
+
+
+def test_networks_of_settings_with_a_greater_share_count_for_more() -> None:
+    table = make_small_table()
+    several = [Settings(**{**QUICK, "learning_rate": rate, "max_epochs": 20}) for rate in (0.02, 0.005)]
+    predictor = fit(table, several, SMALL)
+    weights = np.array([each.weight for each in predictor.report.settings])
+    assert predictor.settings == several[weights.argmax()]
+    own = 1 / (1 + np.exp(-predictor.member_logits(X)[:, :, 0]))
+    of_setting = np.array([predictor.report.members[number].setting for number in predictor.members])
+    mean = sum(weights[each] * own[:, of_setting == each].mean(axis=1) for each in set(of_setting))
+    found = np.exp(predictor.calibrator.apply(np.log(np.stack([1 - mean, mean], axis=1))))
+    np.testing.assert_allclose(predictor.predict_proba(X), found, rtol=1e-10)
+
+
+# Sets and thresholds
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_set_holds_the_classes_that_are_probable_enough(n_classes: int) -> None:
+    predictor = fit_quickly(make_small_table(n_classes), max_epochs=30)
+    judged = predictor.judged
+    limits = class_limits(judged.log_proba.astype(np.float64), judged.y, judged.weight, 0.9)
+    np.testing.assert_array_equal(predictor.decision.limits, limits)
+    sets = predictor.predict_set(X)
+    np.testing.assert_array_equal(sets, predictor.predict_proba(X) >= limits)
+    record = dict(zip(predictor.schema.features, X[0], strict=True))
+    names = np.array(predictor.schema.classes)[sets[0]]
+    assert predictor.predict_row(record).classes == tuple(names)
+    shares = predictor.report.sets
+    assert shares["one class"] + shares["several"] + shares["none"] == pytest.approx(1)
+    assert 0.75 < shares["covered"] <= 1
+    of_class = [shares[f"covered, class {code}"] for code in range(n_classes)]
+    assert np.bincount(judged.y) / len(judged.y) @ of_class == pytest.approx(shares["covered"])
+
+
+def test_more_coverage_makes_larger_sets(predictor: Predictor) -> None:
+    sizes = [predictor.decided(None, coverage).predict_set(X).sum() for coverage in (0.5, 0.8, 0.95)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[2]
+
+
+@pytest.mark.parametrize("aim", ["f1", "sensitivity>=0.95", "cost=10:1", 0.3, "0.3"])
+def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(predictor: Predictor, aim: Any) -> None:
+    numbers = [(each.parameters.copy(), each.buffers.copy()) for each in predictor.networks]
+    before = repr((predictor.decision, predictor.report))
+    changed = predictor.decided(aim, 0.8)
+    assert changed.networks == predictor.networks
+    assert repr((predictor.decision, predictor.report)) == before
+    for network, (parameters, buffers) in zip(changed.networks, numbers, strict=True):
+        np.testing.assert_array_equal(network.parameters, parameters)
+        np.testing.assert_array_equal(network.buffers, buffers)
+    judged = changed.judged
+    proba = np.exp(judged.log_proba[:, 1].astype(np.float64))
+    threshold = choose_threshold(parse_aim(aim), proba, judged.y == 1, judged.weight)
+    assert (changed.decision.aim, changed.decision.threshold, changed.decision.coverage) == (str(aim), threshold, 0.8)
+    found = changed.predict_proba(X)
+    np.testing.assert_array_equal(found, predictor.predict_proba(X))
+    assert changed.predict(X).tolist() == np.where(found[:, 1] >= threshold, "yes", "no").tolist()
+    record = dict(zip(changed.schema.features, X[1], strict=True))
+    assert changed.predict_row(record).label == changed.predict(X)[1]
+
+
+def test_a_threshold_changes_what_is_reported_of_calls_and_nothing_else(predictor: Predictor) -> None:
+    changed, back = predictor.decided("sensitivity>=0.99"), predictor.decided("sensitivity>=0.99").decided(None)
+    metrics, plain = changed.report.evaluation.metrics, predictor.report.evaluation.metrics
+    assert metrics["sensitivity"].value > plain["sensitivity"].value
+    assert metrics["specificity"].value < plain["specificity"].value
+    for name in ("log_loss", "brier", "roc_auc", "pr_auc", "ece"):
+        assert metrics[name] == plain[name]
+    assert repr((back.decision, back.report)) == repr((predictor.decision, predictor.report))
+    table = make_small_table(seed=3)
+    called = changed.predict(table.X) == "yes"
+    evaluation = changed.evaluate(table)
+    assert evaluation.metrics["sensitivity"].value == pytest.approx(called[table.y == 1].mean())
+    assert evaluation.metrics["specificity"].value == pytest.approx(1 - called[table.y == 0].mean())
+
+
+@pytest.mark.parametrize("aim", ["f1", "balanced_accuracy"])
+def test_the_threshold_and_the_limits_that_judge_a_row_are_chosen_on_other_rows(aim: str, predictor: Predictor) -> None:
+    judged, changed = predictor.judged, predictor.decided(aim, 0.8)
+    log_proba = judged.log_proba.astype(np.float64)
+    called, sets = np.empty(90, dtype=np.int64), np.empty((90, 2), dtype=bool)
+    for part in np.unique(judged.part):
+        own, others = judged.part == part, judged.part != part
+        of_others = log_proba[others], judged.y[others], judged.weight[others]
+        threshold = choose_threshold(parse_aim(aim), np.exp(of_others[0][:, 1]), of_others[1] == 1, of_others[2])
+        called[own] = np.exp(log_proba[own, 1]) >= threshold
+        sets[own] = np.exp(log_proba[own]) >= class_limits(*of_others, 0.8)
+    expected = evaluate(log_proba, judged.y, judged.weight, 1, 0, called)
+    assert repr(changed.report.evaluation) == repr(expected)
+    assert (changed.codes(log_proba) != called).any()  # the threshold of the model itself is another one
+    assert changed.report.sets["covered"] == pytest.approx(sets[np.arange(90), judged.y].mean())
+    assert changed.report.sets["several"] == pytest.approx((sets.sum(axis=1) == 2).mean())
+    assert (changed.sets(log_proba) != sets).any()
+
+
+def test_a_threshold_of_the_settings_is_the_one_that_is_decided_later(predictor: Predictor) -> None:
+    cohort = replace(SMALL, threshold="cost=5:1", coverage=0.8)
+    one, other = fit_quickly(cohort=cohort), predictor.decided("cost=5:1", 0.8)
+    assert repr(one.decision) == repr(other.decision)
+    assert one.report.evaluation.metrics == other.report.evaluation.metrics
+    assert one.report.sets == other.report.sets
+
+
+def test_a_threshold_is_for_the_positive_class() -> None:
+    table = make_small_table()
+    of_no = fit_quickly(make_table(table.X, np.array(["no", "yes"])[table.y], positive="no")).decided(0.2)
+    proba = of_no.predict_proba(X)
+    assert of_no.predict(X).tolist() == np.where(proba[:, 0] >= 0.2, "no", "yes").tolist()
+
+
+def test_a_threshold_for_more_than_two_classes_is_an_error(three_classes: Predictor) -> None:
+    with pytest.raises(SettingsError, match=r"^a threshold is for two classes; there are 3$"):
+        three_classes.decided("f1")
+    assert three_classes.decided(None, 0.7).decision.coverage == 0.7
+
+
+def test_what_is_no_aim_is_an_error(predictor: Predictor) -> None:
+    with pytest.raises(SettingsError, match=r"the threshold must be a probability .*; it is 'recall'"):
+        predictor.decided("recall")

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.errors import SettingsError, TabcohortError
-from tabcohort.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, Settings, rules
+from tabcohort.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, CohortSettings, Settings, rules
 
 SHARE = st.floats(0, 0.9)
 VALID = st.fixed_dictionaries(
@@ -251,3 +251,80 @@ def test_none_in_words_is_none_where_none_is_allowed(tmp_path: Path) -> None:
 def test_class_weights_that_are_no_pairs_are_an_error() -> None:
     with pytest.raises(SettingsError, match="the setting 'class_weight' must be a table of label = weight"):
         Settings.from_dict({"class_weight": [1, 2]})
+
+
+# Cohorts
+
+
+COHORT_REFUSED: list[tuple[str, Any]] = [
+    ("folds", 0),
+    ("folds", 2.5),
+    ("folds", "many"),
+    ("seeds", 0),
+    ("seeds", True),
+    ("halving", 1),
+    ("halving", None),
+    ("budget_seconds", 0),
+    ("budget_seconds", math.nan),
+    ("budget_seconds", "an hour"),
+    ("coverage", 0),
+    ("coverage", 1),
+    ("coverage", None),
+    ("threshold", ["f1"]),
+    ("threads", 0),
+    ("threads", 1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), COHORT_REFUSED)
+def test_a_value_of_a_cohort_that_breaks_its_rule_is_named_with_the_rule(name: str, value: object) -> None:
+    words = f"the setting {name!r} must be {rules(CohortSettings)[name].describe()}; it is {value!r}"
+    with pytest.raises(SettingsError, match=f"^{re.escape(words)}$"):
+        CohortSettings(**{name: value})
+
+
+def test_two_folds_leave_nobody_to_stop_and_are_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"^the setting 'folds' must be 1, or 3 and more: .*; it is 2$"):
+        CohortSettings(folds=2)
+
+
+def test_settings_of_a_cohort_are_plain_values_too() -> None:
+    cohort = CohortSettings(
+        folds=np.int64(3),  # type: ignore[arg-type]
+        seeds="none",  # type: ignore[arg-type]
+        halving=np.bool_(False),  # type: ignore[arg-type]
+        coverage=np.float32(0.5),  # type: ignore[arg-type]
+        threshold="sensitivity>=0.9",
+    )
+    assert cohort == CohortSettings(folds=3, halving=False, coverage=0.5, threshold="sensitivity>=0.9")
+    assert [type(value) for value in (cohort.folds, cohort.halving, cohort.coverage)] == [int, bool, float]
+    assert cohort.seeds is None
+    assert CohortSettings().folds is CohortSettings().seeds is CohortSettings().threads is None
+
+
+@pytest.mark.parametrize(
+    ("folds", "asked", "expected"),
+    [
+        (None, 1, (1, 1)),
+        (None, 3, (3, 1)),
+        (None, 10, (10, 1)),
+        (None, 11, (8, 2)),
+        (None, 40, (8, 5)),
+        (None, 41, (8, 6)),
+        (5, 10, (5, 2)),
+        (5, 3, (5, 1)),
+        (1, 4, (1, 4)),
+    ],
+)
+def test_so_many_members_are_whole_seeds_of_equal_folds(
+    folds: int | None, asked: int, expected: tuple[int, int]
+) -> None:
+    cohort = CohortSettings(folds=folds, coverage=0.8).with_members(asked)
+    assert (cohort.folds, cohort.seeds, cohort.coverage) == (*expected, 0.8)
+    assert math.prod(expected) >= asked
+
+
+@pytest.mark.parametrize("n_members", [0, 2, -3])
+def test_a_cohort_of_two_or_none_is_an_error(n_members: int) -> None:
+    with pytest.raises(SettingsError, match=f"^a cohort has 1 network, or 3 and more: .*; asked for {n_members}$"):
+        CohortSettings().with_members(n_members)

@@ -526,3 +526,131 @@ def test_rows_whose_key_is_missing_are_nobody_elses() -> None:
     assert table.key is not None
     assert table.key[0] == table.key[1]
     assert len(set(table.key.tolist())) == 5
+
+
+# Groups and times
+
+
+def features_of(**columns: Any) -> pl.DataFrame:
+    """Return a frame with a feature that is no row number, and these columns."""
+    return frame(a=[str(i / 8) for i in range(N)], **columns)
+
+
+def test_rows_of_one_group_have_one_key_and_the_group_does_not_predict() -> None:
+    with pytest.warns(TabcohortWarning, match="^30 rows have 10 different values of site; rows of one value get one"):
+        table = table_from_frame(features_of(site=[f"s{i // 3}" for i in range(N)]), "y", groups=["site"])
+    assert (table.schema.features, table.schema.keys) == (("a",), ())
+    assert table.key is not None
+    assert len(set(zip(np.arange(N) // 3, table.key, strict=True))) == len(set(table.key)) == 10
+
+
+@pytest.mark.filterwarnings("ignore:30 rows have")
+def test_rows_that_a_key_or_any_group_ties_have_one_key_however_indirectly() -> None:
+    """Patients 0 and 1 share a doctor, 1 and 2 a ward: all of them are one family; the others stay apart."""
+    patient = [i // 2 for i in range(N)]
+    doctor = [0 if i in (1, 2) else 100 + patient[i] for i in range(N)]
+    ward = [0 if i in (3, 4) else 100 + patient[i] for i in range(N)]
+    data = features_of(patient=patient, doctor=doctor, ward=ward)
+    table = table_from_frame(data, "y", keys=["patient"], groups=["doctor", "ward"])
+    assert table.key is not None
+    families = [table.key[patient.index(each)] for each in range(N // 2)]
+    assert families[0] == families[1] == families[2]
+    assert len(set(families)) == N // 2 - 2
+    assert all(table.key[2 * each] == table.key[2 * each + 1] for each in range(N // 2))
+    assert table.schema.keys == ("patient",)
+    assert table.schema.features == ("a",)
+
+
+def test_groups_of_one_row_each_tie_nothing() -> None:
+    assert table_from_frame(features_of(site=[f"s{i}" for i in range(N)]), "y", groups=["site"]).key is None
+
+
+DAYS = [f"2024-{1 + i % 12:02d}-{1 + i // 12:02d}" for i in range(N)]
+TIMES: dict[str, tuple[Any, list[Any]]] = {
+    "whole numbers": (list(range(N, 0, -1)), list(range(N, 0, -1))),
+    "fractions": ([i / 4 for i in range(N)], list(range(N))),
+    "numbers as text": ([f" {i} " for i in range(N)], list(range(N))),
+    "days as text": (DAYS, DAYS),
+    "moments as text": ([f"{day} 12:00:00" for day in DAYS], DAYS),
+    "moments in a zone": ([f"{day}T12:00:00Z" for day in DAYS], DAYS),
+    "days": (pl.Series(DAYS).str.to_date(), DAYS),
+    "moments": (pl.Series(DAYS).str.to_datetime("%Y-%m-%d"), DAYS),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_have_the_order_of_numbers_and_days_and_do_not_predict(kind: str) -> None:
+    cells, order = TIMES[kind]
+    table = table_from_frame(features_of(when=cells), "y", time="when")
+    assert table.schema.features == ("a",)
+    assert table.time is not None
+    assert table.time.dtype == np.float64
+    np.testing.assert_array_equal(np.argsort(table.time, kind="stable"), np.argsort(order, kind="stable"))
+    assert table_from_frame(features_of(), "y").time is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([*DAYS[:4], None, *DAYS[5:]], "row 5 of those with a target has the time None in 'when'; every row needs"),
+        ([*DAYS[:4], "soon", *DAYS[5:]], "row 5 of those with a target has the time 'soon' in 'when'; every row needs"),
+        ([1.0, float("nan"), *range(28)], "row 2 of those with a target has the time nan in 'when'"),
+        ([1.0, 2.0, float("inf"), *range(27)], "row 3 of those with a target has the time inf in 'when'"),
+        (["1", "2", "", *map(str, range(27))], "row 3 of those with a target has the time '' in 'when'"),
+        (["3/4/2024"] * N, "row 1 of those with a target has the time '3/4/2024' in 'when'; every row needs"),
+        (["2024-13-32"] * N, "row 1 of those with a target has the time '2024-13-32' in 'when'"),
+        (["soon"] * N, "row 1 of those with a target has the time 'soon' in 'when'"),
+        ([True, False] * 15, r"the time 'when' \(Boolean\) must be numbers or dates such as 2024-12-31"),
+        ([[1]] * N, r"the time 'when' \(List\(Int64\)\) must be numbers or dates"),
+        ([None] * N, "time"),
+    ],
+    ids=[
+        "missing",
+        "no date",
+        "nan",
+        "infinite",
+        "empty",
+        "day or month",
+        "no such day",
+        "words",
+        "truth values",
+        "lists",
+        "nothing",
+    ],
+)
+def test_a_time_that_is_none_is_named_by_its_row(cells: list[Any], words: str) -> None:
+    with pytest.raises(TableError, match=words):
+        table_from_frame(features_of(when=cells), "y", time="when")
+
+
+@pytest.mark.parametrize("names", [{"groups": ["y"]}, {"time": "y"}])
+def test_the_target_cannot_be_a_group_or_a_time(names: dict[str, Any]) -> None:
+    with pytest.raises(TableError, match=r"^'y' is the target, so it cannot be a key, a group or a time, or be left"):
+        table_from_frame(frame(), "y", **names)
+
+
+@pytest.mark.parametrize("names", [{"groups": ["sit"]}, {"time": "sit"}])
+def test_a_group_or_time_that_is_not_there_offers_the_nearest_name(names: dict[str, Any]) -> None:
+    with pytest.raises(TableError, match=r"'sit' .*did you mean 'site'"):
+        table_from_frame(features_of(site=["s"] * N), "y", **names)
+
+
+def test_times_of_rows_that_are_left_out_are_left_out() -> None:
+    weight, time = np.array([1.0, 1, 0, 1, 1]), np.array([4.0, 3, 2, 1, 0])
+    table = make_table(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, time=time)
+    assert table.time is not None
+    assert table.time.tolist() == [4, 3, 1, 0]
+    with pytest.warns(TabcohortWarning, match="1 row without a 'y' is left out"):
+        framed = table_from_frame(
+            features_of(y=[None, *["yes", "no"] * 14, "no"], when=list(range(N))), "y", time="when"
+        )
+    assert framed.time is not None
+    assert framed.time.tolist() == list(range(1, N))
+
+
+def test_there_is_one_finite_time_per_row() -> None:
+    X, y = np.ones((4, 1)), np.array([0, 1, 0, 1])
+    with pytest.raises(TableError, match=r"there must be one time per row, of shape \(4,\); the shape is \(3,\)"):
+        make_table(X, y, time=np.arange(3.0))
+    with pytest.raises(TableError, match=r"^row 3 has the time nan; every row needs a time that is a number$"):
+        make_table(X, y, time=np.array([0, 1, np.nan, 3]))

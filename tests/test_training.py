@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_best_weights_are_the_ones_that_scored_best(monitor: str, batch_norm: bo
 def test_best_weights_share_no_storage_with_what_training_goes_on_writing() -> None:
     engine, stopping, settings, plan = real_run()
     seen: list[Progress] = []
-    fit_member(engine, plan, stopping, settings, seen.append)
+    fit_member(engine, plan, stopping, settings, seen.append)  # returns None: nothing ends it
     assert seen[-1].best_epoch < len(seen)
     for progress in seen:
         for name, array in progress.best_state.items():
@@ -305,15 +306,65 @@ def test_training_goes_on_from_an_earlier_progress() -> None:
     _, whole = play(script)
     engine = ScriptedEngine(script)
     earlier = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=3, patience=None))
-    earlier = Progress(earlier.history, earlier.best_epoch, earlier.best_state, earlier.plateau)
-    for array in engine.state.values():
-        array[...] = 3  # as a checkpoint does
+    state = {name: np.full_like(array, 3) for name, array in engine.state.items()}  # as a checkpoint has it
+    earlier = Progress(earlier.history, earlier.best_epoch, earlier.best_state, earlier.plateau, state=state)
     later = fit_member(
         engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=6, patience=None), resume_from=earlier
     )
     assert [record.score for record in later.history] == [record.score for record in whole.history]
     assert (later.best_epoch, later.stop_reason) == (whole.best_epoch, whole.stop_reason) == (5, "max_epochs")
     assert engine.state["weight"] == 5
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_a_watcher_ends_training_with_a_reason_and_it_can_be_gone_on_with(schedule: str) -> None:
+    script = [0.0, 2.0, 1.0, 1.5, 3.0, 1.0]
+    settings = Settings(max_epochs=6, patience=None, schedule=schedule, schedule_patience=0, learning_rate=0.1)
+    whole = fit_member(ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings)
+    for n_epochs in range(1, 6):
+        first, second = ScriptedEngine(script), ScriptedEngine(script)
+
+        def watch(progress: Progress, end: int = n_epochs) -> str | None:
+            return "paused" if len(progress.history) == end else None
+
+        paused = fit_member(first, member_plan(), ONE_STOPPING_ROW, settings, watch)
+        assert (paused.stop_reason, len(paused.history)) == ("paused", n_epochs)
+        assert paused.state["weight"] == paused.state["steps"] == n_epochs
+        assert first.state["weight"] == paused.best_epoch  # the engine has the best weights meanwhile
+        resume_from = replace(paused, stop_reason=None)
+        again = fit_member(second, member_plan(), ONE_STOPPING_ROW, settings, resume_from=resume_from)
+        assert [replace(each, seconds=0.0) for each in again.history] == [
+            replace(each, seconds=0.0) for each in whole.history
+        ]
+        assert (again.best_epoch, again.stop_reason, again.state) == (5, "max_epochs", {})
+        assert second.state["weight"] == 5
+
+
+def test_the_reason_of_an_ending_comes_before_that_of_a_watcher() -> None:
+    engine = ScriptedEngine([0.0, 1.0])
+    settings = Settings(max_epochs=2, patience=None)
+    progress = fit_member(
+        engine, member_plan(), ONE_STOPPING_ROW, settings, lambda p: "budget" if len(p.history) == 2 else None
+    )
+    assert (progress.stop_reason, progress.state) == ("max_epochs", {})
+
+
+def test_a_watcher_is_asked_before_the_first_epoch_of_a_training_that_goes_on() -> None:
+    """Where it left off may be where it is to pause."""
+    script = [0.0, 2.0, 1.0]
+    settings = Settings(max_epochs=3, patience=None)
+    paused = fit_member(ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings, lambda progress: "paused")
+    seen: list[int] = []
+
+    def watch(progress: Progress) -> str:
+        seen.append(len(progress.history))
+        return "paused"
+
+    again = fit_member(
+        ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings, watch, replace(paused, stop_reason=None)
+    )
+    assert seen == [1]
+    assert (again.stop_reason, again.history, again.state) == ("paused", paused.history, paused.state)
 
 
 def test_every_epoch_is_watched_once_in_its_order() -> None:

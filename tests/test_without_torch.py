@@ -52,9 +52,11 @@ X = rng.normal(size=(150, 3))
 labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0], [-0.5, 0.5])]
 table = tabcohort.make_table(X, labels)
 how = tabcohort.Settings(max_epochs=30, hidden=(9, 5), learning_rate=0.02, **json.loads(sys.argv[1]))
-predictor = tabcohort.fit(table, how, checkpoint=sys.argv[2] + ".checkpoint")
+cohort = tabcohort.CohortSettings(folds=3, seeds=1)
+predictor = tabcohort.fit(table, how, cohort, checkpoint=sys.argv[2] + ".checkpoint")
 tabcohort.save(predictor, sys.argv[2])
 loaded = tabcohort.load(sys.argv[2])
+assert len(loaded.networks) == 3
 assert (loaded.predict_proba(X) == predictor.predict_proba(X)).all()
 assert (loaded.predict(X) == labels).mean() > 0.6
 record = dict(zip(loaded.schema.features, X[7]))
@@ -62,7 +64,9 @@ probability = loaded.predict_row(record).probability
 assert list(probability.values()) == predictor.predict_proba(X)[7].tolist()
 assert loaded.evaluate(table).n_rows == 150
 assert loaded.farthest_cell(X) is not None
-repr(loaded), str(loaded.network.program)
+assert loaded.predict_set(X).any()
+assert (loaded.predict_uncertainty(X) >= 0).all()
+repr(loaded), str(loaded.networks[0].program)
 assert "torch" not in sys.modules
 print("all is well")
 """
@@ -74,6 +78,7 @@ def test_a_model_is_trained_saved_loaded_and_answers(model: str, engine: str, tm
     choices = {"model": model, "engine": engine, "batch_norm": True, "dropout": 0.1}
     assert answer(FIT, json.dumps(choices), tmp_path / "model") == "all is well\n"
     assert (tmp_path / "model").exists()
+    assert len(list((tmp_path / "model.checkpoint").iterdir())) == 3
 
 
 def test_the_classifier_of_scikit_learn_works() -> None:

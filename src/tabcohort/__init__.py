@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tabcohort.modules import Trained, train
     from tabcohort.predictor import Prediction, Predictor
     from tabcohort.roles import Roles
-    from tabcohort.settings import Settings
+    from tabcohort.settings import CohortSettings, Settings
     from tabcohort.table import Schema, Table, make_table, table_from_frame, table_of_schema
 
 __version__ = "0.1.0"
@@ -68,7 +68,7 @@ _HOMES = {
     "modules": ("Trained", "train"),
     "roles": ("Roles",),
     "predictor": ("Prediction", "Predictor"),
-    "settings": ("Settings",),
+    "settings": ("CohortSettings", "Settings"),
     "table": ("Schema", "Table", "make_table", "table_from_frame", "table_of_schema"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -76,6 +76,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "MLP",
     "CohortClassifier",
+    "CohortSettings",
     "Encode",
     "EngineError",
     "LogisticRegression",

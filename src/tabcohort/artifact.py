@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabcohort.calibrate import Calibrator
 from tabcohort.container import read_container, write_container
 from tabcohort.errors import ModelFileError
-from tabcohort.evaluate import Estimate, Evaluation
+from tabcohort.evaluate import UNKNOWN, Estimate, Evaluation
 from tabcohort.predictor import (
     CalibrationReport,
     CohortReport,
@@ -32,7 +32,6 @@ from tabcohort.table import Schema
 from tabcohort.training import EpochRecord
 
 RECORD = tuple(each.name for each in dataclasses.fields(EpochRecord))
-UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 JUDGED = {"rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "part": np.int64}
 
 
@@ -76,6 +75,8 @@ def load(path: str | Path) -> Predictor:
         members = [_place(number, report.members) for number in document["members"]]
         if len(set(members)) != len(members) or not members:
             raise ValueError("it has no members, or one twice")
+        if not all(0 < report.settings[report.members[number].setting].weight <= 1 for number in members):
+            raise ValueError("a member is of settings that have no share in the ensemble")
         networks = [_network(number, arrays, schema, report) for number in members]
         judged = _judged(arrays, len(schema.classes))
         calibrator = _calibrator(document["calibrator"], len(schema.classes))
@@ -151,6 +152,7 @@ def report_to_dict(report: CohortReport) -> dict[str, Any]:
                 "settings": each.settings.to_dict(),
                 "log_loss": _estimate_to_list(each.log_loss),
                 "behind": _estimate_to_list(each.behind),
+                "metrics": {name: None if math.isnan(value) else value for name, value in each.metrics.items()},
             }
             for each in report.settings
         ],
@@ -195,6 +197,7 @@ def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
                 "settings": Settings.from_dict(each["settings"]),
                 "log_loss": _estimate_from_list(each["log_loss"]),
                 "behind": _estimate_from_list(each["behind"]),
+                "metrics": {name: math.nan if value is None else value for name, value in each["metrics"].items()},
             }
         )
         for each in values["settings"]

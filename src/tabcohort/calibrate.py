@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tabcohort.evaluate import log_loss, log_probabilities, standard_error_of_mean
+from tabcohort.plan import Purpose, generator
 from tabcohort.prepare import FloatArray, IntArray
 
 NONE, TEMPERATURE, BIAS_CORRECTED = "none", "temperature", "bias-corrected temperature"
@@ -47,6 +48,13 @@ def no_calibrator(n_classes: int) -> Calibrator:
     return Calibrator(NONE, 1.0, np.zeros(n_classes))
 
 
+def some_rows(n_rows: int, at_most: int) -> IntArray:
+    """Return rows to choose something on, in order: all, or so many drawn at random (every second may be a control)."""
+    if n_rows <= at_most:
+        return np.arange(n_rows)
+    return np.sort(generator(0, Purpose.SAMPLE).choice(n_rows, at_most, replace=False))
+
+
 def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray) -> Calibrator:
     """Return the calibrator that is best for rows that it was not fitted on; none unless one is clearly better.
 
@@ -59,8 +67,8 @@ def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part:
         weight: row weights, `(n_rows,)`.
         part: the part of each row, `(n_rows,)`; equal rows are in the same part.
     """
-    every = slice(None, None, -(-len(y) // MOST_ROWS))
-    log_proba, y, weight, part = log_proba[every], y[every], weight[every], part[every]
+    some = some_rows(len(y), MOST_ROWS)
+    log_proba, y, weight, part = log_proba[some], y[some], weight[some], part[some]
     n_classes = log_proba.shape[1]
     methods = [TEMPERATURE] + [BIAS_CORRECTED] * (n_classes <= MOST_CLASSES_TO_SHIFT)
     before = log_proba[np.arange(len(y)), y]  # log probability of each row's class
@@ -105,17 +113,24 @@ def fit_method(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArr
 
     numbers, now = start, loss(start)
     for _ in range(MOST_STEPS):
-        step = np.linalg.solve(*_curvature_and_slope(calibrator(numbers), log_proba, y, weight, numbers - start))
+        curvature, slope = _curvature_and_slope(calibrator(numbers), log_proba, y, weight, numbers - start)
+        free = slice(int(numbers[0] == SMALLEST_SCALE and slope[0] > 0), None)  # the scale stays at its limit
+        step = np.zeros_like(numbers)
+        step[free] = np.linalg.solve(curvature[free, free], slope[free])
         share = 1.0
-        while (numbers - share * step)[0] < SMALLEST_SCALE or loss(numbers - share * step) > now:
+        while loss(moved := _within_limit(numbers - share * step)) > now:
             share /= 2
             if share < SMALL_ENOUGH:
                 return calibrator(numbers)
-        numbers = numbers - share * step
+        numbers = moved
         before, now = now, loss(numbers)
         if before - now < SMALL_ENOUGH * abs(before):
             break
     return calibrator(numbers)
+
+
+def _within_limit(numbers: FloatArray) -> FloatArray:
+    return np.concatenate([np.maximum(numbers[:1], SMALLEST_SCALE), numbers[1:]])
 
 
 def _curvature_and_slope(

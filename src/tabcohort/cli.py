@@ -22,10 +22,14 @@ from tabcohort.reproduce import EXPERIMENTS
 
 if TYPE_CHECKING:
     from tabcohort.files import Sample
-    from tabcohort.table import Table
+    from tabcohort.predictor import Predictor
+    from tabcohort.settings import CohortSettings, Settings
+    from tabcohort.table import Schema, Table
 
 USER_ERROR, INTERRUPTED = 2, 130
 FAR = 20.0  # standard deviations
+SET_SEPARATOR = "|"
+HOW_TO_AIM = "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', or 'cost=10:1' (a missed positive : a false alarm)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,27 +72,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     table = "CSV, TSV (also gzipped) or Parquet, or sample:breast-cancer, sample:wine, sample:digits, sample:iris"
 
-    fit = _command(commands, "fit", _fit, "train a classifier on a table and score it on rows that it never saw")
-    fit.add_argument("table", metavar="TABLE", help=table)
-    fit.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
-    fit.add_argument("--positive", metavar="LABEL", help="the positive class of two (else the last in sorted order)")
-    fit.add_argument(
-        "--key", metavar="COLUMN", action="append", default=[], help="identifies a row, never predicts; may repeat"
+    fit = _command(
+        commands, "fit", _fit, "train a classifier on a table and judge each row by networks that never saw it"
     )
-    fit.add_argument("--drop", metavar="COLUMN", action="append", default=[], help="leave this column out; may repeat")
-    fit.add_argument("--out", metavar="MODEL", help="write the model to this file (MODEL.tabcohort)")
-    fit.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
-    fit.add_argument("--model", choices=("logistic", "mlp", "residual"))
+    _table_options(fit, table)
+    _cohort_options(fit)
     fit.add_argument("--settings", metavar="FILE.toml", help="all other settings; the README lists them")
-    fit.add_argument("--seed", type=int, metavar="N")
-    fit.add_argument("--engine", choices=("auto", "torch", "compiled"))
-    fit.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
-    fit.add_argument("--checkpoint", metavar="FILE", help="write the position to this file, and go on from it")
+    fit.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
+    fit.add_argument("--checkpoint", metavar="FOLDER", help="write the position to this folder, and go on from it")
+
+    tune = _command(commands, "tune", _tune, "try many settings side by side, and keep those that are best together")
+    _table_options(tune, table)
+    _cohort_options(tune)
+    tried = tune.add_mutually_exclusive_group()
+    tried.add_argument("--grid", metavar="FILE.toml", help="lists of values; every combination is tried")
+    tried.add_argument("--settings", type=int, metavar="N", help="so many, drawn at random (default: 24)")
+    tune.add_argument("--base", metavar="FILE.toml", help="settings that all have in common")
+    tune.add_argument("--no-halving", action="store_true", help="train all to the end, also those that are far behind")
 
     predict = _command(commands, "predict", _predict, "answer for the rows of a table")
     predict.add_argument("model", metavar="MODEL", help="a file that fit wrote")
     predict.add_argument("table", metavar="TABLE", help=table)
     predict.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
+    _decision_options(predict)
 
     evaluate = _command(commands, "evaluate", _evaluate, "measure a model on a table that has the target")
     evaluate.add_argument("model", metavar="MODEL", help="a file that fit wrote")
@@ -97,10 +103,57 @@ def _parser() -> argparse.ArgumentParser:
     info = _command(commands, "info", _info, "show what a model file holds")
     info.add_argument("model", metavar="MODEL", help="a file that fit wrote")
 
+    decide = _command(commands, "decide", _decide, "choose another threshold or coverage for a model, without training")
+    decide.add_argument("model", metavar="MODEL", help="a file that fit wrote")
+    _decision_options(decide)
+    decide.add_argument("--out", metavar="MODEL", help="write the changed model here (default: only show it)")
+
     reproduce = _command(commands, "reproduce", _reproduce, "run a reference document's experiment beside its claims")
     reproduce.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
     reproduce.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default: as the experiment says)")
+    reproduce.add_argument("--grid", action="store_true", help="patent: the original's tuning, 54 settings x 3 folds")
+    reproduce.add_argument("--no-halving", action="store_true", help="of --grid: train all settings to the end")
     return parser
+
+
+def _table_options(command: argparse.ArgumentParser, table: str) -> None:
+    """Add what says which table, which columns, and where the model goes."""
+    command.add_argument("table", metavar="TABLE", help=table)
+    command.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
+    command.add_argument(
+        "--positive", metavar="LABEL", help="the positive class of two (else the last in sorted order)"
+    )
+    for name, meaning in (
+        ("--key", "identifies a row, never predicts; rows of one key stay together; may repeat"),
+        ("--group", "rows of one group are never both learned from and judged on; never predicts; may repeat"),
+        ("--drop", "leave this column out; may repeat"),
+    ):
+        command.add_argument(name, metavar="COLUMN", action="append", default=[], help=meaning)
+    command.add_argument("--time", metavar="COLUMN", help="judge networks on rows later than those they train on")
+    command.add_argument("--out", metavar="MODEL", help="write the model to this file (MODEL.tabcohort)")
+
+
+def _cohort_options(command: argparse.ArgumentParser) -> None:
+    """Add what says how the networks are, and how many."""
+    command.add_argument("--model", choices=("logistic", "mlp", "residual"))
+    command.add_argument("--seed", type=int, metavar="N")
+    command.add_argument(
+        "--folds", type=int, metavar="K", help="parts of the rows, each judged by others (1: no folds)"
+    )
+    often = command.add_mutually_exclusive_group()
+    often.add_argument("--seeds", type=int, metavar="N", help="how often all folds are trained")
+    often.add_argument("--members", type=int, metavar="N", help="networks of each settings, folds x seeds")
+    command.add_argument("--budget", type=float, metavar="SECONDS", help="end with the best so far after so long")
+    command.add_argument("--threads", type=int, metavar="N", help="networks side by side (default: one per core)")
+    _decision_options(command)
+    command.add_argument("--engine", choices=("auto", "torch", "compiled"))
+    command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def _decision_options(command: argparse.ArgumentParser) -> None:
+    """Add what says how probabilities become answers."""
+    command.add_argument("--threshold", metavar="AIM", help="for the positive class: " + HOW_TO_AIM.replace("%", "%%"))
+    command.add_argument("--coverage", type=float, metavar="SHARE", help="of each class whose set holds it (0.9)")
 
 
 def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
@@ -111,39 +164,79 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from tabcohort.report import EpochWatcher, print_model
+    if options.curves and Path(options.curves).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
+    _check_outputs((options.out, options.curves), inputs=(options.table, options.settings))
+    settings = _settings(options, options.settings)
+    return _train(options, settings, [settings], _cohort_settings(options))
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from tabcohort.tuning import grid_from_toml, random_settings
+
+    _check_outputs((options.out,), inputs=(options.table, options.base, options.grid))
+    base = _settings(options, options.base)
+    if options.grid:
+        tried = grid_from_toml(options.grid, base)
+    else:
+        tried = random_settings(24 if options.settings is None else options.settings, base)
+    options.curves = options.checkpoint = None
+    return _train(options, base, tried, _cohort_settings(options, halving=not options.no_halving))
+
+
+def _settings(options: argparse.Namespace, file: str | None) -> Settings:
     from tabcohort.settings import Settings
 
     overrides = {name: getattr(options, name) for name in ("model", "seed", "engine", "device", "positive")}
     given = {name: value for name, value in overrides.items() if value is not None}
-    settings = Settings.from_toml(options.settings, **given) if options.settings else Settings(**given)
-    _check_outputs((options.out, options.curves, options.checkpoint), inputs=(options.table, options.settings))
-    if options.curves and Path(options.curves).suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
+    return Settings.from_toml(file, **given) if file else Settings(**given)
+
+
+def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> CohortSettings:
+    from tabcohort.settings import CohortSettings
+
+    given = {
+        "folds": options.folds,
+        "seeds": options.seeds,
+        "budget_seconds": options.budget,
+        "coverage": options.coverage,
+        "threshold": options.threshold,
+        "threads": options.threads,
+    }
+    cohort = CohortSettings(halving=halving, **{name: value for name, value in given.items() if value is not None})
+    return cohort if options.members is None else cohort.with_members(options.members)
+
+
+def _train(options: argparse.Namespace, settings: Settings, tried: Sequence[Settings], cohort: CohortSettings) -> int:
+    """Train on the table that the options name, write and print what they ask for."""
+    from tabcohort.report import RunShown, print_model
+
     out, messages = _consoles()
     messages.print(f"reading {options.table}", markup=False)
-    sample = _open(options.table)
-    table = _table(sample, options, settings.positive)
+    table = _table(_open(options.table), options, settings.positive)
     messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} columns that predict")
 
     from tabcohort.artifact import describe, save
     from tabcohort.cohort import fit
 
-    with EpochWatcher(messages, settings) as watcher:
-        predictor = fit(table, settings, watcher, options.checkpoint)
+    with RunShown(messages) as shown:
+        predictor = fit(table, tried, cohort, shown, options.checkpoint)
     document = describe(predictor)
     if options.out:
         save(predictor, options.out)
     if options.curves:
         from tabcohort.curves import draw_curves
 
-        draw_curves(predictor.report.history, predictor.report.best_epoch, settings.monitor, options.curves)
+        members = [each for each in predictor.report.members if each.history]
+        draw_curves(
+            [each.history for each in members], [each.best_epoch for each in members], settings.monitor, options.curves
+        )
     if options.json:
         _print_json(document)
     else:
         print_model(out, document)
         out.print(_what_next(options), markup=False)
-    return INTERRUPTED if predictor.report.stop_reason == "interrupted" else 0
+    return INTERRUPTED if predictor.report.reason == "interrupted" else 0
 
 
 def _what_next(options: argparse.Namespace) -> str:
@@ -168,21 +261,32 @@ def _predict(options: argparse.Namespace) -> int:
     extra = [name for name in frame.columns if name not in (*schema.features, *schema.keys, schema.target)]
     if extra:
         print(f"ignored, as the model was trained without them: {', '.join(extra[:10])}", file=sys.stderr)
+    import numpy as np
     import polars as pl
 
     from tabcohort.columns import feature_matrix
 
     X = feature_matrix(frame, schema.features)
-    proba = predictor.predict_proba(X)
+    if options.threshold is not None or options.coverage is not None:
+        predictor = _decided(predictor, options)
+    log_proba, spread = predictor.answers(X)
+    codes, in_set = predictor.codes(log_proba), predictor.sets(log_proba)
     _warn_of_strange_cell(predictor.farthest_cell(X), frame)
     keys = [_plain_column(frame[name]) for name in schema.keys if name in frame.columns]
     identity = keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
-    predicted = pl.Series("predicted", [schema.classes[code] for code in proba.argmax(axis=1)])
-    shares = [pl.Series(f"probability {label}", proba[:, code]) for code, label in enumerate(schema.classes)]
-    taken = [key.name for key in keys if key.name in (predicted.name, *(share.name for share in shares))]
+    made = [
+        pl.Series("predicted", [schema.classes[code] for code in codes]),
+        *(
+            pl.Series(f"probability {label}", share)
+            for label, share in zip(schema.classes, np.exp(log_proba).T, strict=True)
+        ),
+        pl.Series("spread", spread[np.arange(len(X)), codes]),
+        pl.Series("set", [SET_SEPARATOR.join(_labels(schema, row)) for row in in_set], dtype=pl.String),
+    ]
+    taken = [key.name for key in keys if key.name in [each.name for each in made]]
     if taken:
         raise TabcohortError(f"the key {taken[0]!r} is called like a column of the answers; rename it in the table")
-    answers = pl.DataFrame([*identity, predicted, *shares])
+    answers = pl.DataFrame([*identity, *made])
     if options.json:
         _print_json({"predictions": answers.to_dicts()})
     if options.out:
@@ -190,6 +294,41 @@ def _predict(options: argparse.Namespace) -> int:
         print(f"{len(answers):,} predictions in {options.out}", file=sys.stderr)
     elif not options.json:
         sys.stdout.write(answers.write_csv())
+    return 0
+
+
+def _labels(schema: Schema, in_set: Any) -> list[str]:
+    return [str(label) for label, is_in in zip(schema.classes, in_set, strict=True) if is_in]
+
+
+def _decided(predictor: Predictor, options: argparse.Namespace) -> Predictor:
+    """Return the model with the threshold and coverage that the options name, and its own where they name none."""
+    from tabcohort.settings import CohortSettings
+
+    aim = predictor.decision.aim if options.threshold is None else options.threshold
+    coverage = predictor.decision.coverage if options.coverage is None else options.coverage
+    return predictor.decided(aim, CohortSettings(coverage=coverage).coverage)  # which refuses what is no share
+
+
+def _decide(options: argparse.Namespace) -> int:
+    from tabcohort.artifact import describe, load, save
+    from tabcohort.report import print_model
+
+    _check_outputs((options.out,), inputs=())
+    if options.threshold is None and options.coverage is None:
+        raise SettingsError("say what to change: --threshold AIM, --coverage SHARE, or both")
+    predictor = load(options.model)
+    changed = _decided(predictor, options)
+    document = describe(changed)
+    if options.out:
+        save(changed, options.out)
+    if options.json:
+        _print_json(document)
+    else:
+        print_model(_consoles()[0], document)
+        print(
+            f"\nmodel    {options.out}" if options.out else "\nnot kept: add --out MODEL.tabcohort to keep this change"
+        )
     return 0
 
 
@@ -252,12 +391,19 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from tabcohort.reproduce import run
+    from tabcohort.reproduce import run, run_grid
 
     if options.seeds is not None and options.seeds < 1:
         raise SettingsError(f"--seeds must be at least 1; it is {options.seeds}")
     out, messages = _consoles()
-    findings = run(options.name, options.seeds, messages)
+    if options.grid and options.name != "patent":
+        raise SettingsError(f"--grid is the tuning of 'patent'; {options.name!r} has none")
+    if options.grid and options.seeds is not None:
+        raise SettingsError("--grid trains each of its folds once; leave out --seeds")
+    if options.grid:
+        findings = run_grid(messages, halving=not options.no_halving)
+    else:
+        findings = run(options.name, options.seeds, messages)
     if options.json:
         _print_json(findings.to_dict())
     else:
@@ -283,7 +429,15 @@ def _table(sample: Sample, options: argparse.Namespace, positive: Any) -> Table:
             f"name the column to predict: --target COLUMN (one of {', '.join(sample.frame.columns[:20])})"
         )
     positive = sample.positive if positive is None and target == sample.target else positive
-    table = table_from_frame(sample.frame, target, positive=positive, keys=options.key, drop=options.drop)
+    table = table_from_frame(
+        sample.frame,
+        target,
+        positive=positive,
+        keys=options.key,
+        groups=options.group,
+        time=options.time,
+        drop=options.drop,
+    )
     if positive is None and table.schema.positive is not None:
         name = table.schema.classes[table.schema.positive]
         print(f"positive class: {name} (the last in sorted order; name another with --positive)", file=sys.stderr)

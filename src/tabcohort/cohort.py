@@ -19,9 +19,9 @@ from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit, mean_log_proba
 from tabcohort.errors import SettingsError, TabcohortWarning
-from tabcohort.evaluate import Z95, Estimate, Scorer, log_probabilities, standard_error_of_mean
+from tabcohort.evaluate import UNKNOWN, Z95, Estimate, Scorer, log_probabilities, standard_error_of_mean
 from tabcohort.forward import Forward
-from tabcohort.member import choose_engine, train_member, training_statistics
+from tabcohort.member import choose_engine, class_weights, train_member, training_statistics
 from tabcohort.predictor import (
     CalibrationReport,
     CohortReport,
@@ -189,15 +189,18 @@ class Cohort:
 
     def conclude(self, ended: Ended) -> Predictor:
         """Make the model of what was trained: the ensemble, its corrections, and what is known of how good it is."""
+        del self.stored  # nobody trains any more
         by_setting = self._predictions(ended.trained)
         usable = self._usable(ended, by_setting)
         scored = np.all([by_setting[each][1] for each in usable], axis=0)
         rows = np.flatnonzero(scored)
         table, part = self.table, self.divisions[0].parts()[rows]
         log_proba = np.stack([by_setting[each][0][rows] for each in usable])
-        found = OutOfFold(log_proba, table.y[rows], table.weight[rows], part)
+        # What is chosen weighs classes as the networks did; what is reported does not.
+        factor = class_weights(table, self.roles(self.all[0]), self.candidates[0])
+        found = OutOfFold(log_proba, table.y[rows], table.weight[rows] * factor[table.y[rows]], part)
         ensemble, honest = choose_ensemble(found), cross_fit(found)
-        judged = Judged(rows, honest.astype(np.float32), found.y, found.weight, part)
+        judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part)
         positive, seed = table.schema.positive, self.candidates[0].seed
         decision = decide(judged, positive, self.cohort.threshold, self.cohort.coverage)
         weight = dict(zip(usable, ensemble.weight.tolist(), strict=True))
@@ -275,30 +278,28 @@ class Cohort:
         losses = {each: -log_proba[np.arange(len(y)), y] for each, (log_proba, _) in by_setting.items()}
 
         def estimate(values: FloatArray, rows: np.ndarray) -> Estimate:
+            if not rows.any():
+                return UNKNOWN
             share = row_weight[rows] / row_weight[rows].sum()
             mean, half = float(share @ values[rows]), Z95 * standard_error_of_mean(values[rows], row_weight[rows])
             return Estimate(mean, mean - half, mean + half)
 
-        of_all = {each: estimate(losses[each], by_setting[each][1]) for each in losses}
-        best = min(weight, key=lambda each: of_all[each].value)
-        unknown = Estimate(float("nan"), float("nan"), float("nan"))
-        reports = []
-        for number, settings in enumerate(self.candidates):
-            known = number in losses and (by_setting[number][1] & by_setting[best][1]).any()
-            behind = unknown
-            if known:
-                behind = estimate(losses[number] - losses[best], by_setting[number][1] & by_setting[best][1])
-            reports.append(
-                SettingReport(
-                    settings,
-                    of_all.get(number, unknown),
-                    behind,
-                    weight.get(number, 0.0),
-                    ended.dropped.get(number),
-                    ended.failed.get(number),
-                )
+        def report(number: int, settings: Settings) -> SettingReport:
+            if number not in by_setting:
+                return SettingReport(settings, UNKNOWN, UNKNOWN, {}, 0.0, None, ended.failed.get(number))
+            log_proba, rows = by_setting[number]
+            return SettingReport(
+                settings,
+                log_loss=estimate(losses[number], rows),
+                behind=estimate(losses[number] - losses[best], rows & by_setting[best][1]),
+                metrics=Scorer(log_proba[rows], y[rows], self.table.schema.positive).metrics(row_weight[rows]),
+                weight=weight.get(number, 0.0),
+                dropped_after=ended.dropped.get(number),
+                failed=ended.failed.get(number),
             )
-        return tuple(reports)
+
+        best = min(weight, key=lambda each: estimate(losses[each], by_setting[each][1]).value)
+        return tuple(report(number, settings) for number, settings in enumerate(self.candidates))
 
 
 def _calibration_report(found: OutOfFold, weight: FloatArray, judged: Judged) -> CalibrationReport:

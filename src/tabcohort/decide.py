@@ -38,16 +38,17 @@ def parse_aim(text: str | float) -> Aim:
     Raises:
         SettingsError: it is none.
     """
-    words = str(text).replace(" ", "").lower().replace("-", "_")
-    number = r"(\d+(?:\.\d*)?|\.\d+)"
-    if words in ("balanced_accuracy", "f1"):
-        return Aim(words)
+    words = str(text).replace(" ", "").lower()
+    number = r"((?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)"
+    if words.replace("-", "_") in ("balanced_accuracy", "f1"):
+        return Aim(words.replace("-", "_"))
     if found := re.fullmatch(rf"sensitivity>=?{number}", words):
         if 0 < float(found[1]) <= 1:
             return Aim("sensitivity", float(found[1]))
     elif found := re.fullmatch(rf"cost={number}:{number}", words):
-        if float(found[1]) > 0 and float(found[2]) > 0:
-            return Aim("cost", float(found[1]) / float(found[2]))
+        missed, alarm = float(found[1]), float(found[2])
+        if missed > 0 and alarm > 0 and 0 < missed / alarm < math.inf:
+            return Aim("cost", missed / alarm)
     elif re.fullmatch(number, words) and 0 < float(words) < 1:
         return Aim("probability", float(words))
     raise SettingsError(f"the threshold must be {HOW_TO_AIM}; it is {text!r}")
@@ -74,9 +75,12 @@ def choose_threshold(aim: Aim, proba: FloatArray, is_positive: NDArray[np.bool_]
     negative = np.add.reduceat((weight * ~is_positive)[order], starts)
     missed = np.concatenate([[0.0], np.cumsum(positive)])
     alarms = negative.sum() - np.concatenate([[0.0], np.cumsum(negative)])
-    different = ordered[starts]
-    thresholds = np.concatenate([[different[0] / 2], (different[1:] + different[:-1]) / 2, [(1 + different[-1]) / 2]])
+    below, above = np.append(0.0, ordered[starts]), np.append(ordered[starts], 1.0)
+    middle = (below + above) / 2
+    thresholds = np.where(middle > below, middle, above)  # nothing is between neighbours in double precision
     goodness = _GOODNESS[aim.kind](missed, alarms, positive.sum(), negative.sum(), aim.value)
+    if below[-1] == 1:  # no probability is above that of these rows
+        thresholds, goodness = thresholds[:-1], goodness[:-1]
     best = np.flatnonzero(goodness >= goodness.max() - 1e-12)
     return float(thresholds[best[np.argmin(np.abs(thresholds[best] - 0.5))]])
 
@@ -137,7 +141,8 @@ def class_limits(log_proba: FloatArray, y: IntArray, weight: FloatArray, coverag
 
     Of each class's own rows a share of at least `coverage` reach it, counted with one more row than there are, as split
     conformal prediction does, class by class (Vovk 2012; Sadinle, Lei & Wasserman 2019). A class with too few rows to
-    tell, fewer than about 1 / (1 - coverage), has the limit 0: it is in every set.
+    tell, fewer than about 1 / (1 - coverage), has the limit 0: it is in every set. Weights say how much rows of a class
+    count beside each other; the one more row has their mean.
 
     Args:
         log_proba: out-of-fold log probabilities, `(n_rows, n_classes)`.
@@ -146,10 +151,9 @@ def class_limits(log_proba: FloatArray, y: IntArray, weight: FloatArray, coverag
         coverage: share of the rows of each class whose set is to hold it, in (0, 1).
     """
     limits = np.zeros(log_proba.shape[1])
-    weight = weight / weight.mean()
-    for code in range(len(limits)):
+    for code in np.unique(y):
         of_class = y == code
-        proba, mass = log_proba[of_class, code], weight[of_class]
+        proba, mass = log_proba[of_class, code], weight[of_class] / weight[of_class].mean()
         order = np.argsort(proba)
         below = np.cumsum(mass[order])
         allowed = (1 - coverage) * (mass.sum() + 1)  # mass that may lie below the limit, and the new row itself

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabcohort.calibrate import Calibrator, fit_calibrator
+from tabcohort.calibrate import Calibrator, fit_calibrator, some_rows
 from tabcohort.prepare import FloatArray, IntArray
 
 ROUNDS = 40
@@ -86,10 +86,10 @@ def greedy_weights(found: OutOfFold) -> FloatArray:
     n_settings, n_rows = found.log_proba.shape[:2]
     if n_settings == 1:
         return np.ones(1)
-    every = np.arange(0, n_rows, -(-n_rows // MOST_ROWS))
-    proba, weight = np.exp(-found.of(every).losses()), found.weight[every]
+    some = some_rows(n_rows, MOST_ROWS)
+    proba, weight = np.exp(-found.of(some).losses()), found.weight[some]
     tiny = np.finfo(np.float64).tiny
-    counts, total = np.zeros(n_settings), np.zeros(len(every))
+    counts, total = np.zeros(n_settings), np.zeros(len(some))
     best_loss, best = np.inf, counts
     for added in range(1, ROUNDS + 1):
         losses = -np.log(np.maximum((total + proba) / added, tiny)) @ weight

@@ -41,6 +41,9 @@ class Estimate:
     high: float
 
 
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """All metrics of a classifier on some rows.
@@ -206,7 +209,7 @@ def evaluate(
         # The basic bootstrap, and rounding, could put a limit on the wrong side of the value.
         name: Estimate(value, min(value, max(0.0, float(intervals[name][0]))), max(value, float(intervals[name][1])))
         if math.isfinite(value)
-        else Estimate(math.nan, math.nan, math.nan)
+        else UNKNOWN
         for name, value in values.items()
     }
     return Evaluation(metrics, confusion, len(y))

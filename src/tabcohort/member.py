@@ -62,7 +62,7 @@ def train_member(
         identity: what must be equal for a checkpoint to be gone on from, beside table, roles and settings.
         watch: called after every epoch with the progress so far; a reason that it returns ends training.
         checkpoint: a file to write the training's position to as it goes, and to go on from when it is there.
-        resume_from: where a watcher ended the training before.
+        resume_from: where a watcher ended the training before; it is preferred to the checkpoint's file.
 
     Raises:
         TabcohortError: settings, table or checkpoint do not fit, or a loss stopped being finite.
@@ -77,7 +77,7 @@ def train_member(
                 progress = fit_member(engine, plan, stopping, settings, watch, resume_from)
             else:
                 keeper = Checkpointer(checkpoint, engine, f"{identity} {_identity(table, settings, roles, engine)}")
-                progress = _fit_and_keep(keeper, engine, plan, stopping, settings, watch)
+                progress = _fit_and_keep(keeper, engine, plan, stopping, settings, watch, resume_from)
         finally:
             engine.release()
     return progress, engine
@@ -120,14 +120,19 @@ def _fit_and_keep(
     stopping: StoppingRows,
     settings: Settings,
     watch: Watcher,
+    resume_from: Progress | None,
 ) -> Progress:
-    """Train one member from where its checkpoint left off, and write it as training goes and when it ends."""
+    """Train one member from where it or its checkpoint left off, and write that as training goes and when it ends."""
 
     def keep_and_watch(progress: Progress) -> str | None:
         keeper.keep(progress)
         return watch(progress)
 
-    progress = fit_member(engine, plan, stopping, settings, keep_and_watch, keeper.resume(), run_ahead=False)
+    if resume_from is None:
+        resume_from = keeper.resume()
+    else:
+        keeper.go_on_from(resume_from)
+    progress = fit_member(engine, plan, stopping, settings, keep_and_watch, resume_from, run_ahead=False)
     if progress.stop_reason not in ENDINGS:
         keeper.write()
     return progress

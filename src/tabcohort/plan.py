@@ -31,6 +31,7 @@ class Purpose(enum.IntEnum):
     LAYER = 5
     BOOTSTRAP = 6
     SAMPLE = 7
+    SETTINGS = 8
 
 
 def generator(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:

@@ -82,6 +82,7 @@ class SettingReport:
         settings: what they are.
         log_loss: of their out-of-fold predictions, uncorrected.
         behind: how much more that is than that of the best settings, on the same rows.
+        metrics: of the same predictions, by name.
         weight: their share in the ensemble.
         dropped_after: the epoch after which they were dropped, or None.
         failed: why a member of theirs ended without weights, or None.
@@ -90,6 +91,7 @@ class SettingReport:
     settings: Settings
     log_loss: Estimate
     behind: Estimate
+    metrics: dict[str, float]
     weight: float
     dropped_after: int | None = None
     failed: str | None = None
@@ -116,7 +118,6 @@ class CohortReport:
         calibration: what the correction did.
         sets: by name, shares of the rows: whose set holds their class ("covered", and of each class), and whose set has
             one class, several, or none.
-        spread: mean, over the rows, of the standard deviation between members; NaN where there is only one.
         n_rows: of the table.
         engine, device: what ran the epochs.
         reason: "budget" or "interrupted" where that ended training, else None.
@@ -276,9 +277,16 @@ class Predictor:
         """
         return self._forward.logits(self._checked(data))
 
+    def answers(self, data: Any) -> tuple[FloatArray, FloatArray]:
+        """Return log probabilities, and the spread of each probability between the members, both `(n_rows, n_classes)`.
+
+        The spread is the standard deviation of what the members say, each corrected like their mean.
+        """
+        return self._answers(self._checked(data))
+
     def log_proba(self, data: Any) -> FloatArray:
         """Return the log probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
-        return self._answers(self._checked(data))[0]
+        return self.answers(data)[0]
 
     def predict_proba(self, data: Any) -> FloatArray:
         """Return the probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
@@ -290,7 +298,7 @@ class Predictor:
 
     def predict_set(self, data: Any) -> NDArray[np.bool_]:
         """Return which classes are in every row's set, `(n_rows, n_classes)`; none or several are an abstention."""
-        return in_sets(self.log_proba(data), self.decision.limits)
+        return self.sets(self.log_proba(data))
 
     def predict_uncertainty(self, data: Any) -> FloatArray:
         """Return the spread of every row, `(n_rows,)`: how far the members are from agreeing.
@@ -298,7 +306,7 @@ class Predictor:
         It is the standard deviation, between members, of their probability of the class that the row is called: what
         more data could settle, beside the probability itself, which also holds what no data can.
         """
-        log_proba, spread = self._answers(self._checked(data))
+        log_proba, spread = self.answers(data)
         return spread[np.arange(len(spread)), self.codes(log_proba)]
 
     def predict_row(self, record: Mapping[str, Any]) -> Prediction:
@@ -311,13 +319,17 @@ class Predictor:
         log_proba, spread = self._answers(row)
         code, classes = int(self.codes(log_proba)[0]), self.schema.classes
         probability = {name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)}
-        in_set = in_sets(log_proba, self.decision.limits)[0]
+        in_set = self.sets(log_proba)[0]
         of_set = tuple(name for name, is_in in zip(classes, in_set, strict=True) if is_in)
         return Prediction(classes[code], probability, float(spread[0, code]), of_set)
 
     def codes(self, log_proba: FloatArray) -> IntArray:
         """Return the code of what each row is called, `(n_rows,)`, of its log probabilities."""
         return predicted_codes(log_proba, self.schema.positive, self.decision.threshold)
+
+    def sets(self, log_proba: FloatArray) -> NDArray[np.bool_]:
+        """Return which classes are in each row's set, `(n_rows, n_classes)`, by its log probabilities."""
+        return in_sets(log_proba, self.decision.limits)
 
     def decided(self, aim: str | float | None, coverage: float | None = None) -> Predictor:
         """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
@@ -398,7 +410,6 @@ class Predictor:
         return X
 
     def _answers(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return log probabilities, and their spread between the members, both `(n_rows, n_classes)`."""
         n_classes = len(self.schema.classes)
         log_proba, spread = np.empty((len(X), n_classes)), np.empty((len(X), n_classes))
         at_a_time = max(1, LOGITS_AT_A_TIME // (len(self.networks) * n_classes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,52 +13,164 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from tabcohort.evaluate import LABELS
-from tabcohort.settings import Settings
-from tabcohort.training import Progress as TrainingProgress
+from tabcohort.running import RunProgress
 
-STOP_REASONS = {
-    "patience": "it ended after {patience} epochs without a better score",
-    "max_epochs": "it ended at the limit of {max_epochs} epochs",
-    "interrupted": "it was interrupted, and the best weights so far are kept",
-}
 WEIGHTS_SHOWN = 8
 CLASSES_SHOWN = 12
 COLUMNS_SHOWN = 8
+SETTINGS_SHOWN = 12
 FEW_ROWS = 10
+ENDS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
 
 
 def print_model(console: Console, document: Mapping[str, Any]) -> None:
-    """Print what a model is, how it was trained, and how good it is on rows that it never saw."""
-    schema, settings, report = document["schema"], document["settings"], document["report"]
-    widths = "-".join(str(width) for width in settings["hidden"])
-    shape = f" {widths}" if settings["model"] != "logistic" else ""
-    reason = STOP_REASONS[report["stop_reason"]].format(**settings)
-    roles = f"{report['n_train']:,} train, {report['n_stop']:,} stop, {report['n_score']:,} score"
-    seconds = report["history"][-1]["seconds"]
+    """Print what a model is, how it was trained, how good it is on rows that it never saw, and how sure."""
+    schema, report = document["schema"], document["report"]
+    used = sorted({report["members"][number]["setting"] for number in document["members"]}, key=_weight(report))
+    names = list(dict.fromkeys(name_of_network(report["settings"][number]["settings"]) for number in used))
+    more = f" and {_count(len(names) - 3, 'other')}" if len(names) > 3 else ""
     console.print(
-        f"[bold]{settings['model']}{shape}[/] predicts [bold]{escape(schema['target'])}[/] "
-        f"from {len(schema['features'])} columns with {document['n_parameters']:,} parameters"
+        f"[bold]{', '.join(names[:3])}{more}[/] predicts [bold]{escape(schema['target'])}[/] from {len(schema['features'])} columns: "
+        f"{_count(len(document['members']), 'network')} with {document['n_parameters']:,} parameters in all"
     )
     columns = ", ".join(schema["features"][:COLUMNS_SHOWN])
     more = f", ... ({len(schema['features']):,} in all)" if len(schema["features"]) > COLUMNS_SHOWN else ""
     console.print(f"columns    {escape(columns)}{more}")
-    console.print(f"rows       {roles}; no row has two roles")
-    console.print(
-        f"training   {len(report['history'])} epochs in {seconds:.1f} s on {report['device']} "
-        f"({report['engine']} engine); {reason}; best epoch {report['best_epoch']}"
-    )
-    print_evaluation(console, report["evaluation"], schema, "scoring rows, which neither trained nor stopped it")
+    console.print(f"rows       {_rows_line(report)}")
+    console.print(f"training   {_training_line(report)}")
+    if len(report["settings"]) > 1:
+        print_settings(console, report)
+    n_rows = report["evaluation"]["n_rows"]
+    by = "networks that never saw it" if len(report["members"]) > 1 else "a network that never saw it"
+    print_evaluation(console, report["evaluation"], schema, "rows" if n_rows > 1 else "row", f"each judged by {by}")
+    print_sureness(console, document)
     if document["strongest_weights"]:
-        console.print(_weights_table(document["strongest_weights"], schema))
+        _print_table(console, _weights_table(document["strongest_weights"], schema))
+
+
+def name_of_network(settings: Mapping[str, Any]) -> str:
+    """Return what a network is, in a word or two."""
+    widths = "-".join(str(width) for width in settings["hidden"])
+    return settings["model"] if settings["model"] == "logistic" or not widths else f"{settings['model']} {widths}"
+
+
+def _weight(report: Mapping[str, Any]) -> Callable[[int], float]:
+    return lambda number: -report["settings"][number]["weight"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _rows_line(report: Mapping[str, Any]) -> str:
+    """Return who does what: the numbers of rows of a member, and how many folds and seeds there are."""
+    n_folds = 1 + max(each["fold"] for each in report["members"])
+    n_seeds = 1 + max(each["repeat"] for each in report["members"])
+    roles = ", ".join(
+        f"{_range([member[f'n_{role}'] for member in report['members']])} {role}" for role in ("train", "stop", "score")
+    )
+    if n_folds == 1:
+        return f"{report['n_rows']:,}: {roles}; no row has two roles"
+    turns = f"{n_folds} folds x {_count(n_seeds, 'seed')}"
+    return f"{report['n_rows']:,}, in {turns}; for each network {roles} in turn, and no row has two roles"
+
+
+def _range(counts: Sequence[int]) -> str:
+    """Return how many rows members have, where folds that are as equal as can be count as equal."""
+    least, most = min(counts), max(counts)
+    return f"{counts[0]:,}" if most - least <= 1 else f"{least:,} to {most:,}"
+
+
+def _training_line(report: Mapping[str, Any]) -> str:
+    epochs = [len(member["history"]["epoch"]) for member in report["members"]]
+    best = sorted(member["best_epoch"] for member in report["members"])
+    which = f"epoch {best[0]:,}" if best[0] == best[-1] else f"epochs {best[0]:,} to {best[-1]:,}"
+    line = (
+        f"{_count(len(epochs), 'network')}, {sum(epochs):,} epochs in {report['seconds']:.1f} s on {report['device']} "
+        f"({report['engine']} engine); best {which}"
+    )
+    return f"{line}; {ENDS[report['reason']]}, and the best weights so far are kept" if report["reason"] else line
+
+
+def print_settings(console: Console, report: Mapping[str, Any]) -> None:
+    """Print what was tried, the best first, and what dropping the others early cost."""
+    settings = report["settings"]
+    known = [each for each in settings if each["log_loss"]]
+    ranked = sorted(known, key=lambda each: (each["dropped_after"] is not None, each["log_loss"][0]))
+    same = {name for name in settings[0]["settings"] if len({str(each["settings"][name]) for each in settings}) == 1}
+    console.print("\nrank  log loss  behind the best, 95 % interval      share  settings", style="dim")
+    for rank, each in enumerate(ranked[:SETTINGS_SHOWN], 1):
+        value, low, high = each["behind"] or (math.nan,) * 3
+        behind = "" if rank == 1 or math.isnan(value) else f"{value:+.4f}  ({low:+.4f} to {high:+.4f})"
+        share = f"{each['weight']:.0%}" if each["weight"] else "-"
+        what = describe_settings(each["settings"], same)
+        if each["dropped_after"] is not None:
+            what = f"dropped after {_count(each['dropped_after'], 'epoch')}: {what}"
+        console.print(f"{rank:4}  {each['log_loss'][0]:8.4f}  {behind:31}  {share:>8}  {what}", markup=False)
+    hidden = len(ranked) - SETTINGS_SHOWN
+    if hidden > 0:
+        console.print(f"... and {hidden:,} more; --json shows all")
+    for number, each in enumerate(settings, 1):
+        if each["failed"]:
+            what = describe_settings(each["settings"], same)
+            console.print(f"left out, as training failed: number {number}, {what}: {each['failed']}", markup=False)
+    dropped = sum(each["dropped_after"] is not None for each in settings)
+    if dropped:
+        console.print(
+            f"{dropped} of {len(settings)} settings were dropped early, and their ranks might have changed; training "
+            f"them to the end would have taken about {report['seconds_saved']:.0f} s more (extrapolated)"
+        )
+
+
+def describe_settings(settings: Mapping[str, Any], same: Collection[str] = ()) -> str:
+    """Return what tells settings apart from others, in a line: all but those names that are the same in all."""
+    parts = [] if {"model", "hidden"} <= set(same) else [name_of_network(settings)]
+    for name, value in settings.items():
+        if name not in same and name not in ("model", "hidden"):
+            parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(parts) or name_of_network(settings)
+
+
+def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
+    """Print what the probabilities, the sets of classes and the threshold are worth."""
+    report, schema, calibrator, decision = (document[name] for name in ("report", "schema", "calibrator", "decision"))
+    found, sets, classes = report["calibration"], report["sets"], schema["classes"]
+    console.print()
+    if calibrator["method"] == "none":
+        console.print("probabilities   left as they are: no correction made them clearly better")
+    else:
+        console.print(
+            f"probabilities   corrected by {calibrator['method']} (times {calibrator['scale']:.2f}): calibration error "
+            f"{found['ece_before']:.4f} before and {found['ece_after']:.4f} after, log loss "
+            f"{found['log_loss_before']:.4f} and {found['log_loss_after']:.4f}"
+        )
+    of_classes = [
+        f"{escape(str(name))} {sets[f'covered, class {code}']:.1%}"
+        for code, name in enumerate(classes[:CLASSES_SHOWN])
+        if sets[f"covered, class {code}"] is not None
+    ]
+    console.print(
+        f"sets            of classes hold the true one for {sets['covered']:.1%} of the rows ({', '.join(of_classes)}); "
+        f"asked for: {decision['coverage']:.0%} of each class"
+    )
+    console.print(
+        f"                one class for {sets['one class']:.1%} of the rows; an abstention for the others: several "
+        f"classes for {sets['several']:.1%}, none for {sets['none']:.1%}"
+    )
+    if decision["threshold"] is not None:
+        name = escape(str(classes[schema["positive"]]))
+        console.print(
+            f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}"
+        )
 
 
 def print_evaluation(
-    console: Console, evaluation: Mapping[str, Any], schema: Mapping[str, Any], measured_on: str
+    console: Console, evaluation: Mapping[str, Any], schema: Mapping[str, Any], rows: str, how: str = ""
 ) -> None:
     """Print the metrics with their intervals, and the confusion matrix with the names of the classes."""
     positive = schema["positive"]
-    of = f", positive class [bold]{escape(str(schema['classes'][positive]))}[/]" if positive is not None else ""
-    console.print(f"\nmeasured on {evaluation['n_rows']:,} {escape(measured_on)}{of}")
+    of = f"; positive class [bold]{escape(str(schema['classes'][positive]))}[/]" if positive is not None else ""
+    console.print(f"\nmeasured on {evaluation['n_rows']:,} {escape(rows)}{', ' if how else ''}{how}{of}")
     for line in _class_lines(evaluation, schema["classes"]):
         console.print(line, markup=False)
     table = Table("metric", box=None, pad_edge=False, header_style="dim")
@@ -69,11 +181,19 @@ def print_evaluation(
             table.add_row(LABELS[name], "-", "these rows cannot tell")
         else:
             table.add_row(LABELS[name], f"{estimate['value']:.4f}", f"{estimate['low']:.4f} to {estimate['high']:.4f}")
-    console.print(table)
+    _print_table(console, table)
     if len(schema["classes"]) <= CLASSES_SHOWN:
-        console.print(_confusion_table(evaluation["confusion"], schema["classes"]))
+        _print_table(console, _confusion_table(evaluation["confusion"], schema["classes"]))
     else:
         console.print(f"\nthe confusion matrix of {len(schema['classes'])} classes is in the output of --json")
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table without the blanks that would fill its last column."""
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
 
 
 def _class_lines(evaluation: Mapping[str, Any], classes: Sequence[Any]) -> list[str]:
@@ -108,55 +228,48 @@ def _weights_table(weights: Mapping[str, float], schema: Mapping[str, Any]) -> T
     return table
 
 
-class EpochWatcher:
-    """Shows training on standard error: a live bar in a terminal, a line every two seconds elsewhere.
+class RunShown:
+    """Shows a cohort's training on standard error: a live bar in a terminal, a line every two seconds elsewhere.
 
     Use it as a context manager around training, and hand it to `fit` as `watch`.
     """
 
-    def __init__(self, console: Console, settings: Settings) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self.settings = settings
         self.shown = time.perf_counter()
         self.bar = Progress(
             TextColumn("training"), BarColumn(bar_width=24), TextColumn("{task.description}"),
             console=console, transient=True, disable=not console.is_terminal,
         )  # fmt: skip
-        self.task = self.bar.add_task("starting", total=settings.max_epochs)
+        self.task = self.bar.add_task("starting", total=None)
 
-    def __enter__(self) -> EpochWatcher:
+    def __enter__(self) -> RunShown:
         self.bar.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
-    def __call__(self, progress: TrainingProgress) -> None:
-        """Show an epoch's line if it is time to."""
+    def __call__(self, progress: RunProgress) -> None:
+        """Show a line if it is time to."""
         now = time.perf_counter()
         if now - self.shown < (0.1 if self.console.is_terminal else 2.0):
             return
         self.shown = now
-        line = describe_epoch(progress, self.settings)
+        line = describe_run(progress)
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=len(progress.history), description=line)
+            self.bar.update(self.task, total=progress.n_members, completed=progress.n_done, description=line)
         else:
             self.console.print(line)
 
 
-def describe_epoch(progress: TrainingProgress, settings: Settings) -> str:
-    """Return one line on the last epoch: losses, the monitored metric, the rate, and the time left."""
-    last, best = progress.history[-1], progress.history[progress.best_epoch - 1]
-    epochs_left = settings.max_epochs - last.epoch
-    if settings.patience is not None and last.epoch - best.epoch > settings.patience / 2:
-        epochs_left = min(epochs_left, settings.patience - (last.epoch - best.epoch))
-    middle = progress.history[last.epoch // 2 - 1]  # the first epochs are slower than those to come
-    time_left = ""
-    if last.epoch > 1 and last.seconds > middle.seconds:
-        pace = (last.seconds - middle.seconds) / (last.epoch - middle.epoch)
-        time_left = f"  at most {math.ceil(pace * epochs_left)} s left"
+def describe_run(progress: RunProgress) -> str:
+    """Return one line on how far a cohort is: networks done, the best loss so far, and the time left."""
+    settings = f" of {_count(progress.n_settings, 'setting')}" if progress.n_settings > 1 else ""
+    best = f" (settings {progress.best_setting + 1})" if progress.n_settings > 1 else ""
+    loss = "" if math.isnan(progress.best_loss) else f"  best stop loss {progress.best_loss:.4f}{best}"
+    left = "" if math.isnan(progress.seconds_left) else f"  about {math.ceil(progress.seconds_left)} s left"
     return (
-        f"epoch {last.epoch}/{settings.max_epochs}  train loss {last.train_loss:.4f}  stop loss {last.stop_loss:.4f}  "
-        f"{LABELS[settings.monitor]} {last.score:.4f} (best {best.score:.4f} at {best.epoch})  "
-        f"rate {last.learning_rate:.2g}{time_left}"
+        f"{progress.n_done}/{_count(progress.n_members, 'network')}{settings} trained  "
+        f"{_count(progress.epochs, 'epoch')}{loss}{left}"
     )

@@ -86,7 +86,7 @@ def split_roles(
     Raises:
         TableError: there are too few different rows for three roles.
     """
-    order, group = _groups_in_order(row_hashes(X, settings.seed), y, key)
+    order, group = _groups_in_order(row_hashes(X, settings.seed), y, weight, key)
     group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
     group_class = _heaviest_class(group, y[order], weight[order])
     role = np.full(len(group_weight), TRAIN)
@@ -257,24 +257,27 @@ def divide(
         TableError: there are too few different rows, keys or times.
     """
     if time is not None:
-        return _divide_by_time(X, y, settings, n_folds, key, time)
+        return _divide_by_time(X, y, weight, settings, n_folds, key, time)
     seed = (settings.seed + repeat * SEED_STEP) % 2**63
-    order, group = _groups_in_order(row_hashes(X, seed), y, key)
+    order, group = _groups_in_order(row_hashes(X, seed), y, weight, key)
     if n_folds == 1:
         part = _in_order_of_table((group % PARTS_OF_A_SPLIT).astype(np.int16), order)
         return OneSplit(split_roles(X, y, weight, replace(settings, seed=seed), key), part)
     group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
     group_class = _heaviest_class(group, y[order], weight[order])
-    # Class by class, the heaviest group first, back and forth over the folds: they get as much of every class as of
-    # any other, to within a group.
     in_turn = np.lexsort((-group_weight, group_class))
     in_turn = in_turn[np.bincount(group_class)[group_class[in_turn]] > 1]  # a class's only group always trains
     n_folds = min(n_folds, len(in_turn))
     if n_folds < 3:
         raise TableError(_too_few_message(len(group_weight)))
+    # Class by class, the heaviest first, as many groups at a time as there are folds: each fold gets as much of every
+    # class as any other, to within a group. Which of these goes where is up to their hashes, so repeats differ.
+    of_class = group_class[in_turn]
+    place_in_class = np.arange(len(in_turn)) - np.searchsorted(of_class, of_class)
+    in_turn = in_turn[np.lexsort((in_turn, place_in_class // n_folds, of_class))]
     depth, turn = np.divmod(np.arange(len(in_turn)), n_folds)
     fold = np.full(len(group_weight), -1, dtype=np.int16)
-    fold[in_turn] = np.where(depth % 2, n_folds - 1 - turn, turn)
+    fold[in_turn] = turn
     share = min(1.0, settings.stop_fraction * n_folds)
     may_stop = np.zeros(len(group_weight), dtype=bool)
     may_stop[in_turn] = np.ceil((depth + 1) * share) > np.ceil(depth * share)
@@ -285,20 +288,31 @@ SEED_STEP = 0x5851F42D4C957F2D  # far from any seed that a person would choose
 
 
 def _divide_by_time(
-    X: FloatArray, y: IntArray, settings: Settings, n_folds: int, key: IntArray | None, time: FloatArray
+    X: FloatArray,
+    y: IntArray,
+    weight: FloatArray,
+    settings: Settings,
+    n_folds: int,
+    key: IntArray | None,
+    time: FloatArray,
 ) -> FoldsInTime:
     """Return folds in time: of one fold, the later rows stop and score as the settings say; of more, the later half."""
-    order, _ = _groups_in_order(row_hashes(X, settings.seed), y, None)
-    later = settings.stop_fraction + settings.score_fraction if n_folds == 1 else 0.5
-    shares = 1 - later + later * np.arange(n_folds + 1) / (n_folds + 1)
-    borders = np.unique(np.sort(time)[(shares * len(time)).astype(np.int64)])
+    order, _ = _groups_in_order(row_hashes(X, settings.seed), y, weight, None)
+    if n_folds == 1:
+        shares = 1 - settings.score_fraction - np.array([settings.stop_fraction, 0.0])
+    else:
+        shares = 0.5 + 0.5 * np.arange(n_folds + 1) / (n_folds + 1)
+    by_time = np.lexsort((weight, time))
+    earlier = np.cumsum(weight[by_time])  # the weight of these rows and of all before
+    borders = np.unique(time[by_time[np.searchsorted(earlier, shares * earlier[-1], side="right")]])
     block = np.searchsorted(borders, time, side="right").astype(np.int16)
-    n_folds = int(block.max(initial=0)) - int(block.min(initial=0)) - 1
+    block -= block.min()  # the first border may be the earliest time
+    n_folds = int(block.max()) - 1
     if n_folds < 1:
         raise TableError(
-            f"{len(np.unique(time)):,} different times are too few to train, to stop and to score one after another"
+            f"{len(np.unique(time)):,} different times are too few, or too unevenly filled, "
+            "to train, stop and score one after another"
         )
-    block -= block.min()
     return FoldsInTime(order, block[order], None if key is None else key[order], n_folds)
 
 
@@ -309,13 +323,15 @@ def _too_few_message(n_different: int) -> str:
     )
 
 
-def _groups_in_order(hashes: NDArray[np.uint64], y: IntArray, key: IntArray | None) -> tuple[IntArray, IntArray]:
-    """Return the rows ordered by group, hash and class, and for each of them the number of its group.
+def _groups_in_order(
+    hashes: NDArray[np.uint64], y: IntArray, weight: FloatArray, key: IntArray | None
+) -> tuple[IntArray, IntArray]:
+    """Return the rows ordered by group, hash, class and weight, and for each of them the number of its group.
 
     A group's place is the least hash in it: the same for the same rows in any file.
     """
     label = hashes if key is None else _least_hash_of_relatives(hashes, key)
-    order = np.lexsort((y, hashes, label))
+    order = np.lexsort((weight, y, hashes, label))
     ordered = label[order]
     starts = np.concatenate([[False], ordered[1:] != ordered[:-1]])
     return order, np.cumsum(starts)
@@ -336,7 +352,9 @@ def _least_hash_of_relatives(hashes: NDArray[np.uint64], key: IntArray) -> NDArr
 
 
 def _heaviest_class(group: IntArray, y: IntArray, weight: FloatArray) -> IntArray:
-    """Return the class of the greatest weight in each group; rows come ordered by group, then class."""
+    """Return the class of the greatest weight in each group; of equally heavy ones, the first."""
+    by_class = np.lexsort((y, group))  # rows of one key have classes in any order
+    group, y, weight = group[by_class], y[by_class], weight[by_class]
     starts = np.flatnonzero(np.concatenate([[True], (group[1:] != group[:-1]) | (y[1:] != y[:-1])]))
     run_weight = np.add.reduceat(weight, starts)
     best_last = np.lexsort((-y[starts], run_weight, group[starts]))

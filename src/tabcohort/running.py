@@ -114,6 +114,11 @@ class Ended:
     seconds_saved: float
 
 
+def n_kept(n_settings: int) -> int:
+    """Return how many of so many settings stay in the race after a rung."""
+    return max(FEWEST_SETTINGS, math.ceil(n_settings * KEPT_SHARE))
+
+
 class Run:
     """Trains members in rungs; see `run_members`."""
 
@@ -124,7 +129,7 @@ class Run:
         self.began = time.perf_counter()
         self.trained: dict[Member, Trained] = {}
         self.dropped: dict[int, int] = {}
-        self.failed: dict[int, str] = {}
+        self.failures: dict[int, tuple[int, str]] = {}  # of each setting: whose turn it was first, and what was said
         self.histories: dict[Member, Progress] = {}  # of members that are training now, too
         self.reason: str | None = None
         self.shown = -math.inf
@@ -137,9 +142,9 @@ class Run:
         if not drops and self.cohort.budget_seconds is None:
             return [self.max_epochs]
         epochs = [max(FEWEST_FIRST_EPOCHS, self.max_epochs // FIRST_RUNG)]
-        while drops and n_settings > FEWEST_SETTINGS and epochs[-1] * RUNG_FACTOR < self.max_epochs:
+        while drops and n_kept(n_settings) > FEWEST_SETTINGS and epochs[-1] * RUNG_FACTOR < self.max_epochs:
             epochs.append(epochs[-1] * RUNG_FACTOR)
-            n_settings = max(FEWEST_SETTINGS, math.ceil(n_settings * KEPT_SHARE))
+            n_settings = n_kept(n_settings)
         return [each for each in epochs if each < self.max_epochs] + [self.max_epochs]
 
     def climb(self) -> Ended:
@@ -152,17 +157,27 @@ class Run:
             if self.cohort.halving:
                 self._drop(rung)
         seconds = time.perf_counter() - self.began
-        return Ended(self.trained, self.dropped, self.failed, self.reason, seconds, self._seconds_saved(seconds))
+        # Which members of a setting that failed were under way is up to the threads.
+        kept = [each for each in self.members if each in self.trained and each.setting not in self.failures]
+        return Ended(
+            {each: self.trained[each] for each in kept},
+            self.dropped,
+            {setting: sentence for setting, (_, sentence) in sorted(self.failures.items())},
+            self.reason,
+            seconds,
+            self._seconds_saved(seconds),
+        )
 
     def in_race(self) -> list[Member]:
         """Return the members of settings that were neither dropped nor failed."""
-        return [each for each in self.members if each.setting not in self.dropped and each.setting not in self.failed]
+        out = self.dropped.keys() | self.failures.keys()
+        return [each for each in self.members if each.setting not in out]
 
     def _to(self, rung: int, is_first: bool) -> None:
         """Train all members that are in the race until they end, or have run so many epochs."""
         waiting = [each for each in self.in_race() if not self._has_ended(each)]
         waiting.sort(key=lambda each: -each.cost)
-        jobs = [functools.partial(self._train_one, each, rung, is_first) for each in waiting]
+        jobs = [functools.partial(self._train_one, each, turn, rung, is_first) for turn, each in enumerate(waiting)]
         try:
             in_threads(jobs, self.cohort.threads, on_failure=self._interrupt)
         except KeyboardInterrupt:
@@ -173,12 +188,17 @@ class Run:
         """Let all members end after the epoch that they are at."""
         self.reason = "interrupted"
 
-    def _has_ended(self, member: Member) -> bool:
-        return member in self.trained and self.trained[member].progress.stop_reason in ENDINGS
+    def _latest(self, member: Member) -> Progress:
+        if member in self.histories:  # newer than what was trained; but a checkpoint may hold a training that has ended
+            return self.histories[member]
+        return self.trained[member].progress if member in self.trained else Progress()
 
-    def _train_one(self, member: Member, rung: int, is_first: bool) -> None:
+    def _has_ended(self, member: Member) -> bool:
+        return self._latest(member).stop_reason in ENDINGS
+
+    def _train_one(self, member: Member, turn: int, rung: int, is_first: bool) -> None:
         before = self.trained.get(member)
-        if self._why_to_end(is_first) or member.setting in self.failed:
+        if self._why_to_end(is_first) or self._failed_before(member, turn):
             return
 
         def watch(progress: Progress) -> str | None:
@@ -187,7 +207,7 @@ class Run:
             except KeyboardInterrupt:  # pressed, or raised by the person's own watcher
                 self._interrupt()
             reason = self._why_to_end(is_first)
-            if reason is None and len(progress.history) == rung < self.max_epochs:
+            if reason is None and len(progress.history) >= rung and rung < self.max_epochs:
                 reason = "paused"
             return reason
 
@@ -196,10 +216,15 @@ class Run:
             trained = self.train(member, resume_from, watch)
         except TrainingError as error:
             with self.lock:
-                self.failed.setdefault(member.setting, str(error))
+                if not self._failed_before(member, turn):
+                    self.failures[member.setting] = turn, str(error)
             return
         with self.lock:
             self.trained[member] = trained
+
+    def _failed_before(self, member: Member, turn: int) -> bool:
+        """Return whether one of the same setting failed whose turn was earlier: so it is for any number of threads."""
+        return member.setting in self.failures and self.failures[member.setting][0] < turn
 
     def _why_to_end(self, is_first: bool) -> str | None:
         budget = self.cohort.budget_seconds or math.inf
@@ -211,9 +236,8 @@ class Run:
     def _drop(self, rung: int) -> None:
         """Drop the settings that are behind by the mean loss of the stopping rows: over all folds, most of the rows."""
         in_race = sorted({member.setting for member in self.in_race()})
-        n_kept = max(FEWEST_SETTINGS, math.ceil(len(in_race) * KEPT_SHARE))
         ranked = sorted(in_race, key=lambda setting: (self._mean_loss(setting), setting))
-        for setting in ranked[n_kept:]:
+        for setting in ranked[n_kept(len(in_race)) :]:
             self.dropped[setting] = rung
         for member, each in self.trained.items():
             if member.setting in self.dropped:  # nobody will go on from there
@@ -225,7 +249,7 @@ class Run:
     def _show(self, member: Member, progress: Progress) -> None:
         """Tell the watcher, if it was not told a moment ago."""
         with self.lock:
-            self.histories[member] = progress
+            self.histories[member] = replace(progress, best_state={}, state={})  # which would stay in memory
             now = time.perf_counter()
             if now - self.shown >= SECONDS_BETWEEN or progress.stop_reason is not None:
                 self.shown = now
@@ -235,8 +259,9 @@ class Run:
         seconds = time.perf_counter() - self.began
         in_race = self.in_race()
         best: dict[int, list[float]] = {}
-        for member, progress in self.histories.items():
-            best.setdefault(member.setting, []).append(progress.history[progress.best_epoch - 1].stop_loss)
+        for member in in_race:
+            if progress := self.histories.get(member):
+                best.setdefault(member.setting, []).append(progress.history[progress.best_epoch - 1].stop_loss)
         means = {setting: sum(losses) / len(losses) for setting, losses in best.items()}
         setting = min(means, key=means.__getitem__, default=-1)
         return RunProgress(
@@ -253,7 +278,7 @@ class Run:
     def _work(self) -> tuple[float, float]:
         """Return the cost of all epochs so far, and the mean number of epochs of members that have ended."""
         done = sum(member.cost * len(progress.history) for member, progress in self.histories.items())
-        ended = [len(each.progress.history) for member, each in self.trained.items() if self._has_ended(member)]
+        ended = [len(self._latest(member).history) for member in self.members if self._has_ended(member)]
         return done, float(np.mean(ended)) if ended else math.nan
 
     def _seconds_left(self, seconds: float, in_race: list[Member]) -> float:
@@ -263,16 +288,18 @@ class Run:
             for member in in_race
             if not self._has_ended(member)
         )
-        left = seconds * to_come / done if done else math.nan
+        left = seconds * to_come / done if done and not math.isnan(epochs) else math.nan
         budget = self.cohort.budget_seconds
-        return left if budget is None else min(left, max(0.0, budget - seconds))
+        if budget is None:
+            return left
+        return max(0.0, budget - seconds) if math.isnan(left) else min(left, max(0.0, budget - seconds))
 
     def _seconds_saved(self, seconds: float) -> float:
         done, epochs = self._work()
         saved = sum(
             member.cost * max(0.0, epochs - self.dropped[member.setting])
             for member in self.members
-            if member.setting in self.dropped
+            if member.setting in self.dropped and not self._has_ended(member)
         )
         return seconds * saved / done if done and saved else 0.0
 
@@ -303,7 +330,7 @@ def run_members(
     """
     run = Run(members, train, cohort, max_epochs, watch)
     ended = run.climb()
-    if not run.in_race() and ended.failed:
+    if ended.failed and not {each.setting for each in ended.trained} - ended.dropped.keys():
         raise TrainingError(ended.failed[min(ended.failed)])
     return ended
 

@@ -308,3 +308,18 @@ class CohortSettings:
         _check_rules(self)
         if self.folds == 2:
             raise SettingsError("the setting 'folds' must be 1, or 3 and more: rows train, stop and score; it is 2")
+
+    def with_members(self, n_members: int) -> CohortSettings:
+        """Return settings of a cohort of so many networks of each settings, or a few more: whole seeds of equal folds.
+
+        Up to ten are the folds of one seed; more are several seeds of eight folds, or of the folds that are set.
+
+        Raises:
+            SettingsError: there is no cohort of so many.
+        """
+        if n_members < 1 or n_members == 2:
+            raise SettingsError(
+                f"a cohort has 1 network, or 3 and more: rows train, stop and score; asked for {n_members}"
+            )
+        folds = self.folds or (n_members if n_members <= 10 else 8)
+        return dataclasses.replace(self, folds=folds, seeds=max(1, -(-n_members // folds)))

@@ -74,7 +74,7 @@ class Table:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""
         digest = hashlib.sha256(repr((self.schema, self.X.shape)).encode())
         for array in (self.X, self.y, self.weight):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)  # a buffer, so that no copy is made
         return digest.hexdigest()
 
 
@@ -116,6 +116,7 @@ def make_table(
     _check_shapes(X, labels, weight, key, time)
     weight = np.ones(len(X)) if weight is None else weight
     _check_weights(weight)
+    _check_times(time)
     features = tuple(features) if features is not None else tuple(f"x{i}" for i in range(X.shape[1]))
     _check_names(features, X)
     row_numbers = np.arange(1, len(X) + 1) if row_numbers is None else row_numbers
@@ -158,6 +159,13 @@ def _check_weights(weight: FloatArray) -> None:
     if len(wrong):
         row = wrong[0]
         raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
+
+
+def _check_times(time: FloatArray | None) -> None:
+    """Raise `TableError` with the first row whose time is not finite."""
+    if time is not None and not np.isfinite(time).all():
+        row = int(np.flatnonzero(~np.isfinite(time))[0])
+        raise TableError(f"row {row + 1} has the time {time[row]}; every row needs a time that is a number")
 
 
 def _check_names(features: tuple[str, ...], X: FloatArray) -> None:
@@ -354,7 +362,7 @@ def _times(frame: pl.DataFrame, name: str) -> FloatArray:
     if column.dtype == pl.String:
         text = column.str.strip_chars()
         as_numbers = text.cast(pl.Float64, strict=False)
-        as_dates = text.str.to_datetime(strict=False) if as_numbers.null_count() else as_numbers
+        as_dates = _moments(text) if as_numbers.null_count() else as_numbers
         column = as_dates if as_dates.null_count() < as_numbers.null_count() else as_numbers
     if column.dtype.is_temporal():
         column = column.to_physical()
@@ -369,6 +377,18 @@ def _times(frame: pl.DataFrame, name: str) -> FloatArray:
             "date such as 2024-12-31"
         )
     return times
+
+
+def _moments(text: pl.Series) -> pl.Series:
+    """Return text in the ISO 8601 form as moments; null where it is not, as 3/4/2024 may be in March or in April."""
+    import polars as pl
+
+    is_iso = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)
+    moments = text.set(~is_iso, None)
+    try:
+        return moments.str.to_datetime(strict=False)
+    except pl.exceptions.ComputeError:  # none is a moment
+        return moments.clear(len(moments))
 
 
 def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:

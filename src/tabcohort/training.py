@@ -154,8 +154,9 @@ def fit_member(
         plan: what each epoch will see.
         stopping: the rows that stop.
         settings: `max_epochs`, `patience`, `monitor` and the schedule are used.
-        watch: called after every epoch with all that was done so far (to show it, to write a checkpoint). A reason that
-            it returns ends training, which can then be gone on with.
+        watch: called after every epoch with all that was done so far (to show it, to write a checkpoint), and before
+            the first one where there is an earlier run. A reason that it returns ends training, which can then be gone
+            on with.
         resume_from: where an earlier run of the same member stopped, with the state of then.
         run_ahead: whether a call may run many short epochs, so that the engine's state is ahead of what `watch` sees.
 
@@ -168,6 +169,8 @@ def fit_member(
     at_a_time = engine.epochs_at_a_time if run_ahead else 1
     calls = plan.blocks(len(progress.history) + 1, at_a_time)
     try:
+        if progress.history and progress.stop_reason is None:  # where it left off may be where it is to pause
+            progress = replace(progress, stop_reason=watch(progress))
         while progress.stop_reason is None:
             plans = next(calls).part(0, settings.max_epochs - len(progress.history))
             rates = [learning_rate_of(epoch, settings, progress.plateau) for epoch in plans.numbers]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = ("cancer", "descents", "wine", "patent", "scratch")
 
-__all__ = ["EXPERIMENTS", "Findings", "run"]
+__all__ = ["EXPERIMENTS", "Findings", "run", "run_grid"]
 
 
 def run(name: str, seeds: int | None, messages: Console) -> Findings:
@@ -40,3 +40,15 @@ def run(name: str, seeds: int | None, messages: Console) -> Findings:
     experiment = importlib.import_module(f"tabcohort.reproduce.{name}")
     findings: Findings = experiment.run(messages) if seeds is None else experiment.run(messages, seeds)
     return findings
+
+
+def run_grid(messages: Console, halving: bool) -> Findings:
+    """Run the tuning of the patent network as one cohort.
+
+    Args:
+        messages: where to show what is going on.
+        halving: whether settings that are far behind are dropped early.
+    """
+    from tabcohort.reproduce.patent_grid import run as run_experiment
+
+    return run_experiment(messages, halving)
