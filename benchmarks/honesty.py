@@ -37,6 +37,7 @@ from tabcohort.tuning import random_settings
 
 SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")
+DIFFERENCES = ("metric", "reported - true", "standard error", "in standard errors")
 DOCUMENTS = Settings(model="logistic", learning_rate=0.01)
 N_TUNED, COVERAGE, LARGE, MOST_TO_TRAIN = 8, 0.9, 1_000, 2_000
 Differences = NDArray[np.float64]
@@ -118,9 +119,7 @@ def small(repeats: int) -> Iterator[Printed]:
     """Samples of the breast-cancer table."""
     table = next(table for name, table in real_tables() if name == "breast-cancer")
     for n in SIZES:
-        printed = Printed(
-            "n", "protocol", "metric", "reported - true", "standard error", "in standard errors", box=None
-        )
+        printed = Printed("n", "protocol", *DIFFERENCES, box=None)
         for name, protocol in PROTOCOLS.items():
             title = f"n = {n}, {name}"
             n_repeats = repeats // 4 if protocol is tuned else repeats  # it takes long
@@ -136,7 +135,7 @@ def larger_tables() -> Iterator[tuple[str, Table]]:
 
 def large(repeats: int) -> Iterator[Printed]:
     """Samples of 1,000 rows of every larger table."""
-    printed = Printed("table", "metric", "reported - true", "standard error", "in standard errors", box=None)
+    printed = Printed("table", *DIFFERENCES, box=None)
     for name, table in larger_tables():
         found = [cohort(*draw(table, LARGE, repeat), repeat) for repeat in track(range(repeats), name)]
         add(printed, (name,), np.array(found))

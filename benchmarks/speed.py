@@ -190,9 +190,7 @@ def cohort(out: Printed) -> None:
     found = medians(
         {
             "cohort": (lambda: fit(tables["breast-cancer"]), 1),
-            **on_better_threads(
-                "reference", lambda: cancer_loop(X[:455], y[:455], X[455:], y[455:], CANCER.max_epochs)
-            ),
+            **on_better_threads("reference", lambda: cancer_loop(*parts, CANCER.max_epochs)),
         }
     )
     add(out, "breast cancer, `fit` as it is", "ONE reference run", best_of(found, "reference"), found["cohort"], "1")

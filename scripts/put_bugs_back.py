@@ -154,8 +154,8 @@ BUGS = (
     Bug(
         "the model is scored on rows that trained",
         "cohort.py",
-        "rows = self.roles(member).score",
-        "rows = self.roles(member).train",
+        "logits(self.table.X, roles.score)",
+        "logits(self.table.X, roles.train[: len(roles.score)])",
         ("test_cohort.py::test_no_row_that_trains_or_stops_is_scored",),
     ),
     Bug(
@@ -175,7 +175,7 @@ BUGS = (
     ),
     Bug(
         "rows are judged by an ensemble that they chose",
-        "cohort.py",
+        "conclude.py",
         "choose_ensemble(found), cross_fit(found)",
         "choose_ensemble(found), choose_ensemble(found).log_proba(found.log_proba)",
         ("test_cohort.py::test_what_is_reported_of_a_row_was_not_chosen_by_it",),
@@ -221,13 +221,6 @@ BUGS = (
         "report.settings[each].weight / of_setting.count(each)",
         "1 / of_setting.count(each)",
         ("test_predictor.py::test_networks_of_settings_with_a_greater_share_count_for_more",),
-    ),
-    Bug(
-        "the sum over networks depends on the rows beside a row",
-        "predictor.py",
-        "mean = np.add.accumulate(np.exp(own) * self.shares[:, None], axis=1)[:, -1]",
-        "mean = np.einsum('rmc,m->rc', np.exp(own), self.shares) + 1e-17 * len(X)",
-        ("test_cohort.py::test_the_prediction_of_a_row_does_not_depend_on_its_batch",),
     ),
     Bug(
         "a file of members that have no share is read",

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import fit_quickly, make_small_table
+from conftest import SINGLE, fit_quickly, make_small_table
 
 from tabcohort import ModelFileError, Predictor
 from tabcohort.curves import draw_curves
 
 
 def draw(predictor: Predictor, path: Path, monitor: str = "log_loss") -> None:
-    draw_curves(predictor.report.history, predictor.report.best_epoch, monitor, path)
+    members = predictor.report.members
+    draw_curves([each.history for each in members], [each.best_epoch for each in members], monitor, path)
 
 
 @pytest.mark.parametrize(("ending", "starts"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
@@ -37,30 +38,54 @@ def lines_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_losses_and_metric_are_drawn_and_the_best_epoch_is_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = fit_quickly(max_epochs=6, schedule="cosine", learning_rate=0.1)
+    predictor = fit_quickly(cohort=SINGLE, max_epochs=6, schedule="cosine", learning_rate=0.1)
     axes = lines_drawn(monkeypatch)
     draw(predictor, tmp_path / "curves.png")
     losses, metric, rate = axes
-    history, best = predictor.report.history, predictor.report.best_epoch
+    (member,) = predictor.report.members
+    history, best = member.history, member.best_epoch
     train, stop, mark = losses.get_lines()
+    assert (train.get_label(), stop.get_label()) == ("training rows", "stopping rows")
     assert list(train.get_xdata()) == [1, 2, 3, 4, 5, 6]
     assert list(train.get_ydata()) == [record.train_loss for record in history]
     assert list(stop.get_ydata()) == [record.stop_loss for record in history]
-    assert list(mark.get_xdata()) == [best, best]
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([best], [history[best - 1].stop_loss])
     assert mark.get_label() == f"best epoch: {best}"
     assert list(metric.get_lines()[0].get_ydata()) == [record.stop_accuracy for record in history]
     assert metric.get_ylabel() == "accuracy"
     assert list(rate.get_lines()[0].get_ydata()) == [record.learning_rate for record in history]
 
 
+def test_every_network_is_drawn_and_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = fit_quickly(max_epochs=6, patience=2, learning_rate=0.3, schedule="cosine")
+    members = predictor.report.members
+    assert len({len(each.history) for each in members}) > 1  # they may be of any length
+    axes = lines_drawn(monkeypatch)
+    draw(predictor, tmp_path / "curves.png")
+    losses, metric, rate = axes
+    drawn = losses.get_lines()
+    for number, each in enumerate(members):
+        train, stop, mark = drawn[3 * number : 3 * number + 3]
+        assert list(train.get_ydata()) == [record.train_loss for record in each.history]
+        assert list(stop.get_ydata()) == [record.stop_loss for record in each.history]
+        assert list(mark.get_xdata()) == [each.best_epoch]
+        assert 0 < train.get_alpha() < 1
+    assert len(drawn) == 3 * len(members)
+    named = [text.get_text() for text in losses.get_legend().get_texts()]
+    assert named == ["training rows", "stopping rows", "best epoch of each network"]
+    assert [text.get_text() for text in metric.get_legend().get_texts()] == ["accuracy, stopping rows", named[2]]
+    longest = max((each.history for each in members), key=len)
+    assert list(rate.get_lines()[0].get_ydata()) == [record.learning_rate for record in longest]
+
+
 def test_the_monitored_metric_is_drawn_and_a_constant_rate_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = fit_quickly(monitor="roc_auc")
+    predictor = fit_quickly(cohort=SINGLE, monitor="roc_auc")
     axes = lines_drawn(monkeypatch)
     draw(predictor, tmp_path / "curves.png", "roc_auc")
     assert len(axes) == 2
-    assert list(axes[1].get_lines()[0].get_ydata()) == [record.score for record in predictor.report.history]
+    assert list(axes[1].get_lines()[0].get_ydata()) == [record.score for record in predictor.report.members[0].history]
     assert axes[1].get_ylabel() == "ROC AUC"
 
 

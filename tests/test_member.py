@@ -132,11 +132,11 @@ def test_equal_rows_are_one_row_of_their_weight_in_full_batches_without_batch_no
 def train_one(
     settings: Settings, member: int = 0, shared: bool = True, **extra: Any
 ) -> tuple[Progress, CompiledEngine | TorchEngine]:
-    """Train one network of the settings on a small table; its rows may be stored for all members."""
+    """Train one network, the same for any member, on a small table whose rows may be stored for all members."""
     table = table_of()
     roles = split_roles(table.X, table.y, table.weight, settings)
     statistics, program = training_statistics(table, roles), program_of(settings, 4, 2)
-    network = draw_network(program, settings.seed, member).with_statistics(statistics)
+    network = draw_network(program, settings.seed).with_statistics(statistics)
     return train_member(
         lambda data: CompiledEngine(network, data, settings), table, roles, settings, statistics=statistics,
         has_batch_norm=program.has_batch_norm, member=member,

@@ -10,10 +10,10 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from conftest import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_table
+from conftest import SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
-from tabcohort import Predictor, Settings, SettingsError, TableError, fit, make_table, table_of_schema
-from tabcohort.calibrate import Calibrator
+from tabcohort import Predictor, SettingsError, TableError, make_table, table_of_schema
+from tabcohort.calibrate import Calibrator, no_calibrator
 from tabcohort.decide import choose_threshold, class_limits, parse_aim
 from tabcohort.evaluate import evaluate
 from tabcohort.lower import to_module
@@ -310,17 +310,27 @@ def test_uncertainty_is_how_far_the_members_are_from_agreeing(predictor: Predict
     assert (fit_quickly(cohort=SINGLE).predict_uncertainty(X) == 0).all()
 
 
-def test_networks_of_settings_with_a_greater_share_count_for_more() -> None:
-    table = make_small_table()
-    several = [Settings(**{**QUICK, "learning_rate": rate, "max_epochs": 20}) for rate in (0.02, 0.005)]
-    predictor = fit(table, several, SMALL)
-    weights = np.array([each.weight for each in predictor.report.settings])
-    assert predictor.settings == several[weights.argmax()]
-    own = 1 / (1 + np.exp(-predictor.member_logits(X)[:, :, 0]))
-    of_setting = np.array([predictor.report.members[number].setting for number in predictor.members])
-    mean = sum(weights[each] * own[:, of_setting == each].mean(axis=1) for each in set(of_setting))
-    found = np.exp(predictor.calibrator.apply(np.log(np.stack([1 - mean, mean], axis=1))))
-    np.testing.assert_allclose(predictor.predict_proba(X), found, rtol=1e-10)
+def test_networks_of_settings_with_a_greater_share_count_for_more(predictor: Predictor) -> None:
+    """Three networks of a tenth, and one of nine tenths."""
+    single = fit_quickly(cohort=SINGLE, model="logistic")
+    (last,) = single.report.members
+    settings = (
+        replace(predictor.report.settings[0], weight=0.1),
+        replace(single.report.settings[0], weight=0.9),
+    )
+    report = replace(
+        predictor.report, settings=settings, members=(*predictor.report.members, replace(last, setting=1))
+    )  # fmt: skip
+    both = Predictor(
+        predictor.networks + single.networks, range(4), predictor.schema, no_calibrator(2), predictor.decision,
+        predictor.judged, report,
+    )  # fmt: skip
+    assert both.settings == single.settings
+    own = 1 / (1 + np.exp(-both.member_logits(X)[:, :, 0]))
+    shares = [0.1 / 3] * 3 + [0.9]
+    mean = own @ shares
+    np.testing.assert_allclose(both.predict_proba(X)[:, 1], mean, rtol=1e-10)
+    np.testing.assert_allclose(both.answers(X)[1][:, 1], np.sqrt(np.square(own - mean[:, None]) @ shares), rtol=1e-8)
 
 
 # Sets and thresholds

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import fit_quickly, make_small_table
+from conftest import SINGLE, SMALL, fit_quickly, make_small_table
 from rich.console import Console
 
-from tabcohort import Predictor, Settings, make_table
+from tabcohort import CohortSettings, Predictor, Settings, fit, make_table
 from tabcohort.artifact import describe, evaluation_to_dict
-from tabcohort.report import EpochWatcher, describe_epoch, print_evaluation, print_model
-from tabcohort.training import EpochRecord, Progress
+from tabcohort.report import RunShown, describe_run, describe_settings, print_evaluation, print_model
+from tabcohort.running import RunProgress
 
 
 def printed(document: dict[str, Any]) -> str:
@@ -24,20 +27,154 @@ def printed(document: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def history(*scores: float) -> tuple[EpochRecord, ...]:
-    return tuple(EpochRecord(i + 1, 0.01, 0.5, score, 0.9, score, 2.0 * (i + 1)) for i, score in enumerate(scores))
+def line_of(text: str, start: str) -> str:
+    """Return the line that begins so."""
+    return next(line for line in text.splitlines() if line.startswith(start))
 
 
-def test_a_model_is_told_with_its_rows_its_end_and_its_best_epoch(predictor: Predictor) -> None:
+@pytest.fixture(scope="module")
+def tuned() -> Predictor:
+    """Five settings, of which the two that learn most slowly are behind, and one is dropped."""
+    rates = (1e-4, 0.05, 2e-4, 0.04, 3e-4)
+    return fit(make_small_table(), [Settings(hidden=(8,), max_epochs=8, learning_rate=rate) for rate in rates], SMALL)
+
+
+def test_a_model_is_told_with_its_networks_its_rows_and_its_best_epochs(predictor: Predictor) -> None:
     text, report = printed(describe(predictor)), predictor.report
+    member, best = report.members[0], sorted(each.best_epoch for each in report.members)
     assert report.engine == "compiled"
-    assert "mlp 8 predicts target from 3 columns with 41 parameters" in text
-    assert f"{report.n_train} train, {report.n_stop} stop, {report.n_score} score; no row has two roles" in text
-    assert "3 epochs in" in text
-    assert f"({report.engine} engine); it ended at the limit of 3 epochs; best epoch {report.best_epoch}" in text
+    assert "mlp 8 predicts target from 3 columns: 3 networks with 123 parameters in all" in text
     assert (
-        f"measured on {report.n_score} scoring rows, which neither trained nor stopped it, positive class yes" in text
+        f"rows       90, in 3 folds x 1 seed; for each network {member.n_train} train, {member.n_stop} stop, "
+        f"{member.n_score} score in turn, and no row has two roles\n"
+    ) in text
+    assert "training   3 networks, 9 epochs in " in text
+    which = f"epoch {best[0]}" if best[0] == best[2] else f"epochs {best[0]} to {best[2]}"
+    assert line_of(text, "training").endswith(f"({report.engine} engine); best {which}")
+    assert "measured on 90 rows, each judged by networks that never saw it; positive class yes" in text
+
+
+def test_a_single_network_is_told_as_one() -> None:
+    predictor = fit_quickly(cohort=SINGLE)
+    text, (member,) = printed(describe(predictor)), predictor.report.members
+    assert "mlp 8 predicts target from 3 columns: 1 network with 41 parameters in all" in text
+    roles = f"{member.n_train} train, {member.n_stop} stop, {member.n_score} score; no row has two roles"
+    assert f"rows       90: {roles}\n" in text
+    assert line_of(text, "training").startswith("training   1 network, 3 epochs in ")
+    assert line_of(text, "training").endswith(f"; best epoch {member.best_epoch}")
+    assert f"measured on {member.n_score} rows, each judged by a network that never saw it; positive" in text
+
+
+def test_rows_of_networks_that_differ_are_told_as_from_to(predictor: Predictor) -> None:
+    document = describe(predictor)
+    for member, n_train in zip(document["report"]["members"], (30, 45, 60), strict=True):
+        member["n_train"] = n_train
+    assert "for each network 30 to 60 train, 15 stop, 30 score in turn" in printed(document)
+    for member, n_train in zip(document["report"]["members"], (46, 45, 45), strict=True):
+        member["n_train"] = n_train
+    assert "for each network 46 train, 15 stop" in printed(document)  # folds as equal as can be
+
+
+def test_a_model_says_what_the_ensemble_is_made_of(tuned: Predictor) -> None:
+    document = describe(tuned)
+    settings, members = document["report"]["settings"], document["report"]["members"]
+    document["members"] = [number for number, each in enumerate(members) if each["fold"] == 0]
+    for each, model, hidden, weight in zip(
+        settings, ("mlp", "residual", "mlp", "logistic", "mlp"), ([8], [4], [8], [8], [2, 3]),
+        (0.2, 0.3, 0.1, 0.25, 0.15), strict=True,
+    ):  # fmt: skip
+        each["settings"].update(model=model, hidden=hidden)
+        each["weight"] = weight
+    assert printed(document).startswith("residual 4, logistic, mlp 8 and 1 other predicts target from 3 columns: ")
+
+
+def test_settings_are_ranked_and_those_that_were_dropped_come_last(tuned: Predictor) -> None:
+    text, report = printed(describe(tuned)), tuned.report
+    ranked = sorted(report.settings, key=lambda each: (each.dropped_after is not None, each.log_loss.value))
+    assert [each.dropped_after for each in ranked] == [None] * 4 + [5]
+    lines = text[text.index("\nrank ") + 1 :].splitlines()
+    for rank, (each, line) in enumerate(zip(ranked, lines[1:], strict=False), 1):
+        behind = f"{each.behind.value:+.4f}  ({each.behind.low:+.4f} to {each.behind.high:+.4f})" if rank > 1 else ""
+        share = f"{each.weight:.0%}" if each.weight else "-"
+        dropped = "" if each.dropped_after is None else "dropped after 5 epochs: "
+        what = f"{dropped}learning_rate {each.settings.learning_rate:.3g}"
+        assert line == f"{rank:4}  {each.log_loss.value:8.4f}  {behind:31}  {share:>8}  {what}"
+    assert lines[0].index("settings") == lines[1].index("learning_rate")
+    assert lines[0].index("share") + len("share") == lines[1].index("%") + 1
+    assert lines[6].startswith("1 of 5 settings were dropped early, and their ranks might have changed; ")
+    assert lines[6].endswith(f"would have taken about {report.seconds_saved:.0f} s more (extrapolated)")
+
+
+def test_one_setting_is_not_ranked(predictor: Predictor) -> None:
+    assert "rank" not in printed(describe(predictor))
+
+
+def test_no_more_than_twelve_settings_are_shown(tuned: Predictor) -> None:
+    document = describe(tuned)
+    document["report"]["settings"] *= 3
+    text = printed(document)
+    assert "\n... and 3 more; --json shows all\n" in text
+    assert "\n  12  " in text
+    assert "\n  13  " not in text
+
+
+def test_settings_that_failed_are_named_with_their_reason(tuned: Predictor) -> None:
+    document = describe(tuned)
+    failed = document["report"]["settings"][2]
+    failed.update(log_loss=None, behind=None, metrics={}, weight=0.0, failed="the loss of [it] stopped being finite")
+    text = printed(document)
+    assert "\nleft out, as training failed: number 3, learning_rate 0.0002: the loss of [it] stopped being" in text
+    assert text.count("learning_rate 0.0002") == 1
+
+
+def test_settings_are_described_by_what_differs() -> None:
+    settings = Settings(hidden=(8, 4), dropout=0.25, patience=None).to_dict()
+    but = {name for name in settings if name not in ("model", "hidden", "dropout", "patience")}
+    assert describe_settings(settings, but) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_settings(settings, but | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_settings(settings, but | {"model", "hidden"}) == "dropout 0.25, patience None"
+    assert describe_settings(settings, set(settings)) == "mlp 8-4"
+    assert describe_settings({**settings, "model": "logistic"}, but | {"dropout", "patience"}) == "logistic"
+
+
+def test_a_model_says_what_correcting_its_probabilities_did(predictor: Predictor) -> None:
+    document = describe(predictor)
+    document["calibrator"].update(method="none", scale=1.0)
+    line = "probabilities   left as they are: no correction made them clearly better"
+    assert line in printed(document).splitlines()
+    document["calibrator"].update(method="temperature", scale=1.504)
+    document["report"]["calibration"] = {
+        "ece_before": 0.2, "ece_after": 0.05, "log_loss_before": 0.7, "log_loss_after": 0.6
+    }  # fmt: skip
+    assert line_of(printed(document), "probabilities") == (
+        "probabilities   corrected by temperature (times 1.50): calibration error 0.2000 before and 0.0500 after, "
+        "log loss 0.7000 and 0.6000"
     )
+
+
+def test_a_model_says_how_often_its_sets_hold_the_truth_and_how_large_they_are(predictor: Predictor) -> None:
+    text, sets = printed(describe(predictor.decided(None, 0.8))), predictor.decided(None, 0.8).report.sets
+    of_classes = f"no {sets['covered, class 0']:.1%}, yes {sets['covered, class 1']:.1%}"
+    held = f"hold the true one for {sets['covered']:.1%} of the rows ({of_classes}); asked for: 80% of each class"
+    assert f"sets            of classes {held}\n" in text
+    assert (
+        f"one class for {sets['one class']:.1%} of the rows; an abstention for the others: several classes for "
+        f"{sets['several']:.1%}, none for {sets['none']:.1%}\n"
+    ) in text
+
+
+def test_a_class_whose_coverage_is_not_known_is_left_out(predictor: Predictor) -> None:
+    document = describe(predictor)
+    document["report"]["sets"]["covered, class 0"] = None
+    document["report"]["sets"]["covered, class 1"] = 0.75
+    assert "of the rows (yes 75.0%); asked for" in printed(document)
+
+
+def test_a_threshold_is_told_with_its_class_and_its_aim(predictor: Predictor) -> None:
+    assert "threshold" not in printed(describe(predictor))
+    decided = predictor.decided("cost=5:1")
+    line = f"threshold       yes from a probability of {decided.decision.threshold:.4f} on, for cost=5:1"
+    assert line in printed(describe(decided)).splitlines()
 
 
 def test_the_confusion_matrix_names_its_classes(three_classes: Predictor) -> None:
@@ -92,17 +229,19 @@ def test_every_metric_is_printed_with_its_interval(predictor: Predictor) -> None
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("reason", "end"),
     [
-        ("patience", "; it ended after 16 epochs without a better score; best epoch"),
-        ("max_epochs", "; it ended at the limit of 3 epochs; best epoch"),
-        ("interrupted", "; it was interrupted, and the best weights so far are kept; best epoch"),
+        (None, ""),
+        ("budget", "; its budget of seconds was spent, and the best weights so far are kept"),
+        ("interrupted", "; it was interrupted, and the best weights so far are kept"),
     ],
 )
-def test_why_training_ended_is_said(predictor: Predictor, reason: str, words: str) -> None:
+def test_why_training_ended_before_its_time_is_said(predictor: Predictor, reason: str | None, end: str) -> None:
     document = describe(predictor)
-    document["report"]["stop_reason"] = reason
-    assert words in printed(document)
+    document["report"]["reason"] = reason
+    for member in document["report"]["members"]:
+        member["best_epoch"] = 2
+    assert line_of(printed(document), "training").endswith(f"; best epoch 2{end}")
 
 
 @pytest.mark.parametrize("name", ["[red]", "[/]", "[bold]x[/bold]", "a\nb"])
@@ -120,40 +259,56 @@ def test_rows_are_named_in_an_evaluation(predictor: Predictor) -> None:
     text, document = io.StringIO(), describe(predictor)
     evaluation = evaluation_to_dict(predictor.evaluate(make_small_table(seed=3)))
     print_evaluation(Console(file=text, width=200), evaluation, document["schema"], "rows of new.csv")
-    assert "measured on 90 rows of new.csv, positive class yes" in text.getvalue()
+    assert "measured on 90 rows of new.csv; positive class yes" in text.getvalue()
 
 
-def test_an_epoch_is_one_line_with_the_time_left() -> None:
-    progress = Progress(history(0.5, 0.3, 0.4), best_epoch=2)
-    line = describe_epoch(progress, Settings(max_epochs=10, patience=None))
-    assert line == (
-        "epoch 3/10  train loss 0.5000  stop loss 0.4000  log loss 0.4000 (best 0.3000 at 2)  rate 0.01  "
-        "at most 14 s left"
+STARTED = RunProgress(
+    n_members=6, n_done=2, n_settings=2, epochs=1234, best_loss=0.41236, best_setting=1, seconds=3.0, seconds_left=8.2
+)
+
+
+def test_a_run_is_one_line_with_the_time_left() -> None:
+    assert describe_run(STARTED) == (
+        "2/6 networks of 2 settings trained  1,234 epochs  best stop loss 0.4124 (settings 2)  about 9 s left"
     )
 
 
-def test_the_time_left_is_that_of_patience_when_it_runs_out() -> None:
-    progress = Progress(history(0.3, 0.5, 0.6), best_epoch=1)
-    assert "at most 2 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=3))
-    assert "at most 1994 s left" in describe_epoch(progress, Settings(max_epochs=1000, patience=300))
+def test_a_run_of_one_setting_does_not_count_settings() -> None:
+    assert describe_run(replace(STARTED, n_members=3, n_settings=1)) == (
+        "2/3 networks trained  1,234 epochs  best stop loss 0.4124  about 9 s left"
+    )
+
+
+def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
+    begun = RunProgress(1, 0, 1, 1, best_loss=math.nan, best_setting=-1, seconds=0.0, seconds_left=math.nan)
+    assert describe_run(begun) == "0/1 network trained  1 epoch"
 
 
 def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     text, clock = io.StringIO(), iter([0.0, 1.9, 2.0, 3.9, 4.0, 4.1])
     monkeypatch.setattr("tabcohort.report.time.perf_counter", lambda: next(clock, 99.0))
-    watcher = EpochWatcher(Console(file=text, width=200), Settings())
-    for epoch in range(1, 6):
-        watcher(Progress(history(*[0.5] * epoch), best_epoch=1))
-    assert [line.split()[1] for line in text.getvalue().splitlines()] == ["2/400", "4/400"]
+    shown = RunShown(Console(file=text, width=200))
+    for n_done in range(1, 6):
+        shown(replace(STARTED, n_done=n_done))
+    assert [line.split()[0] for line in text.getvalue().splitlines()] == ["2/6", "4/6"]
 
 
-def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
     text = io.StringIO()
-    with EpochWatcher(Console(file=text, width=200, force_terminal=True), Settings(max_epochs=2)) as watcher:
-        watcher.shown -= 1
-        watcher(Progress(history(0.5), best_epoch=1))
-    assert "epoch 1/2" in text.getvalue()
+    with RunShown(Console(file=text, width=200, force_terminal=True)) as shown:
+        shown.shown -= 1
+        shown(STARTED)
+        assert (shown.bar.tasks[0].completed, shown.bar.tasks[0].total) == (2, 6)
+    assert "2/6 networks of 2 settings trained" in text.getvalue()
     assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
+
+
+def test_a_run_shows_itself_while_it_trains() -> None:
+    text = io.StringIO()
+    with RunShown(Console(file=text, width=200)) as shown:
+        shown.shown -= 10
+        fit(make_small_table(), Settings(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), shown)
+    assert re.match(r"[0-3]/3 networks trained  \d+ epochs?  best stop loss 0\.\d{4}", text.getvalue())
 
 
 def test_the_columns_are_listed_up_to_eight() -> None:

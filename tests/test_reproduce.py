@@ -17,11 +17,25 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.evaluate import wilson
-from tabcohort.reproduce import EXPERIMENTS, Findings, cancer, descents, mistakes, patent, run, scratch, wine
+from tabcohort.report import RunShown
+from tabcohort.reproduce import (
+    EXPERIMENTS,
+    Findings,
+    cancer,
+    descents,
+    mistakes,
+    patent,
+    patent_grid,
+    run,
+    run_grid,
+    scratch,
+    wine,
+)
 from tabcohort.reproduce.findings import Mistake, Row, Sheet, Spread, spread
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module, train_to_the_end
 from tabcohort.roles import split_roles
 from tabcohort.settings import Settings
+from tabcohort.tuning import grid
 
 
 @pytest.fixture
@@ -53,7 +67,7 @@ def check_document(findings: Findings) -> None:
 
 
 def row_of(findings: Findings, what: str) -> Row:
-    return next(row for sheet in findings.sheets for row in sheet.rows if row.what == what)
+    return next(row for sheet in findings.sheets for row in sheet.rows if row.what.startswith(what))
 
 
 def figures_of(findings: Findings, start: str) -> dict[str, float]:
@@ -291,6 +305,65 @@ def test_patent_runs_to_its_end(messages: Console, monkeypatch: pytest.MonkeyPat
     assert any("SYNTHETIC" in note for note in findings.notes)
     assert any("MAGIC was left out" in note for note in findings.notes)
     assert figures_of(findings, "sums its parameters") == {"claimed": 118_421, "counted": 73_365}
+
+
+def small_grid(n_settings: int) -> list[Settings]:
+    """Return settings of which all but the first four learn too slowly to keep up."""
+    rates = [0.01, 0.02, 0.03, 0.04, *[1e-5] * n_settings][:n_settings]
+    base = replace(patent_grid.BASE, hidden=(8,), batch_size=32, max_epochs=8, patience=None)
+    return [replace(base, learning_rate=rate) for rate in rates]
+
+
+def test_patent_grid_ranks_its_settings_and_judges_the_ensemble_on_new_pairs(messages: Console) -> None:
+    findings = patent_grid.run(messages, halving=True, n_rows=400, settings=small_grid(6))
+    check_document(findings)
+    assert findings.title == (
+        "the patent network's tuning on synthetic pairs: 6 settings x 3 folds of 400 rows, with halving"
+    )
+    ranked = findings.sheets[0].rows
+    assert len(ranked) == 6
+    losses = [row.cells[0] for row in ranked]
+    assert losses[:4] == sorted(losses[:4])  # type: ignore[type-var]
+    assert all("learning_rate 1e-05" in row.what for row in ranked[4:])  # those that were dropped come last
+    assert sum(row.cells[2] for row in ranked) == pytest.approx(1)  # type: ignore[misc, arg-type]
+    seconds = row_of(findings, "seconds").cells
+    assert seconds == (19_518.0, findings.seconds, None)
+    _, ours, best = row_of(findings, "ROC AUC of 20,000 new pairs").cells
+    assert 0.7 < ours < best < 0.98  # type: ignore[operator]
+    assert any("SYNTHETIC" in note for note in findings.notes)
+    assert any(note.startswith("2 settings were dropped early, which saved about ") for note in findings.notes)
+
+
+def test_patent_grid_without_halving_drops_nothing(messages: Console) -> None:
+    findings = patent_grid.run(messages, halving=False, n_rows=400, settings=small_grid(5))
+    check_document(findings)
+    assert findings.title.endswith("5 settings x 3 folds of 400 rows, without halving")
+    assert not any("dropped" in note for note in findings.notes)
+    assert any(note == f"{5 * 3 * 8} epochs in all" for note in findings.notes)
+
+
+def test_patent_grid_is_54_settings_around_the_documents() -> None:
+    tried = grid(patent_grid.GRID, patent_grid.BASE)
+    assert len({str(settings) for settings in tried}) == 54
+    own = {name: getattr(patent.DOCUMENT, name) for name in patent_grid.GRID}
+    assert any(all(getattr(settings, name) == value for name, value in own.items()) for settings in tried)
+
+
+def test_run_grid_runs_the_patent_grid_as_asked(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    empty = Findings("patent grid", "", (), (), (), 0.0)
+    monkeypatch.setattr(patent_grid, "run", lambda messages, halving: asked.append(halving) or empty)
+    assert run_grid(messages, halving=False) is empty
+    assert asked == [False]
+
+
+def test_ctrl_c_ends_the_patent_grid(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(shown: RunShown, progress: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunShown, "__call__", interrupt)
+    with pytest.warns(TabcohortWarning, match="^interrupted: "), pytest.raises(KeyboardInterrupt):
+        patent_grid.run(messages, halving=True, n_rows=400, settings=small_grid(1))
 
 
 def test_patent_uses_magic_where_it_is(

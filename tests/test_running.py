@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tabcohort.running import (
     Member,
     Run,
     RunProgress,
+    Shelf,
     Trained,
     in_threads,
     n_kept,
@@ -81,7 +83,7 @@ class FakeTraining:
             asked = watch(progress)
             if asked is not None and progress.stop_reason is None:
                 progress = replace(progress, stop_reason=asked, state={"epoch": np.array(epoch)})
-        return Trained(NETWORK, progress, "compiled", "cpu")
+        return Trained(NETWORK, progress, "compiled", "cpu", np.empty((0, 2)))
 
 
 def members_of(n_settings: int, n_folds: int = 2, cost: Callable[[int], float] = lambda setting: 1.0) -> list[Member]:
@@ -142,10 +144,11 @@ def test_the_longest_are_begun_first_and_equal_ones_in_their_order() -> None:
     ],
 )
 def test_members_pause_only_where_settings_are_dropped_or_a_budget_needs_all_to_have_begun(
-    n_settings: int, halving: bool, budget: float | None, max_epochs: int, expected: list[int]
+    n_settings: int, halving: bool, budget: float | None, max_epochs: int, expected: list[int], tmp_path: Path
 ) -> None:
-    cohort = CohortSettings(halving=halving, budget_seconds=budget)
-    assert Run(members_of(n_settings), FakeTraining(), cohort, max_epochs, lambda progress: None).rungs() == expected
+    cohort, shelf = CohortSettings(halving=halving, budget_seconds=budget), Shelf(tmp_path)
+    run = Run(members_of(n_settings), FakeTraining(), cohort, max_epochs, lambda progress: None, shelf)
+    assert run.rungs() == expected
 
 
 @pytest.mark.parametrize("n_settings", range(1, 60))
@@ -166,8 +169,8 @@ def test_the_settings_with_the_lowest_mean_loss_are_kept_at_each_rung() -> None:
     assert ended.dropped == at_rung
     assert epochs_of(ended) == {setting: {at_rung.get(setting, 200)} for setting in range(13)}
     for member, each in ended.trained.items():
-        if member.setting in at_rung:  # has its network, and no memory for going on
-            assert each.network is NETWORK
+        if member.setting in at_rung:  # has neither its network nor memory for going on
+            assert each.network is None
             assert (each.progress.stop_reason, each.progress.state, each.progress.best_state) == ("paused", {}, {})
 
 
@@ -517,13 +520,22 @@ def test_dropping_members_that_had_ended_saved_nothing(clock: Clock) -> None:
     assert run(members_of(3), FakeTraining(clock=clock)).seconds_saved == 0.0
 
 
-def test_a_run_remembers_no_weights_beside_those_of_the_members() -> None:
-    members = members_of(6)
-    train = FakeTraining(max_epochs=20)
-    found = Run(members, train, CohortSettings(threads=1), 20, lambda progress: None)
+def test_a_run_remembers_no_states_and_leaves_no_files(tmp_path: Path) -> None:
+    members = members_of(13)
+    train = FakeTraining(max_epochs=200)
+    most_files = 0
+
+    def watch(progress: RunProgress) -> None:
+        nonlocal most_files
+        most_files = max(most_files, len(list(tmp_path.iterdir())))
+
+    found = Run(members, train, CohortSettings(threads=1), 200, watch, Shelf(tmp_path))
     found.climb()
     assert set(found.histories) == set(members)
-    assert all((each.state, each.best_state) == ({}, {}) for each in found.histories.values())
+    for each in (*found.histories.values(), *(trained.progress for trained in found.trained.values())):
+        assert (each.state, each.best_state) == ({}, {})
+    assert most_files > FEWEST_SETTINGS, "paused members wait in files"
+    assert not list(tmp_path.iterdir())
 
 
 # Threads for any work
@@ -584,9 +596,3 @@ def test_an_interruption_of_a_job_is_told_at_once_and_raised() -> None:
     with pytest.raises(KeyboardInterrupt):
         in_threads([interrupts], 1, lambda: told.append(True))
     assert told == [True]
-
-
-def test_the_best_loss_of_a_member_is_that_of_its_best_epoch() -> None:
-    ended = run(members_of(1, 1), FakeTraining(max_epochs=6, loss=lambda member, epoch: abs(epoch - 4) + 0.5))
-    [trained] = ended.trained.values()
-    assert (trained.best_loss, trained.progress.best_epoch) == (0.5, 4)

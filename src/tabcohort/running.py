@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import functools
 import math
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from tabcohort.compiling import n_cores
+from tabcohort.engines import State
 from tabcohort.engines.compiled import one_blas_thread
 from tabcohort.errors import TrainingError
+from tabcohort.prepare import FloatArray
 from tabcohort.program import Network
 from tabcohort.settings import CohortSettings
 from tabcohort.training import ENDINGS, Progress
@@ -53,17 +57,20 @@ class Member:
 
 @dataclass(frozen=True)
 class Trained:
-    """A member's network, with the weights of its best epoch so far, and what happened."""
+    """What is left of a member's training so far.
 
-    network: Network
+    Args:
+        network: with the weights of its best epoch; None where its settings were dropped.
+        progress: what happened.
+        engine, device: what ran the epochs.
+        proba: what it says of the rows that it scores, `(n_score, n_classes)`.
+    """
+
+    network: Network | None
     progress: Progress
     engine: str
     device: str
-
-    @property
-    def best_loss(self) -> float:
-        """The log loss of the stopping rows after the best epoch."""
-        return self.progress.history[self.progress.best_epoch - 1].stop_loss
+    proba: FloatArray
 
 
 @dataclass(frozen=True)
@@ -119,11 +126,49 @@ def n_kept(n_settings: int) -> int:
     return max(FEWEST_SETTINGS, math.ceil(n_settings * KEPT_SHARE))
 
 
+class Shelf:
+    """The states of paused members, in files of a folder, so that memory does not grow with their number."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def _path(self, member: Member) -> Path:
+        return self.folder / f"{member.setting}-{member.number}.npz"
+
+    def put(self, member: Member, progress: Progress) -> Progress:
+        """Return a progress without its states, which are kept if it is to be gone on from."""
+        if progress.stop_reason == "paused":
+            arrays = {f"now.{name}": array for name, array in progress.state.items()}
+            arrays.update({f"best.{name}": array for name, array in progress.best_state.items()})
+            np.savez(self._path(member), allow_pickle=False, **arrays)
+        return replace(progress, state={}, best_state={})
+
+    def take(self, member: Member, progress: Progress) -> Progress:
+        """Return a progress with the states that were kept of it."""
+        states: dict[str, State] = {"now": {}, "best": {}}
+        with np.load(self._path(member), allow_pickle=False) as arrays:
+            for key in arrays.files:
+                which, name = key.split(".", 1)
+                states[which][name] = arrays[key]
+        self.remove(member)
+        return replace(progress, state=states["now"], best_state=states["best"])
+
+    def remove(self, member: Member) -> None:
+        """Forget a member's states."""
+        self._path(member).unlink(missing_ok=True)
+
+
 class Run:
     """Trains members in rungs; see `run_members`."""
 
     def __init__(
-        self, members: Sequence[Member], train: Train, cohort: CohortSettings, max_epochs: int, watch: RunWatcher
+        self,
+        members: Sequence[Member],
+        train: Train,
+        cohort: CohortSettings,
+        max_epochs: int,
+        watch: RunWatcher,
+        shelf: Shelf,
     ) -> None:
         self.members, self.train, self.cohort, self.max_epochs, self.watch = members, train, cohort, max_epochs, watch
         self.began = time.perf_counter()
@@ -134,6 +179,7 @@ class Run:
         self.reason: str | None = None
         self.shown = -math.inf
         self.lock = threading.Lock()
+        self.shelf = shelf
 
     def rungs(self) -> list[int]:
         """Return after how many epochs all members pause; the last is the end."""
@@ -157,6 +203,8 @@ class Run:
             if self.cohort.halving:
                 self._drop(rung)
         seconds = time.perf_counter() - self.began
+        if self.reason == "budget" and all(self._has_ended(each) for each in self.in_race()):
+            self.reason = None  # it was enough
         # Which members of a setting that failed were under way is up to the threads.
         kept = [each for each in self.members if each in self.trained and each.setting not in self.failures]
         return Ended(
@@ -211,7 +259,7 @@ class Run:
                 reason = "paused"
             return reason
 
-        resume_from = replace(before.progress, stop_reason=None) if before else None
+        resume_from = replace(self.shelf.take(member, before.progress), stop_reason=None) if before else None
         try:
             trained = self.train(member, resume_from, watch)
         except TrainingError as error:
@@ -219,6 +267,7 @@ class Run:
                 if not self._failed_before(member, turn):
                     self.failures[member.setting] = turn, str(error)
             return
+        trained = replace(trained, progress=self.shelf.put(member, trained.progress))
         with self.lock:
             self.trained[member] = trained
 
@@ -236,15 +285,18 @@ class Run:
     def _drop(self, rung: int) -> None:
         """Drop the settings that are behind by the mean loss of the stopping rows: over all folds, most of the rows."""
         in_race = sorted({member.setting for member in self.in_race()})
-        ranked = sorted(in_race, key=lambda setting: (self._mean_loss(setting), setting))
+        ranked = sorted(in_race, key=lambda setting: (self._mean_loss(setting, rung), setting))
         for setting in ranked[n_kept(len(in_race)) :]:
             self.dropped[setting] = rung
         for member, each in self.trained.items():
-            if member.setting in self.dropped:  # nobody will go on from there
-                self.trained[member] = replace(each, progress=replace(each.progress, state={}, best_state={}))
+            if member.setting in self.dropped and each.network is not None:  # nobody will go on from there
+                self.trained[member] = replace(each, network=None)
+                self.shelf.remove(member)
 
-    def _mean_loss(self, setting: int) -> float:
-        return float(np.mean([each.best_loss for member, each in self.trained.items() if member.setting == setting]))
+    def _mean_loss(self, setting: int, rung: int) -> float:
+        """Return the mean over members of the lowest stopping loss up to a rung; a checkpoint may have gone beyond."""
+        histories = [each.progress.history for member, each in self.trained.items() if member.setting == setting]
+        return float(np.mean([min(record.stop_loss for record in history[:rung]) for history in histories]))
 
     def _show(self, member: Member, progress: Progress) -> None:
         """Tell the watcher, if it was not told a moment ago."""
@@ -328,8 +380,8 @@ def run_members(
         TrainingError: of each setting a member's loss stopped being finite.
         KeyboardInterrupt: before the first member had an epoch.
     """
-    run = Run(members, train, cohort, max_epochs, watch)
-    ended = run.climb()
+    with tempfile.TemporaryDirectory(prefix="tabcohort-") as folder:
+        ended = Run(members, train, cohort, max_epochs, watch, Shelf(folder)).climb()
     if ended.failed and not {each.setting for each in ended.trained} - ended.dropped.keys():
         raise TrainingError(ended.failed[min(ended.failed)])
     return ended

@@ -1,0 +1,192 @@
+"""From trained members to a model: what they say out of fold, which settings answer together, and how good that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit, mean_log_proba
+from tabcohort.evaluate import UNKNOWN, Z95, Estimate, Scorer, standard_error_of_mean
+from tabcohort.member import class_weights
+from tabcohort.predictor import (
+    CalibrationReport,
+    CohortReport,
+    Judged,
+    MemberReport,
+    Predictor,
+    SettingReport,
+    decide,
+    measure,
+    measure_sets,
+)
+from tabcohort.prepare import FloatArray
+from tabcohort.roles import Division, Roles
+from tabcohort.running import Ended, Member, Trained
+from tabcohort.settings import CohortSettings, Settings
+from tabcohort.table import Table
+
+TINY = np.finfo(np.float64).tiny
+
+
+@dataclass(frozen=True)
+class SettingPredictions:
+    """What one of the settings says of rows that its members never saw.
+
+    Args:
+        log_proba: log of the mean probability over the members that score a row, `(n_rows, n_classes)`.
+        is_scored: which rows one scores, `(n_rows,)`.
+    """
+
+    log_proba: FloatArray
+    is_scored: NDArray[np.bool_]
+
+
+def conclude(
+    table: Table,
+    candidates: Sequence[Settings],
+    cohort: CohortSettings,
+    divisions: Sequence[Division],
+    ended: Ended,
+) -> Predictor:
+    """Make the model of what was trained: the ensemble, its correction, and what is known of how good it is.
+
+    Args:
+        table: the rows.
+        candidates: the settings that were tried.
+        cohort: `coverage` and `threshold` are used.
+        divisions: the folds of each repeat.
+        ended: what the run left.
+    """
+    predictions = {
+        setting: _predictions(table, divisions, ended.trained, setting)
+        for setting in sorted({member.setting for member in ended.trained})
+    }
+    usable = _usable(predictions, ended)
+    rows = np.flatnonzero(np.all([predictions[each].is_scored for each in usable], axis=0))
+    part = divisions[0].parts()[rows]
+    # What is chosen weighs classes as the networks did; what is reported does not.
+    factor = class_weights(table, divisions[0].roles(0), candidates[0])
+    weight = table.weight[rows] * factor[table.y[rows]]
+    log_proba = np.stack([predictions[each].log_proba[rows] for each in usable])
+    found = OutOfFold(log_proba, table.y[rows], weight, part)
+    ensemble, honest = choose_ensemble(found), cross_fit(found)
+    judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part)
+    calibration = _calibration_report(found, ensemble.weight, judged)
+    del found, log_proba, honest
+    shares = dict(zip(usable, ensemble.weight.tolist(), strict=True))
+    settings = _setting_reports(table, candidates, ended, predictions, shares)
+    del predictions
+    decision = decide(judged, table.schema.positive, cohort.threshold, cohort.coverage)
+    some = next(iter(ended.trained.values()))
+    report = CohortReport(
+        members=tuple(_member_report(each, divisions, trained) for each, trained in ended.trained.items()),
+        settings=settings,
+        evaluation=measure(judged, decision, table.schema.positive, candidates[0].seed),
+        calibration=calibration,
+        sets=measure_sets(judged, cohort.coverage),
+        n_rows=len(table.y),
+        engine=some.engine,
+        device=some.device,
+        reason=ended.reason,
+        seconds=ended.seconds,
+        seconds_saved=ended.seconds_saved,
+        fingerprint=table.fingerprint(),
+    )
+    networks = {
+        number: trained.network
+        for number, (member, trained) in enumerate(ended.trained.items())
+        if shares.get(member.setting, 0.0) > 0 and trained.network is not None
+    }
+    return Predictor(
+        list(networks.values()), list(networks), table.schema, ensemble.calibrator, decision, judged, report
+    )  # fmt: skip
+
+
+def _predictions(
+    table: Table, divisions: Sequence[Division], trained: Mapping[Member, Trained], setting: int
+) -> SettingPredictions:
+    total = np.zeros((len(table.y), len(table.schema.classes)))
+    count = np.zeros(len(table.y))
+    for member, each in trained.items():
+        if member.setting == setting:
+            rows = _roles(divisions, member).score
+            total[rows] += each.proba
+            count[rows] += 1
+    np.divide(total, count[:, None], out=total, where=count[:, None] > 0)
+    return SettingPredictions(np.log(np.maximum(total, TINY)), count > 0)
+
+
+def _roles(divisions: Sequence[Division], member: Member) -> Roles:
+    return divisions[member.repeat].roles(member.fold)
+
+
+def _usable(predictions: Mapping[int, SettingPredictions], ended: Ended) -> list[int]:
+    """Return the settings that may answer: not dropped, not failed, and as complete as any."""
+    in_race = [each for each in predictions if each not in ended.dropped and each not in ended.failed]
+    n_scored = {each: int(predictions[each].is_scored.sum()) for each in in_race}
+    return [each for each in in_race if n_scored[each] == max(n_scored.values())]
+
+
+def _member_report(member: Member, divisions: Sequence[Division], trained: Trained) -> MemberReport:
+    roles, progress = _roles(divisions, member), trained.progress
+    return MemberReport(
+        member.setting,
+        member.repeat,
+        member.fold,
+        n_train=len(roles.train),
+        n_stop=len(roles.stop),
+        n_score=len(roles.score),
+        best_epoch=progress.best_epoch,
+        stop_reason=str(progress.stop_reason),
+        history=progress.history,
+    )
+
+
+def _setting_reports(
+    table: Table,
+    candidates: Sequence[Settings],
+    ended: Ended,
+    predictions: Mapping[int, SettingPredictions],
+    shares: Mapping[int, float],
+) -> tuple[SettingReport, ...]:
+    """Return how each of the settings did, beside the best of those in the ensemble's race."""
+
+    def losses(number: int) -> FloatArray:
+        return -predictions[number].log_proba[np.arange(len(table.y)), table.y]
+
+    def estimate(values: FloatArray, rows: NDArray[np.bool_]) -> Estimate:
+        if not rows.any():
+            return UNKNOWN
+        share = table.weight[rows] / table.weight[rows].sum()
+        mean, half = float(share @ values[rows]), Z95 * standard_error_of_mean(values[rows], table.weight[rows])
+        return Estimate(mean, mean - half, mean + half)
+
+    def report(number: int, settings: Settings) -> SettingReport:
+        if number not in predictions:
+            return SettingReport(settings, UNKNOWN, UNKNOWN, {}, 0.0, None, ended.failed.get(number))
+        rows, own = predictions[number].is_scored, losses(number)
+        scorer = Scorer(predictions[number].log_proba[rows], table.y[rows], table.schema.positive)
+        return SettingReport(
+            settings,
+            log_loss=estimate(own, rows),
+            behind=estimate(own - of_best, rows & predictions[best].is_scored),
+            metrics=scorer.metrics(table.weight[rows]),
+            weight=shares.get(number, 0.0),
+            dropped_after=ended.dropped.get(number),
+            failed=ended.failed.get(number),
+        )
+
+    best = min(shares, key=lambda each: estimate(losses(each), predictions[each].is_scored).value)
+    of_best = losses(best)
+    return tuple(report(number, settings) for number, settings in enumerate(candidates))
+
+
+def _calibration_report(found: OutOfFold, weight: FloatArray, judged: Judged) -> CalibrationReport:
+    before = mean_log_proba(found.log_proba, weight)
+    one, other = (
+        Scorer(each, found.y, None).metrics(found.weight) for each in (before, judged.log_proba.astype(np.float64))
+    )
+    return CalibrationReport(one["log_loss"], other["log_loss"], one["ece"], other["ece"])
