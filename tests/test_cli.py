@@ -841,7 +841,7 @@ def interrupted(*arguments: object) -> Ran:
     """Run a command, and press Ctrl-C once it says that its networks train."""
     with start(*arguments) as process:
         assert process.stderr is not None
-        watchdog = threading.Timer(60, process.kill)
+        watchdog = threading.Timer(30, process.kill)  # rather than wait for ever
         watchdog.start()
         for line in process.stderr:
             if re.match(r"\d+/\d+ networks .*trained", line):

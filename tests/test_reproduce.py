@@ -325,7 +325,7 @@ def test_patent_grid_ranks_its_settings_and_judges_the_ensemble_on_new_pairs(mes
     losses = [row.cells[0] for row in ranked]
     assert losses[:4] == sorted(losses[:4])  # type: ignore[type-var]
     assert all("learning_rate 1e-05" in row.what for row in ranked[4:])  # those that were dropped come last
-    assert sum(row.cells[2] for row in ranked) == pytest.approx(1)  # type: ignore[misc, arg-type]
+    assert sum(row.cells[2] for row in ranked) == pytest.approx(1)  # type: ignore[misc]
     seconds = row_of(findings, "seconds").cells
     assert seconds == (19_518.0, findings.seconds, None)
     _, ours, best = row_of(findings, "ROC AUC of 20,000 new pairs").cells

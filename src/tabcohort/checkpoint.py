@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
 from tabcohort.engines import Engine
-from tabcohort.errors import ModelFileError, TabcohortWarning
+from tabcohort.errors import ModelFileError
 from tabcohort.schedule import Plateau
 from tabcohort.training import EpochRecord, Progress
 
@@ -50,10 +49,6 @@ class Checkpointer:
             raise ModelFileError(
                 f"the checkpoint {str(self.path)!r} is of other settings or data; remove it, or name another file"
             )
-        done = len(document["history"])
-        warnings.warn(
-            f"going on from epoch {done} of the checkpoint {str(self.path)!r}", TabcohortWarning, stacklevel=3
-        )
         best_state: dict[str, NDArray[np.generic]] = {name: arrays[f"best.{name}"] for name in self.engine.state}
         self.state = {name: arrays[f"now.{name}"] for name in self.engine.state}
         self.progress = Progress(
@@ -66,9 +61,10 @@ class Checkpointer:
         )
         return self.progress
 
-    def go_on_from(self, progress: Progress) -> None:
-        """Take over a progress that ended a moment ago, so that no file need be read."""
+    def go_on_from(self, progress: Progress) -> Progress:
+        """Take over, and return, a progress that paused a moment ago, so that no file need be read."""
         self.progress, self.state = progress, progress.state
+        return progress
 
     def keep(self, progress: Progress) -> None:
         """Remember the epoch that is done; write it if training is over or the last writing was long ago."""

@@ -186,10 +186,14 @@ def _folder(path: str | Path) -> Path:
     """
     try:
         Path(path).mkdir(exist_ok=True)
+        n_members = len(list(Path(path).iterdir()))
     except OSError as error:
         raise SettingsError(
             f"the checkpoint {str(path)!r} must be a folder, for a file of each member: {error.strerror or error}"
         ) from None
+    if n_members:
+        words = f"going on from the checkpoint {str(path)!r}, where {n_members} members left their positions"
+        warnings.warn(words, TabcohortWarning, stacklevel=4)
     return Path(path)
 
 

@@ -14,8 +14,8 @@ from tabcohort.errors import SettingsError
 from tabcohort.prepare import FloatArray, IntArray
 
 HOW_TO_AIM = (
-    "a probability in (0, 1), 'balanced_accuracy', 'f1', 'sensitivity>=0.95' (with as few false alarms as it allows) or "
-    "'cost=10:1' (a missed positive : a false alarm)"
+    "a probability in (0, 1), 'balanced_accuracy', 'f1', 'sensitivity>=0.95' (with as few false alarms as it allows) "
+    "or 'cost=10:1' (a missed positive : a false alarm)"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tabcohort import __version__
 from tabcohort.checkpoint import Checkpointer
 from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import one_blas_thread
-from tabcohort.errors import EngineError, SettingsError
+from tabcohort.errors import EngineError, SettingsError, TabcohortWarning
 from tabcohort.plan import MemberPlan, rows_of_a_step
 from tabcohort.prepare import FloatArray, IntArray, Statistics, StoredRows, fit_statistics, store_rows
 from tabcohort.program import Program
@@ -77,7 +78,11 @@ def train_member(
                 progress = fit_member(engine, plan, stopping, settings, watch, resume_from)
             else:
                 keeper = Checkpointer(checkpoint, engine, f"{identity} {_identity(table, settings, roles, engine)}")
-                progress = _fit_and_keep(keeper, engine, plan, stopping, settings, watch, resume_from)
+                start = keeper.resume() if resume_from is None else keeper.go_on_from(resume_from)
+                if start is not None and stored is None:  # a cohort says it once for all of its members
+                    words = f"going on from epoch {len(start.history)} of the checkpoint {str(checkpoint)!r}"
+                    warnings.warn(words, TabcohortWarning, stacklevel=3)
+                progress = _fit_and_keep(keeper, engine, plan, stopping, settings, watch, start)
         finally:
             engine.release()
     return progress, engine
@@ -120,7 +125,7 @@ def _fit_and_keep(
     stopping: StoppingRows,
     settings: Settings,
     watch: Watcher,
-    resume_from: Progress | None,
+    start: Progress | None,
 ) -> Progress:
     """Train one member from where it or its checkpoint left off, and write that as training goes and when it ends."""
 
@@ -128,11 +133,7 @@ def _fit_and_keep(
         keeper.keep(progress)
         return watch(progress)
 
-    if resume_from is None:
-        resume_from = keeper.resume()
-    else:
-        keeper.go_on_from(resume_from)
-    progress = fit_member(engine, plan, stopping, settings, keep_and_watch, resume_from, run_ahead=False)
+    progress = fit_member(engine, plan, stopping, settings, keep_and_watch, start, run_ahead=False)
     if progress.stop_reason not in ENDINGS:
         keeper.write()
     return progress

@@ -30,7 +30,8 @@ def print_model(console: Console, document: Mapping[str, Any]) -> None:
     names = list(dict.fromkeys(name_of_network(report["settings"][number]["settings"]) for number in used))
     more = f" and {_count(len(names) - 3, 'other')}" if len(names) > 3 else ""
     console.print(
-        f"[bold]{', '.join(names[:3])}{more}[/] predicts [bold]{escape(schema['target'])}[/] from {len(schema['features'])} columns: "
+        f"[bold]{', '.join(names[:3])}{more}[/] predicts [bold]{escape(schema['target'])}[/] "
+        f"from {len(schema['features'])} columns: "
         f"{_count(len(document['members']), 'network')} with {document['n_parameters']:,} parameters in all"
     )
     columns = ", ".join(schema["features"][:COLUMNS_SHOWN])
@@ -150,8 +151,8 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
         if sets[f"covered, class {code}"] is not None
     ]
     console.print(
-        f"sets            of classes hold the true one for {sets['covered']:.1%} of the rows ({', '.join(of_classes)}); "
-        f"asked for: {decision['coverage']:.0%} of each class"
+        f"sets            of classes hold the true one for {sets['covered']:.1%} of the rows ({', '.join(of_classes)})"
+        f"; asked for: {decision['coverage']:.0%} of each class"
     )
     console.print(
         f"                one class for {sets['one class']:.1%} of the rows; an abstention for the others: several "

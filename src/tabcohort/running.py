@@ -133,23 +133,26 @@ class Shelf:
         self.folder = Path(folder)
 
     def _path(self, member: Member) -> Path:
-        return self.folder / f"{member.setting}-{member.number}.npz"
+        return self.folder / f"{member.setting}-{member.number}.safetensors"
 
     def put(self, member: Member, progress: Progress) -> Progress:
         """Return a progress without its states, which are kept if it is to be gone on from."""
+        from safetensors.numpy import save_file
+
         if progress.stop_reason == "paused":
             arrays = {f"now.{name}": array for name, array in progress.state.items()}
             arrays.update({f"best.{name}": array for name, array in progress.best_state.items()})
-            np.savez(self._path(member), allow_pickle=False, **arrays)
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, self._path(member))
         return replace(progress, state={}, best_state={})
 
     def take(self, member: Member, progress: Progress) -> Progress:
         """Return a progress with the states that were kept of it."""
+        from safetensors.numpy import load_file
+
         states: dict[str, State] = {"now": {}, "best": {}}
-        with np.load(self._path(member), allow_pickle=False) as arrays:
-            for key in arrays.files:
-                which, name = key.split(".", 1)
-                states[which][name] = arrays[key]
+        for key, array in load_file(self._path(member)).items():
+            which, name = key.split(".", 1)
+            states[which][name] = array
         self.remove(member)
         return replace(progress, state=states["now"], best_state=states["best"])
 
