@@ -548,7 +548,7 @@ DIVERGES = settings_of(optimizer="sgd", learning_rate=1e30, batch_size=16)
 
 def test_settings_whose_loss_is_not_finite_are_left_out_with_a_warning() -> None:
     table = table_of()
-    words = r"^settings 1 of 2 are left out: .* stopped being finite at epoch 1, step \d of \d; a smaller learning_rate"
+    words = r"^number 1 of the 2 settings is left out: .* stopped being finite at epoch 1, step \d of \d; a smaller"
     with pytest.warns(TabcohortWarning, match=words) as warned:
         predictor = fit(table, [DIVERGES, settings_of()], SMALL)
     assert [each.filename for each in warned] == [__file__]  # where fit was called

@@ -141,13 +141,13 @@ def test_a_batch_of_any_length_has_the_bits_of_its_rows(model: str, n_rows: int)
     np.testing.assert_array_equal(ready.logits(X[::-1])[::-1], alone)
 
 
-@pytest.mark.parametrize(("worth_a_thread", "n_cpus"), [(1, 7), (10, 3), (100, 64), (2048, None)])
+@pytest.mark.parametrize(("worth_a_thread", "n_cores"), [(1, 7), (10, 3), (100, 64), (2048, 1)])
 def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
-    worth_a_thread: int, n_cpus: int | None, monkeypatch: pytest.MonkeyPatch
+    worth_a_thread: int, n_cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = program_of(Settings(model="residual", hidden=(33, 17)), 5, 4)
     ready, X = Forward([drawn_network(program, np.float32)]), rows_for(program, 301)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(forward, "n_cores", lambda: 1)
     expected = ready.logits(X)
     pools: list[int] = []
     real_pool = forward.ThreadPoolExecutor
@@ -158,7 +158,7 @@ def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
 
     monkeypatch.setattr(forward, "ThreadPoolExecutor", pool)
     monkeypatch.setattr(forward, "ROWS_WORTH_A_THREAD", worth_a_thread)
-    monkeypatch.setattr("os.cpu_count", lambda: n_cpus)
+    monkeypatch.setattr(forward, "n_cores", lambda: n_cores)
     np.testing.assert_array_equal(ready.logits(X), expected)
     some = np.arange(300, 0, -2)
     np.testing.assert_array_equal(ready.logits(X, some), expected[some])

@@ -439,3 +439,8 @@ def test_a_threshold_for_more_than_two_classes_is_an_error(three_classes: Predic
 def test_what_is_no_aim_is_an_error(predictor: Predictor) -> None:
     with pytest.raises(SettingsError, match=r"the threshold must be a probability .*; it is 'recall'"):
         predictor.decided("recall")
+
+
+def test_a_coverage_that_cannot_be_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(SettingsError, match="the setting 'coverage' must be a number in"):
+        predictor.decided(None, 1.5)

@@ -558,7 +558,7 @@ def test_in_time_keys_that_trained_neither_stop_nor_score(table: tuple[Rows, Flo
         of_training = np.isin(key, key[before.train])
         stop = before.stop[~of_training[before.stop]]
         if not len(stop):
-            with pytest.raises(TrainingError, match=r"rows that stop; there are \d+ and 0"):
+            with pytest.raises(TableError, match="in time nothing is left to stop on"):
                 keyed.roles(fold)
             continue
         roles = keyed.roles(fold)
@@ -663,3 +663,11 @@ def test_merging_leaves_no_row_twice_and_no_weight_behind(rows: Rows) -> None:
     assert len(np.unique(labelled[merged], axis=0)) == len(merged) == len(np.unique(labelled[train], axis=0))
     for row, total in zip(merged, weight, strict=True):
         assert total == rows.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()
+
+
+def test_a_fold_in_time_without_rows_to_stop_on_is_named() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    key = np.arange(60) % 20  # all of them are there before the first fold
+    division = divide(X, np.arange(60) % 2, np.ones(60), Settings(), 3, key=key, time=np.arange(60.0))
+    with pytest.raises(TableError, match="in fold 1 of 3 in time nothing is left to stop on: all of its rows are of"):
+        division.roles(0)

@@ -328,3 +328,8 @@ def test_so_many_members_are_whole_seeds_of_equal_folds(
 def test_a_cohort_of_two_or_none_is_an_error(n_members: int) -> None:
     with pytest.raises(SettingsError, match=f"^a cohort has 1 network, or 3 and more: .*; asked for {n_members}$"):
         CohortSettings().with_members(n_members)
+
+
+def test_an_unknown_keyword_of_a_cohort_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(SettingsError, match=r"there is no setting 'fold' \(did you mean 'folds'\?\)"):
+        CohortSettings(fold=5)  # type: ignore[call-arg]

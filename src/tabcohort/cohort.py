@@ -163,9 +163,8 @@ class Cohort:
     def warn_of(self, ended: Ended) -> None:
         """Say what ended before its time."""
         for setting, sentence in ended.failed.items():
-            which = (
-                f"settings {setting + 1} of {len(self.candidates)} are left out: " if len(self.candidates) > 1 else ""
-            )
+            n_tried = len(self.candidates)
+            which = f"number {setting + 1} of the {n_tried} settings is left out: " if n_tried > 1 else ""
             warnings.warn(f"{which}{sentence}", TabcohortWarning, stacklevel=3)
         if ended.reason:
             words = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[ended.reason]

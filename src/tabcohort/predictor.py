@@ -26,7 +26,7 @@ from tabcohort.evaluate import Estimate, Evaluation, evaluate, log_probabilities
 from tabcohort.forward import Forward
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.program import Network
-from tabcohort.settings import Settings
+from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import Label, Schema, Table
 from tabcohort.training import EpochRecord
 
@@ -59,7 +59,8 @@ class MemberReport:
         repeat, fold: of which seed's folds, counted from 0.
         n_train, n_stop, n_score: how many rows had each role.
         best_epoch: the epoch whose weights it has.
-        stop_reason: "patience", "max_epochs", "interrupted", "budget", or "paused", where its settings were dropped.
+        stop_reason: "patience", "max_epochs", "interrupted", "budget", or "paused", where its settings were dropped, or
+            the run ended, before it could go on.
         history: one record per epoch.
     """
 
@@ -335,9 +336,10 @@ class Predictor:
         """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
 
         Raises:
-            SettingsError: the aim is none, or there are not two classes.
+            SettingsError: the aim is none, the coverage is not in (0, 1), or there are not two classes.
         """
         coverage = self.decision.coverage if coverage is None else coverage
+        CohortSettings(coverage=coverage)  # which checks it
         decision = decide(self.judged, self.schema.positive, aim, coverage)
         evaluation = measure(self.judged, decision, self.schema.positive, self.settings.seed)
         report = replace(self.report, evaluation=evaluation, sets=measure_sets(self.judged, coverage))

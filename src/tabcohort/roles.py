@@ -168,11 +168,16 @@ class FoldsInTime:
         """Return the roles of all rows for the member that scores on this fold; the later ones have none.
 
         Raises:
-            TrainingError: all rows that could stop it are of keys that train.
+            TableError: all rows that could stop it are of keys that train.
         """
         train, stop, score = self.block <= fold, self.block == fold + 1, self.block == fold + 2
         if self.key is not None:
             stop &= ~np.isin(self.key, self.key[train])
+            if not stop.any():
+                raise TableError(
+                    f"in fold {fold + 1} of {self.n_folds} in time nothing is left to stop on: all of its rows are of "
+                    "keys or groups that were there before; ask for fewer folds, or leave the group out"
+                )
             score &= ~np.isin(self.key, self.key[train | stop])
         return Roles(self.order[train], self.order[stop], self.order[score])
 
@@ -259,10 +264,12 @@ def divide(
     if time is not None:
         return _divide_by_time(X, y, weight, settings, n_folds, key, time)
     seed = (settings.seed + repeat * SEED_STEP) % 2**63
-    order, group = _groups_in_order(row_hashes(X, seed), y, weight, key)
     if n_folds == 1:
-        part = _in_order_of_table((group % PARTS_OF_A_SPLIT).astype(np.int16), order)
+        hashes = row_hashes(X, seed)
+        label = hashes if key is None else _least_hash_of_relatives(hashes, key)
+        part = np.unique(label, return_inverse=True)[1] % PARTS_OF_A_SPLIT
         return OneSplit(split_roles(X, y, weight, replace(settings, seed=seed), key), part)
+    order, group = _groups_in_order(row_hashes(X, seed), y, weight, key)
     group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
     group_class = _heaviest_class(group, y[order], weight[order])
     in_turn = np.lexsort((-group_weight, group_class))

@@ -408,13 +408,14 @@ def in_threads(
     with one_blas_thread(), ThreadPoolExecutor(n_threads or n_cores()) as pool:
         futures: list[Future[Job]] = [pool.submit(job) for job in jobs]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for each in futures:
-                if each.done():
-                    each.result()
+            while not all(each.done() for each in futures):
+                wait(futures, SECONDS_BETWEEN, FIRST_EXCEPTION)  # Ctrl-C is seen only where Python's own code runs
+                for each in futures:
+                    if each.done():
+                        each.result()
+            return [each.result() for each in futures]
         except BaseException:
             for each in futures:
                 each.cancel()
             on_failure()
             raise
-        return [each.result() for each in futures]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tabcohort.errors import SettingsError, nearest
 
@@ -106,19 +106,24 @@ def _is_real(value: object) -> bool:
         return False
 
 
+AnySettings = TypeVar("AnySettings", "Settings", "CohortSettings")
+
+
 def _setting(default: Any, *words: str, **rule: Any) -> Any:
     return field(default=default, metadata={"rule": Rule(words=words, **rule)})
 
 
-def _with_known_names(cls: type[Settings]) -> type[Settings]:
+def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
     """Refuse keywords that are no settings in a sentence of ours; all else of a dataclass stays, its signature too."""
     init = cls.__init__
 
     @functools.wraps(init)
-    def checked_init(self: Settings, *args: Any, **values: Any) -> None:
+    def checked_init(self: AnySettings, *args: Any, **values: Any) -> None:
         for name in values:
-            if name not in rules():
-                raise SettingsError(f"there is no setting {name!r}{nearest(name, rules())}; the README lists them all")
+            if name not in rules(cls):
+                raise SettingsError(
+                    f"there is no setting {name!r}{nearest(name, rules(cls))}; the README lists them all"
+                )
         init(self, *args, **values)
 
     cls.__init__ = checked_init  # type: ignore[method-assign]
@@ -277,6 +282,7 @@ def _check_rules(settings: Settings | CohortSettings) -> None:
             raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
 
 
+@_with_known_names
 @dataclass(frozen=True)
 class CohortSettings:
     """How many networks make a cohort, how they are run, and what it answers with.
