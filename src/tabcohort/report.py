@@ -156,13 +156,21 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
     )
     console.print(
         f"                one class for {sets['one class']:.1%} of the rows; an abstention for the others: several "
-        f"classes for {sets['several']:.1%}, none for {sets['none']:.1%}"
+        f"classes for {sets['several']:.1%}, none for {sets['none']:.1%}{_fewer_abstentions(report, decision)}"
     )
     if decision["threshold"] is not None:
         name = escape(str(classes[schema["positive"]]))
         console.print(
             f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}"
         )
+
+
+def _fewer_abstentions(report: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+    """Return a hint where sets have to miss rows on purpose, as the model is right more often than it was asked to be."""
+    accuracy = round(report["evaluation"]["metrics"]["accuracy"]["value"], 2)
+    if report["sets"]["none"] <= report["sets"]["several"] or not decision["coverage"] < accuracy < 1:
+        return ""
+    return f"; fewest at a coverage near the accuracy, {accuracy}"
 
 
 def print_evaluation(
