@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit, mean_log_proba
-from tabcohort.evaluate import UNKNOWN, Z95, Estimate, Scorer, standard_error_of_mean
+from tabcohort.evaluate import (
+    UNKNOWN,
+    Z95,
+    Estimate,
+    Scorer,
+    calibration_error,
+    log_loss,
+    standard_error_of_mean,
+)
 from tabcohort.member import class_weights
 from tabcohort.predictor import (
     CalibrationReport,
@@ -185,8 +193,10 @@ def _setting_reports(
 
 
 def _calibration_report(found: OutOfFold, weight: FloatArray, judged: Judged) -> CalibrationReport:
-    before = mean_log_proba(found.log_proba, weight)
-    one, other = (
-        Scorer(each, found.y, None).metrics(found.weight) for each in (before, judged.log_proba.astype(np.float64))
+    before, after = mean_log_proba(found.log_proba, weight), judged.log_proba.astype(np.float64)
+    return CalibrationReport(
+        log_loss(before, found.y, found.weight),
+        log_loss(after, found.y, found.weight),
+        calibration_error(before, found.y, found.weight),
+        calibration_error(after, found.y, found.weight),
     )
-    return CalibrationReport(one["log_loss"], other["log_loss"], one["ece"], other["ece"])

@@ -108,9 +108,7 @@ class Scorer:
         truth = np.eye(self.n_classes)[y]
         # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
         self.brier = np.square(proba - truth).sum(axis=1) / (2 if self.n_classes == 2 else 1)
-        confidence = proba.max(axis=1)
-        self.gap = (predicted == y) - confidence
-        self.bin = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+        self.gap, self.bin = _gaps(proba, y)
         ranked = [1 if positive is None else positive] if self.n_classes == 2 else range(self.n_classes)
         self.rankings = [_Ranking(log_proba[:, code], y == code) for code in ranked]
 
@@ -135,7 +133,7 @@ class Scorer:
             "pr_auc": float(areas[1]),
             "log_loss": _ratio(float((weight * self.log_loss).sum()), total),
             "brier": _ratio(float((weight * self.brier).sum()), total),
-            "ece": _ratio(float(np.abs(np.bincount(self.bin, weight * self.gap)).sum()), total),
+            "ece": _calibration_error(self.gap, self.bin, weight),
         }
         if self.positive is not None:
             hit, missed, false_alarm, rest = _one_against_rest(confusion, self.positive)
@@ -144,6 +142,22 @@ class Scorer:
             found["precision"] = _ratio(hit, hit + false_alarm)
             found["f1"] = _ratio(2 * hit, 2 * hit + missed + false_alarm)
         return found
+
+
+def calibration_error(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
+    """Return the expected calibration error of the predicted class, in 15 bins (Guo et al. 2017)."""
+    return _calibration_error(*_gaps(np.exp(log_proba), y), weight)
+
+
+def _calibration_error(gap: FloatArray, bins: IntArray, weight: FloatArray) -> float:
+    return _ratio(float(np.abs(np.bincount(bins, weight * gap)).sum()), float(weight.sum()))
+
+
+def _gaps(proba: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
+    """Return how far each row's confidence is from being right, 1 or 0, and the bin of that confidence."""
+    confidence = proba.max(axis=1)
+    bins = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    return (proba.argmax(axis=1) == y) - confidence, bins
 
 
 class _Ranking:

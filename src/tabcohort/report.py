@@ -166,7 +166,7 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
 
 
 def _fewer_abstentions(report: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
-    """Return a hint where sets have to miss rows on purpose, as the model is right more often than it was asked to be."""
+    """Return a hint where sets must miss rows on purpose, as the model is right more often than was asked for."""
     accuracy = round(report["evaluation"]["metrics"]["accuracy"]["value"], 2)
     if report["sets"]["none"] <= report["sets"]["several"] or not decision["coverage"] < accuracy < 1:
         return ""
