@@ -7,7 +7,7 @@ rows that were not drawn. A protocol is honest if the mean of reported minus tru
 zero, or if it reports less than is true.
 
 - `small`: 200 samples of 50, 100, 200 and 400 rows of the breast-cancer table. Protocols: the cohort as `fit` makes it,
-  of logistic networks and (on 50 of the samples) with the default settings; one that chooses among settings (on 50); a
+  of logistic networks and (on 25 of the samples) with the default settings; one that chooses among settings (on 25); a
   single network with three roles for rows; one whose stopping rows report too, as the reference documents do.
 - `large`: samples of 1,000 rows of every larger table.
 - `noise`: labels that nothing predicts.
@@ -128,7 +128,7 @@ def small(repeats: int) -> Iterator[Printed]:
         printed = Printed("n", "protocol", *DIFFERENCES, box=None)
         for name, protocol in PROTOCOLS.items():
             title = f"n = {n}, {name}"
-            n_repeats = repeats // 4 if protocol in (tuned, mlp_cohort) else repeats  # they take long
+            n_repeats = repeats // 8 if protocol in (tuned, mlp_cohort) else repeats  # they take long
             found = [protocol(*draw(table, n, repeat), repeat) for repeat in track(range(n_repeats), title)]
             add(printed, (str(n), name), np.array(found))
         yield printed

@@ -217,7 +217,8 @@ DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "limits of three classes": (("decision", "limits"), [0, 0, 0], "its sets have limits that cannot be"),
     "limits that are not finite": (("decision", "limits"), ["nan", 0], "its sets have limits that cannot be"),
     "limits for all rows": (("decision", "coverage"), 1.0, "its sets have limits that cannot be"),
-    "a threshold of 1": (("decision", "threshold"), 1.0, r"its threshold cannot be 1\.0"),
+    "a threshold above 1": (("decision", "threshold"), 1.5, r"its threshold cannot be 1\.5"),
+    "a threshold without an aim": (("decision", "threshold"), 0.5, "it has an aim without a threshold, or a threshold"),
     "a threshold of 0": (("decision", "threshold"), 0, "its threshold cannot be 0"),
     "a threshold that is text": (("decision", "threshold"), "high", ""),
     "metrics that are a list": (("report", "evaluation", "metrics"), [], ""),
@@ -298,8 +299,8 @@ def test_a_later_format_is_refused(predictor: Predictor, tmp_path: Path, monkeyp
 
 def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
     fit(make_small_table(), Settings(**QUICK), SMALL, checkpoint=tmp_path / "kept")
-    with pytest.raises(ModelFileError, match=r"0-0-1' is a checkpoint, not a model"):
-        load(tmp_path / "kept" / "0-0-1")
+    with pytest.raises(ModelFileError, match=r"0-0-1.checkpoint' is a checkpoint, not a model"):
+        load(tmp_path / "kept" / "0-0-1.checkpoint")
     with pytest.raises(ModelFileError, match=r"kept' cannot be read: Is a directory"):
         load(tmp_path / "kept")
 

@@ -151,7 +151,7 @@ def test_a_cohort_that_was_cut_anywhere_goes_on_to_the_same_bits(threads: int, t
             with pytest.raises(PowerCutError):
                 fit(TABLE, EVERYTHING, cohort, CutAtCall(call), path)
         assert_same(fit(TABLE, EVERYTHING, cohort, checkpoint=path), plain)
-        assert sorted(each.name for each in path.iterdir()) == ["0-0-0", "0-0-1", "0-0-2"]
+        assert sorted(each.name for each in path.iterdir()) == [f"0-0-{fold}.checkpoint" for fold in range(3)]
 
 
 def test_a_cohort_of_several_settings_and_seeds_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_cohort_of_several_settings_and_seeds_goes_on_to_the_same_bits(tmp_pat
     with pytest.raises(PowerCutError):
         fit(TABLE, settings, cohort, CutAtCall(50), tmp_path / "kept")
     assert_same(fit(TABLE, settings, cohort, checkpoint=tmp_path / "kept"), fit(TABLE, settings, cohort))
-    names = [f"{s}-{repeat}-{fold}" for s in range(2) for repeat in range(2) for fold in range(3)]
+    names = [f"{s}-{repeat}-{fold}.checkpoint" for s in range(2) for repeat in range(2) for fold in range(3)]
     assert sorted(each.name for each in (tmp_path / "kept").iterdir()) == names
 
 
@@ -244,11 +244,11 @@ def test_a_checkpoint_changes_no_training(whole: Predictor, tmp_path: Path) -> N
 
 def test_a_finished_checkpoint_gives_its_result_without_an_epoch(whole: Predictor, tmp_path: Path) -> None:
     fit_one(whole.settings, path=tmp_path / "kept")
-    before = (tmp_path / "kept" / "0-0-0").read_bytes()
+    before = (tmp_path / "kept" / "0-0-0.checkpoint").read_bytes()
     epochs: list[RunProgress] = []
     assert_same(fit_one(whole.settings, epochs.append, tmp_path / "kept"), whole)
     assert not epochs
-    assert (tmp_path / "kept" / "0-0-0").read_bytes() == before
+    assert (tmp_path / "kept" / "0-0-0.checkpoint").read_bytes() == before
 
 
 def test_time_goes_on_from_where_it_stopped(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(name: str, tmp_path: 
     with pytest.raises(PowerCutError):
         fit_one(EVERYTHING, cut_after(1), tmp_path / "kept")
     table, settings = OTHERS[name]
-    words = r"the checkpoint '.*0-0-0' is of other settings or data; remove it, or name another file"
+    words = r"the checkpoint '.*0-0-0.checkpoint' is of other settings or data; remove it, or name another file"
     with pytest.raises(ModelFileError, match=words):
         fit(table, settings, SINGLE, checkpoint=tmp_path / "kept")
 
@@ -282,8 +282,8 @@ def test_a_checkpoint_of_another_member_is_refused(tmp_path: Path) -> None:
     time = np.arange(80.0)  # which divides rows for each seed in the same way
     table, cohort = replace(TABLE, time=time), CohortSettings(folds=1, seeds=2)
     fit(table, EVERYTHING, cohort, checkpoint=tmp_path / "kept")
-    (tmp_path / "kept" / "0-0-0").replace(tmp_path / "kept" / "0-1-0")
-    with pytest.raises(ModelFileError, match=r"0-1-0' is of other settings or data"):
+    (tmp_path / "kept" / "0-0-0.checkpoint").replace(tmp_path / "kept" / "0-1-0.checkpoint")
+    with pytest.raises(ModelFileError, match=r"0-1-0.checkpoint' is of other settings or data"):
         fit(table, EVERYTHING, cohort, checkpoint=tmp_path / "kept")
 
 
@@ -310,24 +310,26 @@ def test_a_checkpoint_of_other_roles_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     fit_one(EVERYTHING, path=tmp_path / "kept")
-    file = tmp_path / "kept" / "0-0-0"
+    file = tmp_path / "kept" / "0-0-0.checkpoint"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ModelFileError, match=r"0-0-0' is damaged: its SHA-256 does not match"):
+    with pytest.raises(ModelFileError, match=r"0-0-0.checkpoint' is damaged: its SHA-256 does not match"):
         fit_one(EVERYTHING, path=tmp_path / "kept")
 
 
 def test_a_model_is_no_checkpoint(whole: Predictor, tmp_path: Path) -> None:
-    save(whole, tmp_path / "0-0-0")
-    with pytest.raises(ModelFileError, match=r"0-0-0' is a model, not a checkpoint"):
+    save(whole, tmp_path / "0-0-0.checkpoint")
+    with pytest.raises(ModelFileError, match=r"0-0-0.checkpoint' is a model, not a checkpoint"):
         fit_one(EVERYTHING, path=tmp_path)
 
 
 def test_within_ten_seconds_only_the_end_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 10.0)
     there: list[bool] = []
-    fit_one(EVERYTHING, lambda progress: there.append((tmp_path / "kept" / "0-0-0").exists()), tmp_path / "kept")
+    fit_one(
+        EVERYTHING, lambda progress: there.append((tmp_path / "kept" / "0-0-0.checkpoint").exists()), tmp_path / "kept"
+    )
     assert there == [False] * (len(there) - 1) + [True]
 
 
@@ -351,7 +353,7 @@ def test_ctrl_c_writes_a_checkpoint_that_goes_on_to_the_same_bits(
     with pytest.warns(TabcohortWarning, match="^interrupted: 1 of 1 members have weights, 0 of them"):
         interrupted = fit_one(whole.settings, interrupt_after(4), tmp_path / "kept")
     assert interrupted.report.members[0].stop_reason == interrupted.report.reason == "interrupted"
-    with pytest.warns(TabcohortWarning, match=r"^going on from the checkpoint '.*kept', where 1 members left"):
+    with pytest.warns(TabcohortWarning, match=r"^going on from the checkpoint '.*kept': 1 networks left"):
         assert_same(fit_one(whole.settings, path=tmp_path / "kept"), whole)
 
 
@@ -360,7 +362,7 @@ def test_ctrl_c_of_a_cohort_writes_what_every_member_has(tmp_path: Path, monkeyp
     cohort = replace(SMALL, threads=2)
     with pytest.warns(TabcohortWarning, match=r"^interrupted: [12] of 3 members have weights, 0 of them"):
         interrupted = fit(TABLE, EVERYTHING, cohort, interrupt_after(4), tmp_path / "kept")
-    names = [f"0-0-{member.fold}" for member in interrupted.report.members]
+    names = [f"0-0-{member.fold}.checkpoint" for member in interrupted.report.members]
     assert sorted(each.name for each in (tmp_path / "kept").iterdir()) == names
     assert_same(fit(TABLE, EVERYTHING, cohort, checkpoint=tmp_path / "kept"), fit(TABLE, EVERYTHING, cohort))
 

@@ -20,7 +20,7 @@ from tabcohort.cohort import Cohort, fit
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import forward, one_thread
 from tabcohort.ensemble import OutOfFold, cross_fit, mean_log_proba
-from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError, TrainingError
 from tabcohort.evaluate import evaluate, log_loss, log_probabilities
 from tabcohort.forward import Forward
 from tabcohort.member import class_weights
@@ -225,7 +225,7 @@ def test_no_row_that_trains_or_stops_is_scored() -> None:
         )  # fmt: skip
         log_proba[0, roles.score] = log_probabilities(Forward([network]).logits(table.X[roles.score])[:, 0])
         part[roles.score] = member.fold
-    expected = cross_fit(OutOfFold(log_proba, table.y, table.weight, part))
+    expected, _ = cross_fit(OutOfFold(log_proba, table.y, table.weight, part))
     np.testing.assert_array_equal(predictor.judged.log_proba, expected.astype(np.float32))
     np.testing.assert_array_equal(predictor.judged.part, part)
 
@@ -239,7 +239,7 @@ def test_the_scoring_rows_of_a_single_split_judge_a_single_network() -> None:
     assert (report.n_train, report.n_stop, report.n_score) == (len(roles.train), len(roles.stop), len(roles.score))
     rows, part = predictor.judged.rows, predictor.judged.part
     own = log_probabilities(predictor.member_logits(table.X[rows])[:, 0])
-    expected = cross_fit(OutOfFold(own[None], table.y[rows], table.weight[rows], part))
+    expected, _ = cross_fit(OutOfFold(own[None], table.y[rows], table.weight[rows], part))
     np.testing.assert_array_equal(predictor.judged.log_proba, expected.astype(np.float32))
     assert len(np.unique(part)) == 5
 
@@ -376,12 +376,17 @@ def test_mixup_and_smoothing_are_used_in_training_and_never_in_stopping() -> Non
 # What does not fit
 
 
-@pytest.mark.parametrize("positive", ["no", "maybe"])
-def test_a_positive_class_that_is_not_that_of_the_table_is_an_error(positive: str) -> None:
+def test_a_positive_class_that_is_not_that_of_the_table_is_an_error() -> None:
     X, y = noisy_rows(60)
     table = make_table(X, np.array(["no", "yes"])[y])
-    with pytest.raises(SettingsError, match=f"'positive' is '{positive}' and the table's positive class is 'yes'"):
-        fit(table, settings_of(positive=positive))
+    with pytest.raises(SettingsError, match="'positive' is 'no' and the table's positive class is 'yes'"):
+        fit(table, settings_of(positive="no"))
+    with pytest.raises(
+        TableError, match="the positive class 'maybe' is not in 'target', whose classes are 'no', 'yes'"
+    ):
+        fit(table, settings_of(positive="maybe"))
+    ones = make_table(X, y.astype(float))
+    assert fit(ones, settings_of(positive=1, max_epochs=1), SMALL).schema.classes == (0.0, 1.0)
     assert fit(table, settings_of(positive="yes", max_epochs=1), SMALL).schema.positive == 1
 
 
@@ -537,7 +542,7 @@ def test_what_is_reported_of_a_row_was_not_chosen_by_it() -> None:
         logits = Forward([cohort.train(member).network]).logits(X[rows])[:, 0]
         of_settings[member.setting, rows] = log_probabilities(logits)
     found = OutOfFold(of_settings, y, np.ones(240), judged.part)
-    np.testing.assert_array_equal(judged.log_proba, cross_fit(found).astype(np.float32))
+    np.testing.assert_array_equal(judged.log_proba, cross_fit(found)[0].astype(np.float32))
     weights = np.array([each.weight for each in predictor.report.settings])
     naive = predictor.calibrator.apply(mean_log_proba(of_settings, weights))
     assert log_loss(naive, y, np.ones(240)) < predictor.report.evaluation.metrics["log_loss"].value
@@ -628,9 +633,8 @@ def test_all_members_have_some_epochs_before_a_budget_ends_them() -> None:
     with pytest.warns(TabcohortWarning, match=words):
         predictor = fit(table, settings, replace(SMALL, budget_seconds=1e-6))
     assert predictor.report.reason == "budget"
-    assert [len(each.history) for each in predictor.report.members] == [10] * 3
+    assert all(1 <= len(each.history) < 10 for each in predictor.report.members)
     assert predictor.judged.rows.tolist() == list(range(120))
-    assert_same_networks(predictor, fit(table, replace(settings, max_epochs=10), SMALL))
 
 
 @pytest.mark.parametrize("engine", ["compiled", "torch"])
@@ -650,3 +654,36 @@ def assert_same_networks(one: Predictor, other: Predictor) -> None:
     assert [each.parameters.tobytes() for each in one.networks] == [
         each.parameters.tobytes() for each in other.networks
     ]
+
+
+# Settings side by side must have one loss and one set of folds
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("class_weight", (None, "balanced")), ("stop_fraction", (0.1, 0.2)), ("score_fraction", (0.1, 0.2))],
+)
+def test_settings_that_would_be_judged_otherwise_are_refused(name: str, values: tuple[object, object]) -> None:
+    tried = [settings_of(**{name: value}) for value in values]
+    with pytest.raises(SettingsError, match=f"settings that are tried side by side must have the same {name!r}"):
+        fit(table_of(), tried, SMALL)
+
+
+def test_no_settings_at_all_are_refused() -> None:
+    with pytest.raises(SettingsError, match="there must be settings to train with; the list of them is empty"):
+        fit(table_of(), [], SMALL)
+
+
+def test_in_time_without_rows_to_score_on_nothing_is_trained() -> None:
+    """All patients enrol early and come back late."""
+    X, y = noisy_rows(100)
+    key = np.concatenate([np.arange(80), np.arange(20)])
+    table = make_table(X, y, key=key, time=np.arange(100.0))
+    with pytest.raises(TableError, match=r"in (time no rows are left to score on|fold 1 of 1 in time nothing is left)"):
+        fit(table, settings_of(), SINGLE)
+
+
+def test_a_folder_of_other_things_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SettingsError, match="holds other things and no checkpoint; name a new one"):
+        fit(table_of(), settings_of(), SMALL, checkpoint=tmp_path)

@@ -140,20 +140,20 @@ def test_a_table_in_which_every_second_row_is_a_control_is_not_judged_by_one_cla
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_what_is_said_of_a_part_does_not_depend_on_its_own_labels(n_classes: int) -> None:
     found = out_of_fold([0.3, 3.0, 0.5, 2.0], 300, n_classes)
-    before = cross_fit(found)
+    before, _ = cross_fit(found)
     rng = np.random.default_rng(1)
     for number in range(5):
         of_part = found.part == number
         y = np.where(of_part, rng.permutation(found.y), found.y)
         weight = np.where(of_part, rng.permutation(found.weight), found.weight)
-        after = cross_fit(OutOfFold(found.log_proba, y, weight, found.part))
+        after, _ = cross_fit(OutOfFold(found.log_proba, y, weight, found.part))
         np.testing.assert_array_equal(after[of_part], before[of_part])
         assert (after[~of_part] != before[~of_part]).any()
 
 
 def test_each_part_is_answered_for_by_the_ensemble_of_the_others() -> None:
     found = out_of_fold([1.0, 0.5], 200)
-    honest = cross_fit(found)
+    honest, _ = cross_fit(found)
     for number in range(5):
         others, rows = np.flatnonzero(found.part != number), np.flatnonzero(found.part == number)
         expected = choose_ensemble(found.of(others)).log_proba(found.of(rows).log_proba)
@@ -169,12 +169,12 @@ def test_rows_of_one_part_choose_nothing_all_settings_answer_alike() -> None:
     chosen = choose_ensemble(found)
     np.testing.assert_array_equal(chosen.weight, np.full(3, 1 / 3))
     assert chosen.calibrator.method == NONE
-    np.testing.assert_allclose(cross_fit(found), mean_log_proba(found.log_proba, chosen.weight), rtol=1e-12)
+    np.testing.assert_allclose(cross_fit(found)[0], mean_log_proba(found.log_proba, chosen.weight), rtol=1e-12)
 
 
 def test_of_two_parts_neither_chooses_for_the_other_with_what_it_cannot_check() -> None:
     found = parts_of(out_of_fold([0.0, 5.0, 0.0]), np.arange(240) % 2)
-    np.testing.assert_allclose(cross_fit(found), mean_log_proba(found.log_proba, np.full(3, 1 / 3)), rtol=1e-12)
+    np.testing.assert_allclose(cross_fit(found)[0], mean_log_proba(found.log_proba, np.full(3, 1 / 3)), rtol=1e-12)
     assert choose_ensemble(found).weight[1] > 0.9
 
 

@@ -88,20 +88,20 @@ def test_a_model_says_what_the_ensemble_is_made_of(tuned: Predictor) -> None:
     assert printed(document).startswith("residual 4, logistic, mlp 8 and 1 other predicts target from 3 columns: ")
 
 
-def test_settings_are_ranked_and_those_that_were_dropped_come_last(tuned: Predictor) -> None:
+def test_settings_are_ranked_and_those_that_went_no_farther_say_so(tuned: Predictor) -> None:
     text, report = printed(describe(tuned)), tuned.report
-    ranked = sorted(report.settings, key=lambda each: (each.dropped_after is not None, each.log_loss.value))
-    assert [each.dropped_after for each in ranked] == [None] * 4 + [5]
+    ranked = sorted(report.settings, key=lambda each: each.log_loss.value)
+    assert sorted(each.dropped_after or 0 for each in ranked) == [0] * 4 + [5]
     lines = text[text.index("\nrank ") + 1 :].splitlines()
     for rank, (each, line) in enumerate(zip(ranked, lines[1:], strict=False), 1):
         behind = f"{each.behind.value:+.4f}  ({each.behind.low:+.4f} to {each.behind.high:+.4f})" if rank > 1 else ""
         share = f"{each.weight:.0%}" if each.weight else "-"
-        dropped = "" if each.dropped_after is None else "dropped after 5 epochs: "
+        dropped = "" if each.dropped_after is None else "only 5 epochs: "
         what = f"{dropped}learning_rate {each.settings.learning_rate:.3g}"
         assert line == f"{rank:4}  {each.log_loss.value:8.4f}  {behind:31}  {share:>8}  {what}"
     assert lines[0].index("settings") == lines[1].index("learning_rate")
     assert lines[0].index("share") + len("share") == lines[1].index("%") + 1
-    assert lines[6].startswith("1 of 5 settings were dropped early, and their ranks might have changed; ")
+    assert lines[6].startswith("1 of 5 settings were behind after their first epochs, and went no farther; ")
     assert lines[6].endswith(f"would have taken about {report.seconds_saved:.0f} s more (extrapolated)")
 
 
@@ -173,8 +173,8 @@ def test_a_class_whose_coverage_is_not_known_is_left_out(predictor: Predictor) -
 def test_a_threshold_is_told_with_its_class_and_its_aim(predictor: Predictor) -> None:
     assert "threshold" not in printed(describe(predictor))
     decided = predictor.decided("cost=5:1")
-    line = f"threshold       yes from a probability of {decided.decision.threshold:.4f} on, for cost=5:1"
-    assert line in printed(describe(decided)).splitlines()
+    line = f"threshold       yes from a probability of {decided.decision.threshold:.4f} on, for cost=5:1; "
+    assert line + "above, each row is called by one that was chosen on other rows\n" in printed(describe(decided))
 
 
 def test_the_confusion_matrix_names_its_classes(three_classes: Predictor) -> None:

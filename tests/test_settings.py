@@ -333,3 +333,10 @@ def test_a_cohort_of_two_or_none_is_an_error(n_members: int) -> None:
 def test_an_unknown_keyword_of_a_cohort_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(SettingsError, match=r"there is no setting 'fold' \(did you mean 'folds'\?\)"):
         CohortSettings(fold=5)  # type: ignore[call-arg]
+
+
+def test_a_setting_of_a_cohort_is_sent_to_where_it_belongs() -> None:
+    with pytest.raises(SettingsError, match="'folds' is a setting of a whole cohort: name it in CohortSettings"):
+        Settings.from_dict({"folds": 5})
+    with pytest.raises(SettingsError, match="'dropout' is a setting of a network: name it in Settings, or"):
+        CohortSettings(dropout=0.3)  # type: ignore[call-arg]

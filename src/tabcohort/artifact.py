@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tabcohort.calibrate import Calibrator
 from tabcohort.container import read_container, write_container
+from tabcohort.decide import parse_aim
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluate import UNKNOWN, Estimate, Evaluation
 from tabcohort.predictor import (
@@ -133,12 +134,16 @@ def _calibrator(values: Mapping[str, Any], n_classes: int) -> Calibrator:
 
 def _decision(values: Mapping[str, Any], n_classes: int) -> Decision:
     limits = np.array(values["limits"], dtype=np.float64)
-    threshold, coverage = values["threshold"], float(values["coverage"])
+    aim, threshold, coverage = values["aim"], values["threshold"], float(values["coverage"])
     if limits.shape != (n_classes,) or not np.isfinite(limits).all() or not 0 < coverage < 1:
         raise ValueError("its sets have limits that cannot be")
-    if threshold is not None and not (0 < float(threshold) < 1 and n_classes == 2):
+    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1 and n_classes == 2):
         raise ValueError(f"its threshold cannot be {threshold!r}")
-    return Decision(coverage, limits, values["aim"], threshold)
+    if (aim is None) != (threshold is None):
+        raise ValueError("it has an aim without a threshold, or a threshold without an aim")
+    if aim is not None:
+        parse_aim(aim)
+    return Decision(coverage, limits, aim, threshold)
 
 
 def report_to_dict(report: CohortReport) -> dict[str, Any]:

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 USER_ERROR, INTERRUPTED = 2, 130
 FAR = 20.0  # standard deviations
 SET_SEPARATOR = "|"
-HOW_TO_AIM = "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', or 'cost=10:1' (a missed positive : a false alarm)"
+HOW_TO_AIM = (
+    "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'cost=10:1' (a missed positive : a false alarm), or none (the "
+    "most probable class)"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     tried = tune.add_mutually_exclusive_group()
     tried.add_argument("--grid", metavar="FILE.toml", help="lists of values; every combination is tried")
     tried.add_argument("--settings", type=int, metavar="N", help="so many, drawn at random (default: 24)")
-    tune.add_argument("--base", metavar="FILE.toml", help="settings that all have in common")
+    tune.add_argument("--base", metavar="FILE.toml", help="settings that all have in common, and that are not drawn")
     tune.add_argument("--no-halving", action="store_true", help="train all to the end, also those that are far behind")
 
     predict = _command(commands, "predict", _predict, "answer for the rows of a table")
@@ -152,7 +155,7 @@ def _cohort_options(command: argparse.ArgumentParser) -> None:
 
 def _decision_options(command: argparse.ArgumentParser) -> None:
     """Add what says how probabilities become answers."""
-    command.add_argument("--threshold", metavar="AIM", help="for the positive class: " + HOW_TO_AIM.replace("%", "%%"))
+    command.add_argument("--threshold", metavar="AIM", help="for the positive class: " + HOW_TO_AIM)
     command.add_argument("--coverage", type=float, metavar="SHARE", help="of each class whose set holds it (0.9)")
 
 
@@ -172,6 +175,7 @@ def _fit(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
+    from tabcohort.settings import read_toml
     from tabcohort.tuning import grid_from_toml, random_settings
 
     _check_outputs((options.out,), inputs=(options.table, options.base, options.grid))
@@ -179,7 +183,9 @@ def _tune(options: argparse.Namespace) -> int:
     if options.grid:
         tried = grid_from_toml(options.grid, base)
     else:
-        tried = random_settings(24 if options.settings is None else options.settings, base)
+        given = set(read_toml(options.base)) if options.base else set()
+        fixed = given | {"model"} if options.model else given
+        tried = random_settings(24 if options.settings is None else options.settings, base, fixed)
     options.curves = options.checkpoint = None
     return _train(options, base, tried, _cohort_settings(options, halving=not options.no_halving))
 
@@ -306,6 +312,8 @@ def _decided(predictor: Predictor, options: argparse.Namespace) -> Predictor:
     from tabcohort.settings import CohortSettings
 
     aim = predictor.decision.aim if options.threshold is None else options.threshold
+    if aim == "none":
+        aim = None
     coverage = predictor.decision.coverage if options.coverage is None else options.coverage
     return predictor.decided(aim, CohortSettings(coverage=coverage).coverage)  # which refuses what is no share
 

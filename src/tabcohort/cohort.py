@@ -17,18 +17,20 @@ from tabcohort.conclude import conclude
 from tabcohort.decide import parse_aim
 from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import CompiledEngine
-from tabcohort.errors import SettingsError, TabcohortWarning
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluate import log_probabilities
 from tabcohort.forward import Forward
 from tabcohort.member import choose_engine, train_member, training_statistics
 from tabcohort.predictor import Predictor
 from tabcohort.prepare import fit_statistics, store_rows
 from tabcohort.program import draw_network, program_of
-from tabcohort.roles import Roles, divide, size_of_cohort
+from tabcohort.roles import Division, FoldsInTime, Roles, divide, size_of_cohort
 from tabcohort.running import Ended, Member, RunWatcher, Trained, run_members
 from tabcohort.settings import CohortSettings, Settings
-from tabcohort.table import Table
+from tabcohort.table import Table, positive_code
 from tabcohort.training import ENDINGS, Progress
+
+CHECKPOINT = ".checkpoint"
 
 
 def fit(
@@ -60,7 +62,8 @@ def fit(
         >>> predictor.predict_row({"x0": 2.0, "x1": 0.0, "x2": 0.0}).label
         'yes'
     """
-    members = Cohort(table, settings or Settings(), cohort or CohortSettings(), checkpoint)
+    settings = Settings() if settings is None else settings
+    members = Cohort(table, settings, CohortSettings() if cohort is None else cohort, checkpoint)
     ended = run_members(members.all, members.train, members.cohort, members.max_epochs, watch)
     members.warn_of(ended)
     candidates, divisions, cohort = members.candidates, members.divisions, members.cohort
@@ -90,6 +93,7 @@ class Cohort:
         if not self.candidates:
             raise SettingsError("there must be settings to train with; the list of them is empty")
         first = self.candidates[0]
+        _check_same(self.candidates)
         _check_positive(table, first)
         _check_aim(table, cohort)
         n_classes, n_features = len(table.schema.classes), table.X.shape[1]
@@ -106,6 +110,7 @@ class Cohort:
             divide(table.X, table.y, table.weight, first, n_folds, repeat, table.key, table.time)
             for repeat in range(n_seeds)
         ]
+        _check_roles(self.divisions)
         self.stored = store_rows(table.X, fit_statistics(table.X, table.weight))
         self.checkpoint = None if checkpoint is None else _folder(checkpoint)
         self.all = [
@@ -154,11 +159,17 @@ class Cohort:
             member=member.number,
             identity=f"member {member.number}",
             watch=watch,
-            checkpoint=self.checkpoint and self.checkpoint / f"{member.setting}-{member.repeat}-{member.fold}",
+            checkpoint=self.checkpoint
+            and self.checkpoint / f"{member.setting}-{member.repeat}-{member.fold}{CHECKPOINT}",
             resume_from=resume_from,
         )
         logits = Forward([network]).logits(self.table.X, roles.score)[:, 0]
         return Trained(network, progress, engine.name, engine.device_name, np.exp(log_probabilities(logits)))
+
+    def _checkpoint_of(self, member: Member) -> Path | None:
+        """Return the file that a member's position is kept in, if there is a folder for them."""
+        name = f"{member.setting}-{member.repeat}-{member.fold}{CHECKPOINT}"
+        return None if self.checkpoint is None else self.checkpoint / name
 
     def warn_of(self, ended: Ended) -> None:
         """Say what ended before its time."""
@@ -185,21 +196,54 @@ def _folder(path: str | Path) -> Path:
     """
     try:
         Path(path).mkdir(exist_ok=True)
-        n_members = len(list(Path(path).iterdir()))
+        names = [each.name for each in Path(path).iterdir()]
     except OSError as error:
         raise SettingsError(
             f"the checkpoint {str(path)!r} must be a folder, for a file of each member: {error.strerror or error}"
         ) from None
+    n_members = sum(name.endswith(CHECKPOINT) for name in names)
+    if names and not n_members:
+        raise SettingsError(f"the folder {str(path)!r} holds other things and no checkpoint; name a new one")
     if n_members:
-        words = f"going on from the checkpoint {str(path)!r}, where {n_members} members left their positions"
+        words = f"going on from the checkpoint {str(path)!r}: {n_members} networks left their positions there"
         warnings.warn(words, TabcohortWarning, stacklevel=4)
     return Path(path)
 
 
+def _check_same(candidates: Sequence[Settings]) -> None:
+    """Raise `SettingsError` if settings differ in what is one for the whole cohort: its folds and its losses."""
+    for name in ("stop_fraction", "score_fraction", "class_weight", "positive"):
+        values = [getattr(each, name) for each in candidates]
+        other = next((value for value in values if value != values[0]), values[0])
+        if other != values[0]:
+            raise SettingsError(
+                f"settings that are tried side by side must have the same {name!r}, as they are judged on the same "
+                f"rows and by the same loss; there are {values[0]!r} and {other!r}"
+            )
+
+
+def _check_roles(divisions: Sequence[Division]) -> None:
+    """Raise `TableError`, before anything is trained, if a fold in time has no rows left to stop or score on."""
+    n_scored = [
+        len(division.roles(fold).score)
+        for division in divisions[:1]
+        if isinstance(division, FoldsInTime)
+        for fold in range(division.n_folds)
+    ]
+    if n_scored and not any(n_scored):
+        raise TableError(
+            "in time no rows are left to score on: all later ones are of keys or groups that were there before; ask "
+            "for other folds, or leave the group out"
+        )
+
+
 def _check_positive(table: Table, settings: Settings) -> None:
     """Raise `SettingsError` if the settings name another positive class than the table."""
-    named = None if table.schema.positive is None else table.schema.classes[table.schema.positive]
-    if settings.positive is not None and str(settings.positive) != str(named):
+    schema = table.schema
+    named = None if schema.positive is None else schema.classes[schema.positive]
+    if settings.positive is None:
+        return
+    if positive_code(schema.classes, settings.positive, schema.target) != schema.positive:
         raise SettingsError(
             f"the setting 'positive' is {settings.positive!r} and the table's positive class is {named!r}; "
             "name it where the table is made"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit, mean_log_proba
+from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit
 from tabcohort.evaluate import (
     UNKNOWN,
     Z95,
@@ -80,10 +80,10 @@ def conclude(
     weight = table.weight[rows] * factor[table.y[rows]]
     log_proba = np.stack([predictions[each].log_proba[rows] for each in usable])
     found = OutOfFold(log_proba, table.y[rows], weight, part)
-    ensemble, honest = choose_ensemble(found), cross_fit(found)
+    ensemble, (honest, before) = choose_ensemble(found), cross_fit(found)
     judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part)
-    calibration = _calibration_report(found, ensemble.weight, judged)
-    del found, log_proba, honest
+    calibration = _calibration_report(before, honest, judged)
+    del found, log_proba, honest, before
     shares = dict(zip(usable, ensemble.weight.tolist(), strict=True))
     settings = _setting_reports(table, candidates, ended, predictions, shares)
     del predictions
@@ -132,10 +132,11 @@ def _roles(divisions: Sequence[Division], member: Member) -> Roles:
 
 
 def _usable(predictions: Mapping[int, SettingPredictions], ended: Ended) -> list[int]:
-    """Return the settings that may answer: not dropped, not failed, and as complete as any."""
-    in_race = [each for each in predictions if each not in ended.dropped and each not in ended.failed]
-    n_scored = {each: int(predictions[each].is_scored.sum()) for each in in_race}
-    return [each for each in in_race if n_scored[each] == max(n_scored.values())]
+    """Return the settings that may answer: those whose networks were kept, and that are as complete as any."""
+    gone = {member.setting for member, each in ended.trained.items() if each.network is None}
+    may_answer = [each for each in predictions if each not in gone and each not in ended.failed]
+    n_scored = {each: int(predictions[each].is_scored.sum()) for each in may_answer}
+    return [each for each in may_answer if n_scored[each] == max(n_scored.values())]
 
 
 def _member_report(member: Member, divisions: Sequence[Division], trained: Trained) -> MemberReport:
@@ -192,11 +193,10 @@ def _setting_reports(
     return tuple(report(number, settings) for number, settings in enumerate(candidates))
 
 
-def _calibration_report(found: OutOfFold, weight: FloatArray, judged: Judged) -> CalibrationReport:
-    before, after = mean_log_proba(found.log_proba, weight), judged.log_proba.astype(np.float64)
+def _calibration_report(before: FloatArray, after: FloatArray, judged: Judged) -> CalibrationReport:
     return CalibrationReport(
-        log_loss(before, found.y, found.weight),
-        log_loss(after, found.y, found.weight),
-        calibration_error(before, found.y, found.weight),
-        calibration_error(after, found.y, found.weight),
+        log_loss(before, judged.y, judged.weight),
+        log_loss(after, judged.y, judged.weight),
+        calibration_error(before, judged.y, judged.weight),
+        calibration_error(after, judged.y, judged.weight),
     )

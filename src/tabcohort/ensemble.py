@@ -101,14 +101,22 @@ def greedy_weights(found: OutOfFold) -> FloatArray:
     return best / best.sum()
 
 
-def cross_fit(found: OutOfFold) -> FloatArray:
-    """Return log probabilities, `(n_rows, n_classes)`: each part's by an ensemble chosen on the other parts."""
+def cross_fit(found: OutOfFold) -> tuple[FloatArray, FloatArray]:
+    """Return log probabilities, `(n_rows, n_classes)`: each part's by an ensemble chosen on the other parts.
+
+    Returns:
+        They as the calibrator corrects them, and before that.
+    """
     honest = np.empty(found.log_proba.shape[1:])
+    before = np.empty_like(honest)
     parts = np.unique(found.part)
     if len(parts) == 1:  # nothing can be chosen, then
-        return choose_ensemble(found).log_proba(found.log_proba)
+        ensemble = choose_ensemble(found)
+        return ensemble.log_proba(found.log_proba), mean_log_proba(found.log_proba, ensemble.weight)
     for number in parts:
         judged = found.part == number
         others, rows = np.flatnonzero(~judged), np.flatnonzero(judged)
-        honest[rows] = choose_ensemble(found.of(others)).log_proba(found.log_proba[:, rows])
-    return honest
+        ensemble = choose_ensemble(found.of(others))
+        before[rows] = mean_log_proba(found.log_proba[:, rows], ensemble.weight)
+        honest[rows] = ensemble.calibrator.apply(before[rows])
+    return honest, before

@@ -1,6 +1,6 @@
 """The scikit-learn classifier: arrays or frames in, classes and probabilities out.
 
-`fit` is the main path of the whole package; follow its calls to see the system.
+Its `fit` calls `tabcohort.cohort.fit`, which is the main path; follow its calls to see the system.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             features=getattr(self, "feature_names_in_", None),
             positive=self.positive,
             weight=sample_weight,
-            key=None if groups is None else np.unique(_a_value_each(groups, X, "groups"), return_inverse=True)[1],
+            key=None if groups is None else _codes(_a_value_each(groups, X, "groups")),
             time=None if times is None else _numbers(_a_value_each(times, X, "times")),
         )
         self.predictor_ = fit(table, tried, cohort)
@@ -254,6 +254,14 @@ def _a_value_each(values: Any, X: FloatArray, name: str) -> NDArray[Any]:
     if found.shape != (len(X),):
         raise TableError(f"{name} must have one value per row, of shape {(len(X),)}; the shape is {found.shape}")
     return found
+
+
+def _codes(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a code for each group, `(n_samples,)`; a row whose group is missing is in nobody else's."""
+    missing = np.array([each is None or each != each for each in groups.tolist()])
+    codes = np.arange(len(groups)) + len(groups)
+    codes[~missing] = np.unique(groups[~missing].astype(str), return_inverse=True)[1]
+    return codes
 
 
 def _numbers(times: NDArray[Any]) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from tabcohort.decide import (
     parse_aim,
     predicted_codes,
 )
-from tabcohort.errors import SettingsError, TableError
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluate import Estimate, Evaluation, evaluate, log_probabilities
 from tabcohort.forward import Forward
 from tabcohort.prepare import FloatArray, IntArray
@@ -189,6 +190,10 @@ def decide(judged: Judged, positive: int | None, aim: str | float | None, covera
         return Decision(coverage, limits, None, None)
     if positive is None or log_proba.shape[1] != 2:
         raise SettingsError(f"a threshold is for two classes; there are {log_proba.shape[1]}")
+    if len(np.unique(judged.part)) == 1 and parse_aim(aim).kind != "probability":
+        words = f"a threshold for {aim} cannot be chosen and judged on the same rows; the most probable class is called"
+        warnings.warn(words, TabcohortWarning, stacklevel=3)
+        return Decision(coverage, limits, None, None)
     proba = np.exp(log_proba[:, positive])
     threshold = choose_threshold(parse_aim(aim), proba, judged.y == positive, judged.weight)
     return Decision(coverage, limits, str(aim), threshold)

@@ -97,7 +97,7 @@ def print_settings(console: Console, report: Mapping[str, Any]) -> None:
     """Print what was tried, the best first, and what dropping the others early cost."""
     settings = report["settings"]
     known = [each for each in settings if each["log_loss"]]
-    ranked = sorted(known, key=lambda each: (each["dropped_after"] is not None, each["log_loss"][0]))
+    ranked = sorted(known, key=lambda each: each["log_loss"][0])
     same = {name for name in settings[0]["settings"] if len({str(each["settings"][name]) for each in settings}) == 1}
     console.print("\nrank  log loss  behind the best, 95 % interval      share  settings", style="dim")
     for rank, each in enumerate(ranked[:SETTINGS_SHOWN], 1):
@@ -106,7 +106,7 @@ def print_settings(console: Console, report: Mapping[str, Any]) -> None:
         share = f"{each['weight']:.0%}" if each["weight"] else "-"
         what = describe_settings(each["settings"], same)
         if each["dropped_after"] is not None:
-            what = f"dropped after {_count(each['dropped_after'], 'epoch')}: {what}"
+            what = f"only {_count(each['dropped_after'], 'epoch')}: {what}"
         console.print(f"{rank:4}  {each['log_loss'][0]:8.4f}  {behind:31}  {share:>8}  {what}", markup=False)
     hidden = len(ranked) - SETTINGS_SHOWN
     if hidden > 0:
@@ -118,8 +118,8 @@ def print_settings(console: Console, report: Mapping[str, Any]) -> None:
     dropped = sum(each["dropped_after"] is not None for each in settings)
     if dropped:
         console.print(
-            f"{dropped} of {len(settings)} settings were dropped early, and their ranks might have changed; training "
-            f"them to the end would have taken about {report['seconds_saved']:.0f} s more (extrapolated)"
+            f"{dropped} of {len(settings)} settings were behind after their first epochs, and went no farther; to "
+            f"train them to the end would have taken about {report['seconds_saved']:.0f} s more (extrapolated)"
         )
 
 
@@ -161,7 +161,8 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
     if decision["threshold"] is not None:
         name = escape(str(classes[schema["positive"]]))
         console.print(
-            f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}"
+            f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}; "
+            "above, each row is called by one that was chosen on other rows"
         )
 
 

@@ -11,6 +11,7 @@ import math
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -32,7 +33,8 @@ Job = TypeVar("Job")
 
 FIRST_RUNG, RUNG_FACTOR = 20, 3  # the first rung is a 20th of the epochs, and each next one three times as many
 FEWEST_FIRST_EPOCHS = 5
-KEPT_SHARE, FEWEST_SETTINGS = 1 / 3, 4  # so many stay after a rung: fewer would leave no ensemble
+KEPT_SHARE, FEWEST_SETTINGS = 1 / 3, 4  # so many go on after a rung: fewer would leave no ensemble
+RESERVES = 16  # places down to which those that do not go on may still answer, with the weights that they have
 SECONDS_BETWEEN = 0.1
 SHARE_OF_BUDGET = 0.95  # the rest is for the predictions and their measures
 
@@ -180,7 +182,7 @@ class Run:
         self.failures: dict[int, tuple[int, str]] = {}  # of each setting: whose turn it was first, and what was said
         self.histories: dict[Member, Progress] = {}  # of members that are training now, too
         self.reason: str | None = None
-        self.shown = -math.inf
+        self.shown, self.told = -math.inf, 0  # when the watcher was told last, and of how many epochs
         self.lock = threading.Lock()
         self.shelf = shelf
 
@@ -198,13 +200,15 @@ class Run:
 
     def climb(self) -> Ended:
         """Train all members from rung to rung."""
-        first, *_ = rungs = self.rungs()
+        rungs = self.rungs()
         for rung in rungs:
-            self._to(rung, is_first=rung == first)
+            self._to(rung)
             if self.reason or rung == rungs[-1]:
                 break
             if self.cohort.halving:
                 self._drop(rung)
+        if self.reason is None and (progress := self._progress()).epochs > self.told:
+            self.watch(progress)
         seconds = time.perf_counter() - self.began
         if self.reason == "budget" and all(self._has_ended(each) for each in self.in_race()):
             self.reason = None  # it was enough
@@ -224,14 +228,15 @@ class Run:
         out = self.dropped.keys() | self.failures.keys()
         return [each for each in self.members if each.setting not in out]
 
-    def _to(self, rung: int, is_first: bool) -> None:
+    def _to(self, rung: int) -> None:
         """Train all members that are in the race until they end, or have run so many epochs."""
         waiting = [each for each in self.in_race() if not self._has_ended(each)]
         waiting.sort(key=lambda each: -each.cost)
-        jobs = [functools.partial(self._train_one, each, turn, rung, is_first) for turn, each in enumerate(waiting)]
+        jobs = [functools.partial(self._train_one, each, turn, rung) for turn, each in enumerate(waiting)]
         try:
             in_threads(jobs, self.cohort.threads, on_failure=self._interrupt)
         except KeyboardInterrupt:
+            self._interrupt()
             if not self.trained:
                 raise
 
@@ -247,9 +252,9 @@ class Run:
     def _has_ended(self, member: Member) -> bool:
         return self._latest(member).stop_reason in ENDINGS
 
-    def _train_one(self, member: Member, turn: int, rung: int, is_first: bool) -> None:
+    def _train_one(self, member: Member, turn: int, rung: int) -> None:
         before = self.trained.get(member)
-        if self._why_to_end(is_first) or self._failed_before(member, turn):
+        if self._failed_before(member, turn) or (self._why_to_end() and not self._is_needed(member)):
             return
 
         def watch(progress: Progress) -> str | None:
@@ -257,7 +262,7 @@ class Run:
                 self._show(member, progress)
             except KeyboardInterrupt:  # pressed, or raised by the person's own watcher
                 self._interrupt()
-            reason = self._why_to_end(is_first)
+            reason = self._why_to_end()
             if reason is None and len(progress.history) >= rung and rung < self.max_epochs:
                 reason = "paused"
             return reason
@@ -278,23 +283,32 @@ class Run:
         """Return whether one of the same setting failed whose turn was earlier: so it is for any number of threads."""
         return member.setting in self.failures and self.failures[member.setting][0] < turn
 
-    def _why_to_end(self, is_first: bool) -> str | None:
+    def _why_to_end(self) -> str | None:
         budget = self.cohort.budget_seconds or math.inf
-        is_over = time.perf_counter() - self.began > SHARE_OF_BUDGET * budget
-        if is_over and not is_first and self.reason is None:
+        if time.perf_counter() - self.began > SHARE_OF_BUDGET * budget and self.reason is None:
             self.reason = "budget"
         return self.reason
 
+    def _is_needed(self, member: Member) -> bool:
+        """Return whether a member has to begin although time is up: without it no settings would judge every row."""
+        begun = Counter(each.setting for each in self.trained)
+        sizes = Counter(each.setting for each in self.members)
+        return self.reason == "budget" and not any(begun[setting] == size for setting, size in sizes.items())
+
     def _drop(self, rung: int) -> None:
-        """Drop the settings that are behind by the mean loss of the stopping rows: over all folds, most of the rows."""
+        """Let those settings that are behind go no farther, by the mean loss of the stopping rows: most of the rows.
+
+        The next best may still answer; of the others no weights are kept.
+        """
         in_race = sorted({member.setting for member in self.in_race()})
         ranked = sorted(in_race, key=lambda setting: (self._mean_loss(setting, rung), setting))
-        for setting in ranked[n_kept(len(in_race)) :]:
-            self.dropped[setting] = rung
+        place = {setting: number for number, setting in enumerate(ranked)}
+        self.dropped.update(dict.fromkeys(ranked[n_kept(len(in_race)) :], rung))
         for member, each in self.trained.items():
-            if member.setting in self.dropped and each.network is not None:  # nobody will go on from there
-                self.trained[member] = replace(each, network=None)
+            if place.get(member.setting, 0) >= n_kept(len(in_race)):
                 self.shelf.remove(member)
+                if place[member.setting] >= RESERVES:
+                    self.trained[member] = replace(each, network=None)
 
     def _mean_loss(self, setting: int, rung: int) -> float:
         """Return the mean over members of the lowest stopping loss up to a rung; a checkpoint may have gone beyond."""
@@ -306,9 +320,11 @@ class Run:
         with self.lock:
             self.histories[member] = replace(progress, best_state={}, state={})  # which would stay in memory
             now = time.perf_counter()
-            if now - self.shown >= SECONDS_BETWEEN or progress.stop_reason is not None:
+            if now - self.shown >= SECONDS_BETWEEN:
                 self.shown = now
-                self.watch(self._progress())
+                progress_of_all = self._progress()
+                self.told = progress_of_all.epochs
+                self.watch(progress_of_all)
 
     def _progress(self) -> RunProgress:
         seconds = time.perf_counter() - self.began
@@ -406,8 +422,9 @@ def in_threads(
         on_failure: called at once when one raises, or on Ctrl-C, so that the others may end sooner.
     """
     with one_blas_thread(), ThreadPoolExecutor(n_threads or n_cores()) as pool:
-        futures: list[Future[Job]] = [pool.submit(job) for job in jobs]
+        futures: list[Future[Job]] = []
         try:
+            futures += [pool.submit(job) for job in jobs]
             while not all(each.done() for each in futures):
                 wait(futures, SECONDS_BETWEEN, FIRST_EXCEPTION)  # Ctrl-C is seen only where Python's own code runs
                 for each in futures:

@@ -113,6 +113,13 @@ def _setting(default: Any, *words: str, **rule: Any) -> Any:
     return field(default=default, metadata={"rule": Rule(words=words, **rule)})
 
 
+def _unknown_message(name: str, known: Mapping[str, Rule]) -> str:
+    for kind, what in ((CohortSettings, "a whole cohort"), (Settings, "a network")):
+        if name in rules(kind):
+            return f"{name!r} is a setting of {what}: name it in {kind.__name__}, or as an option of the command line"
+    return f"there is no setting {name!r}{nearest(name, known)}; the README lists them all"
+
+
 def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
     """Refuse keywords that are no settings in a sentence of ours; all else of a dataclass stays, its signature too."""
     init = cls.__init__
@@ -121,9 +128,7 @@ def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
     def checked_init(self: AnySettings, *args: Any, **values: Any) -> None:
         for name in values:
             if name not in rules(cls):
-                raise SettingsError(
-                    f"there is no setting {name!r}{nearest(name, rules(cls))}; the README lists them all"
-                )
+                raise SettingsError(_unknown_message(name, rules(cls)))
         init(self, *args, **values)
 
     cls.__init__ = checked_init  # type: ignore[method-assign]
@@ -254,16 +259,25 @@ class Settings:
         Raises:
             SettingsError: the file is missing, is not TOML, or holds a setting that is unknown or out of range.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise SettingsError(f"there is no settings file {str(path)!r}") from None
-        except OSError as error:
-            raise SettingsError(f"the settings file {str(path)!r} cannot be read: {error.strerror or error}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"the settings file {str(path)!r} is not valid TOML: {error}") from None
+        values = read_toml(path)
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls.from_dict(values)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return what a file of settings says.
+
+    Raises:
+        SettingsError: it is missing, or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"there is no settings file {str(path)!r}") from None
+    except OSError as error:
+        raise SettingsError(f"the settings file {str(path)!r} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {str(path)!r} is not valid TOML: {error}") from None
 
 
 def rules(kind: Any = None) -> dict[str, Rule]:

@@ -134,7 +134,7 @@ def make_table(
     if X.shape[1] == 0:
         raise TableError("there is no column to predict from (0 features)")
     labels_in_order = tuple(_plain(label) for label in classes)
-    schema = Schema(features, target, labels_in_order, _positive_code(labels_in_order, positive, target), tuple(keys))
+    schema = Schema(features, target, labels_in_order, positive_code(labels_in_order, positive, target), tuple(keys))
     return Table(X, y.astype(np.int64), weight, schema, key, time)
 
 
@@ -218,7 +218,12 @@ def single_row_message(label: Any, target: str) -> str:
     )
 
 
-def _positive_code(classes: tuple[Label, ...], positive: Label | None, target: str) -> int | None:
+def positive_code(classes: tuple[Label, ...], positive: Label | None, target: str) -> int | None:
+    """Return the code of the positive class; of two classes, the last where none is named.
+
+    Raises:
+        TableError: the label is not among the classes.
+    """
     if positive is None:
         return 1 if len(classes) == 2 else None
     for code, label in enumerate(classes):
@@ -407,6 +412,7 @@ def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:
     codes = np.unique(codes, return_inverse=True)[1]
     n_different = int(codes.max()) + 1
     if n_different == len(frame):
+        _warn_of_parts_that_repeat(frame, keys)
         return None
     warnings.warn(
         f"{len(frame):,} rows have {n_different:,} different values of {', '.join(keys)}; "
@@ -415,6 +421,19 @@ def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:
         stacklevel=3,
     )
     return codes
+
+
+def _warn_of_parts_that_repeat(frame: pl.DataFrame, keys: Sequence[str]) -> None:
+    """Warn of key columns that tell rows apart only together: rows that share one may be learned from and judged on."""
+    repeated = [name for name in keys if frame[name].drop_nulls().n_unique() < len(frame) - frame[name].null_count()]
+    if repeated:
+        names = " ".join(f"--group {shlex.quote(name)}" for name in repeated)
+        warnings.warn(
+            f"the keys {', '.join(keys)} tell all rows apart only together, so rows that share one of them may be both "
+            f"learned from and judged on; to keep these together, name it a group ({names})",
+            TabcohortWarning,
+            stacklevel=4,
+        )
 
 
 def table_of_schema(frame: pl.DataFrame, schema: Schema) -> Table:

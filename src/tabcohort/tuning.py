@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,20 +65,25 @@ def grid(values: Mapping[str, Any], base: Settings) -> list[Settings]:
     ]
 
 
-def random_settings(n_settings: int, base: Settings) -> list[Settings]:
+def random_settings(n_settings: int, base: Settings, fixed: Collection[str] = ()) -> list[Settings]:
     """Return `base` and random changes of it: network, rate, decay, dropout, batches, mixup and schedule.
 
     Rates and decays are drawn evenly on a logarithmic scale. Settings i are the same however many there are.
+
+    Args:
+        n_settings: how many.
+        base: the first of them, and what all have in common that is not drawn.
+        fixed: names that are not drawn.
 
     Raises:
         SettingsError: there are to be none.
     """
     if not 1 <= n_settings <= MOST_SETTINGS:
         raise SettingsError(f"the number of settings must be from 1 to {MOST_SETTINGS:,}; it is {n_settings}")
-    return [base, *(_draw(base, number) for number in range(1, n_settings))]
+    return [base, *(_draw(base, number, fixed) for number in range(1, n_settings))]
 
 
-def _draw(base: Settings, number: int) -> Settings:
+def _draw(base: Settings, number: int, fixed: Collection[str]) -> Settings:
     draw = generator(base.seed, Purpose.SETTINGS, number)
 
     def one_of(*values: Any) -> Any:
@@ -87,17 +92,18 @@ def _draw(base: Settings, number: int) -> Settings:
     def between(low: float, high: float) -> float:
         return float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.2g}")
 
-    model = one_of("mlp", "mlp", "residual", "logistic")
-    return replace(
-        base,
-        model=model,
-        hidden=one_of(*WIDTHS),
-        activation=one_of("relu", "gelu", "silu"),
-        dropout=one_of(0.0, 0.1, 0.2, 0.3, 0.5),
-        batch_norm=one_of(False, True),
-        learning_rate=between(3e-4, 1e-2) if model != "logistic" else between(1e-3, 1e-1),
-        weight_decay=between(1e-6, 1e-1),
-        batch_size=one_of("auto", 32, 128, 256),
-        mixup_alpha=one_of(0.0, 0.0, 0.2, 0.4),
-        schedule=one_of("constant", "plateau", "cosine"),
-    )
+    drawn = one_of("mlp", "mlp", "residual", "logistic")
+    model = base.model if "model" in fixed else drawn
+    changes = {
+        "model": model,
+        "hidden": one_of(*WIDTHS),
+        "activation": one_of("relu", "gelu", "silu"),
+        "dropout": one_of(0.0, 0.1, 0.2, 0.3, 0.5),
+        "batch_norm": one_of(False, True),
+        "learning_rate": between(3e-4, 1e-2) if model != "logistic" else between(1e-3, 1e-1),
+        "weight_decay": between(1e-6, 1e-1),
+        "batch_size": one_of("auto", 32, 128, 256),
+        "mixup_alpha": one_of(0.0, 0.0, 0.2, 0.4),
+        "schedule": one_of("constant", "plateau", "cosine"),
+    }
+    return replace(base, **{name: value for name, value in changes.items() if name not in fixed})

@@ -65,8 +65,8 @@ def run(
     )
 
 
-def _rank(each: SettingReport) -> tuple[bool, float]:
-    return each.dropped_after is not None, each.log_loss.value
+def _rank(each: SettingReport) -> float:
+    return each.log_loss.value
 
 
 def _ranking(ranked: list[SettingReport]) -> Sheet:
