@@ -342,7 +342,7 @@ import numpy as np
 from tabcohort import Settings, fit, make_table
 X = np.random.default_rng(0).normal(size=(500, 10))
 def stop(progress): raise SystemExit
-fit(make_table(X, X[:, 0] > 0), Settings(), stop)
+fit(make_table(X, X[:, 0] > 0), watch=stop)
 """
     with tempfile.TemporaryDirectory() as cache:
         times = []

@@ -39,6 +39,8 @@ class Calibrator:
 
     def apply(self, log_proba: FloatArray) -> FloatArray:
         """Return corrected log probabilities, `(..., n_classes)`, of such log probabilities."""
+        if self.method == NONE:
+            return log_proba
         corrected = self.scale * log_proba + self.shift
         return log_probabilities(corrected.reshape(-1, corrected.shape[-1])).reshape(corrected.shape)
 

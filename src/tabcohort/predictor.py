@@ -432,6 +432,8 @@ class Predictor:
 
     def _spread(self, proba: FloatArray) -> FloatArray:
         """Return the standard deviation over the second axis, the networks, of probabilities."""
+        if len(self.shares) == 1:
+            return np.zeros_like(proba[:, 0])
         shares = self.shares[:, None]
         mean = np.add.accumulate(proba * shares, axis=1)[:, -1:]
         return np.sqrt(np.add.accumulate(np.square(proba - mean) * shares, axis=1)[:, -1])

@@ -33,7 +33,7 @@ _COMPILING = threading.Lock()
 OPTIMIZERS = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
 ROWS_PER_PASS = 256
 SECONDS_TO_COMPILE = 300
-MOST_EPOCHS_AT_A_TIME, PRODUCTS_OF_A_CALL = 16, 2_000_000  # so that a call of many takes a millisecond at most
+MOST_EPOCHS_AT_A_TIME, PRODUCTS_OF_A_CALL = 32, 2_000_000  # so that a call of many takes a millisecond at most
 
 
 class CompiledEngine:
