@@ -124,7 +124,7 @@ class Forward:
         return logits
 
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
-        work = aligned(self.work_size, self.dtype)
+        work = aligned(self.work_size, self.dtype, np.empty)  # each value is written before it is read
         run(
             self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows, self.encoding.source,
             self.encoding.level, self.centres, self.scales, logits,

@@ -427,13 +427,14 @@ class Predictor:
             # One after another, so that a row's sum does not depend on how many rows there are.
             mean = np.add.accumulate(np.exp(own) * self.shares[:, None], axis=1)[:, -1]
             log_proba[rows] = self.calibrator.apply(np.log(np.maximum(mean, np.finfo(np.float64).tiny)))
-            spread[rows] = self._spread(np.exp(self.calibrator.apply(own)))
+            spread[rows] = self._spread(own)
         return log_proba, spread
 
-    def _spread(self, proba: FloatArray) -> FloatArray:
-        """Return the standard deviation over the second axis, the networks, of probabilities."""
+    def _spread(self, own: FloatArray) -> FloatArray:
+        """Return the standard deviation over the networks, the second axis, of what they say, corrected."""
         if len(self.shares) == 1:
-            return np.zeros_like(proba[:, 0])
+            return np.zeros_like(own[:, 0])
+        proba = np.exp(self.calibrator.apply(own))
         shares = self.shares[:, None]
         mean = np.add.accumulate(proba * shares, axis=1)[:, -1:]
         return np.sqrt(np.add.accumulate(np.square(proba - mean) * shares, axis=1)[:, -1])

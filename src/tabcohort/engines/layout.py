@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,9 +91,11 @@ def _table_of_operations(
     return table
 
 
-def aligned(size: int, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    """Return zeros that begin at a cache line, as wide vectors that straddle two cost twice."""
-    room = np.zeros(size + 64 // dtype.itemsize, dtype)
+def aligned(
+    size: int, dtype: np.dtype[np.floating], make: Callable[..., NDArray[np.floating]] = np.zeros
+) -> NDArray[np.floating]:
+    """Return zeros, or what `make` makes, that begin at a cache line, as wide vectors that straddle two cost twice."""
+    room = make(size + 64 // dtype.itemsize, dtype)
     start = -room.ctypes.data % 64 // dtype.itemsize
     return room[start : start + size]
 
