@@ -134,9 +134,17 @@ def small(repeats: int) -> Iterator[Printed]:
         yield printed
 
 
+CHOSEN: set[str] = set()  # names of tables; all when empty
+
+
+def chosen_tables() -> Iterator[tuple[str, Table]]:
+    """Yield the tables that were chosen."""
+    yield from ((name, table) for name, table in real_tables() if not CHOSEN or name in CHOSEN)
+
+
 def larger_tables() -> Iterator[tuple[str, Table]]:
     """Yield the tables that have more rows than are drawn."""
-    yield from ((name, table) for name, table in real_tables() if len(table.y) > 3 * LARGE)
+    yield from ((name, table) for name, table in chosen_tables() if len(table.y) > 3 * LARGE)
 
 
 def large(repeats: int) -> Iterator[Printed]:
@@ -172,8 +180,8 @@ def sets(repeats: int) -> Iterator[Printed]:
     """How often a set of classes holds the true one, on rows that were not drawn."""
     title = f"coverage asked for: {COVERAGE:.0%}"
     printed = Printed("table", title, "least of a class", "one class", "several", "none", box=None)
-    cohort_settings = CohortSettings(coverage=COVERAGE, seeds=1)
-    for name, table in real_tables():
+    cohort_settings = CohortSettings(coverage=COVERAGE)
+    for name, table in chosen_tables():
         found, of_class = [], []
         for repeat in track(range(repeats), name):
             sample, others = draw(table, min(len(table.y) // 2, MOST_TO_TRAIN), repeat)
@@ -200,9 +208,11 @@ def main() -> None:
     """Print the tables of the parts that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all when left out")
+    parser.add_argument("--tables", nargs="+", help="only these, for 'large' and 'sets'")
     parser.add_argument("--repeats", type=int, help="instead of each part's own number")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    CHOSEN.update(options.tables or ())
     for name in options.parts or PARTS:
         run, repeats = PARTS[name]
         for printed in run(options.repeats or repeats):

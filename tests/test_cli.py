@@ -25,7 +25,7 @@ from conftest import make_rows
 from tabcohort import Predictor, load, load_sample, read_frame, save
 from tabcohort.cli import main
 from tabcohort.container import FORMAT
-from tabcohort.predictor import SettingReport
+from tabcohort.reports import SettingReport
 
 QUICK = ["--model", "logistic"]
 SMALL = ["--folds", "3", "--seeds", "1"]

@@ -18,16 +18,10 @@ from tabcohort.container import read_container, write_container
 from tabcohort.decide import parse_aim
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluate import UNKNOWN, Estimate, Evaluation
-from tabcohort.predictor import (
-    CalibrationReport,
-    CohortReport,
-    Decision,
-    Judged,
-    MemberReport,
-    Predictor,
-    SettingReport,
-)
+from tabcohort.judged import Decision, Judged
+from tabcohort.predictor import Predictor
 from tabcohort.program import Network, blank_network, program_of
+from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport
 from tabcohort.settings import Settings
 from tabcohort.table import Schema
 from tabcohort.training import EpochRecord

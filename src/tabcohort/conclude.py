@@ -18,19 +18,11 @@ from tabcohort.evaluate import (
     log_loss,
     standard_error_of_mean,
 )
+from tabcohort.judged import Judged, decide, measure, measure_sets
 from tabcohort.member import class_weights
-from tabcohort.predictor import (
-    CalibrationReport,
-    CohortReport,
-    Judged,
-    MemberReport,
-    Predictor,
-    SettingReport,
-    decide,
-    measure,
-    measure_sets,
-)
+from tabcohort.predictor import Predictor
 from tabcohort.prepare import FloatArray
+from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport
 from tabcohort.roles import Division, Roles
 from tabcohort.running import Ended, Member, Trained
 from tabcohort.settings import CohortSettings, Settings

@@ -19,8 +19,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from tabcohort.cohort import fit
 from tabcohort.errors import SettingsError, TableError
-from tabcohort.predictor import SettingReport
 from tabcohort.prepare import FloatArray
+from tabcohort.reports import SettingReport
 from tabcohort.settings import CohortSettings, Rule, Settings, rules
 from tabcohort.table import make_table
 

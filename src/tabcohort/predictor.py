@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,23 +11,16 @@ from numpy.typing import NDArray
 
 from tabcohort.calibrate import Calibrator
 from tabcohort.columns import check_finite_cells, feature_matrix, feature_row
-from tabcohort.decide import (
-    choose_threshold,
-    class_limits,
-    cross_fit_sets,
-    cross_fit_threshold,
-    in_sets,
-    parse_aim,
-    predicted_codes,
-)
-from tabcohort.errors import SettingsError, TabcohortWarning, TableError
-from tabcohort.evaluate import Estimate, Evaluation, evaluate, log_probabilities
+from tabcohort.decide import in_sets, predicted_codes
+from tabcohort.errors import TableError
+from tabcohort.evaluate import Evaluation, evaluate, log_probabilities
 from tabcohort.forward import Forward
+from tabcohort.judged import Decision, Judged, decide, measure, measure_sets
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.program import Network
+from tabcohort.reports import CohortReport
 from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import Label, Schema, Table
-from tabcohort.training import EpochRecord
 
 LOGITS_AT_A_TIME = 2**20
 
@@ -49,184 +40,6 @@ class Prediction:
     probability: dict[Label, float]
     spread: float
     classes: tuple[Label, ...]
-
-
-@dataclass(frozen=True)
-class MemberReport:
-    """What happened to one network of the cohort.
-
-    Args:
-        setting: which of the settings, counted from 0.
-        repeat, fold: of which seed's folds, counted from 0.
-        n_train, n_stop, n_score: how many rows had each role.
-        best_epoch: the epoch whose weights it has.
-        stop_reason: "patience", "max_epochs", "interrupted", "budget", or "paused", where its settings were dropped, or
-            the run ended, before it could go on.
-        history: one record per epoch.
-    """
-
-    setting: int
-    repeat: int
-    fold: int
-    n_train: int
-    n_stop: int
-    n_score: int
-    best_epoch: int
-    stop_reason: str
-    history: tuple[EpochRecord, ...]
-
-
-@dataclass(frozen=True)
-class SettingReport:
-    """How one of the settings did.
-
-    Args:
-        settings: what they are.
-        log_loss: of their out-of-fold predictions, uncorrected.
-        behind: how much more that is than that of the best settings, on the same rows.
-        metrics: of the same predictions, by name.
-        weight: their share in the ensemble.
-        dropped_after: the epoch after which they were dropped, or None.
-        failed: why a member of theirs ended without weights, or None.
-    """
-
-    settings: Settings
-    log_loss: Estimate
-    behind: Estimate
-    metrics: dict[str, float]
-    weight: float
-    dropped_after: int | None = None
-    failed: str | None = None
-
-
-@dataclass(frozen=True)
-class CalibrationReport:
-    """What correcting the ensemble's probabilities did, cross-fitted: log loss and calibration error."""
-
-    log_loss_before: float
-    log_loss_after: float
-    ece_before: float
-    ece_after: float
-
-
-@dataclass(frozen=True)
-class CohortReport:
-    """What happened in training, as a model file keeps it.
-
-    Args:
-        members: every network that was trained.
-        settings: every settings that were tried.
-        evaluation: of the out-of-fold predictions; what was chosen for a row was chosen on others.
-        calibration: what the correction did.
-        sets: by name, shares of the rows: whose set holds their class ("covered", and of each class), and whose set has
-            one class, several, or none.
-        n_rows: of the table.
-        engine, device: what ran the epochs.
-        reason: "budget" or "interrupted" where that ended training, else None.
-        seconds: that training took.
-        seconds_saved: by dropping settings, extrapolated.
-        fingerprint: SHA-256 of the table.
-    """
-
-    members: tuple[MemberReport, ...]
-    settings: tuple[SettingReport, ...]
-    evaluation: Evaluation
-    calibration: CalibrationReport
-    sets: dict[str, float]
-    n_rows: int
-    engine: str
-    device: str
-    reason: str | None
-    seconds: float
-    seconds_saved: float
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The out-of-fold predictions that the report, the thresholds and the sets rest on.
-
-    Args:
-        rows: row numbers in the table, counted from 0, `(n,)`.
-        log_proba: log probabilities, `(n, n_classes)`, float32; each row's corrected by what others chose.
-        y: class codes, `(n,)`.
-        weight: row weights, `(n,)`.
-        part: the part of each row, `(n,)`: what is chosen for a row is chosen on the other parts.
-    """
-
-    rows: IntArray
-    log_proba: NDArray[np.float32]
-    y: IntArray
-    weight: FloatArray
-    part: IntArray
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How probabilities become answers.
-
-    Args:
-        coverage: share of the rows of each class whose set is to hold it.
-        limits: the least probability at which a class is in a set, `(n_classes,)`.
-        aim: what the threshold was chosen for, in the person's words; None calls the most probable class.
-        threshold: the probability from which on a row is called positive; None without an aim.
-    """
-
-    coverage: float
-    limits: FloatArray
-    aim: str | None
-    threshold: float | None
-
-
-def decide(judged: Judged, positive: int | None, aim: str | float | None, coverage: float) -> Decision:
-    """Choose threshold and limits of the sets on out-of-fold predictions.
-
-    Raises:
-        SettingsError: the aim is none, or there are not two classes.
-    """
-    log_proba = judged.log_proba.astype(np.float64)
-    limits = class_limits(log_proba, judged.y, judged.weight, coverage)
-    if aim is None:
-        return Decision(coverage, limits, None, None)
-    if positive is None or log_proba.shape[1] != 2:
-        raise SettingsError(f"a threshold is for two classes; there are {log_proba.shape[1]}")
-    if len(np.unique(judged.part)) == 1 and parse_aim(aim).kind != "probability":
-        words = f"a threshold for {aim} cannot be chosen and judged on the same rows; the most probable class is called"
-        warnings.warn(words, TabcohortWarning, stacklevel=3)
-        return Decision(coverage, limits, None, None)
-    proba = np.exp(log_proba[:, positive])
-    threshold = choose_threshold(parse_aim(aim), proba, judged.y == positive, judged.weight)
-    return Decision(coverage, limits, str(aim), threshold)
-
-
-def measure(judged: Judged, decision: Decision, positive: int | None, seed: int) -> Evaluation:
-    """Measure out-of-fold predictions; the threshold for each row is chosen on others."""
-    log_proba, called = judged.log_proba.astype(np.float64), None
-    if decision.aim is not None and positive is not None:
-        aim = parse_aim(decision.aim)
-        called = cross_fit_threshold(aim, log_proba, judged.y, judged.weight, judged.part, positive)
-    return evaluate(log_proba, judged.y, judged.weight, positive, seed, called)
-
-
-def measure_sets(judged: Judged, coverage: float) -> dict[str, float]:
-    """Return how often the sets hold the truth, and how many classes they have; limits are chosen on other rows."""
-    y, weight = judged.y, judged.weight
-    sets = cross_fit_sets(judged.log_proba.astype(np.float64), y, weight, judged.part, coverage)
-    covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
-
-    def share(which: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> float:
-        total = weight.sum() if among is None else weight[among].sum()
-        return float((weight * which).sum() / total) if total > 0 else math.nan
-
-    found = {
-        "covered": share(covered),
-        "one class": share(sizes == 1),
-        "several": share(sizes > 1),
-        "none": share(sizes == 0),
-    }
-    for code in range(sets.shape[1]):
-        found[f"covered, class {code}"] = share(covered & (y == code), y == code)
-    return found
 
 
 class Predictor:

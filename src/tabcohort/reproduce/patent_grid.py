@@ -12,8 +12,9 @@ from dataclasses import replace
 from rich.console import Console
 
 from tabcohort.cohort import fit
-from tabcohort.predictor import Predictor, SettingReport
+from tabcohort.predictor import Predictor
 from tabcohort.report import RunShown, describe_settings
+from tabcohort.reports import SettingReport
 from tabcohort.reproduce.findings import Findings, Row, Sheet
 from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN, expected_auc, patent_pairs
 from tabcohort.settings import CohortSettings, Settings
