@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.errors import TableError, TrainingError
-from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.prepare import FloatArray, IntArray, blocks
 from tabcohort.settings import Settings
 
 
@@ -391,6 +391,7 @@ def merge_equal_rows(X: FloatArray, y: IntArray, weight: FloatArray, rows: IntAr
     """
     first = np.ones(len(rows), dtype=bool)
     first[1:] = y[rows[1:]] != y[rows[:-1]]
-    for column in X.T:
-        first[1:] |= column[rows[1:]] != column[rows[:-1]]
+    for part in blocks(len(rows) - 1):
+        values = X[rows[part.start : part.stop + 1]]
+        first[1:][part] |= (values[1:] != values[:-1]).any(axis=1)
     return rows[first], np.add.reduceat(weight[rows], np.flatnonzero(first))
