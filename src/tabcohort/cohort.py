@@ -6,8 +6,10 @@ them (`running`), and what is made of what they say of rows that they never saw 
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +70,7 @@ def fit(
     members.warn_of(ended)
     candidates, divisions, cohort = members.candidates, members.divisions, members.cohort
     del members  # with the rows that it stored: nobody trains any more
+    _give_memory_back()
     return conclude(table, candidates, cohort, divisions, ended)
 
 
@@ -111,6 +114,7 @@ class Cohort:
             for repeat in range(n_seeds)
         ]
         _check_roles(self.divisions)
+        _give_memory_back()  # dividing took about as much as the rows in float32 will
         self.stored = store_rows(table.X, fit_statistics(table.X, table.weight))
         self.checkpoint = None if checkpoint is None else _folder(checkpoint)
         self.all = [
@@ -186,6 +190,12 @@ class Cohort:
                 TabcohortWarning,
                 stacklevel=3,
             )
+
+
+def _give_memory_back() -> None:
+    """Let the system have what was freed; the C library of Linux keeps it, and takes more for the next large array."""
+    with suppress(OSError, AttributeError, TypeError):  # other systems have no such function, and no such need
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _folder(path: str | Path) -> Path:
