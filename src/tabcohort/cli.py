@@ -183,7 +183,7 @@ def _tune(options: argparse.Namespace) -> int:
     if options.grid:
         tried = grid_from_toml(options.grid, base)
     else:
-        given = set(read_toml(options.base)) if options.base else set()
+        given = set(read_toml(options.base, "settings file")) if options.base else set()
         fixed = given | {"model"} if options.model else given
         tried = random_settings(24 if options.settings is None else options.settings, base, fixed)
     options.curves = options.checkpoint = None
@@ -309,13 +309,10 @@ def _labels(schema: Schema, in_set: Any) -> list[str]:
 
 def _decided(predictor: Predictor, options: argparse.Namespace) -> Predictor:
     """Return the model with the threshold and coverage that the options name, and its own where they name none."""
-    from tabcohort.settings import CohortSettings
-
     aim = predictor.decision.aim if options.threshold is None else options.threshold
     if aim == "none":
         aim = None
-    coverage = predictor.decision.coverage if options.coverage is None else options.coverage
-    return predictor.decided(aim, CohortSettings(coverage=coverage).coverage)  # which refuses what is no share
+    return predictor.decided(aim, options.coverage)
 
 
 def _decide(options: argparse.Namespace) -> int:

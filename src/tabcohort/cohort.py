@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tabcohort.conclude import conclude
-from tabcohort.decide import parse_aim
+from tabcohort.decide import check_aim
 from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError
@@ -163,8 +163,7 @@ class Cohort:
             member=member.number,
             identity=f"member {member.number}",
             watch=watch,
-            checkpoint=self.checkpoint
-            and self.checkpoint / f"{member.setting}-{member.repeat}-{member.fold}{CHECKPOINT}",
+            checkpoint=self._checkpoint_of(member),
             resume_from=resume_from,
         )
         logits = Forward([network]).logits(self.table.X, roles.score)[:, 0]
@@ -263,6 +262,4 @@ def _check_positive(table: Table, settings: Settings) -> None:
 def _check_aim(table: Table, cohort: CohortSettings) -> None:
     """Raise `SettingsError` before anything is trained if no threshold could be chosen at the end."""
     if cohort.threshold is not None:
-        parse_aim(cohort.threshold)
-        if len(table.schema.classes) != 2:
-            raise SettingsError(f"a threshold is for two classes; there are {len(table.schema.classes)}")
+        check_aim(cohort.threshold, len(table.schema.classes))

@@ -56,7 +56,7 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-_PREPARED: set[tuple[str, str]] = set()  # kernels and variants that this process has looked after
+_PREPARED: set[tuple[Any, str]] = set()  # functions and variants that this process has looked after
 
 
 def prepare(kernel: Any, variant: str) -> bool:
@@ -79,10 +79,10 @@ def prepare(kernel: Any, variant: str) -> bool:
     """
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return False
-    name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
-    if (name, variant) in _PREPARED:
+    if (kernel.py_func, variant) in _PREPARED:
         return False
-    _PREPARED.add((name, variant))
+    _PREPARED.add((kernel.py_func, variant))
+    name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
     if not KEPT["cache"]:
         message = "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)"
         warnings.warn(message, TabcohortWarning, stacklevel=3)

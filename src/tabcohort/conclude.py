@@ -16,19 +16,18 @@ from tabcohort.evaluate import (
     Scorer,
     calibration_error,
     log_loss,
+    log_of,
     standard_error_of_mean,
 )
 from tabcohort.judged import Judged, decide, measure, measure_sets
 from tabcohort.member import class_weights
 from tabcohort.predictor import Predictor
-from tabcohort.prepare import FloatArray
+from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport
 from tabcohort.roles import Division, Roles
 from tabcohort.running import Ended, Member, Trained
 from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import Table
-
-TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,10 @@ def conclude(
         divisions: the folds of each repeat.
         ended: what the run left.
     """
+    shown = {(each.repeat, each.fold) for each in ended.trained}
+    folds = {(repeat, fold): _fold_rows(divisions[repeat].roles(fold)) for repeat, fold in sorted(shown)}
     predictions = {
-        setting: _predictions(table, divisions, ended.trained, setting)
+        setting: _predictions(table, folds, ended.trained, setting)
         for setting in sorted({member.setting for member in ended.trained})
     }
     usable = _usable(predictions, ended)
@@ -82,7 +83,9 @@ def conclude(
     decision = decide(judged, table.schema.positive, cohort.threshold, cohort.coverage)
     some = next(iter(ended.trained.values()))
     report = CohortReport(
-        members=tuple(_member_report(each, divisions, trained) for each, trained in ended.trained.items()),
+        members=tuple(
+            _member_report(each, folds[each.repeat, each.fold], trained) for each, trained in ended.trained.items()
+        ),
         settings=settings,
         evaluation=measure(judged, decision, table.schema.positive, candidates[0].seed),
         calibration=calibration,
@@ -105,22 +108,31 @@ def conclude(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class FoldRows:
+    """What is needed of the roles of a fold's members: how many rows train and stop, and which rows score."""
+
+    n_train: int
+    n_stop: int
+    score: IntArray
+
+
+def _fold_rows(roles: Roles) -> FoldRows:
+    return FoldRows(len(roles.train), len(roles.stop), roles.score)
+
+
 def _predictions(
-    table: Table, divisions: Sequence[Division], trained: Mapping[Member, Trained], setting: int
+    table: Table, folds: Mapping[tuple[int, int], FoldRows], trained: Mapping[Member, Trained], setting: int
 ) -> SettingPredictions:
     total = np.zeros((len(table.y), len(table.schema.classes)))
     count = np.zeros(len(table.y))
     for member, each in trained.items():
         if member.setting == setting:
-            rows = _roles(divisions, member).score
+            rows = folds[member.repeat, member.fold].score
             total[rows] += each.proba
             count[rows] += 1
     np.divide(total, count[:, None], out=total, where=count[:, None] > 0)
-    return SettingPredictions(np.log(np.maximum(total, TINY)), count > 0)
-
-
-def _roles(divisions: Sequence[Division], member: Member) -> Roles:
-    return divisions[member.repeat].roles(member.fold)
+    return SettingPredictions(log_of(total), count > 0)
 
 
 def _usable(predictions: Mapping[int, SettingPredictions], ended: Ended) -> list[int]:
@@ -131,15 +143,15 @@ def _usable(predictions: Mapping[int, SettingPredictions], ended: Ended) -> list
     return [each for each in may_answer if n_scored[each] == max(n_scored.values())]
 
 
-def _member_report(member: Member, divisions: Sequence[Division], trained: Trained) -> MemberReport:
-    roles, progress = _roles(divisions, member), trained.progress
+def _member_report(member: Member, rows: FoldRows, trained: Trained) -> MemberReport:
+    progress = trained.progress
     return MemberReport(
         member.setting,
         member.repeat,
         member.fold,
-        n_train=len(roles.train),
-        n_stop=len(roles.stop),
-        n_score=len(roles.score),
+        n_train=rows.n_train,
+        n_stop=rows.n_stop,
+        n_score=len(rows.score),
         best_epoch=progress.best_epoch,
         stop_reason=str(progress.stop_reason),
         history=progress.history,

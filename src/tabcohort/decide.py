@@ -54,6 +54,18 @@ def parse_aim(text: str | float) -> Aim:
     raise SettingsError(f"the threshold must be {HOW_TO_AIM}; it is {text!r}")
 
 
+def check_aim(text: str | float, n_classes: int) -> Aim:
+    """Return the aim that a person wrote, if a threshold can be chosen for so many classes.
+
+    Raises:
+        SettingsError: it is none, or there are not two classes.
+    """
+    aim = parse_aim(text)
+    if n_classes != 2:
+        raise SettingsError(f"a threshold is for two classes; there are {n_classes}")
+    return aim
+
+
 def choose_threshold(aim: Aim, proba: FloatArray, is_positive: NDArray[np.bool_], weight: FloatArray) -> float:
     """Return the probability from which on a row is called positive, so that these rows reach the aim best.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabcohort.calibrate import Calibrator, fit_calibrator, some_rows
+from tabcohort.evaluate import log_of
 from tabcohort.prepare import FloatArray, IntArray
 
 ROUNDS = 40
@@ -66,7 +67,7 @@ def mean_log_proba(log_proba: FloatArray, weight: FloatArray) -> FloatArray:
     for each, share in zip(log_proba, weight, strict=True):
         if share > 0:
             total += share * np.exp(each)
-    return np.log(np.maximum(total, np.finfo(np.float64).tiny))
+    return log_of(total)
 
 
 def choose_ensemble(found: OutOfFold) -> Ensemble:
@@ -88,11 +89,10 @@ def greedy_weights(found: OutOfFold) -> FloatArray:
         return np.ones(1)
     some = some_rows(n_rows, MOST_ROWS)
     proba, weight = np.exp(-found.of(some).losses()), found.weight[some]
-    tiny = np.finfo(np.float64).tiny
     counts, total = np.zeros(n_settings), np.zeros(len(some))
     best_loss, best = np.inf, counts
     for added in range(1, ROUNDS + 1):
-        losses = -np.log(np.maximum((total + proba) / added, tiny)) @ weight
+        losses = -log_of((total + proba) / added) @ weight
         choice = int(np.argmin(losses))
         total, counts = total + proba[choice], counts.copy()
         counts[choice] += 1

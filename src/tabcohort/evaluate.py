@@ -72,6 +72,11 @@ def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def log_of(proba: FloatArray) -> FloatArray:
+    """Return the logarithm of probabilities, finite for one that is 0."""
+    return np.log(np.maximum(proba, np.finfo(np.float64).tiny))
+
+
 def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
     """Return the weighted mean of minus the log probability of each row's class, in nats."""
     return float(-(weight * log_proba[np.arange(len(y)), y]).sum() / weight.sum())

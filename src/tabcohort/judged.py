@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.decide import choose_threshold, class_limits, cross_fit_sets, cross_fit_threshold, parse_aim
-from tabcohort.errors import SettingsError, TabcohortWarning
+from tabcohort.decide import check_aim, choose_threshold, class_limits, cross_fit_sets, cross_fit_threshold, parse_aim
+from tabcohort.errors import TabcohortWarning
 from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.prepare import FloatArray, IntArray
 
@@ -61,14 +61,14 @@ def decide(judged: Judged, positive: int | None, aim: str | float | None, covera
     limits = class_limits(log_proba, judged.y, judged.weight, coverage)
     if aim is None:
         return Decision(coverage, limits, None, None)
-    if positive is None or log_proba.shape[1] != 2:
-        raise SettingsError(f"a threshold is for two classes; there are {log_proba.shape[1]}")
-    if len(np.unique(judged.part)) == 1 and parse_aim(aim).kind != "probability":
+    parsed = check_aim(aim, log_proba.shape[1])
+    assert positive is not None  # of two classes, one always is
+    if len(np.unique(judged.part)) == 1 and parsed.kind != "probability":
         words = f"a threshold for {aim} cannot be chosen and judged on the same rows; the most probable class is called"
         warnings.warn(words, TabcohortWarning, stacklevel=3)
         return Decision(coverage, limits, None, None)
     proba = np.exp(log_proba[:, positive])
-    threshold = choose_threshold(parse_aim(aim), proba, judged.y == positive, judged.weight)
+    threshold = choose_threshold(parsed, proba, judged.y == positive, judged.weight)
     return Decision(coverage, limits, str(aim), threshold)
 
 

@@ -13,7 +13,7 @@ from tabcohort.calibrate import Calibrator
 from tabcohort.columns import check_finite_cells, feature_matrix, feature_row
 from tabcohort.decide import in_sets, predicted_codes
 from tabcohort.errors import TableError
-from tabcohort.evaluate import Evaluation, evaluate, log_probabilities
+from tabcohort.evaluate import Evaluation, evaluate, log_of, log_probabilities
 from tabcohort.forward import Forward
 from tabcohort.judged import Decision, Judged, decide, measure, measure_sets
 from tabcohort.prepare import FloatArray, IntArray
@@ -239,7 +239,7 @@ class Predictor:
             own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
             # One after another, so that a row's sum does not depend on how many rows there are.
             mean = np.add.accumulate(np.exp(own) * self.shares[:, None], axis=1)[:, -1]
-            log_proba[rows] = self.calibrator.apply(np.log(np.maximum(mean, np.finfo(np.float64).tiny)))
+            log_proba[rows] = self.calibrator.apply(log_of(mean))
             spread[rows] = self._spread(own)
         return log_proba, spread
 

@@ -346,16 +346,27 @@ def _groups_in_order(
 
 def _least_hash_of_relatives(hashes: NDArray[np.uint64], key: IntArray) -> NDArray[np.uint64]:
     """Return for each row the least hash among the rows that equal values or keys tie it to, however indirectly."""
+    family = families(np.unique(hashes, return_inverse=True)[1], key)
+    least = np.full(family.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, family, hashes)
+    return least[family]
+
+
+def families(first: IntArray, *others: IntArray) -> IntArray:
+    """Return a code per row, `(n_rows,)`, that is equal where any of these codes tie rows together, however indirectly.
+
+    Args:
+        first, others: codes from 0, each of shape `(n_rows,)`.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    different, values = np.unique(hashes, return_inverse=True)
-    n_values, n_nodes = len(different), len(different) + int(key.max()) + 1
-    ties = coo_array((np.ones(len(key), dtype=bool), (values, n_values + key)), shape=(n_nodes, n_nodes))
-    _, family = connected_components(ties, directed=False)
-    least = np.full(n_nodes, np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(least, family[values], hashes)
-    return least[family[values]]
+    # The codes are the nodes; a row ties its first code to each other code that it has.
+    offsets = np.cumsum([int(first.max()) + 1, *(int(each.max()) + 1 for each in others)])
+    nodes = np.concatenate([each + offset for each, offset in zip(others, offsets[:-1], strict=True)])
+    ends = (np.tile(first, len(others)), nodes)
+    ties = coo_array((np.ones(len(nodes), dtype=bool), ends), shape=(offsets[-1], offsets[-1]))
+    return connected_components(ties, directed=False)[1][first].astype(np.int64)
 
 
 def _heaviest_class(group: IntArray, y: IntArray, weight: FloatArray) -> IntArray:

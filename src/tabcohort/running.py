@@ -176,6 +176,7 @@ class Run:
         shelf: Shelf,
     ) -> None:
         self.members, self.train, self.cohort, self.max_epochs, self.watch = members, train, cohort, max_epochs, watch
+        self.sizes = Counter(member.setting for member in members)  # members of each of the settings
         self.began = time.perf_counter()
         self.trained: dict[Member, Trained] = {}
         self.dropped: dict[int, int] = {}
@@ -188,7 +189,7 @@ class Run:
 
     def rungs(self) -> list[int]:
         """Return after how many epochs all members pause; the last is the end."""
-        n_settings = len({member.setting for member in self.members})
+        n_settings = len(self.sizes)
         drops = self.cohort.halving and n_settings > FEWEST_SETTINGS
         if not drops and self.cohort.budget_seconds is None:
             return [self.max_epochs]
@@ -292,28 +293,26 @@ class Run:
     def _is_needed(self, member: Member) -> bool:
         """Return whether a member has to begin although time is up: without it no settings would judge every row."""
         begun = Counter(each.setting for each in self.trained)
-        sizes = Counter(each.setting for each in self.members)
-        return self.reason == "budget" and not any(begun[setting] == size for setting, size in sizes.items())
+        return self.reason == "budget" and not any(n == self.sizes[setting] for setting, n in begun.items())
 
     def _drop(self, rung: int) -> None:
         """Let those settings that are behind go no farther, by the mean loss of the stopping rows: most of the rows.
 
         The next best may still answer; of the others no weights are kept.
         """
-        in_race = sorted({member.setting for member in self.in_race()})
-        ranked = sorted(in_race, key=lambda setting: (self._mean_loss(setting, rung), setting))
+        losses: dict[int, list[float]] = {}  # the lowest up to this rung; a checkpoint may have gone beyond
+        for member in self.in_race():
+            history = self.trained[member].progress.history[:rung]
+            losses.setdefault(member.setting, []).append(min(record.stop_loss for record in history))
+        ranked = sorted(losses, key=lambda setting: (float(np.mean(losses[setting])), setting))
         place = {setting: number for number, setting in enumerate(ranked)}
-        self.dropped.update(dict.fromkeys(ranked[n_kept(len(in_race)) :], rung))
+        n_going_on = n_kept(len(ranked))
+        self.dropped.update(dict.fromkeys(ranked[n_going_on:], rung))
         for member, each in self.trained.items():
-            if place.get(member.setting, 0) >= n_kept(len(in_race)):
+            if place.get(member.setting, 0) >= n_going_on:
                 self.shelf.remove(member)
                 if place[member.setting] >= RESERVES:
                     self.trained[member] = replace(each, network=None)
-
-    def _mean_loss(self, setting: int, rung: int) -> float:
-        """Return the mean over members of the lowest stopping loss up to a rung; a checkpoint may have gone beyond."""
-        histories = [each.progress.history for member, each in self.trained.items() if member.setting == setting]
-        return float(np.mean([min(record.stop_loss for record in history[:rung]) for history in histories]))
 
     def _show(self, member: Member, progress: Progress) -> None:
         """Tell the watcher, if it was not told a moment ago."""
@@ -355,15 +354,15 @@ class Run:
     def _seconds_left(self, seconds: float, in_race: list[Member]) -> float:
         done, epochs = self._work()
         to_come = sum(
-            member.cost * max(0.0, epochs - (len(self.histories[member].history) if member in self.histories else 0))
+            member.cost * max(0.0, epochs - len(self._latest(member).history))
             for member in in_race
             if not self._has_ended(member)
         )
         left = seconds * to_come / done if done and not math.isnan(epochs) else math.nan
-        budget = self.cohort.budget_seconds
-        if budget is None:
+        if self.cohort.budget_seconds is None:
             return left
-        return max(0.0, budget - seconds) if math.isnan(left) else min(left, max(0.0, budget - seconds))
+        at_most = max(0.0, self.cohort.budget_seconds - seconds)
+        return at_most if math.isnan(left) else min(left, at_most)
 
     def _seconds_saved(self, seconds: float) -> float:
         done, epochs = self._work()
@@ -425,11 +424,12 @@ def in_threads(
         futures: list[Future[Job]] = []
         try:
             futures += [pool.submit(job) for job in jobs]
-            while not all(each.done() for each in futures):
-                wait(futures, SECONDS_BETWEEN, FIRST_EXCEPTION)  # Ctrl-C is seen only where Python's own code runs
-                for each in futures:
-                    if each.done():
-                        each.result()
+            pending = set(futures)
+            while pending:
+                # In short waits, as Ctrl-C is seen only where Python's own code runs.
+                done, pending = wait(pending, SECONDS_BETWEEN, FIRST_EXCEPTION)
+                for each in done:
+                    each.result()
             return [each.result() for each in futures]
         except BaseException:
             for each in futures:

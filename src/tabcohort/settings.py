@@ -259,25 +259,25 @@ class Settings:
         Raises:
             SettingsError: the file is missing, is not TOML, or holds a setting that is unknown or out of range.
         """
-        values = read_toml(path)
+        if not Path(path).exists():
+            raise SettingsError(f"there is no settings file {str(path)!r}")
+        values = read_toml(path, "settings file")
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls.from_dict(values)
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return what a file of settings says.
+def read_toml(path: str | Path, what: str) -> dict[str, Any]:
+    """Return what a TOML file says, which messages call by what it is.
 
     Raises:
         SettingsError: it is missing, or is not TOML.
     """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"there is no settings file {str(path)!r}") from None
     except OSError as error:
-        raise SettingsError(f"the settings file {str(path)!r} cannot be read: {error.strerror or error}") from None
+        raise SettingsError(f"the {what} {str(path)!r} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {str(path)!r} is not valid TOML: {error}") from None
+        raise SettingsError(f"the {what} {str(path)!r} is not valid TOML: {error}") from None
 
 
 def rules(kind: Any = None) -> dict[str, Rule]:

@@ -23,6 +23,7 @@ from tabcohort.columns import (
 )
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.roles import families
 
 if TYPE_CHECKING:
     import polars as pl
@@ -284,7 +285,7 @@ def table_from_frame(
         target=target,
         positive=positive,
         keys=keys,
-        key=_families(_key_codes(known_rows, keys), *(_key_codes(known_rows, [name]) for name in groups)),
+        key=_key_and_groups(known_rows, keys, groups),
         time=None if time is None else _times(known_rows, time),
         row_numbers=row_numbers,
     )
@@ -339,22 +340,6 @@ def _refuse_text_columns(frame: pl.DataFrame, features: list[str]) -> None:
         )
 
 
-def _families(*codes: IntArray | None) -> IntArray | None:
-    """Return a code per row that is equal where any of the codes tie rows together, however indirectly."""
-    given = [each for each in codes if each is not None]
-    if len(given) < 2:
-        return given[0] if given else None
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n_rows = len(given[0])
-    offsets = np.cumsum([n_rows, *(int(each.max()) + 1 for each in given)])
-    nodes = np.concatenate([each + offset for each, offset in zip(given, offsets[:-1], strict=True)])
-    rows = np.tile(np.arange(n_rows), len(given))
-    ties = coo_array((np.ones(len(rows), dtype=bool), (rows, nodes)), shape=(offsets[-1], offsets[-1]))
-    return connected_components(ties, directed=False)[1][:n_rows].astype(np.int64)
-
-
 def _times(frame: pl.DataFrame, name: str) -> FloatArray:
     """Return a column's times as numbers, `(n_rows,)`: of numbers, dates, or text in the ISO 8601 form.
 
@@ -394,6 +379,13 @@ def _moments(text: pl.Series) -> pl.Series:
         return moments.str.to_datetime(strict=False)
     except pl.exceptions.ComputeError:  # none is a moment
         return moments.clear(len(moments))
+
+
+def _key_and_groups(frame: pl.DataFrame, keys: Sequence[str], groups: Sequence[str]) -> IntArray | None:
+    """Return a code per row that is equal where the keys, or a group, tie rows together; None where nothing does."""
+    codes = [_key_codes(frame, keys), *(_key_codes(frame, [name]) for name in groups)]
+    given = [each for each in codes if each is not None]
+    return families(*given) if len(given) > 1 else next(iter(given), None)
 
 
 def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from tabcohort.errors import SettingsError, nearest
 from tabcohort.plan import Purpose, generator
-from tabcohort.settings import Settings, rules
+from tabcohort.settings import Settings, read_toml, rules
 
 MOST_SETTINGS = 10_000
 WIDTHS = ((64,), (128, 64), (256, 128), (256, 256), (512, 128), (128, 128, 64))
@@ -28,13 +27,7 @@ def grid_from_toml(path: str | Path, base: Settings) -> list[Settings]:
     Raises:
         SettingsError: the file is missing or is not TOML; a name is unknown, has no value, or one out of range.
     """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"the grid {str(path)!r} cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the grid {str(path)!r} is not valid TOML: {error}") from None
-    return grid(values, base)
+    return grid(read_toml(path, "grid"), base)
 
 
 def grid(values: Mapping[str, Any], base: Settings) -> list[Settings]:
