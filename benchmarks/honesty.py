@@ -7,7 +7,7 @@ rows that were not drawn. A protocol is honest if the mean of reported minus tru
 zero, or if it reports less than is true.
 
 - `small`: 200 samples of 50, 100, 200 and 400 rows of the breast-cancer table. Protocols: the cohort as `fit` makes it,
-  of logistic networks and (on 25 of the samples) with the default settings; one that chooses among settings (on 25); a
+  of logistic networks and with the default settings; one that chooses among settings (on a quarter of the samples); a
   single network with three roles for rows; one whose stopping rows report too, as the reference documents do.
 - `large`: samples of 1,000 rows of every larger table.
 - `noise`: labels that nothing predicts.
@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table as Printed
 
 from tabcohort import CohortSettings, Predictor, Roles, Schema, Settings, Table, build_model, draw_weights, fit, train
-from tabcohort.evaluate import Scorer, log_probabilities
+from tabcohort.metrics import Scorer, log_probabilities
 from tabcohort.modules import as_double, module_logits
 from tabcohort.plan import Purpose, generator
 from tabcohort.roles import split_roles
@@ -128,7 +128,7 @@ def small(repeats: int) -> Iterator[Printed]:
         printed = Printed("n", "protocol", *DIFFERENCES, box=None)
         for name, protocol in PROTOCOLS.items():
             title = f"n = {n}, {name}"
-            n_repeats = repeats // 8 if protocol in (tuned, mlp_cohort) else repeats  # they take long
+            n_repeats = repeats // 4 if protocol is tuned else repeats  # it takes long
             found = [protocol(*draw(table, n, repeat), repeat) for repeat in track(range(n_repeats), title)]
             add(printed, (str(n), name), np.array(found))
         yield printed
@@ -200,7 +200,7 @@ def sets(repeats: int) -> Iterator[Printed]:
 
 NOISE_SCHEMA = Schema(tuple(f"x{i}" for i in range(10)), "y", ("0", "1"), positive=1)
 PARTS: dict[str, tuple[Callable[[int], Iterator[Printed]], int]] = {
-    "small": (small, 200), "large": (large, 20), "noise": (noise, 50), "sets": (sets, 50),
+    "small": (small, 200), "large": (large, 60), "noise": (noise, 50), "sets": (sets, 50),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table as Printed
 
 from tabcohort import CohortSettings, Settings, Table, fit
-from tabcohort.evaluate import log_loss
+from tabcohort.metrics import log_loss
 from tabcohort.plan import Purpose, generator
 
 SHARE_TO_TRAIN, SPLITS, LARGE = 0.7, 3, 20_000

@@ -282,9 +282,9 @@ BUGS = (
     # Metrics
     Bug(
         "the positive class is always the first",
-        "evaluate.py",
-        "_one_against_rest(confusion, self.positive)",
-        "_one_against_rest(confusion, 0)",
+        "metrics.py",
+        "one_against_rest(confusion, self.positive)",
+        "one_against_rest(confusion, 0)",
         (
             "test_evaluate.py::test_naming_the_other_class_swaps_sensitivity_with_specificity",
             "test_evaluate.py::test_sensitivity_is_of_the_named_class",
@@ -292,10 +292,10 @@ BUGS = (
     ),
     Bug(
         "ties count as wins in ROC AUC",
-        "evaluate.py",
+        "metrics.py",
         "misses_so_far + misses / 2",
         "misses_so_far + misses",
-        ("test_evaluate.py::test_metrics_of_two_classes_are_those_of_scikit_learn",),
+        ("test_metrics.py::test_metrics_of_two_classes_are_those_of_scikit_learn",),
     ),
     Bug(
         "accuracy's interval is Wald's, which collapses without errors",
@@ -306,10 +306,10 @@ BUGS = (
     ),
     Bug(
         "log probabilities are logarithms of probabilities",
-        "evaluate.py",
+        "metrics.py",
         "return -np.logaddexp(0.0, np.hstack([logits, -logits]))",
         "return -np.log(1 + np.exp(np.hstack([logits, -logits])))",
-        ("test_evaluate.py::test_extreme_logits_give_finite_log_probabilities",),
+        ("test_metrics.py::test_extreme_logits_give_finite_log_probabilities",),
     ),
     # Losses
     Bug(

@@ -21,7 +21,8 @@ from tabcohort.calibrate import (
     no_calibrator,
     some_rows,
 )
-from tabcohort.evaluate import log_loss, standard_error_of_mean
+from tabcohort.evaluate import standard_error_of_mean
+from tabcohort.metrics import log_loss
 from tabcohort.prepare import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=40, deadline=None)

@@ -21,9 +21,10 @@ from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import forward, one_thread
 from tabcohort.ensemble import OutOfFold, cross_fit, mean_log_proba
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError, TrainingError
-from tabcohort.evaluate import evaluate, log_loss, log_probabilities
+from tabcohort.evaluate import evaluate
 from tabcohort.forward import Forward
 from tabcohort.member import class_weights
+from tabcohort.metrics import log_loss, log_probabilities
 from tabcohort.models import build_model, draw_weights
 from tabcohort.modules import train
 from tabcohort.predictor import Predictor

@@ -23,7 +23,7 @@ from tabcohort import (
     fit,
     train,
 )
-from tabcohort.evaluate import log_probabilities
+from tabcohort.metrics import log_probabilities
 from tabcohort.models import SmoothClip
 from tabcohort.modules import as_double, module_logits
 from tabcohort.prepare import FloatArray

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tabcohort.engines import EpochOutcome, MemberData, Outcomes, State
 from tabcohort.engines.torch_loop import TorchEngine, forward
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.evaluate import Scorer, log_loss, log_probabilities
+from tabcohort.metrics import Scorer, log_loss, log_probabilities
 from tabcohort.models import build_model, draw_weights
 from tabcohort.plan import EpochPlan, Epochs, MemberPlan
 from tabcohort.schedule import Plateau, learning_rate_of

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tabcohort.evaluate import log_loss, log_probabilities, standard_error_of_mean
+from tabcohort.evaluate import standard_error_of_mean
+from tabcohort.metrics import log_loss, log_probabilities
 from tabcohort.plan import Purpose, generator
 from tabcohort.prepare import FloatArray, IntArray
 

@@ -20,9 +20,9 @@ from tabcohort.decide import check_aim
 from tabcohort.engines import Engine, MemberData
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError
-from tabcohort.evaluate import log_probabilities
 from tabcohort.forward import Forward
 from tabcohort.member import choose_engine, train_member, training_statistics
+from tabcohort.metrics import log_probabilities
 from tabcohort.predictor import Predictor
 from tabcohort.prepare import fit_statistics, store_rows
 from tabcohort.program import draw_network, program_of

@@ -9,18 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.ensemble import OutOfFold, choose_ensemble, cross_fit
-from tabcohort.evaluate import (
-    UNKNOWN,
-    Z95,
-    Estimate,
-    Scorer,
-    calibration_error,
-    log_loss,
-    log_of,
-    standard_error_of_mean,
-)
+from tabcohort.evaluate import UNKNOWN, Z95, Estimate, standard_error_of_mean
 from tabcohort.judged import Judged, decide, measure, measure_sets
 from tabcohort.member import class_weights
+from tabcohort.metrics import Scorer, calibration_error, log_loss, log_of
 from tabcohort.predictor import Predictor
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport

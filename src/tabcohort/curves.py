@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabcohort.errors import ModelFileError
-from tabcohort.evaluate import LABELS
+from tabcohort.metrics import LABELS
 from tabcohort.training import EpochRecord
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabcohort.calibrate import Calibrator, fit_calibrator, some_rows
-from tabcohort.evaluate import log_of
+from tabcohort.metrics import log_of
 from tabcohort.prepare import FloatArray, IntArray
 
 ROUNDS = 40

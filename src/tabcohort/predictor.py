@@ -13,9 +13,10 @@ from tabcohort.calibrate import Calibrator
 from tabcohort.columns import check_finite_cells, feature_matrix, feature_row
 from tabcohort.decide import in_sets, predicted_codes
 from tabcohort.errors import TableError
-from tabcohort.evaluate import Evaluation, evaluate, log_of, log_probabilities
+from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.forward import Forward
 from tabcohort.judged import Decision, Judged, decide, measure, measure_sets
+from tabcohort.metrics import log_of, log_probabilities
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.program import Network
 from tabcohort.reports import CohortReport

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from tabcohort.evaluate import LABELS
+from tabcohort.metrics import LABELS
 from tabcohort.running import RunProgress
 
 WEIGHTS_SHOWN = 8

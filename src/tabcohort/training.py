@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tabcohort.engines import Engine, EpochOutcome, Outcomes, State
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.evaluate import Scorer, log_probabilities
+from tabcohort.metrics import Scorer, log_probabilities
 from tabcohort.plan import EpochPlan, Epochs, MemberPlan
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.schedule import Plateau, learning_rate_of

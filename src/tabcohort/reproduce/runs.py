@@ -16,9 +16,9 @@ from rich.console import Console
 
 from tabcohort.engines import MemberData
 from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.evaluate import Scorer, log_loss, log_probabilities
 from tabcohort.files import load_sample
 from tabcohort.member import class_mass
+from tabcohort.metrics import Scorer, log_loss, log_probabilities
 from tabcohort.models import build_model, draw_weights
 from tabcohort.modules import Trained, as_double, module_logits, train
 from tabcohort.plan import MemberPlan, rows_of_a_step
