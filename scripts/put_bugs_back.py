@@ -305,6 +305,13 @@ BUGS = (
         ("test_evaluate.py::test_wilson_gives_the_published_interval",),
     ),
     Bug(
+        "rows of one patient count as independent in intervals",
+        "evaluate.py",
+        "if family is not None and n_families < len(y):",
+        "if False:",
+        ("test_evaluate.py::test_rows_that_are_there_four_times_say_as_much_as_once",),
+    ),
+    Bug(
         "log probabilities are logarithms of probabilities",
         "metrics.py",
         "return -np.logaddexp(0.0, np.hstack([logits, -logits]))",

@@ -16,7 +16,7 @@ from conftest import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_ta
 from tabcohort import CohortSettings, ModelFileError, Predictor, Settings, TabcohortWarning, fit, load, make_table, save
 from tabcohort.artifact import describe, evaluation_to_dict
 from tabcohort.calibrate import Calibrator
-from tabcohort.container import read_container, write_container
+from tabcohort.container import FORMAT, read_container, write_container
 
 MODELS = {
     "logistic": {"model": "logistic"},
@@ -256,6 +256,7 @@ ARRAYS: dict[str, tuple[str, Any, str]] = {
     "judged: no weight": ("judged.weight", np.zeros(90), "predictions have classes or weights that cannot be"),
     "judged: a class beyond": ("judged.y", np.full(90, 2), "predictions have classes or weights that cannot be"),
     "judged: a negative class": ("judged.y", np.full(90, -1), "predictions have classes or weights that cannot be"),
+    "judged: families with gaps": ("judged.family", 2 * np.arange(90), "predictions have families that cannot be"),
 }
 
 
@@ -291,9 +292,11 @@ def test_a_threshold_for_three_classes_is_refused(three_classes: Predictor, tmp_
 
 def test_a_later_format_is_refused(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
-        later.setattr("tabcohort.container.FORMAT", 3)
+        later.setattr("tabcohort.container.FORMAT", FORMAT + 1)
         save(predictor, tmp_path / "model")
-    with pytest.raises(ModelFileError, match="has format 3 and this version reads format 2; install the version that"):
+    with pytest.raises(
+        ModelFileError, match=f"has format {FORMAT + 1} and this version reads format {FORMAT}; install"
+    ):
         load(tmp_path / "model")
 
 

@@ -550,6 +550,22 @@ def test_evaluate_measures_a_new_table(run: Run, model_file: Path, tmp_path: Pat
     assert document["metrics"]["accuracy"]["value"] == pytest.approx(expected)
 
 
+def test_rows_of_one_group_count_as_such_in_intervals(run: Run, tmp_path: Path) -> None:
+    X, codes = make_rows(seed=5)
+    site = pl.Series([f"s{i // 3}" for i in range(len(codes))])
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"]).with_columns(site=site, answer=pl.Series(codes))
+    frame.write_csv(tmp_path / "table.csv")
+    model = tmp_path / "site.tabcohort"
+    ran = run("fit", tmp_path / "table.csv", "--target", "answer", "--group", "site", "--seeds", "1", "--out", model)
+    told = "of 30 families (rows of one key or group, or equal rows): the intervals are as wide as that asks for"
+    assert told in ran.out
+    assert told in run("info", model).out
+    assert told in run("evaluate", model, tmp_path / "table.csv").out
+    assert "site" not in run("predict", model, tmp_path / "table.csv").err
+    frame.drop("site").write_csv(tmp_path / "new.csv")
+    assert "families" not in run("evaluate", model, tmp_path / "new.csv").out
+
+
 def test_evaluate_on_the_training_table_says_so(run: Run, csv_file: Path, model_file: Path) -> None:
     ran = run("evaluate", model_file, csv_file)
     assert ran.status == 0

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from sklearn import metrics as sk
 from test_metrics import rows
 
-from tabcohort.evaluate import Z95, Evaluation, evaluate, newcombe_auc, wilson
+from tabcohort.evaluate import Z95, Evaluation, evaluate, newcombe_auc, standard_error_of_mean, wilson
 from tabcohort.metrics import Scorer, log_probabilities
 from tabcohort.prepare import FloatArray, IntArray
 
@@ -233,3 +233,77 @@ def test_calling_the_most_probable_class_changes_nothing() -> None:
     logits, y, weight = rows(60, 3, 4)
     called = log_probabilities(logits).argmax(axis=1)
     assert repr(evaluate(logits, y, weight, 1, called=called)) == repr(evaluate(logits, y, weight, 1))
+
+
+# Rows that come in families
+
+
+def families(n_families: int, n_rows: int, rng: np.random.Generator) -> tuple[FloatArray, IntArray, IntArray]:
+    """Logits, classes and families of rows that are distributed as those of `sample`, but alike inside a family."""
+    family = np.repeat(np.arange(n_families), n_rows)
+    y = rng.integers(2, size=n_families)[family]
+    own, shared = rng.normal(size=len(family)), rng.normal(size=n_families)[family]
+    return 2 * (2 * y - 1 + np.sqrt(0.7) * shared + np.sqrt(0.3) * own)[:, None], y, family
+
+
+def test_intervals_cover_the_truth_about_95_times_of_100_also_where_rows_of_a_family_are_alike() -> None:
+    truth = stats.norm.cdf(1)
+    rng = np.random.default_rng(1)
+    n_runs, covered, covered_as_if_independent = 60, 0, 0
+    for run in range(n_runs):
+        logits, y, family = families(40, 5, rng)
+        found = evaluate(logits, y, np.ones(200), 1, run, family=family).metrics["accuracy"]
+        low, high = wilson(found.value * 200, 200)
+        covered += found.low <= truth <= found.high
+        covered_as_if_independent += low <= truth <= high
+    assert 0.88 <= covered / n_runs <= 0.99
+    assert covered_as_if_independent / n_runs <= 0.85
+
+
+def test_rows_that_are_there_four_times_say_as_much_as_once() -> None:
+    rng = np.random.default_rng(0)
+    logits, y = sample(rng, 300)
+    family = np.tile(np.arange(300), 4)
+    once = evaluated(logits, y)
+    tied = evaluate(np.tile(logits, (4, 1)), np.tile(y, 4), np.ones(1200), 1, family=family)
+    free = evaluate(np.tile(logits, (4, 1)), np.tile(y, 4), np.ones(1200), 1)
+    assert (once.n_families, tied.n_rows, tied.n_families, free.n_families) == (300, 1200, 300, 1200)
+    for name, one in once.metrics.items():
+        of_tied, of_free = tied.metrics[name], free.metrics[name]
+        assert of_tied.value == pytest.approx(one.value), name
+        assert of_tied.high - of_tied.low == pytest.approx(one.high - one.low, rel=0.15, abs=0.003), name
+        assert of_free.high - of_free.low < 0.7 * (of_tied.high - of_tied.low), name
+
+
+def test_where_no_row_is_wrong_rows_of_a_family_count_as_one() -> None:
+    y = np.repeat([0, 1], 40)
+    logits, family = 8.0 * (2.0 * y - 1)[:, None], np.arange(80) // 4
+    found = evaluate(logits, y, np.ones(80), 1, family=family).metrics["accuracy"]
+    n_families = 20 / (20 / 19 * (stats.t.ppf(0.975, 19) / Z95) ** 2)
+    assert (found.low, found.high) == (pytest.approx(wilson(n_families, n_families)[0], rel=1e-9), 1)
+
+
+def test_a_single_family_says_next_to_nothing() -> None:
+    logits, y, _ = rows(60, 2, 0)
+    found = evaluate(logits, y, np.ones(60), 1, family=np.zeros(60, dtype=np.int64))
+    assert found.n_families == 1
+    assert found.metrics["accuracy"].low < 0.05
+    assert found.metrics["accuracy"].high > 0.95
+
+
+def test_families_of_one_row_each_change_nothing() -> None:
+    logits, y, weight = rows(60, 3, 0)
+    alone = np.random.default_rng(0).permutation(60)
+    assert repr(evaluate(logits, y, weight, None, family=alone)) == repr(evaluate(logits, y, weight, None))
+
+
+def test_the_standard_error_of_a_mean_takes_a_family_as_one() -> None:
+    rng = np.random.default_rng(0)
+    values, weight, family = rng.normal(size=50), rng.uniform(0.5, 2, 50), np.sort(rng.integers(9, size=50))
+    alone = standard_error_of_mean(values, weight)
+    assert alone == pytest.approx(standard_error_of_mean(values, weight, rng.permutation(50)), rel=1e-12)
+    repeated = standard_error_of_mean(np.repeat(values, 3), np.repeat(weight, 3), np.repeat(np.arange(50), 3))
+    assert alone == pytest.approx(repeated, rel=1e-12)
+    mean = np.average(values, weights=weight)
+    of_family = [(weight * (values - mean))[family == each].sum() / weight.sum() for each in range(9)]
+    assert standard_error_of_mean(values, weight, family) == pytest.approx(math.hypot(*of_family), rel=1e-12)

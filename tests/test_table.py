@@ -561,6 +561,22 @@ def test_rows_that_a_key_or_any_group_ties_have_one_key_however_indirectly() -> 
     assert table.schema.features == ("a",)
 
 
+@pytest.mark.filterwarnings("ignore:30 rows have")
+def test_a_table_for_a_model_is_tied_by_the_keys_and_groups_that_it_has() -> None:
+    data = features_of(patient=[i // 3 for i in range(N)], ward=[i // 15 for i in range(N)])
+    schema = table_from_frame(data, "y", keys=["patient"], groups=["ward"]).schema
+    assert (schema.keys, schema.groups) == (("patient",), ("ward",))
+
+    def n_different(frame: pl.DataFrame) -> int | None:
+        key = table_of_schema(frame, schema).key
+        return None if key is None else len(set(key))
+
+    assert n_different(data) == 2
+    assert n_different(data.drop("ward")) == 10
+    assert n_different(data.drop("ward", "patient")) is None
+    assert n_different(data.drop("ward").with_columns(patient=pl.arange(N))) is None
+
+
 def test_groups_of_one_row_each_tie_nothing() -> None:
     assert table_from_frame(features_of(site=[f"s{i}" for i in range(N)]), "y", groups=["site"]).key is None
 

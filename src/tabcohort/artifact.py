@@ -27,7 +27,10 @@ from tabcohort.table import Schema
 from tabcohort.training import EpochRecord
 
 RECORD = tuple(each.name for each in dataclasses.fields(EpochRecord))
-JUDGED = {"rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "part": np.int64}
+JUDGED = {
+    "rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "part": np.int64,
+    "family": np.int64,
+}  # fmt: skip
 
 
 def save(predictor: Predictor, path: str | Path) -> None:
@@ -115,6 +118,8 @@ def _judged(arrays: dict[str, NDArray[Any]], n_classes: int) -> Judged:
             raise ValueError(f"its out-of-fold predictions have a {name!r} that does not fit")
     if not (n_rows and found["y"].min() >= 0 and found["y"].max() < n_classes and found["weight"].min() > 0):
         raise ValueError("its out-of-fold predictions have classes or weights that cannot be")
+    if not np.array_equal(np.unique(found["family"]), np.arange(found["family"].max() + 1)):
+        raise ValueError("its out-of-fold predictions have families that cannot be")
     return Judged(**found)
 
 
@@ -178,6 +183,7 @@ def evaluation_to_dict(evaluation: Evaluation) -> dict[str, Any]:
         },
         "confusion": evaluation.confusion.tolist(),
         "n_rows": evaluation.n_rows,
+        "n_families": evaluation.n_families,
     }
 
 
@@ -188,6 +194,7 @@ def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
         {name: UNKNOWN if estimate is None else Estimate(**estimate) for name, estimate in metrics.items()},
         np.array(values["evaluation"]["confusion"], dtype=np.float64),
         values["evaluation"]["n_rows"],
+        values["evaluation"]["n_families"],
     )
     settings = tuple(
         SettingReport(
@@ -224,10 +231,10 @@ def schema_from_dict(values: Mapping[str, Any]) -> Schema:
     Raises:
         ValueError: names or classes come twice, or the positive class is none of them.
     """
-    features, classes, keys = (tuple(values[name]) for name in ("features", "classes", "keys"))
+    features, classes, keys, groups = (tuple(values[name]) for name in ("features", "classes", "keys", "groups"))
     positive = values["positive"]
     if len(set(features)) != len(features) or len(set(classes)) != len(classes) or len(classes) < 2 or not features:
         raise ValueError("its schema has no features, or names that come twice, or fewer than two classes")
     if positive is not None and not (isinstance(positive, int) and 0 <= positive < len(classes)):
         raise ValueError("its positive class is none of its classes")
-    return Schema(features, str(values["target"]), classes, positive, keys)
+    return Schema(features, str(values["target"]), classes, positive, keys, groups)

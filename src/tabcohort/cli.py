@@ -264,7 +264,8 @@ def _predict(options: argparse.Namespace) -> int:
     predictor = load(options.model)
     frame = _open(options.table).frame
     schema = predictor.schema
-    extra = [name for name in frame.columns if name not in (*schema.features, *schema.keys, schema.target)]
+    known = {*schema.features, *schema.keys, *schema.groups, schema.target}
+    extra = [name for name in frame.columns if name not in known]
     if extra:
         print(f"ignored, as the model was trained without them: {', '.join(extra[:10])}", file=sys.stderr)
     import numpy as np

@@ -16,7 +16,7 @@ from tabcohort.metrics import Scorer, calibration_error, log_loss, log_of
 from tabcohort.predictor import Predictor
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport
-from tabcohort.roles import Division, Roles
+from tabcohort.roles import Division, Roles, families_of_rows
 from tabcohort.running import Ended, Member, Trained
 from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import Table
@@ -66,11 +66,13 @@ def conclude(
     log_proba = np.stack([predictions[each].log_proba[rows] for each in usable])
     found = OutOfFold(log_proba, table.y[rows], weight, part)
     ensemble, (honest, before) = choose_ensemble(found), cross_fit(found)
-    judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part)
+    family = families_of_rows(table.X, table.key)
+    of_judged = np.unique(family[rows], return_inverse=True)[1]
+    judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part, of_judged)
     calibration = _calibration_report(before, honest, judged)
     del found, log_proba, honest, before
     shares = dict(zip(usable, ensemble.weight.tolist(), strict=True))
-    settings = _setting_reports(table, candidates, ended, predictions, shares)
+    settings = _setting_reports(table, family, candidates, ended, predictions, shares)
     del predictions
     decision = decide(judged, table.schema.positive, cohort.threshold, cohort.coverage)
     some = next(iter(ended.trained.values()))
@@ -152,6 +154,7 @@ def _member_report(member: Member, rows: FoldRows, trained: Trained) -> MemberRe
 
 def _setting_reports(
     table: Table,
+    family: IntArray,
     candidates: Sequence[Settings],
     ended: Ended,
     predictions: Mapping[int, SettingPredictions],
@@ -166,7 +169,8 @@ def _setting_reports(
         if not rows.any():
             return UNKNOWN
         share = table.weight[rows] / table.weight[rows].sum()
-        mean, half = float(share @ values[rows]), Z95 * standard_error_of_mean(values[rows], table.weight[rows])
+        mean = float(share @ values[rows])
+        half = Z95 * standard_error_of_mean(values[rows], table.weight[rows], family[rows])
         return Estimate(mean, mean - half, mean + half)
 
     def report(number: int, settings: Settings) -> SettingReport:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tabcohort.errors import ModelFileError
 
 MAGIC = b"TABCOHRT"
-FORMAT = 2
+FORMAT = 3
 KEY = "tabcohort"
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,17 +36,20 @@ class Evaluation:
         metrics: estimates by name, in the order of `LABELS`; the last four only where a positive class is named.
         confusion: total weight of the rows by true class (first axis) and predicted class, `(n_classes, n_classes)`.
         n_rows: how many rows they were measured on.
+        n_families: how many families of rows these are of; rows of two families are independent.
     """
 
     metrics: dict[str, Estimate]
     confusion: FloatArray
     n_rows: int
+    n_families: int
 
 
-def standard_error_of_mean(values: FloatArray, weight: FloatArray) -> float:
-    """Return the standard error of a weighted mean of independent values."""
+def standard_error_of_mean(values: FloatArray, weight: FloatArray, family: IntArray | None = None) -> float:
+    """Return the standard error of a weighted mean of values; those of one family, a code from 0, may be alike."""
     share = weight / weight.sum()
-    return float(np.sqrt(np.square(share * (values - share @ values)).sum()))
+    pull = share * (values - share @ values)
+    return float(np.sqrt(np.square(pull if family is None else np.bincount(family, pull)).sum()))
 
 
 def evaluate(
@@ -55,6 +59,7 @@ def evaluate(
     positive: int | None,
     seed: int = 0,
     called: IntArray | None = None,
+    family: IntArray | None = None,
 ) -> Evaluation:
     """Measure predictions on rows that the model never saw; the intervals speak of other rows of the same kind.
 
@@ -63,8 +68,8 @@ def evaluate(
     is a function (Lam, Gopal & Qian 2023); ROC AUC by Newcombe's method 5 (2006); PR AUC as a proportion of the class's
     rows (Boyd, Eng & Page 2013), in Wilson's form; the mean over more than two classes by the mean of their limits,
     which is cautious. None of these collapses when a small sample holds no error. Log loss and Brier score by the
-    percentile bootstrap; the calibration error, which resampling inflates, by the basic bootstrap. Rows count as
-    independent: where many are equal, the intervals are too narrow.
+    percentile bootstrap; the calibration error, which resampling inflates, by the basic bootstrap. All are as wide as
+    those of fewer rows where rows come in families: by each metric's design effect (Rao & Scott 1992).
 
     Args:
         logits: `(n_rows, 1)`, or `(n_rows, n_classes)`, which log probabilities are too.
@@ -73,18 +78,28 @@ def evaluate(
         positive: code of the class that sensitivity and the like are of, or None.
         seed: of the bootstrap.
         called: the class that each row is called, `(n_rows,)`, where it is not the most probable one.
+        family: a code from 0 for each row, `(n_rows,)`: those of one family may be alike; all differ when left out.
     """
     scorer = Scorer(log_probabilities(logits), y, positive, called)
     values = scorer.metrics(weight)
     confusion = scorer.confusion(weight)
-    resampled = _bootstrap(scorer, weight, seed)
+    resampled = _bootstrap(scorer, weight, np.arange(len(y)), seed)
+    effects = dict.fromkeys(values, 1.0)
+    n_families = len(y) if family is None else len(np.unique(family))
+    if family is not None and n_families < len(y):
+        effects = _design_effects(resampled, _bootstrap(scorer, weight, family, seed), weight, family)
     to_rows = weight.sum() / np.square(weight).sum()  # effective number of rows per unit of weight (Kish 1965)
-    intervals = _closed_form_intervals(confusion * to_rows, values, positive)
-    intervals.update(_area_intervals(scorer, weight, to_rows))
+    rows_per_weight = {name: to_rows / effect for name, effect in effects.items()}
+    intervals = _closed_form_intervals(confusion, values, positive, rows_per_weight)
+    intervals.update(_area_intervals(scorer, weight, rows_per_weight))
     for name, draws in resampled.items():
         if name not in intervals:
             low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (math.nan, math.nan)
-            intervals[name] = (2 * values[name] - high, 2 * values[name] - low) if name == "ece" else (low, high)
+            below, above = (values[name] - low, high - values[name])
+            if name == "ece":
+                below, above = above, below
+            wider = math.sqrt(effects[name])
+            intervals[name] = (values[name] - wider * below, values[name] + wider * above)
     metrics = {
         # The basic bootstrap, and rounding, could put a limit on the wrong side of the value.
         name: Estimate(value, min(value, max(0.0, float(intervals[name][0]))), max(value, float(intervals[name][1])))
@@ -92,51 +107,91 @@ def evaluate(
         else UNKNOWN
         for name, value in values.items()
     }
-    return Evaluation(metrics, confusion, len(y))
+    return Evaluation(metrics, confusion, len(y), n_families)
 
 
-def _bootstrap(scorer: Scorer, weight: FloatArray, seed: int) -> dict[str, FloatArray]:
-    """Return the metrics of resampled rows, each of shape `(n_resamples,)`: 1,000 of them, fewer for many rows."""
-    n_rows = len(weight)
-    n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
+def _bootstrap(scorer: Scorer, weight: FloatArray, family: IntArray, seed: int) -> dict[str, FloatArray]:
+    """Return the metrics of resampled families, each `(n_resamples,)`: 1,000 of them, fewer for many rows."""
+    n_families = int(family.max()) + 1
+    n_resamples = int(np.clip(20_000_000 // len(weight), 100, 1_000))
     draw = generator(seed, Purpose.BOOTSTRAP)
     draws = []
     for _ in range(n_resamples):
-        counts = np.bincount(draw.integers(n_rows, size=n_rows), minlength=n_rows)
-        draws.append(scorer.metrics(weight * counts))
+        counts = np.bincount(draw.integers(n_families, size=n_families), minlength=n_families)
+        draws.append(scorer.metrics(weight * counts[family]))
     return {name: np.array([each[name] for each in draws]) for name in draws[0]}
 
 
+def _design_effects(
+    of_rows: Mapping[str, FloatArray], of_families: Mapping[str, FloatArray], weight: FloatArray, family: IntArray
+) -> dict[str, float]:
+    """Return how many times fewer independent rows would tell as much of each metric as these rows do (Kish 1965).
+
+    It is the ratio of the variances that resampling families and resampling rows give, at least 1. Few families say
+    little of their own variance, so that counts as Student's t does. Where nothing varies (no row is wrong, say), rows
+    of a family count as one.
+
+    Args:
+        of_rows, of_families: the resampled metrics, each `(n_resamples,)`.
+        weight: row weights, `(n_rows,)`.
+        family: the family of each row, `(n_rows,)`, codes from 0 without gaps.
+    """
+    from scipy.special import stdtrit
+
+    n_families = int(family.max()) + 1
+    all_alike = float(np.square(np.bincount(family, weight)).sum() / np.square(weight).sum())
+    freedom = max(n_families - 1, 1)
+    for_few = n_families / freedom * (float(stdtrit(freedom, 0.975)) / Z95) ** 2
+
+    def variance(draws: FloatArray) -> float:
+        known = draws[np.isfinite(draws)]
+        return float(known.var()) if len(np.unique(known)) > 1 else 0.0  # of equal numbers, rounding leaves a little
+
+    effects = {}
+    for name, draws in of_rows.items():
+        rows, families = variance(draws), variance(of_families[name])
+        effects[name] = max(1.0, for_few * (families / rows if rows > 0 and families > 0 else all_alike))
+    return effects
+
+
 def _closed_form_intervals(
-    confusion: FloatArray, values: dict[str, float], positive: int | None
+    confusion: FloatArray, values: Mapping[str, float], positive: int | None, rows_per_weight: Mapping[str, float]
 ) -> dict[str, tuple[float, float]]:
-    recalls = [wilson(row[code], row.sum()) for code, row in enumerate(confusion)]
+    """Return the intervals of rates, each as of so many rows per unit of the confusion's weight."""
+
+    def interval(name: str, part: float, whole: float) -> tuple[float, float]:
+        return wilson(part * rows_per_weight[name], whole * rows_per_weight[name])
+
+    recalls = [interval("balanced_accuracy", row[code], row.sum()) for code, row in enumerate(confusion)]
     rates = recalls_of(confusion)
     below = math.hypot(*(rate - low for rate, (low, _) in zip(rates, recalls, strict=True))) / len(rates)
     above = math.hypot(*(high - rate for rate, (_, high) in zip(rates, recalls, strict=True))) / len(rates)
     centre = values["balanced_accuracy"]
     intervals = {
-        "accuracy": wilson(np.trace(confusion), confusion.sum()),
+        "accuracy": interval("accuracy", np.trace(confusion), confusion.sum()),
         "balanced_accuracy": (centre - below, centre + above),
     }
     if positive is not None:
         hit, missed, false_alarm, rest = one_against_rest(confusion, positive)
-        intervals["sensitivity"] = wilson(hit, hit + missed)
-        intervals["specificity"] = wilson(rest, rest + false_alarm)
-        intervals["precision"] = wilson(hit, hit + false_alarm)
-        low, high = wilson(hit, hit + missed + false_alarm)
+        intervals["sensitivity"] = interval("sensitivity", hit, hit + missed)
+        intervals["specificity"] = interval("specificity", rest, rest + false_alarm)
+        intervals["precision"] = interval("precision", hit, hit + false_alarm)
+        low, high = interval("f1", hit, hit + missed + false_alarm)
         intervals["f1"] = (2 * low / (1 + low), 2 * high / (1 + high))
     return intervals
 
 
-def _area_intervals(scorer: Scorer, weight: FloatArray, to_rows: float) -> dict[str, tuple[float, float]]:
+def _area_intervals(
+    scorer: Scorer, weight: FloatArray, rows_per_weight: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
     """Return the intervals of ROC AUC and PR AUC: the mean over the classes' own limits."""
+    of_roc, of_pr = rows_per_weight["roc_auc"], rows_per_weight["pr_auc"]
     roc, pr = [], []
     for ranking in scorer.rankings:
         roc_auc, pr_auc = ranking.areas(weight)
-        n_class = float(weight[ranking.order][ranking.is_class].sum()) * to_rows
-        roc.append(newcombe_auc(roc_auc, n_class, float(weight.sum()) * to_rows - n_class))
-        pr.append(wilson(pr_auc * n_class, n_class))
+        of_class = float(weight[ranking.order][ranking.is_class].sum())
+        roc.append(newcombe_auc(roc_auc, of_class * of_roc, (float(weight.sum()) - of_class) * of_roc))
+        pr.append(wilson(pr_auc * of_class * of_pr, of_class * of_pr))
     means = {"roc_auc": np.mean(roc, axis=0), "pr_auc": np.mean(pr, axis=0)}
     return {name: (float(low), float(high)) for name, (low, high) in means.items()}
 

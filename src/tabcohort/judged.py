@@ -25,6 +25,7 @@ class Judged:
         y: class codes, `(n,)`.
         weight: row weights, `(n,)`.
         part: the part of each row, `(n,)`: what is chosen for a row is chosen on the other parts.
+        family: the family of each row, `(n,)`, codes from 0 without gaps: rows of one key, or equal ones, may be alike.
     """
 
     rows: IntArray
@@ -32,6 +33,7 @@ class Judged:
     y: IntArray
     weight: FloatArray
     part: IntArray
+    family: IntArray
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def measure(judged: Judged, decision: Decision, positive: int | None, seed: int)
     if decision.aim is not None and positive is not None:
         aim = parse_aim(decision.aim)
         called = cross_fit_threshold(aim, log_proba, judged.y, judged.weight, judged.part, positive)
-    return evaluate(log_proba, judged.y, judged.weight, positive, seed, called)
+    return evaluate(log_proba, judged.y, judged.weight, positive, seed, called, judged.family)
 
 
 def measure_sets(judged: Judged, coverage: float) -> dict[str, float]:

@@ -20,6 +20,7 @@ from tabcohort.metrics import log_of, log_probabilities
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.program import Network
 from tabcohort.reports import CohortReport
+from tabcohort.roles import families_of_rows
 from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import Label, Schema, Table
 
@@ -206,7 +207,8 @@ class Predictor:
             raise TableError("the table is not of this model's schema; make it by table_of_schema(frame, model.schema)")
         log_proba = self.log_proba(table.X)
         called = self.codes(log_proba)
-        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called)
+        family = families_of_rows(table.X, table.key)
+        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called, family)
 
     def strongest_weights(self) -> dict[str, float] | None:
         """Return a linear two-class model's weight of each standardised feature, strongest first; None for others.

@@ -59,8 +59,8 @@ def _weight(report: Mapping[str, Any]) -> Callable[[int], float]:
     return lambda number: -report["settings"][number]["weight"]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _rows_line(report: Mapping[str, Any]) -> str:
@@ -181,6 +181,11 @@ def print_evaluation(
     positive = schema["positive"]
     of = f"; positive class [bold]{escape(str(schema['classes'][positive]))}[/]" if positive is not None else ""
     console.print(f"\nmeasured on {evaluation['n_rows']:,} {escape(rows)}{', ' if how else ''}{how}{of}")
+    if evaluation["n_families"] < evaluation["n_rows"]:
+        console.print(
+            f"of {_count(evaluation['n_families'], 'family', 'families')} (rows of one key or group, or equal rows): "
+            "the intervals are as wide as that asks for"
+        )
     for line in _class_lines(evaluation, schema["classes"]):
         console.print(line, markup=False)
     table = Table("metric", box=None, pad_edge=False, header_style="dim")

@@ -346,14 +346,31 @@ def _groups_in_order(
 
 def _least_hash_of_relatives(hashes: NDArray[np.uint64], key: IntArray) -> NDArray[np.uint64]:
     """Return for each row the least hash among the rows that equal values or keys tie it to, however indirectly."""
-    family = families(np.unique(hashes, return_inverse=True)[1], key)
+    family = _relatives(hashes, key)
     least = np.full(family.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(least, family, hashes)
     return least[family]
 
 
+def families_of_rows(X: FloatArray, key: IntArray | None) -> IntArray:
+    """Return a code per row, `(n_rows,)`, from 0 without gaps: rows of one are tied by equal values or by keys.
+
+    Args:
+        X: features, `(n_rows, n_features)`.
+        key: whose row it is, `(n_rows,)`, codes from 0, or None.
+    """
+    return _relatives(row_hashes(X, 0), key)
+
+
+def _relatives(hashes: NDArray[np.uint64], key: IntArray | None) -> IntArray:
+    equal = np.unique(hashes, return_inverse=True)[1]
+    return equal if key is None else families(equal, key)
+
+
 def families(first: IntArray, *others: IntArray) -> IntArray:
-    """Return a code per row, `(n_rows,)`, that is equal where any of these codes tie rows together, however indirectly.
+    """Return a code per row that is equal where any of these codes tie rows together, however indirectly.
+
+    The codes, of shape `(n_rows,)`, count from 0 without gaps.
 
     Args:
         first, others: codes from 0, each of shape `(n_rows,)`.
@@ -366,7 +383,8 @@ def families(first: IntArray, *others: IntArray) -> IntArray:
     nodes = np.concatenate([each + offset for each, offset in zip(others, offsets[:-1], strict=True)])
     ends = (np.tile(first, len(others)), nodes)
     ties = coo_array((np.ones(len(nodes), dtype=bool), ends), shape=(offsets[-1], offsets[-1]))
-    return connected_components(ties, directed=False)[1][first].astype(np.int64)
+    component = connected_components(ties, directed=False)[1][first]
+    return np.unique(component, return_inverse=True)[1]  # a code that no row has is a component, too
 
 
 def _heaviest_class(group: IntArray, y: IntArray, weight: FloatArray) -> IntArray:

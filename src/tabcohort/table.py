@@ -42,6 +42,7 @@ class Schema:
         classes: the target's labels; a class's code is its place here.
         positive: code of the positive class, or None where more than two classes have none.
         keys: names of columns that identify a row; they are carried along and never predict.
+        groups: names of columns of which rows with the same value may be alike; they never predict.
     """
 
     features: tuple[str, ...]
@@ -49,6 +50,7 @@ class Schema:
     classes: tuple[Label, ...]
     positive: int | None
     keys: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def make_table(
     target: str = "target",
     positive: Label | None = None,
     keys: Sequence[str] = (),
+    groups: Sequence[str] = (),
     weight: FloatArray | None = None,
     key: IntArray | None = None,
     time: FloatArray | None = None,
@@ -102,6 +105,7 @@ def make_table(
         target: the target's name.
         positive: label of the positive class; of two classes, the last in sorted order when left out.
         keys: columns of the source that identify rows.
+        groups: columns of the source of which rows with the same value may be alike.
         weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when left out.
         key: whose row each is, `(n_rows,)`, codes from 0: rows of one key get one role.
         time: when each row was, `(n_rows,)`: rows that stop and score a network are later than those that train it.
@@ -135,7 +139,8 @@ def make_table(
     if X.shape[1] == 0:
         raise TableError("there is no column to predict from (0 features)")
     labels_in_order = tuple(_plain(label) for label in classes)
-    schema = Schema(features, target, labels_in_order, positive_code(labels_in_order, positive, target), tuple(keys))
+    code = positive_code(labels_in_order, positive, target)
+    schema = Schema(features, target, labels_in_order, code, tuple(keys), tuple(groups))
     return Table(X, y.astype(np.int64), weight, schema, key, time)
 
 
@@ -285,6 +290,7 @@ def table_from_frame(
         target=target,
         positive=positive,
         keys=keys,
+        groups=groups,
         key=_key_and_groups(known_rows, keys, groups),
         time=None if time is None else _times(known_rows, time),
         row_numbers=row_numbers,
@@ -382,37 +388,49 @@ def _moments(text: pl.Series) -> pl.Series:
 
 
 def _key_and_groups(frame: pl.DataFrame, keys: Sequence[str], groups: Sequence[str]) -> IntArray | None:
-    """Return a code per row that is equal where the keys, or a group, tie rows together; None where nothing does."""
-    codes = [_key_codes(frame, keys), *(_key_codes(frame, [name]) for name in groups)]
-    given = [each for each in codes if each is not None]
+    """Return a code per row that is equal where the keys, or a group, tie rows together; None where nothing does.
+
+    What keys and groups tie is told in a warning.
+    """
+    codes = []
+    for names in (keys, *([name] for name in groups)):
+        if names and len(frame):
+            codes.append(_codes(frame, names))
+            _tell_of_ties(frame, names, int(codes[-1].max()) + 1)
+    return _tied(codes)
+
+
+def _tied(codes: Sequence[IntArray]) -> IntArray | None:
+    """Return a code per row that is equal where any of these codes tie rows together; None where none does."""
+    given = [each for each in codes if each.max() + 1 < len(each)]
     return families(*given) if len(given) > 1 else next(iter(given), None)
 
 
-def _key_codes(frame: pl.DataFrame, keys: Sequence[str]) -> IntArray | None:
-    """Return a code per row that is equal where all keys are, with a warning; None where no keys repeat."""
+def _codes(frame: pl.DataFrame, names: Sequence[str]) -> IntArray:
+    """Return a code per row, from 0 without gaps, that is equal where all of these columns are."""
     import polars as pl
 
-    if not keys or not len(frame):
-        return None
-    for name in keys:
+    for name in names:
         if frame[name].dtype.is_nested() or frame[name].dtype in (pl.Binary, pl.Object):
             raise TableError(f"the key {name!r} ({frame[name].dtype}) must be text, numbers or dates")
-    text = frame.select(pl.struct(pl.col(name).cast(pl.String) for name in keys).alias("key"))["key"]
+    text = frame.select(pl.struct(pl.col(name).cast(pl.String) for name in names).alias("key"))["key"]
     codes = text.rank("dense").to_numpy().astype(np.int64) - 1
-    nobody = frame.select(pl.any_horizontal(pl.col(name).is_null() for name in keys)).to_series().to_numpy()
+    nobody = frame.select(pl.any_horizontal(pl.col(name).is_null() for name in names)).to_series().to_numpy()
     codes[nobody] = len(frame) + np.arange(nobody.sum())  # a row whose key is missing is nobody else's
-    codes = np.unique(codes, return_inverse=True)[1]
-    n_different = int(codes.max()) + 1
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def _tell_of_ties(frame: pl.DataFrame, names: Sequence[str], n_different: int) -> None:
+    """Warn that rows are tied by these columns, or that parts of a key would tie some."""
     if n_different == len(frame):
-        _warn_of_parts_that_repeat(frame, keys)
-        return None
-    warnings.warn(
-        f"{len(frame):,} rows have {n_different:,} different values of {', '.join(keys)}; "
-        "rows of one value get one role",
-        TabcohortWarning,
-        stacklevel=3,
-    )
-    return codes
+        _warn_of_parts_that_repeat(frame, names)
+    else:
+        warnings.warn(
+            f"{len(frame):,} rows have {n_different:,} different values of {', '.join(names)}; "
+            "rows of one value get one role",
+            TabcohortWarning,
+            stacklevel=4,
+        )
 
 
 def _warn_of_parts_that_repeat(frame: pl.DataFrame, keys: Sequence[str]) -> None:
@@ -424,12 +442,14 @@ def _warn_of_parts_that_repeat(frame: pl.DataFrame, keys: Sequence[str]) -> None
             f"the keys {', '.join(keys)} tell all rows apart only together, so rows that share one of them may be both "
             f"learned from and judged on; to keep these together, name it a group ({names})",
             TabcohortWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 def table_of_schema(frame: pl.DataFrame, schema: Schema) -> Table:
     """Make a table for a model that is there already: its columns and classes, however few rows each class has.
+
+    Keys and groups that the table has tie its rows, too.
 
     Raises:
         TableError: a column is missing, a cell is not a number, no row has a target, or a class is unknown.
@@ -450,7 +470,10 @@ def table_of_schema(frame: pl.DataFrame, schema: Schema) -> Table:
     X = feature_matrix(frame, schema.features)[known]
     check_finite_cells(X, schema.features, np.flatnonzero(known) + 1)
     y = np.array([codes[label] for label in labels[known]], dtype=np.int64)
-    return Table(X, y, np.ones(len(X)), schema)
+    ties = [names for names in (schema.keys, *((name,) for name in schema.groups)) if names]
+    known_rows = frame.filter(known)
+    there = [_codes(known_rows, names) for names in ties if set(names) <= set(frame.columns)]
+    return Table(X, y, np.ones(len(X)), schema, _tied(there))
 
 
 def _left_out_message(n_rows: int, target: str) -> str:
