@@ -548,6 +548,9 @@ def test_evaluate_measures_a_new_table(run: Run, model_file: Path, tmp_path: Pat
     document = json.loads(run("evaluate", model_file, tmp_path / "new.csv", "--json").out)
     expected = (load(model_file).predict(X) == labels).mean()
     assert document["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+    in_set = load(model_file).predict_set(X)[np.arange(len(X)), codes]
+    assert document["sets"]["covered"] == pytest.approx(in_set.mean())
+    assert f"sets            of classes hold the true one for {in_set.mean():.1%} of the rows" in ran.out
 
 
 def test_rows_of_one_group_count_as_such_in_intervals(run: Run, tmp_path: Path) -> None:

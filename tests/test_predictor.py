@@ -206,10 +206,22 @@ def test_evaluate_counts_classes_as_the_model_does(three_classes: Predictor) -> 
     assert evaluation.metrics["accuracy"].value == pytest.approx(expected)
 
 
+def test_sets_are_measured_on_a_table_by_the_limits_of_the_model(predictor: Predictor) -> None:
+    table = table_of_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
+    in_set = predictor.predict_set(X)
+    found, covered, sizes = predictor.evaluate_sets(table), in_set[np.arange(len(X)), table.y], in_set.sum(axis=1)
+    assert found["covered"] == pytest.approx(covered.mean())
+    assert (found["one class"], found["several"]) == pytest.approx(((sizes == 1).mean(), (sizes > 1).mean()))
+    for code in range(2):
+        assert found[f"covered, class {code}"] == pytest.approx(covered[table.y == code].mean())
+
+
 def test_evaluate_refuses_a_table_of_another_schema(predictor: Predictor, three_classes: Predictor) -> None:
     table = table_of_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
     with pytest.raises(TableError, match="the table is not of this model's schema"):
         three_classes.evaluate(table)
+    with pytest.raises(TableError, match="the table is not of this model's schema"):
+        three_classes.evaluate_sets(table)
 
 
 def test_strongest_weights_are_of_linear_models_of_two_classes(predictor: Predictor) -> None:

@@ -162,7 +162,7 @@ def report_to_dict(report: CohortReport) -> dict[str, Any]:
         ],
         "evaluation": evaluation_to_dict(report.evaluation),
         "calibration": vars(report.calibration),
-        "sets": {name: None if math.isnan(share) else share for name, share in report.sets.items()},
+        "sets": sets_to_dict(report.sets),
     }
 
 
@@ -185,6 +185,11 @@ def evaluation_to_dict(evaluation: Evaluation) -> dict[str, Any]:
         "n_rows": evaluation.n_rows,
         "n_families": evaluation.n_families,
     }
+
+
+def sets_to_dict(shares: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the shares of sets as plain JSON values; None where rows cannot tell."""
+    return {name: None if math.isnan(share) else share for name, share in shares.items()}
 
 
 def report_from_dict(values: Mapping[str, Any]) -> CohortReport:

@@ -359,8 +359,8 @@ def _plain_column(column: Any) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from tabcohort.artifact import evaluation_to_dict, load
-    from tabcohort.report import print_evaluation
+    from tabcohort.artifact import evaluation_to_dict, load, sets_to_dict
+    from tabcohort.report import print_evaluation, print_sets
     from tabcohort.table import table_of_schema
 
     predictor = load(options.model)
@@ -372,12 +372,14 @@ def _evaluate(options: argparse.Namespace) -> int:
             TabcohortWarning,
             stacklevel=1,
         )
-    evaluation = evaluation_to_dict(predictor.evaluate(table))
+    evaluation, sets = evaluation_to_dict(predictor.evaluate(table)), sets_to_dict(predictor.evaluate_sets(table))
     if options.json:
-        _print_json(evaluation)
+        _print_json({**evaluation, "sets": sets})
     else:
         out, _ = _consoles()
         print_evaluation(out, evaluation, dataclasses.asdict(schema), f"rows of {options.table}")
+        out.print()
+        print_sets(out, sets, schema.classes, predictor.decision.coverage)
     return 0
 
 

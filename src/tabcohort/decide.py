@@ -183,6 +183,31 @@ def in_sets(log_proba: FloatArray, limits: FloatArray) -> NDArray[np.bool_]:
     return np.exp(log_proba) >= limits
 
 
+def shares_of_sets(sets: NDArray[np.bool_], y: IntArray, weight: FloatArray) -> dict[str, float]:
+    """Return for which share of the rows a set holds the truth, in all and by class, and how many classes it has.
+
+    Args:
+        sets: which classes are in each row's set, `(n_rows, n_classes)`.
+        y: class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`.
+    """
+    covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
+
+    def share(which: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> float:
+        total = weight.sum() if among is None else weight[among].sum()
+        return float((weight * which).sum() / total) if total > 0 else math.nan
+
+    found = {
+        "covered": share(covered),
+        "one class": share(sizes == 1),
+        "several": share(sizes > 1),
+        "none": share(sizes == 0),
+    }
+    for code in range(sets.shape[1]):
+        found[f"covered, class {code}"] = share(covered & (y == code), y == code)
+    return found
+
+
 def cross_fit_sets(
     log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray, coverage: float
 ) -> NDArray[np.bool_]:

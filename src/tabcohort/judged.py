@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.decide import check_aim, choose_threshold, class_limits, cross_fit_sets, cross_fit_threshold, parse_aim
+from tabcohort.decide import (
+    check_aim,
+    choose_threshold,
+    class_limits,
+    cross_fit_sets,
+    cross_fit_threshold,
+    parse_aim,
+    shares_of_sets,
+)
 from tabcohort.errors import TabcohortWarning
 from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.prepare import FloatArray, IntArray
@@ -87,18 +94,4 @@ def measure_sets(judged: Judged, coverage: float) -> dict[str, float]:
     """Return how often the sets hold the truth, and how many classes they have; limits are chosen on other rows."""
     y, weight = judged.y, judged.weight
     sets = cross_fit_sets(judged.log_proba.astype(np.float64), y, weight, judged.part, coverage)
-    covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
-
-    def share(which: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> float:
-        total = weight.sum() if among is None else weight[among].sum()
-        return float((weight * which).sum() / total) if total > 0 else math.nan
-
-    found = {
-        "covered": share(covered),
-        "one class": share(sizes == 1),
-        "several": share(sizes > 1),
-        "none": share(sizes == 0),
-    }
-    for code in range(sets.shape[1]):
-        found[f"covered, class {code}"] = share(covered & (y == code), y == code)
-    return found
+    return shares_of_sets(sets, y, weight)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabcohort.calibrate import Calibrator
 from tabcohort.columns import check_finite_cells, feature_matrix, feature_row
-from tabcohort.decide import in_sets, predicted_codes
+from tabcohort.decide import in_sets, predicted_codes, shares_of_sets
 from tabcohort.errors import TableError
 from tabcohort.evaluate import Evaluation, evaluate
 from tabcohort.forward import Forward
@@ -203,12 +203,20 @@ class Predictor:
         Raises:
             TableError: the table has another schema.
         """
-        if table.schema != self.schema:
-            raise TableError("the table is not of this model's schema; make it by table_of_schema(frame, model.schema)")
+        self._check_schema(table)
         log_proba = self.log_proba(table.X)
         called = self.codes(log_proba)
         family = families_of_rows(table.X, table.key)
         return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called, family)
+
+    def evaluate_sets(self, table: Table) -> dict[str, float]:
+        """Return how often the sets hold the truth, and how many classes they have, on a table as for `evaluate`.
+
+        Raises:
+            TableError: the table has another schema.
+        """
+        self._check_schema(table)
+        return shares_of_sets(self.predict_set(table.X), table.y, table.weight)
 
     def strongest_weights(self) -> dict[str, float] | None:
         """Return a linear two-class model's weight of each standardised feature, strongest first; None for others.
@@ -226,6 +234,10 @@ class Predictor:
             weights = -weights
         order = np.argsort(-np.abs(weights), kind="stable")
         return {self.schema.features[i]: float(weights[i]) for i in order}
+
+    def _check_schema(self, table: Table) -> None:
+        if table.schema != self.schema:
+            raise TableError("the table is not of this model's schema; make it by table_of_schema(frame, model.schema)")
 
     def _checked(self, data: Any) -> FloatArray:
         X = feature_matrix(data, self.schema.features)

@@ -145,6 +145,19 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
             f"{found['ece_before']:.4f} before and {found['ece_after']:.4f} after, log loss "
             f"{found['log_loss_before']:.4f} and {found['log_loss_after']:.4f}"
         )
+    print_sets(console, sets, classes, decision["coverage"], _fewer_abstentions(report, decision))
+    if decision["threshold"] is not None:
+        name = escape(str(classes[schema["positive"]]))
+        console.print(
+            f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}; "
+            "above, each row is called by one that was chosen on other rows"
+        )
+
+
+def print_sets(
+    console: Console, sets: Mapping[str, Any], classes: Sequence[Any], coverage: float, hint: str = ""
+) -> None:
+    """Print how often the sets of classes hold the true one, and how often they are an abstention."""
     of_classes = [
         f"{escape(str(name))} {sets[f'covered, class {code}']:.1%}"
         for code, name in enumerate(classes[:CLASSES_SHOWN])
@@ -152,18 +165,12 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
     ]
     console.print(
         f"sets            of classes hold the true one for {sets['covered']:.1%} of the rows ({', '.join(of_classes)})"
-        f"; asked for: {decision['coverage']:.0%} of each class"
+        f"; asked for: {100 * coverage:g}% of each class"
     )
     console.print(
         f"                one class for {sets['one class']:.1%} of the rows; an abstention for the others: several "
-        f"classes for {sets['several']:.1%}, none for {sets['none']:.1%}{_fewer_abstentions(report, decision)}"
+        f"classes for {sets['several']:.1%}, none for {sets['none']:.1%}{hint}"
     )
-    if decision["threshold"] is not None:
-        name = escape(str(classes[schema["positive"]]))
-        console.print(
-            f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}; "
-            "above, each row is called by one that was chosen on other rows"
-        )
 
 
 def _fewer_abstentions(report: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
