@@ -42,7 +42,7 @@ from tabcohort.engines.compiled import CompiledEngine, one_blas_thread
 from tabcohort.member import train_member, training_statistics
 from tabcohort.modules import TorchNetworkEngine
 from tabcohort.program import draw_network, program_of
-from tabcohort.running import in_threads
+from tabcohort.threads import in_threads
 
 FEWEST_REPEATS, MOST_REPEATS, SHORT_SECONDS = 3, 5, 4.0
 ROWS_OF_A_MEASUREMENT, PRODUCTS_OF_A_MEASUREMENT = 80_000, 5_000_000_000

@@ -50,7 +50,7 @@ from tabcohort.forward import Forward
 from tabcohort.lower import lower, numbers_of
 from tabcohort.member import train_member, training_statistics
 from tabcohort.program import draw_network, program_of
-from tabcohort.running import in_threads
+from tabcohort.threads import in_threads
 
 REPEATS = 5
 ONE_NETWORK = CohortSettings(folds=1, seeds=1)

@@ -18,8 +18,8 @@ ORDER = (
     "decide", "schedule", "engines", "training", "columns", "table", "files", "program", "engines.elementary",
     "engines.vectors", "engines.products", "engines.operations", "engines.kernels", "engines.layout",
     "engines.forward_kernels", "engines.compiled", "forward", "container", "checkpoint", "member", "judged",
-    "reports", "predictor", "artifact", "running", "conclude", "cohort", "tuning", "models", "lower",
-    "engines.torch_loop", "modules", "report", "curves", "estimator", "reproduce", "cli",
+    "reports", "predictor", "artifact", "standing", "threads", "running", "conclude", "cohort", "tuning", "models",
+    "lower", "engines.torch_loop", "modules", "report", "curves", "estimator", "reproduce", "cli",
 )  # fmt: skip
 # Imported from a later place, and only inside a function: what is asked for by name in the settings.
 ONLY_WHEN_ASKED_FOR = {("cohort", "modules"), ("member", "engines.torch_loop")}

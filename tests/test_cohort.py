@@ -30,8 +30,8 @@ from tabcohort.modules import train
 from tabcohort.predictor import Predictor
 from tabcohort.prepare import fit_statistics, standardise
 from tabcohort.roles import Roles, split_roles
-from tabcohort.running import RunProgress
 from tabcohort.settings import CohortSettings, Settings
+from tabcohort.standing import RunProgress
 from tabcohort.table import make_table
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from tabcohort import CohortSettings, Predictor, Settings, fit, make_table
 from tabcohort.artifact import describe, evaluation_to_dict
 from tabcohort.report import RunShown, describe_run, describe_settings, print_evaluation, print_model
-from tabcohort.running import RunProgress
+from tabcohort.standing import RunProgress
 
 
 def printed(document: dict[str, Any]) -> str:

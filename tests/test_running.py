@@ -11,22 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tabcohort import running
+from tabcohort import running, standing
 from tabcohort.errors import TrainingError
 from tabcohort.program import blank_network, program_of
 from tabcohort.running import (
     FEWEST_SETTINGS,
     Ended,
-    Member,
     Run,
-    RunProgress,
     Shelf,
-    Trained,
-    in_threads,
     n_kept,
     run_members,
 )
 from tabcohort.settings import CohortSettings, Settings
+from tabcohort.standing import Member, RunProgress, Trained
 from tabcohort.training import EpochRecord, Progress, after_epoch
 
 NETWORK = blank_network(program_of(Settings(model="logistic"), 1, 2))
@@ -47,6 +44,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(running, "time", found)
+    monkeypatch.setattr(standing, "time", found)
     return found
 
 
@@ -533,68 +531,8 @@ def test_a_run_remembers_no_states_and_leaves_no_files(tmp_path: Path, monkeypat
 
     found = Run(members, train, CohortSettings(threads=1), 200, watch, Shelf(tmp_path))
     found.climb()
-    assert set(found.histories) == set(members)
-    for each in (*found.histories.values(), *(trained.progress for trained in found.trained.values())):
+    assert set(found.standing.latest) == set(members)
+    for each in (*found.standing.latest.values(), *(trained.progress for trained in found.trained.values())):
         assert (each.state, each.best_state) == ({}, {})
     assert most_files > FEWEST_SETTINGS, "paused members wait in files"
     assert not list(tmp_path.iterdir())
-
-
-# Threads for any work
-
-
-@pytest.mark.parametrize("n_threads", [1, 3, None])
-def test_what_jobs_return_comes_in_their_order_whoever_ends_first(n_threads: int | None) -> None:
-    def job(number: int) -> Callable[[], int]:
-        return lambda: time.sleep(0.001 * (5 - number)) or number
-
-    assert in_threads([job(number) for number in range(5)], n_threads) == list(range(5))
-    assert in_threads([], n_threads) == []
-
-
-def test_jobs_are_begun_in_their_order_and_so_many_at_a_time() -> None:
-    begun, now, most, lock = [], set(), [0], threading.Lock()
-
-    def job(number: int) -> Callable[[], None]:
-        def work() -> None:
-            with lock:
-                begun.append(number)
-                now.add(number)
-                most[0] = max(most[0], len(now))
-            time.sleep(0.002)
-            with lock:
-                now.remove(number)
-
-        return work
-
-    in_threads([job(number) for number in range(8)], 1)
-    assert (begun, most) == (list(range(8)), [1])
-    in_threads([job(number) for number in range(8)], 2)
-    assert most == [2]
-
-
-def test_what_a_job_raises_is_raised_when_those_that_were_begun_have_ended_and_no_others_begin() -> None:
-    begun, told, ended = [], threading.Event(), []
-
-    def waits() -> None:
-        assert told.wait(10)
-        ended.append(True)
-
-    def fails() -> None:
-        raise LookupError("no such thing")
-
-    with pytest.raises(LookupError, match="no such thing"):
-        in_threads([waits, fails, lambda: time.sleep(0.05), lambda: begun.append(True)], 2, told.set)
-    assert ended == [True]
-    assert begun == []
-
-
-def test_an_interruption_of_a_job_is_told_at_once_and_raised() -> None:
-    told = []
-
-    def interrupts() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        in_threads([interrupts], 1, lambda: told.append(True))
-    assert told == [True]

@@ -27,8 +27,9 @@ from tabcohort.predictor import Predictor
 from tabcohort.prepare import fit_statistics, store_rows
 from tabcohort.program import draw_network, program_of
 from tabcohort.roles import Division, FoldsInTime, Roles, divide, size_of_cohort
-from tabcohort.running import Ended, Member, RunWatcher, Trained, run_members
+from tabcohort.running import Ended, run_members
 from tabcohort.settings import CohortSettings, Settings
+from tabcohort.standing import Member, RunWatcher, Trained
 from tabcohort.table import Table, positive_code
 from tabcohort.training import ENDINGS, Progress
 

@@ -17,8 +17,9 @@ from tabcohort.predictor import Predictor
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport
 from tabcohort.roles import Division, Roles, families_of_rows
-from tabcohort.running import Ended, Member, Trained
+from tabcohort.running import Ended
 from tabcohort.settings import CohortSettings, Settings
+from tabcohort.standing import Member, Trained
 from tabcohort.table import Table
 
 

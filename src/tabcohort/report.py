@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from tabcohort.metrics import LABELS
-from tabcohort.running import RunProgress
+from tabcohort.standing import RunProgress
 
 WEIGHTS_SHOWN = 8
 CLASSES_SHOWN = 12

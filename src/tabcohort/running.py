@@ -13,23 +13,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from tabcohort.compiling import n_cores
 from tabcohort.engines import State
-from tabcohort.engines.compiled import one_blas_thread
 from tabcohort.errors import TrainingError
-from tabcohort.prepare import FloatArray
-from tabcohort.program import Network
 from tabcohort.settings import CohortSettings
-from tabcohort.training import ENDINGS, Progress
-
-Job = TypeVar("Job")
+from tabcohort.standing import Member, RunWatcher, Standing, Trained
+from tabcohort.threads import in_threads
+from tabcohort.training import Progress
 
 FIRST_RUNG, RUNG_FACTOR = 20, 3  # the first rung is a 20th of the epochs, and each next one three times as many
 FEWEST_FIRST_EPOCHS = 5
@@ -39,66 +33,6 @@ SECONDS_BETWEEN = 0.1
 SHARE_OF_BUDGET = 0.95  # the rest is for the predictions and their measures
 
 
-@dataclass(frozen=True)
-class Member:
-    """One network of a cohort.
-
-    Args:
-        setting: which settings, counted from 0.
-        repeat, fold: of which seed's folds, counted from 0.
-        number: of its draws: the same member of other settings has the same number, and sees the same rows.
-        cost: multiplications and additions of an epoch, for the order in which members are trained.
-    """
-
-    setting: int
-    repeat: int
-    fold: int
-    number: int
-    cost: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What is left of a member's training so far.
-
-    Args:
-        network: with the weights of its best epoch; None where its settings were dropped.
-        progress: what happened.
-        engine, device: what ran the epochs.
-        proba: what it says of the rows that it scores, `(n_score, n_classes)`.
-    """
-
-    network: Network | None
-    progress: Progress
-    engine: str
-    device: str
-    proba: FloatArray
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """How far a cohort is.
-
-    Args:
-        n_members, n_done: how many are to train, without those of settings that were dropped, and how many have ended.
-        n_settings: how many settings are still in.
-        epochs: how many were run, of all members.
-        best_loss, best_setting: the lowest mean stopping loss so far, and of which setting; NaN and -1 before any.
-        seconds: since training began.
-        seconds_left: until the last member ends, as it looks now; NaN before anything can be said.
-    """
-
-    n_members: int
-    n_done: int
-    n_settings: int
-    epochs: int
-    best_loss: float
-    best_setting: int
-    seconds: float
-    seconds_left: float
-
-
-RunWatcher = Callable[[RunProgress], None]
 Train = Callable[[Member, Progress | None, Callable[[Progress], str | None]], Trained]
 
 
@@ -177,11 +111,10 @@ class Run:
     ) -> None:
         self.members, self.train, self.cohort, self.max_epochs, self.watch = members, train, cohort, max_epochs, watch
         self.sizes = Counter(member.setting for member in members)  # members of each of the settings
-        self.began = time.perf_counter()
+        self.standing = Standing(members, cohort.budget_seconds)
         self.trained: dict[Member, Trained] = {}
         self.dropped: dict[int, int] = {}
         self.failures: dict[int, tuple[int, str]] = {}  # of each setting: whose turn it was first, and what was said
-        self.histories: dict[Member, Progress] = {}  # of members that are training now, too
         self.reason: str | None = None
         self.shown, self.told = -math.inf, 0  # when the watcher was told last, and of how many epochs
         self.lock = threading.Lock()
@@ -208,10 +141,10 @@ class Run:
                 break
             if self.cohort.halving:
                 self._drop(rung)
-        if self.reason is None and (progress := self._progress()).epochs > self.told:
+        if self.reason is None and (progress := self.standing.progress(self.in_race())).epochs > self.told:
             self.watch(progress)
-        seconds = time.perf_counter() - self.began
-        if self.reason == "budget" and all(self._has_ended(each) for each in self.in_race()):
+        seconds = self.standing.seconds()
+        if self.reason == "budget" and all(self.standing.has_ended(each) for each in self.in_race()):
             self.reason = None  # it was enough
         # Which members of a setting that failed were under way is up to the threads.
         kept = [each for each in self.members if each in self.trained and each.setting not in self.failures]
@@ -221,7 +154,7 @@ class Run:
             {setting: sentence for setting, (_, sentence) in sorted(self.failures.items())},
             self.reason,
             seconds,
-            self._seconds_saved(seconds),
+            self.standing.seconds_saved(self.dropped),
         )
 
     def in_race(self) -> list[Member]:
@@ -231,7 +164,7 @@ class Run:
 
     def _to(self, rung: int) -> None:
         """Train all members that are in the race until they end, or have run so many epochs."""
-        waiting = [each for each in self.in_race() if not self._has_ended(each)]
+        waiting = [each for each in self.in_race() if not self.standing.has_ended(each)]
         waiting.sort(key=lambda each: -each.cost)
         jobs = [functools.partial(self._train_one, each, turn, rung) for turn, each in enumerate(waiting)]
         try:
@@ -244,14 +177,6 @@ class Run:
     def _interrupt(self) -> None:
         """Let all members end after the epoch that they are at."""
         self.reason = "interrupted"
-
-    def _latest(self, member: Member) -> Progress:
-        if member in self.histories:  # newer than what was trained; but a checkpoint may hold a training that has ended
-            return self.histories[member]
-        return self.trained[member].progress if member in self.trained else Progress()
-
-    def _has_ended(self, member: Member) -> bool:
-        return self._latest(member).stop_reason in ENDINGS
 
     def _train_one(self, member: Member, turn: int, rung: int) -> None:
         before = self.trained.get(member)
@@ -279,6 +204,7 @@ class Run:
         trained = replace(trained, progress=self.shelf.put(member, trained.progress))
         with self.lock:
             self.trained[member] = trained
+            self.standing.note(member, trained.progress)  # a checkpoint may have held a training that has ended
 
     def _failed_before(self, member: Member, turn: int) -> bool:
         """Return whether one of the same setting failed whose turn was earlier: so it is for any number of threads."""
@@ -286,7 +212,7 @@ class Run:
 
     def _why_to_end(self) -> str | None:
         budget = self.cohort.budget_seconds or math.inf
-        if time.perf_counter() - self.began > SHARE_OF_BUDGET * budget and self.reason is None:
+        if self.standing.seconds() > SHARE_OF_BUDGET * budget and self.reason is None:
             self.reason = "budget"
         return self.reason
 
@@ -317,61 +243,13 @@ class Run:
     def _show(self, member: Member, progress: Progress) -> None:
         """Tell the watcher, if it was not told a moment ago."""
         with self.lock:
-            self.histories[member] = replace(progress, best_state={}, state={})  # which would stay in memory
+            self.standing.note(member, progress)
             now = time.perf_counter()
             if now - self.shown >= SECONDS_BETWEEN:
                 self.shown = now
-                progress_of_all = self._progress()
+                progress_of_all = self.standing.progress(self.in_race())
                 self.told = progress_of_all.epochs
                 self.watch(progress_of_all)
-
-    def _progress(self) -> RunProgress:
-        seconds = time.perf_counter() - self.began
-        in_race = self.in_race()
-        best: dict[int, list[float]] = {}
-        for member in in_race:
-            if progress := self.histories.get(member):
-                best.setdefault(member.setting, []).append(progress.history[progress.best_epoch - 1].stop_loss)
-        means = {setting: sum(losses) / len(losses) for setting, losses in best.items()}
-        setting = min(means, key=means.__getitem__, default=-1)
-        return RunProgress(
-            n_members=len(in_race),
-            n_done=sum(self._has_ended(member) for member in in_race),
-            n_settings=len({member.setting for member in in_race}),
-            epochs=sum(len(progress.history) for progress in self.histories.values()),
-            best_loss=means.get(setting, math.nan),
-            best_setting=setting,
-            seconds=seconds,
-            seconds_left=self._seconds_left(seconds, in_race),
-        )
-
-    def _work(self) -> tuple[float, float]:
-        """Return the cost of all epochs so far, and the mean number of epochs of members that have ended."""
-        done = sum(member.cost * len(progress.history) for member, progress in self.histories.items())
-        ended = [len(self._latest(member).history) for member in self.members if self._has_ended(member)]
-        return done, float(np.mean(ended)) if ended else math.nan
-
-    def _seconds_left(self, seconds: float, in_race: list[Member]) -> float:
-        done, epochs = self._work()
-        to_come = sum(
-            member.cost * max(0.0, epochs - len(self._latest(member).history))
-            for member in in_race
-            if not self._has_ended(member)
-        )
-        left = seconds * to_come / done if done and not math.isnan(epochs) else math.nan
-        if self.cohort.budget_seconds is None:
-            return left
-        at_most = max(0.0, self.cohort.budget_seconds - seconds)
-        return at_most if math.isnan(left) else min(left, at_most)
-
-    def _seconds_saved(self, seconds: float) -> float:
-        done, epochs = self._work()
-        saved = sum(
-            member.cost * max(0.0, epochs - self.dropped[member.setting])
-            for member in self.members
-            if member.setting in self.dropped and not self._has_ended(member)
-        )
-        return seconds * saved / done if done and saved else 0.0
 
 
 def run_members(
@@ -403,36 +281,3 @@ def run_members(
     if ended.failed and not {each.setting for each in ended.trained} - ended.dropped.keys():
         raise TrainingError(ended.failed[min(ended.failed)])
     return ended
-
-
-def in_threads(
-    jobs: Sequence[Callable[[], Job]],
-    n_threads: int | None = None,
-    on_failure: Callable[[], None] = lambda: None,
-) -> list[Job]:
-    """Run pieces of work side by side, begun in their order, and return what each returned.
-
-    Members may run so: the compiled engine lets go of Python's lock, and no result depends on the threads. What one
-    raises is raised once those that were begun have ended; the others are never begun.
-
-    Args:
-        jobs: the work; none may depend on another.
-        n_threads: how many at a time; one per core when left out.
-        on_failure: called at once when one raises, or on Ctrl-C, so that the others may end sooner.
-    """
-    with one_blas_thread(), ThreadPoolExecutor(n_threads or n_cores()) as pool:
-        futures: list[Future[Job]] = []
-        try:
-            futures += [pool.submit(job) for job in jobs]
-            pending = set(futures)
-            while pending:
-                # In short waits, as Ctrl-C is seen only where Python's own code runs.
-                done, pending = wait(pending, SECONDS_BETWEEN, FIRST_EXCEPTION)
-                for each in done:
-                    each.result()
-            return [each.result() for each in futures]
-        except BaseException:
-            for each in futures:
-                each.cancel()
-            on_failure()
-            raise
