@@ -109,6 +109,31 @@ def test_whole_weights_are_repeated_rows() -> None:
     assert weighted == pytest.approx(rowwise, abs=1e-12)
 
 
+@pytest.mark.parametrize(("n_classes", "positive"), [(2, 1), (2, 0), (4, 2), (3, None)])
+def test_influences_are_the_derivatives_by_the_weights(n_classes: int, positive: int | None) -> None:
+    logits, y, weight = rows(40, n_classes, 7)
+    called = np.random.default_rng(0).integers(n_classes, size=40)
+    scorer = Scorer(log_probabilities(logits), y, positive, called)
+    found, step = scorer.influences(weight), 1e-5
+    assert list(found) == list(scorer.metrics(weight))
+    for row in range(40):
+        change = np.where(np.arange(40) == row, step, 0.0)
+        above, below = scorer.metrics(weight + change), scorer.metrics(weight - change)
+        for name, derivative in found.items():
+            assert derivative[row] == pytest.approx((above[name] - below[name]) / (2 * step), abs=1e-8), name
+    for name, derivative in found.items():
+        assert weight @ derivative == pytest.approx(0, abs=1e-12), f"only the ratios of weights matter to {name}"
+
+
+def test_influences_on_a_metric_that_the_rows_cannot_tell_are_nan() -> None:
+    logits, y, weight = rows(20, 2, 0)
+    found = Scorer(log_probabilities(logits), np.zeros_like(y), 1).influences(weight)
+    assert {name for name, each in found.items() if np.isnan(each).all()} == {
+        "balanced_accuracy", "roc_auc", "pr_auc", "sensitivity",
+    }  # fmt: skip
+    assert all(np.isfinite(each).all() or np.isnan(each).all() for each in found.values())
+
+
 # Log probabilities and log loss
 
 

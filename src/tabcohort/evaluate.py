@@ -78,28 +78,26 @@ def evaluate(
         positive: code of the class that sensitivity and the like are of, or None.
         seed: of the bootstrap.
         called: the class that each row is called, `(n_rows,)`, where it is not the most probable one.
-        family: a code from 0 for each row, `(n_rows,)`: those of one family may be alike; all differ when left out.
+        family: of each row, `(n_rows,)`, codes from 0 without gaps: rows of one may be alike. All differ when left out.
     """
     scorer = Scorer(log_probabilities(logits), y, positive, called)
     values = scorer.metrics(weight)
     confusion = scorer.confusion(weight)
-    resampled = _bootstrap(scorer, weight, np.arange(len(y)), seed)
     effects = dict.fromkeys(values, 1.0)
-    n_families = len(y) if family is None else len(np.unique(family))
+    n_families = len(y) if family is None else int(family.max()) + 1
     if family is not None and n_families < len(y):
-        effects = _design_effects(resampled, _bootstrap(scorer, weight, family, seed), weight, family)
+        effects = {name: _design_effect(each, weight, family) for name, each in scorer.influences(weight).items()}
     to_rows = weight.sum() / np.square(weight).sum()  # effective number of rows per unit of weight (Kish 1965)
     rows_per_weight = {name: to_rows / effect for name, effect in effects.items()}
     intervals = _closed_form_intervals(confusion, values, positive, rows_per_weight)
     intervals.update(_area_intervals(scorer, weight, rows_per_weight))
-    for name, draws in resampled.items():
-        if name not in intervals:
-            low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (math.nan, math.nan)
-            below, above = (values[name] - low, high - values[name])
-            if name == "ece":
-                below, above = above, below
-            wider = math.sqrt(effects[name])
-            intervals[name] = (values[name] - wider * below, values[name] + wider * above)
+    for name, draws in _bootstrap(scorer, weight, seed).items():
+        low, high = np.percentile(draws, [2.5, 97.5])
+        below, above = values[name] - low, high - values[name]
+        if name == "ece":
+            below, above = above, below
+        wider = math.sqrt(effects[name])
+        intervals[name] = (values[name] - wider * below, values[name] + wider * above)
     metrics = {
         # The basic bootstrap, and rounding, could put a limit on the wrong side of the value.
         name: Estimate(value, min(value, max(0.0, float(intervals[name][0]))), max(value, float(intervals[name][1])))
@@ -110,48 +108,42 @@ def evaluate(
     return Evaluation(metrics, confusion, len(y), n_families)
 
 
-def _bootstrap(scorer: Scorer, weight: FloatArray, family: IntArray, seed: int) -> dict[str, FloatArray]:
-    """Return the metrics of resampled families, each `(n_resamples,)`: 1,000 of them, fewer for many rows."""
-    n_families = int(family.max()) + 1
-    n_resamples = int(np.clip(20_000_000 // len(weight), 100, 1_000))
+def _bootstrap(scorer: Scorer, weight: FloatArray, seed: int) -> dict[str, FloatArray]:
+    """Return the losses of resampled rows, each `(n_resamples,)`: 1,000 of them, fewer for many rows."""
+    n_rows = len(weight)
+    n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
     draw = generator(seed, Purpose.BOOTSTRAP)
     draws = []
     for _ in range(n_resamples):
-        counts = np.bincount(draw.integers(n_families, size=n_families), minlength=n_families)
-        draws.append(scorer.metrics(weight * counts[family]))
+        counts = np.bincount(draw.integers(n_rows, size=n_rows), minlength=n_rows)
+        draws.append(scorer.losses(weight * counts))
     return {name: np.array([each[name] for each in draws]) for name in draws[0]}
 
 
-def _design_effects(
-    of_rows: Mapping[str, FloatArray], of_families: Mapping[str, FloatArray], weight: FloatArray, family: IntArray
-) -> dict[str, float]:
-    """Return how many times fewer independent rows would tell as much of each metric as these rows do (Kish 1965).
+def _design_effect(influence: FloatArray, weight: FloatArray, family: IntArray) -> float:
+    """Return how many times fewer independent rows would tell as much of a metric as these rows do (Kish 1965).
 
-    It is the ratio of the variances that resampling families and resampling rows give, at least 1. Few families say
-    little of their own variance, so that counts as Student's t does. Where nothing varies (no row is wrong, say), rows
-    of a family count as one.
+    It is the ratio of the metric's variance with families, and with rows, as what is independent; at least 1. Few
+    families say little of their own variance, so that counts as Student's t does. A single family, or rows of which
+    none differs (as none is wrong, say), cannot tell: rows of a family count as one.
 
     Args:
-        of_rows, of_families: the resampled metrics, each `(n_resamples,)`.
+        influence: the derivative of the metric by each row's weight, `(n_rows,)`.
         weight: row weights, `(n_rows,)`.
         family: the family of each row, `(n_rows,)`, codes from 0 without gaps.
     """
     from scipy.special import stdtrit
 
     n_families = int(family.max()) + 1
-    all_alike = float(np.square(np.bincount(family, weight)).sum() / np.square(weight).sum())
     freedom = max(n_families - 1, 1)
     for_few = n_families / freedom * (float(stdtrit(freedom, 0.975)) / Z95) ** 2
-
-    def variance(draws: FloatArray) -> float:
-        known = draws[np.isfinite(draws)]
-        return float(known.var()) if len(np.unique(known)) > 1 else 0.0  # of equal numbers, rounding leaves a little
-
-    effects = {}
-    for name, draws in of_rows.items():
-        rows, families = variance(draws), variance(of_families[name])
-        effects[name] = max(1.0, for_few * (families / rows if rows > 0 and families > 0 else all_alike))
-    return effects
+    pull = weight * influence
+    of_rows = np.square(pull).sum()
+    if of_rows > 0 and n_families > 1:
+        ratio = np.square(np.bincount(family, pull)).sum() / of_rows
+    else:
+        ratio = np.square(np.bincount(family, weight)).sum() / np.square(weight).sum()
+    return max(1.0, for_few * float(ratio))
 
 
 def _closed_form_intervals(

@@ -71,8 +71,8 @@ class Scorer:
         self.n_classes = log_proba.shape[1]
         self.positive = positive
         proba = np.exp(log_proba)
-        predicted = proba.argmax(axis=1)
-        self.cell = y * self.n_classes + (predicted if called is None else called)
+        self.y, self.called = y, proba.argmax(axis=1) if called is None else called
+        self.cell = y * self.n_classes + self.called
         self.log_loss = -log_proba[np.arange(len(y)), y]
         truth = np.eye(self.n_classes)[y]
         # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
@@ -92,17 +92,14 @@ class Scorer:
         ROC AUC and PR AUC (average precision) of more than two classes are the mean over classes of one against
         the rest. The expected calibration error is that of the predicted class, in 15 bins (Guo et al. 2017).
         """
-        total = weight.sum()
         confusion = self.confusion(weight)
         areas = np.array([ranking.areas(weight) for ranking in self.rankings]).mean(axis=0)
         found = {
-            "accuracy": _ratio(np.trace(confusion), total),
+            "accuracy": _ratio(np.trace(confusion), weight.sum()),
             "balanced_accuracy": float(np.mean(recalls_of(confusion))),
             "roc_auc": float(areas[0]),
             "pr_auc": float(areas[1]),
-            "log_loss": _ratio(float((weight * self.log_loss).sum()), total),
-            "brier": _ratio(float((weight * self.brier).sum()), total),
-            "ece": _calibration_error(self.gap, self.bin, weight),
+            **self.losses(weight),
         }
         if self.positive is not None:
             hit, missed, false_alarm, rest = one_against_rest(confusion, self.positive)
@@ -110,6 +107,51 @@ class Scorer:
             found["specificity"] = _ratio(rest, rest + false_alarm)
             found["precision"] = _ratio(hit, hit + false_alarm)
             found["f1"] = _ratio(2 * hit, 2 * hit + missed + false_alarm)
+        return found
+
+    def losses(self, weight: FloatArray) -> dict[str, float]:
+        """Return those metrics that are losses of probabilities, by name: log loss, Brier score, calibration error."""
+        total = weight.sum()
+        return {
+            "log_loss": _ratio(float((weight * self.log_loss).sum()), total),
+            "brier": _ratio(float((weight * self.brier).sum()), total),
+            "ece": _calibration_error(self.gap, self.bin, weight),
+        }
+
+    def influences(self, weight: FloatArray) -> dict[str, FloatArray]:
+        """Return the derivative of every metric by each row's weight, `(n_rows,)`; NaN where the rows cannot tell.
+
+        Times the weights, these sum to 0; the sum of their squares is the infinitesimal jackknife's estimate of the
+        metric's variance (Jaeckel 1972).
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._influences(weight, self.metrics(weight))
+
+    def _influences(self, weight: FloatArray, values: dict[str, float]) -> dict[str, FloatArray]:
+
+        def of_rate(part: NDArray[np.bool_], whole: NDArray[np.bool_], rate: float) -> FloatArray:
+            return whole * (part - rate) / (weight @ whole)
+
+        everyone, right = np.ones(len(self.y), dtype=bool), self.called == self.y
+        recalls = recalls_of(self.confusion(weight))
+        classes = [of_rate(right, self.y == code, recall) for code, recall in enumerate(recalls)]
+        bin_gaps = np.bincount(self.bin, weight * self.gap)
+        per_row = {"log_loss": self.log_loss, "brier": self.brier, "ece": np.sign(bin_gaps)[self.bin] * self.gap}
+        areas = np.mean([ranking.influences(weight) for ranking in self.rankings], axis=0)
+        found = {
+            "accuracy": of_rate(right, everyone, values["accuracy"]),
+            "balanced_accuracy": np.mean(classes, axis=0),
+            "roc_auc": areas[0],
+            "pr_auc": areas[1],
+            **{name: (each - values[name]) / weight.sum() for name, each in per_row.items()},
+        }
+        if self.positive is not None:
+            is_positive, called = self.y == self.positive, self.called == self.positive
+            hit, either = is_positive & called, 1.0 * is_positive + called
+            found["sensitivity"] = of_rate(called, is_positive, values["sensitivity"])
+            found["specificity"] = of_rate(~called, ~is_positive, values["specificity"])
+            found["precision"] = of_rate(is_positive, called, values["precision"])
+            found["f1"] = (2 * hit - values["f1"] * either) / (weight @ either)
         return found
 
 
@@ -140,15 +182,43 @@ class _Ranking:
 
     def areas(self, weight: FloatArray) -> tuple[float, float]:
         """Return (ROC AUC, average precision)."""
-        weight = weight[self.order]
-        hits = np.add.reduceat(weight * self.is_class, self.starts)
-        misses = np.add.reduceat(weight * ~self.is_class, self.starts)
-        hits_so_far, misses_so_far = np.cumsum(hits), np.cumsum(misses)
+        hits, misses, hits_so_far, misses_so_far = self._counts(weight)
         n_hits, n_misses = hits_so_far[-1], misses_so_far[-1]
         roc_auc = _ratio((hits * (n_misses - misses_so_far + misses / 2)).sum(), n_hits * n_misses)
         seen = hits_so_far + misses_so_far
         precision = np.divide(hits_so_far, seen, out=np.zeros_like(seen), where=seen > 0)
         return roc_auc, _ratio((hits * precision).sum(), n_hits)
+
+    def influences(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the derivatives of (ROC AUC, average precision) by each row's weight, each `(n_rows,)`.
+
+        A row of the class wins against all others that are ranked lower. It raises the precision at its own rank and
+        at all lower ones, where a row of another class lowers it.
+        """
+        hits, misses, hits_so_far, misses_so_far = self._counts(weight)
+        n_hits, n_misses = hits_so_far[-1], misses_so_far[-1]
+        roc_auc, pr_auc = self.areas(weight)
+        seen = hits_so_far + misses_so_far
+        precision = hits_so_far / seen
+        lower_too = np.cumsum((hits / seen)[::-1])[::-1]
+        lower_too_precise = np.cumsum((hits * precision / seen)[::-1])[::-1]
+        of_hit = (
+            ((n_misses - misses_so_far + misses / 2) / n_misses - roc_auc) / n_hits,
+            (precision + lower_too - lower_too_precise - pr_auc) / n_hits,
+        )
+        of_miss = (((hits_so_far - hits / 2) / n_hits - roc_auc) / n_misses, -lower_too_precise / n_hits)
+        rank = np.repeat(np.arange(len(seen)), np.diff(self.starts, append=len(self.order)))
+        found = np.empty((2, len(self.order)))
+        for each, hit, miss in zip(found, of_hit, of_miss, strict=True):
+            each[self.order] = np.where(self.is_class, hit[rank], miss[rank])
+        return found[0], found[1]
+
+    def _counts(self, weight: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return the weight of the class and of others at each rank, and at each rank and above."""
+        weight = weight[self.order]
+        hits = np.add.reduceat(weight * self.is_class, self.starts)
+        misses = np.add.reduceat(weight * ~self.is_class, self.starts)
+        return hits, misses, np.cumsum(hits), np.cumsum(misses)
 
 
 def one_against_rest(confusion: FloatArray, positive: int) -> tuple[float, float, float, float]:
