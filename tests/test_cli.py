@@ -1007,10 +1007,13 @@ def test_a_row_far_from_all_that_trained_is_noted(run: Run, csv_file: Path, mode
     new.with_columns(pl.Series("x1", cells)).write_csv(tmp_path / "new.csv")
     ran = run("predict", model_file, tmp_path / "new.csv")
     assert ran.status == 0
-    assert re.search(
-        r"note: row 5, column 'x1' holds 1000\D.*standard deviations from the .*; the answer means", ran.err
-    )
+    told = r"note: row 5, column 'x1' holds 1000\D.* standard deviations from the .*; the answer for it"
+    assert re.search(told + " means little", ran.err)
     assert len(ran.out.splitlines()) == 91
+    cells[2] = cells[7] = "900"
+    new.with_columns(pl.Series("x1", cells)).write_csv(tmp_path / "new.csv")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    assert re.search(told + " and for 2 other rows far from it means little", ran.err)
 
 
 def test_a_key_that_repeats_is_noted(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:

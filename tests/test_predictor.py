@@ -245,13 +245,13 @@ def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
 def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_rows(predictor: Predictor) -> None:
     far = X.copy()
     far[7, 2] = -1000.0
-    cell = predictor.farthest_cell(far)
-    assert cell is not None
-    assert cell[:2] == (7, "x2")
+    column, distance = predictor.farthest_cells(far)
+    assert distance.argmax() == 7
+    assert column[7] == 2
     statistics = predictor.networks[0].statistics()
     assert statistics is not None
-    assert cell[2] == pytest.approx((1000 + statistics.centre[2]) * statistics.scale[2])
-    assert predictor.farthest_cell(X[:0]) is None
+    assert distance[7] == pytest.approx((1000 + statistics.centre[2]) * statistics.scale[2])
+    assert [len(each) for each in predictor.farthest_cells(X[:0])] == [0, 0]
 
 
 def test_all_missing_columns_are_named_at_once(predictor: Predictor) -> None:

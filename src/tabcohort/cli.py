@@ -23,6 +23,7 @@ from tabcohort.reproduce import EXPERIMENTS
 if TYPE_CHECKING:
     from tabcohort.files import Sample
     from tabcohort.predictor import Predictor
+    from tabcohort.prepare import FloatArray, IntArray
     from tabcohort.settings import CohortSettings, Settings
     from tabcohort.table import Schema, Table
 
@@ -278,7 +279,7 @@ def _predict(options: argparse.Namespace) -> int:
         predictor = _decided(predictor, options)
     log_proba, spread = predictor.answers(X)
     codes, in_set = predictor.codes(log_proba), predictor.sets(log_proba)
-    _warn_of_strange_cell(predictor.farthest_cell(X), frame)
+    _warn_of_strange_cells(*predictor.farthest_cells(X), frame.select(schema.features))
     keys = [_plain_column(frame[name]) for name in schema.keys if name in frame.columns]
     identity = keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
     made = [
@@ -338,12 +339,17 @@ def _decide(options: argparse.Namespace) -> int:
     return 0
 
 
-def _warn_of_strange_cell(cell: tuple[int, str, float] | None, frame: Any) -> None:
-    if cell and cell[2] > FAR:
-        row, name, distance = cell
+def _warn_of_strange_cells(column: IntArray, distance: FloatArray, frame: Any) -> None:
+    """Warn of the row that is farthest from all that trained, and say how many others are far, too."""
+    rows = (distance > FAR).nonzero()[0]
+    if len(rows):
+        row = rows[distance[rows].argmax()]
+        cells = frame[:, int(column[row])]
+        n_others = len(rows) - 1
+        others = f" and for {n_others:,} other row{'s' * (n_others > 1)} far from it" if n_others else ""
         warnings.warn(
-            f"row {row + 1}, column {name!r} holds {frame[name][row]}, {distance:,.0f} standard deviations from the "
-            "training rows' mean (a wrong unit?); the answer means little",
+            f"row {row + 1}, column {cells.name!r} holds {cells[int(row)]}, {distance[row]:,.0f} standard deviations "
+            f"from the training rows' mean (a wrong unit?); the answer for it{others} means little",
             TabcohortWarning,
             stacklevel=1,
         )

@@ -174,21 +174,19 @@ class Predictor:
             f"networks, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on {len(self.judged.y):,} rows, out of fold>"
         )
 
-    def farthest_cell(self, data: Any) -> tuple[int, str, float] | None:
-        """Return the cell that is farthest from what the training rows held: a wrong unit, often.
+    def farthest_cells(self, data: Any) -> tuple[IntArray, FloatArray]:
+        """Return each row's cell that is farthest from what the training rows held: a wrong unit, often.
 
         Returns:
-            Its row, counted from 0, its column, and its distance from the training rows' mean in their standard
-            deviations; None where there are no rows.
+            The place of its column in `schema.features`, `(n_rows,)`, and its distance from the training rows' mean in
+            their standard deviations, `(n_rows,)`.
         """
         X = feature_matrix(data, self.schema.features)
-        if not len(X):
-            return None
         statistics = self.networks[0].statistics()
         assert statistics is not None  # every network that settings name begins with `standardize`
         distance = np.abs((X - statistics.centre) * statistics.scale)
-        row, column = np.unravel_index(np.argmax(distance), distance.shape)
-        return int(row), self.schema.features[column], float(distance[row, column])
+        column = distance.argmax(axis=1)
+        return column, distance[np.arange(len(X)), column]
 
     def was_trained_on(self, table: Table) -> bool:
         """Return whether some rows of this very table trained this model."""
