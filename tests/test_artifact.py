@@ -221,6 +221,10 @@ DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a threshold without an aim": (("decision", "threshold"), 0.5, "it has an aim without a threshold, or a threshold"),
     "a threshold of 0": (("decision", "threshold"), 0, "its threshold cannot be 0"),
     "a threshold that is text": (("decision", "threshold"), "high", ""),
+    "no positive class of two": (("schema", "positive"), None, "of its two classes none is the positive one"),
+    "families by name": (("report", "evaluation", "n_families"), "many", "numbers of rows that cannot be"),
+    "more families than rows": (("report", "evaluation", "n_families"), 91, "numbers of rows that cannot be"),
+    "no rows": (("report", "evaluation", "n_rows"), 0, "numbers of rows that cannot be"),
     "metrics that are a list": (("report", "evaluation", "metrics"), [], ""),
 }
 
@@ -256,6 +260,8 @@ ARRAYS: dict[str, tuple[str, Any, str]] = {
     "judged: no weight": ("judged.weight", np.zeros(90), "predictions have classes or weights that cannot be"),
     "judged: a class beyond": ("judged.y", np.full(90, 2), "predictions have classes or weights that cannot be"),
     "judged: a negative class": ("judged.y", np.full(90, -1), "predictions have classes or weights that cannot be"),
+    "judged: a huge family": ("judged.family", np.full(90, 2**40), "predictions have families that cannot be"),
+    "judged: a negative family": ("judged.family", np.arange(90) - 1, "predictions have families that cannot be"),
     "judged: families with gaps": ("judged.family", 2 * np.arange(90), "predictions have families that cannot be"),
 }
 
@@ -290,13 +296,14 @@ def test_a_threshold_for_three_classes_is_refused(three_classes: Predictor, tmp_
         load(tmp_path / "model")
 
 
-def test_a_later_format_is_refused(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as later:
-        later.setattr("tabcohort.container.FORMAT", FORMAT + 1)
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused(
+    other: int, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as version:
+        version.setattr("tabcohort.container.FORMAT", other)
         save(predictor, tmp_path / "model")
-    with pytest.raises(
-        ModelFileError, match=f"has format {FORMAT + 1} and this version reads format {FORMAT}; install"
-    ):
+    with pytest.raises(ModelFileError, match=f"has format {other} and this version reads format {FORMAT}; install"):
         load(tmp_path / "model")
 
 

@@ -246,6 +246,16 @@ def test_predictions_that_are_calibrated_are_hardly_ever_corrected() -> None:
     assert chosen.count(NONE) >= 36
 
 
+def test_a_correction_that_few_families_ask_for_is_not_clear() -> None:
+    log_proba, y = calibrated(30, 2, 4)
+    log_proba, rows = distorted(log_proba, 1.6, np.zeros(2)), np.arange(600) % 30
+    part = np.arange(30)[rows] % 5
+    of_rows = fit_calibrator(log_proba[rows], y[rows], np.ones(600), part)
+    of_families = fit_calibrator(log_proba[rows], y[rows], np.ones(600), part, rows)
+    assert of_rows.method != NONE
+    assert of_families.method == NONE
+
+
 def test_rows_of_one_part_only_are_never_corrected() -> None:
     log_proba, y = calibrated(200)
     found = fit_calibrator(distorted(log_proba, 0.3, np.zeros(2)), y, np.ones(200), np.full(200, 3))

@@ -21,7 +21,7 @@ from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import forward, one_thread
 from tabcohort.ensemble import OutOfFold, cross_fit, mean_log_proba
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError, TrainingError
-from tabcohort.evaluate import evaluate
+from tabcohort.evaluate import Z95, evaluate, standard_error_of_mean, wilson
 from tabcohort.forward import Forward
 from tabcohort.member import class_weights
 from tabcohort.metrics import log_loss, log_probabilities
@@ -398,6 +398,32 @@ def test_rows_of_one_key_of_a_table_have_one_role() -> None:
     keys = [set(table.key[rows]) for rows in (trained.roles.train, trained.roles.stop, trained.roles.score)]
     assert not keys[0] & keys[1] | keys[0] & keys[2] | keys[1] & keys[2]
     assert len(trained.roles.stop) % 4 == len(trained.roles.score) % 4 == 0
+
+
+def test_intervals_are_as_wide_as_keys_ask_for() -> None:
+    X, y = noisy_rows(40)
+    key = np.arange(240) % 40  # each patient six times, to a hair
+    X = X[key] + np.random.default_rng(0).normal(0, 1e-3, (240, X.shape[1]))
+    predictor = fit(make_table(X, y[key], key=key), settings_of(model="logistic", max_epochs=30), SMALL)
+    report, judged = predictor.report, predictor.judged
+    assert (report.evaluation.n_rows, report.evaluation.n_families) == (240, 40)
+    np.testing.assert_array_equal(judged.family, key)
+    accuracy = report.evaluation.metrics["accuracy"]
+    low, high = wilson(240 * accuracy.value, 240)
+    assert accuracy.high - accuracy.low > 1.8 * (high - low)
+    losses = -judged.log_proba[np.arange(240), judged.y].astype(np.float64)
+    half = Z95 * standard_error_of_mean(losses, np.ones(240), key)
+    assert half > 1.8 * Z95 * standard_error_of_mean(losses, np.ones(240))
+    assert predictor.calibrator.method == "none"
+    found = report.settings[0].log_loss
+    assert (found.value, found.high) == (pytest.approx(losses.mean()), pytest.approx(losses.mean() + half))
+
+
+def test_equal_rows_without_a_key_count_as_rows_of_their_own() -> None:
+    """Where columns have few values, rows are equal by chance: they tell as much as any others."""
+    X, y = noisy_rows(240)
+    report = fit(make_table((X > 0).astype(float), y), settings_of(max_epochs=2), SMALL).report
+    assert (report.evaluation.n_rows, report.evaluation.n_families) == (240, 240)
 
 
 def test_no_settings_are_an_error() -> None:

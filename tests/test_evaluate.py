@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from sklearn import metrics as sk
 from test_metrics import rows
 
-from tabcohort.evaluate import Z95, Evaluation, evaluate, newcombe_auc, standard_error_of_mean, wilson
+from tabcohort.evaluate import Z95, Estimate, Evaluation, evaluate, newcombe_auc, standard_error_of_mean, wilson
 from tabcohort.metrics import Scorer, log_probabilities
 from tabcohort.prepare import FloatArray, IntArray
 
@@ -275,12 +275,40 @@ def test_rows_that_are_there_four_times_say_as_much_as_once() -> None:
         assert of_free.high - of_free.low < 0.7 * (of_tied.high - of_tied.low), name
 
 
-def test_where_no_row_is_wrong_rows_of_a_family_count_as_one() -> None:
+@pytest.mark.parametrize("seed", [None, 0, 1, 2])
+def test_where_no_row_is_wrong_rows_of_a_family_count_as_one(seed: int | None) -> None:
     y = np.repeat([0, 1], 40)
     logits, family = 8.0 * (2.0 * y - 1)[:, None], np.arange(80) // 4
-    found = evaluate(logits, y, np.ones(80), 1, family=family).metrics["accuracy"]
-    n_families = 20 / (20 / 19 * (stats.t.ppf(0.975, 19) / Z95) ** 2)
-    assert (found.low, found.high) == (pytest.approx(wilson(n_families, n_families)[0], rel=1e-9), 1)
+    weight = np.ones(80) if seed is None else np.repeat(np.random.default_rng(seed).uniform(0.5, 2, 20), 4)
+    found = evaluate(logits, y, weight, 1, family=family).metrics
+    of_family = np.bincount(family, weight)
+    n_families = of_family.sum() ** 2 / np.square(of_family).sum() / (stats.t.ppf(0.975, 19) / Z95) ** 2
+    for name, part in (("accuracy", 1), ("pr_auc", weight[y == 1].sum() / weight.sum())):
+        low = wilson(n_families * part, n_families * part)[0]
+        assert found[name] == Estimate(pytest.approx(1), pytest.approx(low, rel=1e-9), pytest.approx(1)), name
+
+
+def test_an_error_makes_an_interval_no_better() -> None:
+    y, family = np.arange(1_000) % 2, np.arange(1_000) // 25
+    lows = []
+    for n_errors in range(6):
+        called = np.where(np.arange(1_000) % 25 + 40 * (np.arange(1_000) // 25 >= n_errors) == 7, 1 - y, y)
+        assert (called != y).sum() == n_errors
+        found = evaluate(3.0 * (2.0 * called - 1)[:, None], y, np.ones(1_000), 1, family=family)
+        lows.append(found.metrics["accuracy"].low)
+    assert lows[0] < 0.92
+    assert lows[1] < lows[0]
+
+
+@given(st.integers(0, 10_000))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_a_perfect_ranking_of_uneven_weights_has_areas_of_1_and_intervals(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, weight = rng.permutation(np.arange(40) % 2), rng.uniform(0.01, 3, 40)
+    found = evaluate(3.0 * (2.0 * y - 1)[:, None] + rng.uniform(-1, 1, (40, 1)), y, weight, 1).metrics
+    for name in ("roc_auc", "pr_auc"):
+        assert found[name].value == pytest.approx(1)
+        assert 0.5 < found[name].low < found[name].value <= found[name].high <= 1
 
 
 def test_a_single_family_says_next_to_nothing() -> None:
@@ -289,6 +317,7 @@ def test_a_single_family_says_next_to_nothing() -> None:
     assert found.n_families == 1
     assert found.metrics["accuracy"].low < 0.05
     assert found.metrics["accuracy"].high > 0.95
+    assert found.metrics["brier"].high == 1
 
 
 def test_families_of_one_row_each_change_nothing() -> None:
@@ -297,13 +326,25 @@ def test_families_of_one_row_each_change_nothing() -> None:
     assert repr(evaluate(logits, y, weight, None, family=alone)) == repr(evaluate(logits, y, weight, None))
 
 
+def test_only_which_rows_share_a_family_matters() -> None:
+    logits, y, weight = rows(60, 3, 0)
+    family = np.arange(60) // 5
+    one = evaluate(logits, y, weight, None, family=family)
+    assert repr(evaluate(logits, y, weight, None, family=7 * family[::-1] + 100)) != repr(one)
+    assert repr(evaluate(logits, y, weight, None, family=7 * family + 100)) == repr(one)
+
+
 def test_the_standard_error_of_a_mean_takes_a_family_as_one() -> None:
     rng = np.random.default_rng(0)
     values, weight, family = rng.normal(size=50), rng.uniform(0.5, 2, 50), np.sort(rng.integers(9, size=50))
     alone = standard_error_of_mean(values, weight)
     assert alone == pytest.approx(standard_error_of_mean(values, weight, rng.permutation(50)), rel=1e-12)
+    share = weight / weight.sum()
+    assert alone == pytest.approx(math.hypot(*(share * (values - share @ values))), rel=1e-12)
     repeated = standard_error_of_mean(np.repeat(values, 3), np.repeat(weight, 3), np.repeat(np.arange(50), 3))
-    assert alone == pytest.approx(repeated, rel=1e-12)
-    mean = np.average(values, weights=weight)
-    of_family = [(weight * (values - mean))[family == each].sum() / weight.sum() for each in range(9)]
-    assert standard_error_of_mean(values, weight, family) == pytest.approx(math.hypot(*of_family), rel=1e-12)
+    assert alone < repeated < 1.1 * alone
+    values += rng.normal(size=9)[family]
+    of_family = np.bincount(family, share * (values - share @ values))
+    least = math.hypot(*of_family) * math.sqrt(9 / 8) * stats.t.ppf(0.975, 8) / Z95
+    assert least <= standard_error_of_mean(values, weight, family) < 2 * least
+    assert standard_error_of_mean(values, weight, 0 * family) > 5 * standard_error_of_mean(values, weight)

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tabcohort import roles
 from tabcohort.errors import TableError, TrainingError
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.roles import SIZES, Division, Roles, divide, merge_equal_rows, row_hashes, size_of_cohort
@@ -235,6 +236,16 @@ def test_the_split_by_key_depends_neither_on_the_order_of_the_rows_nor_on_the_co
     shuffled, renamed = draw.permutation(len(rows.y)), draw.permutation(key.max() + 1)
     moved = Rows(rows.X[shuffled], rows.y[shuffled], rows.weight[shuffled], rows.settings)
     assert_same_rows(roles, split(*moved, renamed[key[shuffled]]), rows, shuffled)
+
+
+def test_families_are_what_any_codes_tie_however_indirectly() -> None:
+    first, second = np.array([5, 5, 2, 0, 7]), np.array([9, 1, 1, 4, 9])  # codes with gaps
+    np.testing.assert_array_equal(roles.families(first), [2, 2, 1, 0, 3])
+    tied = roles.families(first, second)
+    assert sorted(set(tied)) == [0, 1]
+    assert len(set(tied[[0, 1, 2, 4]])) == 1
+    third = np.array([0, 1, 2, 2, 3])
+    assert set(roles.families(first, second, third)) == {0}
 
 
 def test_a_key_for_every_row_changes_no_role() -> None:

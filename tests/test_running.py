@@ -499,6 +499,19 @@ def test_a_member_that_a_checkpoint_holds_to_its_end_is_counted_as_done() -> Non
     assert list(ended.trained) == members
 
 
+def test_epochs_that_a_checkpoint_held_took_none_of_the_time_of_this_run(clock: Clock) -> None:
+    members, train = members_of(1, 10), FakeTraining(max_epochs=100, clock=clock)
+    held = run(members[:9], train).trained
+    seen: list[RunProgress] = []
+
+    def train_on(member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
+        return held[member] if member in held else train(member, resume_from, watch)
+
+    run_members(members, train_on, CohortSettings(threads=1), 100, seen.append)
+    halfway = next(each for each in seen if each.epochs == 950)
+    assert (halfway.n_done, halfway.seconds_left) == (9, pytest.approx(50.0, rel=0.2))
+
+
 def test_what_dropping_saved_is_the_time_of_the_epochs_that_were_not_run(clock: Clock) -> None:
     members = members_of(13, 2, cost=lambda setting: 1.0 + setting)
     ended = run(members, FakeTraining(max_epochs=200, clock=clock))

@@ -205,6 +205,8 @@ def test_a_toml_file_gives_settings_and_overrides_win(tmp_path: Path) -> None:
 def test_a_settings_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"there is no settings file '.*none\.toml'"):
         Settings.from_toml(tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match=r"^the settings file 'x+' cannot be read: File name too long$"):
+        Settings.from_toml(300 * "x")
 
 
 @pytest.mark.parametrize("content", [b"model = ", b"model = \xff"])

@@ -64,7 +64,7 @@ def load(path: str | Path) -> Predictor:
     """Read a predictor from a file, if the arrays in it are exactly those that its networks need.
 
     Raises:
-        ModelFileError: the file is missing, damaged, not a model, or of a later version.
+        ModelFileError: the file is missing, damaged, not a model, or of another version's format.
     """
     arrays, document = read_container(path, "model")
     try:
@@ -118,7 +118,8 @@ def _judged(arrays: dict[str, NDArray[Any]], n_classes: int) -> Judged:
             raise ValueError(f"its out-of-fold predictions have a {name!r} that does not fit")
     if not (n_rows and found["y"].min() >= 0 and found["y"].max() < n_classes and found["weight"].min() > 0):
         raise ValueError("its out-of-fold predictions have classes or weights that cannot be")
-    if not np.array_equal(np.unique(found["family"]), np.arange(found["family"].max() + 1)):
+    families = np.unique(found["family"])
+    if families[0] != 0 or families[-1] != len(families) - 1:
         raise ValueError("its out-of-fold predictions have families that cannot be")
     return Judged(**found)
 
@@ -195,11 +196,13 @@ def sets_to_dict(shares: Mapping[str, float]) -> dict[str, float | None]:
 def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
     """Return the report that `report_to_dict` described."""
     metrics = values["evaluation"]["metrics"]
+    counts = {name: values["evaluation"][name] for name in ("n_rows", "n_families")}
+    if not all(type(count) is int for count in counts.values()) or not 1 <= counts["n_families"] <= counts["n_rows"]:
+        raise ValueError("its report has numbers of rows that cannot be")
     evaluation = Evaluation(
         {name: UNKNOWN if estimate is None else Estimate(**estimate) for name, estimate in metrics.items()},
         np.array(values["evaluation"]["confusion"], dtype=np.float64),
-        values["evaluation"]["n_rows"],
-        values["evaluation"]["n_families"],
+        **counts,
     )
     settings = tuple(
         SettingReport(
@@ -240,6 +243,8 @@ def schema_from_dict(values: Mapping[str, Any]) -> Schema:
     positive = values["positive"]
     if len(set(features)) != len(features) or len(set(classes)) != len(classes) or len(classes) < 2 or not features:
         raise ValueError("its schema has no features, or names that come twice, or fewer than two classes")
+    if positive is None and len(classes) == 2:
+        raise ValueError("of its two classes none is the positive one")
     if positive is not None and not (isinstance(positive, int) and 0 <= positive < len(classes)):
         raise ValueError("its positive class is none of its classes")
     return Schema(features, str(values["target"]), classes, positive, keys, groups)

@@ -58,7 +58,9 @@ def some_rows(n_rows: int, at_most: int) -> IntArray:
     return np.sort(generator(0, Purpose.SAMPLE).choice(n_rows, at_most, replace=False))
 
 
-def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray) -> Calibrator:
+def fit_calibrator(
+    log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray, family: IntArray | None = None
+) -> Calibrator:
     """Return the calibrator that is best for rows that it was not fitted on; none unless one is clearly better.
 
     Each method is fitted on all parts but one and judged on that one, by log loss. The best is fitted on all, if it
@@ -69,8 +71,10 @@ def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part:
         y: class codes, `(n_rows,)`.
         weight: row weights, `(n_rows,)`.
         part: the part of each row, `(n_rows,)`; equal rows are in the same part.
+        family: of each row, `(n_rows,)`: rows of one may be alike; all are independent when left out.
     """
     some = some_rows(len(y), MOST_ROWS)
+    family = None if family is None else family[some]
     log_proba, y, weight, part = log_proba[some], y[some], weight[some], part[some]
     n_classes = log_proba.shape[1]
     methods = [TEMPERATURE] + [BIAS_CORRECTED] * (n_classes <= MOST_CLASSES_TO_SHIFT)
@@ -85,7 +89,7 @@ def fit_calibrator(log_proba: FloatArray, y: IntArray, weight: FloatArray, part:
             found[judges] = calibrator.apply(log_proba[judges])[np.arange(judges.sum()), y[judges]]
     gains = [weight @ (found - before) / weight.sum() for found in after]
     best = int(np.argmax(gains))
-    if gains[best] <= standard_error_of_mean(after[best] - before, weight):
+    if gains[best] <= standard_error_of_mean(after[best] - before, weight, family):
         return no_calibrator(n_classes)
     return fit_method(methods[best], log_proba, y, weight)
 

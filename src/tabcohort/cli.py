@@ -378,7 +378,9 @@ def _evaluate(options: argparse.Namespace) -> int:
             TabcohortWarning,
             stacklevel=1,
         )
-    evaluation, sets = evaluation_to_dict(predictor.evaluate(table)), sets_to_dict(predictor.evaluate_sets(table))
+    log_proba = predictor.log_proba(table.X)
+    evaluation = evaluation_to_dict(predictor.evaluate(table, log_proba))
+    sets = sets_to_dict(predictor.evaluate_sets(table, log_proba))
     if options.json:
         _print_json({**evaluation, "sets": sets})
     else:

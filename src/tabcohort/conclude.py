@@ -16,7 +16,7 @@ from tabcohort.metrics import Scorer, calibration_error, log_loss, log_of
 from tabcohort.predictor import Predictor
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.reports import CalibrationReport, CohortReport, MemberReport, SettingReport
-from tabcohort.roles import Division, Roles, families_of_rows
+from tabcohort.roles import Division, Roles
 from tabcohort.running import Ended
 from tabcohort.settings import CohortSettings, Settings
 from tabcohort.standing import Member, Trained
@@ -65,15 +65,15 @@ def conclude(
     factor = class_weights(table, divisions[0].roles(0), candidates[0])
     weight = table.weight[rows] * factor[table.y[rows]]
     log_proba = np.stack([predictions[each].log_proba[rows] for each in usable])
-    found = OutOfFold(log_proba, table.y[rows], weight, part)
+    family = None if table.key is None else np.unique(table.key[rows], return_inverse=True)[1]
+    found = OutOfFold(log_proba, table.y[rows], weight, part, family)
     ensemble, (honest, before) = choose_ensemble(found), cross_fit(found)
-    family = families_of_rows(table.X, table.key)
-    of_judged = np.unique(family[rows], return_inverse=True)[1]
-    judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part, of_judged)
+    family = np.arange(len(rows)) if family is None else family
+    judged = Judged(rows, honest.astype(np.float32), found.y, table.weight[rows], part, family)
     calibration = _calibration_report(before, honest, judged)
     del found, log_proba, honest, before
     shares = dict(zip(usable, ensemble.weight.tolist(), strict=True))
-    settings = _setting_reports(table, family, candidates, ended, predictions, shares)
+    settings = _setting_reports(table, candidates, ended, predictions, shares)
     del predictions
     decision = decide(judged, table.schema.positive, cohort.threshold, cohort.coverage)
     some = next(iter(ended.trained.values()))
@@ -105,7 +105,12 @@ def conclude(
 
 @dataclass(frozen=True)
 class FoldRows:
-    """What is needed of the roles of a fold's members: how many rows train and stop, and which rows score."""
+    """What is needed of the roles of a fold's members.
+
+    Args:
+        n_train, n_stop: how many rows train and stop them.
+        score: which rows they score, `(n_score,)`.
+    """
 
     n_train: int
     n_stop: int
@@ -155,7 +160,6 @@ def _member_report(member: Member, rows: FoldRows, trained: Trained) -> MemberRe
 
 def _setting_reports(
     table: Table,
-    family: IntArray,
     candidates: Sequence[Settings],
     ended: Ended,
     predictions: Mapping[int, SettingPredictions],
@@ -171,7 +175,8 @@ def _setting_reports(
             return UNKNOWN
         share = table.weight[rows] / table.weight[rows].sum()
         mean = float(share @ values[rows])
-        half = Z95 * standard_error_of_mean(values[rows], table.weight[rows], family[rows])
+        family = None if table.key is None else table.key[rows]
+        half = Z95 * standard_error_of_mean(values[rows], table.weight[rows], family)
         return Estimate(mean, mean - half, mean + half)
 
     def report(number: int, settings: Settings) -> SettingReport:

@@ -28,16 +28,19 @@ class OutOfFold:
         y: class codes, `(n_rows,)`.
         weight: row weights, `(n_rows,)`.
         part: the part of each row when something is chosen on these predictions, `(n_rows,)`; equal rows share one.
+        family: of each row, `(n_rows,)`: rows of one may be alike; None where all are independent.
     """
 
     log_proba: FloatArray
     y: IntArray
     weight: FloatArray
     part: IntArray
+    family: IntArray | None = None
 
     def of(self, rows: IntArray) -> OutOfFold:
         """Return the predictions for some of the rows."""
-        return OutOfFold(self.log_proba[:, rows], self.y[rows], self.weight[rows], self.part[rows])
+        family = None if self.family is None else self.family[rows]
+        return OutOfFold(self.log_proba[:, rows], self.y[rows], self.weight[rows], self.part[rows], family)
 
     def losses(self) -> FloatArray:
         """Return every setting's loss on every row, `(n_settings, n_rows)`."""
@@ -76,7 +79,7 @@ def choose_ensemble(found: OutOfFold) -> Ensemble:
     several_parts = len(np.unique(found.part)) > 1
     weight = greedy_weights(found) if several_parts else np.full(n_settings, 1 / n_settings)
     mixed = mean_log_proba(found.log_proba, weight)
-    return Ensemble(weight, fit_calibrator(mixed, found.y, found.weight, found.part))
+    return Ensemble(weight, fit_calibrator(mixed, found.y, found.weight, found.part, found.family))
 
 
 def greedy_weights(found: OutOfFold) -> FloatArray:

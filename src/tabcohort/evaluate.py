@@ -46,10 +46,50 @@ class Evaluation:
 
 
 def standard_error_of_mean(values: FloatArray, weight: FloatArray, family: IntArray | None = None) -> float:
-    """Return the standard error of a weighted mean of values; those of one family, a code from 0, may be alike."""
+    """Return the standard error of a weighted mean.
+
+    Args:
+        values, weight: of each row, `(n_rows,)`.
+        family: of each row, `(n_rows,)`: values of one may be alike; all are independent when left out.
+    """
     share = weight / weight.sum()
     pull = share * (values - share @ values)
-    return float(np.sqrt(np.square(pull if family is None else np.bincount(family, pull)).sum()))
+    effect = 1.0 if family is None else design_effect(pull, weight, np.unique(family, return_inverse=True)[1])
+    return math.sqrt(effect * np.square(pull).sum())
+
+
+def design_effect(pull: FloatArray, weight: FloatArray, family: IntArray) -> float:
+    """Return how many times fewer independent rows would tell as much of a figure as these rows do (Kish 1965).
+
+    It is the ratio of the figure's variance with families, and with rows, as what is independent, at least 1. Few
+    families say little of a variance: limits are multiples of Student's t, of as many degrees of freedom as there are
+    families that it rests on (Satterthwaite 1946; a single error is in one), up to what rows of a family say when they
+    count as one. That is also what a figure has on which no row pulls, as none is wrong.
+
+    Args:
+        pull: of each row on the figure, `(n_rows,)`: its weight times the derivative by it; their sum is 0.
+        weight: row weights, `(n_rows,)`.
+        family: of each row, `(n_rows,)`, codes from 0 without gaps.
+    """
+    from scipy.special import stdtrit
+
+    def for_few(freedom: float) -> float:
+        return (float(stdtrit(max(freedom, 1.0), 0.975)) / Z95) ** 2
+
+    n_families = int(family.max()) + 1
+    if n_families == len(family):
+        return 1.0
+    as_one = float(np.square(np.bincount(family, weight)).sum() / np.square(weight).sum()) * for_few(n_families - 1)
+    of_rows, of_families = np.square(pull).sum(), np.square(np.bincount(family, pull))
+    rounding = 1e-24 * np.square(weight / weight.sum()).sum()
+    if n_families == 1 or of_rows <= rounding:
+        return max(1.0, as_one)
+    total = of_families.sum()
+    ratio = float(n_families / (n_families - 1) * total / of_rows)
+    if total <= rounding:
+        return 1.0
+    resting_on = float(total**2 / np.square(of_families).sum())
+    return max(1.0, ratio * for_few(n_families - 1), min(as_one, ratio * for_few(resting_on)))
 
 
 def evaluate(
@@ -78,15 +118,17 @@ def evaluate(
         positive: code of the class that sensitivity and the like are of, or None.
         seed: of the bootstrap.
         called: the class that each row is called, `(n_rows,)`, where it is not the most probable one.
-        family: of each row, `(n_rows,)`, codes from 0 without gaps: rows of one may be alike. All differ when left out.
+        family: of each row, `(n_rows,)`: those of one may be alike; all are independent when left out.
     """
     scorer = Scorer(log_probabilities(logits), y, positive, called)
     values = scorer.metrics(weight)
     confusion = scorer.confusion(weight)
-    effects = dict.fromkeys(values, 1.0)
-    n_families = len(y) if family is None else int(family.max()) + 1
-    if family is not None and n_families < len(y):
-        effects = {name: _design_effect(each, weight, family) for name, each in scorer.influences(weight).items()}
+    effects, n_families = dict.fromkeys(values, 1.0), len(y)
+    if family is not None:
+        numbers, family = np.unique(family, return_inverse=True)
+        n_families = len(numbers)
+        influences = scorer.influences(weight).items()
+        effects = {name: design_effect(weight * influence, weight, family) for name, influence in influences}
     to_rows = weight.sum() / np.square(weight).sum()  # effective number of rows per unit of weight (Kish 1965)
     rows_per_weight = {name: to_rows / effect for name, effect in effects.items()}
     intervals = _closed_form_intervals(confusion, values, positive, rows_per_weight)
@@ -98,13 +140,14 @@ def evaluate(
             below, above = above, below
         wider = math.sqrt(effects[name])
         intervals[name] = (values[name] - wider * below, values[name] + wider * above)
-    metrics = {
-        # The basic bootstrap, and rounding, could put a limit on the wrong side of the value.
-        name: Estimate(value, min(value, max(0.0, float(intervals[name][0]))), max(value, float(intervals[name][1])))
-        if math.isfinite(value)
-        else UNKNOWN
-        for name, value in values.items()
-    }
+    highest = dict.fromkeys(values, 1.0) | {"log_loss": math.inf, "brier": 1.0 if scorer.n_classes == 2 else 2.0}
+
+    def estimate(name: str, value: float) -> Estimate:
+        low, high = intervals[name]
+        # The basic bootstrap, wider limits and rounding could be on the wrong side of the value, or be impossible.
+        return Estimate(value, min(value, max(0.0, float(low))), max(value, min(highest[name], float(high))))
+
+    metrics = {name: estimate(name, value) if math.isfinite(value) else UNKNOWN for name, value in values.items()}
     return Evaluation(metrics, confusion, len(y), n_families)
 
 
@@ -118,32 +161,6 @@ def _bootstrap(scorer: Scorer, weight: FloatArray, seed: int) -> dict[str, Float
         counts = np.bincount(draw.integers(n_rows, size=n_rows), minlength=n_rows)
         draws.append(scorer.losses(weight * counts))
     return {name: np.array([each[name] for each in draws]) for name in draws[0]}
-
-
-def _design_effect(influence: FloatArray, weight: FloatArray, family: IntArray) -> float:
-    """Return how many times fewer independent rows would tell as much of a metric as these rows do (Kish 1965).
-
-    It is the ratio of the metric's variance with families, and with rows, as what is independent; at least 1. Few
-    families say little of their own variance, so that counts as Student's t does. A single family, or rows of which
-    none differs (as none is wrong, say), cannot tell: rows of a family count as one.
-
-    Args:
-        influence: the derivative of the metric by each row's weight, `(n_rows,)`.
-        weight: row weights, `(n_rows,)`.
-        family: the family of each row, `(n_rows,)`, codes from 0 without gaps.
-    """
-    from scipy.special import stdtrit
-
-    n_families = int(family.max()) + 1
-    freedom = max(n_families - 1, 1)
-    for_few = n_families / freedom * (float(stdtrit(freedom, 0.975)) / Z95) ** 2
-    pull = weight * influence
-    of_rows = np.square(pull).sum()
-    if of_rows > 0 and n_families > 1:
-        ratio = np.square(np.bincount(family, pull)).sum() / of_rows
-    else:
-        ratio = np.square(np.bincount(family, weight)).sum() / np.square(weight).sum()
-    return max(1.0, for_few * float(ratio))
 
 
 def _closed_form_intervals(

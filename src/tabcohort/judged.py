@@ -32,7 +32,7 @@ class Judged:
         y: class codes, `(n,)`.
         weight: row weights, `(n,)`.
         part: the part of each row, `(n,)`: what is chosen for a row is chosen on the other parts.
-        family: the family of each row, `(n,)`, codes from 0 without gaps: rows of one key, or equal ones, may be alike.
+        family: of each row, `(n,)`, codes from 0 without gaps: rows of one key or group may be alike.
     """
 
     rows: IntArray

@@ -43,12 +43,18 @@ def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
 
 
 def log_of(proba: FloatArray) -> FloatArray:
-    """Return the logarithm of probabilities, finite for one that is 0."""
+    """Return the logarithm of probabilities, of the same shape, finite for one that is 0."""
     return np.log(np.maximum(proba, np.finfo(np.float64).tiny))
 
 
 def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
-    """Return the weighted mean of minus the log probability of each row's class, in nats."""
+    """Return the weighted mean of minus the log probability of each row's class, in nats.
+
+    Args:
+        log_proba: log probabilities, `(n_rows, n_classes)`.
+        y: class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`.
+    """
     return float(-(weight * log_proba[np.arange(len(y)), y]).sum() / weight.sum())
 
 
@@ -118,16 +124,14 @@ class Scorer:
             "ece": _calibration_error(self.gap, self.bin, weight),
         }
 
+    @np.errstate(divide="ignore", invalid="ignore")
     def influences(self, weight: FloatArray) -> dict[str, FloatArray]:
         """Return the derivative of every metric by each row's weight, `(n_rows,)`; NaN where the rows cannot tell.
 
         Times the weights, these sum to 0; the sum of their squares is the infinitesimal jackknife's estimate of the
         metric's variance (Jaeckel 1972).
         """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self._influences(weight, self.metrics(weight))
-
-    def _influences(self, weight: FloatArray, values: dict[str, float]) -> dict[str, FloatArray]:
+        values = self.metrics(weight)
 
         def of_rate(part: NDArray[np.bool_], whole: NDArray[np.bool_], rate: float) -> FloatArray:
             return whole * (part - rate) / (weight @ whole)
@@ -156,7 +160,13 @@ class Scorer:
 
 
 def calibration_error(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
-    """Return the expected calibration error of the predicted class, in 15 bins (Guo et al. 2017)."""
+    """Return the expected calibration error of the predicted class, in 15 bins (Guo et al. 2017).
+
+    Args:
+        log_proba: log probabilities, `(n_rows, n_classes)`.
+        y: class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`.
+    """
     return _calibration_error(*_gaps(np.exp(log_proba), y), weight)
 
 
@@ -187,7 +197,8 @@ class _Ranking:
         roc_auc = _ratio((hits * (n_misses - misses_so_far + misses / 2)).sum(), n_hits * n_misses)
         seen = hits_so_far + misses_so_far
         precision = np.divide(hits_so_far, seen, out=np.zeros_like(seen), where=seen > 0)
-        return roc_auc, _ratio((hits * precision).sum(), n_hits)
+        # What rounds to more than 1 has no standard error.
+        return np.minimum(roc_auc, 1.0), np.minimum(_ratio((hits * precision).sum(), n_hits), 1.0)
 
     def influences(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the derivatives of (ROC AUC, average precision) by each row's weight, each `(n_rows,)`.

@@ -20,7 +20,6 @@ from tabcohort.metrics import log_of, log_probabilities
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.program import Network
 from tabcohort.reports import CohortReport
-from tabcohort.roles import families_of_rows
 from tabcohort.settings import CohortSettings, Settings
 from tabcohort.table import Label, Schema, Table
 
@@ -192,29 +191,33 @@ class Predictor:
         """Return whether some rows of this very table trained this model."""
         return table.fingerprint() == self.report.fingerprint
 
-    def evaluate(self, table: Table) -> Evaluation:
+    def evaluate(self, table: Table, log_proba: FloatArray | None = None) -> Evaluation:
         """Measure this model on a table that it should not have been trained on.
 
         Args:
             table: made by `table_of_schema(frame, predictor.schema)`, so that columns and classes are the model's.
+            log_proba: what the model says of its rows, `(n_rows, n_classes)`, where that is known already.
 
         Raises:
             TableError: the table has another schema.
         """
         self._check_schema(table)
-        log_proba = self.log_proba(table.X)
+        log_proba = self.log_proba(table.X) if log_proba is None else log_proba
         called = self.codes(log_proba)
-        family = families_of_rows(table.X, table.key)
-        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called, family)
+        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called, table.key)
 
-    def evaluate_sets(self, table: Table) -> dict[str, float]:
-        """Return how often the sets hold the truth, and how many classes they have, on a table as for `evaluate`.
+    def evaluate_sets(self, table: Table, log_proba: FloatArray | None = None) -> dict[str, float]:
+        """Return how often the sets hold the truth, and how many classes they have, on a table that trained nothing.
+
+        Args:
+            table, log_proba: as for `evaluate`.
 
         Raises:
             TableError: the table has another schema.
         """
         self._check_schema(table)
-        return shares_of_sets(self.predict_set(table.X), table.y, table.weight)
+        log_proba = self.log_proba(table.X) if log_proba is None else log_proba
+        return shares_of_sets(self.sets(log_proba), table.y, table.weight)
 
     def strongest_weights(self) -> dict[str, float] | None:
         """Return a linear two-class model's weight of each standardised feature, strongest first; None for others.

@@ -190,7 +190,7 @@ def print_evaluation(
     console.print(f"\nmeasured on {evaluation['n_rows']:,} {escape(rows)}{', ' if how else ''}{how}{of}")
     if evaluation["n_families"] < evaluation["n_rows"]:
         console.print(
-            f"of {_count(evaluation['n_families'], 'family', 'families')} (rows of one key or group, or equal rows): "
+            f"of {_count(evaluation['n_families'], 'family', 'families')} (rows of one key or group): "
             "the intervals are as wide as that asks for"
         )
     for line in _class_lines(evaluation, schema["classes"]):

@@ -346,31 +346,16 @@ def _groups_in_order(
 
 def _least_hash_of_relatives(hashes: NDArray[np.uint64], key: IntArray) -> NDArray[np.uint64]:
     """Return for each row the least hash among the rows that equal values or keys tie it to, however indirectly."""
-    family = _relatives(hashes, key)
+    family = families(np.unique(hashes, return_inverse=True)[1], key)
     least = np.full(family.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(least, family, hashes)
     return least[family]
 
 
-def families_of_rows(X: FloatArray, key: IntArray | None) -> IntArray:
-    """Return a code per row, `(n_rows,)`, from 0 without gaps: rows of one are tied by equal values or by keys.
-
-    Args:
-        X: features, `(n_rows, n_features)`.
-        key: whose row it is, `(n_rows,)`, codes from 0, or None.
-    """
-    return _relatives(row_hashes(X, 0), key)
-
-
-def _relatives(hashes: NDArray[np.uint64], key: IntArray | None) -> IntArray:
-    equal = np.unique(hashes, return_inverse=True)[1]
-    return equal if key is None else families(equal, key)
-
-
 def families(first: IntArray, *others: IntArray) -> IntArray:
-    """Return a code per row that is equal where any of these codes tie rows together, however indirectly.
+    """Return the family of each row, `(n_rows,)`: rows of one are tied by any of these codes, however indirectly.
 
-    The codes, of shape `(n_rows,)`, count from 0 without gaps.
+    Families count from 0 without gaps.
 
     Args:
         first, others: codes from 0, each of shape `(n_rows,)`.
@@ -378,6 +363,8 @@ def families(first: IntArray, *others: IntArray) -> IntArray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    if not others:
+        return np.unique(first, return_inverse=True)[1]
     # The codes are the nodes; a row ties its first code to each other code that it has.
     offsets = np.cumsum([int(first.max()) + 1, *(int(each.max()) + 1 for each in others)])
     nodes = np.concatenate([each + offset for each, offset in zip(others, offsets[:-1], strict=True)])

@@ -218,7 +218,8 @@ class Run:
 
     def _is_needed(self, member: Member) -> bool:
         """Return whether a member has to begin although time is up: without it no settings would judge every row."""
-        begun = Counter(each.setting for each in self.trained)
+        with self.lock:
+            begun = Counter(each.setting for each in self.trained)
         return self.reason == "budget" and not any(n == self.sizes[setting] for setting, n in begun.items())
 
     def _drop(self, rung: int) -> None:

@@ -259,8 +259,6 @@ class Settings:
         Raises:
             SettingsError: the file is missing, is not TOML, or holds a setting that is unknown or out of range.
         """
-        if not Path(path).exists():
-            raise SettingsError(f"there is no settings file {str(path)!r}")
         values = read_toml(path, "settings file")
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls.from_dict(values)
@@ -274,6 +272,8 @@ def read_toml(path: str | Path, what: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"there is no {what} {str(path)!r}") from None
     except OSError as error:
         raise SettingsError(f"the {what} {str(path)!r} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -57,7 +57,7 @@ class RunProgress:
     Args:
         n_members, n_done: how many are to train, without those of settings that were dropped, and how many have ended.
         n_settings: how many settings are still in.
-        epochs: how many were run, of all members.
+        epochs: how many all members have had, also before a checkpoint.
         best_loss, best_setting: the lowest mean stopping loss so far, and of which setting; NaN and -1 before any.
         seconds: since training began.
         seconds_left: until the last member ends, as it looks now; NaN before anything can be said.
@@ -88,9 +88,11 @@ class Standing:
         self.members, self.budget_seconds = members, budget_seconds
         self.began = time.perf_counter()
         self.latest: dict[Member, Progress] = {}
+        self.n_before: dict[Member, int] = {}  # epochs that a checkpoint held
 
     def note(self, member: Member, progress: Progress) -> None:
         """Keep what a member has done, but for its states, which would stay in memory."""
+        self.n_before.setdefault(member, len(progress.history) - 1)  # to within one
         self.latest[member] = replace(progress, best_state={}, state={})
 
     def seconds(self) -> float:
@@ -142,8 +144,8 @@ class Standing:
         return at_most if math.isnan(left) else min(left, at_most)
 
     def _work(self) -> tuple[float, float]:
-        """Return the cost of all epochs so far, and the mean number of epochs of members that have ended."""
-        done = sum(member.cost * len(progress.history) for member, progress in self.latest.items())
+        """Return the cost of all epochs of this run, and the mean number of epochs of members that have ended."""
+        done = sum(member.cost * (self._n_epochs(member) - before) for member, before in self.n_before.items())
         ended = [self._n_epochs(member) for member in self.members if self.has_ended(member)]
         return done, float(np.mean(ended)) if ended else math.nan
 

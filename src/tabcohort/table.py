@@ -403,7 +403,7 @@ def _key_and_groups(frame: pl.DataFrame, keys: Sequence[str], groups: Sequence[s
 def _tied(codes: Sequence[IntArray]) -> IntArray | None:
     """Return a code per row that is equal where any of these codes tie rows together; None where none does."""
     given = [each for each in codes if each.max() + 1 < len(each)]
-    return families(*given) if len(given) > 1 else next(iter(given), None)
+    return families(*given) if given else None
 
 
 def _codes(frame: pl.DataFrame, names: Sequence[str]) -> IntArray:
