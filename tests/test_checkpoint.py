@@ -272,7 +272,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(name: str, tmp_path: 
     with pytest.raises(PowerCutError):
         fit_one(EVERYTHING, cut_after(1), tmp_path / "kept")
     table, settings = OTHERS[name]
-    words = r"the checkpoint '.*0-0-0.checkpoint' is of other settings or data; remove it, or name another file"
+    words = r"the checkpoint '.*0-0-0.checkpoint' is of other settings or data; remove its folder, or name another"
     with pytest.raises(ModelFileError, match=words):
         fit(table, settings, SINGLE, checkpoint=tmp_path / "kept")
 

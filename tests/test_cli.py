@@ -214,7 +214,7 @@ def test_a_checkpoint_is_gone_on_from(run: Run, csv_file: Path, quick: Path, tmp
     other = run(*command, "--checkpoint", tmp_path / "kept", "--seed", "9")
     assert len(list((tmp_path / "kept").iterdir())) == 3  # a position of each network
     assert other.status == 2
-    assert "is of other settings or data; remove it, or name another file" in other.err
+    assert "is of other settings or data; remove its folder, or name another" in other.err
 
 
 def test_rows_without_a_target_are_a_note(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
@@ -1022,3 +1022,70 @@ def test_a_key_that_repeats_is_noted(run: Run, csv_file: Path, quick: Path, tmp_
     ran = run("fit", tmp_path / "visits.csv", "--target", "answer", "--key", "id", *SMALL, "--settings", quick, *QUICK)
     assert ran.status == 0
     assert "note: 90 rows have 30 different values of id; rows of one value get one role" in ran.err
+
+
+# What would be lost, or be done without a word
+
+
+def test_two_outputs_of_one_name_are_refused(run: Run, csv_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.png"
+    ran = run("fit", csv_file, "--target", "answer", "--out", out, "--curves", out)
+    assert ran.status == 2
+    assert "model.png' is named twice, and one would overwrite the other; name different files" in ran.err
+    assert not out.exists()
+    ran = run("fit", csv_file, "--target", "answer", "--out", out, "--checkpoint", out)
+    assert "is what this command reads; write to another file" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--target", "--time", "--seed", "--threshold"])
+def test_an_option_that_has_one_value_is_not_taken_twice(
+    option: str, csv_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(csv_file), option, "1", option, "2"])
+    assert ended.value.code == 2
+    assert f"argument {option}: it may be given once only" in capsys.readouterr().err
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_leaves_the_model_that_is_there(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "kept.tabcohort"
+    out.write_bytes(model_file.read_bytes())
+    monkeypatch.setattr("tabcohort.running.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("tabcohort.report.RunShown.__call__", interrupt)
+    ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--out", out, *SMALL)
+    assert ran.status == 130
+    assert out.read_bytes() == model_file.read_bytes()
+    assert f"{out} is left as it was; what was interrupted is in" in ran.err
+    assert load(tmp_path / "kept.interrupted.tabcohort").report.reason == "interrupted"
+
+
+def test_a_number_of_members_that_is_no_product_is_told(run: Run, csv_file: Path) -> None:
+    ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--folds", "3", "--members", "4", *QUICK)
+    assert "note: 3 folds x 2 seeds: 6 networks of each settings" in ran.err
+
+
+def test_a_table_without_the_key_of_the_model_is_told_of_where_keys_tied_rows(run: Run, tmp_path: Path) -> None:
+    X, codes = make_rows(seed=5)
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"])
+    frame = frame.with_columns(site=pl.Series([f"s{i // 3}" for i in range(len(codes))]), answer=pl.Series(codes))
+    frame.write_csv(tmp_path / "table.csv")
+    frame.drop("site").write_csv(tmp_path / "new.csv")
+    model = tmp_path / "site.tabcohort"
+    fit = ["fit", tmp_path / "table.csv", "--target", "answer", "--group", "site", "--out", model, *SMALL, *QUICK]
+    assert run(*fit).status == 0
+    words = "note: the table has no 'site', which tied rows that may be alike where the model was trained"
+    assert words in run("evaluate", model, tmp_path / "new.csv").err
+    assert words not in run("evaluate", model, tmp_path / "table.csv").err
+
+
+def test_a_set_is_a_list_in_json(run: Run, csv_file: Path, model_file: Path) -> None:
+    answers = json.loads(run("predict", model_file, csv_file, "--json").out)["predictions"]
+    assert {label for each in answers for label in each["set"]} <= {"no", "yes"}
+    assert all(isinstance(each["set"], list) for each in answers)
+    assert json.loads(run("evaluate", model_file, csv_file, "--json").out)["classes"] == ["no", "yes"]

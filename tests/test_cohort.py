@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from tabcohort.artifact import load, save
 from tabcohort.cohort import Cohort, fit
+from tabcohort.conclude import conclude
 from tabcohort.engines.compiled import CompiledEngine
 from tabcohort.engines.torch_loop import forward, one_thread
 from tabcohort.ensemble import OutOfFold, cross_fit, mean_log_proba
@@ -424,6 +425,30 @@ def test_equal_rows_without_a_key_count_as_rows_of_their_own() -> None:
     X, y = noisy_rows(240)
     report = fit(make_table((X > 0).astype(float), y), settings_of(max_epochs=2), SMALL).report
     assert (report.evaluation.n_rows, report.evaluation.n_families) == (240, 240)
+
+
+def test_an_interruption_after_training_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, settings, calls = table_of(60), settings_of(max_epochs=2), []
+
+    def interrupted_once(*arguments: Any) -> Predictor:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return conclude(*arguments)
+
+    monkeypatch.setattr("tabcohort.cohort.conclude", interrupted_once)
+    with pytest.warns(TabcohortWarning, match="^interrupted when training was over: what was trained is being"):
+        predictor = fit(table, settings, SMALL)
+    assert len(calls) == 2
+    assert predictor.report.reason is None
+
+
+def test_more_folds_than_rows_allow_are_told_and_choices_are_made_on_ten_parts_at_most() -> None:
+    table = table_of(48)
+    with pytest.warns(TabcohortWarning, match="^there are 48 folds and not 100: more would be empty$"):
+        predictor = fit(table, settings_of(model="logistic", max_epochs=2), CohortSettings(folds=100, seeds=1))
+    assert (predictor.report.n_folds, len(predictor.networks)) == (48, 48)
+    assert len(np.unique(predictor.judged.part)) == 10
 
 
 def test_no_settings_are_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -336,3 +337,26 @@ def test_a_weight_speaks_for_the_class_that_its_sign_means() -> None:
     lines = printed(describe(predictor)).splitlines()
     assert next(line.split()[2] for line in lines if line.startswith("x0 ")) == "yes"
     assert next(line.split()[1][0] for line in lines if line.startswith("x0 ")) == "-"
+
+
+def test_networks_that_ended_at_the_limit_of_epochs_are_told_of() -> None:
+    words = (
+        "3 networks ended at max_epochs while still getting better: a higher learning_rate, or more epochs, may help"
+    )
+    assert words in printed(describe(fit_quickly(max_epochs=3)))
+    assert "still getting better" not in printed(describe(fit_quickly(max_epochs=400, patience=1)))
+
+
+def test_a_threshold_that_was_named_was_not_chosen() -> None:
+    told = printed(describe(fit_quickly().decided(0.3)))
+    assert "threshold       yes from a probability of 0.3000 on, as was asked for\n" in told
+
+
+def test_settings_that_were_judged_on_a_part_come_last_and_those_without_a_turn_are_counted(tuned: Predictor) -> None:
+    document = copy.deepcopy(describe(tuned))
+    part, untried = document["report"]["settings"][:2]
+    part.update(n_rows=30, log_loss=[0.01, 0.0, 0.02])
+    untried.update(n_rows=0, log_loss=None, behind=None, weight=0.0)
+    told = printed(document)
+    assert re.search(r"^   4    0\.0100 .* judged on 30 rows only: ", told, re.MULTILINE)
+    assert "\n1 of 5 settings were not tried: training ended before their turn\n" in told

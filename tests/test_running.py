@@ -478,6 +478,17 @@ def test_with_a_budget_no_more_seconds_are_left_than_it_has(clock: Clock) -> Non
     assert seen[-2].seconds_left == pytest.approx(1.0)
 
 
+def test_with_a_budget_the_first_settings_are_trained_to_their_end_and_then_the_cheapest(clock: Clock) -> None:
+    members = members_of(12, 2, cost=lambda setting: 3.0 if setting == 0 else 13.0 - setting)
+    train = FakeTraining(max_epochs=100, clock=clock, loss=lambda member, epoch: 1 / epoch - member.setting)
+    ended = run(members, train, budget_seconds=1_000.0)
+    assert [each.setting for each in train.begun[:6]] == [0, 0, 11, 11, 10, 10]
+    assert epochs_of(ended)[0] == {100}
+    assert 0 not in ended.dropped
+    assert ended.reason == "budget"
+    assert all(ended.trained[each].network is not None for each in members[:2]), "though they are far behind"
+
+
 def test_the_watcher_is_told_a_few_times_a_second_and_at_the_end(clock: Clock) -> None:
     seen: list[RunProgress] = []
     members = members_of(1, 2, cost=lambda setting: running.SECONDS_BETWEEN / 3.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -575,6 +576,23 @@ def test_a_table_for_a_model_is_tied_by_the_keys_and_groups_that_it_has() -> Non
     assert n_different(data.drop("ward")) == 10
     assert n_different(data.drop("ward", "patient")) is None
     assert n_different(data.drop("ward").with_columns(patient=pl.arange(N))) is None
+
+
+def test_rows_without_a_group_are_counted() -> None:
+    site = [None if i < 6 else f"s{i // 3}" for i in range(N)]
+    words = "^30 rows have 14 different values of site; rows of one value get one role, and 6 rows without one a role"
+    with pytest.warns(TabcohortWarning, match=words):
+        table_from_frame(features_of(site=site), "y", groups=["site"])
+
+
+@pytest.mark.parametrize("labels", [["0", "1"], ["0.0", "1.0"], ["0", "1.00"], [0, 1], [0.0, 1.0]])
+def test_whole_numbers_with_a_point_are_the_same_classes(labels: list[Any]) -> None:
+    schema = table_from_frame(frame(y=["0", "1"] * (N // 2)), "y").schema
+    assert schema.classes == ("0", "1")
+    data = frame(y=labels * (N // 2))
+    np.testing.assert_array_equal(table_of_schema(data, schema).y, [0, 1] * (N // 2))
+    assert table_from_frame(data, "y", positive=0).schema == replace(schema, positive=0)
+    assert table_from_frame(frame(y=["1.0", "a"] * (N // 2)), "y").schema.classes == ("1.0", "a")
 
 
 def test_groups_of_one_row_each_tie_nothing() -> None:

@@ -47,7 +47,7 @@ class Checkpointer:
         arrays, document = read_container(self.path, "checkpoint")
         if document["identity"] != self.identity:
             raise ModelFileError(
-                f"the checkpoint {str(self.path)!r} is of other settings or data; remove it, or name another file"
+                f"the checkpoint {str(self.path)!r} is of other settings or data; remove its folder, or name another"
             )
         best_state: dict[str, NDArray[np.generic]] = {name: arrays[f"best.{name}"] for name in self.engine.state}
         self.state = {name: arrays[f"now.{name}"] for name in self.engine.state}

@@ -57,8 +57,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+class _Once(argparse.Action):
+    """Keeps an option's value, and refuses a second one, which would win without a word."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        """Keep the value.
+
+        Raises:
+            argparse.ArgumentError: the option was there already.
+        """
+        given = namespace.__dict__.setdefault("given", set())
+        if option and self.dest in given:
+            raise argparse.ArgumentError(self, "it may be given once only")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line."""
+    """An argument parser that says what is wrong in one line, and takes each option once."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
 
     def error(self, message: str) -> NoReturn:
         """Print one sentence and exit."""
@@ -170,7 +191,7 @@ def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
 def _fit(options: argparse.Namespace) -> int:
     if options.curves and Path(options.curves).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
-    _check_outputs((options.out, options.curves), inputs=(options.table, options.settings))
+    _check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     settings = _settings(options, options.settings)
     return _train(options, settings, [settings], _cohort_settings(options))
 
@@ -211,7 +232,14 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
         "threads": options.threads,
     }
     cohort = CohortSettings(halving=halving, **{name: value for name, value in given.items() if value is not None})
-    return cohort if options.members is None else cohort.with_members(options.members)
+    if options.members is None:
+        return cohort
+    cohort = cohort.with_members(options.members)
+    assert cohort.folds is not None and cohort.seeds is not None  # noqa: PT018 - both are set now
+    if cohort.folds * cohort.seeds != options.members:
+        words = f"{cohort.folds} folds x {cohort.seeds} seeds: {cohort.folds * cohort.seeds} networks of each settings"
+        warnings.warn(words, TabcohortWarning, stacklevel=1)
+    return cohort
 
 
 def _train(options: argparse.Namespace, settings: Settings, tried: Sequence[Settings], cohort: CohortSettings) -> int:
@@ -229,6 +257,10 @@ def _train(options: argparse.Namespace, settings: Settings, tried: Sequence[Sett
     with RunShown(messages) as shown:
         predictor = fit(table, tried, cohort, shown, options.checkpoint)
     document = describe(predictor)
+    if options.out and predictor.report.reason == "interrupted" and Path(options.out).exists():
+        path = Path(options.out)
+        options.out = str(path.with_name(f"{path.stem}.interrupted{path.suffix}"))
+        print(f"{path} is left as it was; what was interrupted is in {options.out}", file=sys.stderr)
     if options.out:
         save(predictor, options.out)
     if options.curves:
@@ -296,7 +328,8 @@ def _predict(options: argparse.Namespace) -> int:
         raise TabcohortError(f"the key {taken[0]!r} is called like a column of the answers; rename it in the table")
     answers = pl.DataFrame([*identity, *made])
     if options.json:
-        _print_json({"predictions": answers.to_dicts()})
+        sets = [{"set": _labels(schema, row)} for row in in_set]
+        _print_json({"predictions": [each | of_row for each, of_row in zip(answers.to_dicts(), sets, strict=True)]})
     if options.out:
         _write_frame(answers, options.out)
         print(f"{len(answers):,} predictions in {options.out}", file=sys.stderr)
@@ -371,7 +404,16 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     predictor = load(options.model)
     schema = predictor.schema
-    table = table_of_schema(_open(options.table).frame, schema)
+    frame = _open(options.table).frame
+    missing = [name for name in (*schema.keys, *schema.groups) if name not in frame.columns]
+    if missing and predictor.report.evaluation.n_families < predictor.report.evaluation.n_rows:
+        warnings.warn(
+            f"the table has no {', '.join(map(repr, missing))}, which tied rows that may be alike where the model was "
+            "trained: without it, the intervals take rows for independent",
+            TabcohortWarning,
+            stacklevel=1,
+        )
+    table = table_of_schema(frame, schema)
     if predictor.was_trained_on(table):
         warnings.warn(
             "this is the table that the model was trained on: these figures flatter it; those of `info` are honest",
@@ -382,7 +424,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     evaluation = evaluation_to_dict(predictor.evaluate(table, log_proba))
     sets = sets_to_dict(predictor.evaluate_sets(table, log_proba))
     if options.json:
-        _print_json({**evaluation, "sets": sets})
+        _print_json({"classes": schema.classes, **evaluation, "sets": sets})
     else:
         out, _ = _consoles()
         print_evaluation(out, evaluation, dataclasses.asdict(schema), f"rows of {options.table}")
@@ -463,6 +505,9 @@ def _table(sample: Sample, options: argparse.Namespace, positive: Any) -> Table:
 def _check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> None:
     """Raise before any work is done if a file could not be written at its end, or would overwrite what is read."""
     read = {Path(path).resolve() for path in filter(None, inputs)}
+    written = [Path(path).resolve() for path in filter(None, paths)]
+    if len(set(written)) < len(written):
+        raise SettingsError(f"{paths[0]!r} is named twice, and one would overwrite the other; name different files")
     for path in filter(None, paths):
         if Path(path).resolve() in read:
             raise SettingsError(f"{path!r} is what this command reads; write to another file")

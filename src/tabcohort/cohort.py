@@ -72,7 +72,12 @@ def fit(
     candidates, divisions, cohort = members.candidates, members.divisions, members.cohort
     del members  # with the rows that it stored: nobody trains any more
     _give_memory_back()
-    return conclude(table, candidates, cohort, divisions, ended)
+    try:
+        return conclude(table, candidates, cohort, divisions, ended)
+    except KeyboardInterrupt:  # all that takes long is done, and would be lost
+        words = "interrupted when training was over: what was trained is being measured; once more ends without a model"
+        warnings.warn(words, TabcohortWarning, stacklevel=2)
+        return conclude(table, candidates, cohort, divisions, ended)
 
 
 class Cohort:
@@ -115,6 +120,9 @@ class Cohort:
             for repeat in range(n_seeds)
         ]
         _check_roles(self.divisions)
+        if cohort.folds is not None and self.divisions[0].n_folds < cohort.folds:
+            words = f"there are {self.divisions[0].n_folds} folds and not {cohort.folds}: more would be empty"
+            warnings.warn(words, TabcohortWarning, stacklevel=3)
         _give_memory_back()  # dividing took about as much as the rows in float32 will
         self.stored = store_rows(table.X, fit_statistics(table.X, table.weight))
         self.checkpoint = None if checkpoint is None else _folder(checkpoint)

@@ -22,6 +22,8 @@ from tabcohort.settings import CohortSettings, Settings
 from tabcohort.standing import Member, Trained
 from tabcohort.table import Table
 
+MOST_PARTS = 10  # that choices are cross-fitted on: of more folds, some share one; time would grow with their square
+
 
 @dataclass(frozen=True)
 class SettingPredictions:
@@ -60,7 +62,7 @@ def conclude(
     }
     usable = _usable(predictions, ended)
     rows = np.flatnonzero(np.all([predictions[each].is_scored for each in usable], axis=0))
-    part = divisions[0].parts()[rows]
+    part = divisions[0].parts()[rows] % MOST_PARTS
     # What is chosen weighs classes as the networks did; what is reported does not.
     factor = class_weights(table, divisions[0].roles(0), candidates[0])
     weight = table.weight[rows] * factor[table.y[rows]]
@@ -86,6 +88,8 @@ def conclude(
         calibration=calibration,
         sets=measure_sets(judged, cohort.coverage),
         n_rows=len(table.y),
+        n_folds=divisions[0].n_folds,
+        n_seeds=len(divisions),
         engine=some.engine,
         device=some.device,
         reason=ended.reason,
@@ -181,11 +185,12 @@ def _setting_reports(
 
     def report(number: int, settings: Settings) -> SettingReport:
         if number not in predictions:
-            return SettingReport(settings, UNKNOWN, UNKNOWN, {}, 0.0, None, ended.failed.get(number))
+            return SettingReport(settings, 0, UNKNOWN, UNKNOWN, {}, 0.0, None, ended.failed.get(number))
         rows, own = predictions[number].is_scored, losses(number)
         scorer = Scorer(predictions[number].log_proba[rows], table.y[rows], table.schema.positive)
         return SettingReport(
             settings,
+            n_rows=int(rows.sum()),
             log_loss=estimate(own, rows),
             behind=estimate(own - of_best, rows & predictions[best].is_scored),
             metrics=scorer.metrics(table.weight[rows]),

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from tabcohort.decide import parse_aim
 from tabcohort.metrics import LABELS
 from tabcohort.standing import RunProgress
 
@@ -20,6 +21,7 @@ CLASSES_SHOWN = 12
 COLUMNS_SHOWN = 8
 SETTINGS_SHOWN = 12
 FEW_ROWS = 10
+SHARE_CUT = 0.25  # of the networks, from which on those that ended at the limit of epochs are told of
 ENDS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
 
 
@@ -39,6 +41,12 @@ def print_model(console: Console, document: Mapping[str, Any]) -> None:
     console.print(f"columns    {escape(columns)}{more}")
     console.print(f"rows       {_rows_line(report)}")
     console.print(f"training   {_training_line(report)}")
+    n_cut = sum(member["stop_reason"] == "max_epochs" for member in report["members"])
+    if n_cut > SHARE_CUT * len(report["members"]):
+        console.print(
+            f"           {_count(n_cut, 'network')} ended at max_epochs while still getting better: "
+            "a higher learning_rate, or more epochs, may help"
+        )
     if len(report["settings"]) > 1:
         print_settings(console, report)
     n_rows = report["evaluation"]["n_rows"]
@@ -65,8 +73,7 @@ def _count(number: int, noun: str, plural: str = "") -> str:
 
 def _rows_line(report: Mapping[str, Any]) -> str:
     """Return who does what: the numbers of rows of a member, and how many folds and seeds there are."""
-    n_folds = 1 + max(each["fold"] for each in report["members"])
-    n_seeds = 1 + max(each["repeat"] for each in report["members"])
+    n_folds, n_seeds = report["n_folds"], report["n_seeds"]
     roles = ", ".join(
         f"{_range([member[f'n_{role}'] for member in report['members']])} {role}" for role in ("train", "stop", "score")
     )
@@ -90,14 +97,17 @@ def _training_line(report: Mapping[str, Any]) -> str:
         f"{_count(len(epochs), 'network')}, {sum(epochs):,} epochs in {report['seconds']:.1f} s on {report['device']} "
         f"({report['engine']} engine); best {which}"
     )
-    return f"{line}; {ENDS[report['reason']]}, and the best weights so far are kept" if report["reason"] else line
+    if report["reason"]:
+        return f"{line}; {ENDS[report['reason']]}, and the best weights so far are kept"
+    return line
 
 
 def print_settings(console: Console, report: Mapping[str, Any]) -> None:
     """Print what was tried, the best first, and what dropping the others early cost."""
     settings = report["settings"]
     known = [each for each in settings if each["log_loss"]]
-    ranked = sorted(known, key=lambda each: each["log_loss"][0])
+    most = max((each["n_rows"] for each in known), default=0)
+    ranked = sorted(known, key=lambda each: (each["n_rows"] < most, each["log_loss"][0]))
     same = {name for name in settings[0]["settings"] if len({str(each["settings"][name]) for each in settings}) == 1}
     console.print("\nrank  log loss  behind the best, 95 % interval      share  settings", style="dim")
     for rank, each in enumerate(ranked[:SETTINGS_SHOWN], 1):
@@ -107,6 +117,8 @@ def print_settings(console: Console, report: Mapping[str, Any]) -> None:
         what = describe_settings(each["settings"], same)
         if each["dropped_after"] is not None:
             what = f"only {_count(each['dropped_after'], 'epoch')}: {what}"
+        if each["n_rows"] < most:
+            what = f"judged on {_count(each['n_rows'], 'row')} only: {what}"
         console.print(f"{rank:4}  {each['log_loss'][0]:8.4f}  {behind:31}  {share:>8}  {what}", markup=False)
     hidden = len(ranked) - SETTINGS_SHOWN
     if hidden > 0:
@@ -115,6 +127,9 @@ def print_settings(console: Console, report: Mapping[str, Any]) -> None:
         if each["failed"]:
             what = describe_settings(each["settings"], same)
             console.print(f"left out, as training failed: number {number}, {what}: {each['failed']}", markup=False)
+    n_untried = sum(not each["log_loss"] and not each["failed"] for each in settings)
+    if n_untried:
+        console.print(f"{n_untried} of {len(settings)} settings were not tried: training ended before their turn")
     dropped = sum(each["dropped_after"] is not None for each in settings)
     if dropped:
         console.print(
@@ -149,9 +164,14 @@ def print_sureness(console: Console, document: Mapping[str, Any]) -> None:
     if decision["threshold"] is not None:
         name = escape(str(classes[schema["positive"]]))
         console.print(
-            f"threshold       {name} from a probability of {decision['threshold']:.4f} on, for {decision['aim']}; "
-            "above, each row is called by one that was chosen on other rows"
+            f"threshold       {name} from a probability of {decision['threshold']:.4f} on{_how_chosen(decision)}"
         )
+
+
+def _how_chosen(decision: Mapping[str, Any]) -> str:
+    if parse_aim(decision["aim"]).kind == "probability":
+        return ", as was asked for"
+    return f", for {decision['aim']}; above, each row is called by one that was chosen on other rows"
 
 
 def print_sets(
@@ -223,6 +243,8 @@ def _class_lines(evaluation: Mapping[str, Any], classes: Sequence[Any]) -> list[
     counts = [sum(row) for row in evaluation["confusion"]]
     most = max(range(len(counts)), key=counts.__getitem__)
     rows = ", ".join(f"{count:,.0f} {name}" for name, count in zip(classes[:CLASSES_SHOWN], counts, strict=False))
+    if len(classes) > CLASSES_SHOWN:
+        rows += f", ... ({len(classes)} classes in all)"
     lines = [f"truly {rows}; always saying {classes[most]} would have accuracy {counts[most] / sum(counts):.4f}"]
     few = [str(name) for name, count in zip(classes, counts, strict=True) if count < FEW_ROWS]
     if few:

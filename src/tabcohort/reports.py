@@ -40,6 +40,7 @@ class SettingReport:
 
     Args:
         settings: what they are.
+        n_rows: on how many rows they were judged; of some only on a part, where training was ended.
         log_loss: of their out-of-fold predictions, uncorrected.
         behind: how much more that is than that of the best settings, on the same rows.
         metrics: of the same predictions, by name.
@@ -49,6 +50,7 @@ class SettingReport:
     """
 
     settings: Settings
+    n_rows: int
     log_loss: Estimate
     behind: Estimate
     metrics: dict[str, float]
@@ -79,6 +81,7 @@ class CohortReport:
         sets: by name, shares of the rows: whose set holds their class ("covered", and of each class), and whose set has
             one class, several, or none.
         n_rows: of the table.
+        n_folds, n_seeds: of the members that there were to be.
         engine, device: what ran the epochs.
         reason: "budget" or "interrupted" where that ended training, else None.
         seconds: that training took.
@@ -92,6 +95,8 @@ class CohortReport:
     calibration: CalibrationReport
     sets: dict[str, float]
     n_rows: int
+    n_folds: int
+    n_seeds: int
     engine: str
     device: str
     reason: str | None

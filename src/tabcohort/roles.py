@@ -176,7 +176,8 @@ class FoldsInTime:
             if not stop.any():
                 raise TableError(
                     f"in fold {fold + 1} of {self.n_folds} in time nothing is left to stop on: all of its rows are of "
-                    "keys or groups that were there before; ask for fewer folds, or leave the group out"
+                    "keys or groups that were there before; leave the key or group out"
+                    + (", or ask for fewer folds" if self.n_folds > 1 else "")
                 )
             score &= ~np.isin(self.key, self.key[train | stop])
         return Roles(self.order[train], self.order[stop], self.order[score])

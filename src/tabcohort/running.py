@@ -165,7 +165,7 @@ class Run:
     def _to(self, rung: int) -> None:
         """Train all members that are in the race until they end, or have run so many epochs."""
         waiting = [each for each in self.in_race() if not self.standing.has_ended(each)]
-        waiting.sort(key=lambda each: -each.cost)
+        waiting.sort(key=self._place)
         jobs = [functools.partial(self._train_one, each, turn, rung) for turn, each in enumerate(waiting)]
         try:
             in_threads(jobs, self.cohort.threads, on_failure=self._interrupt)
@@ -173,6 +173,23 @@ class Run:
             self._interrupt()
             if not self.trained:
                 raise
+
+    def _place(self, member: Member) -> tuple[float, float]:
+        """Return a member's place in line: the longest first, so that the cores end together.
+
+        With a budget, the first of several settings come first, and then those that cost least: as many as can be are
+        judged before time is up.
+        """
+        if self.cohort.budget_seconds is None or len(self.sizes) == 1:
+            return 0.0, -member.cost
+        return float(not self._is_first(member)), member.cost
+
+    def _is_first(self, member: Member) -> bool:
+        """Return whether a member is of the first of several settings, which with a budget are trained to their end.
+
+        What a budget ends is then as good as those settings alone.
+        """
+        return self.cohort.budget_seconds is not None and len(self.sizes) > 1 and member.setting == min(self.sizes)
 
     def _interrupt(self) -> None:
         """Let all members end after the epoch that they are at."""
@@ -189,7 +206,8 @@ class Run:
             except KeyboardInterrupt:  # pressed, or raised by the person's own watcher
                 self._interrupt()
             reason = self._why_to_end()
-            if reason is None and len(progress.history) >= rung and rung < self.max_epochs:
+            at_rung = len(progress.history) >= rung and rung < self.max_epochs
+            if reason is None and at_rung and not self._is_first(member):
                 reason = "paused"
             return reason
 
@@ -229,6 +247,8 @@ class Run:
         """
         losses: dict[int, list[float]] = {}  # the lowest up to this rung; a checkpoint may have gone beyond
         for member in self.in_race():
+            if self._is_first(member):
+                continue
             history = self.trained[member].progress.history[:rung]
             losses.setdefault(member.setting, []).append(min(record.stop_loss for record in history))
         ranked = sorted(losses, key=lambda setting: (float(np.mean(losses[setting])), setting))
@@ -263,8 +283,9 @@ def run_members(
     """Train members side by side, the longest first.
 
     With `cohort.halving` and more than a few settings, all pause after some epochs, and those settings whose mean loss
-    is behind are dropped: successive halving (Jamieson & Talwalkar 2016). With a budget all are trained for some
-    epochs first. Ctrl-C ends training with what there is.
+    is behind are dropped: successive halving (Jamieson & Talwalkar 2016). With a budget the first settings are
+    trained to their end, and then all others for some epochs, those that cost least before others. Ctrl-C ends training
+    with what there is.
 
     Args:
         members: whom to train.

@@ -427,10 +427,16 @@ def _tell_of_ties(frame: pl.DataFrame, names: Sequence[str], n_different: int) -
     else:
         warnings.warn(
             f"{len(frame):,} rows have {n_different:,} different values of {', '.join(names)}; "
-            "rows of one value get one role",
+            f"rows of one value get one role{_without(frame, names)}",
             TabcohortWarning,
             stacklevel=4,
         )
+
+
+def _without(frame: pl.DataFrame, names: Sequence[str]) -> str:
+    """Say how many rows have no value of one of these columns, if there are any."""
+    n_without = len(frame) - len(frame.drop_nulls(names))
+    return f", and {n_without:,} rows without one a role of their own each" if n_without else ""
 
 
 def _warn_of_parts_that_repeat(frame: pl.DataFrame, keys: Sequence[str]) -> None:
@@ -497,6 +503,9 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], NDArr
         column = column.fill_nan(None)
     column = column.cast(pl.String).str.strip_chars()
     known = (column.is_not_null() & ~column.is_in([""])).to_numpy()
+    as_decimals = r"^(-?\d+)\.0+$"  # what pandas makes of whole numbers if one is missing
+    if column.filter(known).str.contains(r"^-?\d+(\.0+)?$").all():
+        column = column.str.replace(as_decimals, "$1")
     labels = column.fill_null("").to_numpy().astype(str)
     distinct = np.unique(labels[known])
     if len(distinct) > MOST_MEASUREMENTS:
