@@ -40,7 +40,7 @@ bench: install  ## measure speed beside the reference loops, from one run
 scale: install  ## measure how an epoch's time grows, beside PyTorch, and draw it (five minutes)
 	@$(BIN)/python benchmarks/scaling.py
 
-honesty: install  ## compare reported with true figures, and coverage with what was asked for (an hour)
+honesty: install  ## compare reported with true figures, and coverage with what was asked for (three hours)
 	@$(BIN)/python benchmarks/honesty.py
 
 tables: install  ## compare the cohort with one network on every real table (ten minutes)
