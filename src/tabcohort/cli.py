@@ -235,9 +235,9 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
     if options.members is None:
         return cohort
     cohort = cohort.with_members(options.members)
-    assert cohort.folds is not None and cohort.seeds is not None  # noqa: PT018 - both are set now
-    if cohort.folds * cohort.seeds != options.members:
-        words = f"{cohort.folds} folds x {cohort.seeds} seeds: {cohort.folds * cohort.seeds} networks of each settings"
+    n_members = (cohort.folds or 1) * (cohort.seeds or 1)
+    if n_members != options.members:
+        words = f"{cohort.folds} folds x {cohort.seeds} seeds: {n_members} networks of each settings"
         warnings.warn(words, TabcohortWarning, stacklevel=1)
     return cohort
 
