@@ -24,6 +24,8 @@ from tabcohort import (
     build_model,
     draw_weights,
     make_table,
+    running,
+    standing,
     train,
 )
 from tabcohort.modules import as_double, module_logits
@@ -130,3 +132,21 @@ def model_file(csv_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("model") / "patients.tabcohort"
     tabcohort.save(fit_quickly(table, model="logistic"), path)
     return path
+
+
+class Clock:
+    """Stands for the module `time`: time passes when a stand-in for training says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(running, "time", found)
+    monkeypatch.setattr(standing, "time", found)
+    return found

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Clock
 
-from tabcohort import running, standing
+from tabcohort import running
 from tabcohort.errors import TrainingError
 from tabcohort.program import blank_network, program_of
 from tabcohort.running import (
@@ -28,24 +29,6 @@ from tabcohort.training import EpochRecord, Progress, after_epoch
 
 NETWORK = blank_network(program_of(Settings(model="logistic"), 1, 2))
 Watch = Callable[[Progress], str | None]
-
-
-class Clock:
-    """Stands for the module `time`: time passes when a stand-in for training says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(running, "time", found)
-    monkeypatch.setattr(standing, "time", found)
-    return found
 
 
 @dataclass

@@ -4,28 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from conftest import Clock
 
-from tabcohort import standing
 from tabcohort.standing import Member, Standing
 from tabcohort.training import EpochRecord, Progress
 
 MEMBERS = [Member(setting, 0, fold, fold, cost=1.0 + setting) for setting in range(2) for fold in range(2)]
-
-
-class Clock:
-    """Stands for the module `time`."""
-
-    now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(standing, "time", found)
-    return found
 
 
 def after(losses: list[float], stop_reason: str | None = None) -> Progress:
@@ -56,13 +40,14 @@ def test_the_time_left_is_that_of_the_epochs_that_members_which_ended_had(clock:
     for n_epochs in range(1, 11):
         found.note(MEMBERS[0], after([1.0] * n_epochs, "patience" if n_epochs == 10 else None))
     found.note(MEMBERS[2], after([1.0]))
-    clock.now = 24.0  # ten epochs of cost 1 and one of cost 2: two seconds per unit
+    clock.now += 24.0  # ten epochs of cost 1 and one of cost 2: two seconds per unit
     # The second member has ten epochs to go, the third nine and the fourth ten, of cost 2.
     assert found.progress(MEMBERS).seconds_left == pytest.approx(2 * (10 + 18 + 20))
     assert found.progress(MEMBERS).n_done == 1
     assert found.seconds_saved({1: 5}) == pytest.approx(2 * (2 * 5 * 2))
     limited = Standing(MEMBERS, 30.0)
-    limited.latest, limited.n_before, clock.now = found.latest, found.n_before, 48.0
+    limited.latest, limited.n_before = found.latest, found.n_before
+    clock.now += 24.0
     assert limited.progress(MEMBERS).seconds_left == pytest.approx(6.0)
 
 
