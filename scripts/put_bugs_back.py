@@ -231,7 +231,7 @@ BUGS = (
     ),
     Bug(
         "a day that may be a month is a time",
-        "table.py",
+        "frames.py",
         "moments = text.set(~is_iso, None)",
         "moments = text",
         ("test_table.py::test_a_time_that_is_none_is_named_by_its_row",),

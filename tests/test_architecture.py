@@ -15,7 +15,7 @@ PATHS = sorted(ROOT.rglob("*.py"))
 # A module imports only from those before it. All of a folder that is named as a whole has one place.
 ORDER = (
     "errors", "compiling", "settings", "prepare", "plan", "roles", "metrics", "evaluate", "calibrate", "ensemble",
-    "decide", "schedule", "engines", "training", "columns", "table", "files", "program", "engines.elementary",
+    "decide", "schedule", "engines", "training", "columns", "table", "frames", "files", "program", "engines.elementary",
     "engines.vectors", "engines.products", "engines.operations", "engines.kernels", "engines.layout",
     "engines.forward_kernels", "engines.compiled", "forward", "container", "checkpoint", "member", "judged",
     "reports", "predictor", "artifact", "standing", "threads", "running", "conclude", "cohort", "tuning", "models",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from tabcohort.estimator import CohortClassifier
     from tabcohort.files import load_sample, read_frame
+    from tabcohort.frames import table_from_frame, table_of_schema
     from tabcohort.models import (
         MLP,
         Encode,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from tabcohort.predictor import Prediction, Predictor
     from tabcohort.roles import Roles
     from tabcohort.settings import CohortSettings, Settings
-    from tabcohort.table import Schema, Table, make_table, table_from_frame, table_of_schema
+    from tabcohort.table import Schema, Table, make_table
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ _HOMES = {
     ),
     "estimator": ("CohortClassifier",),
     "files": ("load_sample", "read_frame"),
+    "frames": ("table_from_frame", "table_of_schema"),
     "models": (
         "MLP",
         "Encode",
@@ -69,7 +71,7 @@ _HOMES = {
     "roles": ("Roles",),
     "predictor": ("Prediction", "Predictor"),
     "settings": ("CohortSettings", "Settings"),
-    "table": ("Schema", "Table", "make_table", "table_from_frame", "table_of_schema"),
+    "table": ("Schema", "Table", "make_table"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

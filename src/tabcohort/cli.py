@@ -399,8 +399,8 @@ def _plain_column(column: Any) -> Any:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from tabcohort.artifact import evaluation_to_dict, load, sets_to_dict
+    from tabcohort.frames import table_of_schema
     from tabcohort.report import print_evaluation, print_sets
-    from tabcohort.table import table_of_schema
 
     predictor = load(options.model)
     schema = predictor.schema
@@ -479,7 +479,7 @@ def _open(table: str) -> Sample:
 
 
 def _table(sample: Sample, options: argparse.Namespace, positive: Any) -> Table:
-    from tabcohort.table import table_from_frame
+    from tabcohort.frames import table_from_frame
 
     target = options.target or sample.target
     if not target:

@@ -16,6 +16,7 @@ from rich.console import Console
 from scipy.special import betaincinv, expit, ndtr
 
 from tabcohort.files import read_frame
+from tabcohort.frames import table_from_frame
 from tabcohort.models import ResidualMLP
 from tabcohort.modules import as_double, module_logits
 from tabcohort.plan import Purpose, generator
@@ -25,7 +26,7 @@ from tabcohort.reproduce.mistakes import adamw_decay, loss_on_probabilities
 from tabcohort.reproduce.runs import Ticker, metrics_of, metrics_of_logits, starting_module, train_to_the_end
 from tabcohort.roles import Roles, split_roles
 from tabcohort.settings import Settings
-from tabcohort.table import Table, make_table, table_from_frame
+from tabcohort.table import Table, make_table
 
 BATCH_SIZE = 256
 DOCUMENT = Settings(

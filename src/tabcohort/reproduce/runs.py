@@ -17,6 +17,7 @@ from rich.console import Console
 from tabcohort.engines import MemberData
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.files import load_sample
+from tabcohort.frames import table_from_frame
 from tabcohort.member import class_mass
 from tabcohort.metrics import Scorer, log_loss, log_probabilities
 from tabcohort.models import build_model, draw_weights
@@ -25,7 +26,7 @@ from tabcohort.plan import MemberPlan, rows_of_a_step
 from tabcohort.prepare import FloatArray, IntArray
 from tabcohort.roles import Roles
 from tabcohort.settings import Settings
-from tabcohort.table import Table, table_from_frame
+from tabcohort.table import Table
 from tabcohort.training import Progress, Watcher, check_finite
 
 SECONDS_BETWEEN_LINES = 1.5
