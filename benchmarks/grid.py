@@ -17,11 +17,11 @@ from reference_loops import patent_loop
 from rich.console import Console
 
 from tabcohort import CohortSettings, Predictor, fit, make_table
-from tabcohort.artifact import report_to_dict
-from tabcohort.report import RunShown, print_settings
+from tabcohort.cohort.search import grid
+from tabcohort.model.file import report_to_dict
+from tabcohort.reporting.terminal import RunShown, print_settings
 from tabcohort.reproduce.patent import N_TRAIN, patent_pairs
 from tabcohort.reproduce.patent_grid import BASE, GRID
-from tabcohort.tuning import grid
 
 FOLDS = 3
 

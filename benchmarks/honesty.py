@@ -29,11 +29,11 @@ from rich.progress import track
 from rich.table import Table as Printed
 
 from tabcohort import CohortSettings, Predictor, Roles, Schema, Settings, Table, build_model, draw_weights, fit, train
-from tabcohort.metrics import Scorer, log_probabilities
-from tabcohort.modules import as_double, module_logits
-from tabcohort.plan import Purpose, generator
-from tabcohort.roles import split_roles
-from tabcohort.tuning import random_settings
+from tabcohort.cohort.search import random_settings
+from tabcohort.data.splits import split_roles
+from tabcohort.evaluation.metrics import Scorer, log_probabilities
+from tabcohort.randomness import Purpose, make_rng
+from tabcohort.training.module import as_double, module_logits
 
 SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")
@@ -107,7 +107,7 @@ PROTOCOLS: dict[str, Protocol] = {
 def draw(table: Table, n: int, repeat: int) -> tuple[Table, Table]:
     """Return n rows of a table, each of whose classes has three of them at least, and the rest."""
     for attempt in range(100):
-        order = generator(repeat, Purpose.SAMPLE, attempt, n).permutation(len(table.y))
+        order = make_rng(repeat, Purpose.SAMPLE, attempt, n).permutation(len(table.y))
         counts = np.bincount(table.y[order[:n]], minlength=len(table.schema.classes))
         if counts[counts > 0].min() >= 3:
             break
@@ -163,7 +163,7 @@ def noise(repeats: int) -> Iterator[Printed]:
         for choose in (1, N_TUNED):
             found = []
             for repeat in track(range(repeats), f"noise, n = {n}"):
-                rng = generator(repeat, Purpose.SAMPLE, n)
+                rng = make_rng(repeat, Purpose.SAMPLE, n)
                 y = rng.permutation(np.arange(n) % 2)
                 table = Table(rng.normal(size=(n, 10)), y, np.ones(n), NOISE_SCHEMA)
                 tried = random_settings(choose, Settings(seed=repeat))

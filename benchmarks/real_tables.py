@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tabcohort import Table, TableError, load_sample, read_frame, table_from_frame
-from tabcohort.columns import feature_matrix
+from tabcohort.data.columns import feature_matrix
 
 FOLDER = Path(os.environ.get("TABCOHORT_DATA", "../shared/data"))
 SAMPLES = ("breast-cancer", "wine", "digits")

@@ -37,12 +37,12 @@ from rich.progress import track
 from rich.table import Table as Printed
 
 from tabcohort import Roles, Settings, Table, make_table
-from tabcohort.engines import Engine, MemberData
-from tabcohort.engines.compiled import CompiledEngine, one_blas_thread
-from tabcohort.member import train_member, training_statistics
-from tabcohort.modules import TorchNetworkEngine
-from tabcohort.program import draw_network, program_of
-from tabcohort.threads import in_threads
+from tabcohort.cohort.executors import in_threads
+from tabcohort.engines.compiled.engine import CompiledEngine, one_blas_thread
+from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.network.program import draw_network, program_of
+from tabcohort.training.member import train_member, training_statistics
+from tabcohort.training.module import TorchNetworkEngine
 
 FEWEST_REPEATS, MOST_REPEATS, SHORT_SECONDS = 3, 5, 4.0
 ROWS_OF_A_MEASUREMENT, PRODUCTS_OF_A_MEASUREMENT = 80_000, 5_000_000_000

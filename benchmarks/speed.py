@@ -45,12 +45,12 @@ from tabcohort import (
     save,
     train,
 )
-from tabcohort.engines.compiled import CompiledEngine, one_blas_thread
-from tabcohort.forward import Forward
-from tabcohort.lower import lower, numbers_of
-from tabcohort.member import train_member, training_statistics
-from tabcohort.program import draw_network, program_of
-from tabcohort.threads import in_threads
+from tabcohort.cohort.executors import in_threads
+from tabcohort.engines.compiled.engine import CompiledEngine, one_blas_thread
+from tabcohort.engines.compiled.inference import Forward
+from tabcohort.network.lower import lower, numbers_of
+from tabcohort.network.program import draw_network, program_of
+from tabcohort.training.member import train_member, training_statistics
 
 REPEATS = 5
 ONE_NETWORK = CohortSettings(folds=1, seeds=1)

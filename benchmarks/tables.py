@@ -20,8 +20,8 @@ from rich.progress import track
 from rich.table import Table as Printed
 
 from tabcohort import CohortSettings, Settings, Table, fit
-from tabcohort.metrics import log_loss
-from tabcohort.plan import Purpose, generator
+from tabcohort.evaluation.metrics import log_loss
+from tabcohort.randomness import Purpose, make_rng
 
 SHARE_TO_TRAIN, SPLITS, LARGE = 0.7, 3, 20_000
 ONE_NETWORK = CohortSettings(folds=1, seeds=1)
@@ -30,7 +30,7 @@ COLUMNS = ("table", "rows", "columns", "classes", "one network", "cohort", "diff
 
 def measure(table: Table, split: int) -> list[float]:
     """Return log loss and seconds of one network and of the cohort."""
-    order = generator(split, Purpose.SAMPLE).permutation(len(table.y))
+    order = make_rng(split, Purpose.SAMPLE).permutation(len(table.y))
     n_train = int(SHARE_TO_TRAIN * len(order))
     given, judges = part(table, order[:n_train]), part(table, order[n_train:])
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,12 @@ import tabcohort
 
 ROOT = Path(tabcohort.__file__).parent
 PATHS = sorted(ROOT.rglob("*.py"))
-# A module imports only from those before it. All of a folder that is named as a whole has one place.
-ORDER = (
-    "errors", "compiling", "settings", "prepare", "plan", "roles", "metrics", "evaluate", "calibrate", "ensemble",
-    "decide", "schedule", "engines", "training", "columns", "table", "frames", "files", "program", "engines.elementary",
-    "engines.vectors", "engines.products", "engines.operations", "engines.kernels", "engines.layout",
-    "engines.forward_kernels", "engines.compiled", "forward", "container", "checkpoint", "member", "judged",
-    "reports", "predictor", "artifact", "standing", "threads", "running", "conclude", "cohort", "tuning", "models",
-    "lower", "engines.torch_loop", "modules", "report", "curves", "estimator", "reproduce", "cli",
+# A package, or a module of its own, imports only from those before it.
+LAYERS = (
+    "errors", "types", "randomness", "container", "evaluation", "settings", "data", "network", "engines", "training",
+    "model", "cohort", "reporting", "reproduce", "estimator", "cli",
 )  # fmt: skip
-# Imported from a later place, and only inside a function: what is asked for by name in the settings.
-ONLY_WHEN_ASKED_FOR = {("cohort", "modules"), ("member", "engines.torch_loop")}
-WITH_PYTORCH = ("models", "lower", "engines.torch_loop", "modules", "reproduce")
-WHOLE_FOLDERS = ("reproduce",)
+WITH_PYTORCH = ("network.models", "network.lower", "engines.torch_loop", "training.module", "reproduce")
 PROMISED = ("forward", "extra_repr")  # by `torch.nn.Module`
 HEAVY = {"torch", "sklearn", "polars", "pandas", "pyarrow", "matplotlib", "rich", "safetensors", "scipy"}
 
@@ -35,11 +29,9 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def place(module: str) -> int:
-    """Return a module's place in the order."""
-    name = next((folder for folder in WHOLE_FOLDERS if module.split(".")[0] == folder), module)
-    assert name in ORDER, f"{module} has no place in ORDER: say in tests/test_architecture.py what it may import"
-    return ORDER.index(name)
+def layer_of(module: str) -> int:
+    """Return the place of a module's layer in the order."""
+    return LAYERS.index(module.split(".")[0])
 
 
 def is_for_types_only(node: ast.AST) -> bool:
@@ -52,15 +44,6 @@ def nodes(tree: ast.AST) -> Iterator[ast.AST]:
         if not is_for_types_only(child):
             yield child
             yield from nodes(child)
-
-
-def imported_in_functions(tree: ast.AST) -> Iterator[str]:
-    """Yield the modules of the package that functions of a tree import from, each when it is called."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef):
-            yield from imported(node)
-        elif not is_for_types_only(node):
-            yield from imported_in_functions(node)
 
 
 def outside_imports(tree: ast.AST) -> Iterator[str]:
@@ -91,25 +74,26 @@ def imported(tree: ast.AST) -> Iterator[str]:
                     yield name.name.removeprefix("tabcohort").removeprefix(".") or "cli"
 
 
+def imports_of(path: Path) -> list[str]:
+    return list(imported(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: name_of(path) or "tabcohort")
-def test_a_module_imports_only_from_those_before_it(path: Path) -> None:
+def test_a_package_imports_only_from_those_below_it(path: Path) -> None:
     module = name_of(path)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    when_asked_for = {other for other in imported_in_functions(tree) if (module, other) in ONLY_WHEN_ASKED_FOR}
-    found = list(imported(tree))
-    for other in when_asked_for:  # once, in a function: what is imported at the top too stays in the list
-        found.remove(other)
-    for other in found:
+    for other in imports_of(path):
         assert module, f"importing tabcohort imports tabcohort.{other}: name it in _HOMES instead"
-        same_folder = place(other) == place(module) and ORDER[place(module)] in WHOLE_FOLDERS
-        assert same_folder or place(other) < place(module), f"{module} may not import {other}"
+        same_layer = layer_of(other) == layer_of(module) and "." in other
+        assert same_layer or layer_of(other) < layer_of(module), f"{module} may not import {other}"
 
 
-@pytest.mark.parametrize(("module", "other"), sorted(ONLY_WHEN_ASKED_FOR))
-def test_what_is_imported_only_when_asked_for_is_imported_in_one_function(module: str, other: str) -> None:
-    """So a pair that is no longer needed is struck from the list."""
-    tree = ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
-    assert list(imported(tree)).count(other) == list(imported_in_functions(tree)).count(other) == 1
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name_of(path): set(imports_of(path)) for path in PATHS}
+    TopologicalSorter(graph).prepare()  # raises CycleError with the circle
+
+
+def test_the_layers_are_all_there_is() -> None:
+    assert {name_of(path).split(".")[0] for path in PATHS} - {""} == set(LAYERS)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: name_of(path) or "tabcohort")
@@ -119,17 +103,16 @@ def test_pytorch_is_imported_by_the_modules_that_are_made_of_it(path: Path) -> N
     assert is_made_of_it or not names & {"torch"}
 
 
-def test_every_name_in_the_order_is_a_module() -> None:
-    modules = {name_of(path) for path in PATHS}
-    assert [name for name in ORDER if name not in modules] == []
-
-
 @pytest.mark.parametrize(
-    "name", ["", "errors", "settings", "cli", "container", "report", "files", "columns", "table", "plan", "program"]
-)
+    "name",
+    [
+        "__init__", "errors", "settings", "cli", "container", "reporting/terminal", "data/sources", "data/columns",
+        "data/table", "engines/batches", "network/program",
+    ],
+)  # fmt: skip
 def test_what_answers_at_once_imports_nothing_heavy_at_its_top(name: str) -> None:
-    path = ROOT / name / "__init__.py" if not name else ROOT / f"{name}.py"
-    allowed = {"report": {"rich"}}.get(name, set())
+    path = ROOT / f"{name}.py"
+    allowed = {"reporting/terminal": {"rich"}}.get(name, set())
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
         names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []

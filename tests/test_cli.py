@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import make_rows
+from helpers import make_rows
 
 from tabcohort import Predictor, load, load_sample, read_frame, save
 from tabcohort.cli import main
 from tabcohort.container import FORMAT
-from tabcohort.reports import SettingReport
+from tabcohort.model.report import SettingReport
 
 QUICK = ["--model", "logistic"]
 SMALL = ["--folds", "3", "--seeds", "1"]
@@ -923,7 +923,7 @@ def test_ctrl_c_before_the_first_epoch_is_one_line(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tabcohort.engines.compiled.CompiledEngine.run_epochs", interrupt)
+    monkeypatch.setattr("tabcohort.engines.compiled.engine.CompiledEngine.run_epochs", interrupt)
     ran = run("fit", csv_file, "--target", "answer", "--drop", "id", *SMALL, "--settings", quick)
     assert ran.status == 130
     assert ran.err.splitlines()[-1] == "tabcohort: interrupted"
@@ -1056,8 +1056,8 @@ def test_an_interrupted_training_leaves_the_model_that_is_there(
 ) -> None:
     out = tmp_path / "kept.tabcohort"
     out.write_bytes(model_file.read_bytes())
-    monkeypatch.setattr("tabcohort.running.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("tabcohort.report.RunShown.__call__", interrupt)
+    monkeypatch.setattr("tabcohort.cohort.runner.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("tabcohort.reporting.terminal.RunShown.__call__", interrupt)
     ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--out", out, *SMALL)
     assert ran.status == 130
     assert out.read_bytes() == model_file.read_bytes()

@@ -37,7 +37,7 @@ def answer(code: str, *arguments: str | Path) -> str:
 
 
 def test_importing_pytorch_fails_in_these_processes() -> None:
-    done = run_without_torch("import tabcohort.models")
+    done = run_without_torch("import tabcohort.network.models")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'torch'"
 

@@ -10,8 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tabcohort.artifact import load, save
-    from tabcohort.cohort import fit
+    from tabcohort.cohort.fit import fit
+    from tabcohort.data.frames import table_from_frame, table_of_schema
+    from tabcohort.data.sources import load_sample, read_frame
+    from tabcohort.data.splits import Roles
+    from tabcohort.data.table import Schema, Table, make_table
     from tabcohort.errors import (
         EngineError,
         ModelFileError,
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from tabcohort.estimator import CohortClassifier
-    from tabcohort.files import load_sample, read_frame
-    from tabcohort.frames import table_from_frame, table_of_schema
-    from tabcohort.models import (
+    from tabcohort.model.file import load, save
+    from tabcohort.model.predictor import Prediction, Predictor
+    from tabcohort.network.models import (
         MLP,
         Encode,
         LogisticRegression,
@@ -34,17 +37,14 @@ if TYPE_CHECKING:
         build_model,
         draw_weights,
     )
-    from tabcohort.modules import Trained, train
-    from tabcohort.predictor import Prediction, Predictor
-    from tabcohort.roles import Roles
     from tabcohort.settings import CohortSettings, Settings
-    from tabcohort.table import Schema, Table, make_table
+    from tabcohort.training.module import Trained, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "artifact": ("load", "save"),
-    "cohort": ("fit",),
+    "model.file": ("load", "save"),
+    "cohort.fit": ("fit",),
     "errors": (
         "EngineError",
         "ModelFileError",
@@ -55,9 +55,9 @@ _HOMES = {
         "TrainingError",
     ),
     "estimator": ("CohortClassifier",),
-    "files": ("load_sample", "read_frame"),
-    "frames": ("table_from_frame", "table_of_schema"),
-    "models": (
+    "data.sources": ("load_sample", "read_frame"),
+    "data.frames": ("table_from_frame", "table_of_schema"),
+    "network.models": (
         "MLP",
         "Encode",
         "LogisticRegression",
@@ -67,11 +67,11 @@ _HOMES = {
         "build_model",
         "draw_weights",
     ),
-    "modules": ("Trained", "train"),
-    "roles": ("Roles",),
-    "predictor": ("Prediction", "Predictor"),
+    "training.module": ("Trained", "train"),
+    "data.splits": ("Roles",),
+    "model.predictor": ("Prediction", "Predictor"),
     "settings": ("CohortSettings", "Settings"),
-    "table": ("Schema", "Table", "make_table"),
+    "data.table": ("Schema", "Table", "make_table"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

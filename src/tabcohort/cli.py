@@ -21,11 +21,11 @@ from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, Tabc
 from tabcohort.reproduce import EXPERIMENTS
 
 if TYPE_CHECKING:
-    from tabcohort.files import Sample
-    from tabcohort.predictor import Predictor
-    from tabcohort.prepare import FloatArray, IntArray
+    from tabcohort.data.sources import Sample
+    from tabcohort.data.table import Schema, Table
+    from tabcohort.model.predictor import Predictor
     from tabcohort.settings import CohortSettings, Settings
-    from tabcohort.table import Schema, Table
+    from tabcohort.types import FloatArray, IntArray
 
 USER_ERROR, INTERRUPTED = 2, 130
 FAR = 20.0  # standard deviations
@@ -197,8 +197,8 @@ def _fit(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
+    from tabcohort.cohort.search import grid_from_toml, random_settings
     from tabcohort.settings import read_toml
-    from tabcohort.tuning import grid_from_toml, random_settings
 
     _check_outputs((options.out,), inputs=(options.table, options.base, options.grid))
     base = _settings(options, options.base)
@@ -244,15 +244,15 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
 
 def _train(options: argparse.Namespace, settings: Settings, tried: Sequence[Settings], cohort: CohortSettings) -> int:
     """Train on the table that the options name, write and print what they ask for."""
-    from tabcohort.report import RunShown, print_model
+    from tabcohort.reporting.terminal import RunShown, print_model
 
     out, messages = _consoles()
     messages.print(f"reading {options.table}", markup=False)
     table = _table(_open(options.table), options, settings.positive)
     messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} columns that predict")
 
-    from tabcohort.artifact import describe, save
-    from tabcohort.cohort import fit
+    from tabcohort.cohort.fit import fit
+    from tabcohort.model.file import describe, save
 
     with RunShown(messages) as shown:
         predictor = fit(table, tried, cohort, shown, options.checkpoint)
@@ -264,7 +264,7 @@ def _train(options: argparse.Namespace, settings: Settings, tried: Sequence[Sett
     if options.out:
         save(predictor, options.out)
     if options.curves:
-        from tabcohort.curves import draw_curves
+        from tabcohort.reporting.curves import draw_curves
 
         members = [each for each in predictor.report.members if each.history]
         draw_curves(
@@ -289,7 +289,7 @@ def _what_next(options: argparse.Namespace) -> str:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from tabcohort.artifact import load
+    from tabcohort.model.file import load
 
     _check_outputs((options.out,), inputs=(options.model, options.table))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
@@ -304,7 +304,7 @@ def _predict(options: argparse.Namespace) -> int:
     import numpy as np
     import polars as pl
 
-    from tabcohort.columns import feature_matrix
+    from tabcohort.data.columns import feature_matrix
 
     X = feature_matrix(frame, schema.features)
     if options.threshold is not None or options.coverage is not None:
@@ -351,8 +351,8 @@ def _decided(predictor: Predictor, options: argparse.Namespace) -> Predictor:
 
 
 def _decide(options: argparse.Namespace) -> int:
-    from tabcohort.artifact import describe, load, save
-    from tabcohort.report import print_model
+    from tabcohort.model.file import describe, load, save
+    from tabcohort.reporting.terminal import print_model
 
     _check_outputs((options.out,), inputs=())
     if options.threshold is None and options.coverage is None:
@@ -398,9 +398,9 @@ def _plain_column(column: Any) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from tabcohort.artifact import evaluation_to_dict, load, sets_to_dict
-    from tabcohort.frames import table_of_schema
-    from tabcohort.report import print_evaluation, print_sets
+    from tabcohort.data.frames import table_of_schema
+    from tabcohort.model.file import evaluation_to_dict, load, sets_to_dict
+    from tabcohort.reporting.terminal import print_evaluation, print_sets
 
     predictor = load(options.model)
     schema = predictor.schema
@@ -435,7 +435,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     from tabcohort.container import read_container
-    from tabcohort.report import print_model
+    from tabcohort.reporting.terminal import print_model
 
     _, document = read_container(options.model, "model")
     if options.json:
@@ -471,7 +471,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def _open(table: str) -> Sample:
     """Return the frame of a path or sample, with the target and positive class where they are known."""
-    from tabcohort.files import Sample, load_sample, read_frame
+    from tabcohort.data.sources import Sample, load_sample, read_frame
 
     if table.startswith("sample:"):
         return load_sample(table.removeprefix("sample:"))
@@ -479,7 +479,7 @@ def _open(table: str) -> Sample:
 
 
 def _table(sample: Sample, options: argparse.Namespace, positive: Any) -> Table:
-    from tabcohort.frames import table_from_frame
+    from tabcohort.data.frames import table_from_frame
 
     target = options.target or sample.target
     if not target:

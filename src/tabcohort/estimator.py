@@ -1,6 +1,6 @@
 """The scikit-learn classifier: arrays or frames in, classes and probabilities out.
 
-Its `fit` calls `tabcohort.cohort.fit`, which is the main path; follow its calls to see the system.
+Its `fit` calls `tabcohort.cohort.fit.fit`, which is the main path; follow its calls to see the system.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from tabcohort.cohort import fit
+from tabcohort.cohort.fit import fit
+from tabcohort.data.table import make_table
 from tabcohort.errors import SettingsError, TableError
-from tabcohort.prepare import FloatArray
-from tabcohort.reports import SettingReport
+from tabcohort.model.report import SettingReport
 from tabcohort.settings import CohortSettings, Rule, Settings, rules
-from tabcohort.table import make_table
+from tabcohort.types import FloatArray
 
 DEFAULTS, COHORT_DEFAULTS = Settings(), CohortSettings()
 

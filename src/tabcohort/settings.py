@@ -169,7 +169,7 @@ class Settings:
         stop_fraction, score_fraction: shares of the rows that stop and that score; the others train.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.
-        engine: "compiled" (machine code, on a CPU, for the layers that `tabcohort.lower` knows), "torch", or "auto":
+        engine: "compiled" (machine code, on a CPU, for the layers that `network.lower` knows), "torch", or "auto":
             compiled on a CPU where it can be, PyTorch for other modules and on an accelerator, which "auto" takes
             only for networks large enough to be worth it.
         device: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
@@ -309,7 +309,7 @@ class CohortSettings:
         budget_seconds: training ends after so long, with what there is then; None sets no limit.
         coverage: share of the rows of each class whose set of classes is to hold the true one.
         threshold: None calls the most probable class; a probability, or an aim such as "sensitivity>=0.95" that a
-            threshold for the positive class is chosen for (see `tabcohort.decide.parse_aim`).
+            threshold for the positive class is chosen for (see `tabcohort.evaluation.decision.parse_aim`).
         threads: members that are trained side by side; None is one per core. No result depends on it.
 
     Raises:

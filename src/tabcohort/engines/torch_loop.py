@@ -21,17 +21,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from tabcohort.engines import EpochOutcome, MemberData, OneEpochAtATime, State, check_shape_of_logits
+from tabcohort.engines.batches import EpochPlan
+from tabcohort.engines.protocol import EpochOutcome, MemberData, OneEpochAtATime, State, check_shape_of_logits
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.models import SmoothClip
-from tabcohort.plan import EpochPlan
+from tabcohort.network.models import SmoothClip
 from tabcohort.settings import Settings
 
 ROWS_PER_PASS = 1_024  # activations of more rows leave the cache
 
 
 class TorchEngine(OneEpochAtATime):
-    """Trains a module in place; see `tabcohort.engines.Engine` for what its attributes mean.
+    """Trains a module in place; see `tabcohort.engines.protocol.Engine` for what its attributes mean.
 
     Args:
         module: maps `(n_rows, n_features)` float tensors to `(n_rows, n_outputs)` logits.

@@ -14,9 +14,9 @@ import torch
 import torch.nn as nn
 from rich.console import Console
 
-from tabcohort.modules import Trained
-from tabcohort.roles import Roles
-from tabcohort.prepare import IntArray
+from tabcohort.training.module import Trained
+from tabcohort.data.splits import Roles
+from tabcohort.types import IntArray
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import epsilon_under_root, loss_on_probabilities, xavier_bound
 from tabcohort.reproduce.runs import (
@@ -28,8 +28,8 @@ from tabcohort.reproduce.runs import (
     train_to_the_end,
 )
 from tabcohort.settings import Settings
-from tabcohort.table import Table
-from tabcohort.training import Progress
+from tabcohort.data.table import Table
+from tabcohort.training.loop import Progress
 
 DOCUMENT = Settings(
     model="logistic",

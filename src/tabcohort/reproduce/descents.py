@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.special import expit
 
-from tabcohort.prepare import FloatArray, IntArray, fit_statistics, standardise
+from tabcohort.data.encoder import fit_statistics, standardise
+from tabcohort.data.table import Table
 from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module
 from tabcohort.settings import Settings
-from tabcohort.table import Table
+from tabcohort.types import FloatArray, IntArray
 
 TARGET_LOSS = 0.10
 MOST_EPOCHS = 20_000

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tabcohort.plan import Purpose, generator
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.reproduce.findings import Mistake
 
 
@@ -18,7 +18,7 @@ def xavier_bound(d_in: int = 30, d_out: int = 1, n_draws: int = 2_000) -> Mistak
     layers = [torch.nn.init.xavier_uniform_(torch.empty(d_out, d_in), generator=draw) for _ in range(n_draws)]
     weights = torch.stack(layers).double()
     bound = math.sqrt(2 / (d_in + d_out))
-    documents_deviation = np.std(generator(0, Purpose.SAMPLE).uniform(-bound, bound, weights.numel()))
+    documents_deviation = np.std(make_rng(0, Purpose.SAMPLE).uniform(-bound, bound, weights.numel()))
     figures = {
         "document_bound": bound,
         "largest_weight": weights.abs().max().item(),
@@ -50,7 +50,7 @@ def epsilon_under_root(gradient: float = 1e-6, learning_rate: float = 1e-3, epsi
 
 def adamw_decay(learning_rate: float = 2e-3, weight_decay: float = 1e-5, steps: int = 1_000) -> Mistake:
     """Measure how far AdamW shrinks weights without a gradient against the document's rule."""
-    start = generator(0, Purpose.SAMPLE).normal(size=1_000)
+    start = make_rng(0, Purpose.SAMPLE).normal(size=1_000)
     shrinkage = _shrinkage(torch.from_numpy(start), learning_rate, weight_decay, steps)
     in_float32 = _shrinkage(torch.from_numpy(start).float(), learning_rate, weight_decay, steps)
     by_document = start.copy()

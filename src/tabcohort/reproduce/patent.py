@@ -15,18 +15,18 @@ import numpy as np
 from rich.console import Console
 from scipy.special import betaincinv, expit, ndtr
 
-from tabcohort.files import read_frame
-from tabcohort.frames import table_from_frame
-from tabcohort.models import ResidualMLP
-from tabcohort.modules import as_double, module_logits
-from tabcohort.plan import Purpose, generator
-from tabcohort.prepare import FloatArray, IntArray
+from tabcohort.data.frames import table_from_frame
+from tabcohort.data.sources import read_frame
+from tabcohort.data.splits import Roles, split_roles
+from tabcohort.data.table import Table, make_table
+from tabcohort.network.models import ResidualMLP
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import adamw_decay, loss_on_probabilities
 from tabcohort.reproduce.runs import Ticker, metrics_of, metrics_of_logits, starting_module, train_to_the_end
-from tabcohort.roles import Roles, split_roles
 from tabcohort.settings import Settings
-from tabcohort.table import Table, make_table
+from tabcohort.training.module import as_double, module_logits
+from tabcohort.types import FloatArray, IntArray
 
 BATCH_SIZE = 256
 DOCUMENT = Settings(
@@ -78,7 +78,7 @@ def patent_pairs(n: int, seed: int) -> Pairs:
         >>> pairs.X.shape, bool((pairs.X >= 0).all() and (pairs.X <= 1).all())
         ((1000, 10), True)
     """
-    draw = generator(seed, Purpose.SAMPLE)
+    draw = make_rng(seed, Purpose.SAMPLE)
     common, own = draw.normal(size=(n, 1)), draw.normal(size=(n, len(MEANS)))
     rank = ndtr(common * LOADINGS + own * np.sqrt(1 - LOADINGS**2))
     certainty = MEANS * (1 - MEANS) / SCALES**2 - 1  # alpha + beta of the Beta distribution with that mean and scale
@@ -250,7 +250,7 @@ def notes(runs: Sequence[PatentRun], settings: Settings, has_magic: bool) -> tup
     gap = spread(run.best_expected_auc - run.expected_auc for run in runs)
     drawn = spread(run.best["roc_auc"] - run.score["roc_auc"] for run in runs)
     alpha = settings.mixup_alpha
-    share = np.mean(np.abs(generator(0, Purpose.SAMPLE).beta(alpha, alpha, 100_000) - 0.5) > 0.45)
+    share = np.mean(np.abs(make_rng(0, Purpose.SAMPLE).beta(alpha, alpha, 100_000) - 0.5) > 0.45)
     left_out = () if has_magic else (f"MAGIC was left out: no {MAGIC_FILE} in $TABCOHORT_DATA, nor in ../shared/data",)
     return (
         "the pairs are SYNTHETIC: the patents are not public here. They have the document's feature means and scales, "

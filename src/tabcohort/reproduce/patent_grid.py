@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from tabcohort.cohort import fit
-from tabcohort.predictor import Predictor
-from tabcohort.report import RunShown, describe_settings
-from tabcohort.reports import SettingReport
+from tabcohort.cohort.fit import fit
+from tabcohort.cohort.search import grid
+from tabcohort.data.table import make_table
+from tabcohort.model.predictor import Predictor
+from tabcohort.model.report import SettingReport
+from tabcohort.reporting.terminal import RunShown, describe_settings
 from tabcohort.reproduce.findings import Findings, Row, Sheet
 from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN, expected_auc, patent_pairs
 from tabcohort.settings import CohortSettings, Settings
-from tabcohort.table import make_table
-from tabcohort.tuning import grid
 
 GRID = {
     "hidden": [[256, 128], [128, 64]],

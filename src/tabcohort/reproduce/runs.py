@@ -14,20 +14,20 @@ import torch.nn as nn
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tabcohort.engines import MemberData
+from tabcohort.data.frames import table_from_frame
+from tabcohort.data.sources import load_sample
+from tabcohort.data.splits import Roles
+from tabcohort.data.table import Table
+from tabcohort.engines.batches import MemberPlan, rows_of_a_step
+from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.files import load_sample
-from tabcohort.frames import table_from_frame
-from tabcohort.member import class_mass
-from tabcohort.metrics import Scorer, log_loss, log_probabilities
-from tabcohort.models import build_model, draw_weights
-from tabcohort.modules import Trained, as_double, module_logits, train
-from tabcohort.plan import MemberPlan, rows_of_a_step
-from tabcohort.prepare import FloatArray, IntArray
-from tabcohort.roles import Roles
+from tabcohort.evaluation.metrics import Scorer, log_loss, log_probabilities
+from tabcohort.network.models import build_model, draw_weights
 from tabcohort.settings import Settings
-from tabcohort.table import Table
-from tabcohort.training import Progress, Watcher, check_finite
+from tabcohort.training.loop import Progress, Watcher, check_finite
+from tabcohort.training.member import class_mass
+from tabcohort.training.module import Trained, as_double, module_logits, train
+from tabcohort.types import FloatArray, IntArray
 
 SECONDS_BETWEEN_LINES = 1.5
 

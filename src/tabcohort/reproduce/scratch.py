@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 from scipy.special import expit
 
-from tabcohort.prepare import FloatArray
+from tabcohort.data.splits import split_roles
+from tabcohort.data.table import Table
 from tabcohort.reproduce.findings import Findings, Row, Sheet, spread
 from tabcohort.reproduce.runs import Ticker, metrics_of_logits, sample_table, starting_module, train_to_the_end
-from tabcohort.roles import split_roles
 from tabcohort.settings import Settings
-from tabcohort.table import Table
+from tabcohort.types import FloatArray
 
 DOCUMENT = Settings(
     model="mlp", hidden=(16,), dropout=0.0, optimizer="sgd", momentum=0.0, learning_rate=0.01, weight_decay=0.0,

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tabcohort.models import MLP
-from tabcohort.prepare import fit_statistics, standardise
+from tabcohort.data.encoder import fit_statistics, standardise
+from tabcohort.data.splits import split_roles
+from tabcohort.data.table import Table
+from tabcohort.network.models import MLP
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.runs import (
     EpochOnAllRows,
@@ -26,9 +28,7 @@ from tabcohort.reproduce.runs import (
     starting_module,
     train_to_the_end,
 )
-from tabcohort.roles import split_roles
 from tabcohort.settings import Settings
-from tabcohort.table import Table
 
 DOCUMENT = Settings(
     model="mlp", hidden=(10, 10), dropout=0.0, optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=32

@@ -1,0 +1,1 @@
+"""The finished model: its predictor, its report and its file."""

@@ -1,0 +1,140 @@
+"""Settings to try: in the order of a grid, or drawn at random, the same again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tabcohort import Settings, SettingsError
+from tabcohort.cohort.search import MOST_SETTINGS, grid, grid_from_toml, random_settings
+
+BASE = Settings(hidden=(8,), max_epochs=3, seed=5)
+
+
+# Grids
+
+
+def test_the_last_name_of_a_grid_varies_fastest() -> None:
+    tried = grid({"dropout": [0.1, 0.2, 0.3], "model": ["mlp", "residual"]}, BASE)
+    assert tried == [
+        replace(BASE, dropout=dropout, model=model) for dropout in (0.1, 0.2, 0.3) for model in ("mlp", "residual")
+    ]
+
+
+def test_an_empty_grid_is_the_base_alone() -> None:
+    assert grid({}, BASE) == [BASE]
+
+
+def test_a_name_of_a_grid_may_have_one_value() -> None:
+    assert grid({"dropout": 0.3, "model": "residual"}, BASE) == [replace(BASE, dropout=0.3, model="residual")]
+
+
+@pytest.mark.parametrize(
+    ("value", "widths"),
+    [
+        ([16, 4], [(16, 4)]),
+        ([[16, 4], [8]], [(16, 4), (8,)]),
+        ([[16, 4]], [(16, 4)]),
+        ([], [()]),
+        ([[], [8]], [(), (8,)]),
+    ],
+)
+def test_widths_are_a_list_already_and_several_are_a_list_of_lists(value: object, widths: object) -> None:
+    assert [settings.hidden for settings in grid({"hidden": value}, BASE)] == widths
+
+
+def test_class_weights_of_the_base_stay() -> None:
+    base = replace(BASE, class_weight={"no": 1.0, "yes": 3.0})
+    assert [settings.class_weight for settings in grid({"dropout": [0.1, 0.2]}, base)] == [base.class_weight] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"droput": [0.1]}, r"^there is no setting 'droput' \(did you mean 'dropout'\?\); the README lists them all$"),
+        ({"folds": [3]}, "^there is no setting 'folds'"),
+        ({"model": "mlp", "dropout": []}, "^the grid gives no value for 'dropout'; give one, or leave the name out$"),
+        ({"dropout": [0.1, 1.5]}, r"^the setting 'dropout' must be a number in \[0, 1\); it is 1.5$"),
+        ({"model": ["mlp", "tree"]}, "^the setting 'model' must be .*; it is 'tree'$"),
+        (
+            {"dropout": np.linspace(0, 0.9, 101).tolist(), "momentum": np.linspace(0, 0.9, 100).tolist()},
+            "^the grid has 10,100 combinations, and at most 10,000 can be tried$",
+        ),
+    ],
+)
+def test_a_grid_that_cannot_be_tried_is_a_sentence(values: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        grid(values, BASE)
+
+
+def test_as_many_settings_as_can_be_tried_are() -> None:
+    shares = np.linspace(0, 0.9, 100).tolist()
+    assert len(grid({"dropout": shares, "momentum": shares}, BASE)) == MOST_SETTINGS
+
+
+def test_a_file_is_the_grid_that_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text('hidden = [[16, 4], [8]]\npatience = ["none", 4]\ndropout = 0.3\n', encoding="utf-8")
+    values = {"hidden": [[16, 4], [8]], "patience": [None, 4], "dropout": 0.3}
+    assert grid_from_toml(path, BASE) == grid(values, BASE)
+
+
+def test_a_file_that_is_missing_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^there is no grid '.*none.toml'$"):
+        grid_from_toml(tmp_path / "none.toml", BASE)
+
+
+@pytest.mark.parametrize("content", [b"dropout 0.3", b"dropout = [0.1", b"model = '\xff'"])
+def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"^the grid '.*grid.toml' is not valid TOML: "):
+        grid_from_toml(path, BASE)
+
+
+# Random settings
+
+
+def test_random_settings_begin_with_the_base_and_are_the_same_however_many_there_are() -> None:
+    many = random_settings(40, BASE)
+    assert many[0] is BASE
+    assert random_settings(40, BASE) == many
+    assert random_settings(7, BASE) == many[:7]
+    assert random_settings(1, BASE) == [BASE]
+    assert len({str(settings) for settings in many}) == 40
+
+
+def test_random_settings_of_another_seed_are_others() -> None:
+    ours, others = random_settings(10, BASE)[1:], random_settings(10, replace(BASE, seed=6))[1:]
+    assert not {str(replace(each, seed=0)) for each in ours} & {str(replace(each, seed=0)) for each in others}
+
+
+def test_random_settings_change_what_they_say_and_nothing_else() -> None:
+    changed = {
+        name
+        for settings in random_settings(60, BASE)
+        for name, value in settings.to_dict().items()
+        if value != BASE.to_dict()[name]
+    }
+    assert changed == {
+        "model", "hidden", "activation", "dropout", "batch_norm", "learning_rate", "weight_decay", "batch_size",
+        "mixup_alpha", "schedule",
+    }  # fmt: skip
+
+
+def test_random_rates_and_decays_are_spread_evenly_over_magnitudes() -> None:
+    drawn = random_settings(600, BASE)[1:]
+    rates = np.log10([each.learning_rate for each in drawn if each.model != "logistic"])
+    decays = np.log10([each.weight_decay for each in drawn])
+    for values, low, high in ((rates, np.log10(3e-4), -2.0), (decays, -6.0, -1.0)):
+        assert low - 0.03 <= values.min() <= values.max() <= high + 0.03  # two digits are kept
+        assert np.histogram(values, 4, (low, high))[0].min() > len(values) / 4 * 0.7
+
+
+@pytest.mark.parametrize("number", [0, -1, 10_001])
+def test_a_number_of_settings_that_cannot_be_tried_is_a_sentence(number: int) -> None:
+    with pytest.raises(SettingsError, match=f"^the number of settings must be from 1 to 10,000; it is {number}$"):
+        random_settings(number, BASE)

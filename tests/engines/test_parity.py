@@ -1,0 +1,260 @@
+"""The two engines are each other's test: the same plan gives the same numbers, by autograd and by hand."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import drawn_network, programs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression as SklearnLogistic
+from torch import nn
+
+from tabcohort import (
+    MLP,
+    LogisticRegression,
+    ResidualMLP,
+    Settings,
+    draw_weights,
+    load_sample,
+    make_table,
+    table_from_frame,
+)
+from tabcohort.cohort.fit import fit
+from tabcohort.engines.batches import MemberPlan
+from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.torch_loop import TorchEngine, hashed_dropout, loss_sum
+from tabcohort.network.lower import numbers_of, to_module
+from tabcohort.network.models import ACTIVATIONS, SmoothClip
+from tabcohort.network.program import Network, Program
+from tabcohort.training.module import CompiledModuleEngine
+
+D_IN = 7
+TWICE, DROPOUT = nn.ReLU(), nn.Dropout(0.5)
+LAYERS: dict[str, nn.Module] = {
+    "linear": nn.Linear(D_IN, 1),
+    "linear to three": nn.Linear(D_IN, 3),
+    "batch norm": nn.Sequential(nn.Linear(D_IN, 5), nn.BatchNorm1d(5), nn.Linear(5, 1)),
+    "batch norm of the rows": nn.Sequential(nn.BatchNorm1d(D_IN, momentum=0.3), nn.Linear(D_IN, 1)),
+    "layer norm": nn.Sequential(nn.Linear(D_IN, 5), nn.LayerNorm(5, eps=1e-3), nn.Linear(5, 1)),
+    "leaky relu": nn.Sequential(nn.Linear(D_IN, 5), nn.LeakyReLU(0.2), nn.Linear(5, 1)),
+    "dropout": nn.Sequential(nn.Dropout(0.3), nn.Linear(D_IN, 5), nn.Dropout(0.5), nn.Linear(5, 3)),
+    "dropout of all": nn.Sequential(nn.Linear(D_IN, 5), nn.Dropout(1.0), nn.Linear(5, 1)),
+    "identity": nn.Sequential(nn.Identity(), nn.Sequential(nn.Linear(D_IN, 2), nn.Identity())),
+    "residual": ResidualMLP(D_IN, (6, 6, 4), 3, dropout=0.2),
+    "smooth clip": nn.Sequential(SmoothClip(0.7), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
+    "one dropout twice": nn.Sequential(nn.Linear(D_IN, 5), DROPOUT, nn.Linear(5, 5), DROPOUT, nn.Linear(5, 1)),
+    "one layer twice": nn.Sequential(nn.Linear(D_IN, 5), TWICE, nn.Linear(5, 4), TWICE, nn.Linear(4, 1)),
+    **{name: MLP(D_IN, (6, 5), 1, activation=name) for name in ACTIVATIONS},
+}
+
+
+def member_data(n_rows: int, n_classes: int, d_in: int = D_IN, seed: int = 0) -> MemberData:
+    """Return rows with soft, weighted targets."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, d_in)).astype(np.float32)
+    mass = (np.eye(n_classes)[rng.integers(n_classes, size=n_rows)] + 0.1) * rng.uniform(0.5, 2, (n_rows, 1))
+    return MemberData.of_inputs(X, mass.astype(np.float32), X[: n_rows // 2])
+
+
+def n_classes_of(module: nn.Module) -> int:
+    n_outputs = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1].out_features
+    return max(2, n_outputs)
+
+
+def prepared(module: nn.Module) -> nn.Module:
+    """Return a float64 copy with weights drawn and normalisation that is not trivial."""
+    module = copy.deepcopy(module).double()
+    draw_weights(module, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return module
+
+
+def both(
+    module: nn.Module, data: MemberData, how: Settings
+) -> tuple[nn.Module, TorchEngine, nn.Module, CompiledModuleEngine]:
+    other = copy.deepcopy(module)
+    return module, TorchEngine(module, data, how, torch.device("cpu")), other, CompiledModuleEngine(other, data, how)
+
+
+def largest_difference(first: nn.Module, second: nn.Module) -> float:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs if a.is_floating_point())
+
+
+def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> dict[str, np.ndarray]:
+    """Return the gradient of the mean loss by every parameter, by its name, with the masks of this key."""
+    module.train()
+    with hashed_dropout(module) as dropout:
+        dropout.take_key(key)
+        logits = module(torch.from_numpy(data.inputs(data.train)).double())
+        loss = loss_sum(logits, torch.from_numpy(data.train_mass).double()) / len(logits)
+        gradients = torch.autograd.grad(loss, list(module.parameters()))
+    names = [name for name, _ in module.named_parameters()]
+    return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
+
+
+def one_step(engine: CompiledModuleEngine, n_rows: int) -> tuple[float, int]:
+    """Run a full-batch step at rate 0; return its loss and its key."""
+    plan = MemberPlan(n_rows, n_rows, 0.0, 0.0, engine.has_batch_norm, seed=3).epoch(1)
+    return float(engine.run_epoch(plan, 0.0).step_losses[0]), int(plan.layer_keys[0])
+
+
+@pytest.mark.parametrize("module", LAYERS.values(), ids=LAYERS.keys())
+def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: nn.Module) -> None:
+    module = prepared(module)
+    data = member_data(9, n_classes_of(module))
+    engine = CompiledModuleEngine(module, data, Settings(weight_decay=0.0))
+    loss, key = one_step(engine, 9)
+    gradient = engine.gradient.copy()
+    expected = gradients_by_autograd(module, data, key)
+    named = Network(engine.network.program, gradient, engine.network.buffers).named()
+    largest = max(np.abs(each).max() for each in expected.values())
+    assert expected.keys() == named.keys() - {name for name, _ in module.named_buffers()}
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(named[name], wanted, rtol=1e-9, atol=1e-9 * largest + 1e-15, err_msg=name)
+    for place in np.random.default_rng(0).choice(gradient.size, min(12, gradient.size), replace=False):
+        ends = []
+        for side in (1e-5, -1e-5):
+            engine.state["parameters"][place] += side
+            ends.append(one_step(engine, 9)[0] / 9)
+            engine.state["parameters"][place] -= side
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(gradient[place], rel=1e-5, abs=1e-7)
+    assert np.isfinite(loss)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual", "clipped"])
+def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimizer: str) -> None:
+    modules = {
+        "logistic": LogisticRegression(D_IN, 1),
+        "mlp": MLP(D_IN, (8, 5), 3, "gelu", dropout=0.2),
+        "residual": ResidualMLP(D_IN, (8, 5), 1, dropout=0.2),
+        "clipped": nn.Sequential(SmoothClip(1.0), MLP(D_IN, (8, 5), 3)),
+    }
+    how = Settings(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
+    data = member_data(100, n_classes_of(modules[kind]))
+    module, reference, other, compiled = both(prepared(modules[kind]), data, how)
+    plan = MemberPlan(100, 32, 0.3, 0.5, reference.has_batch_norm, seed=0)
+    for epoch in range(1, 51):  # of four steps, the last one short
+        rate = 0.01 * 0.98**epoch
+        expected, found = reference.run_epoch(plan.epoch(epoch), rate), compiled.run_epoch(plan.epoch(epoch), rate)
+        np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-8)
+        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-7, atol=1e-8)
+    reference.release()
+    compiled.release()
+    assert largest_difference(module, other) < 1e-8
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> nn.Sequential:
+    """Any chain of layers of any widths."""
+    layers: list[nn.Module] = []
+    width = D_IN
+    for _ in range(draw(st.integers(0, 4))):
+        d_out = draw(st.integers(1, 9))
+        layers.append(nn.Linear(width, d_out))
+        width = d_out
+        middle = draw(st.sampled_from([nn.BatchNorm1d(width), nn.LayerNorm(width), nn.Dropout(0.4), nn.Identity()]))
+        layers += [middle, draw(st.sampled_from([nn.ReLU(), nn.SiLU(), nn.Tanh(), nn.GELU(), nn.Sigmoid()]))]
+    return nn.Sequential(*layers, nn.Linear(width, draw(st.integers(1, 4))))
+
+
+@settings(max_examples=40, deadline=None)
+@given(network=networks(), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
+def test_random_networks_agree(network: nn.Sequential, n_rows: int, batch_size: int) -> None:
+    how = Settings(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    data = member_data(n_rows, n_classes_of(network))
+    module, reference, other, compiled = both(prepared(network), data, how)
+    plan = MemberPlan(n_rows, batch_size, 0.2, 0.5, reference.has_batch_norm, seed=0)
+    for epoch in (1, 2):
+        expected, found = reference.run_epoch(plan.epoch(epoch), 0.05), compiled.run_epoch(plan.epoch(epoch), 0.05)
+        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-7)
+    reference.release()
+    compiled.release()
+    assert largest_difference(module, other) < 1e-7
+
+
+@settings(max_examples=100, deadline=None)
+@given(program=programs(widest=9, prepares=False), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
+def test_networks_whose_values_are_read_many_times_agree(program: Program, n_rows: int, batch_size: int) -> None:
+    """Sums of any values, read anywhere later on: what no module is lowered to so far."""
+    how = Settings(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    data = member_data(n_rows, max(2, program.n_outputs), program.n_inputs)
+    network = drawn_network(program, np.float64)
+    module = to_module(network)
+    reference, compiled = TorchEngine(module, data, how, torch.device("cpu")), CompiledEngine(network, data, how)
+    plan = MemberPlan(n_rows, batch_size, 0.2, 0.5, program.has_batch_norm, seed=0)
+    for epoch in (1, 2):
+        expected, found = reference.run_epoch(plan.epoch(epoch), 0.01), compiled.run_epoch(plan.epoch(epoch), 0.01)
+        np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-6)
+    reference.release()
+    compiled.release()
+    for name, array in numbers_of(module, program).named().items():
+        np.testing.assert_allclose(network.named()[name], array, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_a_whole_float32_run_on_breast_cancer_predicts_the_same() -> None:
+    sample = load_sample("breast-cancer")
+    table = table_from_frame(sample.frame, sample.target, positive=sample.positive)
+    how = {"model": "logistic", "max_epochs": 100, "patience": None, "batch_size": 32}
+    proba = [fit(table, Settings(engine=engine, **how)).predict_proba(table.X) for engine in ("torch", "compiled")]
+    np.testing.assert_allclose(proba[0], proba[1], atol=1e-4)
+
+
+def test_full_batches_to_convergence_equal_scikit_learn_without_penalty() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = rng.random(200) < 1 / (1 + np.exp(-X @ [1.0, -2.0, 0.5]))
+    module = nn.Linear(3, 1).double()
+    data = MemberData.of_inputs(
+        X.astype(np.float32), np.eye(2, dtype=np.float32)[y.astype(int)], X[:5].astype(np.float32)
+    )
+    engine = CompiledModuleEngine(module, data, Settings(optimizer="sgd", momentum=0.9, weight_decay=0.0))
+    plan = MemberPlan(200, 200, 0.0, 0.0, needs_pairs=False, seed=0)
+    for epoch in range(1, 2001):
+        engine.run_epoch(plan.epoch(epoch), 0.5)
+    engine.release()
+    expected = SklearnLogistic(C=np.inf, tol=1e-10, max_iter=1000).fit(data.inputs(data.train).astype(float), y)
+    np.testing.assert_allclose(module.weight.detach().numpy(), expected.coef_, atol=1e-4)
+    np.testing.assert_allclose(module.bias.detach().numpy(), expected.intercept_, atol=1e-4)
+
+
+def test_the_report_says_which_engine_ran() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    for engine in ("torch", "compiled"):
+        report = fit(make_table(X, X[:, 0] > 0), Settings(model="logistic", engine=engine, max_epochs=2)).report
+        assert (report.engine, report.device) == (engine, "cpu")
+
+
+def test_the_kernels_are_plain_python_without_a_compiler() -> None:
+    test = "test_every_gradient_is_that_of_autograd_and_of_central_differences[residual]"
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{test}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_plan_of_larger_steps_than_the_first_has_room() -> None:
+    """The kernels work in memory without bounds, which is laid out for the steps that come."""
+    data = member_data(40, 2)
+    network = nn.Sequential(nn.Linear(D_IN, 8), nn.ReLU(), nn.Linear(8, 1)).double()
+    module, reference, other, compiled = both(network, data, Settings(optimizer="sgd"))
+    for batch_size in (4, 40):
+        plan = MemberPlan(40, batch_size, 0.0, 0.0, needs_pairs=False, seed=0).epoch(1)
+        expected, found = reference.run_epoch(plan, 0.05), compiled.run_epoch(plan, 0.05)
+        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-7)
+    reference.release()
+    compiled.release()
+    assert largest_difference(module, other) < 1e-7

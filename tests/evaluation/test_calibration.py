@@ -1,0 +1,295 @@
+"""Calibration: each fit against SciPy's of the same loss, and no correction where none helps."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from scipy.optimize import approx_fprime, minimize
+from scipy.special import log_softmax, logsumexp
+from sklearn.linear_model import LogisticRegression
+
+from tabcohort.evaluation import calibration
+from tabcohort.evaluation.calibration import (
+    BIAS_CORRECTED,
+    NONE,
+    SMALLEST_SCALE,
+    TEMPERATURE,
+    Calibrator,
+    fit_calibrator,
+    fit_method,
+    no_calibrator,
+    some_rows,
+)
+from tabcohort.evaluation.intervals import standard_error_of_mean
+from tabcohort.evaluation.metrics import log_loss
+from tabcohort.types import FloatArray, IntArray
+
+FEW = hypothesis_settings(max_examples=40, deadline=None)
+METHODS = [TEMPERATURE, BIAS_CORRECTED]
+
+
+def calibrated(n_rows: int, n_classes: int = 2, seed: int = 0) -> tuple[FloatArray, IntArray]:
+    """Return log probabilities `(n_rows, n_classes)` and classes that were drawn with just these."""
+    rng = np.random.default_rng(seed)
+    log_proba = log_softmax(rng.normal(0, 2, (n_rows, n_classes)), axis=1)
+    drawn = (rng.random(n_rows)[:, None] > np.exp(log_proba).cumsum(axis=1)).sum(axis=1)
+    return log_proba, np.minimum(drawn, n_classes - 1)
+
+
+def distorted(log_proba: FloatArray, scale: float, shift: FloatArray) -> FloatArray:
+    """Return what a correction by this scale and shift makes `log_proba` of."""
+    return log_softmax((log_proba - shift) / scale, axis=1)
+
+
+def penalised_loss(numbers: FloatArray, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
+    """The loss of scale and shifts, written down once more; weights have the mean 1."""
+    shift = np.zeros(log_proba.shape[1])
+    shift[1 : len(numbers)] = numbers[1:]
+    corrected = log_softmax(numbers[0] * log_proba + shift, axis=1)
+    share = weight / weight.mean()
+    prior = ((numbers[0] - 1) ** 2 + (numbers[1:] ** 2).sum()) / (2 * calibration.PRIOR**2)
+    return float(-(share * corrected[np.arange(len(y)), y]).sum() + prior)
+
+
+def numbers_of(found: Calibrator) -> FloatArray:
+    return np.concatenate([[found.scale], found.shift[1:] if found.method == BIAS_CORRECTED else []])
+
+
+def scipys(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> FloatArray:
+    n_shifts = log_proba.shape[1] - 1 if method == BIAS_CORRECTED else 0
+    start = np.concatenate([[1.0], np.zeros(n_shifts)])
+    bounds = [(SMALLEST_SCALE, None)] + [(None, None)] * n_shifts
+    tight = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10_000, "maxfun": 100_000}
+    return minimize(penalised_loss, start, (log_proba, y, weight), "L-BFGS-B", bounds=bounds, options=tight).x
+
+
+# Fits
+
+
+@given(
+    n_rows=st.integers(5, 120),
+    n_classes=st.integers(2, 5),
+    method=st.sampled_from(METHODS),
+    sharpness=st.sampled_from([-1.0, 0.0, 0.3, 1.0, 5.0]),
+    seed=st.integers(0, 999),
+)
+@FEW
+def test_a_fit_is_that_of_scipy_also_for_predictions_that_are_worse_than_none(
+    n_rows: int, n_classes: int, method: str, sharpness: float, seed: int
+) -> None:
+    log_proba, y = calibrated(n_rows, n_classes, seed)
+    log_proba = log_softmax(sharpness * log_proba, axis=1)
+    weight = np.random.default_rng(seed).uniform(0.5, 2.0, n_rows)
+    found, expected = numbers_of(fit_method(method, log_proba, y, weight)), scipys(method, log_proba, y, weight)
+    least = penalised_loss(expected, log_proba, y, weight)
+    assert penalised_loss(found, log_proba, y, weight) <= least + 1e-6 * abs(least)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 6])
+@pytest.mark.parametrize("method", METHODS)
+def test_slope_and_curvature_are_central_differences_of_the_loss(method: str, n_classes: int) -> None:
+    log_proba, y = calibrated(50, n_classes)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, 50)
+    weight /= weight.mean()
+    n_shifts = n_classes - 1 if method == BIAS_CORRECTED else 0
+    start = np.concatenate([[1.0], np.zeros(n_shifts)])
+    at = start + np.random.default_rng(2).normal(0, 0.3, 1 + n_shifts)
+
+    def curvature_and_slope(numbers: FloatArray) -> tuple[FloatArray, FloatArray]:
+        shift = np.zeros(n_classes)
+        shift[1 : 1 + n_shifts] = numbers[1:]
+        of = Calibrator(method, float(numbers[0]), shift)
+        return calibration._curvature_and_slope(of, log_proba, y, weight, numbers - start)
+
+    curvature, slope = curvature_and_slope(at)
+    steps = 1e-5 * np.eye(1 + n_shifts)
+    losses = [[penalised_loss(at + sign * step, log_proba, y, weight) for sign in (1, -1)] for step in steps]
+    slopes = [[curvature_and_slope(at + sign * step)[1] for sign in (1, -1)] for step in steps]
+    np.testing.assert_allclose(slope, [(up - down) / 2e-5 for up, down in losses], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(curvature, [(up - down) / 2e-5 for up, down in slopes], rtol=1e-6, atol=1e-6)
+    forward = approx_fprime(at, penalised_loss, 1e-7, log_proba, y, weight)
+    np.testing.assert_allclose(slope, forward, rtol=1e-4, atol=1e-4)
+
+
+def test_of_two_classes_the_bias_corrected_method_is_platts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "PRIOR", 1e6)
+    log_proba, y = calibrated(400)
+    log_proba = distorted(log_proba, 0.6, np.array([0.0, 0.8]))
+    weight = np.random.default_rng(1).integers(1, 4, 400).astype(np.float64)
+    found = fit_method(BIAS_CORRECTED, log_proba, y, weight)
+    logit = (log_proba[:, 1] - log_proba[:, 0])[:, None]
+    platt = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(logit, y, weight)
+    assert (found.scale, found.shift[1]) == pytest.approx((platt.coef_[0, 0], platt.intercept_[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_depends_on_weights_as_on_repeated_rows_and_not_on_their_unit(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_proba, y = calibrated(200, 3)
+    times = np.random.default_rng(1).integers(1, 4, 200)
+    found = fit_method(method, log_proba, y, times.astype(np.float64))
+    scaled = fit_method(method, log_proba, y, 1000.0 * times)
+    np.testing.assert_allclose(numbers_of(scaled), numbers_of(found), rtol=1e-9)
+    monkeypatch.setattr(calibration, "PRIOR", 1e6)  # which weighs as much beside many rows as beside few
+    found = fit_method(method, log_proba, y, times.astype(np.float64))
+    repeated = np.repeat(np.arange(200), times)
+    other = fit_method(method, log_proba[repeated], y[repeated], np.ones(len(repeated)))
+    np.testing.assert_allclose(numbers_of(other), numbers_of(found), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+@pytest.mark.parametrize("scale", [0.4, 2.5])
+def test_a_known_distortion_is_found(n_classes: int, scale: float) -> None:
+    true_log_proba, y = calibrated(8_000, n_classes)
+    shift = np.linspace(0, 1, n_classes)
+    weight, part = np.ones(8_000), np.arange(8_000) % 3
+    found = fit_calibrator(distorted(true_log_proba, scale, np.zeros(n_classes)), y, weight, part)
+    assert found.scale == pytest.approx(scale, rel=0.05)
+    np.testing.assert_allclose(found.shift, 0.0, atol=0.1)
+    found = fit_calibrator(distorted(true_log_proba, scale, shift), y, weight, part)
+    assert found.method == BIAS_CORRECTED
+    assert found.scale == pytest.approx(scale, rel=0.05)
+    np.testing.assert_allclose(found.shift, shift, atol=0.1)
+    corrected = found.apply(distorted(true_log_proba, scale, shift))
+    assert log_loss(corrected, y, weight) <= log_loss(true_log_proba, y, weight)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_perfectly_separated_rows_leave_all_numbers_finite(method: str) -> None:
+    y = np.arange(60) % 3
+    for sharpness in (0.1, 5.0, 300.0):
+        log_proba = log_softmax(sharpness * np.eye(3)[y], axis=1)
+        found = fit_method(method, log_proba, y, np.ones(60))
+        assert 0 < found.scale < 20
+        assert np.abs(found.shift).max() < 1
+        assert np.isfinite(found.apply(log_proba)).all()
+        assert log_loss(found.apply(log_proba), y, np.ones(60)) <= log_loss(log_proba, y, np.ones(60))
+
+
+def test_predictions_that_are_worse_than_none_are_replaced_by_the_shares_of_the_classes() -> None:
+    y = (np.arange(400) % 5 == 0).astype(np.int64)
+    wrong = log_softmax(np.column_stack([2.0 * y, np.random.default_rng(0).normal(size=400)]), axis=1)
+    found = fit_method(BIAS_CORRECTED, wrong, y, np.ones(400))
+    assert found.scale == SMALLEST_SCALE
+    np.testing.assert_allclose(np.exp(found.apply(wrong))[:, 1], 0.2, atol=0.01)
+
+
+def test_the_first_class_is_never_shifted_and_temperature_shifts_none() -> None:
+    log_proba, y = calibrated(300, 4)
+    weight = np.ones(300)
+    assert fit_method(BIAS_CORRECTED, log_proba, y, weight).shift[0] == 0
+    assert not fit_method(TEMPERATURE, log_proba, y, weight).shift.any()
+    assert fit_method(NONE, log_proba, y, weight).scale == no_calibrator(4).scale == 1.0
+
+
+# Corrections
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(2, 5), st.floats(0.01, 20.0))
+@FEW
+def test_corrected_probabilities_have_the_shape_of_the_others_and_sum_to_one(
+    leading: list[int], n_classes: int, scale: float
+) -> None:
+    rng = np.random.default_rng(0)
+    log_proba = log_softmax(rng.normal(0, 5, (*leading, n_classes)), axis=-1)
+    shift = rng.normal(size=n_classes)
+    found = Calibrator(BIAS_CORRECTED, scale, shift).apply(log_proba)
+    assert found.shape == log_proba.shape
+    np.testing.assert_allclose(logsumexp(found, axis=-1), 0.0, atol=1e-12)
+    np.testing.assert_allclose(found, log_softmax(scale * log_proba + shift, axis=-1), rtol=1e-12, atol=1e-12)
+
+
+def test_no_calibrator_changes_nothing() -> None:
+    log_proba, _ = calibrated(50, 3)
+    np.testing.assert_allclose(no_calibrator(3).apply(log_proba), log_proba, rtol=1e-12, atol=1e-14)
+
+
+# Choices
+
+
+def choice_by_hand(log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray) -> str:
+    rows = np.arange(len(y))
+    gains = {}
+    for method in METHODS:
+        after = np.empty(len(y))
+        for number in set(part.tolist()):
+            others = part != number
+            fitted = fit_method(method, log_proba[others], y[others], weight[others])
+            after[~others] = fitted.apply(log_proba)[rows, y][~others]
+        gain = after - log_proba[rows, y]
+        gains[method] = np.average(gain, weights=weight), standard_error_of_mean(gain, weight)
+    best = max(METHODS, key=lambda method: gains[method][0])
+    return best if gains[best][0] > gains[best][1] else NONE
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.8, 1.0, 1.2])
+def test_the_method_is_the_one_that_clearly_helps_rows_that_it_was_not_fitted_on(scale: float) -> None:
+    chosen = []
+    for seed in range(6):
+        log_proba, y = calibrated(90, 2 + seed % 2, seed)
+        log_proba = distorted(log_proba, scale, 0.4 * np.arange(log_proba.shape[1]))
+        weight = np.random.default_rng(seed).uniform(0.5, 2, 90)
+        part = np.random.default_rng(seed).integers(4, size=90)
+        found = fit_calibrator(log_proba, y, weight, part)
+        chosen.append(found.method)
+        assert found.method == choice_by_hand(log_proba, y, weight, part)
+        expected = fit_method(found.method, log_proba, y, weight)
+        assert (found.scale, found.shift.tolist()) == (expected.scale, expected.shift.tolist())
+    assert scale != 0.5 or chosen.count(NONE) <= 1
+
+
+def test_predictions_that_are_calibrated_are_hardly_ever_corrected() -> None:
+    chosen = [fit_calibrator(*calibrated(100, 3, seed), np.ones(100), np.arange(100) % 5).method for seed in range(40)]
+    assert chosen.count(NONE) >= 36
+
+
+def test_a_correction_that_few_families_ask_for_is_not_clear() -> None:
+    log_proba, y = calibrated(30, 2, 4)
+    log_proba, rows = distorted(log_proba, 1.6, np.zeros(2)), np.arange(600) % 30
+    part = np.arange(30)[rows] % 5
+    of_rows = fit_calibrator(log_proba[rows], y[rows], np.ones(600), part)
+    of_families = fit_calibrator(log_proba[rows], y[rows], np.ones(600), part, rows)
+    assert of_rows.method != NONE
+    assert of_families.method == NONE
+
+
+def test_rows_of_one_part_only_are_never_corrected() -> None:
+    log_proba, y = calibrated(200)
+    found = fit_calibrator(distorted(log_proba, 0.3, np.zeros(2)), y, np.ones(200), np.full(200, 3))
+    assert (found.method, found.scale, found.shift.tolist()) == (NONE, 1.0, [0.0, 0.0])
+
+
+def test_of_very_many_classes_the_scale_alone_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    true_log_proba, y = calibrated(3_000, 4)
+    log_proba = distorted(true_log_proba, 0.5, np.array([0.0, 1.0, -1.0, 1.0]))
+    weight, part = np.ones(3_000), np.arange(3_000) % 3
+    assert fit_calibrator(log_proba, y, weight, part).method == BIAS_CORRECTED
+    monkeypatch.setattr(calibration, "MOST_CLASSES_TO_SHIFT", 3)
+    assert fit_calibrator(log_proba, y, weight, part).method == TEMPERATURE
+
+
+# Some of many rows
+
+
+def test_few_rows_are_all_taken_and_of_many_so_many_at_random() -> None:
+    np.testing.assert_array_equal(some_rows(7, 7), np.arange(7))
+    found = some_rows(10_000, 1_000)
+    assert len(np.unique(found)) == 1_000
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_array_equal(found, some_rows(10_000, 1_000))
+    for period in (2, 5, 10):
+        counts = np.bincount(found % period)
+        assert np.abs(counts - 1_000 / period).max() < 4 * np.sqrt(1_000 / period)
+
+
+def test_a_table_in_which_every_second_row_is_a_control_is_not_taken_for_one_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibration, "MOST_ROWS", 500)
+    y = np.arange(1_000) % 2
+    log_proba = log_softmax(np.random.default_rng(0).normal(0, 0.01, (1_000, 2)), axis=1)
+    found = fit_calibrator(log_proba, y, np.ones(1_000), np.arange(1_000) // 2 % 5)
+    np.testing.assert_allclose(np.exp(found.apply(log_proba)), 0.5, atol=0.1)

@@ -1,0 +1,342 @@
+"""A model file gives back the very predictor that was saved, or a sentence."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_table
+
+from tabcohort import CohortSettings, ModelFileError, Predictor, Settings, TabcohortWarning, fit, load, make_table, save
+from tabcohort.container import FORMAT, read_container, write_container
+from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.model.file import describe, evaluation_to_dict
+
+MODELS = {
+    "logistic": {"model": "logistic"},
+    "mlp": {"model": "mlp"},
+    "deep": {"model": "mlp", "hidden": (8, 7, 6), "batch_norm": True, "activation": "gelu"},
+    "linear": {"model": "mlp", "hidden": ()},
+    "residual": {"model": "residual", "hidden": (8, 5)},
+}
+LABELS: dict[str, list[Any]] = {
+    "text": ["no", "größe", "yes"],
+    "whole numbers": [-1, 3, 10],
+    "floats": [-0.5, 0.1, 2.5],
+    "booleans": [False, True],
+}
+
+
+def round_trip(predictor: Predictor, folder: Path) -> Predictor:
+    save(predictor, folder / "model.tabcohort")
+    return load(folder / "model.tabcohort")
+
+
+def assert_same(loaded: Predictor, predictor: Predictor) -> None:
+    """Assert that two predictors are the same in all that they know, and answer with the same bits."""
+    X, _ = make_rows(seed=1)
+    assert loaded.member_logits(X).tobytes() == predictor.member_logits(X).tobytes()
+    for one, other in zip(loaded.answers(X), predictor.answers(X), strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert (loaded.predict(X) == predictor.predict(X)).all()
+    assert (loaded.predict_set(X) == predictor.predict_set(X)).all()
+    assert loaded.schema == predictor.schema
+    assert (loaded.settings, loaded.members) == (predictor.settings, predictor.members)
+    assert loaded.strongest_weights() == predictor.strongest_weights()
+    for name, values in vars(predictor.judged).items():
+        assert vars(loaded.judged)[name].dtype == values.dtype
+        assert vars(loaded.judged)[name].tobytes() == values.tobytes()
+    for one, other in ((loaded.calibrator, predictor.calibrator), (loaded.decision, predictor.decision)):
+        assert repr(one) == repr(other)
+        assert {name: type(value) for name, value in vars(one).items()} == {
+            name: type(value) for name, value in vars(other).items()
+        }
+    assert list(loaded.report.evaluation.metrics) == list(predictor.report.evaluation.metrics)
+    assert evaluation_to_dict(loaded.report.evaluation) == evaluation_to_dict(predictor.report.evaluation)
+    assert repr(loaded.report) == repr(predictor.report)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_predicts_the_same_bits_after_a_round_trip(model: str, n_classes: int, tmp_path: Path) -> None:
+    predictor = fit_quickly(make_small_table(n_classes), **MODELS[model])
+    assert_same(round_trip(predictor, tmp_path), predictor)
+
+
+def with_calibrator(predictor: Predictor, calibrator: Calibrator) -> Predictor:
+    return Predictor(
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision, predictor.judged,
+        predictor.report,
+    )  # fmt: skip
+
+
+def test_thresholds_sets_and_corrections_survive(predictor: Predictor, tmp_path: Path) -> None:
+    calibrator = Calibrator("bias-corrected temperature", 1 / 3, np.array([0.0, -0.1]))
+    changed = with_calibrator(predictor, calibrator).decided("sensitivity>=0.9", 0.7)
+    assert_same(round_trip(changed, tmp_path), changed)
+    again = load(tmp_path / "model.tabcohort").decided("f1")  # on the out-of-fold predictions, which the file keeps
+    assert repr((again.decision, again.report)) == repr((changed.decided("f1").decision, changed.decided("f1").report))
+
+
+def test_all_that_can_happen_to_settings_survives(tmp_path: Path) -> None:
+    """Seeds, settings that share, were dropped or failed, and a budget that ended it."""
+    rates = (1e-6, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
+    settings = [Settings(**{**QUICK, "max_epochs": 40, "learning_rate": rate}) for rate in rates]
+    diverges = replace(settings[0], optimizer="sgd", learning_rate=1e30)
+    with pytest.warns(TabcohortWarning, match="stopped being finite"):
+        predictor = fit(make_small_table(), [*settings, diverges], CohortSettings(folds=3, seeds=2))
+    assert {each.dropped_after for each in predictor.report.settings} > {None}
+    assert predictor.report.settings[-1].failed is not None
+    assert len(predictor.networks) < len(predictor.report.members)
+    assert_same(round_trip(predictor, tmp_path), predictor)
+    with pytest.warns(TabcohortWarning, match="the budget of seconds is spent"):
+        in_time = fit(make_small_table(), settings[-1], replace(SMALL, budget_seconds=1e-6))
+    assert_same(round_trip(in_time, tmp_path), in_time)
+    assert load(tmp_path / "model.tabcohort").report.reason == "budget"
+
+
+def test_a_single_network_survives(tmp_path: Path) -> None:
+    predictor = fit_quickly(cohort=SINGLE)
+    assert_same(round_trip(predictor, tmp_path), predictor)
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_keep_their_type_and_value(kind: str, tmp_path: Path) -> None:
+    labels = LABELS[kind]
+    predictor = fit_quickly(make_small_table(len(labels), labels), model="logistic")
+    loaded = round_trip(predictor, tmp_path)
+    assert loaded.schema.classes == tuple(sorted(labels))
+    assert [type(label) for label in loaded.schema.classes] == [type(label) for label in labels]
+    X, _ = make_rows(seed=1)
+    assert loaded.predict(X).dtype == predictor.predict(X).dtype
+    assert (loaded.predict(X) == predictor.predict(X)).all()
+    assert type(loaded.predict_row({"x0": 1, "x1": 0, "x2": 0}).label) is type(labels[0])
+
+
+def test_saving_again_gives_the_same_bytes(predictor: Predictor, tmp_path: Path) -> None:
+    loaded = round_trip(predictor, tmp_path)
+    save(loaded, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "model.tabcohort").read_bytes()
+
+
+def test_class_weights_by_label_survive(tmp_path: Path) -> None:
+    predictor = fit_quickly(make_small_table(2, [0, 1]), class_weight={0: 1.0, 1: 2.5})
+    assert round_trip(predictor, tmp_path).settings.class_weight == {0: 1.0, 1: 2.5}
+
+
+def test_metrics_that_are_not_known_survive(predictor: Predictor, tmp_path: Path) -> None:
+    changed = copy.copy(predictor)
+    metrics = dict(predictor.report.evaluation.metrics)
+    metrics["precision"] = replace(metrics["precision"], value=math.nan, low=math.nan, high=math.nan)
+    evaluation = replace(predictor.report.evaluation, metrics=metrics)
+    changed.report = replace(predictor.report, evaluation=evaluation)
+    loaded = round_trip(changed, tmp_path).report.evaluation
+    assert list(loaded.metrics) == list(metrics)
+    assert all(math.isnan(value) for value in vars(loaded.metrics["precision"]).values())
+    assert loaded.metrics["accuracy"] == metrics["accuracy"]
+
+
+def test_judged_rows_without_one_of_the_classes_can_be_saved(tmp_path: Path) -> None:
+    """A class of two rows may have none among the scoring rows: its recall, and so the balanced accuracy, is NaN."""
+    X, codes = make_rows(n_rows=62)
+    labels = np.array(["a", "b"])[codes]
+    labels[:2], labels[2:4] = "rare", "seldom"
+    predictor = fit(make_table(X, labels), Settings(**QUICK), SINGLE)
+    assert math.isnan(predictor.report.evaluation.metrics["balanced_accuracy"].value)
+    assert math.isnan(predictor.report.settings[0].metrics["balanced_accuracy"])
+    assert any(math.isnan(share) for share in predictor.report.sets.values())
+    assert_same(round_trip(predictor, tmp_path), predictor)
+
+
+def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor) -> None:
+    document = describe(predictor)
+    assert list(json.loads(json.dumps(document, allow_nan=False))) == list(document)
+    assert document["n_parameters"] == 3 * predictor.networks[0].program.n_parameters
+    assert document["members"] == [0, 1, 2]
+    assert [len(each["history"]["stop_loss"]) for each in document["report"]["members"]] == [3, 3, 3]
+
+
+def change(path: Path, *keys: str | int, to: Any) -> None:
+    """Set one value of a model file's document, with a checksum that fits."""
+    arrays, document = read_container(path, "model")
+    place = document
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = to
+    del document["format"], document["kind"]
+    write_container(path, "model", arrays, document)
+
+
+SETTINGS = ("report", "settings", 0, "settings")
+DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
+    "another width": ((*SETTINGS, "hidden"), [9], "its arrays are not those of the network it describes"),
+    "another network": ((*SETTINGS, "model"), "residual", "its arrays are not those of the network it describes"),
+    "a huge network": ((*SETTINGS, "hidden"), [10**9, 10**9], "its arrays are not those of the network"),
+    "a network beyond counting": ((*SETTINGS, "hidden"), [2**70], ""),
+    "an unknown setting": ((*SETTINGS, "depth"), 3, "there is no setting 'depth'"),
+    "a setting out of range": ((*SETTINGS, "dropout"), 2, "the setting 'dropout' must be"),
+    "another class": (("schema", "classes"), ["a", "b", "c"], "its arrays are not those of the network"),
+    "no decision": (("decision",), None, ""),
+    "a class twice": (("schema", "classes"), ["a", "a"], "names that come twice"),
+    "one class": (("schema", "classes"), ["a"], "fewer than two classes"),
+    "a class that is a list": (("schema", "classes"), [["a"], ["b"]], ""),
+    "a feature twice": (("schema", "features"), ["x0", "x0", "x2"], "names that come twice"),
+    "no features": (("schema", "features"), [], "its schema has no features"),
+    "a positive class beyond": (("schema", "positive"), 2, "its positive class is none of its classes"),
+    "a negative positive class": (("schema", "positive"), -1, "its positive class is none of its classes"),
+    "a positive class by name": (("schema", "positive"), "yes", "its positive class is none of its classes"),
+    "no schema": (("schema",), None, ""),
+    "an unknown part of the report": (("report", "mood"), "good", "mood"),
+    "a history that is a number": (("report", "members", 0, "history"), 3, ""),
+    "a history without a column": (("report", "members", 0, "history"), {"epoch": [1]}, "learning_rate"),
+    "a history of uneven columns": (("report", "members", 0, "history", "epoch"), [1, 2], "is longer|is shorter"),
+    "members that are a number": (("report", "members"), 3, ""),
+    "a member of other settings": (("report", "members", 2, "setting"), 1, "a member is of settings that are not"),
+    "a member of settings by name": (("report", "members", 2, "setting"), "mlp", ""),
+    "no settings": (("report", "settings"), [], "a member is of settings that are not there"),
+    "settings without a share": (("report", "settings", 0, "weight"), 0.0, "that have no share in the ensemble"),
+    "settings of a negative share": (("report", "settings", 0, "weight"), -1.0, "that have no share in the ensemble"),
+    "a member beyond": (("members",), [0, 1, 3], "it has no member 3"),
+    "a negative member": (("members",), [0, 1, -1], "it has no member -1"),
+    "a member that is no number": (("members",), [0, 1, True], "it has no member True"),
+    "a member twice": (("members",), [0, 1, 1], "it has no members, or one twice"),
+    "no members": (("members",), [], "it has no members, or one twice"),
+    "a member less": (("members",), [0, 1], r"it has arrays that nothing needs: members\.2\."),
+    "a correction of three classes": (("calibrator", "shift"), [0, 0, 0], "its calibrator has numbers that cannot"),
+    "a correction that is not finite": (("calibrator", "shift"), ["nan", 0], "its calibrator has numbers that cannot"),
+    "a correction that turns all round": (("calibrator", "scale"), -1.0, "its calibrator has numbers that cannot"),
+    "a correction to nothing": (("calibrator", "scale"), 0, "its calibrator has numbers that cannot be"),
+    "a correction without end": (("calibrator", "scale"), "inf", "its calibrator has numbers that cannot be"),
+    "no correction": (("calibrator",), None, ""),
+    "limits of three classes": (("decision", "limits"), [0, 0, 0], "its sets have limits that cannot be"),
+    "limits that are not finite": (("decision", "limits"), ["nan", 0], "its sets have limits that cannot be"),
+    "limits for all rows": (("decision", "coverage"), 1.0, "its sets have limits that cannot be"),
+    "a threshold above 1": (("decision", "threshold"), 1.5, r"its threshold cannot be 1\.5"),
+    "a threshold without an aim": (("decision", "threshold"), 0.5, "it has an aim without a threshold, or a threshold"),
+    "a threshold of 0": (("decision", "threshold"), 0, "its threshold cannot be 0"),
+    "a threshold that is text": (("decision", "threshold"), "high", ""),
+    "no positive class of two": (("schema", "positive"), None, "of its two classes none is the positive one"),
+    "families by name": (("report", "evaluation", "n_families"), "many", "numbers of rows that cannot be"),
+    "more families than rows": (("report", "evaluation", "n_families"), 91, "numbers of rows that cannot be"),
+    "no rows": (("report", "evaluation", "n_rows"), 0, "numbers of rows that cannot be"),
+    "metrics that are a list": (("report", "evaluation", "metrics"), [], ""),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_that_does_not_fit_is_refused(name: str, predictor: Predictor, tmp_path: Path) -> None:
+    keys, value, words = DOCUMENTS[name]
+    path = tmp_path / "model"
+    save(predictor, path)
+    change(path, *keys, to=value)
+    with pytest.raises(ModelFileError, match=rf"model' is not a valid model file: .*{words}"):
+        load(path)
+
+
+ARRAYS: dict[str, tuple[str, Any, str]] = {
+    "wrong shape": (
+        "members.1.network.layers.0.weight",
+        np.zeros((3, 8), np.float32),
+        r"'network\.layers\.0\.weight' must be of shape \(8, 3\); it is \(3, 8\)",
+    ),
+    "one too many": ("more", np.zeros(1), "it has arrays that nothing needs: more"),
+    "one too many of a member": ("members.2.more", np.zeros(1), "its arrays are not those of the network it describes"),
+    "one of a member that is not there": ("members.3.more", np.zeros(1), "it has arrays that nothing needs: members"),
+    "one missing": ("members.2.network.layers.0.bias", None, "its arrays are not those of the network it describes"),
+    "infinite": ("members.2.standardize.scale", np.full(3, np.inf), "a weight is not finite"),
+    "NaN": ("members.0.standardize.centre", np.full(3, np.nan), "a weight is not finite"),
+    "beyond float32": ("members.0.network.layers.0.bias", np.full(8, 1e300), "a weight is not finite, or beyond"),
+    "judged: missing": ("judged.part", None, r"'judged\.part'"),
+    "judged: other rows": ("judged.part", np.zeros(89, np.int64), "its out-of-fold predictions have a 'part' that"),
+    "judged: other classes": ("judged.log_proba", np.zeros((90, 3), np.float32), "predictions have a 'log_proba' that"),
+    "judged: another type": ("judged.log_proba", np.zeros((90, 2)), "predictions have a 'log_proba' that does not fit"),
+    "judged: not finite": ("judged.weight", np.full(90, np.inf), "predictions have a 'weight' that does not fit"),
+    "judged: no weight": ("judged.weight", np.zeros(90), "predictions have classes or weights that cannot be"),
+    "judged: a class beyond": ("judged.y", np.full(90, 2), "predictions have classes or weights that cannot be"),
+    "judged: a negative class": ("judged.y", np.full(90, -1), "predictions have classes or weights that cannot be"),
+    "judged: a huge family": ("judged.family", np.full(90, 2**40), "predictions have families that cannot be"),
+    "judged: a negative family": ("judged.family", np.arange(90) - 1, "predictions have families that cannot be"),
+    "judged: families with gaps": ("judged.family", 2 * np.arange(90), "predictions have families that cannot be"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_that_do_not_fit_are_refused(name: str, predictor: Predictor, tmp_path: Path) -> None:
+    array, value, words = ARRAYS[name]
+    save(predictor, tmp_path / "model")
+    arrays, document = read_container(tmp_path / "model", "model")
+    if value is None:
+        del arrays[array]
+    else:
+        arrays[array] = value
+    write_container(tmp_path / "model", "model", arrays, document)
+    with pytest.raises(ModelFileError, match=f"is not a valid model file: .*{words}"):
+        load(tmp_path / "model")
+
+
+def test_a_file_without_judged_rows_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    save(predictor, tmp_path / "model")
+    arrays, document = read_container(tmp_path / "model", "model")
+    arrays.update({name: array[:0] for name, array in arrays.items() if name.startswith("judged.")})
+    write_container(tmp_path / "model", "model", arrays, document)
+    with pytest.raises(ModelFileError, match="predictions have classes or weights that cannot be"):
+        load(tmp_path / "model")
+
+
+def test_a_threshold_for_three_classes_is_refused(three_classes: Predictor, tmp_path: Path) -> None:
+    save(three_classes, tmp_path / "model")
+    change(tmp_path / "model", "decision", "threshold", to=0.5)
+    with pytest.raises(ModelFileError, match=r"is not a valid model file: its threshold cannot be 0\.5$"):
+        load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused(
+    other: int, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as version:
+        version.setattr("tabcohort.container.FORMAT", other)
+        save(predictor, tmp_path / "model")
+    with pytest.raises(ModelFileError, match=f"has format {other} and this version reads format {FORMAT}; install"):
+        load(tmp_path / "model")
+
+
+def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
+    fit(make_small_table(), Settings(**QUICK), SMALL, checkpoint=tmp_path / "kept")
+    with pytest.raises(ModelFileError, match=r"0-0-1.checkpoint' is a checkpoint, not a model"):
+        load(tmp_path / "kept" / "0-0-1.checkpoint")
+    with pytest.raises(ModelFileError, match=r"kept' cannot be read: Is a directory"):
+        load(tmp_path / "kept")
+
+
+def test_other_files_are_no_models(csv_file: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"patients\.csv' is not a tabcohort file"):
+        load(csv_file)
+
+
+def test_a_folder_that_is_not_there_is_clear(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="cannot be written: No such file or directory"):
+        save(predictor, tmp_path / "nowhere" / "model")
+
+
+def test_settings_of_numpy_scalars_give_a_model_that_saves_and_loads(tmp_path: Path) -> None:
+    predictor = fit_quickly(
+        make_small_table(2, [0, 1]),
+        seed=np.int64(3),
+        max_epochs=np.int32(2),
+        dropout=np.float32(0.25),
+        batch_norm=np.bool_(True),
+        class_weight={np.int64(0): np.float32(1.0), np.int64(1): np.float64(2.5)},
+        hidden=(np.int64(8),),
+    )
+    loaded = round_trip(predictor, tmp_path)
+    assert loaded.settings == predictor.settings
+    assert loaded.settings.class_weight == {0: 1.0, 1: 2.5}
+    X, _ = make_rows(seed=1)
+    assert loaded.predict_proba(X).tobytes() == predictor.predict_proba(X).tobytes()

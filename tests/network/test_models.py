@@ -1,0 +1,199 @@
+"""The networks: their layers, the draw of their weights, and their gradients."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn as nn
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from tabcohort.data.encoder import Statistics
+from tabcohort.engines.torch_loop import loss_sum
+from tabcohort.network.models import (
+    ACTIVATIONS,
+    MLP,
+    LogisticRegression,
+    ResidualBlock,
+    ResidualMLP,
+    Standardize,
+    build_model,
+    draw_weights,
+)
+from tabcohort.settings import Settings
+
+MODELS = {
+    "logistic": lambda n_outputs: LogisticRegression(3, n_outputs),
+    "residual": lambda n_outputs: ResidualMLP(3, (4, 4, 2), n_outputs),
+    "mlp with batch norm": lambda n_outputs: MLP(3, (5, 4), n_outputs, "tanh", batch_norm=True),
+    **{
+        f"mlp with {name}": lambda n_outputs, name=name: MLP(3, (5, 4), n_outputs, name)  # type: ignore[misc]
+        for name in ACTIVATIONS
+    },
+}
+
+
+def linear_size(d_in: int, d_out: int) -> int:
+    return d_in * d_out + d_out
+
+
+def norm_size(width: int) -> int:
+    return 2 * width
+
+
+def n_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def targets(n_rows: int, n_outputs: int, seed: int = 1) -> Tensor:
+    """Soft targets with row weights, `(n_rows, n_classes)`."""
+    rng = np.random.default_rng(seed)
+    mass = rng.dirichlet(np.ones(max(n_outputs, 2)), n_rows) * rng.uniform(0.5, 2, (n_rows, 1))
+    return torch.from_numpy(mass)
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_central_differences(name: str, n_outputs: int) -> None:
+    module = MODELS[name](n_outputs).double()
+    draw_weights(module, seed=3)
+    for parameter in module.parameters():  # biases and shifts away from zero, where ReLU has its corner
+        parameter.data += torch.from_numpy(np.random.default_rng(5).uniform(-0.1, 0.1, tuple(parameter.shape)))
+    inputs = torch.from_numpy(np.random.default_rng(2).normal(size=(7, 3)))
+    mass = targets(7, n_outputs)
+    start = parameters_to_vector(module.parameters()).detach()
+
+    def loss_at(values: Tensor) -> Tensor:
+        vector_to_parameters(values, module.parameters())
+        return loss_sum(module(inputs), mass)
+
+    differences = torch.zeros_like(start)
+    step = 1e-6
+    with torch.no_grad():
+        for i in range(len(start)):
+            move = torch.zeros_like(start)
+            move[i] = step
+            differences[i] = (loss_at(start + move) - loss_at(start - move)) / (2 * step)
+        vector_to_parameters(start, module.parameters())
+    module.zero_grad()
+    loss_sum(module(inputs), mass).backward()
+    gradient = torch.cat([parameter.grad.reshape(-1) for parameter in module.parameters()])
+    torch.testing.assert_close(gradient, differences, rtol=1e-5, atol=1e-7)
+    assert gradient.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_inputs_pass_gradcheck(name: str) -> None:
+    module = MODELS[name](1).double()
+    draw_weights(module, seed=4)
+    inputs = torch.from_numpy(np.random.default_rng(6).normal(size=(5, 3))).requires_grad_()
+    assert torch.autograd.gradcheck(module, (inputs,))
+
+
+# Layers
+
+
+def test_a_residual_network_has_the_parameters_that_its_layers_imply() -> None:
+    widths = (10, 256, 128)
+    expected = norm_size(widths[0]) + norm_size(widths[-1]) + linear_size(widths[-1], 1)
+    for d_in, d_out in itertools.pairwise(widths):
+        expected += 2 * (linear_size(d_in, d_out) + norm_size(d_out))  # the way through, and the projected skip
+    assert n_parameters(ResidualMLP(10, (256, 128), 1)) == expected == 73_365
+
+
+def test_a_block_of_equal_widths_skips_without_parameters() -> None:
+    assert n_parameters(ResidualBlock(8, 8)) == linear_size(8, 8) + norm_size(8)
+
+
+def test_a_residual_block_adds_its_input() -> None:
+    block = ResidualBlock(4, 4).eval()
+    nn.init.zeros_(block.linear.weight)
+    nn.init.zeros_(block.linear.bias)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(block(x), x, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("batch_norm", "dropout"), [(False, 0.0), (True, 0.0), (False, 0.2), (True, 0.2)])
+def test_an_mlp_has_the_layers_of_its_settings_in_order(batch_norm: bool, dropout: float) -> None:
+    hidden_layers = [nn.Linear] + [nn.BatchNorm1d] * batch_norm + [nn.GELU] + [nn.Dropout] * (dropout > 0)
+    module = MLP(3, (6, 5), 2, "gelu", dropout, batch_norm)
+    assert [type(layer) for layer in module.layers] == [*hidden_layers, *hidden_layers, nn.Linear]
+    norms = 2 * (6 + 5) if batch_norm else 0
+    assert n_parameters(module) == linear_size(3, 6) + linear_size(6, 5) + linear_size(5, 2) + norms
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_mlp_computes_what_its_layers_say(name: str) -> None:
+    module = MLP(3, (4,), 2, name)
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    first, last = module.layers[0], module.layers[-1]
+    function = getattr(torch.nn.functional, name) if hasattr(torch.nn.functional, name) else getattr(torch, name)
+    torch.testing.assert_close(module(x), function(x @ first.weight.T + first.bias) @ last.weight.T + last.bias)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+@pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
+def test_two_classes_have_one_logit_and_more_have_one_each(model: str, n_classes: int) -> None:
+    module = build_model(Settings(model=model, hidden=(6, 4)), n_features=5, n_classes=n_classes)
+    assert [name for name, _ in module.named_children()] == ["standardize", "network"]
+    assert module(torch.zeros(4, 5)).shape == (4, 1 if n_classes == 2 else n_classes)
+
+
+def test_build_model_hands_on_every_choice() -> None:
+    settings = Settings(hidden=(6,), activation="silu", dropout=0.25, batch_norm=True)
+    layers = build_model(settings, 5, 2)[1].layers
+    assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.SiLU, nn.Dropout, nn.Linear]
+    assert layers[3].p == 0.25
+    residual = build_model(Settings(model="residual", hidden=(6, 6), dropout=0.25), 5, 2)
+    assert [layer.p for layer in residual.modules() if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
+
+
+def test_standardize_works_in_double_precision_and_answers_in_the_modules_own() -> None:
+    layer = Standardize(1)
+    layer.set_statistics(Statistics(np.array([1e9]), np.array([0.5])))
+    x = torch.tensor([[1e9 + 1.0], [1e9 + 3.0]], dtype=torch.float64)
+    assert layer(x).dtype == torch.float32
+    assert layer(x).tolist() == [[0.5], [1.5]]
+    assert copy.deepcopy(layer).double()(x).dtype == torch.float64
+    assert set(layer.state_dict()) == {"centre", "scale"}
+
+
+# Draws
+
+
+def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
+    module = MLP(60, (80, 50), 1)
+    draw_weights(module, seed=0)
+    for layer in module.layers:
+        if isinstance(layer, nn.Linear):
+            d_in, d_out, n = layer.in_features, layer.out_features, layer.weight.numel()
+            bound, deviation = np.sqrt(6 / (d_in + d_out)), np.sqrt(2 / (d_in + d_out))
+            assert layer.weight.abs().max() <= bound
+            assert (layer.bias == 0).all()
+            # A uniform draw's squares have the relative deviation sqrt(4 / 5 / n); five of these are allowed.
+            assert abs((layer.weight**2).mean().item() / deviation**2 - 1) < 5 * np.sqrt(0.8 / n)
+            assert abs(layer.weight.mean().item()) < 5 * deviation / np.sqrt(n)
+
+
+def test_a_draw_depends_on_seed_and_member_alone() -> None:
+    def drawn(seed: int, member: int) -> Tensor:
+        module = ResidualMLP(6, (8,), 1)
+        draw_weights(module, seed, member)
+        return parameters_to_vector(module.parameters()).detach()
+
+    first = drawn(0, 0)
+    torch.manual_seed(99)
+    assert torch.equal(first, drawn(0, 0))
+    assert not torch.equal(first, drawn(1, 0))
+    assert not torch.equal(first, drawn(0, 1))
+
+
+def test_layers_of_one_network_have_draws_of_their_own() -> None:
+    module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8, bias=False))
+    draw_weights(module, seed=0)
+    assert not torch.equal(module[0].weight, module[1].weight)

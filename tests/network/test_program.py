@@ -1,0 +1,281 @@
+"""Programs: the network that settings name, without PyTorch, is the one that PyTorch's modules are."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tabcohort.data.encoder import Statistics
+from tabcohort.engines.compiled import operations
+from tabcohort.network.lower import lower, numbers_of
+from tabcohort.network.models import ACTIVATIONS, ResidualMLP, build_model, draw_weights
+from tabcohort.network.program import KINDS, Builder, Network, Program, blank_network, draw_network, program_of
+from tabcohort.randomness import Purpose, make_rng
+from tabcohort.settings import Settings
+
+MANY = hypothesis_settings(max_examples=150, deadline=None)
+
+
+@st.composite
+def any_network(draw: st.DrawFn) -> Settings:
+    """Settings of any network, of the least width too."""
+    return Settings(
+        model=draw(st.sampled_from(["logistic", "mlp", "residual"])),
+        hidden=tuple(draw(st.lists(st.integers(1, 9), max_size=4))),
+        activation=draw(st.sampled_from(list(ACTIVATIONS))),
+        dropout=draw(st.sampled_from([0.0, 1e-9, 0.2, 0.999999])),
+        batch_norm=draw(st.booleans()),
+    )
+
+
+def residual_program() -> Program:
+    return program_of(Settings(model="residual", hidden=(5, 5, 3), dropout=0.2), 4, 3)
+
+
+def counting_network(program: Program) -> Network:
+    """Return a network in which every number is another one."""
+    network = blank_network(program, np.float64)
+    network.parameters[:] = np.arange(1, program.n_parameters + 1)
+    network.buffers[:] = -np.arange(1, program.n_buffers + 1)
+    return network
+
+
+# The same network with and without PyTorch
+
+
+@given(any_network(), st.integers(1, 7), st.integers(2, 4))
+@MANY
+def test_the_program_of_settings_is_that_of_their_module(how: Settings, n_features: int, n_classes: int) -> None:
+    assert program_of(how, n_features, n_classes) == lower(build_model(how, n_features, n_classes), n_features)
+
+
+@given(any_network(), st.integers(1, 7), st.integers(2, 4), st.integers(0, 2**63 - 1), st.integers(0, 3))
+@MANY
+def test_a_drawn_network_has_the_bits_of_the_drawn_module(
+    how: Settings, n_features: int, n_classes: int, seed: int, member: int
+) -> None:
+    program, module = program_of(how, n_features, n_classes), build_model(how, n_features, n_classes)
+    draw_weights(module, seed, member)
+    drawn, expected = draw_network(program, seed, member), numbers_of(module, program)
+    assert drawn.program is program
+    assert drawn.parameters.dtype == expected.parameters.dtype == np.float32
+    assert drawn.parameters.tobytes() == expected.parameters.tobytes()
+    assert drawn.buffers.tobytes() == expected.buffers.tobytes()
+
+
+def test_drawn_weights_are_uniform_within_the_bound_of_glorot_and_biases_are_zero() -> None:
+    network = draw_network(program_of(Settings(hidden=(80, 50)), 60, 2), seed=3)
+    draw = make_rng(3, Purpose.INITIAL_WEIGHTS)
+    for name, array in network.named().items():
+        if array.ndim == 2:
+            bound = np.sqrt(6 / sum(array.shape))
+            np.testing.assert_allclose(array, draw.uniform(-bound, bound, array.shape), rtol=1e-6)
+        elif name.endswith("bias"):
+            assert (array == 0).all()
+
+
+def test_another_seed_and_another_member_draw_other_weights() -> None:
+    program = program_of(Settings(hidden=(8,)), 4, 2)
+    drawn = {draw_network(program, seed, member).parameters.tobytes() for seed in (0, 1) for member in (0, 1)}
+    assert len(drawn) == 4
+
+
+@given(any_network(), st.integers(1, 7), st.integers(2, 4))
+@MANY
+def test_a_network_names_its_arrays_as_pytorch_does(how: Settings, n_features: int, n_classes: int) -> None:
+    module = build_model(how, n_features, n_classes)
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in module.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    network = blank_network(program_of(how, n_features, n_classes))
+    assert {name: array.shape for name, array in network.named().items()} == expected
+    n_trainable = sum(parameter.numel() for parameter in module.parameters())
+    assert network.program.n_parameters == len(network.parameters) == n_trainable
+    assert network.program.n_parameters + network.program.n_buffers == sum(map(np.prod, expected.values()))
+
+
+def test_a_new_network_is_a_new_module_but_for_its_weights() -> None:
+    how = Settings(model="residual", hidden=(5, 3))
+    module = build_model(how, 4, 2)
+    state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    for name, array in blank_network(program_of(how, 4, 2)).named().items():
+        is_drawn = ".linear." in name or ".skip.0." in name
+        np.testing.assert_array_equal(array, np.zeros_like(array) if is_drawn else state[name], err_msg=name)
+
+
+# Vectors
+
+
+@given(any_network(), st.integers(1, 7), st.integers(2, 4))
+@MANY
+def test_every_number_has_a_place_of_its_own_and_matrices_come_first(
+    how: Settings, n_features: int, n_classes: int
+) -> None:
+    network = counting_network(program_of(how, n_features, n_classes))
+    named = network.named()
+    numbers = np.concatenate([array.reshape(-1) for array in named.values()])
+    expected = np.concatenate([network.parameters, network.buffers])
+    np.testing.assert_array_equal(np.sort(numbers), np.sort(expected))
+    for array in named.values():
+        is_in_matrices = (array > 0) & (array <= network.program.n_in_matrices)
+        assert (is_in_matrices == (array.ndim == 2)).all()
+
+
+@given(any_network(), st.integers(1, 7), st.integers(2, 4))
+@MANY
+def test_a_network_goes_through_its_names_and_back(how: Settings, n_features: int, n_classes: int) -> None:
+    network = counting_network(program_of(how, n_features, n_classes))
+    again = blank_network(network.program, np.float64).with_named(network.named())
+    np.testing.assert_array_equal(again.parameters, network.parameters)
+    np.testing.assert_array_equal(again.buffers, network.buffers)
+
+
+def test_a_matrix_is_turned_between_the_vector_and_its_name() -> None:
+    builder = Builder(2)
+    network = counting_network(builder.finish(builder.add("linear", "layer", 0, d_out=3)))
+    np.testing.assert_array_equal(network.parameters[:6].reshape(2, 3), network.named()["layer.weight"].T)
+    np.testing.assert_array_equal(network.named()["layer.weight"], [[1, 4], [2, 5], [3, 6]])
+
+
+def test_named_arrays_and_the_networks_made_of_them_share_no_memory() -> None:
+    network = counting_network(residual_program())
+    before = network.parameters.copy(), network.buffers.copy()
+    named = network.named()
+    other = network.with_named(named)
+    for array in (*named.values(), other.parameters, other.buffers):
+        array[...] = 0
+    np.testing.assert_array_equal(network.parameters, before[0])
+    np.testing.assert_array_equal(network.buffers, before[1])
+    assert all(array.flags.c_contiguous for array in named.values())
+
+
+def test_an_array_of_another_shape_is_refused_by_name() -> None:
+    network = counting_network(residual_program())
+    named = network.named()
+    name = "network.blocks.2.linear.weight"
+    words = re.escape(f"'{name}' must be of shape (3, 5); it is (5, 3)")
+    with pytest.raises(ValueError, match=words):
+        network.with_named({**named, name: named[name].T})
+    with pytest.raises(ValueError, match=r"'standardize\.centre' must be of shape \(4,\); it is \(\)"):
+        network.with_named({**named, "standardize.centre": np.array(1.0)})
+
+
+@pytest.mark.parametrize("name", ["network.linear.bias", "network.output_norm.running_var"])
+def test_an_array_that_is_missing_is_refused_by_name(name: str) -> None:
+    network = counting_network(residual_program())
+    named = network.named()
+    del named[name]
+    with pytest.raises(KeyError, match=re.escape(name)):
+        network.with_named(named)
+
+
+# Statistics
+
+
+def test_statistics_are_put_in_and_read_again_to_the_bit() -> None:
+    network = counting_network(residual_program())
+    given = Statistics(np.array([1e9, -3.0, 0.1, 7.0]), np.array([1e-9, 2.0, 0.0, 1 / 3]))
+    other = network.with_statistics(given)
+    found = other.statistics()
+    assert found is not None
+    np.testing.assert_array_equal(found.centre, given.centre)
+    np.testing.assert_array_equal(found.scale, given.scale)
+    np.testing.assert_array_equal(other.parameters, network.parameters)
+    np.testing.assert_array_equal(other.buffers[8:], network.buffers[8:])
+    assert (network.buffers[:8] < 0).all()
+
+
+def test_a_network_that_standardises_nothing_has_no_statistics() -> None:
+    builder = Builder(2)
+    network = blank_network(builder.finish(builder.add("linear", "layer", 0, d_out=3)))
+    assert network.statistics() is None
+    assert network.with_statistics(Statistics(np.zeros(2), np.ones(2))) is network
+
+
+# What a program says of itself
+
+
+TABLE = """\
+value  operation             reads  shape     parameters  layer
+    0  rows                         (n, 12)
+    1  batch_norm                0  (n, 12)           24  input_norm
+    2  linear                    1  (n, 100)       1,300  blocks.0.linear
+    3  batch_norm                2  (n, 100)         200  blocks.0.norm
+    4  relu                      3  (n, 100)              blocks.0.activation
+    5  dropout                   4  (n, 100)              blocks.0.dropout
+    6  linear                    1  (n, 100)       1,300  blocks.0.skip.0
+    7  batch_norm                6  (n, 100)         200  blocks.0.skip.1
+    8  add                   5 + 7  (n, 100)              blocks.0
+    9  batch_norm                8  (n, 100)         200  output_norm
+   10  linear                    9  (n, 1)           101  linear
+   11  binary_cross_entropy     10  ()
+                                                   3,325  in all"""
+
+
+def test_a_program_is_printed_as_a_table() -> None:
+    module = ResidualMLP(12, (100,), 1, dropout=0.3)
+    assert str(lower(module, 12)) == TABLE
+    assert sum(parameter.numel() for parameter in module.parameters()) == 3_325
+
+
+def test_widths_run_from_the_rows_to_the_logits() -> None:
+    program = program_of(Settings(hidden=(6, 5), dropout=0.2), 4, 3)
+    assert program.widths == (4, 4, 6, 6, 6, 5, 5, 5, 3)
+    assert (program.n_outputs, program.n_inputs) == (3, 4)
+    assert program.operations[-1].kind == "cross_entropy"
+    assert program.n_products == 4 * 6 + 6 * 5 + 5 * 3
+
+
+@pytest.mark.parametrize(("n_classes", "n_outputs"), [(2, 1), (3, 3)])
+def test_the_loss_follows_from_the_number_of_logits(n_classes: int, n_outputs: int) -> None:
+    program = program_of(Settings(model="logistic"), 4, n_classes)
+    assert program.n_outputs == n_outputs
+    assert program.operations[-1].kind == ("binary_cross_entropy" if n_classes == 2 else "cross_entropy")
+    assert program.operations[-1].sources == (2,)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [({"model": "logistic"}, False), ({"batch_norm": True}, True), ({}, False), ({"model": "residual"}, True)],
+)
+def test_a_program_knows_whether_it_norms_batches(choices: dict[str, Any], expected: bool) -> None:
+    assert program_of(Settings(**choices), 4, 2).has_batch_norm is expected
+
+
+@given(st.floats(0, 1))
+@MANY
+def test_dropout_keeps_a_share_of_15_bits_that_is_never_all_and_never_none_unless_it_is_asked_for(p: float) -> None:
+    builder = Builder(3)
+    value = builder.dropout("drop", 0, p)
+    if p == 0:
+        assert (value, builder.operations) == (0, [])
+        return
+    (share,) = builder.operations[0].constants
+    assert abs(share / 2**15 - (1 - p)) <= 2**-15
+    assert share == 0 if p == 1 else 1 <= share <= 2**15 - 1
+
+
+def test_every_kind_of_layer_is_in_the_order_that_the_kernels_count_in() -> None:
+    for number, kind in enumerate(KINDS[:-2]):  # the losses are no operations of the kernels
+        assert getattr(operations, kind.upper()) == number
+
+
+def test_reading_a_module_copies_it() -> None:
+    how = Settings(model="residual", hidden=(5,))
+    module = build_model(how, 4, 2)
+    network = numbers_of(module, program_of(how, 4, 2))
+    before = network.parameters.copy(), network.buffers.copy()
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.add_(1)
+    np.testing.assert_array_equal(network.parameters, before[0])
+    np.testing.assert_array_equal(network.buffers, before[1])

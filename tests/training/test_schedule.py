@@ -1,0 +1,126 @@
+"""Schedules: the trace of rates is that of PyTorch's schedulers, stepped once per epoch."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
+
+from tabcohort.settings import Settings
+from tabcohort.training.schedule import Plateau, learning_rate_of
+
+BASE = 0.03
+
+
+def optimizer() -> Optimizer:
+    return SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE, momentum=0.9)
+
+
+def torch_trace(make: Callable[[Optimizer], LRScheduler], n_epochs: int) -> list[float]:
+    sgd = optimizer()
+    scheduler = make(sgd)
+    rates = []
+    for epoch in range(n_epochs):
+        rates.append(sgd.param_groups[0]["lr"])
+        sgd.step()
+        if epoch + 1 < n_epochs:
+            scheduler.step()
+    return rates
+
+
+def trace(settings: Settings) -> list[float]:
+    return [learning_rate_of(epoch, settings, Plateau()) for epoch in range(1, settings.max_epochs + 1)]
+
+
+def assert_same_rates(found: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_constant_is_constant() -> None:
+    assert trace(Settings(learning_rate=BASE, max_epochs=5)) == [BASE] * 5
+
+
+@pytest.mark.parametrize(("every", "factor"), [(1, 0.5), (3, 0.1), (20, 0.9)])
+def test_step_is_that_of_pytorch(every: int, factor: float) -> None:
+    settings = Settings(
+        schedule="step", schedule_every=every, schedule_factor=factor, learning_rate=BASE, max_epochs=45
+    )  # fmt: skip
+    assert_same_rates(trace(settings), torch_trace(lambda sgd: StepLR(sgd, every, factor), 45))
+
+
+def test_exponential_is_that_of_pytorch() -> None:
+    settings = Settings(schedule="exponential", schedule_factor=0.93, learning_rate=BASE, max_epochs=30)
+    assert_same_rates(trace(settings), torch_trace(lambda sgd: ExponentialLR(sgd, 0.93), 30))
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 7, 60])
+def test_cosine_is_that_of_pytorch(n_epochs: int) -> None:
+    settings = Settings(schedule="cosine", learning_rate=BASE, max_epochs=n_epochs)
+    assert_same_rates(trace(settings), torch_trace(lambda sgd: CosineAnnealingLR(sgd, n_epochs), n_epochs))
+
+
+@pytest.mark.parametrize("n_epochs", [4, 5, 10, 33, 100])
+def test_one_cycle_is_that_of_pytorch(n_epochs: int) -> None:
+    settings = Settings(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs)
+    expected = torch_trace(
+        lambda sgd: OneCycleLR(sgd, BASE, total_steps=n_epochs, cycle_momentum=False), n_epochs
+    )  # fmt: skip
+    assert_same_rates(trace(settings), expected)
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 3])
+def test_a_cycle_too_short_to_go_up_begins_at_the_peak(n_epochs: int) -> None:
+    rates = trace(Settings(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs))
+    assert rates[0] == pytest.approx(BASE)
+    assert rates == sorted(rates, reverse=True)
+
+
+def plateau_trace(scores: list[float], settings: Settings) -> list[float]:
+    plateau, rates = Plateau(), []
+    for epoch, score in enumerate(scores, start=1):
+        rates.append(learning_rate_of(epoch, settings, plateau))
+        plateau = plateau.after(score, settings)
+    return rates
+
+
+@given(
+    st.lists(st.integers(1, 40).map(lambda hundredths: hundredths / 100), min_size=1, max_size=60),
+    st.sampled_from(["log_loss", "accuracy"]),
+    st.integers(0, 4),
+    st.sampled_from([0.1, 0.5, 0.9]),
+)
+@hypothesis_settings(max_examples=80, deadline=None)
+def test_plateau_is_that_of_pytorch(scores: list[float], monitor: str, patience: int, factor: float) -> None:
+    settings = Settings(
+        schedule="plateau",
+        schedule_patience=patience,
+        schedule_factor=factor,
+        learning_rate=BASE,
+        monitor=monitor,
+    )
+    sgd = optimizer()
+    mode = "min" if settings.lower_is_better else "max"
+    scheduler = ReduceLROnPlateau(sgd, mode, factor, patience, eps=0)
+    expected = []
+    for score in scores:
+        expected.append(sgd.param_groups[0]["lr"])
+        scheduler.step(score)
+    assert_same_rates(plateau_trace(scores, settings), expected)
+
+
+def test_a_gain_of_less_than_a_ten_thousandth_is_no_gain() -> None:
+    settings = Settings(schedule="plateau", schedule_patience=0, schedule_factor=0.5, learning_rate=1.0)
+    assert plateau_trace([1.0, 0.99995, 0.99985], settings) == [1.0, 1.0, 0.5]
+    assert plateau_trace([1.0, 0.9998, 0.9996], settings) == [1.0, 1.0, 1.0]
