@@ -598,7 +598,7 @@ BUGS = (
     Bug(
         "rows are stored around zero",
         "prepare.py",
-        "        origin = statistics.centre\n",
+        "        origin = statistics.center\n",
         "",
         ("test_prepare.py::test_seconds_since_1970_are_told_apart_by_the_minute",),
     ),

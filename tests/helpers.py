@@ -173,6 +173,6 @@ def drawn_network(program: Program, dtype: type[np.floating], seed: int = 0) -> 
     for name, array in named.items():
         if array.ndim == 2:
             named[name] = rng.normal(0, 1 / np.sqrt(array.shape[1]), array.shape)
-        elif name.endswith(("bias", "mean", "centre")):
+        elif name.endswith(("bias", "mean", "center")):
             named[name] = rng.normal(0, 0.5, array.shape)
     return blank_network(program, dtype).with_named(named)

@@ -20,7 +20,7 @@ from tabcohort.container import FORMAT, MAGIC, read_container, write_container
 
 ARRAYS = {
     "weights": np.arange(6, dtype=np.float32).reshape(2, 3),
-    "centre": np.array([1.5, -0.0, 1e300]),
+    "center": np.array([1.5, -0.0, 1e300]),
     "steps": np.array(7, dtype=np.int64),
     "none": np.empty((0, 4)),
 }

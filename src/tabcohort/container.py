@@ -129,7 +129,7 @@ def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
+    values = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a JSON key comes twice")
     return found

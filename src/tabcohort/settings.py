@@ -1,8 +1,8 @@
-"""Every choice of a run, in one frozen dataclass, validated in one place.
+"""Everything that can be chosen for a run, in two frozen dataclasses: a network's config and the cohort's settings.
 
-The same names serve Python (`Settings(dropout=0.3)`), the estimator (`CohortClassifier(dropout=0.3)`) and a TOML
-file (`dropout = 0.3`). Each field carries its rule; the estimator's scikit-learn constraints are made of the same
-rules, so that a value is refused everywhere or nowhere.
+The same names serve Python (`Config(dropout=0.3)`), the estimator (`CohortClassifier(dropout=0.3)`) and a TOML file
+(`dropout = 0.3`). Each field carries its rule; the estimator's scikit-learn constraints are made from the same rules,
+so that a value is refused everywhere or nowhere.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tabcohort.errors import SettingsError, nearest
-
-LOWER_IS_BETTER = ("log_loss", "brier", "ece")
-HIGHER_IS_BETTER = (
-    "accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "sensitivity", "specificity", "precision", "f1",
-)  # fmt: skip
+from tabcohort.evaluation.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting may be: one of some words, and/or a number in an interval, and/or None, and/or something special.
+    """What a setting may be: one of some words, and/or a number in an interval, and/or None, and/or a special kind.
 
     Args:
         words: the strings that are allowed.
         number: `int`, `float`, `bool`, or None when no number is allowed.
         low, high: the bounds of the number; a bound is allowed itself unless it is marked open.
-        special: "widths" (a sequence of positive integers), "class_weight" (a mapping of label to weight) or "label".
+        none: whether None is allowed.
+        special: "widths" (a sequence of positive integers), "class_weight" (a mapping of label to weight), "label" or
+            "metric" (a name in `METRICS`).
     """
 
     words: tuple[str, ...] = ()
@@ -45,12 +43,17 @@ class Rule:
     none: bool = False
     special: str | None = None
 
+    @property
+    def allowed_words(self) -> tuple[str, ...]:
+        """The strings that are allowed."""
+        return tuple(METRICS) if self.special == "metric" else self.words
+
     def accepts(self, value: object) -> bool:
-        """Return whether `value` may stand for this setting."""
+        """Return whether `value` is allowed."""
         if value is None:
             return self.none
         if isinstance(value, str):
-            return value in self.words or self.special == "label"
+            return value in self.allowed_words or self.special == "label"
         if isinstance(value, bool):
             return self.number is bool or self.special == "label"
         if self.special == "widths":
@@ -64,8 +67,8 @@ class Rule:
         return self._inside(value)  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """Return the rule in words, to be read after "must be"."""
-        parts = [repr(word) for word in self.words]
+        """Return the rule in words, to follow "must be"."""
+        parts = [repr(word) for word in self.allowed_words]
         if self.number is bool:
             parts.append("True or False")
         elif self.number is not None:
@@ -82,7 +85,7 @@ class Rule:
             parts.append("None")
         return " or ".join(parts)
 
-    def _inside(self, value: float) -> bool:  # compared as it is: the largest seed is not a float
+    def _inside(self, value: float) -> bool:  # not converted: the largest seed is not a float
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
         return above and below
@@ -91,7 +94,7 @@ class Rule:
 def _plain(value: Any) -> Any:
     """Return NumPy's scalars, also those inside mappings, as the plain Python values that JSON can hold."""
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(each) for key, each in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
@@ -102,11 +105,11 @@ def _is_integer(value: object) -> bool:
 def _is_real(value: object) -> bool:
     try:
         return isinstance(value, Real) and math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
+    except OverflowError:  # an integer beyond every float
         return False
 
 
-AnySettings = TypeVar("AnySettings", "Settings", "CohortSettings")
+AnySettings = TypeVar("AnySettings", "Config", "CohortSettings")
 
 
 def _setting(default: Any, *words: str, **rule: Any) -> Any:
@@ -114,14 +117,14 @@ def _setting(default: Any, *words: str, **rule: Any) -> Any:
 
 
 def _unknown_message(name: str, known: Mapping[str, Rule]) -> str:
-    for kind, what in ((CohortSettings, "a whole cohort"), (Settings, "a network")):
+    for kind, what in ((CohortSettings, "a whole cohort"), (Config, "a network")):
         if name in rules(kind):
-            return f"{name!r} is a setting of {what}: name it in {kind.__name__}, or as an option of the command line"
-    return f"there is no setting {name!r}{nearest(name, known)}; the README lists them all"
+            return f"{name!r} is a setting of {what}: give it to {kind.__name__}, or as an option of the command line"
+    return f"there is no setting {name!r}{nearest(name, known)}; docs/reference/settings.md lists them all"
 
 
 def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
-    """Refuse keywords that are no settings in a sentence of ours; all else of a dataclass stays, its signature too."""
+    """Refuse unknown keywords with our own error; everything else of the dataclass stays, its signature too."""
     init = cls.__init__
 
     @functools.wraps(init)
@@ -137,13 +140,13 @@ def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
 
 @_with_known_names
 @dataclass(frozen=True)
-class Settings:
-    """All that can be chosen about a model and its training; the defaults suit a table of a few thousand rows.
+class Config:
+    """One set of hyperparameters of a network and its training; the defaults suit a table of a few thousand rows.
 
     Args:
         model: "logistic", "mlp" (multilayer perceptron) or "residual" (residual network).
         hidden: widths of the hidden layers or residual blocks; a logistic model has none.
-        activation: what stands between the layers of an mlp (a residual block always has ReLU).
+        activation: between the layers of an mlp (a residual block always has ReLU).
         dropout: probability that a hidden unit is set to zero in a training step.
         batch_norm: batch normalisation in the hidden layers of an mlp (a residual network always has it).
         class_weight: None, "balanced" (n_samples / (n_classes * count), as in scikit-learn) or {label: weight}.
@@ -153,33 +156,33 @@ class Settings:
         momentum: of SGD.
         beta1, beta2, epsilon: of Adam and AdamW (Kingma & Ba 2015; epsilon is added to the root, not under it).
         weight_decay: on weight matrices only, never on biases and normalisation.
-        clip_norm: gradients with a larger global norm are scaled down to it; None leaves them.
-        schedule: the rate of each epoch: "constant", "plateau" (times `schedule_factor` after more than
-            `schedule_patience` epochs without a better stopping score), "step" (times `schedule_factor` every
+        clip_norm: gradients with a larger global norm are scaled down to it; None does not clip.
+        schedule: the learning rate of each epoch: "constant", "plateau" (times `schedule_factor` after more than
+            `schedule_patience` epochs without a better validation score), "step" (times `schedule_factor` every
             `schedule_every` epochs), "exponential" (times `schedule_factor` every epoch), "cosine" (to zero at
             `max_epochs`) or "one_cycle" (Smith & Topin 2018: up for 30 % of `max_epochs`, then down).
         schedule_factor, schedule_patience, schedule_every: see `schedule`.
-        batch_size: rows of a step; "full" is one step with all rows, 1 is one row at a time, "auto" is "full" up to
-            64 different training rows, 32 up to 5,000, 128 up to 20,000 and 256 beyond.
+        batch_size: rows per step; "full" is one step with all rows, 1 is one row at a time, "auto" is "full" up to 64
+            different training rows, 32 up to 5,000, 128 up to 20,000 and 256 beyond.
         mixup_alpha: a mixed batch's weight is drawn from Beta(alpha, alpha) (Zhang et al. 2018); 0 is no mixup.
         mixup_probability: probability that a batch is mixed.
         max_epochs: upper limit of passes over the training rows.
-        patience: training stops after this many epochs without a better stopping score; None never stops early.
-        monitor: the metric of the stopping rows that early stopping, the best epoch and the plateau schedule watch.
-        stop_fraction, score_fraction: shares of the rows that stop and that score; the others train.
+        patience: training stops after this many epochs without a better validation score; None never stops early.
+        monitor: the metric of the validation rows that early stopping, the best epoch and the plateau schedule watch.
+        validation_fraction, test_fraction: shares of the rows that validate and test; the others train.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.
-        engine: "compiled" (machine code, on a CPU, for the layers that `network.lower` knows), "torch", or "auto":
-            compiled on a CPU where it can be, PyTorch for other modules and on an accelerator, which "auto" takes
-            only for networks large enough to be worth it.
-        device: "cpu", "cuda", "mps", or "auto" for the fastest that is there.
+        engine: "compiled" (machine code, on a CPU, for the layers that `lower` knows), "torch", or "auto": compiled on
+            a CPU where possible, PyTorch for other modules and on an accelerator, which "auto" uses only for networks
+            large enough to be worth it.
+        device: "cpu", "cuda", "mps", or "auto" for the fastest that is available.
 
     Raises:
-        SettingsError: a name is unknown (the sentence offers the nearest one), or a value breaks its rule; the
-            sentence says which and what would be right.
+        SettingsError: a name is unknown (the message offers the nearest one), or a value breaks its rule (the message
+            says which and what is allowed).
 
     Example:
-        >>> Settings(model="residual", dropout=0.3).hidden
+        >>> Config(model="residual", dropout=0.3).hidden
         (256, 128)
     """
 
@@ -207,9 +210,9 @@ class Settings:
     mixup_probability: float = _setting(0.5, number=float, low=0, high=1)
     max_epochs: int = _setting(400, number=int, low=1)
     patience: int | None = _setting(16, number=int, low=1, none=True)
-    monitor: str = _setting("log_loss", *LOWER_IS_BETTER, *HIGHER_IS_BETTER)
-    stop_fraction: float = _setting(0.16, number=float, low=0, high=1, low_open=True, high_open=True)
-    score_fraction: float = _setting(0.2, number=float, low=0, high=1, low_open=True, high_open=True)
+    monitor: str = _setting("log_loss", special="metric")
+    validation_fraction: float = _setting(0.16, number=float, low=0, high=1, low_open=True, high_open=True)
+    test_fraction: float = _setting(0.2, number=float, low=0, high=1, low_open=True, high_open=True)
     positive: str | float | bool | None = _setting(None, none=True, special="label")
     seed: int = _setting(0, number=int, low=0, high=2**63 - 1)
     engine: str = _setting("auto", "auto", "torch", "compiled")
@@ -217,20 +220,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_rules(self)
-        if self.stop_fraction + self.score_fraction >= 1:
+        if self.validation_fraction + self.test_fraction >= 1:
             raise SettingsError(
-                "the settings 'stop_fraction' and 'score_fraction' must leave rows to train: their sum is "
-                f"{self.stop_fraction + self.score_fraction:g}, make it less than 1"
+                "the settings 'validation_fraction' and 'test_fraction' must leave rows to train on: their sum is "
+                f"{self.validation_fraction + self.test_fraction:g}, make it less than 1"
             )
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether a smaller value of the monitored metric is the better one."""
-        return self.monitor in LOWER_IS_BETTER
+        """Whether a smaller value of the monitored metric is better."""
+        return METRICS[self.monitor].lower_is_better
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
+        """Return the config as plain JSON values."""
         values = dataclasses.asdict(self)
         values["hidden"] = list(self.hidden)
         if isinstance(self.class_weight, Mapping):  # JSON has no mappings from labels that are not strings
@@ -238,11 +241,11 @@ class Settings:
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """Make settings of the values that `to_dict` gives, or of any mapping of names to values.
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Return a config of the values that `to_dict` gives, or of any mapping of names to values.
 
         Raises:
-            SettingsError: a name is unknown (the sentence offers the nearest one) or a value breaks its rule.
+            SettingsError: a name is unknown (the message offers the nearest one) or a value breaks its rule.
         """
         values = dict(values)
         if isinstance(values.get("class_weight"), list):
@@ -253,8 +256,8 @@ class Settings:
         return cls(**values)
 
     @classmethod
-    def from_toml(cls, path: str | Path, **overrides: Any) -> Settings:
-        """Read settings from a flat TOML file; `overrides` that are not None win over the file.
+    def from_toml(cls, path: str | Path, **overrides: Any) -> Config:
+        """Read a config from a flat TOML file; `overrides` that are not None take precedence.
 
         Raises:
             SettingsError: the file is missing, is not TOML, or holds a setting that is unknown or out of range.
@@ -265,7 +268,11 @@ class Settings:
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
-    """Return what a TOML file says, which messages call by what it is.
+    """Return the contents of a TOML file.
+
+    Args:
+        path: the file.
+        what: what messages call it.
 
     Raises:
         SettingsError: it is missing, or is not TOML.
@@ -281,15 +288,15 @@ def read_toml(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def rules(kind: Any = None) -> dict[str, Rule]:
-    """Return the rule of every setting by name, in the order of the fields; of `Settings` when left out."""
-    return {each.name: each.metadata["rule"] for each in dataclasses.fields(kind or Settings)}
+    """Return the rule of every setting by name, in the order of the fields; those of `Config` when omitted."""
+    return {field.name: field.metadata["rule"] for field in dataclasses.fields(kind or Config)}
 
 
-def _check_rules(settings: Settings | CohortSettings) -> None:
+def _check_rules(settings: Config | CohortSettings) -> None:
     """Make every value plain, and raise `SettingsError` for the first that breaks its rule."""
     for name, rule in rules(settings).items():
         value = _plain(getattr(settings, name))
-        if rule.none and isinstance(value, str) and value == "none":  # as a TOML file must say it
+        if rule.none and isinstance(value, str) and value == "none":  # TOML has no null
             value = None
         object.__setattr__(settings, name, value)
         if not rule.accepts(value):
@@ -299,21 +306,22 @@ def _check_rules(settings: Settings | CohortSettings) -> None:
 @_with_known_names
 @dataclass(frozen=True)
 class CohortSettings:
-    """How many networks make a cohort, how they are run, and what it answers with.
+    """How many networks a cohort has, how they are run, and how the model answers.
 
     Args:
-        folds: parts of the rows, each scored by members that never saw it: 1 (a single split by `stop_fraction` and
-            `score_fraction`), or 3 and more; None chooses by the number of rows.
-        seeds: how often all folds are trained, each time with folds and draws of their own; None chooses by the rows.
-        halving: whether settings that are behind after a few epochs are dropped, where there are several.
-        budget_seconds: training ends after so long, with what there is then; None sets no limit.
-        coverage: share of the rows of each class whose set of classes is to hold the true one.
-        threshold: None calls the most probable class; a probability, or an aim such as "sensitivity>=0.95" that a
-            threshold for the positive class is chosen for (see `tabcohort.evaluation.decision.parse_aim`).
+        folds: parts of the rows, each tested by members that never saw it: 1 (a single split by `validation_fraction`
+            and `test_fraction`), or 3 and more; None chooses by the number of rows.
+        seeds: number of times that all folds are trained, each time with other folds and random streams; None chooses
+            by the number of rows.
+        halving: whether configs with a high loss after a few epochs are dropped, where there are several.
+        budget_seconds: training ends after this time with what there is then; None sets no limit.
+        coverage: share of the rows of each class whose prediction set is to hold the true class.
+        threshold: None predicts the most probable class; a probability, or an objective such as "sensitivity>=0.95"
+            that a threshold for the positive class is chosen for (see `tabcohort.evaluation.decision`).
         threads: members that are trained side by side; None is one per core. No result depends on it.
 
     Raises:
-        SettingsError: a value breaks its rule; the sentence says which and what would be right.
+        SettingsError: a value breaks its rule; the message says which and what is allowed.
     """
 
     folds: int | None = _setting(None, number=int, low=1, none=True)
@@ -327,19 +335,22 @@ class CohortSettings:
     def __post_init__(self) -> None:
         _check_rules(self)
         if self.folds == 2:
-            raise SettingsError("the setting 'folds' must be 1, or 3 and more: rows train, stop and score; it is 2")
+            raise SettingsError(
+                "the setting 'folds' must be 1, or 3 and more, as rows train, validate and test in turn; it is 2"
+            )
 
     def with_members(self, n_members: int) -> CohortSettings:
-        """Return settings of a cohort of so many networks of each settings, or a few more: whole seeds of equal folds.
+        """Return settings for this many networks per config, or a few more: whole seeds of equal folds.
 
         Up to ten are the folds of one seed; more are several seeds of eight folds, or of the folds that are set.
 
         Raises:
-            SettingsError: there is no cohort of so many.
+            SettingsError: there is no cohort of this size.
         """
         if n_members < 1 or n_members == 2:
             raise SettingsError(
-                f"a cohort has 1 network, or 3 and more: rows train, stop and score; asked for {n_members}"
+                "a cohort has 1 network, or 3 and more, as rows train, validate and test in turn; "
+                f"asked for {n_members}"
             )
         folds = self.folds or (n_members if n_members <= 10 else 8)
         return dataclasses.replace(self, folds=folds, seeds=max(1, -(-n_members // folds)))

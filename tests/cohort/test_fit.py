@@ -301,7 +301,7 @@ def test_columns_are_standardised_by_the_training_rows_alone() -> None:
     X, y = noisy_rows(90)
     roles = Roles(np.arange(50), np.arange(50, 70), np.arange(70, 90))
     trained = trained_on((X, y), settings_of(max_epochs=1), roles=roles)
-    np.testing.assert_allclose(trained.module[0].centre, X[:50].mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(trained.module[0].center, X[:50].mean(axis=0), rtol=1e-10)
     np.testing.assert_allclose(trained.module[0].scale, 1 / X[:50].std(axis=0), rtol=1e-10)
 
 
@@ -507,7 +507,7 @@ def test_columns_are_standardised_by_the_training_rows_of_each_member() -> None:
         statistics = network.statistics()
         assert statistics is not None
         rows = cohort.roles(member).train
-        np.testing.assert_allclose(statistics.centre, table.X[rows].mean(axis=0), rtol=1e-10)
+        np.testing.assert_allclose(statistics.center, table.X[rows].mean(axis=0), rtol=1e-10)
 
 
 # Several settings

@@ -21,7 +21,7 @@ def test_statistics_are_those_of_scikit_learn(n_rows: int, n_features: int, seed
     weight = rng.uniform(0.1, 4, n_rows)
     scaler = StandardScaler().fit(X, sample_weight=weight)
     found = fit_statistics(X, weight)
-    np.testing.assert_allclose(found.centre, scaler.mean_, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found.center, scaler.mean_, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(found.scale, 1 / scaler.scale_, rtol=1e-9)
 
 
@@ -46,7 +46,7 @@ def test_columns_far_from_zero_keep_their_digits(offset: float) -> None:
     spread = np.arange(100.0)
     statistics = fit_statistics((spread + offset)[:, None], np.ones(100))
     np.testing.assert_allclose(statistics.scale, 1 / spread.std(), rtol=1e-12)
-    np.testing.assert_allclose(statistics.centre - offset, spread.mean(), rtol=1e-12 + abs(offset) * 1e-15)
+    np.testing.assert_allclose(statistics.center - offset, spread.mean(), rtol=1e-12 + abs(offset) * 1e-15)
 
 
 def test_standardise_works_in_double_precision() -> None:
@@ -61,7 +61,7 @@ def test_a_weight_of_two_is_two_rows() -> None:
         fit_statistics(X, times * 1.0),
         fit_statistics(np.repeat(X, times, axis=0), np.ones(times.sum())),
     )
-    np.testing.assert_allclose(weighted.centre, repeated.centre, rtol=1e-13)
+    np.testing.assert_allclose(weighted.center, repeated.center, rtol=1e-13)
     np.testing.assert_allclose(weighted.scale, repeated.scale, rtol=1e-13)
 
 
@@ -71,7 +71,7 @@ def test_statistics_have_the_same_bits_on_any_number_of_threads() -> None:
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
             found.append(fit_statistics(X, np.ones(len(X))))
-    np.testing.assert_array_equal(found[0].centre, found[1].centre)
+    np.testing.assert_array_equal(found[0].center, found[1].center)
     np.testing.assert_array_equal(found[0].scale, found[1].scale)
 
 
@@ -84,7 +84,7 @@ def standardised_from_storage(X: FloatArray, statistics: Statistics | None) -> F
     reading = stored.in_units_of_storage(statistics)
     assert stored.stored.dtype == np.float32
     assert stored.stored.flags.c_contiguous
-    return (stored.stored - reading.centre) * reading.scale
+    return (stored.stored - reading.center) * reading.scale
 
 
 @given(
@@ -93,10 +93,10 @@ def standardised_from_storage(X: FloatArray, statistics: Statistics | None) -> F
     st.integers(0, 2**32),
 )
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_stored_rows_keep_the_digits_of_how_rows_differ(centre: float, spread: float, seed: int) -> None:
-    X = np.random.default_rng(seed).normal(centre, spread, (60, 3))
+def test_stored_rows_keep_the_digits_of_how_rows_differ(center: float, spread: float, seed: int) -> None:
+    X = np.random.default_rng(seed).normal(center, spread, (60, 3))
     statistics = fit_statistics(X, np.ones(60))
-    expected = (X - statistics.centre) * statistics.scale
+    expected = (X - statistics.center) * statistics.scale
     np.testing.assert_allclose(standardised_from_storage(X, statistics), expected, rtol=1e-6, atol=1e-12)
 
 
@@ -105,7 +105,7 @@ def test_seconds_since_1970_are_told_apart_by_the_minute() -> None:
     statistics = fit_statistics(X, np.ones(1000))
     assert len(np.unique(X.astype(np.float32))) < 500  # as float32 cannot by itself
     assert len(np.unique(store_rows(X, statistics).stored)) == 1000
-    expected = (X - statistics.centre) * statistics.scale
+    expected = (X - statistics.center) * statistics.scale
     np.testing.assert_allclose(standardised_from_storage(X, statistics), expected, rtol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_a_unit_is_the_power_of_two_nearest_to_the_spread_so_it_costs_no_digit()
     stored = store_rows(X, statistics)
     np.testing.assert_array_equal(np.frexp(stored.unit)[0], 0.5)
     np.testing.assert_allclose(np.log2(statistics.scale * stored.unit), 0, atol=0.5)
-    np.testing.assert_array_equal(stored.origin, statistics.centre)
+    np.testing.assert_array_equal(stored.origin, statistics.center)
     exact = ((X - stored.origin) / stored.unit).astype(np.float32)
     np.testing.assert_array_equal(stored.stored, exact)
     np.testing.assert_allclose(stored.origin + stored.unit * stored.stored, X, rtol=0, atol=1e-6 * stored.unit.max())
@@ -152,7 +152,7 @@ def test_rows_that_nothing_standardises_are_stored_as_they_are() -> None:
     stored = store_rows(X, None)
     np.testing.assert_array_equal(stored.stored, X.astype(np.float32))
     reading = stored.in_units_of_storage(None)
-    np.testing.assert_array_equal((stored.stored - reading.centre) * reading.scale, X.astype(np.float32))
+    np.testing.assert_array_equal((stored.stored - reading.center) * reading.scale, X.astype(np.float32))
 
 
 @pytest.mark.parametrize("n_rows", [1, 6, 7, 8, 20, 21])
@@ -165,8 +165,8 @@ def test_a_table_of_many_blocks_is_one_table(n_rows: int, monkeypatch: pytest.Mo
         monkeypatch.setattr(encoder, "ROWS_AT_A_TIME", at_a_time)
         statistics = fit_statistics(X, weight[rows], rows)
         stored = store_rows(X, statistics)
-        found.append((statistics.centre, statistics.scale, stored.stored, standardise(X, statistics)))
-    for name, one, other in zip(("centre", "scale", "stored", "standardised"), *found, strict=True):
+        found.append((statistics.center, statistics.scale, stored.stored, standardise(X, statistics)))
+    for name, one, other in zip(("center", "scale", "stored", "standardised"), *found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-6 if one.dtype == np.float32 else 0, err_msg=name)
     monkeypatch.setattr(encoder, "ROWS_AT_A_TIME", 7)
     np.testing.assert_array_equal(
@@ -179,5 +179,5 @@ def test_statistics_of_some_rows_are_those_of_a_table_of_these_rows() -> None:
     rng = np.random.default_rng(0)
     X, weight, rows = rng.normal(size=(50, 3)), rng.uniform(0.5, 2, 20), rng.permutation(50)[:20]
     some, alone = fit_statistics(X, weight, rows), fit_statistics(X[rows], weight)
-    np.testing.assert_array_equal(some.centre, alone.centre)
+    np.testing.assert_array_equal(some.center, alone.center)
     np.testing.assert_array_equal(some.scale, alone.scale)

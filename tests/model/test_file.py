@@ -250,7 +250,7 @@ ARRAYS: dict[str, tuple[str, Any, str]] = {
     "one of a member that is not there": ("members.3.more", np.zeros(1), "it has arrays that nothing needs: members"),
     "one missing": ("members.2.network.layers.0.bias", None, "its arrays are not those of the network it describes"),
     "infinite": ("members.2.standardize.scale", np.full(3, np.inf), "a weight is not finite"),
-    "NaN": ("members.0.standardize.centre", np.full(3, np.nan), "a weight is not finite"),
+    "NaN": ("members.0.standardize.center", np.full(3, np.nan), "a weight is not finite"),
     "beyond float32": ("members.0.network.layers.0.bias", np.full(8, 1e300), "a weight is not finite, or beyond"),
     "judged: missing": ("judged.part", None, r"'judged\.part'"),
     "judged: other rows": ("judged.part", np.zeros(89, np.int64), "its out-of-fold predictions have a 'part' that"),

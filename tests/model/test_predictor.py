@@ -250,7 +250,7 @@ def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_row
     assert column[7] == 2
     statistics = predictor.networks[0].statistics()
     assert statistics is not None
-    assert distance[7] == pytest.approx((1000 + statistics.centre[2]) * statistics.scale[2])
+    assert distance[7] == pytest.approx((1000 + statistics.center[2]) * statistics.scale[2])
     assert [len(each) for each in predictor.farthest_cells(X[:0])] == [0, 0]
 
 

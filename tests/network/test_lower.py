@@ -61,7 +61,7 @@ def trained(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
                 buffer.add_(0.5 * torch.rand(buffer.shape, generator=generator), alpha=-1 if "mean" in name else 1)
     for layer in module.modules():
         if isinstance(layer, Standardize):
-            layer.centre = torch.linspace(-3.1, 1e9, len(layer.centre), dtype=torch.float64)
+            layer.center = torch.linspace(-3.1, 1e9, len(layer.center), dtype=torch.float64)
             layer.scale = torch.linspace(0.3, 2.1, len(layer.scale), dtype=torch.float64)
     return module
 
@@ -76,7 +76,7 @@ def rows_for(module: nn.Module, n_rows: int = 11) -> Tensor:
     rows = torch.randn(n_rows, D_IN, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for layer in module.modules():
         if isinstance(layer, Standardize):
-            return rows / layer.scale + layer.centre
+            return rows / layer.scale + layer.center
     return rows.to(next(module.parameters()).dtype)
 
 
@@ -187,7 +187,7 @@ def test_standardize_and_smooth_clip_come_first_and_keep_their_numbers() -> None
     assert program.operations[1].constants == (2.5,)
     found = numbers_of(module, program).statistics()
     assert found is not None
-    np.testing.assert_array_equal(found.centre, given.centre)
+    np.testing.assert_array_equal(found.center, given.center)
     np.testing.assert_array_equal(found.scale, given.scale)
 
 

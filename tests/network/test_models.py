@@ -160,7 +160,7 @@ def test_standardize_works_in_double_precision_and_answers_in_the_modules_own() 
     assert layer(x).dtype == torch.float32
     assert layer(x).tolist() == [[0.5], [1.5]]
     assert copy.deepcopy(layer).double()(x).dtype == torch.float64
-    assert set(layer.state_dict()) == {"centre", "scale"}
+    assert set(layer.state_dict()) == {"center", "scale"}
 
 
 # Draws

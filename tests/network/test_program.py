@@ -165,8 +165,8 @@ def test_an_array_of_another_shape_is_refused_by_name() -> None:
     words = re.escape(f"'{name}' must be of shape (3, 5); it is (5, 3)")
     with pytest.raises(ValueError, match=words):
         network.with_named({**named, name: named[name].T})
-    with pytest.raises(ValueError, match=r"'standardize\.centre' must be of shape \(4,\); it is \(\)"):
-        network.with_named({**named, "standardize.centre": np.array(1.0)})
+    with pytest.raises(ValueError, match=r"'standardize\.center' must be of shape \(4,\); it is \(\)"):
+        network.with_named({**named, "standardize.center": np.array(1.0)})
 
 
 @pytest.mark.parametrize("name", ["network.linear.bias", "network.output_norm.running_var"])
@@ -187,7 +187,7 @@ def test_statistics_are_put_in_and_read_again_to_the_bit() -> None:
     other = network.with_statistics(given)
     found = other.statistics()
     assert found is not None
-    np.testing.assert_array_equal(found.centre, given.centre)
+    np.testing.assert_array_equal(found.center, given.center)
     np.testing.assert_array_equal(found.scale, given.scale)
     np.testing.assert_array_equal(other.parameters, network.parameters)
     np.testing.assert_array_equal(other.buffers[8:], network.buffers[8:])

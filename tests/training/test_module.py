@@ -318,7 +318,7 @@ def test_rows_are_standardised_and_clipped_alike_by_both_engines(
         draw_weights(module, seed=0)
         how = settings_of(engine=engine, mixup_alpha=mixup_alpha, mixup_probability=1.0, batch_size=16)
         trained = train(module, (X + 1e6, y), how)
-        np.testing.assert_allclose(module[0].centre, (X + 1e6)[trained.roles.train].mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(module[0].center, (X + 1e6)[trained.roles.train].mean(axis=0), rtol=1e-12)
         logits.append(logits_of(trained, X + 1e6))
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-3)
 

@@ -1,46 +1,171 @@
-"""Pieces of work side by side, one per core."""
+"""Where members run: threads, or processes. The result is the same to the bit, as a member is a function of the plan.
+
+An executor of another kind (a cluster, say) implements `Executor`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from tabcohort.engines.compiled.engine import one_blas_thread
+from tabcohort.cohort.members import MemberResult
+from tabcohort.cohort.plan import Member
+from tabcohort.cohort.store import PAUSED
+from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.compiled.jit import n_cores
+from tabcohort.training.loop import EpochCallback, TrainingState
 
-Job = TypeVar("Job")
-
-SECONDS_TO_WAIT = 0.1  # at a time, as Ctrl-C is seen only where Python's own code runs
+SECONDS_BETWEEN = 0.1  # messages of a process about its epochs
 
 
-def in_threads(
-    jobs: Sequence[Callable[[], Job]],
-    n_threads: int | None = None,
-    on_failure: Callable[[], None] = lambda: None,
-) -> list[Job]:
-    """Run pieces of work side by side, begun in their order, and return what each returned.
-
-    Members may run so: the compiled engine lets go of Python's lock, and no result depends on the threads. What one
-    raises is raised once those that were begun have ended; the others are never begun.
+@dataclass(frozen=True)
+class Task:
+    """A piece of a member's training.
 
     Args:
-        jobs: the work; none may depend on another.
-        n_threads: how many at a time; one per core when left out.
-        on_failure: called at once when one raises, or on Ctrl-C, so that the others may end sooner.
+        member: the member.
+        resume_from: where it paused, if it did.
+        pause_after: the epoch after which it pauses; None trains to the end.
     """
-    with one_blas_thread(), ThreadPoolExecutor(n_threads or n_cores()) as pool:
-        futures: list[Future[Job]] = []
+
+    member: Member
+    resume_from: TrainingState | None = None
+    pause_after: int | None = None
+
+    def is_due(self, state: TrainingState) -> bool:
+        """Return whether the member is to pause now."""
+        return self.pause_after is not None and state.n_epochs >= self.pause_after
+
+
+# Trains a member, from where it paused if it did; calls the callback after every epoch and stops for its reason.
+TrainMember = Callable[[Member, TrainingState | None, EpochCallback], MemberResult]
+# Called after epochs of a member, by several threads; a reason that it returns stops all members.
+OnEpoch = Callable[[Member, TrainingState], str | None]
+Submit = Callable[[Task], "Future[MemberResult]"]
+
+
+class Executor(Protocol):
+    """Runs tasks side by side.
+
+    Args:
+        n_workers: number of tasks that run at a time.
+    """
+
+    n_workers: int
+
+    def start(self, train: TrainMember, on_epoch: OnEpoch) -> AbstractContextManager[Submit]:
+        """Return a context in which tasks can be submitted; it ends when all of them have ended."""
+        ...
+
+
+class ThreadExecutor:
+    """Runs tasks in threads: the compiled engine releases Python's lock.
+
+    Args:
+        n_workers: number of threads; one per core when omitted.
+    """
+
+    def __init__(self, n_workers: int | None = None) -> None:
+        self.n_workers = n_workers or n_cores()
+
+    @contextmanager
+    def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:
+        """Start the threads, with BLAS on one thread."""
+
+        def submit(task: Task) -> Future[MemberResult]:
+            def callback(state: TrainingState) -> str | None:
+                return on_epoch(task.member, state) or (PAUSED if task.is_due(state) else None)
+
+            return pool.submit(train, task.member, task.resume_from, callback)
+
+        with one_blas_thread(), ThreadPoolExecutor(self.n_workers) as pool:
+            yield submit
+
+
+class ProcessExecutor:
+    """Runs tasks in new processes, which get the function that trains members once.
+
+    Args:
+        n_workers: number of processes; one per core when omitted.
+    """
+
+    def __init__(self, n_workers: int | None = None) -> None:
+        self.n_workers = n_workers or n_cores()
+
+    @contextmanager
+    def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:
+        """Start the processes, and a thread that passes on what they say of their epochs."""
+        context = multiprocessing.get_context("spawn")
+        messages, must_stop = context.SimpleQueue(), context.Event()
+        reason: list[str] = []
+        failures: list[BaseException] = []
+
+        def pass_on() -> None:
+            while (message := messages.get()) is not None:
+                try:
+                    asked = on_epoch(*message)
+                except BaseException as error:  # raised where the context ends
+                    failures.append(error)
+                    asked = "interrupted"
+                if asked is not None and not reason:
+                    reason.append(asked)
+                    must_stop.set()
+
+        listener = threading.Thread(target=pass_on)
+        listener.start()
         try:
-            futures += [pool.submit(job) for job in jobs]
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, SECONDS_TO_WAIT, FIRST_EXCEPTION)
-                for each in done:
-                    each.result()
-            return [each.result() for each in futures]
-        except BaseException:
-            for each in futures:
-                each.cancel()
-            on_failure()
-            raise
+            with ProcessPoolExecutor(
+                self.n_workers, context, initializer=_start_worker, initargs=(train, messages, must_stop)
+            ) as pool:
+                yield lambda task: _with_reason(pool.submit(_train_in_worker, task), reason)
+        finally:
+            messages.put(None)
+            listener.join()
+        if failures:
+            raise failures[0]
+
+
+_STOPPED = "stopped"  # a worker knows only that it is to stop, not why
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(train: TrainMember, messages: Any, must_stop: Any) -> None:
+    _worker.update(train=train, messages=messages, must_stop=must_stop)
+
+
+def _train_in_worker(task: Task) -> MemberResult:
+    shown = [0.0]
+
+    def callback(state: TrainingState) -> str | None:
+        now = time.perf_counter()
+        if now - shown[0] >= SECONDS_BETWEEN:
+            shown[0] = now
+            _worker["messages"].put((task.member, replace(state, best_state={}, engine_state={})))
+        if _worker["must_stop"].is_set():
+            return _STOPPED
+        return PAUSED if task.is_due(state) else None
+
+    return _worker["train"](task.member, task.resume_from, callback)
+
+
+def _with_reason(future: Future[MemberResult], reason: list[str]) -> Future[MemberResult]:
+    """Return a future whose result gives the reason for which all members were stopped."""
+    named: Future[MemberResult] = Future()
+
+    def finish(done: Future[MemberResult]) -> None:
+        if (error := done.exception()) is not None:
+            named.set_exception(error)
+            return
+        result = done.result()
+        if result.state.stop_reason == _STOPPED:
+            result = replace(result, state=replace(result.state, stop_reason=reason[0]))
+        named.set_result(result)
+
+    future.add_done_callback(finish)
+    return named

@@ -1,305 +1,318 @@
-"""Members side by side: the longest first, on all cores, until they end, the hopeless are dropped, or time is up.
+"""The run of a cohort: all members side by side, until they end, their config is dropped, or time is up.
 
-No result depends on the threads: a member is a function of its table, settings and number. Only a budget of seconds,
-and Ctrl-C, make what is there at their end depend on the machine.
+No result depends on where and how many members run at a time: a member is a function of the plan. Only a budget of
+seconds, and Ctrl-C, make what is there at the end depend on the machine.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from tabcohort.cohort.executors import in_threads
-from tabcohort.cohort.progress import Member, RunWatcher, Standing, Trained
-from tabcohort.engines.protocol import State
-from tabcohort.errors import TrainingError
+from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, TrainMember
+from tabcohort.cohort.halving import HalvingPolicy
+from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_member
+from tabcohort.cohort.plan import CohortPlan, Member
+from tabcohort.cohort.progress import ProgressCallback, ProgressTracker
+from tabcohort.cohort.store import StateStore
+from tabcohort.data.encoder import fit_statistics, store_rows
+from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.settings import CohortSettings
-from tabcohort.training.loop import Progress
+from tabcohort.training.loop import TrainingState
 
-FIRST_RUNG, RUNG_FACTOR = 20, 3  # the first rung is a 20th of the epochs, and each next one three times as many
-FEWEST_FIRST_EPOCHS = 5
-KEPT_SHARE, FEWEST_SETTINGS = 1 / 3, 4  # so many go on after a rung: fewer would leave no ensemble
-RESERVES = 16  # places down to which those that do not go on may still answer, with the weights that they have
-SECONDS_BETWEEN = 0.1
-SHARE_OF_BUDGET = 0.95  # the rest is for the predictions and their measures
-
-
-Train = Callable[[Member, Progress | None, Callable[[Progress], str | None]], Trained]
+SECONDS_BETWEEN = 0.1  # calls of the callback
+BUDGET_SHARE = 0.95  # the rest is for the predictions and their evaluation
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunResult:
     """What a run left.
 
     Args:
-        trained: the members that have weights, by member.
-        dropped: for each setting that was dropped, after how many epochs.
-        failed: for each setting of which a member's loss stopped being finite, the sentence that says so.
-        reason: "budget" or "interrupted" where one of these ended it; else None.
+        members: the members that have weights, or whose config was dropped, by member.
+        dropped: for each config that was dropped, the epochs after which it was.
+        failed: for each config with a member whose loss stopped being finite, the error's message.
+        stop_reason: "budget" or "interrupted" where one of these ended the run; else None.
         seconds: how long it took.
         seconds_saved: how much longer it would have taken without dropping, extrapolated from the time per epoch.
     """
 
-    trained: dict[Member, Trained]
+    members: dict[Member, MemberResult]
     dropped: dict[int, int]
     failed: dict[int, str]
-    reason: str | None
+    stop_reason: str | None
     seconds: float
     seconds_saved: float
 
 
-def n_kept(n_settings: int) -> int:
-    """Return how many of so many settings stay in the race after a rung."""
-    return max(FEWEST_SETTINGS, math.ceil(n_settings * KEPT_SHARE))
+def run(
+    plan: CohortPlan,
+    callback: ProgressCallback = lambda progress: None,
+    checkpoint: str | Path | None = None,
+    executor: Executor | None = None,
+) -> RunResult:
+    """Train all members of a plan.
 
+    Args:
+        plan: the cohort.
+        callback: called a few times a second with how far the cohort is, by one thread at a time.
+        checkpoint: a folder to write every member's training to as it goes, and to resume from.
+        executor: where members run; threads when omitted.
 
-class Shelf:
-    """The states of paused members, in files of a folder, so that memory does not grow with their number."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    def _path(self, member: Member) -> Path:
-        return self.folder / f"{member.setting}-{member.number}.safetensors"
-
-    def put(self, member: Member, progress: Progress) -> Progress:
-        """Return a progress without its states, which are kept if it is to be gone on from."""
-        from safetensors.numpy import save_file
-
-        if progress.stop_reason == "paused":
-            arrays = {f"now.{name}": array for name, array in progress.state.items()}
-            arrays.update({f"best.{name}": array for name, array in progress.best_state.items()})
-            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, self._path(member))
-        return replace(progress, state={}, best_state={})
-
-    def take(self, member: Member, progress: Progress) -> Progress:
-        """Return a progress with the states that were kept of it."""
-        from safetensors.numpy import load_file
-
-        states: dict[str, State] = {"now": {}, "best": {}}
-        for key, array in load_file(self._path(member)).items():
-            which, name = key.split(".", 1)
-            states[which][name] = array
-        self.remove(member)
-        return replace(progress, state=states["now"], best_state=states["best"])
-
-    def remove(self, member: Member) -> None:
-        """Forget a member's states."""
-        self._path(member).unlink(missing_ok=True)
-
-
-class Run:
-    """Trains members in rungs; see `run_members`."""
-
-    def __init__(
-        self,
-        members: Sequence[Member],
-        train: Train,
-        cohort: CohortSettings,
-        max_epochs: int,
-        watch: RunWatcher,
-        shelf: Shelf,
-    ) -> None:
-        self.members, self.train, self.cohort, self.max_epochs, self.watch = members, train, cohort, max_epochs, watch
-        self.sizes = Counter(member.setting for member in members)  # members of each of the settings
-        self.standing = Standing(members, cohort.budget_seconds)
-        self.trained: dict[Member, Trained] = {}
-        self.dropped: dict[int, int] = {}
-        self.failures: dict[int, tuple[int, str]] = {}  # of each setting: whose turn it was first, and what was said
-        self.reason: str | None = None
-        self.shown, self.told = -math.inf, 0  # when the watcher was told last, and of how many epochs
-        self.lock = threading.Lock()
-        self.shelf = shelf
-
-    def rungs(self) -> list[int]:
-        """Return after how many epochs all members pause; the last is the end."""
-        n_settings = len(self.sizes)
-        drops = self.cohort.halving and n_settings > FEWEST_SETTINGS
-        if not drops and self.cohort.budget_seconds is None:
-            return [self.max_epochs]
-        epochs = [max(FEWEST_FIRST_EPOCHS, self.max_epochs // FIRST_RUNG)]
-        while drops and n_kept(n_settings) > FEWEST_SETTINGS and epochs[-1] * RUNG_FACTOR < self.max_epochs:
-            epochs.append(epochs[-1] * RUNG_FACTOR)
-            n_settings = n_kept(n_settings)
-        return [each for each in epochs if each < self.max_epochs] + [self.max_epochs]
-
-    def climb(self) -> Ended:
-        """Train all members from rung to rung."""
-        rungs = self.rungs()
-        for rung in rungs:
-            self._to(rung)
-            if self.reason or rung == rungs[-1]:
-                break
-            if self.cohort.halving:
-                self._drop(rung)
-        if self.reason is None and (progress := self.standing.progress(self.in_race())).epochs > self.told:
-            self.watch(progress)
-        seconds = self.standing.seconds()
-        if self.reason == "budget" and all(self.standing.has_ended(each) for each in self.in_race()):
-            self.reason = None  # it was enough
-        # Which members of a setting that failed were under way is up to the threads.
-        kept = [each for each in self.members if each in self.trained and each.setting not in self.failures]
-        return Ended(
-            {each: self.trained[each] for each in kept},
-            self.dropped,
-            {setting: sentence for setting, (_, sentence) in sorted(self.failures.items())},
-            self.reason,
-            seconds,
-            self.standing.seconds_saved(self.dropped),
-        )
-
-    def in_race(self) -> list[Member]:
-        """Return the members of settings that were neither dropped nor failed."""
-        out = self.dropped.keys() | self.failures.keys()
-        return [each for each in self.members if each.setting not in out]
-
-    def _to(self, rung: int) -> None:
-        """Train all members that are in the race until they end, or have run so many epochs."""
-        waiting = [each for each in self.in_race() if not self.standing.has_ended(each)]
-        waiting.sort(key=self._place)
-        jobs = [functools.partial(self._train_one, each, turn, rung) for turn, each in enumerate(waiting)]
-        try:
-            in_threads(jobs, self.cohort.threads, on_failure=self._interrupt)
-        except KeyboardInterrupt:
-            self._interrupt()
-            if not self.trained:
-                raise
-
-    def _place(self, member: Member) -> tuple[float, float]:
-        """Return a member's place in line: the longest first, so that the cores end together.
-
-        With a budget, the first of several settings come first, and then those that cost least: as many as can be are
-        judged before time is up.
-        """
-        if self.cohort.budget_seconds is None or len(self.sizes) == 1:
-            return 0.0, -member.cost
-        return float(not self._is_first(member)), member.cost
-
-    def _is_first(self, member: Member) -> bool:
-        """Return whether a member is of the first of several settings, which with a budget are trained to their end.
-
-        What a budget ends is then as good as those settings alone.
-        """
-        return self.cohort.budget_seconds is not None and len(self.sizes) > 1 and member.setting == min(self.sizes)
-
-    def _interrupt(self) -> None:
-        """Let all members end after the epoch that they are at."""
-        self.reason = "interrupted"
-
-    def _train_one(self, member: Member, turn: int, rung: int) -> None:
-        before = self.trained.get(member)
-        if self._failed_before(member, turn) or (self._why_to_end() and not self._is_needed(member)):
-            return
-
-        def watch(progress: Progress) -> str | None:
-            try:
-                self._show(member, progress)
-            except KeyboardInterrupt:  # pressed, or raised by the person's own watcher
-                self._interrupt()
-            reason = self._why_to_end()
-            at_rung = len(progress.history) >= rung and rung < self.max_epochs
-            if reason is None and at_rung and not self._is_first(member):
-                reason = "paused"
-            return reason
-
-        resume_from = replace(self.shelf.take(member, before.progress), stop_reason=None) if before else None
-        try:
-            trained = self.train(member, resume_from, watch)
-        except TrainingError as error:
-            with self.lock:
-                if not self._failed_before(member, turn):
-                    self.failures[member.setting] = turn, str(error)
-            return
-        trained = replace(trained, progress=self.shelf.put(member, trained.progress))
-        with self.lock:
-            self.trained[member] = trained
-            self.standing.note(member, trained.progress)  # a checkpoint may have held a training that has ended
-
-    def _failed_before(self, member: Member, turn: int) -> bool:
-        """Return whether one of the same setting failed whose turn was earlier: so it is for any number of threads."""
-        return member.setting in self.failures and self.failures[member.setting][0] < turn
-
-    def _why_to_end(self) -> str | None:
-        budget = self.cohort.budget_seconds or math.inf
-        if self.standing.seconds() > SHARE_OF_BUDGET * budget and self.reason is None:
-            self.reason = "budget"
-        return self.reason
-
-    def _is_needed(self, member: Member) -> bool:
-        """Return whether a member has to begin although time is up: without it no settings would judge every row."""
-        with self.lock:
-            begun = Counter(each.setting for each in self.trained)
-        return self.reason == "budget" and not any(n == self.sizes[setting] for setting, n in begun.items())
-
-    def _drop(self, rung: int) -> None:
-        """Let those settings that are behind go no farther, by the mean loss of the stopping rows: most of the rows.
-
-        The next best may still answer; of the others no weights are kept.
-        """
-        losses: dict[int, list[float]] = {}  # the lowest up to this rung; a checkpoint may have gone beyond
-        for member in self.in_race():
-            if self._is_first(member):
-                continue
-            history = self.trained[member].progress.history[:rung]
-            losses.setdefault(member.setting, []).append(min(record.stop_loss for record in history))
-        ranked = sorted(losses, key=lambda setting: (float(np.mean(losses[setting])), setting))
-        place = {setting: number for number, setting in enumerate(ranked)}
-        n_going_on = n_kept(len(ranked))
-        self.dropped.update(dict.fromkeys(ranked[n_going_on:], rung))
-        for member, each in self.trained.items():
-            if place.get(member.setting, 0) >= n_going_on:
-                self.shelf.remove(member)
-                if place[member.setting] >= RESERVES:
-                    self.trained[member] = replace(each, network=None)
-
-    def _show(self, member: Member, progress: Progress) -> None:
-        """Tell the watcher, if it was not told a moment ago."""
-        with self.lock:
-            self.standing.note(member, progress)
-            now = time.perf_counter()
-            if now - self.shown >= SECONDS_BETWEEN:
-                self.shown = now
-                progress_of_all = self.standing.progress(self.in_race())
-                self.told = progress_of_all.epochs
-                self.watch(progress_of_all)
+    Raises:
+        TrainingError: a loss stopped being finite in each config.
+        KeyboardInterrupt: before the first member had an epoch.
+    """
+    folder = None if checkpoint is None else checkpoint_folder(checkpoint)
+    _return_freed_memory()  # making the splits took about as much as the rows in float32 will
+    rows = store_rows(plan.table.X, fit_statistics(plan.table.X, plan.table.weight))
+    train = functools.partial(train_member, plan, rows, folder)
+    result = run_members(plan.members, train, plan.settings, plan.max_epochs, callback, executor)
+    _warn_of(result, plan)
+    del rows, train  # no member trains any more
+    _return_freed_memory()
+    return result
 
 
 def run_members(
     members: Sequence[Member],
-    train: Train,
-    cohort: CohortSettings,
+    train: TrainMember,
+    settings: CohortSettings,
     max_epochs: int,
-    watch: RunWatcher = lambda progress: None,
-) -> Ended:
+    callback: ProgressCallback = lambda progress: None,
+    executor: Executor | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> RunResult:
     """Train members side by side, the longest first.
 
-    With `cohort.halving` and more than a few settings, all pause after some epochs, and those settings whose mean loss
-    is behind are dropped: successive halving (Jamieson & Talwalkar 2016). With a budget the first settings are
-    trained to their end, and then all others for some epochs, those that cost least before others. Ctrl-C ends training
-    with what there is.
+    With halving and more than a few configs, all pause after some epochs, and configs with a high loss are dropped: see
+    `HalvingPolicy`. With a budget the first config is trained to its end, and then all others for some epochs, the
+    cheapest first. Ctrl-C ends training with what there is.
 
     Args:
         members: whom to train.
-        train: trains one, from where it paused if it did; it must ask the given watcher after every epoch.
-        cohort: `halving`, `budget_seconds` and `threads` are used.
-        max_epochs: the limit of the settings with the highest.
-        watch: called after epochs of any member, a few times a second, by one thread at a time.
+        train: trains one.
+        settings: `halving`, `budget_seconds` and `threads` are used.
+        max_epochs: the highest limit of epochs.
+        callback: called after epochs of any member, a few times a second, by one thread at a time.
+        executor: where members run; threads when omitted.
+        clock: returns seconds.
 
     Raises:
-        TrainingError: of each setting a member's loss stopped being finite.
+        TrainingError: a loss stopped being finite in each config.
         KeyboardInterrupt: before the first member had an epoch.
     """
+    executor = executor or ThreadExecutor(settings.threads)
     with tempfile.TemporaryDirectory(prefix="tabcohort-") as folder:
-        ended = Run(members, train, cohort, max_epochs, watch, Shelf(folder)).climb()
-    if ended.failed and not {each.setting for each in ended.trained} - ended.dropped.keys():
-        raise TrainingError(ended.failed[min(ended.failed)])
-    return ended
+        board = _Run(members, settings, max_epochs, callback, StateStore(folder), clock)
+        rungs = board.policy.rungs()
+        for rung in rungs:
+            with executor.start(train, board.on_epoch) as submit:
+                _train_all(submit, executor.n_workers, board.tasks(rung), board)
+            if board.stop_reason is not None or rung == rungs[-1]:
+                break
+            board.drop_configs(rung)
+    result = board.result()
+    if result.failed and not {member.config for member in result.members} - result.dropped.keys():
+        raise TrainingError(result.failed[min(result.failed)])
+    return result
+
+
+def _train_all(submit: Submit, n_workers: int, tasks: Iterator[Task], board: _Run) -> None:
+    """Submit tasks as workers get free, and hand over their results; Ctrl-C lets those that run end early."""
+    pending: dict[Future[MemberResult], Task] = {}
+    failure: BaseException | None = None
+    while True:
+        try:
+            while failure is None and len(pending) < n_workers and (task := next(tasks, None)) is not None:
+                pending[submit(task)] = task
+            if not pending:
+                break
+            done, _ = wait(pending, SECONDS_BETWEEN, FIRST_COMPLETED)  # Ctrl-C shows only where Python code runs
+            for future in done:
+                board.on_end(pending.pop(future), future)
+        except KeyboardInterrupt:
+            if board.stop_reason == "interrupted":  # pressed again
+                raise
+            board.stop_reason = "interrupted"
+        except Exception as error:
+            failure, board.stop_reason = failure or error, "interrupted"
+    if failure is not None:
+        raise failure
+    if board.stop_reason == "interrupted" and not board.results:
+        raise KeyboardInterrupt
+
+
+class _Run:
+    """The state of a run: what members have done, and why it is to stop, if it is."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        settings: CohortSettings,
+        max_epochs: int,
+        callback: ProgressCallback,
+        store: StateStore,
+        clock: Callable[[], float],
+    ) -> None:
+        self.members, self.settings, self.max_epochs, self.callback = members, settings, max_epochs, callback
+        self.store, self.tracker = store, ProgressTracker(members, settings.budget_seconds, clock)
+        self.n_members = Counter(member.config for member in members)  # of each config
+        has_budget = settings.budget_seconds is not None
+        self.policy = HalvingPolicy(len(self.n_members), max_epochs, settings.halving, pauses=has_budget)
+        # With a budget, the first of several configs is trained to its end: the result is no worse than that alone.
+        self.protected = min(self.n_members) if has_budget and len(self.n_members) > 1 else None
+        self.results: dict[Member, MemberResult] = {}
+        self.dropped: dict[int, int] = {}
+        self.failed: dict[int, tuple[int, str]] = {}  # of each config: the place of the first that failed, and why
+        self.stop_reason: str | None = None
+        self._places: dict[Member, int] = {}
+        self._shown, self._n_epochs_shown = -math.inf, 0
+        self._lock = threading.Lock()
+
+    def active(self) -> list[Member]:
+        """Return the members of configs that were neither dropped nor failed."""
+        out = self.dropped.keys() | self.failed.keys()
+        return [member for member in self.members if member.config not in out]
+
+    def tasks(self, rung: int) -> Iterator[Task]:
+        """Yield what is to be trained until all members end or have had this many epochs, when a worker is free."""
+        waiting = [member for member in self.active() if not self.tracker.is_finished(member)]
+        waiting.sort(key=self._order)
+        self._places = {member: place for place, member in enumerate(waiting)}
+        for member in waiting:
+            if self._failed_before(member) or (self._reason_to_stop() and not self._is_needed(member)):
+                continue
+            before = self.results.get(member)
+            pauses = rung < self.max_epochs and member.config != self.protected
+            yield Task(
+                member, self.store.take(member, before.state) if before else None, rung if pauses else None
+            )  # fmt: skip
+
+    def on_epoch(self, member: Member, state: TrainingState) -> str | None:
+        """Note an epoch, call the callback if it was not called a moment ago, and return why to stop, if so."""
+        try:
+            with self._lock:
+                self.tracker.update(member, state)
+                now = self.tracker.clock()
+                if now - self._shown >= SECONDS_BETWEEN:
+                    self._shown = now
+                    self._show()
+        except KeyboardInterrupt:  # pressed, or raised by the callback
+            self.stop_reason = "interrupted"
+        return self._reason_to_stop()
+
+    def on_end(self, task: Task, future: Future[MemberResult]) -> None:
+        """Take over the result of a task."""
+        try:
+            result = future.result()
+        except TrainingError as error:
+            if not self._failed_before(task.member):
+                self.failed[task.member.config] = self._places[task.member], str(error)
+            return
+        result = replace(result, state=self.store.put(task.member, result.state))
+        self.results[task.member] = result
+        with self._lock:
+            self.tracker.update(task.member, result.state)  # a checkpoint may have held a finished training
+
+    def drop_configs(self, rung: int) -> None:
+        """Drop configs with a high mean of their members' lowest validation losses up to this rung."""
+        if not self.settings.halving:
+            return
+        losses: dict[int, list[float]] = {}
+        for member in self.active():
+            if member.config != self.protected:
+                history = self.results[member].state.history[:rung]  # a checkpoint may have gone beyond
+                losses.setdefault(member.config, []).append(min(record.val_loss for record in history))
+        selected = self.policy.select({config: float(np.mean(of_config)) for config, of_config in losses.items()})
+        self.dropped.update(dict.fromkeys(selected.dropped, rung))
+        for member, result in self.results.items():
+            if member.config in selected.dropped:
+                self.store.remove(member)
+            if member.config in selected.without_weights:
+                self.results[member] = replace(result, network=None)
+
+    def result(self) -> RunResult:
+        """Return what the run left, after a last call of the callback."""
+        active = self.active()
+        if self.stop_reason is None and self.tracker.progress(active).n_epochs > self._n_epochs_shown:
+            self._show()
+        stop_reason = self.stop_reason
+        if stop_reason == "budget" and all(self.tracker.is_finished(member) for member in active):
+            stop_reason = None  # it was enough
+        # Which members of a failed config were running is up to the executor.
+        kept = [member for member in self.members if member in self.results and member.config not in self.failed]
+        return RunResult(
+            {member: self.results[member] for member in kept},
+            self.dropped,
+            {config: message for config, (_, message) in sorted(self.failed.items())},
+            stop_reason,
+            self.tracker.seconds(),
+            self.tracker.seconds_saved(self.dropped),
+        )
+
+    def _order(self, member: Member) -> tuple[float, float]:
+        """Return what members are sorted by: the longest first, so that the workers end together.
+
+        With a budget and several configs, the protected one comes first and then the cheapest: as many as possible are
+        compared before time is up.
+        """
+        if self.protected is None:
+            return 0.0, -member.cost
+        return float(member.config != self.protected), member.cost
+
+    def _failed_before(self, member: Member) -> bool:
+        """Return whether an earlier member of the same config failed: this does not depend on the executor."""
+        return member.config in self.failed and self.failed[member.config][0] < self._places[member]
+
+    def _reason_to_stop(self) -> str | None:
+        budget = self.settings.budget_seconds or math.inf
+        if self.tracker.seconds() > BUDGET_SHARE * budget and self.stop_reason is None:
+            self.stop_reason = "budget"
+        return self.stop_reason
+
+    def _is_needed(self, member: Member) -> bool:
+        """Return whether a member has to begin although time is up: without it no config would test every row."""
+        begun = Counter(other.config for other in self.results)
+        is_complete = any(n_begun == self.n_members[config] for config, n_begun in begun.items())
+        return self.stop_reason == "budget" and not is_complete
+
+    def _show(self) -> None:
+        progress = self.tracker.progress(self.active())
+        self._n_epochs_shown = progress.n_epochs
+        self.callback(progress)
+
+
+def _warn_of(result: RunResult, plan: CohortPlan) -> None:
+    """Warn of what ended before its time."""
+    for config, message in result.failed.items():
+        which = f"config {config + 1} of {len(plan.configs)} is left out: " if len(plan.configs) > 1 else ""
+        warnings.warn(f"{which}{message}", TabcohortWarning, stacklevel=4)
+    if result.stop_reason:
+        reason = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[result.stop_reason]
+        n_finished = sum(member_result.state.is_finished for member_result in result.members.values())
+        warnings.warn(
+            f"{reason}: {len(result.members)} of {len(plan.members)} networks have weights, {n_finished} of them were "
+            "trained to their end; the model consists of these",
+            TabcohortWarning,
+            stacklevel=4,
+        )
+
+
+def _return_freed_memory() -> None:
+    """Return freed memory to the system: Linux's C library keeps it, and takes more for the next large array."""
+    with suppress(OSError, AttributeError, TypeError):  # other systems have no such function, and no such need
+        ctypes.CDLL(None).malloc_trim(0)

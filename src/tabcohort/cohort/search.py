@@ -1,8 +1,9 @@
-"""Settings to try: every combination of a grid, or random ones from a space that suits most tables."""
+"""Search: configs to try, every combination of a grid or random ones from a space that suits most tables."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +13,17 @@ import numpy as np
 
 from tabcohort.errors import SettingsError, nearest
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.settings import Settings, read_toml, rules
+from tabcohort.settings import Config, read_toml, rules
 
-MOST_SETTINGS = 10_000
+MAX_CONFIGS = 10_000
 WIDTHS = ((64,), (128, 64), (256, 128), (256, 256), (512, 128), (128, 128, 64))
 
 
-def grid_from_toml(path: str | Path, base: Settings) -> list[Settings]:
+def grid_from_toml(path: str | Path, base: Config) -> list[Config]:
     """Return every combination of the values in a TOML file, the last name varying fastest.
 
     A name has one value or a list of values, `dropout = [0.1, 0.3]`; widths are lists already, so several of them are a
-    list of lists, `hidden = [[256, 128], [64]]`. What the file does not name is as in `base`.
+    list of lists, `hidden = [[256, 128], [64]]`. Everything else is as in `base`.
 
     Raises:
         SettingsError: the file is missing or is not TOML; a name is unknown, has no value, or one out of range.
@@ -30,60 +31,62 @@ def grid_from_toml(path: str | Path, base: Settings) -> list[Settings]:
     return grid(read_toml(path, "grid"), base)
 
 
-def grid(values: Mapping[str, Any], base: Settings) -> list[Settings]:
-    """Return every combination of lists of values by name.
+def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
+    """Return every combination of lists of values by name, the last name varying fastest.
 
     Raises:
         SettingsError: a name is unknown, has no value, or one out of range, or there are too many combinations.
 
     Example:
-        >>> [(each.dropout, each.hidden) for each in grid({"dropout": [0.0, 0.2], "hidden": [[8], [16]]}, Settings())]
+        >>> configs = grid({"dropout": [0.0, 0.2], "hidden": [[8], [16]]}, Config())
+        >>> [(config.dropout, config.hidden) for config in configs]
         [(0.0, (8,)), (0.0, (16,)), (0.2, (8,)), (0.2, (16,))]
     """
     lists = {}
     for name, value in values.items():
         if name not in rules():
-            raise SettingsError(f"there is no setting {name!r}{nearest(name, rules())}; the README lists them all")
-        one = not isinstance(value, list) or (name == "hidden" and not any(isinstance(each, list) for each in value))
-        lists[name] = [value] if one else value
+            raise SettingsError(
+                f"there is no setting {name!r}{nearest(name, rules())}; docs/reference/settings.md lists them all"
+            )
+        is_single = not isinstance(value, list) or (name == "hidden" and not any(isinstance(v, list) for v in value))
+        lists[name] = [value] if is_single else value
         if not lists[name]:
-            raise SettingsError(f"the grid gives no value for {name!r}; give one, or leave the name out")
-    n_settings = int(np.prod([float(len(each)) for each in lists.values()]))
-    if n_settings > MOST_SETTINGS:
-        raise SettingsError(f"the grid has {n_settings:,} combinations, and at most {MOST_SETTINGS:,} can be tried")
-    whole = base.to_dict()
+            raise SettingsError(f"the grid has no value for {name!r}; give one, or leave the name out")
+    n_configs = math.prod(len(values) for values in lists.values())
+    if n_configs > MAX_CONFIGS:
+        raise SettingsError(f"the grid has {n_configs:,} combinations, and at most {MAX_CONFIGS:,} can be tried")
     return [
-        Settings.from_dict({**whole, **dict(zip(lists, each, strict=True))})
-        for each in itertools.product(*lists.values())
+        Config.from_dict({**base.to_dict(), **dict(zip(lists, combination, strict=True))})
+        for combination in itertools.product(*lists.values())
     ]
 
 
-def random_settings(n_settings: int, base: Settings, fixed: Collection[str] = ()) -> list[Settings]:
+def random_configs(n_configs: int, base: Config, fixed: Collection[str] = ()) -> list[Config]:
     """Return `base` and random changes of it: network, rate, decay, dropout, batches, mixup and schedule.
 
-    Rates and decays are drawn evenly on a logarithmic scale. Settings i are the same however many there are.
+    Rates and decays are drawn from a log-uniform distribution. Config i is the same however many there are.
 
     Args:
-        n_settings: how many.
-        base: the first of them, and what all have in common that is not drawn.
+        n_configs: number of configs.
+        base: the first config, and what all have in common.
         fixed: names that are not drawn.
 
     Raises:
-        SettingsError: there are to be none.
+        SettingsError: the number is less than 1 or too large.
     """
-    if not 1 <= n_settings <= MOST_SETTINGS:
-        raise SettingsError(f"the number of settings must be from 1 to {MOST_SETTINGS:,}; it is {n_settings}")
-    return [base, *(_draw(base, number, fixed) for number in range(1, n_settings))]
+    if not 1 <= n_configs <= MAX_CONFIGS:
+        raise SettingsError(f"the number of configs must be from 1 to {MAX_CONFIGS:,}; it is {n_configs}")
+    return [base, *(_random_config(base, number, fixed) for number in range(1, n_configs))]
 
 
-def _draw(base: Settings, number: int, fixed: Collection[str]) -> Settings:
-    draw = make_rng(base.seed, Purpose.CONFIGS, number)
+def _random_config(base: Config, number: int, fixed: Collection[str]) -> Config:
+    rng = make_rng(base.seed, Purpose.CONFIGS, number)
 
     def one_of(*values: Any) -> Any:
-        return values[int(draw.integers(len(values)))]
+        return values[int(rng.integers(len(values)))]
 
     def between(low: float, high: float) -> float:
-        return float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.2g}")
+        return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.2g}")
 
     drawn = one_of("mlp", "mlp", "residual", "logistic")
     model = base.model if "model" in fixed else drawn

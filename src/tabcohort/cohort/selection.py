@@ -1,101 +1,176 @@
-"""Which settings answer together, and how well they really do: chosen and judged on different rows.
+"""From out-of-fold predictions to an ensemble: which configs are in it, with which weights, and its calibration.
 
-The settings' weights are found by greedy selection with replacement (Caruana et al. 2004) on out-of-fold log loss, the
-calibrator on the out-of-fold predictions of the result. `cross_fit` repeats both for each part of the rows without
-that part, so that what is reported of a row was not chosen by it.
+Weights are found by greedy selection with replacement (Caruana et al. 2004) on out-of-fold log loss, the calibrator on
+the out-of-fold predictions of the result. Both are repeated for each fold without that fold, so that what is reported
+about a row was not chosen on it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, some_rows
-from tabcohort.evaluation.metrics import log_of
+from tabcohort.cohort.interrupts import finishes_on_interrupt
+from tabcohort.cohort.plan import CohortPlan
+from tabcohort.cohort.runner import RunResult
+from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
+from tabcohort.evaluation.metrics import safe_log
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.training.member import class_weights
 from tabcohort.types import FloatArray, IntArray
 
-ROUNDS = 40
-MOST_ROWS = 50_000  # that a choice is made on
+N_ROUNDS = 40
+MAX_ROWS = 50_000  # that a choice is made on
+MAX_FOLDS = 10  # that choices are cross-fitted on: of more folds some are joined, as time grows with their square
 
 
 @dataclass(frozen=True)
-class OutOfFold:
-    """Predictions for rows by members that neither trained nor stopped on them.
+class Selection:
+    """The ensemble, and what it says of rows that did not choose it.
 
     Args:
-        log_proba: by each setting, the mean over its seeds: `(n_settings, n_rows, n_classes)`.
-        y: class codes, `(n_rows,)`.
-        weight: row weights, `(n_rows,)`.
-        part: the part of each row when something is chosen on these predictions, `(n_rows,)`; equal rows share one.
-        family: of each row, `(n_rows,)`: rows of one may be alike; None where all are independent.
+        weights: of each config in the ensemble, by its number; they sum to 1.
+        calibrator: corrects the weighted mean of the configs' probabilities.
+        predictions: the ensemble's, cross-fitted: each fold's by weights and a calibrator from the other folds.
+        uncalibrated: log probabilities of the same rows before calibration, `(n, n_classes)`.
     """
 
-    log_proba: FloatArray
-    y: IntArray
-    weight: FloatArray
-    part: IntArray
-    family: IntArray | None = None
+    weights: dict[int, float]
+    calibrator: Calibrator
+    predictions: OutOfFoldPredictions
+    uncalibrated: FloatArray
 
-    def of(self, rows: IntArray) -> OutOfFold:
-        """Return the predictions for some of the rows."""
-        family = None if self.family is None else self.family[rows]
-        return OutOfFold(self.log_proba[:, rows], self.y[rows], self.weight[rows], self.part[rows], family)
 
-    def losses(self) -> FloatArray:
-        """Return every setting's loss on every row, `(n_settings, n_rows)`."""
-        return -self.log_proba[:, np.arange(len(self.y)), self.y]
+@finishes_on_interrupt
+def out_of_fold(plan: CohortPlan, result: RunResult) -> dict[int, OutOfFoldPredictions]:
+    """Return each config's predictions for the rows that its members test: the mean over repeats.
+
+    Args:
+        plan: the cohort.
+        result: what its run left.
+    """
+    test_rows = {(member.repeat, member.fold): plan.split(member).test for member in result.members}
+    fold_ids = plan.splitters[0].fold_ids() % MAX_FOLDS
+    group_ids = plan.table.group_ids
+    by_config = {}
+    for config in sorted({member.config for member in result.members}):
+        total = np.zeros((len(plan.table.y), len(plan.table.schema.classes)))
+        n_predictions = np.zeros(len(plan.table.y))
+        for member, trained in result.members.items():
+            if member.config == config:
+                rows = test_rows[member.repeat, member.fold]
+                total[rows] += trained.test_proba
+                n_predictions[rows] += 1
+        rows = np.flatnonzero(n_predictions)
+        log_proba = safe_log(total[rows] / n_predictions[rows, None])
+        groups = np.arange(len(rows)) if group_ids is None else np.unique(group_ids[rows], return_inverse=True)[1]
+        by_config[config] = OutOfFoldPredictions(
+            rows, log_proba, plan.table.y[rows], plan.table.weight[rows], fold_ids[rows], groups
+        )
+    return by_config
+
+
+@finishes_on_interrupt
+def select_and_calibrate(
+    plan: CohortPlan, result: RunResult, predictions: Mapping[int, OutOfFoldPredictions]
+) -> Selection:
+    """Choose the ensemble and its calibrator, and cross-fit both.
+
+    Args:
+        plan: the cohort.
+        result: what its run left.
+        predictions: each config's out-of-fold predictions.
+    """
+    configs = _eligible(predictions, result)
+    rows = _common_rows([predictions[config] for config in configs])
+    candidates = [_at_rows(predictions[config], rows) for config in configs]
+    # What is chosen weighs classes as the networks did; what is reported does not.
+    factor = class_weights(plan.table, plan.splitters[0].split(0), plan.configs[0])
+    first = candidates[0]
+    weighted = [replace(candidate, weight=first.weight * factor[first.y]) for candidate in candidates]
+    ensemble, (cross_fitted, uncalibrated) = choose_ensemble(weighted), cross_fit(weighted)
+    return Selection(
+        dict(zip(configs, ensemble.weights.tolist(), strict=True)),
+        ensemble.calibrator,
+        replace(first, log_proba=cross_fitted),
+        uncalibrated,
+    )
+
+
+def _eligible(predictions: Mapping[int, OutOfFoldPredictions], result: RunResult) -> list[int]:
+    """Return the configs that may be in the ensemble: those with weights, and as complete as any."""
+    without_weights = {member.config for member, trained in result.members.items() if trained.network is None}
+    configs = [config for config in predictions if config not in without_weights and config not in result.failed]
+    n_rows = {config: len(predictions[config].rows) for config in configs}
+    return [config for config in configs if n_rows[config] == max(n_rows.values())]
+
+
+def _common_rows(candidates: Sequence[OutOfFoldPredictions]) -> IntArray:
+    """Return the rows that all candidates have predictions for, ascending."""
+    rows = candidates[0].rows
+    for candidate in candidates[1:]:
+        rows = np.intersect1d(rows, candidate.rows, assume_unique=True)
+    return rows
+
+
+def _at_rows(predictions: OutOfFoldPredictions, rows: IntArray) -> OutOfFoldPredictions:
+    """Return the predictions for some of their rows."""
+    if np.array_equal(predictions.rows, rows):
+        return predictions
+    return predictions.take(np.searchsorted(predictions.rows, rows))
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Settings that answer together: `calibrator` corrects the mean of their probabilities by `weight`.
+    """Candidates that predict together: `calibrator` corrects the mean of their probabilities by `weights`.
 
     Args:
-        weight: of each setting, `(n_settings,)`, sum 1.
-        calibrator: what corrects their mean.
+        weights: of each candidate, `(n_candidates,)`, sum 1.
+        calibrator: corrects their mean.
     """
 
-    weight: FloatArray
+    weights: FloatArray
     calibrator: Calibrator
 
-    def log_proba(self, of_settings: FloatArray) -> FloatArray:
-        """Return the ensemble's log probabilities, `(n_rows, n_classes)`, of the settings' own."""
-        return self.calibrator.apply(mean_log_proba(of_settings, self.weight))
+
+def mean_log_proba(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray) -> FloatArray:
+    """Return the log of the candidates' weighted mean probabilities, `(n, n_classes)`, summed one after another."""
+    total = np.zeros(candidates[0].log_proba.shape)
+    for candidate, weight in zip(candidates, weights, strict=True):
+        if weight > 0:
+            total += weight * np.exp(candidate.log_proba)
+    return safe_log(total)
 
 
-def mean_log_proba(log_proba: FloatArray, weight: FloatArray) -> FloatArray:
-    """Return the log of the weighted mean of probabilities, over the first axis, one after another."""
-    total = np.zeros(log_proba.shape[1:])
-    for each, share in zip(log_proba, weight, strict=True):
-        if share > 0:
-            total += share * np.exp(each)
-    return log_of(total)
+def choose_ensemble(candidates: Sequence[OutOfFoldPredictions]) -> Ensemble:
+    """Return the ensemble that is best on these rows; equal weights where there is only one fold.
 
-
-def choose_ensemble(found: OutOfFold) -> Ensemble:
-    """Return the ensemble that is best on these rows; all settings alike, where they are of one part only."""
-    n_settings = len(found.log_proba)
-    several_parts = len(np.unique(found.part)) > 1
-    weight = greedy_weights(found) if several_parts else np.full(n_settings, 1 / n_settings)
-    mixed = mean_log_proba(found.log_proba, weight)
-    return Ensemble(weight, fit_calibrator(mixed, found.y, found.weight, found.part, found.family))
-
-
-def greedy_weights(found: OutOfFold) -> FloatArray:
-    """Return each setting's share, `(n_settings,)`: in each of some rounds the one that helps most is added once more.
-
-    The shares are those after the round with the lowest log loss.
+    Args:
+        candidates: predictions of each config for the same rows.
     """
-    n_settings, n_rows = found.log_proba.shape[:2]
-    if n_settings == 1:
+    weights = np.full(len(candidates), 1 / len(candidates))
+    if candidates[0].n_folds > 1:
+        weights = greedy_weights(candidates)
+    mean = mean_log_proba(candidates, weights)
+    return Ensemble(weights, fit_calibrator(replace(candidates[0], log_proba=mean)))
+
+
+def greedy_weights(candidates: Sequence[OutOfFoldPredictions]) -> FloatArray:
+    """Return each candidate's weight, `(n_candidates,)`: in each round the one that helps most is added once more.
+
+    The weights are those after the round with the lowest log loss.
+    """
+    if len(candidates) == 1:
         return np.ones(1)
-    some = some_rows(n_rows, MOST_ROWS)
-    proba, weight = np.exp(-found.of(some).losses()), found.weight[some]
-    counts, total = np.zeros(n_settings), np.zeros(len(some))
+    some = sample_rows(len(candidates[0].y), MAX_ROWS)
+    proba = np.exp(-np.stack([candidate.losses()[some] for candidate in candidates]))
+    row_weight = candidates[0].weight[some]
+    counts, total = np.zeros(len(candidates)), np.zeros(len(some))
     best_loss, best = np.inf, counts
-    for added in range(1, ROUNDS + 1):
-        losses = -log_of((total + proba) / added) @ weight
+    for n_added in range(1, N_ROUNDS + 1):
+        losses = -safe_log((total + proba) / n_added) @ row_weight
         choice = int(np.argmin(losses))
         total, counts = total + proba[choice], counts.copy()
         counts[choice] += 1
@@ -104,22 +179,27 @@ def greedy_weights(found: OutOfFold) -> FloatArray:
     return best / best.sum()
 
 
-def cross_fit(found: OutOfFold) -> tuple[FloatArray, FloatArray]:
-    """Return log probabilities, `(n_rows, n_classes)`: each part's by an ensemble chosen on the other parts.
+def cross_fit(candidates: Sequence[OutOfFoldPredictions]) -> tuple[FloatArray, FloatArray]:
+    """Return log probabilities, `(n, n_classes)`: each fold's by an ensemble that was chosen on the other folds.
 
     Returns:
-        They as the calibrator corrects them, and before that.
+        They after calibration, and before.
     """
-    honest = np.empty(found.log_proba.shape[1:])
-    before = np.empty_like(honest)
-    parts = np.unique(found.part)
-    if len(parts) == 1:  # nothing can be chosen, then
-        ensemble = choose_ensemble(found)
-        return ensemble.log_proba(found.log_proba), mean_log_proba(found.log_proba, ensemble.weight)
-    for number in parts:
-        judged = found.part == number
-        others, rows = np.flatnonzero(~judged), np.flatnonzero(judged)
-        ensemble = choose_ensemble(found.of(others))
-        before[rows] = mean_log_proba(found.log_proba[:, rows], ensemble.weight)
-        honest[rows] = ensemble.calibrator.apply(before[rows])
-    return honest, before
+    first = candidates[0]
+    if first.n_folds == 1:  # nothing can be chosen, then
+        ensemble = choose_ensemble(candidates)
+        before = mean_log_proba(candidates, ensemble.weights)
+        return ensemble.calibrator.apply(before), before
+    after, before = np.empty(first.log_proba.shape), np.empty(first.log_proba.shape)
+    for inside, outside in first.folds():
+        ensemble = choose_ensemble(_take(candidates, np.flatnonzero(outside)))
+        rows = np.flatnonzero(inside)
+        before[rows] = mean_log_proba(_take(candidates, rows), ensemble.weights)
+        after[rows] = ensemble.calibrator.apply(before[rows])
+    return after, before
+
+
+def _take(candidates: Sequence[OutOfFoldPredictions], positions: IntArray) -> list[OutOfFoldPredictions]:
+    """Return the candidates at some positions; they share all arrays but their predictions."""
+    first = candidates[0].take(positions)
+    return [first, *(replace(first, log_proba=candidate.log_proba[positions]) for candidate in candidates[1:])]

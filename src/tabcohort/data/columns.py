@@ -1,4 +1,4 @@
-"""One column, or several by name, as numbers: parsing, missing cells, and errors that name row and column."""
+"""Columns as numbers: parsing, missing cells, times, and errors that name row and column."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from tabcohort.types import FloatArray, IntArray
 if TYPE_CHECKING:
     import polars as pl
 
-LARGEST = 1e100  # squares of larger cells overflow
+MAX_MAGNITUDE = 1e100  # squares of larger cells overflow
 MISSING_WORDS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
-HOW_TO_LEAVE_OUT = (
-    "only numbers can predict so far, so make it numbers, name it a key (--key), or leave it out (--drop)"
-)
-LOOKS_DECIMAL = "looks like numbers with decimal commas, so write decimal points (1.5)"
+ONLY_NUMBERS = "only numbers can be features so far: convert it, name it a key (--key), or leave it out (--drop)"
+DECIMAL_COMMAS = "looks like numbers with decimal commas; write decimal points (1.5)"
 
 
 def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
@@ -48,8 +46,9 @@ def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
     except (TypeError, ValueError) as error:
         raise TableError(f"the rows must be a frame, or an array of numbers: {error}") from None
     if X.ndim != 2 or X.shape[1] != len(features):
-        raise TableError(f"the model needs {len(features)} columns, as an array of shape (n, {len(features)}); "
-                         f"it was given shape {X.shape}")  # fmt: skip
+        raise TableError(
+            f"the model needs {len(features)} columns, as an array of shape (n, {len(features)}); it has {X.shape}"
+        )
     return X
 
 
@@ -64,7 +63,7 @@ def feature_row(record: Mapping[str, Any], features: Sequence[str]) -> FloatArra
         try:
             return np.array([cells], dtype=np.float64)
         except OverflowError:
-            pass  # a whole number beyond every float, which is told of as one in a table is
+            pass  # an integer beyond every float, which gets the same error as one in a table
     return feature_matrix({name: [value] for name, value in record.items()}, features)
 
 
@@ -72,28 +71,43 @@ def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
     """Return one column as float64, parsing text; a missing cell is NaN.
 
     Raises:
-        TableError: a cell is not a number; the sentence names the row, or says that the column is text.
+        TableError: a cell is not a number; the message names the row, or says that the column is text.
     """
     import polars as pl
 
-    if isinstance(column, pl.Series):
-        series = column
-    else:
-        cells = np.asarray(column)
-        if cells.dtype == object:  # text, numbers and missing cells side by side
-            cells = np.array([None if cell is None else str(cell) for cell in cells], dtype=object)
-            series = pl.Series(name, cells.tolist(), dtype=pl.String)
-        else:
-            series = pl.Series(name, cells)
+    series = _as_series(name, column)
     if series.dtype.is_temporal():
-        raise TableError(f"the column {name!r} ({series.dtype}) is dates or times: {HOW_TO_LEAVE_OUT}")
+        raise TableError(f"the column {name!r} ({series.dtype}) is dates or times: {ONLY_NUMBERS}")
     if series.dtype in (pl.Categorical, pl.Enum):
         series = series.cast(pl.String)
     if series.dtype != pl.String:
         try:
             return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         except pl.exceptions.PolarsError:
-            raise TableError(f"the column {name!r} ({series.dtype}) is not numbers: {HOW_TO_LEAVE_OUT}") from None
+            raise TableError(f"the column {name!r} ({series.dtype}) is not numbers: {ONLY_NUMBERS}") from None
+    return _parsed_text(name, series)
+
+
+def _as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
+    import polars as pl
+
+    if isinstance(column, pl.Series):
+        return column
+    cells = np.asarray(column)
+    if cells.dtype != object:
+        return pl.Series(name, cells)
+    # Text, numbers and missing cells side by side.
+    return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+
+
+def _parsed_text(name: str, series: pl.Series) -> FloatArray:
+    """Return a column of text as numbers; truth values are 1 and 0, a missing cell is NaN.
+
+    Raises:
+        TableError: a cell is not a number.
+    """
+    import polars as pl
+
     text = series.str.strip_chars()
     text = text.set(text.is_in(MISSING_WORDS), None)
     words = text.str.to_lowercase()
@@ -106,21 +120,21 @@ def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
     row = int(np.flatnonzero(wrong)[0])
     has_commas = has_decimal_commas(series)
     if wrong.mean() > 0.5:
-        advice = f"it {LOOKS_DECIMAL}" if has_commas else HOW_TO_LEAVE_OUT
-        raise TableError(f"the column {name!r} is text (row {row + 1} holds {_short(text[row])}): {advice}")
+        advice = f"it {DECIMAL_COMMAS}" if has_commas else ONLY_NUMBERS
+        raise TableError(f"the column {name!r} is text (row {row + 1} holds {_shortened(text[row])}): {advice}")
     raise TableError(
-        f"row {row + 1}, column {name!r} holds {_short(text[row])}, which is not a number "
+        f"row {row + 1}, column {name!r} holds {_shortened(text[row])}, which is not a number "
         f"({wrong.sum():,} such {'cell' if wrong.sum() == 1 else 'cells'}): "
-        + (f"the column {LOOKS_DECIMAL}" if has_commas else "mend these cells, or leave out the column")
+        + (f"the column {DECIMAL_COMMAS}" if has_commas else "fix these cells, or leave out the column")
     )
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-def is_words(column: pl.Series) -> bool:
-    """Return whether most of the first cells are text that is no number."""
+def is_text(column: pl.Series) -> bool:
+    """Return whether most of the first cells are text that is not a number."""
     import polars as pl
 
     if column.dtype != pl.String:
@@ -132,9 +146,9 @@ def is_words(column: pl.Series) -> bool:
 
 
 def has_decimal_commas(column: pl.Series) -> bool:
-    """Return whether all cells of text that are no numbers would be, were their comma a point.
+    """Return whether all cells that are not numbers would be with a decimal point in place of their comma.
 
-    Three digits after every comma are no sign of it: 1,234 may be a thousand and more.
+    Three digits after every comma are no sign of it: 1,234 may be one thousand two hundred.
     """
     import polars as pl
 
@@ -145,28 +159,28 @@ def has_decimal_commas(column: pl.Series) -> bool:
 
 def check_finite_cells(X: FloatArray, features: Sequence[str], row_numbers: IntArray | None = None) -> None:
     """Raise `TableError` with row and column of the first cell that is NaN, infinite or beyond 1e100."""
-    bad = ~(np.abs(X) <= LARGEST)
+    bad = ~(np.abs(X) <= MAX_MAGNITUDE)
     if not bad.any():
         return
     row, column = np.argwhere(bad)[0]
     number = row + 1 if row_numbers is None else row_numbers[row]
     cell = X[row, column]
-    held = "is missing (NaN)" if np.isnan(cell) else "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
+    problem = "is missing (NaN)" if np.isnan(cell) else "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
     counts = bad.sum(axis=0)
     where = ", ".join(f"{features[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)[:10])
     more = f"; such cells are in {where}" if bad.sum() > 1 else ""
     raise TableError(
-        f"row {number}, column {features[column]!r} {held}{more}: every cell must be a number of sensible size, so "
-        "mend these cells, or leave out their rows or columns"
+        f"row {number}, column {features[column]!r} {problem}{more}: every cell must be a number of at most 1e100, so "
+        "fix these cells, or leave out their rows or columns"
     )
 
 
 def _require_all(needed: Sequence[str], names: Sequence[str]) -> None:
-    """Raise `TableError` naming every column that is missing; only a column that nothing else needs is offered."""
-    there = set(names)
-    missing = [name for name in needed if name not in there]
+    """Raise `TableError` naming every column that is missing; the nearest name offered is one that is not needed."""
+    available = set(names)
+    missing = [name for name in needed if name not in available]
     if missing:
-        unused = there - set(needed)
+        unused = available - set(needed)
         raise TableError(
             f"the table lacks {', '.join(map(repr, missing[:10]))}{nearest(missing[0], sorted(unused))}: "
             f"{len(needed):,} columns are needed; it has {', '.join(names[:20])}"
@@ -174,6 +188,46 @@ def _require_all(needed: Sequence[str], names: Sequence[str]) -> None:
 
 
 def require_column(names: Sequence[str], name: str) -> None:
-    """Raise `TableError` unless the column is there; the sentence offers the nearest name."""
+    """Raise `TableError` unless the column is there; the message offers the nearest name."""
     if name not in names:
         raise TableError(f"there is no column {name!r}{nearest(name, names)}; the table has {', '.join(names[:20])}")
+
+
+def column_of_times(name: str, column: pl.Series) -> FloatArray:
+    """Return a column's times as numbers, `(n_rows,)`: of numbers, dates, or text in the ISO 8601 form.
+
+    Raises:
+        TableError: a cell is none of these, or missing.
+    """
+    import polars as pl
+
+    times = column
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        as_numbers = text.cast(pl.Float64, strict=False)
+        as_dates = _iso_datetimes(text) if as_numbers.null_count() else as_numbers
+        times = as_dates if as_dates.null_count() < as_numbers.null_count() else as_numbers
+    if times.dtype.is_temporal():
+        times = times.to_physical()
+    if not times.dtype.is_numeric():
+        raise TableError(f"the time {name!r} ({times.dtype}) must be numbers or dates such as 2024-12-31")
+    values = times.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise TableError(
+            f"row {row + 1} of those with a target has the time {column[row]!r} in {name!r}; every row needs a number "
+            "or a date such as 2024-12-31"
+        )
+    return values
+
+
+def _iso_datetimes(text: pl.Series) -> pl.Series:
+    """Return ISO 8601 text as date-times; null where it is not, as 3/4/2024 may be in March or in April."""
+    import polars as pl
+
+    is_iso = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)
+    iso = text.set(~is_iso, None)
+    try:
+        return iso.str.to_datetime(strict=False)
+    except pl.exceptions.ComputeError:  # none of them is a date-time
+        return iso.clear(len(iso))

@@ -1,6 +1,7 @@
-"""Which rows train, stop and score: no row has two roles for a member, and equal rows stay together.
+"""Which rows train, validate and test: no row does two of these for a member, and rows that belong together stay so.
 
-A row's role is a function of the seed and of the row's own values: not of the order of the rows in the file.
+Equal rows, and rows of one group, are never on two sides. A row's place is a function of the seed and of the row's own
+values, not of the order of the rows in the file.
 """
 
 from __future__ import annotations
@@ -12,45 +13,301 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.encoder import blocks
+from tabcohort.data.encoder import row_slices
+from tabcohort.data.groups import connected_groups
+from tabcohort.data.table import Table
 from tabcohort.errors import TableError, TrainingError
-from tabcohort.settings import Settings
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.settings import Config
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Roles:
-    """Which rows train, which stop (schedule, early stopping, best epoch) and which score; no row has two roles.
+class Split:
+    """Which rows train, which validate (schedule, early stopping, best epoch) and which test; no row does two of these.
 
     Args:
-        train, stop, score: row indices, int64, disjoint; the scoring rows may be none.
+        train, validation, test: row numbers, counted from 0, int64, disjoint; there may be no test rows.
 
     Raises:
-        TrainingError: a row has two roles, or nothing is there to train or to stop on.
+        TrainingError: a row is in two of them, or there is nothing to train or to validate on.
     """
 
     train: IntArray
-    stop: IntArray
-    score: IntArray
+    validation: IntArray
+    test: IntArray
 
     def __post_init__(self) -> None:
-        for name in ("train", "stop", "score"):
+        for name in ("train", "validation", "test"):
             rows = np.asarray(getattr(self, name))
             if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
-                raise TrainingError(f"the role {name!r} must be a list of row numbers; it holds {rows.dtype}")
+                raise TrainingError(f"the {name} rows must be a list of row numbers; they are {rows.dtype}")
             object.__setattr__(self, name, rows.astype(np.int64))
-        everyone = np.concatenate([self.train, self.stop, self.score])
+        everyone = np.concatenate([self.train, self.validation, self.test])
         if len(np.unique(everyone)) != len(everyone):
-            raise TrainingError("a row may have one role only: train, stop and score share rows, make them disjoint")
+            raise TrainingError("train, validation and test rows must be disjoint; some row is in two of them")
         if everyone.min(initial=0) < 0:
-            raise TrainingError("roles count rows from 0; a negative row number would be another name of a row")
-        if not len(self.train) or not len(self.stop):
+            raise TrainingError("rows are counted from 0; a negative row number would be another name of a row")
+        if not len(self.train) or not len(self.validation):
             raise TrainingError(
-                f"training needs rows that train and rows that stop; there are {len(self.train)} and {len(self.stop)}"
+                f"training needs train rows and validation rows; there are {len(self.train)} and {len(self.validation)}"
             )
 
 
-TRAIN, STOP, SCORE = 0, 1, 2
+class Splitter(Protocol):
+    """One way to divide a table's rows into folds, and the split that each fold's member sees."""
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds, and so of members."""
+        ...
+
+    def split(self, fold: int) -> Split:
+        """Return the split of the member that tests on this fold."""
+        ...
+
+    def fold_ids(self) -> IntArray:
+        """Return a number for each row, `(n_rows,)`, in the table's order: rows that test together have the same."""
+        ...
+
+
+@dataclass(frozen=True)
+class StratifiedFolds:
+    """Folds that take turns: a member tests on one, validates on rows of the next, and trains on all others.
+
+    Args:
+        order: the rows, equal ones side by side, `(n_rows,)`.
+        fold: the fold of each of these, `(n_rows,)`; -1 where a row always trains.
+        may_validate: which of these validate a member, `(n_rows,)`, spread evenly over each fold.
+        n_folds: number of folds, at least 3.
+    """
+
+    order: IntArray
+    fold: NDArray[np.int16]
+    may_validate: BoolArray
+    n_folds: int
+
+    def split(self, fold: int) -> Split:
+        """Return the split of the member that tests on this fold."""
+        test = self.fold == fold
+        validation = (self.fold == (fold + 1) % self.n_folds) & self.may_validate
+        return Split(self.order[~(test | validation)], self.order[validation], self.order[test])
+
+    def fold_ids(self) -> IntArray:
+        """Return each row's fold, `(n_rows,)`, in the table's order."""
+        return _in_table_order(self.fold, self.order)
+
+
+@dataclass(frozen=True)
+class TimeFolds:
+    """Folds one after another: a member validates and tests on rows that are later than all that train it.
+
+    Args:
+        order: the rows, equal ones side by side, `(n_rows,)`.
+        period: the period of each of these, `(n_rows,)`: the earliest ones, which only train, are in period 0.
+        group_ids: the group of each of these, `(n_rows,)`, or None; rows of a group that trains do nothing else.
+        n_folds: two less than there are periods.
+    """
+
+    order: IntArray
+    period: NDArray[np.int16]
+    group_ids: IntArray | None
+    n_folds: int
+
+    def split(self, fold: int) -> Split:
+        """Return the split of the member that tests on this fold; later rows are in none of its parts.
+
+        Raises:
+            TableError: all rows that could validate are of groups that train.
+        """
+        train, validation, test = self.period <= fold, self.period == fold + 1, self.period == fold + 2
+        if self.group_ids is not None:
+            validation &= ~np.isin(self.group_ids, self.group_ids[train])
+            if not validation.any():
+                raise TableError(
+                    f"in fold {fold + 1} of {self.n_folds} in time no rows are left to validate on: all of them are of "
+                    "keys or groups that occurred before; leave the key or group out"
+                    + (", or ask for fewer folds" if self.n_folds > 1 else "")
+                )
+            test &= ~np.isin(self.group_ids, self.group_ids[train | validation])
+        return Split(self.order[train], self.order[validation], self.order[test])
+
+    def fold_ids(self) -> IntArray:
+        """Return each row's period, `(n_rows,)`, in the table's order."""
+        return _in_table_order(self.period, self.order)
+
+
+@dataclass(frozen=True)
+class SingleSplit:
+    """No folds: one split for a single member.
+
+    Args:
+        only: the split.
+        ids: a number for each row, `(n_rows,)`, that is the same for rows that belong together.
+        n_folds: 1.
+    """
+
+    only: Split
+    ids: IntArray
+    n_folds: int = 1
+
+    def split(self, fold: int) -> Split:
+        """Return the split."""
+        return self.only
+
+    def fold_ids(self) -> IntArray:
+        """Return a number for each row, `(n_rows,)`, to cross-fit by."""
+        return self.ids
+
+
+# Folds and seeds for up to this many rows. Few rows: many members, as each is cheap and says little alone, and folds
+# that leave most rows to train. Many rows: fewer members, as each takes long and says much.
+COHORT_SIZES: tuple[tuple[float, int, int], ...] = (
+    (250, 10, 5),
+    (2_500, 8, 3),
+    (25_000, 8, 2),
+    (100_000, 5, 2),
+    (math.inf, 5, 1),
+)
+FOLDS_IN_TIME = 4
+IDS_OF_A_SINGLE_SPLIT = 5
+SEED_STEP = 0x5851F42D4C957F2D  # far from any seed that a person would choose
+
+
+def cohort_size(
+    n_rows: int, n_folds: int | None = None, n_seeds: int | None = None, in_time: bool = False
+) -> tuple[int, int]:
+    """Return the numbers of folds and of seeds that suit this many rows; what is given stays as it is."""
+    folds, seeds = next((folds, seeds) for limit, folds, seeds in COHORT_SIZES if n_rows <= limit)
+    return n_folds or (FOLDS_IN_TIME if in_time else folds), n_seeds or seeds
+
+
+def make_splits(table: Table, config: Config, n_folds: int, repeat: int = 0) -> Splitter:
+    """Divide a table's rows into folds: stratified by class, or in time where the table has times.
+
+    The folds depend on the rows' values and the seed alone, and a row of weight 2 counts like two rows.
+
+    Args:
+        table: the rows.
+        config: its `seed`, `validation_fraction` and `test_fraction` are used.
+        n_folds: number of folds; fewer where there are not so many different rows. 1 is a single split.
+        repeat: each repeat divides the rows differently; in time there is only one way.
+
+    Raises:
+        TableError: there are too few different rows, groups or times.
+    """
+    if table.time is not None:
+        return _time_folds(table, config, n_folds, table.time)
+    seed = (config.seed + repeat * SEED_STEP) % 2**63
+    if n_folds == 1:
+        split = train_validation_test_split(table, replace(config, seed=seed))
+        labels = _labels_of_blocks(row_hashes(table.X, seed), table.group_ids)
+        return SingleSplit(split, np.unique(labels, return_inverse=True)[1] % IDS_OF_A_SINGLE_SPLIT)
+    return _stratified_folds(table, config, n_folds, seed)
+
+
+def train_validation_test_split(table: Table, config: Config) -> Split:
+    """Split rows into train, validation and test rows: stratified by class, rows that belong together on one side.
+
+    Row numbers come in an order that the same rows have in any file.
+
+    Args:
+        table: the rows.
+        config: its `seed`, `validation_fraction` and `test_fraction` are used.
+
+    Raises:
+        TableError: there are too few different rows.
+    """
+    order, block = _ordered_blocks(table, config.seed)
+    weight, classes = _weights_and_classes(table, order, block)
+    side = np.full(len(weight), TRAIN)
+    side_of_second = TEST
+    for code in np.unique(classes):
+        of_class = np.flatnonzero(classes == code)
+        if len(of_class) >= 3:
+            side[of_class] = _sides_of_class(weight[of_class], config)
+        elif len(of_class) == 2:  # one trains; what the other does alternates from one such class to the next
+            side[of_class[1]] = side_of_second
+            side_of_second = VALIDATION if side_of_second == TEST else TEST
+    train, validation, test = (order[side[block] == number] for number in (TRAIN, VALIDATION, TEST))
+    if not len(validation) or not len(test):
+        raise TableError(_too_few_message(len(weight)))
+    return Split(train, validation, test)
+
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+def _sides_of_class(weight: FloatArray, config: Config) -> IntArray:
+    """Return the side of each block of one class, in hash order, by their share of the class's weight.
+
+    There are at least three blocks, and each side gets at least one.
+    """
+    n_blocks = len(weight)
+    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+    n_test = np.clip(np.searchsorted(middle, config.test_fraction), 1, n_blocks - 2)
+    n_validation = np.searchsorted(middle, config.test_fraction + config.validation_fraction) - n_test
+    n_validation = np.clip(n_validation, 1, n_blocks - n_test - 1)
+    return np.repeat([TEST, VALIDATION, TRAIN], [n_test, n_validation, n_blocks - n_test - n_validation])
+
+
+def _stratified_folds(table: Table, config: Config, n_folds: int, seed: int) -> StratifiedFolds:
+    order, block = _ordered_blocks(table, seed)
+    weight, classes = _weights_and_classes(table, order, block)
+    in_turn = np.lexsort((-weight, classes))
+    in_turn = in_turn[np.bincount(classes)[classes[in_turn]] > 1]  # a class's only block always trains
+    n_folds = min(n_folds, len(in_turn))
+    if n_folds < 3:
+        raise TableError(_too_few_message(len(weight)))
+    # Class by class, the heaviest first, as many blocks at a time as there are folds: each fold gets as much of every
+    # class as any other, to within a block. Which of these goes where is up to their hashes, so repeats differ.
+    ordered_classes = classes[in_turn]
+    place_in_class = np.arange(len(in_turn)) - np.searchsorted(ordered_classes, ordered_classes)
+    in_turn = in_turn[np.lexsort((in_turn, place_in_class // n_folds, ordered_classes))]
+    depth, turn = np.divmod(np.arange(len(in_turn)), n_folds)
+    fold = np.full(len(weight), -1, dtype=np.int16)
+    fold[in_turn] = turn
+    share = min(1.0, config.validation_fraction * n_folds)
+    may_validate = np.zeros(len(weight), dtype=bool)
+    may_validate[in_turn] = np.ceil((depth + 1) * share) > np.ceil(depth * share)
+    return StratifiedFolds(order, fold[block], may_validate[block], n_folds)
+
+
+def _time_folds(table: Table, config: Config, n_folds: int, time: FloatArray) -> TimeFolds:
+    """Return folds in time: one fold takes the later rows as the config says; several take the later half."""
+    order, _ = _ordered_blocks(replace(table, group_ids=None), config.seed)
+    if n_folds == 1:
+        shares = 1 - config.test_fraction - np.array([config.validation_fraction, 0.0])
+    else:
+        shares = 0.5 + 0.5 * np.arange(n_folds + 1) / (n_folds + 1)
+    by_time = np.lexsort((table.weight, time))
+    earlier = np.cumsum(table.weight[by_time])  # the weight of these rows and of all before
+    borders = np.unique(time[by_time[np.searchsorted(earlier, shares * earlier[-1], side="right")]])
+    period = np.searchsorted(borders, time, side="right").astype(np.int16)
+    period -= period.min()  # the first border may be the earliest time
+    n_folds = int(period.max()) - 1
+    if n_folds < 1:
+        raise TableError(
+            f"{len(np.unique(time)):,} different times are too few, or too unevenly filled, "
+            "to train, validate and test one after another"
+        )
+    group_ids = None if table.group_ids is None else table.group_ids[order]
+    return TimeFolds(order, period[order], group_ids, n_folds)
+
+
+def _too_few_message(n_blocks: int) -> str:
+    return (
+        f"{n_blocks} different rows (or groups) are too few to train, validate and test on separate ones: "
+        "at least one class needs three different rows, or two classes need two"
+    )
+
+
+def _in_table_order(values: NDArray[np.int16], order: IntArray) -> IntArray:
+    in_order = np.empty(len(order), dtype=np.int64)
+    in_order[order] = values
+    return in_order
+
+
+# -- blocks: rows that stay together, as they are equal or of one group ----------------------------------------------
 
 
 def row_hashes(X: FloatArray, seed: int) -> NDArray[np.uint64]:
@@ -69,347 +326,56 @@ def row_hashes(X: FloatArray, seed: int) -> NDArray[np.uint64]:
     return state
 
 
-def split_roles(
-    X: FloatArray, y: IntArray, weight: FloatArray, settings: Settings, key: IntArray | None = None
-) -> Roles:
-    """Divide rows into those that train, stop and score: stratified by class, equal rows always together.
+def _ordered_blocks(table: Table, seed: int) -> tuple[IntArray, IntArray]:
+    """Return the rows ordered by block, hash, class and weight, and for each of them the number of its block.
 
-    The split depends on the rows' values and the seed alone: not on the order of the rows, and a row of weight 2
-    counts like two rows. Indices come in an order of their own that the same rows have in any file.
-
-    Args:
-        X: features, shape `(n_rows, n_features)`, finite.
-        y: class codes 0 .. n_classes - 1, shape `(n_rows,)`.
-        weight: the weight of each row, shape `(n_rows,)`, positive.
-        settings: its `seed`, `stop_fraction` and `score_fraction` are used.
-        key: whose row it is, `(n_rows,)`: rows of one key stay together too (the visits of one patient, for one).
-
-    Raises:
-        TableError: there are too few different rows for three roles.
+    A block's place is the least hash in it: the same for the same rows in any file.
     """
-    order, group = _groups_in_order(row_hashes(X, settings.seed), y, weight, key)
-    group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
-    group_class = _heaviest_class(group, y[order], weight[order])
-    role = np.full(len(group_weight), TRAIN)
-    role_of_second = SCORE
-    for code in np.unique(group_class):
-        of_class = np.flatnonzero(group_class == code)
-        if len(of_class) >= 3:
-            role[of_class] = _roles_of_class(group_weight[of_class], settings)
-        elif len(of_class) == 2:  # one trains; what the other does alternates from one such class to the next
-            role[of_class[1]] = role_of_second
-            role_of_second = STOP if role_of_second == SCORE else SCORE
-    train, stop, score = (order[role[group] == each] for each in (TRAIN, STOP, SCORE))
-    if not len(stop) or not len(score):
-        raise TableError(_too_few_message(len(group_weight)))
-    return Roles(train, stop, score)
-
-
-class Division(Protocol):
-    """One division of a table's rows into folds, and the roles that they have for the member of each fold."""
-
-    @property
-    def n_folds(self) -> int:
-        """How many folds there are, and so members."""
-        ...
-
-    def roles(self, fold: int) -> Roles:
-        """Return the roles of all rows for the member that scores on this fold."""
-        ...
-
-    def parts(self) -> IntArray:
-        """Return a number for each row, `(n_rows,)`, in the table's order: rows that score together have the same."""
-        ...
-
-
-@dataclass(frozen=True)
-class Folds:
-    """Folds that take turns: a member scores on one, some rows of the next stop it, and all others train it.
-
-    Args:
-        order: the rows, equal ones side by side, `(n_rows,)`.
-        fold: the fold of each of these, `(n_rows,)`; -1 where a row always trains.
-        may_stop: which of these stop a member, `(n_rows,)`, spread evenly over each fold.
-        n_folds: how many there are, at least 3.
-    """
-
-    order: IntArray
-    fold: NDArray[np.int16]
-    may_stop: NDArray[np.bool_]
-    n_folds: int
-
-    def roles(self, fold: int) -> Roles:
-        """Return the roles of all rows for the member that scores on this fold."""
-        score = self.fold == fold
-        stop = (self.fold == (fold + 1) % self.n_folds) & self.may_stop
-        return Roles(self.order[~(score | stop)], self.order[stop], self.order[score])
-
-    def parts(self) -> IntArray:
-        """Return each row's fold, `(n_rows,)`, in the table's order."""
-        return _in_order_of_table(self.fold, self.order)
-
-
-@dataclass(frozen=True)
-class FoldsInTime:
-    """Folds one after another: a member stops and scores on rows that are later than all that train it.
-
-    Args:
-        order: the rows, equal ones side by side, `(n_rows,)`.
-        block: the block of each of these, `(n_rows,)`: the first ones, which only train, are block 0.
-        key: whose row each of these is, `(n_rows,)`, or None; rows of one that trains neither stop nor score.
-        n_folds: two less than there are blocks.
-    """
-
-    order: IntArray
-    block: NDArray[np.int16]
-    key: IntArray | None
-    n_folds: int
-
-    def roles(self, fold: int) -> Roles:
-        """Return the roles of all rows for the member that scores on this fold; the later ones have none.
-
-        Raises:
-            TableError: all rows that could stop it are of keys that train.
-        """
-        train, stop, score = self.block <= fold, self.block == fold + 1, self.block == fold + 2
-        if self.key is not None:
-            stop &= ~np.isin(self.key, self.key[train])
-            if not stop.any():
-                raise TableError(
-                    f"in fold {fold + 1} of {self.n_folds} in time nothing is left to stop on: all of its rows are of "
-                    "keys or groups that were there before; leave the key or group out"
-                    + (", or ask for fewer folds" if self.n_folds > 1 else "")
-                )
-            score &= ~np.isin(self.key, self.key[train | stop])
-        return Roles(self.order[train], self.order[stop], self.order[score])
-
-    def parts(self) -> IntArray:
-        """Return each row's block, `(n_rows,)`, in the table's order."""
-        return _in_order_of_table(self.block, self.order)
-
-
-def _in_order_of_table(values: NDArray[np.int16], order: IntArray) -> IntArray:
-    found = np.empty(len(order), dtype=np.int64)
-    found[order] = values
-    return found
-
-
-@dataclass(frozen=True)
-class OneSplit:
-    """No folds: the same rows stop, and the same rows score, for a single member.
-
-    Args:
-        the_roles: of all rows.
-        part: the part of each row, `(n_rows,)`.
-        n_folds: 1.
-    """
-
-    the_roles: Roles
-    part: IntArray
-    n_folds: int = 1
-
-    def roles(self, fold: int) -> Roles:
-        """Return the roles of all rows."""
-        return self.the_roles
-
-    def parts(self) -> IntArray:
-        """Return each row's part, `(n_rows,)`."""
-        return self.part
-
-
-# A cohort's folds and seeds for up to so many rows. Few rows: many members, as each is cheap and says little alone, and
-# folds that leave most rows to train. Many rows: fewer members, as each takes long and says much.
-SIZES: tuple[tuple[float, int, int], ...] = (
-    (250, 10, 5),
-    (2_500, 8, 3),
-    (25_000, 8, 2),
-    (100_000, 5, 2),
-    (math.inf, 5, 1),
-)
-FOLDS_IN_TIME = 4
-PARTS_OF_A_SPLIT = 5
-
-
-def size_of_cohort(
-    n_rows: int, n_folds: int | None = None, n_seeds: int | None = None, in_time: bool = False
-) -> tuple[int, int]:
-    """Return how many folds, and how many seeds for each, suit so many rows; what is given stays as it is."""
-    of_rows = next((folds, seeds) for limit, folds, seeds in SIZES if n_rows <= limit)
-    return n_folds or (FOLDS_IN_TIME if in_time else of_rows[0]), n_seeds or of_rows[1]
-
-
-def divide(
-    X: FloatArray,
-    y: IntArray,
-    weight: FloatArray,
-    settings: Settings,
-    n_folds: int,
-    repeat: int = 0,
-    key: IntArray | None = None,
-    time: FloatArray | None = None,
-) -> Division:
-    """Divide rows into folds: stratified by class, equal rows and rows of one key always together, or by time.
-
-    Args:
-        X: features, shape `(n_rows, n_features)`.
-        y: class codes, `(n_rows,)`.
-        weight: the weight of each row, `(n_rows,)`, positive.
-        settings: its `seed`, `stop_fraction` and `score_fraction` are used.
-        n_folds: how many; fewer where there are not so many different rows. 1 is a single split of the rows.
-        repeat: each repeat divides the rows in another way; but there is one way only in time.
-        key: whose row it is, `(n_rows,)`.
-        time: when each row was, `(n_rows,)`: rows are divided by that alone, and equal times stay together.
-
-    Raises:
-        TableError: there are too few different rows, keys or times.
-    """
-    if time is not None:
-        return _divide_by_time(X, y, weight, settings, n_folds, key, time)
-    seed = (settings.seed + repeat * SEED_STEP) % 2**63
-    if n_folds == 1:
-        hashes = row_hashes(X, seed)
-        label = hashes if key is None else _least_hash_of_relatives(hashes, key)
-        part = np.unique(label, return_inverse=True)[1] % PARTS_OF_A_SPLIT
-        return OneSplit(split_roles(X, y, weight, replace(settings, seed=seed), key), part)
-    order, group = _groups_in_order(row_hashes(X, seed), y, weight, key)
-    group_weight: FloatArray = np.bincount(group, weights=weight[order]).astype(np.float64)
-    group_class = _heaviest_class(group, y[order], weight[order])
-    in_turn = np.lexsort((-group_weight, group_class))
-    in_turn = in_turn[np.bincount(group_class)[group_class[in_turn]] > 1]  # a class's only group always trains
-    n_folds = min(n_folds, len(in_turn))
-    if n_folds < 3:
-        raise TableError(_too_few_message(len(group_weight)))
-    # Class by class, the heaviest first, as many groups at a time as there are folds: each fold gets as much of every
-    # class as any other, to within a group. Which of these goes where is up to their hashes, so repeats differ.
-    of_class = group_class[in_turn]
-    place_in_class = np.arange(len(in_turn)) - np.searchsorted(of_class, of_class)
-    in_turn = in_turn[np.lexsort((in_turn, place_in_class // n_folds, of_class))]
-    depth, turn = np.divmod(np.arange(len(in_turn)), n_folds)
-    fold = np.full(len(group_weight), -1, dtype=np.int16)
-    fold[in_turn] = turn
-    share = min(1.0, settings.stop_fraction * n_folds)
-    may_stop = np.zeros(len(group_weight), dtype=bool)
-    may_stop[in_turn] = np.ceil((depth + 1) * share) > np.ceil(depth * share)
-    return Folds(order, fold[group], may_stop[group], n_folds)
-
-
-SEED_STEP = 0x5851F42D4C957F2D  # far from any seed that a person would choose
-
-
-def _divide_by_time(
-    X: FloatArray,
-    y: IntArray,
-    weight: FloatArray,
-    settings: Settings,
-    n_folds: int,
-    key: IntArray | None,
-    time: FloatArray,
-) -> FoldsInTime:
-    """Return folds in time: of one fold, the later rows stop and score as the settings say; of more, the later half."""
-    order, _ = _groups_in_order(row_hashes(X, settings.seed), y, weight, None)
-    if n_folds == 1:
-        shares = 1 - settings.score_fraction - np.array([settings.stop_fraction, 0.0])
-    else:
-        shares = 0.5 + 0.5 * np.arange(n_folds + 1) / (n_folds + 1)
-    by_time = np.lexsort((weight, time))
-    earlier = np.cumsum(weight[by_time])  # the weight of these rows and of all before
-    borders = np.unique(time[by_time[np.searchsorted(earlier, shares * earlier[-1], side="right")]])
-    block = np.searchsorted(borders, time, side="right").astype(np.int16)
-    block -= block.min()  # the first border may be the earliest time
-    n_folds = int(block.max()) - 1
-    if n_folds < 1:
-        raise TableError(
-            f"{len(np.unique(time)):,} different times are too few, or too unevenly filled, "
-            "to train, stop and score one after another"
-        )
-    return FoldsInTime(order, block[order], None if key is None else key[order], n_folds)
-
-
-def _too_few_message(n_different: int) -> str:
-    return (
-        f"{n_different} different rows (or keys) are too few to train, stop and score on separate ones: "
-        "at least one class needs three different rows, or two classes need two"
-    )
-
-
-def _groups_in_order(
-    hashes: NDArray[np.uint64], y: IntArray, weight: FloatArray, key: IntArray | None
-) -> tuple[IntArray, IntArray]:
-    """Return the rows ordered by group, hash, class and weight, and for each of them the number of its group.
-
-    A group's place is the least hash in it: the same for the same rows in any file.
-    """
-    label = hashes if key is None else _least_hash_of_relatives(hashes, key)
-    order = np.lexsort((weight, y, hashes, label))
-    ordered = label[order]
+    hashes = row_hashes(table.X, seed)
+    labels = _labels_of_blocks(hashes, table.group_ids)
+    order = np.lexsort((table.weight, table.y, hashes, labels))
+    ordered = labels[order]
     starts = np.concatenate([[False], ordered[1:] != ordered[:-1]])
     return order, np.cumsum(starts)
 
 
-def _least_hash_of_relatives(hashes: NDArray[np.uint64], key: IntArray) -> NDArray[np.uint64]:
-    """Return for each row the least hash among the rows that equal values or keys tie it to, however indirectly."""
-    family = families(np.unique(hashes, return_inverse=True)[1], key)
-    least = np.full(family.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(least, family, hashes)
-    return least[family]
+def _labels_of_blocks(hashes: NDArray[np.uint64], group_ids: IntArray | None) -> NDArray[np.uint64]:
+    """Return for each row the least hash among the rows of its block, however indirectly they are connected."""
+    if group_ids is None:
+        return hashes
+    block = connected_groups(np.unique(hashes, return_inverse=True)[1], group_ids)
+    least = np.full(block.max() + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, block, hashes)
+    return least[block]
 
 
-def families(first: IntArray, *others: IntArray) -> IntArray:
-    """Return the family of each row, `(n_rows,)`: rows of one are tied by any of these codes, however indirectly.
-
-    Families count from 0 without gaps.
-
-    Args:
-        first, others: codes from 0, each of shape `(n_rows,)`.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not others:
-        return np.unique(first, return_inverse=True)[1]
-    # The codes are the nodes; a row ties its first code to each other code that it has.
-    offsets = np.cumsum([int(first.max()) + 1, *(int(each.max()) + 1 for each in others)])
-    nodes = np.concatenate([each + offset for each, offset in zip(others, offsets[:-1], strict=True)])
-    ends = (np.tile(first, len(others)), nodes)
-    ties = coo_array((np.ones(len(nodes), dtype=bool), ends), shape=(offsets[-1], offsets[-1]))
-    component = connected_components(ties, directed=False)[1][first]
-    return np.unique(component, return_inverse=True)[1]  # a code that no row has is a component, too
-
-
-def _heaviest_class(group: IntArray, y: IntArray, weight: FloatArray) -> IntArray:
-    """Return the class of the greatest weight in each group; of equally heavy ones, the first."""
-    by_class = np.lexsort((y, group))  # rows of one key have classes in any order
-    group, y, weight = group[by_class], y[by_class], weight[by_class]
-    starts = np.flatnonzero(np.concatenate([[True], (group[1:] != group[:-1]) | (y[1:] != y[:-1])]))
+def _weights_and_classes(table: Table, order: IntArray, block: IntArray) -> tuple[FloatArray, IntArray]:
+    """Return the weight of each block, and its class of the greatest weight; of equally heavy ones the first."""
+    y, weight = table.y[order], table.weight[order]
+    block_weight: FloatArray = np.bincount(block, weights=weight).astype(np.float64)
+    by_class = np.lexsort((y, block))  # rows of one group have classes in any order
+    block, y, weight = block[by_class], y[by_class], weight[by_class]
+    starts = np.flatnonzero(np.concatenate([[True], (block[1:] != block[:-1]) | (y[1:] != y[:-1])]))
     run_weight = np.add.reduceat(weight, starts)
-    best_last = np.lexsort((-y[starts], run_weight, group[starts]))
-    last_of_group = np.append(group[starts][best_last][1:] != group[starts][best_last][:-1], True)
-    return y[starts][best_last[last_of_group]]
+    best_last = np.lexsort((-y[starts], run_weight, block[starts]))
+    last_of_block = np.append(block[starts][best_last][1:] != block[starts][best_last][:-1], True)
+    return block_weight, y[starts][best_last[last_of_block]]
 
 
-def _roles_of_class(weight: FloatArray, settings: Settings) -> IntArray:
-    """Deal the groups of one class, in hash order, to score, stop and train by their share of the class's weight.
-
-    There are at least three groups, and each role gets one at least.
-    """
-    n_groups = len(weight)
-    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
-    n_score = np.clip(np.searchsorted(middle, settings.score_fraction), 1, n_groups - 2)
-    n_stop = np.searchsorted(middle, settings.score_fraction + settings.stop_fraction) - n_score
-    n_stop = np.clip(n_stop, 1, n_groups - n_score - 1)
-    return np.repeat([SCORE, STOP, TRAIN], [n_score, n_stop, n_groups - n_score - n_stop])
-
-
-def merge_equal_rows(X: FloatArray, y: IntArray, weight: FloatArray, rows: IntArray) -> tuple[IntArray, FloatArray]:
+def merge_duplicates(table: Table, rows: IntArray) -> tuple[IntArray, FloatArray]:
     """Return `rows` without repetitions, and the weight of each with that of its repetitions added.
 
     In full batches this makes a weight of 2 and two equal rows the same to the bit: the gradient is the same but for
     rounding, and a merged row has one dropout mask. It is not the same under batch normalisation, whose statistics
-    count rows and not weights. `rows` must hold equal rows side by side, as `split_roles` gives them.
+    count rows and not weights.
+
+    Args:
+        table: the rows.
+        rows: row numbers, `(n,)`, equal rows side by side as splits give them.
     """
     first = np.ones(len(rows), dtype=bool)
-    first[1:] = y[rows[1:]] != y[rows[:-1]]
-    for part in blocks(len(rows) - 1):
-        values = X[rows[part.start : part.stop + 1]]
+    first[1:] = table.y[rows[1:]] != table.y[rows[:-1]]
+    for part in row_slices(len(rows) - 1):
+        values = table.X[rows[part.start : part.stop + 1]]
         first[1:][part] |= (values[1:] != values[:-1]).any(axis=1)
-    return rows[first], np.add.reduceat(weight[rows], np.flatnonzero(first))
+    return rows[first], np.add.reduceat(table.weight[rows], np.flatnonzero(first))

@@ -1,37 +1,34 @@
-"""What each epoch of each member will see: every random choice of a training.
+"""Batches: which rows each step of each epoch trains on, with which mixup partners and dropout masks.
 
-Nothing here depends on what ran before or on the number of threads. A draw is a function of (seed, member, epoch,
-purpose), made by a counter-based generator (Philox, Salmon et al. 2011).
+Nothing here depends on what ran before or on the number of threads: see `tabcohort.randomness`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tabcohort.errors import TrainingError
 from tabcohort.randomness import Purpose, make_rng, shuffle
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
 
-ROWS_DRAWN_AT_A_TIME = 2**15
+ROWS_PER_DRAW = 2**15
 
 
 @dataclass(frozen=True)
-class EpochPlan:
-    """What one epoch of one member will see.
+class EpochBatches:
+    """What one epoch trains on.
 
     Args:
         epoch: counted from 1.
-        order: the training rows, shuffled, shape `(n_rows,)`; positions among the training rows, not in the table.
-        bounds: step s takes `order[bounds[s]:bounds[s + 1]]`, shape `(n_steps + 1,)`.
-        mix: for each step the weight of a row's own values, shape `(n_steps,)`; 1 is a step without mixup.
-        partners: for each place of `order` the position in its step of the row that it is mixed with, `(n_rows,)`;
-            empty where nothing is mixed.
-        layer_keys: for each step the 63-bit key of its random layers (dropout masks), shape `(n_steps,)`.
-        member: for messages.
+        order: the training rows, shuffled, `(n_rows,)`; positions among the training rows, not in the table.
+        bounds: step s takes `order[bounds[s]:bounds[s + 1]]`, `(n_steps + 1,)`.
+        mix: for each step the weight of a row's own values, `(n_steps,)`; 1 is a step without mixup.
+        partners: for each place in `order` the position in its step of the row that it is mixed with, `(n_rows,)`;
+            empty without mixup.
+        layer_keys: for each step the 63-bit key of its random layers (dropout masks), `(n_steps,)`.
     """
 
     epoch: int
@@ -40,7 +37,6 @@ class EpochPlan:
     mix: FloatArray
     partners: IntArray
     layer_keys: IntArray
-    member: int
 
     @property
     def n_steps(self) -> int:
@@ -49,14 +45,13 @@ class EpochPlan:
 
 
 @dataclass(frozen=True)
-class Epochs:
-    """What epochs of one member, one after another, will see: the arrays of `EpochPlan`, with a row for each epoch.
+class EpochBlock:
+    """What several epochs, one after another, train on: the arrays of `EpochBatches`, with a row for each epoch.
 
     Args:
-        first: the first of them, counted from 1.
-        orders, mixes, partners, layer_keys: shape `(n_epochs, ...)`.
+        first: the first epoch, counted from 1.
+        orders, mixes, partners, layer_keys: `(n_epochs, ...)`.
         bounds: the same for all, `(n_steps + 1,)`.
-        member: for messages.
     """
 
     first: int
@@ -65,43 +60,36 @@ class Epochs:
     mixes: FloatArray
     partners: IntArray
     layer_keys: IntArray
-    member: int
 
     def __len__(self) -> int:
         return len(self.orders)
 
-    def __getitem__(self, i: int) -> EpochPlan:
+    def __getitem__(self, i: int) -> EpochBatches:
         """Return one epoch, counted from 0."""
-        return EpochPlan(
-            self.first + i, self.orders[i], self.bounds, self.mixes[i], self.partners[i], self.layer_keys[i],
-            self.member,
+        return EpochBatches(
+            self.first + i, self.orders[i], self.bounds, self.mixes[i], self.partners[i], self.layer_keys[i]
         )  # fmt: skip
 
-    @property
-    def numbers(self) -> range:
-        """The epochs, counted from 1."""
-        return range(self.first, self.first + len(self))
-
-    def part(self, start: int, stop: int) -> Epochs:
+    def part(self, start: int, stop: int) -> EpochBlock:
         """Return some of the epochs, counted from 0."""
         rows = slice(start, stop)
-        return Epochs(
+        return EpochBlock(
             self.first + start, self.orders[rows], self.bounds, self.mixes[rows], self.partners[rows],
-            self.layer_keys[rows], self.member,
+            self.layer_keys[rows],
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class MemberPlan:
-    """All epochs of one member.
+class BatchPlan:
+    """How a member's training rows are divided into batches, in every epoch.
 
     Args:
-        n_rows: rows that train.
-        batch_size: rows of a step.
-        mixup_alpha, mixup_probability: as in `Settings`.
-        needs_pairs: whether a step of one row is impossible (batch normalisation): a lone last row then joins the
-            batch before it.
-        seed, member: the key of every draw.
+        n_rows: number of training rows.
+        batch_size: rows per step.
+        mixup_alpha, mixup_probability: as in `Config`.
+        needs_pairs: whether a step of one row is impossible (batch normalisation): a lone last row then joins the batch
+            before it.
+        seed, member: of the random streams.
 
     Raises:
         TrainingError: no update is possible.
@@ -124,72 +112,78 @@ class MemberPlan:
 
     @property
     def bounds(self) -> IntArray:
-        """Where each step's rows begin, and where the last one's end, shape `(n_steps + 1,)`."""
+        """Where each step's rows begin, and where the last one's end, `(n_steps + 1,)`."""
         bounds = np.append(np.arange(0, self.n_rows, self.batch_size), self.n_rows)
         if self.needs_pairs and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
             bounds = np.delete(bounds, -2)
         return bounds
 
-    def blocks(self, first: int = 1, at_most: int = 1) -> Iterator[Epochs]:
-        """Yield what epochs will see from epoch `first` on, counted from 1, without end, some of them at a time.
+    @property
+    def epochs_per_draw(self) -> int:
+        """Number of epochs that are drawn together: setting up a generator costs as much as shuffling 1,000 rows."""
+        return max(1, ROWS_PER_DRAW // self.n_rows)
 
-        The epochs of small tables are drawn many at a time: setting up a generator costs as much as shuffling a
-        thousand rows. An epoch's draws depend on its number alone, wherever the iteration began.
-        """
-        bounds = self.bounds
-        at_a_time = max(1, ROWS_DRAWN_AT_A_TIME // self.n_rows)
-        number, skipped = divmod(first - 1, at_a_time)
-        while True:
-            block = self._draw(number, at_a_time, bounds)
-            for start in range(skipped, at_a_time, at_most):
-                yield block.part(start, start + at_most)
-            number, skipped = number + 1, 0
-
-    def epochs(self, first: int = 1) -> Iterator[EpochPlan]:
-        """Yield what each epoch will see from epoch `first` on, without end."""
-        for block in self.blocks(first):
-            yield block[0]
-
-    def epoch(self, epoch: int) -> EpochPlan:
-        """Return what one epoch will see."""
-        return next(self.epochs(epoch))
-
-    def _draw(self, number: int, n_epochs: int, bounds: IntArray) -> Epochs:
+    def draw(self, number: int) -> EpochBlock:
+        """Return the batches of a block of epochs, counted from 0, of `epochs_per_draw` epochs each."""
+        n_epochs, bounds = self.epochs_per_draw, self.bounds
         n_steps = len(bounds) - 1
         orders = np.tile(np.arange(self.n_rows), (n_epochs, 1))
         if n_steps > 1:
-            shuffle(orders, self._generator(Purpose.SHUFFLE, number))
+            shuffle(orders, self._rng(Purpose.SHUFFLE, number))
         mixes, partners = np.ones((n_epochs, n_steps)), np.empty((n_epochs, 0), dtype=np.int64)
         if self.mixup_alpha > 0:
-            draw = self._generator(Purpose.MIX, number)
-            mixed = draw.random(mixes.shape) < self.mixup_probability
-            mixes = np.where(mixed, draw.beta(self.mixup_alpha, self.mixup_alpha, mixes.shape), 1.0)
+            rng = self._rng(Purpose.MIX, number)
+            is_mixed = rng.random(mixes.shape) < self.mixup_probability
+            mixes = np.where(is_mixed, rng.beta(self.mixup_alpha, self.mixup_alpha, mixes.shape), 1.0)
             partners = self._partners(number, n_epochs, bounds)
-        keys = self._generator(Purpose.LAYER, number).integers(2**63, size=mixes.shape, dtype=np.int64)
-        return Epochs(number * n_epochs + 1, orders, bounds, mixes, partners, keys, self.member)
+        keys = self._rng(Purpose.LAYER, number).integers(2**63, size=mixes.shape, dtype=np.int64)
+        return EpochBlock(number * n_epochs + 1, orders, bounds, mixes, partners, keys)
 
     def _partners(self, number: int, n_epochs: int, bounds: IntArray) -> IntArray:
-        draw = self._generator(Purpose.MIX_PARTNER, number)
+        rng = self._rng(Purpose.MIX_PARTNER, number)
         partners = np.arange(self.n_rows) - np.repeat(bounds[:-1], np.diff(bounds))  # positions in each step
         partners = np.tile(partners, (n_epochs, 1))
         n_whole = bounds[-2]  # all steps but the last have the same number of rows
         whole = partners[:, :n_whole].reshape(-1, self.batch_size)
-        shuffle(whole, draw)
+        shuffle(whole, rng)
         partners[:, :n_whole] = whole.reshape(n_epochs, -1)
         last = partners[:, n_whole:].copy()
-        shuffle(last, draw)
+        shuffle(last, rng)
         partners[:, n_whole:] = last
         return partners
 
-    def _generator(self, purpose: Purpose, block: int) -> np.random.Generator:
-        return make_rng(self.seed, purpose, self.member, block)
+    def _rng(self, purpose: Purpose, number: int) -> np.random.Generator:
+        return make_rng(self.seed, purpose, self.member, number)
 
 
-def rows_of_a_step(settings: Settings, n_different: int) -> int | None:
-    """Return the batch size that the settings mean for so many different training rows; None is the full batch."""
-    if settings.batch_size == "full":
+class Batches:
+    """The batches of a plan, epoch by epoch in any order; the block that was drawn last is kept.
+
+    Args:
+        plan: how rows are divided.
+    """
+
+    def __init__(self, plan: BatchPlan) -> None:
+        self.plan = plan
+        self._number, self._drawn = -1, None
+
+    def block(self, first: int, max_epochs: int) -> EpochBlock:
+        """Return the batches of epoch `first`, counted from 1, and of those after it, at most `max_epochs` in all."""
+        number, start = divmod(first - 1, self.plan.epochs_per_draw)
+        if self._drawn is None or number != self._number:
+            self._number, self._drawn = number, self.plan.draw(number)
+        return self._drawn.part(start, start + max_epochs)
+
+    def epoch(self, epoch: int) -> EpochBatches:
+        """Return the batches of one epoch, counted from 1."""
+        return self.block(epoch, 1)[0]
+
+
+def batch_size_of(config: Config, n_different: int) -> int | None:
+    """Return a config's batch size for this many different training rows; None is the full batch."""
+    if config.batch_size == "full":
         return None
-    if settings.batch_size == "auto":
+    if config.batch_size == "auto":
         size_up_to = ((64, None), (5_000, 32), (20_000, 128), (n_different, 256))
         return next(size for limit, size in size_up_to if n_different <= limit)
-    return int(settings.batch_size)
+    return int(config.batch_size)

@@ -1,15 +1,15 @@
 """The reference engine: PyTorch's autograd runs any module, on a CPU or an accelerator.
 
-The page to read is `TorchEngine.run_epoch`. What makes it fast: the whole table lies in two tensors and a batch is
-a gather, all parameters are views of one flat vector (so that clipping and the fused optimiser step are one call
-each), losses stay on the device until the epoch is over, and dropout masks come from an integer hash.
+The page to read is `TorchEngine.run_epoch`. It is fast because the whole table is in two tensors and a batch is a
+gather, all parameters are views of one flat vector (so that clipping and the fused optimizer step are one call each),
+losses stay on the device until the epoch is over, and dropout masks come from an integer hash.
 """
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,22 +21,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from tabcohort.engines.batches import EpochPlan
-from tabcohort.engines.protocol import EpochOutcome, MemberData, OneEpochAtATime, State, check_shape_of_logits
+from tabcohort.engines.batches import Batches
+from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
+from tabcohort.engines.validation import EpochResult
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.network.models import SmoothClip
-from tabcohort.settings import Settings
+from tabcohort.network.ops import keep_share
+from tabcohort.settings import Config
 
 ROWS_PER_PASS = 1_024  # activations of more rows leave the cache
 
 
-class TorchEngine(OneEpochAtATime):
-    """Trains a module in place; see `tabcohort.engines.protocol.Engine` for what its attributes mean.
+class TorchEngine:
+    """Trains a module in place; see `tabcohort.engines.protocol.Engine`.
 
     Args:
         module: maps `(n_rows, n_features)` float tensors to `(n_rows, n_outputs)` logits.
         data: the member's rows.
-        settings: optimiser, decay and clipping are used.
+        config: optimizer, decay and clipping are used.
         device: where to train.
 
     Raises:
@@ -45,85 +47,95 @@ class TorchEngine(OneEpochAtATime):
 
     name = "torch"
 
-    def __init__(self, module: nn.Module, data: MemberData, settings: Settings, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, data: MemberData, config: Config, device: torch.device) -> None:
         self.module = module.to(device)
-        self.settings = settings
+        self.config = config
         self.device = device
         self.device_name = device.type
+        self.data, self.batches = data, Batches(data.batches)
         dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
         if dtype not in (torch.float32, torch.float64):
             raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")
-        preparing, self.learning = _parts(module)  # rows are prepared once, and mixed after that
-        self.inputs = preparing(torch.from_numpy(data.inputs(data.train)).to(device, dtype))
-        self.mass = torch.from_numpy(data.train_mass).to(device, dtype)
-        self.stop_inputs = preparing(torch.from_numpy(data.inputs(data.stop)).to(device, dtype))
-        self.has_batch_norm = has_batch_norm(module)
-        self.has_unit_mass = bool((data.train_mass.sum(axis=1) == 1).all())
-        check_logits(self.learning, self.stop_inputs[:1], n_classes=data.train_mass.shape[1])
+        preprocessing, self.learning = _parts(module)  # rows are preprocessed once, and mixed after that
+        self.inputs = preprocessing(torch.from_numpy(data.inputs(data.train)).to(device, dtype))
+        self.targets = torch.from_numpy(data.soft_targets).to(device, dtype)
+        self.val_inputs = preprocessing(torch.from_numpy(data.inputs(data.validation.rows)).to(device, dtype))
+        self.targets_sum_to_one = bool((data.soft_targets.sum(axis=1) == 1).all())
+        check_logits(self.learning, self.val_inputs[:1], n_classes=data.soft_targets.shape[1])
         self.parameters = FlatParameters(module)
         self.moments = {
-            name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[settings.optimizer]
+            name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[config.optimizer]
         }
         self.steps_taken = torch.zeros((), device=device)
-        self._on_device = self._tensors_of_state()
-        self.state: State = {name: tensor.cpu().numpy() for name, tensor in self._on_device.items()}
+        self._tensors = {"parameters": self.parameters.values, **self.moments}
+        self._tensors.update({f"buffer.{name}": buffer for name, buffer in module.named_buffers()})
 
-    def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
-        """Run every step of the plan at this rate, then pass the stopping rows through the network once."""
-        self._take_state()
-        self.steps_taken.fill_((plan.epoch - 1) * plan.n_steps)
-        order, all_partners = (torch.from_numpy(each).to(self.device) for each in (plan.order, plan.partners))
-        losses = torch.zeros(plan.n_steps, dtype=self.mass.dtype, device=self.device)
+    def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
+        """Run every step of the epoch, then pass the validation rows through the network once."""
+        batches, learning_rate = self.batches.epoch(epoch), rates[epoch - 1]
+        self.steps_taken.fill_((epoch - 1) * batches.n_steps)
+        order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (batches.order, batches.partners))
+        losses = torch.zeros(batches.n_steps, dtype=self.targets.dtype, device=self.device)
         self.module.train()
         with one_thread(), hashed_dropout(self.module) as dropout:
-            for step in range(plan.n_steps):
-                here = slice(plan.bounds[step], plan.bounds[step + 1])
+            for step in range(batches.n_steps):
+                here = slice(batches.bounds[step], batches.bounds[step + 1])
                 rows = order[here]
-                inputs, mass = self.inputs.index_select(0, rows), self.mass.index_select(0, rows)
-                if plan.mix[step] < 1:
+                inputs, targets = self.inputs.index_select(0, rows), self.targets.index_select(0, rows)
+                if batches.mix[step] < 1:
                     partners = all_partners[here]
-                    inputs = torch.lerp(inputs.index_select(0, partners), inputs, plan.mix[step])
-                    mass = torch.lerp(mass.index_select(0, partners), mass, plan.mix[step])
-                dropout.take_key(int(plan.layer_keys[step]))
-                loss = loss_sum(self.learning(inputs), mass, self.has_unit_mass)
+                    inputs = torch.lerp(inputs.index_select(0, partners), inputs, batches.mix[step])
+                    targets = torch.lerp(targets.index_select(0, partners), targets, batches.mix[step])
+                dropout.take_key(int(batches.layer_keys[step]))
+                loss = loss_sum(self.learning(inputs), targets, self.targets_sum_to_one)
                 self.parameters.gradient.zero_()
                 loss.backward(torch.full_like(loss, 1 / len(rows)))  # the gradient of the mean over the rows
                 self._clip()
                 self._update(learning_rate)
                 losses[step] = loss.detach()
-            stop_logits = forward(self.learning, self.stop_inputs).cpu().numpy()
+            val_logits = logits_in_eval_mode(self.learning, self.val_inputs).cpu().numpy()
         self._check_buffers()
-        self._give_state()
-        return EpochOutcome(losses.cpu().numpy().astype(np.float64), stop_logits)
+        step_losses = losses.cpu().numpy().astype(np.float64)
+        (result,) = self.data.validation.results(step_losses[None], val_logits[None], n_train=len(order))
+        return result
+
+    def snapshot(self) -> State:
+        """Return copies of parameters, buffers and moments."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._tensors.items()}
+
+    def restore(self, state: State) -> None:
+        """Continue from a snapshot."""
+        with torch.no_grad():
+            for name, array in state.items():
+                self._tensors[name].copy_(torch.from_numpy(np.array(array)))
 
     def _clip(self) -> None:
-        if self.settings.clip_norm is not None:
+        if self.config.clip_norm is not None:
             gradient = self.parameters.gradient
             norm = gradient.dot(gradient).sqrt()
-            gradient.mul_(torch.clamp(self.settings.clip_norm / (norm + 1e-6), max=1.0))
+            gradient.mul_(torch.clamp(self.config.clip_norm / (norm + 1e-6), max=1.0))
 
     def release(self) -> None:
-        """Leave the module by itself: in evaluation mode, on the CPU, its parameters with storage of their own."""
-        self._take_state()
+        """Leave the module in evaluation mode, on the CPU, its parameters with storage of their own."""
         self.parameters.release(self.module)
         self.module.to("cpu").eval()
 
     def _update(self, learning_rate: float) -> None:
-        """Take one step of the optimiser; decay is put on the matrices, which come first, and on nothing else."""
-        settings, values, gradient = self.settings, self.parameters.values, self.parameters.gradient
+        """Take one step of the optimizer; only the matrices decay, which come first."""
+        config, values, gradient = self.config, self.parameters.values, self.parameters.gradient
         matrices = slice(self.parameters.n_in_matrices)
-        if settings.weight_decay > 0 and settings.optimizer == "adamw":
-            values[matrices].add_(values[matrices], alpha=-learning_rate * settings.weight_decay)
-        elif settings.weight_decay > 0:
-            gradient[matrices].add_(values[matrices], alpha=settings.weight_decay)
-        if settings.optimizer == "sgd":
+        if config.weight_decay > 0 and config.optimizer == "adamw":
+            values[matrices].add_(values[matrices], alpha=-learning_rate * config.weight_decay)
+        elif config.weight_decay > 0:
+            gradient[matrices].add_(values[matrices], alpha=config.weight_decay)
+        if config.optimizer == "sgd":
             sgd(
                 [values],
                 [gradient],
                 [self.moments["momentum"]],
                 fused=True,
                 lr=learning_rate,
-                momentum=settings.momentum,
+                momentum=config.momentum,
                 weight_decay=0.0,
                 dampening=0.0,
                 nesterov=False,
@@ -139,38 +151,22 @@ class TorchEngine(OneEpochAtATime):
                 [self.steps_taken],
                 fused=True,
                 lr=learning_rate,
-                beta1=settings.beta1,
-                beta2=settings.beta2,
-                eps=settings.epsilon,
+                beta1=config.beta1,
+                beta2=config.beta2,
+                eps=config.epsilon,
                 weight_decay=0.0,
                 amsgrad=False,
                 maximize=False,
             )
 
-    def _tensors_of_state(self) -> dict[str, Tensor]:
-        tensors = {"parameters": self.parameters.values, **self.moments}
-        tensors.update({f"buffer.{name}": buffer for name, buffer in self.module.named_buffers()})
-        return tensors
-
     def _check_buffers(self) -> None:
-        """Raise `TrainingError` if the module put another tensor in a buffer's place, which no state would restore."""
+        """Raise `TrainingError` if the module replaced a buffer by another tensor, which no snapshot would restore."""
         for name, buffer in self.module.named_buffers():
-            if buffer is not self._on_device.get(f"buffer.{name}"):
+            if buffer is not self._tensors.get(f"buffer.{name}"):
                 raise TrainingError(
                     f"the module replaces its buffer {name!r} in forward, so the best epoch's could not be restored; "
                     "change the buffer in place (buffer.copy_(...)) instead"
                 )
-
-    def _take_state(self) -> None:
-        """Bring `state` to the device; on a CPU the arrays share the tensors' memory and there is nothing to do."""
-        if self.device.type != "cpu":
-            for name, tensor in self._on_device.items():
-                tensor.copy_(torch.from_numpy(self.state[name]))
-
-    def _give_state(self) -> None:
-        if self.device.type != "cpu":
-            for name, tensor in self._on_device.items():
-                self.state[name][...] = tensor.cpu().numpy()
 
 
 MOMENTS_OF_OPTIMIZER = {
@@ -183,7 +179,7 @@ MOMENTS_OF_OPTIMIZER = {
 class FlatParameters:
     """A module's trainable parameters and their gradients as views of two flat vectors, matrices first.
 
-    Weight decay is for matrices: vectors (biases, the gains and shifts of normalisation) are left out of it.
+    Weight decay is for matrices only, not for vectors (biases, the gains and shifts of normalisation).
 
     Args:
         module: its parameters are moved into `values` and share its storage from then on.
@@ -208,7 +204,7 @@ class FlatParameters:
             start = part.stop
 
     def release(self, module: nn.Module) -> None:
-        """Give every parameter of the module storage of its own again, and take its gradient away."""
+        """Give every parameter of the module storage of its own again, and remove its gradient."""
         for parameter in module.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.clone()
@@ -216,11 +212,11 @@ class FlatParameters:
 
 
 def _parts(module: nn.Module) -> tuple[nn.Sequential, nn.Module]:
-    """Return the layers at a module's beginning that prepare rows and learn nothing, and the module behind them."""
+    """Return the layers at a module's beginning that preprocess rows and learn nothing, and the module after them."""
     layers = _flat(module)
-    n_preparing = len(list(itertools.takewhile(lambda layer: isinstance(layer, SmoothClip), layers)))
-    learning = nn.Sequential(*layers[n_preparing:]) if n_preparing else module
-    return nn.Sequential(*layers[:n_preparing]), learning
+    n_leading = len(list(itertools.takewhile(lambda layer: isinstance(layer, SmoothClip), layers)))
+    learning = nn.Sequential(*layers[n_leading:]) if n_leading else module
+    return nn.Sequential(*layers[:n_leading]), learning
 
 
 def _flat(module: nn.Module) -> list[nn.Module]:
@@ -231,29 +227,29 @@ def _flat(module: nn.Module) -> list[nn.Module]:
 
 
 def has_batch_norm(module: nn.Module) -> bool:
-    """Return whether a layer of the module works with the statistics of its batch."""
+    """Return whether a layer of the module uses the statistics of its batch."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
-def loss_sum(logits: Tensor, mass: Tensor, unit_mass: bool = False) -> Tensor:
-    """Return the cross-entropy `-sum_k mass_k log p_k`, summed over rows, from logits and never from probabilities.
+def loss_sum(logits: Tensor, soft_targets: Tensor, targets_sum_to_one: bool = False) -> Tensor:
+    """Return the cross-entropy `-sum_k target_k log p_k`, summed over rows, from logits and never from probabilities.
 
     Args:
         logits: `(n_rows, 1)`, the logit of the second of two classes, or `(n_rows, n_classes)`.
-        mass: soft targets times row weights, `(n_rows, n_classes)`.
-        unit_mass: whether every row of `mass` is known to sum to 1, which saves a pass.
+        soft_targets: soft targets times row weights, `(n_rows, n_classes)`.
+        targets_sum_to_one: whether every row's targets are known to sum to 1, which saves a pass.
     """
     if logits.shape[1] > 1:
-        return F.cross_entropy(logits, mass, reduction="sum")
-    if unit_mass:
-        return F.binary_cross_entropy_with_logits(logits, mass[:, 1:], reduction="sum")
-    total = mass.sum(dim=1, keepdim=True).clamp_min(torch.finfo(mass.dtype).tiny)
-    return F.binary_cross_entropy_with_logits(logits, mass[:, 1:] / total, total, reduction="sum")
+        return F.cross_entropy(logits, soft_targets, reduction="sum")
+    if targets_sum_to_one:
+        return F.binary_cross_entropy_with_logits(logits, soft_targets[:, 1:], reduction="sum")
+    total = soft_targets.sum(dim=1, keepdim=True).clamp_min(torch.finfo(soft_targets.dtype).tiny)
+    return F.binary_cross_entropy_with_logits(logits, soft_targets[:, 1:] / total, total, reduction="sum")
 
 
 @torch.no_grad()
-def forward(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Return the module's output for all rows, in evaluation mode, a few thousand rows at a time."""
+def logits_in_eval_mode(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the module's output for all rows, in evaluation mode, a thousand rows at a time."""
     module.eval()
     return torch.cat([module(rows) for rows in inputs.split(ROWS_PER_PASS)])
 
@@ -265,7 +261,7 @@ def check_logits(module: nn.Module, row: Tensor, n_classes: int) -> None:
     """
     rows = row.repeat(2, 1)
     try:
-        shape = tuple(forward(module, rows).shape)
+        shape = tuple(logits_in_eval_mode(module, rows).shape)
     except (RuntimeError, TypeError) as error:
         raise TrainingError(
             f"the module must map a float tensor of shape (n, {row.shape[1]}) to logits: {str(error).splitlines()[0]}"
@@ -275,7 +271,7 @@ def check_logits(module: nn.Module, row: Tensor, n_classes: int) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run PyTorch's CPU operations on one thread: sums then have one order, so a run has the same bits anywhere."""
+    """Run PyTorch's CPU operations on one thread: sums then have one order, so every bit is the same anywhere."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -285,21 +281,24 @@ def one_thread() -> Iterator[None]:
 
 
 class HashedDropout:
-    """The dropout layers of a module, and the key from which their next masks are made.
+    """The dropout layers of a module, and the key that their next masks are computed from.
 
-    Elements `2 i` and `2 i + 1` of a step's call `l` take 15 bits each of a 32-bit hash of (key, l, i), and are kept
+    Elements `2 i` and `2 i + 1` of a step's call `l` use 15 bits each of a 32-bit hash of (key, l, i), and are kept
     where these are below the share to keep. Such a mask needs no generator, does not depend on threads, and costs a
     sixth of a Bernoulli draw on a CPU. The mixing function is `lowbias32` (Wellons 2018).
+
+    Args:
+        module: its `nn.Dropout` layers.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout) and layer.p > 0]
         self.key = 0
-        self.n_calls = 0  # of this step: a layer that is used twice has two masks
+        self.n_calls = 0  # in this step: a layer that is used twice has two masks
         self.counters = torch.empty(0, dtype=torch.int32)
 
     def take_key(self, key: int) -> None:
-        """Draw the masks of the coming step from this 63-bit key, and seed PyTorch for any other random layer."""
+        """Compute the next step's masks from this 63-bit key, and seed PyTorch for any other random layer."""
         self.key, self.n_calls = key, 0
         torch.default_generator.manual_seed(key)
         if torch.cuda.is_initialized():
@@ -315,13 +314,13 @@ class HashedDropout:
             self.counters = torch.arange(n_hashes, dtype=torch.int32, device=x.device)
         start = _as_int32(self.key + layer * 0x9E3779B9)
         mixed = (self.counters[:n_hashes] + start).bitwise_xor_(self.key >> 32)
-        # PyTorch shifts signed integers with their sign; the mask makes it the logical shift of the hash.
+        # PyTorch's shift of signed integers keeps the sign; the mask makes it the logical shift of the hash.
         mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
         mixed.bitwise_xor_(mixed.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(_as_int32(0x846CA68B))
         mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF))
         # 15 bits less the share to keep are negative where the element is kept. Shifted, that is -1 and elsewhere 0,
         # without a comparison, which would be the slowest operation here.
-        share = min(max(round((1 - p) * 2**15), 1), 2**15 - 1)
+        share = keep_share(p)
         kept = mixed.view(torch.int16).bitwise_and_(0x7FFF).sub_(share).bitwise_right_shift_(15)[: x.numel()]
         return x * kept.view_as(x).to(x.dtype).mul_(-(2**15) / share)
 
@@ -332,7 +331,7 @@ def _as_int32(value: int) -> int:
 
 @contextmanager
 def hashed_dropout(module: nn.Module) -> Iterator[HashedDropout]:
-    """Let every `nn.Dropout` of the module draw its masks from a hash; the module is as before when this ends."""
+    """Let every `nn.Dropout` of the module compute its masks from a hash while this context lasts."""
     dropout = HashedDropout(module)
 
     def replacement(layer: nn.Dropout) -> Callable[[Tensor], Tensor]:
@@ -349,14 +348,14 @@ def hashed_dropout(module: nn.Module) -> Iterator[HashedDropout]:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is CUDA, then MPS, then the CPU, whichever is there first.
+    """Return the device of that name; "auto" is CUDA, MPS or the CPU, the first that is available.
 
     Warns:
-        TabcohortWarning: the device is not there; the CPU is used.
+        TabcohortWarning: the device is not available; the CPU is used.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(each for each, there in available.items() if there)
+        name = next(device for device, is_available in available.items() if is_available)
     if not available[name]:
         warnings.warn(
             f"PyTorch finds no {name} device on this machine; training on the CPU", TabcohortWarning, stacklevel=2

@@ -1,8 +1,8 @@
-"""Probabilities that mean what they say: a small correction of log probabilities, fitted on out-of-fold predictions.
+"""Calibration: a small correction of log probabilities, fitted on out-of-fold predictions.
 
 A correction is `softmax(scale * log p + shift)`. Temperature scaling (Guo et al. 2017) has the scale alone;
-bias-corrected temperature scaling (Alexandari, Kundaje & Shrikumar 2020) has a shift per class too, and is Platt's
-method (1999) where there are two classes.
+bias-corrected temperature scaling (Alexandari, Kundaje & Shrikumar 2020) has a shift per class too, which for two
+classes is Platt's method (1999).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import numpy as np
 
 from tabcohort.evaluation.intervals import standard_error_of_mean
 from tabcohort.evaluation.metrics import log_loss, log_probabilities
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
 
 NONE, TEMPERATURE, BIAS_CORRECTED = "none", "temperature", "bias-corrected temperature"
-MOST_ROWS = 20_000  # that a correction of a few numbers is fitted on
-MOST_CLASSES_TO_SHIFT = 30
-PRIOR = 1.0  # the prior's standard deviation of scale and shifts: perfectly separated rows would ask for infinity
-SMALLEST_SCALE = 0.01
-MOST_STEPS, SMALL_ENOUGH = 50, 1e-9
+MAX_ROWS = 20_000  # that a correction of a few numbers is fitted on
+MAX_CLASSES_TO_SHIFT = 30
+PRIOR = 1.0  # standard deviation of scale and shifts; perfectly separated rows would otherwise ask for infinity
+MIN_SCALE = 0.01
+MAX_STEPS, TOLERANCE = 50, 1e-9
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Calibrator:
 
     Args:
         method: "none", "temperature" or "bias-corrected temperature".
-        scale: what log probabilities are multiplied by; 1 / scale is the temperature.
-        shift: what is then added to each class, `(n_classes,)`; the first class's is 0.
+        scale: factor of the log probabilities; 1 / scale is the temperature.
+        shift: added to each class after that, `(n_classes,)`; the first class's is 0.
     """
 
     method: str
@@ -51,93 +52,82 @@ def no_calibrator(n_classes: int) -> Calibrator:
     return Calibrator(NONE, 1.0, np.zeros(n_classes))
 
 
-def some_rows(n_rows: int, at_most: int) -> IntArray:
-    """Return rows to choose something on, in order: all, or so many drawn at random (every second may be a control)."""
-    if n_rows <= at_most:
+def sample_rows(n_rows: int, max_rows: int) -> IntArray:
+    """Return positions of rows to choose something on, in order: all, or a random sample where there are more."""
+    if n_rows <= max_rows:
         return np.arange(n_rows)
-    return np.sort(make_rng(0, Purpose.SAMPLE).choice(n_rows, at_most, replace=False))
+    return np.sort(make_rng(0, Purpose.SAMPLE).choice(n_rows, max_rows, replace=False))
 
 
-def fit_calibrator(
-    log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray, family: IntArray | None = None
-) -> Calibrator:
+def fit_calibrator(predictions: OutOfFoldPredictions) -> Calibrator:
     """Return the calibrator that is best for rows that it was not fitted on; none unless one is clearly better.
 
-    Each method is fitted on all parts but one and judged on that one, by log loss. The best is fitted on all, if it
-    lowers the loss by more than the standard error of the difference.
-
-    Args:
-        log_proba: out-of-fold log probabilities, `(n_rows, n_classes)`.
-        y: class codes, `(n_rows,)`.
-        weight: row weights, `(n_rows,)`.
-        part: the part of each row, `(n_rows,)`; equal rows are in the same part.
-        family: of each row, `(n_rows,)`: rows of one may be alike; all are independent when left out.
+    Each method is fitted on all folds but one and measured on that one, by log loss. The best is fitted on all rows if
+    it lowers the loss by more than the standard error of the difference.
     """
-    some = some_rows(len(y), MOST_ROWS)
-    family = None if family is None else family[some]
-    log_proba, y, weight, part = log_proba[some], y[some], weight[some], part[some]
+    predictions = predictions.take(sample_rows(len(predictions.y), MAX_ROWS))
+    log_proba, y, weight = predictions.log_proba, predictions.y, predictions.weight
     n_classes = log_proba.shape[1]
-    methods = [TEMPERATURE] + [BIAS_CORRECTED] * (n_classes <= MOST_CLASSES_TO_SHIFT)
+    if predictions.n_folds == 1:
+        return no_calibrator(n_classes)
+    methods = [TEMPERATURE] + [BIAS_CORRECTED] * (n_classes <= MAX_CLASSES_TO_SHIFT)
     before = log_proba[np.arange(len(y)), y]  # log probability of each row's class
     after = np.empty((len(methods), len(y)))
-    for number in np.unique(part):
-        judges = part == number
-        if judges.all():
-            return no_calibrator(n_classes)
-        for method, found in zip(methods, after, strict=True):
-            calibrator = fit_method(method, log_proba[~judges], y[~judges], weight[~judges])
-            found[judges] = calibrator.apply(log_proba[judges])[np.arange(judges.sum()), y[judges]]
-    gains = [weight @ (found - before) / weight.sum() for found in after]
+    for inside, outside in predictions.folds():
+        for method, corrected in zip(methods, after, strict=True):
+            calibrator = fit_method(method, log_proba[outside], y[outside], weight[outside])
+            corrected[inside] = calibrator.apply(log_proba[inside])[np.arange(inside.sum()), y[inside]]
+    gains = [weight @ (corrected - before) / weight.sum() for corrected in after]
     best = int(np.argmax(gains))
-    if gains[best] <= standard_error_of_mean(after[best] - before, weight, family):
+    if gains[best] <= standard_error_of_mean(after[best] - before, weight, predictions.group_ids):
         return no_calibrator(n_classes)
     return fit_method(methods[best], log_proba, y, weight)
 
 
 def fit_method(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> Calibrator:
-    """Return the most probable calibrator of a method, by Newton's method.
+    """Return the most probable calibrator of a method, by Newton's method with step halving.
 
-    The loss is convex in scale and shifts. A weak normal prior around no correction keeps both finite.
+    The loss is convex in scale and shifts. A weak normal prior around no correction keeps both finite. The few lines
+    here rather than SciPy's optimizers keep a model the same to the bit whatever version of SciPy fits it.
     """
     n_classes = log_proba.shape[1]
-    found = no_calibrator(n_classes)
+    unfitted = no_calibrator(n_classes)
     if method == NONE:
-        return found
-    found = replace(found, method=method)
+        return unfitted
     n_shifts = n_classes - 1 if method == BIAS_CORRECTED else 0
     weight = weight / weight.mean()
     start = np.zeros(1 + n_shifts)
     start[0] = 1.0
 
-    def calibrator(numbers: FloatArray) -> Calibrator:
+    def calibrator(parameters: FloatArray) -> Calibrator:
         shift = np.zeros(n_classes)
-        shift[1 : 1 + n_shifts] = numbers[1:]
-        return replace(found, scale=float(numbers[0]), shift=shift)
+        shift[1 : 1 + n_shifts] = parameters[1:]
+        return replace(unfitted, method=method, scale=float(parameters[0]), shift=shift)
 
-    def loss(numbers: FloatArray) -> float:
-        fit = log_loss(calibrator(numbers).apply(log_proba), y, weight) * weight.sum()
-        return fit + float(np.square(numbers - start).sum()) / (2 * PRIOR**2)
+    def loss(parameters: FloatArray) -> float:
+        fit = log_loss(calibrator(parameters).apply(log_proba), y, weight) * weight.sum()
+        return fit + float(np.square(parameters - start).sum()) / (2 * PRIOR**2)
 
-    numbers, now = start, loss(start)
-    for _ in range(MOST_STEPS):
-        curvature, slope = _curvature_and_slope(calibrator(numbers), log_proba, y, weight, numbers - start)
-        free = slice(int(numbers[0] == SMALLEST_SCALE and slope[0] > 0), None)  # the scale stays at its limit
-        step = np.zeros_like(numbers)
+    parameters, current = start, loss(start)
+    for _ in range(MAX_STEPS):
+        curvature, slope = _curvature_and_slope(calibrator(parameters), log_proba, y, weight, parameters - start)
+        free = slice(int(parameters[0] == MIN_SCALE and slope[0] > 0), None)  # the scale stays at its bound
+        step = np.zeros_like(parameters)
         step[free] = np.linalg.solve(curvature[free, free], slope[free])
-        share = 1.0
-        while loss(moved := _within_limit(numbers - share * step)) > now:
-            share /= 2
-            if share < SMALL_ENOUGH:
-                return calibrator(numbers)
-        numbers = moved
-        before, now = now, loss(numbers)
-        if before - now < SMALL_ENOUGH * abs(before):
+        length = 1.0
+        while loss(moved := _within_bound(parameters - length * step)) > current:
+            length /= 2
+            if length < TOLERANCE:
+                return calibrator(parameters)
+        parameters = moved
+        before, current = current, loss(parameters)
+        if before - current < TOLERANCE * abs(before):
             break
-    return calibrator(numbers)
+    return calibrator(parameters)
 
 
-def _within_limit(numbers: FloatArray) -> FloatArray:
-    return np.concatenate([np.maximum(numbers[:1], SMALLEST_SCALE), numbers[1:]])
+def _within_bound(parameters: FloatArray) -> FloatArray:
+    return np.concatenate([np.maximum(parameters[:1], MIN_SCALE), parameters[1:]])
 
 
 def _curvature_and_slope(
@@ -145,8 +135,8 @@ def _curvature_and_slope(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the second and the first derivative of the loss by scale and shifts.
 
-    By each number the corrected scores of a row change by a vector f over classes: log p for the scale, a unit vector
-    for a shift. With q the corrected probabilities, the slope is sum(E_q[f] - f_y), the curvature sum(Cov_q[f]).
+    Each parameter changes a row's corrected scores by a vector f over classes: log p for the scale, a unit vector for a
+    shift. With q the corrected probabilities, the slope is sum(E_q[f] - f_y), the curvature sum(Cov_q[f]).
     """
     q = np.exp(calibrator.apply(log_proba))
     n_shifts = len(from_start) - 1
@@ -156,8 +146,8 @@ def _curvature_and_slope(
     curvature = np.zeros((1 + n_shifts, 1 + n_shifts))
     curvature[0, 0] = weight @ ((q * np.square(log_proba - mean[:, None])).sum(axis=1))
     if n_shifts:
-        shares = q[:, 1:]
-        slope[1:] = weight @ shares - np.bincount(y, weight, n_shifts + 1)[1:]
-        curvature[0, 1:] = curvature[1:, 0] = weight @ (shares * (log_proba[:, 1:] - mean[:, None]))
-        curvature[1:, 1:] = np.diag(weight @ shares) - (shares * weight[:, None]).T @ shares
+        others = q[:, 1:]
+        slope[1:] = weight @ others - np.bincount(y, weight, n_shifts + 1)[1:]
+        curvature[0, 1:] = curvature[1:, 0] = weight @ (others * (log_proba[:, 1:] - mean[:, None]))
+        curvature[1:, 1:] = np.diag(weight @ others) - (others * weight[:, None]).T @ others
     return curvature + np.eye(len(slope)) / PRIOR**2, slope + from_start / PRIOR**2

@@ -1,32 +1,27 @@
-"""How predictions are scored: every metric as a function of the rows' weights, which is all that a resample changes.
+"""The metrics, one entry of `METRICS` each, as functions of predictions and row weights.
 
-A metric that the rows cannot tell (the recall of a class that is not among them, say) is NaN, never a guess.
+A resample of the rows is no more than other weights, so what does not depend on the weights (sorting, binning) is done
+once per `Scorer`. A metric that the rows cannot determine (the recall of a class that is not among them) is NaN.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.evaluation.intervals import newcombe_auc, wilson
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
 ECE_BINS = 15
 
-LABELS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "f1": "F1",
-}
+
+# -- probabilities ---------------------------------------------------------------------------------------------------
 
 
 def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
@@ -42,13 +37,13 @@ def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def log_of(proba: FloatArray) -> FloatArray:
-    """Return the logarithm of probabilities, of the same shape, finite for one that is 0."""
+def safe_log(proba: FloatArray) -> FloatArray:
+    """Return the logarithm of probabilities, of the same shape; finite where a probability is 0."""
     return np.log(np.maximum(proba, np.finfo(np.float64).tiny))
 
 
 def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
-    """Return the weighted mean of minus the log probability of each row's class, in nats.
+    """Return the weighted mean of the negative log probability of each row's class, in nats.
 
     Args:
         log_proba: log probabilities, `(n_rows, n_classes)`.
@@ -56,107 +51,6 @@ def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
         weight: row weights, `(n_rows,)`.
     """
     return float(-(weight * log_proba[np.arange(len(y)), y]).sum() / weight.sum())
-
-
-class Scorer:
-    """The metrics of fixed predictions, as a function of the rows' weights.
-
-    What does not depend on the weights (sorting, binning) is done once, so that a bootstrap resample, which is no
-    more than other weights, costs a few passes over the rows.
-
-    Args:
-        log_proba: log probabilities, `(n_rows, n_classes)`.
-        y: true class codes, `(n_rows,)`.
-        positive: code of the class that sensitivity, specificity, precision and F1 are of, or None.
-        called: the class that each row is called, `(n_rows,)`; the most probable one when left out.
-    """
-
-    def __init__(
-        self, log_proba: FloatArray, y: IntArray, positive: int | None, called: IntArray | None = None
-    ) -> None:
-        self.n_classes = log_proba.shape[1]
-        self.positive = positive
-        proba = np.exp(log_proba)
-        self.y, self.called = y, proba.argmax(axis=1) if called is None else called
-        self.cell = y * self.n_classes + self.called
-        self.log_loss = -log_proba[np.arange(len(y)), y]
-        truth = np.eye(self.n_classes)[y]
-        # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
-        self.brier = np.square(proba - truth).sum(axis=1) / (2 if self.n_classes == 2 else 1)
-        self.gap, self.bin = _gaps(proba, y)
-        ranked = [1 if positive is None else positive] if self.n_classes == 2 else range(self.n_classes)
-        self.rankings = [_Ranking(log_proba[:, code], y == code) for code in ranked]
-
-    def confusion(self, weight: FloatArray) -> FloatArray:
-        """Return the weight of each (true, predicted) pair of classes, `(n_classes, n_classes)`."""
-        cells = np.bincount(self.cell, weight, self.n_classes**2)
-        return cells.reshape(self.n_classes, self.n_classes).astype(np.float64)
-
-    def metrics(self, weight: FloatArray) -> dict[str, float]:
-        """Return every metric by name, for rows of these weights, `(n_rows,)`.
-
-        ROC AUC and PR AUC (average precision) of more than two classes are the mean over classes of one against
-        the rest. The expected calibration error is that of the predicted class, in 15 bins (Guo et al. 2017).
-        """
-        confusion = self.confusion(weight)
-        areas = np.array([ranking.areas(weight) for ranking in self.rankings]).mean(axis=0)
-        found = {
-            "accuracy": _ratio(np.trace(confusion), weight.sum()),
-            "balanced_accuracy": float(np.mean(recalls_of(confusion))),
-            "roc_auc": float(areas[0]),
-            "pr_auc": float(areas[1]),
-            **self.losses(weight),
-        }
-        if self.positive is not None:
-            hit, missed, false_alarm, rest = one_against_rest(confusion, self.positive)
-            found["sensitivity"] = _ratio(hit, hit + missed)
-            found["specificity"] = _ratio(rest, rest + false_alarm)
-            found["precision"] = _ratio(hit, hit + false_alarm)
-            found["f1"] = _ratio(2 * hit, 2 * hit + missed + false_alarm)
-        return found
-
-    def losses(self, weight: FloatArray) -> dict[str, float]:
-        """Return those metrics that are losses of probabilities, by name: log loss, Brier score, calibration error."""
-        total = weight.sum()
-        return {
-            "log_loss": _ratio(float((weight * self.log_loss).sum()), total),
-            "brier": _ratio(float((weight * self.brier).sum()), total),
-            "ece": _calibration_error(self.gap, self.bin, weight),
-        }
-
-    @np.errstate(divide="ignore", invalid="ignore")
-    def influences(self, weight: FloatArray) -> dict[str, FloatArray]:
-        """Return the derivative of every metric by each row's weight, `(n_rows,)`; NaN where the rows cannot tell.
-
-        Times the weights, these sum to 0; the sum of their squares is the infinitesimal jackknife's estimate of the
-        metric's variance (Jaeckel 1972).
-        """
-        values = self.metrics(weight)
-
-        def of_rate(part: NDArray[np.bool_], whole: NDArray[np.bool_], rate: float) -> FloatArray:
-            return whole * (part - rate) / (weight @ whole)
-
-        everyone, right = np.ones(len(self.y), dtype=bool), self.called == self.y
-        recalls = recalls_of(self.confusion(weight))
-        classes = [of_rate(right, self.y == code, recall) for code, recall in enumerate(recalls)]
-        bin_gaps = np.bincount(self.bin, weight * self.gap)
-        per_row = {"log_loss": self.log_loss, "brier": self.brier, "ece": np.sign(bin_gaps)[self.bin] * self.gap}
-        areas = np.mean([ranking.influences(weight) for ranking in self.rankings], axis=0)
-        found = {
-            "accuracy": of_rate(right, everyone, values["accuracy"]),
-            "balanced_accuracy": np.mean(classes, axis=0),
-            "roc_auc": areas[0],
-            "pr_auc": areas[1],
-            **{name: (each - values[name]) / weight.sum() for name, each in per_row.items()},
-        }
-        if self.positive is not None:
-            is_positive, called = self.y == self.positive, self.called == self.positive
-            hit, either = is_positive & called, 1.0 * is_positive + called
-            found["sensitivity"] = of_rate(called, is_positive, values["sensitivity"])
-            found["specificity"] = of_rate(~called, ~is_positive, values["specificity"])
-            found["precision"] = of_rate(is_positive, called, values["precision"])
-            found["f1"] = (2 * hit - values["f1"] * either) / (weight @ either)
-        return found
 
 
 def calibration_error(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
@@ -167,24 +61,133 @@ def calibration_error(log_proba: FloatArray, y: IntArray, weight: FloatArray) ->
         y: class codes, `(n_rows,)`.
         weight: row weights, `(n_rows,)`.
     """
-    return _calibration_error(*_gaps(np.exp(log_proba), y), weight)
+    return _binned_error(*_confidence_gaps(np.exp(log_proba), y), weight)
 
 
-def _calibration_error(gap: FloatArray, bins: IntArray, weight: FloatArray) -> float:
+def _binned_error(gap: FloatArray, bins: IntArray, weight: FloatArray) -> float:
     return _ratio(float(np.abs(np.bincount(bins, weight * gap)).sum()), float(weight.sum()))
 
 
-def _gaps(proba: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
-    """Return how far each row's confidence is from being right, 1 or 0, and the bin of that confidence."""
+def _confidence_gaps(proba: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
+    """Return correctness (1 or 0) minus confidence of each row, and the bin of its confidence."""
     confidence = proba.max(axis=1)
     bins = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
     return (proba.argmax(axis=1) == y) - confidence, bins
 
 
-class _Ranking:
-    """Rows ordered by their score for one class, with ties counted half (Hanley & McNeil 1982)."""
+# -- predictions, and predictions with weights -----------------------------------------------------------------------
 
-    def __init__(self, score: FloatArray, is_class: NDArray[np.bool_]) -> None:
+
+class Scorer:
+    """Predictions and the truth, prepared so that metrics are cheap for any row weights.
+
+    Args:
+        log_proba: log probabilities, `(n_rows, n_classes)`.
+        y: true class codes, `(n_rows,)`.
+        positive: code of the class that sensitivity, specificity, precision and F1 are of, or None.
+        y_pred: predicted class codes, `(n_rows,)`; the most probable class when omitted.
+    """
+
+    def __init__(
+        self, log_proba: FloatArray, y: IntArray, positive: int | None, y_pred: IntArray | None = None
+    ) -> None:
+        self.n_classes = log_proba.shape[1]
+        self.positive = positive
+        proba = np.exp(log_proba)
+        self.y, self.y_pred = y, proba.argmax(axis=1) if y_pred is None else y_pred
+        self.cell = y * self.n_classes + self.y_pred
+        self.log_losses = -log_proba[np.arange(len(y)), y]
+        truth = np.eye(self.n_classes)[y]
+        # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
+        self.brier_losses = np.square(proba - truth).sum(axis=1) / (2 if self.n_classes == 2 else 1)
+        self.confidence_gap, self.confidence_bin = _confidence_gaps(proba, y)
+        ranked = [1 if positive is None else positive] if self.n_classes == 2 else range(self.n_classes)
+        self.rankings = [Ranking(log_proba[:, code], y == code) for code in ranked]
+
+    def weighted(self, weight: FloatArray) -> WeightedScorer:
+        """Return these predictions with row weights, `(n_rows,)`."""
+        return WeightedScorer(self, weight)
+
+    def metrics(self, weight: FloatArray) -> dict[str, float]:
+        """Return the value of every metric by name, for rows of these weights, `(n_rows,)`."""
+        weighted = self.weighted(weight)
+        return {name: metric.value(weighted) for name, metric in self.available().items()}
+
+    def available(self) -> dict[str, Metric]:
+        """Return the metrics that these predictions can have: some need a positive class."""
+        return {
+            name: metric for name, metric in METRICS.items() if self.positive is not None or not metric.needs_positive
+        }
+
+
+class WeightedScorer:
+    """Predictions with row weights: what several metrics have in common is computed once.
+
+    Args:
+        scorer: the predictions.
+        weight: row weights, `(n_rows,)`.
+    """
+
+    def __init__(self, scorer: Scorer, weight: FloatArray) -> None:
+        self.scorer, self.weight = scorer, weight
+
+    @functools.cached_property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return float(self.weight.sum())
+
+    @functools.cached_property
+    def confusion(self) -> FloatArray:
+        """Weight of each (true, predicted) pair of classes, `(n_classes, n_classes)`."""
+        n_classes = self.scorer.n_classes
+        cells = np.bincount(self.scorer.cell, self.weight, n_classes**2)
+        return cells.reshape(n_classes, n_classes).astype(np.float64)
+
+    @functools.cached_property
+    def recalls(self) -> list[float]:
+        """Recall of each class; NaN for one without rows."""
+        return [
+            _ratio(correct, total)
+            for correct, total in zip(np.diag(self.confusion), self.confusion.sum(axis=1), strict=True)
+        ]
+
+    @functools.cached_property
+    def positive_counts(self) -> tuple[float, float, float, float]:
+        """Weights of (true positives, false negatives, false positives, true negatives)."""
+        positive = self.scorer.positive
+        assert positive is not None  # metrics that need one are not evaluated without it
+        others = np.arange(len(self.confusion)) != positive
+        missed, false_alarm = self.confusion[positive, others].sum(), self.confusion[others, positive].sum()
+        return self.confusion[positive, positive], missed, false_alarm, self.confusion[np.ix_(others, others)].sum()
+
+    @functools.cached_property
+    def areas(self) -> FloatArray:
+        """(ROC AUC, average precision), the mean over classes of one against the rest, `(2,)`."""
+        return np.array([ranking.areas(self.weight) for ranking in self.scorer.rankings]).mean(axis=0)
+
+    @functools.cached_property
+    def area_influences(self) -> FloatArray:
+        """Derivatives of both areas by each row's weight, `(2, n_rows)`."""
+        return np.mean([ranking.influences(self.weight) for ranking in self.scorer.rankings], axis=0)
+
+    def rate_influence(self, part: BoolArray, whole: BoolArray, rate: float) -> FloatArray:
+        """Return the derivative of a rate, the weight of `part` among `whole`, by each row's weight, `(n_rows,)`."""
+        return whole * (part - rate) / (self.weight @ whole)
+
+    def mean_influence(self, values: FloatArray, mean: float) -> FloatArray:
+        """Return the derivative of a weighted mean by each row's weight, `(n_rows,)`."""
+        return (values - mean) / self.weight.sum()
+
+
+class Ranking:
+    """Rows ordered by their score for one class, with ties counted half (Hanley & McNeil 1982).
+
+    Args:
+        score: of each row, `(n_rows,)`.
+        is_class: whether a row is of the class, `(n_rows,)`.
+    """
+
+    def __init__(self, score: FloatArray, is_class: BoolArray) -> None:
         self.order = np.argsort(-score, kind="stable")
         ordered = score[self.order]
         self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -197,7 +200,7 @@ class _Ranking:
         roc_auc = _ratio((hits * (n_misses - misses_so_far + misses / 2)).sum(), n_hits * n_misses)
         seen = hits_so_far + misses_so_far
         precision = np.divide(hits_so_far, seen, out=np.zeros_like(seen), where=seen > 0)
-        # What rounds to more than 1 has no standard error.
+        # An area that rounds to more than 1 would have no standard error.
         return np.minimum(roc_auc, 1.0), np.minimum(_ratio((hits * precision).sum(), n_hits), 1.0)
 
     def influences(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -219,10 +222,10 @@ class _Ranking:
         )
         of_miss = (((hits_so_far - hits / 2) / n_hits - roc_auc) / n_misses, -lower_too_precise / n_hits)
         rank = np.repeat(np.arange(len(seen)), np.diff(self.starts, append=len(self.order)))
-        found = np.empty((2, len(self.order)))
-        for each, hit, miss in zip(found, of_hit, of_miss, strict=True):
-            each[self.order] = np.where(self.is_class, hit[rank], miss[rank])
-        return found[0], found[1]
+        influences = np.empty((2, len(self.order)))
+        for influence, hit, miss in zip(influences, of_hit, of_miss, strict=True):
+            influence[self.order] = np.where(self.is_class, hit[rank], miss[rank])
+        return influences[0], influences[1]
 
     def _counts(self, weight: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Return the weight of the class and of others at each rank, and at each rank and above."""
@@ -232,17 +235,219 @@ class _Ranking:
         return hits, misses, np.cumsum(hits), np.cumsum(misses)
 
 
-def one_against_rest(confusion: FloatArray, positive: int) -> tuple[float, float, float, float]:
-    """Return the weights of (hits, missed, false alarms, the rest) of a class against all others."""
-    others = np.arange(len(confusion)) != positive
-    missed, false_alarm = confusion[positive, others].sum(), confusion[others, positive].sum()
-    return confusion[positive, positive], missed, false_alarm, confusion[np.ix_(others, others)].sum()
-
-
-def recalls_of(confusion: FloatArray) -> list[float]:
-    """Return the recall of each class; NaN for one that is not there."""
-    return [_ratio(hit, of_class) for hit, of_class in zip(np.diag(confusion), confusion.sum(axis=1), strict=True)]
-
-
 def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else math.nan
+
+
+# -- the registry ----------------------------------------------------------------------------------------------------
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: all that the rest of the package needs to compute, watch, print and bound it.
+
+    Args:
+        label: its name for people.
+        lower_is_better: its direction.
+        value: the metric of weighted predictions; NaN where the rows cannot determine it.
+        influence: its derivative by each row's weight, `(n_rows,)`. Times the weights these sum to 0; the sum of their
+            squares is the infinitesimal jackknife's estimate of the metric's variance (Jaeckel 1972).
+        interval: a closed form of the 95 % interval, given the number of independent rows per unit of weight. Without
+            it and without `bootstrap` the interval is the value -+ 1.96 standard errors of the jackknife.
+        bootstrap: how resampled values make the interval: "percentile", or "basic" for a metric that resampling
+            inflates.
+        lowest, highest: its bounds; the highest value may depend on the number of classes.
+        needs_positive: whether it is of the positive class.
+    """
+
+    label: str
+    lower_is_better: bool
+    value: Callable[[WeightedScorer], float]
+    influence: Callable[[WeightedScorer], FloatArray]
+    interval: Callable[[WeightedScorer, float], Interval] | None = None
+    bootstrap: Literal["percentile", "basic"] | None = None
+    lowest: float = 0.0
+    highest: Callable[[int], float] = lambda n_classes: 1.0
+    needs_positive: bool = False
+
+
+def _accuracy(scores: WeightedScorer) -> float:
+    return _ratio(np.trace(scores.confusion), scores.weight.sum())
+
+
+def _accuracy_influence(scores: WeightedScorer) -> FloatArray:
+    correct, everyone = scores.scorer.y_pred == scores.scorer.y, np.ones(len(scores.weight), dtype=bool)
+    return scores.rate_influence(correct, everyone, _accuracy(scores))
+
+
+def _accuracy_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    return wilson(np.trace(scores.confusion) * rows_per_weight, scores.confusion.sum() * rows_per_weight)
+
+
+def _balanced_accuracy(scores: WeightedScorer) -> float:
+    return float(np.mean(scores.recalls))
+
+
+def _balanced_accuracy_influence(scores: WeightedScorer) -> FloatArray:
+    y, correct = scores.scorer.y, scores.scorer.y_pred == scores.scorer.y
+    by_class = [scores.rate_influence(correct, y == code, recall) for code, recall in enumerate(scores.recalls)]
+    return np.mean(by_class, axis=0)
+
+
+def _balanced_accuracy_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    """Return the Wilson intervals of the recalls, combined (MOVER, Zou & Donner 2008)."""
+    intervals = [
+        wilson(row[code] * rows_per_weight, row.sum() * rows_per_weight) for code, row in enumerate(scores.confusion)
+    ]
+    recalls, center = scores.recalls, _balanced_accuracy(scores)
+    below = math.hypot(*(recall - low for recall, (low, _) in zip(recalls, intervals, strict=True))) / len(recalls)
+    above = math.hypot(*(high - recall for recall, (_, high) in zip(recalls, intervals, strict=True))) / len(recalls)
+    return center - below, center + above
+
+
+def _roc_auc_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    """Return Newcombe's interval; of several classes the mean of their limits, which is cautious."""
+    limits = []
+    for ranking in scores.scorer.rankings:
+        n_class = float(scores.weight[ranking.order][ranking.is_class].sum())
+        n_others = float(scores.weight.sum()) - n_class
+        auc = ranking.areas(scores.weight)[0]
+        limits.append(newcombe_auc(auc, n_class * rows_per_weight, n_others * rows_per_weight))
+    low, high = np.mean(limits, axis=0)
+    return float(low), float(high)
+
+
+def _pr_auc_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    """Return the interval of a proportion of the class's rows (Boyd, Eng & Page 2013), in Wilson's form."""
+    limits = []
+    for ranking in scores.scorer.rankings:
+        n_class = float(scores.weight[ranking.order][ranking.is_class].sum())
+        pr_auc = ranking.areas(scores.weight)[1]
+        limits.append(wilson(pr_auc * n_class * rows_per_weight, n_class * rows_per_weight))
+    low, high = np.mean(limits, axis=0)
+    return float(low), float(high)
+
+
+def _log_loss(scores: WeightedScorer) -> float:
+    return _ratio(float((scores.weight * scores.scorer.log_losses).sum()), scores.total)
+
+
+def _brier(scores: WeightedScorer) -> float:
+    return _ratio(float((scores.weight * scores.scorer.brier_losses).sum()), scores.total)
+
+
+def _ece(scores: WeightedScorer) -> float:
+    return _binned_error(scores.scorer.confidence_gap, scores.scorer.confidence_bin, scores.weight)
+
+
+def _ece_influence(scores: WeightedScorer) -> FloatArray:
+    gap, bins = scores.scorer.confidence_gap, scores.scorer.confidence_bin
+    signs = np.sign(np.bincount(bins, scores.weight * gap))
+    return scores.mean_influence(signs[bins] * gap, _ece(scores))
+
+
+def _sensitivity(scores: WeightedScorer) -> float:
+    hit, missed, _, _ = scores.positive_counts
+    return _ratio(hit, hit + missed)
+
+
+def _specificity(scores: WeightedScorer) -> float:
+    _, _, false_alarm, rest = scores.positive_counts
+    return _ratio(rest, rest + false_alarm)
+
+
+def _precision(scores: WeightedScorer) -> float:
+    hit, _, false_alarm, _ = scores.positive_counts
+    return _ratio(hit, hit + false_alarm)
+
+
+def _f1(scores: WeightedScorer) -> float:
+    hit, missed, false_alarm, _ = scores.positive_counts
+    return _ratio(2 * hit, 2 * hit + missed + false_alarm)
+
+
+def _positives(scores: WeightedScorer) -> tuple[BoolArray, BoolArray]:
+    """Return which rows are positive, and which are predicted so."""
+    return scores.scorer.y == scores.scorer.positive, scores.scorer.y_pred == scores.scorer.positive
+
+
+def _sensitivity_influence(scores: WeightedScorer) -> FloatArray:
+    is_positive, is_predicted = _positives(scores)
+    return scores.rate_influence(is_predicted, is_positive, _sensitivity(scores))
+
+
+def _specificity_influence(scores: WeightedScorer) -> FloatArray:
+    is_positive, is_predicted = _positives(scores)
+    return scores.rate_influence(~is_predicted, ~is_positive, _specificity(scores))
+
+
+def _precision_influence(scores: WeightedScorer) -> FloatArray:
+    is_positive, is_predicted = _positives(scores)
+    return scores.rate_influence(is_positive, is_predicted, _precision(scores))
+
+
+def _f1_influence(scores: WeightedScorer) -> FloatArray:
+    is_positive, is_predicted = _positives(scores)
+    hit, either = is_positive & is_predicted, 1.0 * is_positive + is_predicted
+    return (2 * hit - _f1(scores) * either) / (scores.weight @ either)
+
+
+def _sensitivity_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    hit, missed, _, _ = scores.positive_counts
+    return wilson(hit * rows_per_weight, (hit + missed) * rows_per_weight)
+
+
+def _specificity_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    _, _, false_alarm, rest = scores.positive_counts
+    return wilson(rest * rows_per_weight, (rest + false_alarm) * rows_per_weight)
+
+
+def _precision_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    hit, _, false_alarm, _ = scores.positive_counts
+    return wilson(hit * rows_per_weight, (hit + false_alarm) * rows_per_weight)
+
+
+def _f1_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
+    """Return Wilson's interval of hits / (hits + errors), of which F1 is a function (Lam, Gopal & Qian 2023)."""
+    hit, missed, false_alarm, _ = scores.positive_counts
+    low, high = wilson(hit * rows_per_weight, (hit + missed + false_alarm) * rows_per_weight)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("accuracy", False, _accuracy, _accuracy_influence, _accuracy_interval),
+    "balanced_accuracy": Metric(
+        "balanced accuracy", False, _balanced_accuracy, _balanced_accuracy_influence, _balanced_accuracy_interval
+    ),
+    "roc_auc": Metric(
+        "ROC AUC", False, lambda scores: float(scores.areas[0]), lambda scores: scores.area_influences[0],
+        _roc_auc_interval,
+    ),
+    "pr_auc": Metric(
+        "PR AUC", False, lambda scores: float(scores.areas[1]), lambda scores: scores.area_influences[1],
+        _pr_auc_interval,
+    ),
+    "log_loss": Metric(
+        "log loss", True, _log_loss,
+        lambda scores: scores.mean_influence(scores.scorer.log_losses, _log_loss(scores)),
+        bootstrap="percentile", highest=lambda n_classes: math.inf,
+    ),
+    "brier": Metric(
+        "Brier score", True, _brier,
+        lambda scores: scores.mean_influence(scores.scorer.brier_losses, _brier(scores)),
+        bootstrap="percentile", highest=lambda n_classes: 1.0 if n_classes == 2 else 2.0,
+    ),
+    "ece": Metric("expected calibration error", True, _ece, _ece_influence, bootstrap="basic"),
+    "sensitivity": Metric(
+        "sensitivity", False, _sensitivity, _sensitivity_influence, _sensitivity_interval, needs_positive=True
+    ),
+    "specificity": Metric(
+        "specificity", False, _specificity, _specificity_influence, _specificity_interval, needs_positive=True
+    ),
+    "precision": Metric(
+        "precision", False, _precision, _precision_influence, _precision_interval, needs_positive=True
+    ),
+    "f1": Metric("F1", False, _f1, _f1_influence, _f1_interval, needs_positive=True),
+}  # fmt: skip

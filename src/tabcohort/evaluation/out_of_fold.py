@@ -1,97 +1,57 @@
-"""What rests on out-of-fold predictions: how probabilities become answers, and how good these are."""
+"""Out-of-fold predictions: what members say of rows that they neither trained nor validated on."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.errors import TabcohortWarning
-from tabcohort.evaluation.decision import (
-    check_aim,
-    choose_threshold,
-    class_limits,
-    cross_fit_sets,
-    cross_fit_threshold,
-    parse_aim,
-    shares_of_sets,
-)
-from tabcohort.evaluation.intervals import Evaluation, evaluate
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The out-of-fold predictions that the report, the thresholds and the sets rest on.
+class OutOfFoldPredictions:
+    """Predictions of one config, or of an ensemble, for rows that the networks in question never saw.
 
     Args:
-        rows: row numbers in the table, counted from 0, `(n,)`.
-        log_proba: log probabilities, `(n, n_classes)`, float32; each row's corrected by what others chose.
+        rows: row numbers in the table, counted from 0, ascending, `(n,)`.
+        log_proba: log probabilities, `(n, n_classes)`, float64, or float32 where they are kept in a model.
         y: class codes, `(n,)`.
         weight: row weights, `(n,)`.
-        part: the part of each row, `(n,)`: what is chosen for a row is chosen on the other parts.
-        family: of each row, `(n,)`, codes from 0 without gaps: rows of one key or group may be alike.
+        fold_ids: the fold of each row, `(n,)`: what is chosen for a row is chosen on the rows of other folds.
+        group_ids: the group of each row, `(n,)`, numbered from 0 without gaps: rows of one group may be alike.
     """
 
     rows: IntArray
-    log_proba: NDArray[np.float32]
+    log_proba: NDArray[np.floating]
     y: IntArray
     weight: FloatArray
-    part: IntArray
-    family: IntArray
+    fold_ids: IntArray
+    group_ids: IntArray
 
+    @property
+    def n_folds(self) -> int:
+        """Number of folds that these rows are in."""
+        return len(np.unique(self.fold_ids))
 
-@dataclass(frozen=True)
-class Decision:
-    """How probabilities become answers.
+    def take(self, positions: IntArray) -> OutOfFoldPredictions:
+        """Return the predictions at some positions, `(m,)`."""
+        arrays = {name: array[positions] for name, array in vars(self).items()}
+        arrays["group_ids"] = np.unique(arrays["group_ids"], return_inverse=True)[1]
+        return OutOfFoldPredictions(**arrays)
 
-    Args:
-        coverage: share of the rows of each class whose set is to hold it.
-        limits: the least probability at which a class is in a set, `(n_classes,)`.
-        aim: what the threshold was chosen for, in the person's words; None calls the most probable class.
-        threshold: the probability from which on a row is called positive; None without an aim.
-    """
+    def as_float64(self) -> OutOfFoldPredictions:
+        """Return the predictions in double precision."""
+        return replace(self, log_proba=self.log_proba.astype(np.float64))
 
-    coverage: float
-    limits: FloatArray
-    aim: str | None
-    threshold: float | None
+    def losses(self) -> FloatArray:
+        """Return the log loss of every row, `(n,)`."""
+        return -self.log_proba[np.arange(len(self.y)), self.y]
 
-
-def decide(judged: Judged, positive: int | None, aim: str | float | None, coverage: float) -> Decision:
-    """Choose threshold and limits of the sets on out-of-fold predictions.
-
-    Raises:
-        SettingsError: the aim is none, or there are not two classes.
-    """
-    log_proba = judged.log_proba.astype(np.float64)
-    limits = class_limits(log_proba, judged.y, judged.weight, coverage)
-    if aim is None:
-        return Decision(coverage, limits, None, None)
-    parsed = check_aim(aim, log_proba.shape[1])
-    assert positive is not None  # of two classes, one always is
-    if len(np.unique(judged.part)) == 1 and parsed.kind != "probability":
-        words = f"a threshold for {aim} cannot be chosen and judged on the same rows; the most probable class is called"
-        warnings.warn(words, TabcohortWarning, stacklevel=3)
-        return Decision(coverage, limits, None, None)
-    proba = np.exp(log_proba[:, positive])
-    threshold = choose_threshold(parsed, proba, judged.y == positive, judged.weight)
-    return Decision(coverage, limits, str(aim), threshold)
-
-
-def measure(judged: Judged, decision: Decision, positive: int | None, seed: int) -> Evaluation:
-    """Measure out-of-fold predictions; the threshold for each row is chosen on others."""
-    log_proba, called = judged.log_proba.astype(np.float64), None
-    if decision.aim is not None and positive is not None:
-        aim = parse_aim(decision.aim)
-        called = cross_fit_threshold(aim, log_proba, judged.y, judged.weight, judged.part, positive)
-    return evaluate(log_proba, judged.y, judged.weight, positive, seed, called, judged.family)
-
-
-def measure_sets(judged: Judged, coverage: float) -> dict[str, float]:
-    """Return how often the sets hold the truth, and how many classes they have; limits are chosen on other rows."""
-    y, weight = judged.y, judged.weight
-    sets = cross_fit_sets(judged.log_proba.astype(np.float64), y, weight, judged.part, coverage)
-    return shares_of_sets(sets, y, weight)
+    def folds(self) -> Iterator[tuple[BoolArray, BoolArray]]:
+        """Yield for each fold which rows, `(n,)`, are in it, and which are in the others."""
+        for fold in np.unique(self.fold_ids):
+            inside = self.fold_ids == fold
+            yield inside, ~inside

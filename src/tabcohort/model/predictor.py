@@ -1,40 +1,47 @@
-"""The finished model: networks that answer together, the schema of their table, and how good they are."""
+"""The finished model: networks that predict together, the schema of their table, and how good they are."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import check_finite_cells, feature_matrix, feature_row
 from tabcohort.data.table import Schema, Table
-from tabcohort.engines.compiled.inference import Forward
-from tabcohort.errors import TableError
+from tabcohort.engines.compiled.inference import Inference
+from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.evaluation.calibration import Calibrator
-from tabcohort.evaluation.decision import in_sets, predicted_codes, shares_of_sets
-from tabcohort.evaluation.intervals import Evaluation, evaluate
-from tabcohort.evaluation.metrics import log_of, log_probabilities
-from tabcohort.evaluation.out_of_fold import Decision, Judged, decide, measure, measure_sets
+from tabcohort.evaluation.decision import DecisionRule, choose_decision_rule, predicted_codes
+from tabcohort.evaluation.evaluate import Evaluation, evaluate, evaluate_out_of_fold, evaluate_sets_out_of_fold
+from tabcohort.evaluation.metrics import log_probabilities, safe_log
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.report import CohortReport
 from tabcohort.network.program import Network
-from tabcohort.settings import CohortSettings, Settings
-from tabcohort.types import FloatArray, IntArray, Label
+from tabcohort.settings import CohortSettings, Config
+from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
-LOGITS_AT_A_TIME = 2**20
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_LOGITS_AT_ONCE = 2**20
+OUTLIER = 20.0  # standard deviations from the training rows' mean
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one record.
+    """The prediction for one record.
 
     Args:
-        label: what it is called.
+        label: the predicted class.
         probability: of every class.
-        spread: standard deviation, between the members, of the probability of `label`.
-        classes: the set that holds the true class at the model's coverage; none or several are an abstention.
+        spread: standard deviation, between the networks, of the probability of `label`.
+        classes: the prediction set, which holds the true class at the model's coverage; none or several are an
+            abstention.
     """
 
     label: Label
@@ -44,18 +51,18 @@ class Prediction:
 
 
 class Predictor:
-    """Answers for rows that it is given by column names, or as arrays in the order of its features.
+    """Predicts for rows that it is given by column names, or as arrays in the order of its features.
 
-    A row's answer is the same to the bit alone, beside any other rows, and on any number of threads; PyTorch is not
+    A row's prediction is the same to the bit alone, beside any other rows, and on any number of threads; PyTorch is not
     needed for it.
 
     Args:
-        networks: the trained networks; their numbers are not to be changed any more.
+        networks: the trained networks; their numbers must not be changed any more.
         members: the place in `report.members` of each network.
         schema: the columns it was trained on.
-        calibrator: what corrects the mean of the networks' probabilities.
-        decision: how probabilities become answers.
-        judged: the out-of-fold predictions.
+        calibrator: corrects the mean of the networks' probabilities.
+        decision_rule: how probabilities become predicted classes and prediction sets.
+        out_of_fold: the ensemble's out-of-fold predictions.
         report: what happened in training.
     """
 
@@ -65,26 +72,28 @@ class Predictor:
         members: Sequence[int],
         schema: Schema,
         calibrator: Calibrator,
-        decision: Decision,
-        judged: Judged,
+        decision_rule: DecisionRule,
+        out_of_fold: OutOfFoldPredictions,
         report: CohortReport,
     ) -> None:
         self.networks = tuple(networks)
         self.members = tuple(members)
         self.schema = schema
         self.calibrator = calibrator
-        self.decision = decision
-        self.judged = judged
+        self.decision_rule = decision_rule
+        self.out_of_fold = out_of_fold
         self.report = report
-        of_setting = [report.members[number].setting for number in members]
-        shares = np.array([report.settings[each].weight / of_setting.count(each) for each in of_setting])
-        self.shares = shares / shares.sum()
-        self._forward = Forward(self.networks)
+        configs = [report.members[number].config for number in members]
+        weights = np.array([report.configs[config].weight / configs.count(config) for config in configs])
+        self.weights = weights / weights.sum()
+        self._inference = Inference(self.networks)
 
     @property
-    def settings(self) -> Settings:
-        """The settings with the greatest share in the ensemble."""
-        return max(self.report.settings, key=lambda each: each.weight).settings
+    def config(self) -> Config:
+        """The config with the greatest weight in the ensemble."""
+        return max(self.report.configs, key=lambda config: config.weight).config
+
+    # -- predictions -------------------------------------------------------------------------------------------------
 
     def member_logits(self, data: Any) -> FloatArray:
         """Return every network's own logits, `(n_rows, n_networks, 1)` for two classes, `(..., n_classes)` for more.
@@ -95,119 +104,143 @@ class Predictor:
         Raises:
             TableError: a column is missing, or a cell is not a finite number.
         """
-        return self._forward.logits(self._checked(data))
+        return self._inference.logits(self._features(data))
 
-    def answers(self, data: Any) -> tuple[FloatArray, FloatArray]:
-        """Return log probabilities, and the spread of each probability between the members, both `(n_rows, n_classes)`.
+    def log_proba_and_spread(self, data: Any) -> tuple[FloatArray, FloatArray]:
+        """Return log probabilities, and the spread of each probability between networks, both `(n_rows, n_classes)`.
 
-        The spread is the standard deviation of what the members say, each corrected like their mean.
+        The spread is the standard deviation of the networks' probabilities, each calibrated like their mean.
         """
-        return self._answers(self._checked(data))
+        return self._log_proba_and_spread(self._features(data))
 
     def log_proba(self, data: Any) -> FloatArray:
         """Return the log probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
-        return self.answers(data)[0]
+        return self.log_proba_and_spread(data)[0]
 
     def predict_proba(self, data: Any) -> FloatArray:
         """Return the probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
         return np.exp(self.log_proba(data))
 
     def predict(self, data: Any) -> NDArray[Any]:
-        """Return what every row is called, `(n_rows,)`: the most probable class, or what the threshold says."""
+        """Return the predicted class of every row, `(n_rows,)`: the most probable, or by the threshold."""
         return np.array(self.schema.classes)[self.codes(self.log_proba(data))]
 
-    def predict_set(self, data: Any) -> NDArray[np.bool_]:
-        """Return which classes are in every row's set, `(n_rows, n_classes)`; none or several are an abstention."""
+    def predict_set(self, data: Any) -> BoolArray:
+        """Return which classes are in every row's prediction set, `(n_rows, n_classes)`."""
         return self.sets(self.log_proba(data))
 
     def predict_uncertainty(self, data: Any) -> FloatArray:
-        """Return the spread of every row, `(n_rows,)`: how far the members are from agreeing.
+        """Return the spread of every row, `(n_rows,)`: how much the networks disagree.
 
-        It is the standard deviation, between members, of their probability of the class that the row is called: what
-        more data could settle, beside the probability itself, which also holds what no data can.
+        It is the standard deviation, between networks, of the probability of the predicted class: the part of the
+        uncertainty that more training rows could reduce, while the probability itself also has the part that they
+        cannot.
         """
-        log_proba, spread = self.answers(data)
+        log_proba, spread = self.log_proba_and_spread(data)
         return spread[np.arange(len(spread)), self.codes(log_proba)]
 
     def predict_row(self, record: Mapping[str, Any]) -> Prediction:
-        """Return the answer for one record, given by column names.
+        """Return the prediction for one record, given by column names.
 
         Raises:
             TableError: a column is missing, or its value is not a finite number.
         """
-        row = self._checked(feature_row(record, self.schema.features))
-        log_proba, spread = self._answers(row)
+        row = self._features(feature_row(record, self.schema.features))
+        log_proba, spread = self._log_proba_and_spread(row)
         code, classes = int(self.codes(log_proba)[0]), self.schema.classes
         probability = {name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)}
-        in_set = self.sets(log_proba)[0]
-        of_set = tuple(name for name, is_in in zip(classes, in_set, strict=True) if is_in)
-        return Prediction(classes[code], probability, float(spread[0, code]), of_set)
-
-    def codes(self, log_proba: FloatArray) -> IntArray:
-        """Return the code of what each row is called, `(n_rows,)`, of its log probabilities."""
-        return predicted_codes(log_proba, self.schema.positive, self.decision.threshold)
-
-    def sets(self, log_proba: FloatArray) -> NDArray[np.bool_]:
-        """Return which classes are in each row's set, `(n_rows, n_classes)`, by its log probabilities."""
-        return in_sets(log_proba, self.decision.limits)
-
-    def decided(self, aim: str | float | None, coverage: float | None = None) -> Predictor:
-        """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
-
-        Raises:
-            SettingsError: the aim is none, the coverage is not in (0, 1), or there are not two classes.
-        """
-        coverage = self.decision.coverage if coverage is None else coverage
-        CohortSettings(coverage=coverage)  # which checks it
-        decision = decide(self.judged, self.schema.positive, aim, coverage)
-        evaluation = measure(self.judged, decision, self.schema.positive, self.settings.seed)
-        report = replace(self.report, evaluation=evaluation, sets=measure_sets(self.judged, coverage))
-        return Predictor(
-            self.networks, self.members, self.schema, self.calibrator, decision, self.judged, report
+        return Prediction(
+            classes[code], probability, float(spread[0, code]), self._labels_in(self.sets(log_proba)[0])
         )  # fmt: skip
 
-    def __repr__(self) -> str:
-        accuracy = self.report.evaluation.metrics["accuracy"]
-        return (
-            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} columns, {len(self.networks)} "
-            f"networks, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on {len(self.judged.y):,} rows, out of fold>"
-        )
+    def predict_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return predictions as a frame, a row for each row of a polars frame.
 
-    def farthest_cells(self, data: Any) -> tuple[IntArray, FloatArray]:
-        """Return each row's cell that is farthest from what the training rows held: a wrong unit, often.
+        Its columns are the keys, or the row number where the frame has none, `predicted`, `probability <class>` for
+        each class, `spread` (see `predict_uncertainty`), and `set`, the list of classes in the prediction set.
 
-        Returns:
-            The place of its column in `schema.features`, `(n_rows,)`, and its distance from the training rows' mean in
-            their standard deviations, `(n_rows,)`.
+        Raises:
+            TableError: a column is missing, a cell is not a finite number, or a key has the name of such a column.
+
+        Warns:
+            TabcohortWarning: columns are ignored, or cells are far from what the training rows held.
         """
-        X = feature_matrix(data, self.schema.features)
-        statistics = self.networks[0].statistics()
-        assert statistics is not None  # every network that settings name begins with `standardize`
-        distance = np.abs((X - statistics.centre) * statistics.scale)
-        column = distance.argmax(axis=1)
-        return column, distance[np.arange(len(X)), column]
+        import polars as pl
+
+        schema = self.schema
+        self._warn_of_ignored_columns(frame)
+        X = feature_matrix(frame, schema.features)
+        log_proba, spread = self.log_proba_and_spread(X)
+        codes = self.codes(log_proba)
+        self._warn_of_outliers(X, frame.select(schema.features))
+        keys = [_plain_key(frame[name]) for name in schema.keys if name in frame.columns]
+        columns = [
+            pl.Series("predicted", [schema.classes[code] for code in codes]),
+            *(
+                pl.Series(f"probability {label}", proba)
+                for label, proba in zip(schema.classes, np.exp(log_proba).T, strict=True)
+            ),
+            pl.Series("spread", spread[np.arange(len(X)), codes]),
+            pl.Series(
+                "set", [list(map(str, self._labels_in(row))) for row in self.sets(log_proba)], dtype=pl.List(pl.String)
+            ),
+        ]
+        clashes = {key.name for key in keys} & {column.name for column in columns}
+        if clashes:
+            raise TableError(f"the key {min(clashes)!r} has the name of a column of the predictions; rename it")
+        return pl.DataFrame([*(keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]), *columns])
+
+    def codes(self, log_proba: FloatArray) -> IntArray:
+        """Return the code of each row's predicted class, `(n_rows,)`, from its log probabilities."""
+        return predicted_codes(log_proba, self.schema.positive, self.decision_rule.threshold)
+
+    def sets(self, log_proba: FloatArray) -> BoolArray:
+        """Return which classes are in each row's prediction set, `(n_rows, n_classes)`, from its log probabilities."""
+        return prediction_sets(log_proba, self.decision_rule.set_thresholds)
+
+    # -- the decision rule, and evaluation ---------------------------------------------------------------------------
+
+    def with_decision_rule(self, objective: str | float | None, coverage: float | None = None) -> Predictor:
+        """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
+
+        Args:
+            objective: what the threshold is for (see `tabcohort.evaluation.decision`); None predicts the most probable
+                class.
+            coverage: of prediction sets; the same as now when omitted.
+
+        Raises:
+            SettingsError: the objective is not one, the coverage is not in (0, 1), or there are not two classes.
+        """
+        coverage = self.decision_rule.coverage if coverage is None else coverage
+        CohortSettings(coverage=coverage)  # which checks it
+        rule = choose_decision_rule(self.out_of_fold, self.schema.positive, objective, coverage)
+        evaluation = evaluate_out_of_fold(self.out_of_fold, rule, self.schema.positive, self.config.seed)
+        sets = evaluate_sets_out_of_fold(self.out_of_fold, coverage)
+        report = replace(self.report, evaluation=evaluation, sets=sets)
+        return Predictor(
+            self.networks, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report
+        )  # fmt: skip
 
     def was_trained_on(self, table: Table) -> bool:
-        """Return whether some rows of this very table trained this model."""
+        """Return whether this model was trained on this very table."""
         return table.fingerprint() == self.report.fingerprint
 
     def evaluate(self, table: Table, log_proba: FloatArray | None = None) -> Evaluation:
         """Measure this model on a table that it should not have been trained on.
 
         Args:
-            table: made by `table_of_schema(frame, predictor.schema)`, so that columns and classes are the model's.
-            log_proba: what the model says of its rows, `(n_rows, n_classes)`, where that is known already.
+            table: made by `Table.for_schema(frame, predictor.schema)`, so that columns and classes are the model's.
+            log_proba: the model's log probabilities for its rows, `(n_rows, n_classes)`, if they are known already.
 
         Raises:
             TableError: the table has another schema.
         """
-        self._check_schema(table)
-        log_proba = self.log_proba(table.X) if log_proba is None else log_proba
-        called = self.codes(log_proba)
-        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.settings.seed, called, table.key)
+        log_proba = self._log_proba_of(table, log_proba)
+        y_pred, group_ids = self.codes(log_proba), table.group_ids
+        return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.config.seed, y_pred, group_ids)
 
-    def evaluate_sets(self, table: Table, log_proba: FloatArray | None = None) -> dict[str, float]:
-        """Return how often the sets hold the truth, and how many classes they have, on a table that trained nothing.
+    def evaluate_sets(self, table: Table, log_proba: FloatArray | None = None) -> SetEvaluation:
+        """Measure this model's prediction sets on a table that it should not have been trained on.
 
         Args:
             table, log_proba: as for `evaluate`.
@@ -215,55 +248,116 @@ class Predictor:
         Raises:
             TableError: the table has another schema.
         """
-        self._check_schema(table)
-        log_proba = self.log_proba(table.X) if log_proba is None else log_proba
-        return shares_of_sets(self.sets(log_proba), table.y, table.weight)
+        return evaluate_sets(self.sets(self._log_proba_of(table, log_proba)), table.y, table.weight)
 
-    def strongest_weights(self) -> dict[str, float] | None:
-        """Return a linear two-class model's weight of each standardised feature, strongest first; None for others.
+    # -- what the model looks at -------------------------------------------------------------------------------------
 
-        It is the mean over the networks. A weight above zero speaks for the positive class.
+    def coefficients(self) -> dict[str, float] | None:
+        """Return a linear two-class model's coefficient of each standardized feature, largest first; None for others.
+
+        It is the mean over the networks. A positive coefficient speaks for the positive class.
         """
-        models = {self.report.settings[self.report.members[number].setting].settings.model for number in self.members}
+        models = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
         if models != {"logistic"} or len(self.schema.classes) != 2:
             return None
-        weights = np.zeros(len(self.schema.features))
-        for share, network in zip(self.shares, self.networks, strict=True):
-            path = next(each.path for each in network.program.operations if each.kind == "linear")
-            weights += share * network.named()[f"{path}.weight"][0]
+        coefficients = np.zeros(len(self.schema.features))
+        for weight, network in zip(self.weights, self.networks, strict=True):
+            path = next(op.path for op in network.program.operations if op.kind == "linear")
+            coefficients += weight * network.named()[f"{path}.weight"][0]
         if self.schema.positive == 0:  # the logit is of the second class
-            weights = -weights
-        order = np.argsort(-np.abs(weights), kind="stable")
-        return {self.schema.features[i]: float(weights[i]) for i in order}
+            coefficients = -coefficients
+        order = np.argsort(-np.abs(coefficients), kind="stable")
+        return {self.schema.features[i]: float(coefficients[i]) for i in order}
 
-    def _check_schema(self, table: Table) -> None:
-        if table.schema != self.schema:
-            raise TableError("the table is not of this model's schema; make it by table_of_schema(frame, model.schema)")
+    def outlier_cells(self, data: Any) -> tuple[IntArray, FloatArray]:
+        """Return each row's cell that is farthest from what the training rows held: often a wrong unit.
 
-    def _checked(self, data: Any) -> FloatArray:
+        Returns:
+            The place of its column in `schema.features`, `(n_rows,)`, and its distance from the training rows' mean in
+            their standard deviations, `(n_rows,)`.
+        """
+        X = feature_matrix(data, self.schema.features)
+        statistics = self.networks[0].statistics()
+        assert statistics is not None  # every network of a config begins with `standardize`
+        distance = np.abs((X - statistics.center) * statistics.scale)
+        column = distance.argmax(axis=1)
+        return column, distance[np.arange(len(X)), column]
+
+    def __repr__(self) -> str:
+        accuracy = self.report.evaluation.metrics["accuracy"]
+        return (
+            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} features, {len(self.networks)} "
+            f"networks, out-of-fold accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on "
+            f"{len(self.out_of_fold.y):,} rows>"
+        )
+
+    def _features(self, data: Any) -> FloatArray:
         X = feature_matrix(data, self.schema.features)
         check_finite_cells(X, self.schema.features)
         return X
 
-    def _answers(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
+        return tuple(label for label, is_in in zip(self.schema.classes, in_set, strict=True) if is_in)
+
+    def _log_proba_of(self, table: Table, log_proba: FloatArray | None) -> FloatArray:
+        if table.schema != self.schema:
+            raise TableError(
+                "the table does not have this model's schema; make it by Table.for_schema(frame, model.schema)"
+            )
+        return self.log_proba(table.X) if log_proba is None else log_proba
+
+    def _log_proba_and_spread(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         n_classes = len(self.schema.classes)
         log_proba, spread = np.empty((len(X), n_classes)), np.empty((len(X), n_classes))
-        at_a_time = max(1, LOGITS_AT_A_TIME // (len(self.networks) * n_classes))
-        for start in range(0, len(X), at_a_time):
-            rows = slice(start, start + at_a_time)
-            logits = self._forward.logits(X[rows])
+        n_at_once = max(1, MAX_LOGITS_AT_ONCE // (len(self.networks) * n_classes))
+        for start in range(0, len(X), n_at_once):
+            rows = slice(start, start + n_at_once)
+            logits = self._inference.logits(X[rows])
             own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
-            # One after another, so that a row's sum does not depend on how many rows there are.
-            mean = np.add.accumulate(np.exp(own) * self.shares[:, None], axis=1)[:, -1]
-            log_proba[rows] = self.calibrator.apply(log_of(mean))
+            # Summed one after another, so that a row's sum does not depend on how many rows there are.
+            mean = np.add.accumulate(np.exp(own) * self.weights[:, None], axis=1)[:, -1]
+            log_proba[rows] = self.calibrator.apply(safe_log(mean))
             spread[rows] = self._spread(own)
         return log_proba, spread
 
     def _spread(self, own: FloatArray) -> FloatArray:
-        """Return the standard deviation over the networks, the second axis, of what they say, corrected."""
-        if len(self.shares) == 1:
+        """Return the standard deviation over the networks, the second axis, of their calibrated probabilities."""
+        if len(self.weights) == 1:
             return np.zeros_like(own[:, 0])
         proba = np.exp(self.calibrator.apply(own))
-        shares = self.shares[:, None]
-        mean = np.add.accumulate(proba * shares, axis=1)[:, -1:]
-        return np.sqrt(np.add.accumulate(np.square(proba - mean) * shares, axis=1)[:, -1])
+        weights = self.weights[:, None]
+        mean = np.add.accumulate(proba * weights, axis=1)[:, -1:]
+        return np.sqrt(np.add.accumulate(np.square(proba - mean) * weights, axis=1)[:, -1])
+
+    def _warn_of_ignored_columns(self, frame: pl.DataFrame) -> None:
+        known = {*self.schema.features, *self.schema.keys, *self.schema.groups, self.schema.target}
+        ignored = [name for name in frame.columns if name not in known]
+        if ignored:
+            message = f"ignored, as the model was trained without them: {', '.join(ignored[:10])}"
+            warnings.warn(message, TabcohortWarning, stacklevel=3)
+
+    def _warn_of_outliers(self, X: FloatArray, frame: pl.DataFrame) -> None:
+        """Warn of the row with the farthest cell, and of how many others have one."""
+        column, distance = self.outlier_cells(X)
+        rows = np.flatnonzero(distance > OUTLIER)
+        if not len(rows):
+            return
+        row = int(rows[distance[rows].argmax()])
+        cells = frame[:, int(column[row])]
+        n_others = len(rows) - 1
+        others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
+        warnings.warn(
+            f"row {row + 1}, column {cells.name!r} holds {cells[row]}, {distance[row]:,.0f} standard deviations from "
+            f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}",
+            TabcohortWarning,
+            stacklevel=3,
+        )
+
+
+def _plain_key(column: pl.Series) -> pl.Series:
+    """Return a key column as numbers or text that JSON can hold."""
+    import polars as pl
+
+    if column.dtype.is_float():
+        return column.fill_nan(None)
+    return column if column.dtype.is_integer() or column.dtype == pl.Boolean else column.cast(pl.String)

@@ -1,4 +1,4 @@
-"""PyTorch modules become programs, and programs become modules again; their numbers go both ways."""
+"""Lowering: from PyTorch modules to programs, and back; their numbers go both ways."""
 
 from __future__ import annotations
 
@@ -10,39 +10,19 @@ import torch.nn as nn
 from torch import Tensor
 
 from tabcohort.errors import EngineError
-from tabcohort.network.models import (
-    MLP,
-    Encode,
-    LogisticRegression,
-    ResidualBlock,
-    ResidualMLP,
-    SmoothClip,
-    Standardize,
-)
-from tabcohort.network.program import PREPARING, Builder, Network, Operation, Program, blank_network
-
-ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.LeakyReLU: "leaky_relu",
-    nn.GELU: "gelu",
-    nn.SiLU: "silu",
-    nn.Tanh: "tanh",
-    nn.Sigmoid: "sigmoid",
-}
-SUPPORTED = (
-    "Encode, Standardize, SmoothClip, Linear, BatchNorm1d, LayerNorm, ReLU, LeakyReLU, GELU, SiLU, Tanh, Sigmoid, "
-    "Dropout, Identity, ResidualBlock and Sequential"
-)
+from tabcohort.network.models import MLP, LogisticRegression, ResidualBlock, ResidualMLP, Standardize
+from tabcohort.network.ops import OPS, Match, OpSpec
+from tabcohort.network.program import Builder, Network, Program, blank_network
 
 
 def lower(module: nn.Module, n_inputs: int) -> Program:
     """Return the program of a module that maps `(n_rows, n_inputs)` to logits.
 
-    Linear, BatchNorm1d, LayerNorm, ReLU, LeakyReLU, GELU, SiLU, Tanh, Sigmoid, Dropout, Identity, this package's
-    input layers, networks and residual block, and any `nn.Sequential` of these can be lowered.
+    The layers in `OPS`, `nn.Identity`, this package's networks and residual block, and any `nn.Sequential` of these can
+    be lowered.
 
     Raises:
-        EngineError: a layer cannot be lowered; the sentence names it by its path.
+        EngineError: a layer cannot be lowered; the message names it by its path.
 
     Example:
         >>> print(lower(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), 4))
@@ -52,9 +32,9 @@ def lower(module: nn.Module, n_inputs: int) -> Program:
             2  relu               1  (n, 8)              1
             3  linear             2  (n, 3)          27  2
             4  cross_entropy      3  ()
-                                                     67  in all
+                                                     67  in total
     """
-    _refuse_what_only_pytorch_does(module)
+    _check_can_be_lowered(module)
     builder = Builder(n_inputs)
     program = builder.finish(_layer(builder, module, "", 0))
     if not program.n_parameters:
@@ -62,15 +42,15 @@ def lower(module: nn.Module, n_inputs: int) -> Program:
     return program
 
 
-def numbers_of(module: nn.Module, program: Program) -> Network:
-    """Return the network of a module whose program is known: its numbers, copied, in the dtype of its parameters."""
+def network_of(module: nn.Module, program: Program) -> Network:
+    """Return the network of a module with this program: its numbers, copied, in the dtype of its parameters."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
     dtype = next(module.parameters()).detach().cpu().numpy().dtype.type
     return blank_network(program, dtype).with_named(arrays)
 
 
 def write_numbers(network: Network, module: nn.Module) -> None:
-    """Copy a network's numbers into the module that it was made from."""
+    """Copy a network's numbers into the module that it was lowered from."""
     tensors = module.state_dict()
     with torch.no_grad():
         for name, array in network.named().items():
@@ -78,14 +58,15 @@ def write_numbers(network: Network, module: nn.Module) -> None:
 
 
 def to_module(network: Network) -> nn.Module:
-    """Return a PyTorch module that does what the network does, in evaluation mode; its `state_dict` has its names."""
+    """Return a PyTorch module that computes what the network does, in evaluation mode; `state_dict` has its names."""
     program = network.program
     first = program.operations[0]
-    module = ProgramModule(program) if first.path else _made(first, program.n_inputs)  # a layer by itself has no path
+    single_layer = not first.path  # lowered from a layer by itself, which has no path
+    module = first.spec.make_layer(first, program.n_inputs) if single_layer else ProgramModule(program)
     module = module.to(torch.from_numpy(network.parameters[:0]).dtype).eval()
     for layer in module.modules():
         if isinstance(layer, Standardize):  # works in float64 whatever the module's dtype
-            layer.centre, layer.scale = layer.centre.double(), layer.scale.double()
+            layer.center, layer.scale = layer.center.double(), layer.scale.double()
     write_numbers(network, module)
     return module
 
@@ -94,7 +75,7 @@ class ProgramModule(nn.Module):
     """Runs a program's operations one after another.
 
     Args:
-        program: its layers are kept under their paths.
+        program: its layers become submodules under their paths.
 
     **Shape**: `(n_rows, n_inputs)` to `(n_rows, n_outputs)`.
     """
@@ -103,18 +84,18 @@ class ProgramModule(nn.Module):
         super().__init__()
         self._operations = program.operations[:-1]
         widths = program.widths
-        for each in self._operations:
-            if each.kind != "add":
-                self._keep(each.path, _made(each, widths[each.sources[0]]))
+        for op in self._operations:
+            if op.spec.layer:
+                self._add(op.path, op.spec.make_layer(op, widths[op.sources[0]]))
 
     def forward(self, x: Tensor) -> Tensor:
         values = [x]
-        for each in self._operations:
-            read = [values[source] for source in each.sources]
-            values.append(read[0] + read[1] if each.kind == "add" else self.get_submodule(each.path)(*read))
+        for op in self._operations:
+            inputs = [values[source] for source in op.sources]
+            values.append(self.get_submodule(op.path)(*inputs) if op.spec.layer else inputs[0] + inputs[1])
         return values[-1]
 
-    def _keep(self, path: str, layer: nn.Module) -> None:
+    def _add(self, path: str, layer: nn.Module) -> None:
         *folders, name = path.split(".")
         parent: nn.Module = self
         for folder in folders:
@@ -124,37 +105,14 @@ class ProgramModule(nn.Module):
         parent.add_module(name, layer)
 
 
-def _made(each: Operation, d_in: int) -> nn.Module:
-    """Return the PyTorch layer of an operation, its numbers as PyTorch draws them."""
-    constants = each.constants
-    match each.kind:
-        case "encode":
-            return Encode(each.d_out)
-        case "standardize":
-            return Standardize(d_in)
-        case "smooth_clip":
-            return SmoothClip(constants[0])
-        case "linear":
-            return nn.Linear(d_in, each.d_out)
-        case "batch_norm":
-            return nn.BatchNorm1d(d_in, eps=constants[0], momentum=constants[1])
-        case "layer_norm":
-            return nn.LayerNorm(d_in, eps=constants[0])
-        case "dropout":
-            return nn.Dropout(1 - constants[0] / 2**15)
-        case "leaky_relu":
-            return nn.LeakyReLU(constants[0])
-    return next(layer for layer, kind in ACTIVATIONS.items() if kind == each.kind)()
-
-
-def _refuse_what_only_pytorch_does(module: nn.Module) -> None:
-    """Raise `EngineError` for what a layer's class and numbers do not say: hooks, frozen and shared parameters."""
+def _check_can_be_lowered(module: nn.Module) -> None:
+    """Raise `EngineError` for what only PyTorch can do with layers: hooks, frozen and shared parameters."""
     for path, layer in module.named_modules():
         if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
             raise EngineError(f"{_where(path)} has a hook and cannot be compiled; train it with engine='torch'")
         if "forward" in vars(layer):
             raise EngineError(
-                f"{_where(path)} has another forward and cannot be compiled; train it with engine='torch'"
+                f"{_where(path)} has a replaced forward and cannot be compiled; train it with engine='torch'"
             )
     for path, parameter in module.named_parameters():
         if not parameter.requires_grad:
@@ -165,9 +123,8 @@ def _refuse_what_only_pytorch_does(module: nn.Module) -> None:
             raise EngineError(
                 f"the parameter {path!r} is {parameter.dtype} and cannot be compiled; make it float32 or float64"
             )
-    every = [name for name, _ in module.named_parameters(remove_duplicate=False)]
-    once = {name for name, _ in module.named_parameters()}
-    shared = [name for name in every if name not in once]
+    distinct = {name for name, _ in module.named_parameters()}
+    shared = [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in distinct]
     if shared:
         raise EngineError(
             f"the parameter {shared[0]!r} is shared by two layers and cannot be compiled; train it with engine='torch'"
@@ -191,37 +148,26 @@ def _layer(builder: Builder, layer: nn.Module, path: str, source: int) -> int:
 
 
 def _leaf(builder: Builder, layer: nn.Module, path: str, source: int) -> int:
-    width = builder.width(source)
-    kind = type(layer)  # a subclass may do something else in its forward, so only the very classes will do
-    if kind in ACTIVATIONS and not (isinstance(layer, nn.GELU) and layer.approximate != "none"):
-        slope = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
-        return builder.add(ACTIVATIONS[kind], path, source, constants=(slope,))
-    if kind is nn.Dropout and isinstance(layer, nn.Dropout):
-        return builder.dropout(path, source, layer.p)
-    done = {each.kind for each in builder.operations}
-    if kind is Encode and isinstance(layer, Encode) and not done:
-        return builder.add("encode", path, source, d_out=layer.n_columns)
-    if kind is Standardize and done <= {"encode"}:
-        return builder.add("standardize", path, source)
-    if kind is SmoothClip and isinstance(layer, SmoothClip) and done <= {*PREPARING}:
-        return builder.add("smooth_clip", path, source, constants=(layer.limit,))
-    if kind is nn.Linear and isinstance(layer, nn.Linear) and layer.bias is not None and layer.in_features == width:
-        return builder.add("linear", path, source, d_out=layer.out_features)
-    if kind is nn.LayerNorm and isinstance(layer, nn.LayerNorm):
-        has_both = layer.elementwise_affine and layer.bias is not None
-        if has_both and layer.normalized_shape == (width,):
-            return builder.add("layer_norm", path, source, constants=(layer.eps,))
-    if kind is nn.BatchNorm1d and isinstance(layer, nn.BatchNorm1d) and layer.affine and layer.num_features == width:
-        mean, momentum = layer.running_mean, layer.momentum
-        if mean is not None and momentum is not None:
-            return builder.add("batch_norm", path, source, constants=(layer.eps, momentum))
+    width, before = builder.width(source), {op.kind for op in builder.operations}
+    for kind, spec in OPS.items():
+        # A subclass may do something else in its forward, so only the class itself matches.
+        if spec.layer and type(layer) is spec.layer_class() and (spec.only_after is None or before <= spec.only_after):
+            match = spec.match(layer, width)
+            if match == "identity":
+                return source
+            if isinstance(match, Match):
+                return builder.add(kind, path, source, d_out=match.d_out, constants=match.constants)
+    description = str(layer) if "\n" not in str(layer) else type(layer).__name__
     raise EngineError(
-        f"{_where(path)} ({_short(layer)}) cannot be compiled; train it with engine='torch', or build it of {SUPPORTED}"
+        f"{_where(path)} ({description}) cannot be compiled; train it with engine='torch', or build it of "
+        f"{_supported(OPS.values())}"
     )
 
 
-def _short(layer: nn.Module) -> str:
-    return str(layer) if "\n" not in str(layer) else type(layer).__name__
+def _supported(specs: Iterable[OpSpec]) -> str:
+    """Return the names of the layers that can be lowered."""
+    names = [spec.layer.rpartition(".")[2] for spec in specs if spec.layer]
+    return f"{', '.join(names)}, Identity, ResidualBlock and Sequential"
 
 
 def _joined(path: str, name: str) -> str:

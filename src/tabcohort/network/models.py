@@ -1,4 +1,4 @@
-"""The networks, as plain PyTorch modules: rows in, logits out.
+"""The networks as plain PyTorch modules: rows in, logits out.
 
 Every module here maps a float tensor of shape `(n_rows, n_features)` to logits of shape `(n_rows, n_outputs)`:
 one output, the logit of the second class, when there are two classes; one output per class when there are more.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn as nn
@@ -17,24 +17,15 @@ from torch import Tensor
 from tabcohort.data.encoder import Statistics, encoding_of
 from tabcohort.errors import TrainingError
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.settings import Settings
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),  # a pass less through memory
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
+from tabcohort.network.ops import OPS
+from tabcohort.settings import Config
 
 
 class Standardize(nn.Module):
-    """Centre and scale each feature: `(x - centre) * scale`, worked out in float64, handed on in the module's dtype.
+    """Center and scale each feature: `(x - center) * scale`, computed in float64 and returned in the module's dtype.
 
-    A missing cell (NaN) becomes 0, the mean.
-
-    As the first layer of an `nn.Sequential` it is fitted by the trainer on the training rows alone.
+    A missing cell (NaN) becomes 0, the mean. As the first layer of an `nn.Sequential` it is fitted on the training
+    rows alone.
 
     **Shape**: `(n_rows, n_features)` to the same.
 
@@ -43,13 +34,13 @@ class Standardize(nn.Module):
         torch.Size([2, 3])
     """
 
-    centre: Tensor
+    center: Tensor
     scale: Tensor
     like: Tensor
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(n_features, dtype=torch.float64))
+        self.register_buffer("center", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n_features, dtype=torch.float64))
         self.register_buffer("like", torch.empty(0), persistent=False)  # follows the module to float64 and back
 
@@ -57,29 +48,26 @@ class Standardize(nn.Module):
         """Take the statistics of the training rows.
 
         Raises:
-            TrainingError: they are of another number of features.
+            TrainingError: they have another number of features.
         """
-        if self.centre.shape != statistics.centre.shape:
-            raise TrainingError(
-                f"Standardize is of {len(self.centre)} features; the table has {len(statistics.centre)}"
-            )
-        self.centre.copy_(torch.from_numpy(statistics.centre))
+        if self.center.shape != statistics.center.shape:
+            raise TrainingError(f"Standardize has {len(self.center)} features; the table has {len(statistics.center)}")
+        self.center.copy_(torch.from_numpy(statistics.center))
         self.scale.copy_(torch.from_numpy(statistics.scale))
 
     def forward(self, x: Tensor) -> Tensor:
         return (
-            ((x - self.centre) * self.scale)
+            ((x - self.center) * self.scale)
             .nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
             .to(self.like.dtype)
         )
 
 
 class Encode(nn.Module):
-    """Make columns of missing cells and of categories: in front of `Standardize`, which puts what is missing at 0.
+    """One-hot columns of categories and indicators of missing cells, before `Standardize`, which fills missing with 0.
 
-    The columns are those of the numbers, then one for each feature of which cells may be missing (1 where they are),
-    then one for each level of each category (1 where the cell holds it). A level that was never trained on, or is
-    unknown, is all 0.
+    The columns are the numbers, then one for each feature whose cells may be missing (1 where they are), then one for
+    each level of each category (1 where the cell holds it). A level that was never trained on, or is unknown, is all 0.
 
     **Shape**: `(n_rows, n_features)` to `(n_rows, n_columns)`; `n_columns` is its attribute.
 
@@ -110,9 +98,9 @@ class Encode(nn.Module):
 
 
 class SmoothClip(nn.Module):
-    """Draw far values in: `x / sqrt(1 + (x / limit)^2)`, which is `x` near zero and never beyond the limit.
+    """Smooth clipping: `x / sqrt(1 + (x / limit)^2)`, which is `x` near zero and never beyond the limit.
 
-    Behind `Standardize` it keeps a wrong unit or a typing error from ruling the network (Holzmüller et al. 2024).
+    After `Standardize` it limits the effect of a wrong unit or a typing error (Holzmüller et al. 2024).
 
     **Shape**: `(n_rows, n_features)` to the same.
 
@@ -171,7 +159,7 @@ class MLP(nn.Module):
             layers.append(nn.Linear(d_in, d_out))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(d_out))
-            layers.append(ACTIVATIONS[activation]())
+            layers.append(_activation(activation))
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
         layers.append(nn.Linear((n_features, *hidden)[-1], n_outputs))
@@ -221,38 +209,46 @@ class ResidualMLP(nn.Module):
         return self.linear(self.output_norm(self.blocks(self.input_norm(x))))
 
 
-def build_model(settings: Settings, n_features: int, n_classes: int) -> nn.Sequential:
-    """Return the network that the settings name, behind a `Standardize` layer; its weights are not yet drawn.
+def _activation(name: str) -> nn.Module:
+    return nn.ReLU(inplace=True) if name == "relu" else OPS[name].layer_class()()  # in place: one pass less in memory
+
+
+def build_model(config: Config, n_features: int, n_classes: int) -> nn.Sequential:
+    """Return a config's network after a `Standardize` layer; its weights are not initialized yet.
 
     The two children are called `standardize` and `network`.
     """
-    with torch.random.fork_rng(devices=[]):  # layers draw weights of their own as they are made; nobody uses them
-        return _layers(settings, n_features, 1 if n_classes == 2 else n_classes)
+    with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are not used
+        return _layers(config, n_features, 1 if n_classes == 2 else n_classes)
 
 
-def _layers(settings: Settings, n_features: int, n_outputs: int) -> nn.Sequential:
+def _layers(config: Config, n_features: int, n_outputs: int) -> nn.Sequential:
     network: nn.Module
-    if settings.model == "logistic":
+    if config.model == "logistic":
         network = LogisticRegression(n_features, n_outputs)
-    elif settings.model == "mlp":
+    elif config.model == "mlp":
         network = MLP(
-            n_features, settings.hidden, n_outputs, settings.activation, settings.dropout, settings.batch_norm
+            n_features, config.hidden, n_outputs, config.activation, config.dropout, config.batch_norm
         )  # fmt: skip
     else:
-        network = ResidualMLP(n_features, settings.hidden, n_outputs, settings.dropout)
+        network = ResidualMLP(n_features, config.hidden, n_outputs, config.dropout)
     return nn.Sequential(OrderedDict(standardize=Standardize(n_features), network=network))
 
 
 @torch.no_grad()
-def draw_weights(module: nn.Module, seed: int, member: int = 0) -> None:
+def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
     """Draw every linear layer's weights uniformly from +-sqrt(6 / (d_in + d_out)) and set its biases to zero.
 
-    The bound is that of Glorot & Bengio (2010): the draw's standard deviation is then sqrt(2 / (d_in + d_out)).
+    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
+
+    Args:
+        module: changed in place.
+        seed, member: of the random stream.
     """
-    draw = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
+    rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             bound = math.sqrt(6 / (layer.in_features + layer.out_features))
-            layer.weight.copy_(torch.from_numpy(draw.uniform(-bound, bound, tuple(layer.weight.shape))))
+            layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(layer.weight.shape))))
             if layer.bias is not None:
                 layer.bias.zero_()

@@ -1,4 +1,4 @@
-"""Writes a member's training to a file as it goes, and goes on from that file to the same bits."""
+"""Writes a member's training to a file as it goes, and resumes from that file to the same bits."""
 
 from __future__ import annotations
 
@@ -7,83 +7,92 @@ import hashlib
 import time
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tabcohort.container import read_container, write_container
-from tabcohort.engines.protocol import Engine
+from tabcohort.engines.protocol import Engine, State
+from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import ModelFileError
-from tabcohort.training.loop import EpochRecord, Progress
+from tabcohort.settings import Config
+from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, train_network
 from tabcohort.training.schedule import Plateau
 
 SECONDS_BETWEEN = 10.0
 
 
-class Checkpointer:
-    """Keeps one member's progress in a file: at most every ten seconds, when training ends, and on Ctrl-C.
+class Checkpoint:
+    """One member's training in a file: written at most every ten seconds, when training ends, and on Ctrl-C.
 
     Args:
-        path: the file; it need not be there yet.
-        engine: the engine whose state is kept.
-        identity: whatever must be equal for a checkpoint to be gone on from (settings, data).
+        path: the file; it need not exist yet.
+        identity: what must be equal for a checkpoint to be resumed from (config, data).
     """
 
-    def __init__(self, path: str | Path, engine: Engine, identity: str) -> None:
+    def __init__(self, path: str | Path, identity: str) -> None:
         self.path = Path(path)
-        self.engine = engine
         self.identity = hashlib.sha256(identity.encode()).hexdigest()
-        self.written = time.perf_counter()
-        self.progress = Progress()
-        self.state: dict[str, NDArray[np.generic]] = {}
+        self._written = time.perf_counter()
+        self._state, self._engine_state = TrainingState(), State()
 
-    def resume(self) -> Progress | None:
-        """Return the progress where the file left off, with the engine's state of then; None when there is no file.
+    def load(self) -> TrainingState | None:
+        """Return the training where the file left off; None if there is no file.
 
         Raises:
-            ModelFileError: the file is damaged, or belongs to other settings or data.
+            ModelFileError: the file is damaged, or belongs to another config or other data.
         """
         if not self.path.exists():
             return None
         arrays, document = read_container(self.path, "checkpoint")
         if document["identity"] != self.identity:
             raise ModelFileError(
-                f"the checkpoint {str(self.path)!r} is of other settings or data; remove its folder, or name another"
+                f"the checkpoint {str(self.path)!r} is of another config or other data; remove its folder, or name "
+                "another"
             )
-        best_state: dict[str, NDArray[np.generic]] = {name: arrays[f"best.{name}"] for name in self.engine.state}
-        self.state = {name: arrays[f"now.{name}"] for name in self.engine.state}
-        self.progress = Progress(
+        states: dict[str, State] = {"best": {}, "now": {}}
+        for key, array in arrays.items():
+            which, name = key.split(".", 1)
+            states[which][name] = array
+        return TrainingState(
             history=tuple(EpochRecord(**record) for record in document["history"]),
             best_epoch=document["best_epoch"],
-            best_state=best_state,
+            best_state=states["best"],
             plateau=Plateau(**document["plateau"]),
             stop_reason=document["stop_reason"],
-            state=self.state,
+            engine_state=states["now"],
         )
-        return self.progress
 
-    def go_on_from(self, progress: Progress) -> Progress:
-        """Take over, and return, a progress that paused a moment ago, so that no file need be read."""
-        self.progress, self.state = progress, progress.state
-        return progress
+    def train(
+        self,
+        engine: Engine,
+        validation: ValidationSet,
+        config: Config,
+        callback: EpochCallback,
+        resume_from: TrainingState | None,
+    ) -> TrainingState:
+        """Train as `train_network` does, and write the file as training goes and when it ends."""
+        if resume_from is not None:
+            self._state, self._engine_state = resume_from, resume_from.engine_state
 
-    def keep(self, progress: Progress) -> None:
-        """Remember the epoch that is done; write it if training is over or the last writing was long ago."""
-        self.progress = progress
-        self.state = {name: array.copy() for name, array in self.engine.state.items()}
-        if progress.stop_reason is not None or time.perf_counter() - self.written >= SECONDS_BETWEEN:
-            self.write()
+        def keep(state: TrainingState) -> str | None:
+            self._state, self._engine_state = state, engine.snapshot()
+            if state.stop_reason is not None or time.perf_counter() - self._written >= SECONDS_BETWEEN:
+                self._write()
+            return callback(state)
 
-    def write(self) -> None:
+        state = train_network(engine, validation, config, keep, resume_from)
+        if not state.is_finished:
+            self._write()
+        return state
+
+    def _write(self) -> None:
         """Write the last epoch that was done, whatever the engine has begun since."""
-        progress = self.progress
-        arrays = {f"now.{name}": array for name, array in self.state.items()}
-        arrays.update({f"best.{name}": array for name, array in progress.best_state.items()})
+        state = self._state
+        arrays = {f"now.{name}": array for name, array in self._engine_state.items()}
+        arrays.update({f"best.{name}": array for name, array in state.best_state.items()})
         document = {
             "identity": self.identity,
-            "history": [dataclasses.asdict(record) for record in progress.history],
-            "best_epoch": progress.best_epoch,
-            "plateau": dataclasses.asdict(progress.plateau),
-            "stop_reason": progress.stop_reason,
+            "history": [dataclasses.asdict(record) for record in state.history],
+            "best_epoch": state.best_epoch,
+            "plateau": dataclasses.asdict(state.plateau),
+            "stop_reason": state.stop_reason,
         }
         write_container(self.path, "checkpoint", arrays, document)
-        self.written = time.perf_counter()
+        self._written = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Any PyTorch module, trained with the loop that everything here uses."""
+"""Training any PyTorch module with the loop that everything here uses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ import torch
 import torch.nn as nn
 from numpy.typing import ArrayLike
 
-from tabcohort.data.splits import Roles, split_roles
-from tabcohort.data.table import Table, make_table
+from tabcohort.data.encoder import store_rows
+from tabcohort.data.splits import Split, train_validation_test_split
+from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import Engine, MemberData
-from tabcohort.engines.torch_loop import TorchEngine, choose_device, forward, has_batch_norm, one_thread
+from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError
-from tabcohort.network.lower import lower, numbers_of, write_numbers
+from tabcohort.network.lower import lower, network_of, write_numbers
 from tabcohort.network.models import Encode, Standardize, build_model
 from tabcohort.network.program import Network
-from tabcohort.settings import Settings
-from tabcohort.training.loop import EpochRecord, Watcher
-from tabcohort.training.member import choose_engine, train_member, training_statistics
+from tabcohort.settings import Config
+from tabcohort.training.checkpoint import Checkpoint
+from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, train_network
+from tabcohort.training.member import (
+    checkpoint_identity,
+    choose_engine,
+    member_data,
+    releasing,
+    training_statistics,
+)
 from tabcohort.types import FloatArray
 
 
@@ -36,7 +44,7 @@ class Trained:
         history: one record per epoch.
         best_epoch: the epoch whose weights the module has.
         stop_reason: "patience", "max_epochs" or "interrupted".
-        roles: which rows trained, stopped and scored.
+        split: which rows trained, validated and tested.
         engine, device: what ran the epochs, and where.
     """
 
@@ -44,7 +52,7 @@ class Trained:
     history: tuple[EpochRecord, ...]
     best_epoch: int
     stop_reason: str
-    roles: Roles
+    split: Split
     engine: str
     device: str
 
@@ -52,25 +60,25 @@ class Trained:
 def train(
     module: nn.Module,
     data: Table | tuple[ArrayLike, ...],
-    settings: Settings | None = None,
+    config: Config | None = None,
     *,
-    roles: Roles | None = None,
-    watch: Watcher = lambda progress: None,
+    split: Split | None = None,
+    callback: EpochCallback = lambda state: None,
     checkpoint: str | Path | None = None,
 ) -> Trained:
     """Train any module that maps `(n, n_features)` float tensors to logits, with the loop that everything here uses.
 
-    The module keeps the weights that it comes with as its start. If it is an `nn.Sequential` that begins with
-    `Standardize`, that layer is fitted on the training rows first. The settings `model`, `hidden`, `activation`,
-    `dropout` and `batch_norm` are not used: the module is what it is.
+    Training starts from the module's own weights. If it is an `nn.Sequential` that begins with `Standardize`, that
+    layer is fitted on the training rows first. `model`, `hidden`, `activation`, `dropout` and `batch_norm` of the
+    config are not used: the module is what it is.
 
     Args:
-        module: gives logits `(n, n_classes)`, or `(n, 1)`, the logit of the second class, for two classes.
+        module: returns logits `(n, n_classes)`, or for two classes `(n, 1)`, the logit of the second class.
         data: a `Table`, or arrays `(X, y)` or `(X, y, sample_weight)`.
-        settings: how to train.
-        roles: which rows train, stop and score; a stratified split when left out.
-        watch: called after every epoch with the progress so far.
-        checkpoint: a file to write the training's position to as it goes, and to go on from when it is there.
+        config: how to train.
+        split: which rows train, validate and test; a stratified split when omitted.
+        callback: called after every epoch with the training so far.
+        checkpoint: a file to write the training to as it goes, and to resume from if it exists.
 
     Raises:
         TableError: the data cannot be trained on.
@@ -79,68 +87,82 @@ def train(
     Example:
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(120, 3))
-        >>> trained = train(nn.Linear(3, 1), (X, X[:, 0] > 0), Settings(max_epochs=20, learning_rate=0.05))
+        >>> trained = train(nn.Linear(3, 1), (X, X[:, 0] > 0), Config(max_epochs=20, learning_rate=0.05))
         >>> trained.history[-1].train_loss < trained.history[0].train_loss
         True
     """
-    settings = settings or Settings()
+    config = config or Config()
     encode, standardize, network = _parts(module)
-    table = data if isinstance(data, Table) else _table_of_arrays(data, may_lack_cells=encode is not None)
-    if roles is None:
-        roles = split_roles(table.X, table.y, table.weight, settings, table.key)
+    table = data if isinstance(data, Table) else _table_of_arrays(data, allow_missing=encode is not None)
+    if split is None:
+        split = train_validation_test_split(table, config)
     else:
-        _check_roles(roles, table, data)
+        _check_split(split, table, data)
     if encode is not None:
         table = replace(table, X=encode(torch.from_numpy(table.X)).numpy())
     statistics = None
     if standardize is not None:
-        statistics = training_statistics(table, roles)
+        statistics = training_statistics(table, split)
         standardize.set_statistics(statistics)
-    kind = _choose(network, table, roles, settings)
-
-    def make_engine(data: MemberData) -> Engine:
-        if kind == "compiled":
-            return CompiledModuleEngine(network, data, settings)
-        return TorchEngine(network, data, settings, choose_device(settings.device))
-
-    shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in module.state_dict().items()]
+    engine_name = _choose(network, table, split, config)
+    member = member_data(
+        table, split, config, store_rows(table.X, statistics), statistics, has_batch_norm(network)
+    )  # fmt: skip
     try:
-        progress, engine = train_member(
-            make_engine,
-            table,
-            roles,
-            settings,
-            statistics=statistics,
-            has_batch_norm=has_batch_norm(network),
-            identity=f"{module} {shapes} torch {torch.__version__}",
-            watch=watch,
-            checkpoint=checkpoint,
-        )
+        with releasing(_make_engine(engine_name, network, member, config)) as engine:
+            if checkpoint is None:
+                state = train_network(engine, member.validation, config, callback)
+            else:
+                identity = checkpoint_identity(table, split, config, engine_name, _identity(module))
+                state = _train_from_checkpoint(Checkpoint(checkpoint, identity), engine, member, config, callback)
     finally:
-        module.eval()  # the engine had no more than the layers after `Standardize`
-    reason = str(progress.stop_reason)
-    return Trained(module, progress.history, progress.best_epoch, reason, roles, engine.name, engine.device_name)
+        module.eval()  # the engine had only the layers after `Standardize`
+    return Trained(
+        module, state.history, state.best_epoch, str(state.stop_reason), split, engine.name, engine.device_name
+    )  # fmt: skip
+
+
+def _make_engine(name: str, network: nn.Module, data: MemberData, config: Config) -> Engine:
+    if name == "compiled":
+        return CompiledModuleEngine(network, data, config)
+    return TorchEngine(network, data, config, choose_device(config.device))
+
+
+def _train_from_checkpoint(
+    checkpoint: Checkpoint, engine: Engine, data: MemberData, config: Config, callback: EpochCallback
+) -> TrainingState:
+    resume_from = checkpoint.load()
+    if resume_from is not None:
+        message = f"resuming from epoch {resume_from.n_epochs} of the checkpoint {str(checkpoint.path)!r}"
+        warnings.warn(message, TabcohortWarning, stacklevel=3)
+    return checkpoint.train(engine, data.validation, config, callback, resume_from)
+
+
+def _identity(module: nn.Module) -> str:
+    """Return what distinguishes a module from others, for a checkpoint."""
+    shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in module.state_dict().items()]
+    return f"{module} {shapes} torch {torch.__version__}"
 
 
 class TorchNetworkEngine(TorchEngine):
-    """Trains a network as the PyTorch module that the settings name.
+    """Trains a network as the PyTorch module of its config.
 
     Args:
         network: its numbers are read now and written back by `release`.
         data: the member's rows.
-        settings: model, optimiser, decay, clipping and device are used.
+        config: model, optimizer, decay, clipping and device are used.
     """
 
-    def __init__(self, network: Network, data: MemberData, settings: Settings) -> None:
+    def __init__(self, network: Network, data: MemberData, config: Config) -> None:
         self.network = network
-        self.whole = build_model(settings, data.rows.shape[1], data.train_mass.shape[1])
+        self.whole = build_model(config, data.rows.shape[1], data.soft_targets.shape[1])
         write_numbers(network, self.whole)
-        super().__init__(_parts(self.whole)[2], data, settings, choose_device(settings.device))
+        super().__init__(_parts(self.whole)[2], data, config, choose_device(config.device))
 
     def release(self) -> None:
         """Write the module's numbers back into the network."""
         super().release()
-        trained = numbers_of(self.whole, self.network.program)
+        trained = network_of(self.whole, self.network.program)
         self.network.parameters[:], self.network.buffers[:] = trained.parameters, trained.buffers
 
 
@@ -150,48 +172,48 @@ class CompiledModuleEngine(CompiledEngine):
     Args:
         module: its numbers are read now and written back by `release`.
         data: the member's rows.
-        settings: optimiser, decay and clipping are used.
+        config: optimizer, decay and clipping are used.
 
     Raises:
         EngineError: a layer cannot be lowered.
     """
 
-    def __init__(self, module: nn.Module, data: MemberData, settings: Settings) -> None:
+    def __init__(self, module: nn.Module, data: MemberData, config: Config) -> None:
         self.module = module
         program = lower(module, data.rows.shape[1])
-        super().__init__(numbers_of(module, program), data, settings)
+        super().__init__(network_of(module, program), data, config)
 
     def release(self) -> None:
-        """Write the numbers back into the module, and leave it in evaluation mode."""
+        """Write the numbers back into the module, and set it to evaluation mode."""
         super().release()
         write_numbers(self.network, self.module)
         self.module.eval()
 
 
-def _choose(network: nn.Module, table: Table, roles: Roles, settings: Settings) -> str:
-    """Return which engine trains a module, "compiled" or "torch"; "auto" leaves layers to PyTorch that only it knows.
+def _choose(network: nn.Module, table: Table, split: Split, config: Config) -> str:
+    """Return the engine that trains a module, "compiled" or "torch"; "auto" uses PyTorch for layers that only it knows.
 
     Raises:
-        EngineError: the compiled engine is asked for, and cannot run it.
+        EngineError: the compiled engine is asked for, and cannot run the module.
 
     Warns:
-        TabcohortWarning: a layer is left to PyTorch.
+        TabcohortWarning: PyTorch trains it because of a layer.
     """
-    if settings.engine == "torch" or (settings.engine == "auto" and settings.device not in ("auto", "cpu")):
+    if config.engine == "torch" or (config.engine == "auto" and config.device not in ("auto", "cpu")):
         return "torch"
     try:
         program = lower(network, table.X.shape[1])
     except EngineError as error:
-        if settings.engine == "compiled":
+        if config.engine == "compiled":
             raise
         reason = str(error).split("; ")[0]
         warnings.warn(f"{reason}, so PyTorch trains it, more slowly", TabcohortWarning, stacklevel=3)
         return "torch"
-    return choose_engine(settings, program, len(roles.train))
+    return choose_engine(config, program, len(split.train))
 
 
 def _parts(module: nn.Module) -> tuple[Encode | None, Standardize | None, nn.Module]:
-    """Return the `Encode` and `Standardize` that a module begins with, if it does, and the layers that learn.
+    """Return the `Encode` and `Standardize` that a module begins with, if any, and the layers that learn.
 
     Raises:
         TrainingError: one of these is elsewhere, where it cannot be fitted.
@@ -208,7 +230,7 @@ def _parts(module: nn.Module) -> tuple[Encode | None, Standardize | None, nn.Mod
     for layer in learning.modules():
         if isinstance(layer, (Encode, Standardize)):
             raise TrainingError(
-                "Standardize can be fitted only as the first layer of an nn.Sequential, or behind Encode there; write "
+                "Standardize can be fitted only as the first layer of an nn.Sequential, or after Encode there; write "
                 "nn.Sequential(Standardize(n_features), module)"
             )
     if encode is not None and standardize is None:
@@ -225,22 +247,22 @@ def as_double(module: nn.Module) -> nn.Module:
 
 def module_logits(module: nn.Module, X: FloatArray) -> FloatArray:
     """Return a float64 module's logits, `(n_rows, n_outputs)`."""
-    if not len(X):  # batch normalisation cannot pass no rows
-        return np.empty((0, forward(module, torch.zeros(1, X.shape[1], dtype=torch.float64)).shape[1]))
+    if not len(X):  # batch normalisation refuses zero rows
+        return np.empty((0, logits_in_eval_mode(module, torch.zeros(1, X.shape[1], dtype=torch.float64)).shape[1]))
     with one_thread():
-        return forward(module, torch.from_numpy(np.array(X, order="C"))).numpy()
+        return logits_in_eval_mode(module, torch.from_numpy(np.array(X, order="C"))).numpy()
 
 
-def _check_roles(roles: Roles, table: Table, data: Table | tuple[ArrayLike, ...]) -> None:
-    """Raise `TrainingError` if the roles name rows that the table does not have, or has under other numbers."""
+def _check_split(split: Split, table: Table, data: Table | tuple[ArrayLike, ...]) -> None:
+    """Raise `TrainingError` if the split has rows that the table does not have, or has under other numbers."""
     if isinstance(data, tuple) and len(table.y) < len(np.asarray(data[1])):
-        raise TrainingError("rows of weight 0 are left out, so roles would name other rows; leave them out first")
-    last = max(rows.max(initial=-1) for rows in (roles.train, roles.stop, roles.score))
+        raise TrainingError("rows of weight 0 are left out, so a split would mean other rows; leave them out first")
+    last = max(rows.max(initial=-1) for rows in (split.train, split.validation, split.test))
     if last >= len(table.y):
-        raise TrainingError(f"the roles name row {last}, counted from 0, and the table has {len(table.y)} rows")
+        raise TrainingError(f"the split has row {last}, counted from 0, and the table has {len(table.y)} rows")
 
 
-def _table_of_arrays(data: tuple[ArrayLike, ...], may_lack_cells: bool) -> Table:
+def _table_of_arrays(data: tuple[ArrayLike, ...], allow_missing: bool) -> Table:
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise TrainingError("the data must be a Table or arrays (X, y) or (X, y, sample_weight)")
     try:
@@ -250,4 +272,4 @@ def _table_of_arrays(data: tuple[ArrayLike, ...], may_lack_cells: bool) -> Table
         raise TableError(f"the rows and their weights must be arrays of numbers: {error}") from None
     y = np.asarray(data[1])
     labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    return make_table(X, labels, weight=weight, may_lack_cells=may_lack_cells)
+    return (Table.with_missing_cells if allow_missing else Table.from_arrays)(X, labels, weight=weight)

@@ -86,9 +86,9 @@ def test_columns_far_from_zero_keep_their_digits() -> None:
     statistics = Statistics(np.array([1e9, -4e12, 0.0]), np.array([0.5, 2.0, 1.0]))
     network = drawn_network(program, np.float32).with_statistics(statistics)
     near = drawn_network(program, np.float32).with_statistics(Statistics(np.zeros(3), statistics.scale))
-    X = np.round(rng.normal(0, 3, (50, 3)) * 16) / 16  # so that adding the centre costs no digit
-    np.testing.assert_array_equal(logits_of(network, X + statistics.centre), logits_of(near, X))
-    expected = logits_of_pytorch(network, X + statistics.centre)
+    X = np.round(rng.normal(0, 3, (50, 3)) * 16) / 16  # so that adding the center costs no digit
+    np.testing.assert_array_equal(logits_of(network, X + statistics.center), logits_of(near, X))
+    expected = logits_of_pytorch(network, X + statistics.center)
     np.testing.assert_allclose(logits_of(near, X), expected, rtol=1e-5, atol=1e-5)
     assert np.abs(np.diff(logits_of(near, X), axis=0)).min() > 0
 

@@ -7,12 +7,15 @@ from numba import njit
 
 from tabcohort.engines.compiled.jit import IN_ORDER, KEPT
 from tabcohort.engines.compiled.matmul import product
-from tabcohort.engines.compiled.operations import ADD, LAYER_NORM, LINEAR, SMOOTH_CLIP, activation_forward, smooth_clip
+from tabcohort.engines.compiled.operations import activate, smooth_clip
 from tabcohort.engines.compiled.simd import matrix, part
+from tabcohort.network.ops import ACTIVATIONS, OPS
 
-ROWS_AT_A_TIME = 256  # so that the values of a block stay in the cache
-FARTHEST = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow
+ROWS_PER_BLOCK = 256  # so that the values of a block stay in the cache
+MAX_DEVIATIONS = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow
 AFFINE = -1  # what is left of a batch normalisation: out = x gain + shift
+LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP = (OPS[name].code for name in ("linear", "layer_norm", "add", "smooth_clip"))
+SUPPORTED = frozenset((AFFINE, LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, *(OPS[name].code for name in ACTIVATIONS)))
 
 
 @njit(**IN_ORDER)
@@ -32,36 +35,36 @@ def layer_norm(x, gain, shift, out, eps):
 
 
 @njit(**IN_ORDER)
-def prepare_rows(X, rows, source, level, centre, scale, out):
-    """out = (encoded X - centre) scale, of some rows, 0 where it is missing; see `tabcohort.data.encoder.Encoding`
+def encode_rows(X, rows, source, level, center, scale, out):
+    """out = (encoded X - center) scale, for some rows, 0 where it is missing; see `tabcohort.data.encoder.Encoding`
 
-    A value farther from the mean than `FARTHEST` is taken to be there.
+    A value farther from the mean than `MAX_DEVIATIONS` is clipped.
     """
     for i in range(rows.size):
         row = rows[i]
-        for j in range(centre.size):
+        for j in range(center.size):
             cell = X[row, source[j]]
             if level[j] == np.inf:
                 cell = 1.0 if np.isnan(cell) else 0.0
             elif not np.isnan(level[j]):
                 cell = 1.0 if cell == level[j] else 0.0
-            x = (cell - centre[j]) * scale[j]
-            x = min(max(x, -FARTHEST), FARTHEST)
+            x = (cell - center[j]) * scale[j]
+            x = min(max(x, -MAX_DEVIATIONS), MAX_DEVIATIONS)
             out[i, j] = 0.0 if np.isnan(cell) else x
 
 
 @njit(**{**IN_ORDER, **KEPT})
-def run(table, begins, lasts, constants, numbers, work, X, rows, source_of, level, centres, scales, logits):
-    """Work out the logits of rows, a block at a time, by each of some networks.
+def run(table, begins, lasts, constants, numbers, work, X, rows, source_of, level, centers, scales, logits):
+    """Compute the logits of rows, a block at a time, by each of some networks.
 
-    Network m does the operations `begins[m]` to `begins[m + 1]`, and its logits are then at `lasts[m]`.
+    Network m has the operations `begins[m]` to `begins[m + 1]`, and its logits are then at `lasts[m]`.
     """
-    capacity, n_columns = ROWS_AT_A_TIME, centres.shape[1]
+    capacity, n_columns = ROWS_PER_BLOCK, centers.shape[1]
     for start in range(0, rows.size, capacity):
         n = min(capacity, rows.size - start)
-        of_block = rows[start : start + n]
+        block = rows[start : start + n]
         for m in range(lasts.size):
-            prepare_rows(X, of_block, source_of, level, centres[m], scales[m], matrix(work, 0, n, n_columns))
+            encode_rows(X, block, source_of, level, centers[m], scales[m], matrix(work, 0, n, n_columns))
             for o in range(begins[m], begins[m + 1]):
                 kind, source, source_2, result, weight, bias, d_in, d_out = table[o]
                 x = matrix(work, source, n, d_in)
@@ -82,7 +85,7 @@ def run(table, begins, lasts, constants, numbers, work, X, rows, source_of, leve
                 elif kind == SMOOTH_CLIP:
                     smooth_clip(x, out, constants[o])
                 else:
-                    activation_forward(kind, x, out, constants[o])
+                    activate(kind, x, out, constants[o])
             for i in range(n):
                 for k in range(logits.shape[2]):
                     logits[start + i, m, k] = work[lasts[m] + i * logits.shape[2] + k]

@@ -1,13 +1,14 @@
-"""How functions here are compiled: once, kept on disk, and letting go of Python's lock while they run on all cores."""
+"""How kernels are compiled: once, kept on disk, and releasing Python's lock while they run on all cores."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
+import subprocess
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,27 @@ import numba
 from numba import config, njit
 
 from tabcohort.errors import EngineError, TabcohortWarning
+from tabcohort.network import ops
 
-# Full fast-math is left out on purpose: it would let the compiler assume that no number is NaN, and a training that
-# diverges must be seen.
+# Not full fast-math: it would let the compiler assume that no number is NaN, and a training that diverges must show.
 COMPILED: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-    # Only what Python calls needs to be callable from there; the wrappers of all others would take two seconds.
+    # Only what Python calls needs a wrapper; those of all other functions would take two seconds to compile.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-# Without 'reassoc' sums are in the order written down, in a vector's lanes and in plain loops alike. A function keeps
-# its own rules inside kernels with others, and is a part of each: were it a function of its own, the first kernel to
-# be loaded would bring the copy that all use.
+# Without 'reassoc' sums have the order in which they are written, in vector lanes and in plain loops alike. A function
+# keeps its own flags when it is inlined, and is inlined everywhere: otherwise the first kernel to be loaded would bring
+# the copy that all others use.
 IN_ORDER = {**COMPILED, "fastmath": {"contract", "nsz"}, "forceinline": True}
+# For functions that are called in one place: compiled by themselves, they would take seconds more.
+INLINED = {**COMPILED, "inline": "always"}
 
 
-COMPILING_FOR_ANOTHER = "TABCOHORT_COMPILING_FOR_ANOTHER"  # in the environment of a process that does nothing else
+COMPILING_FOR_ANOTHER = "TABCOHORT_COMPILING_FOR_ANOTHER"  # set for a process that only compiles
+SECONDS_TO_COMPILE = 300
 
 
 def can_be_kept() -> bool:
@@ -45,61 +49,79 @@ def can_be_kept() -> bool:
     return True
 
 
-# For what Python calls; what that calls is kept with it.
+# For functions that Python calls; what these call is kept with them.
 KEPT = {"cache": can_be_kept(), "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False}
 
 
 def n_cores() -> int:
-    """Return on how many cores this process may run: fewer than the machine has, in many containers and batch jobs."""
+    """Return the number of cores that this process may use: fewer than the machine has, in many containers."""
     if hasattr(os, "sched_getaffinity"):  # on Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-_PREPARED: set[tuple[Any, str]] = set()  # functions and variants that this process has looked after
+_CHECKED: set[tuple[Any, str]] = set()  # functions and variants that this process has checked
 
 
-def prepare(kernel: Any, variant: str) -> bool:
-    """See to it, before a kernel's first call, that no machine code of other sources is used.
+def ensure_compiled(kernel: Any, variant: str, elsewhere: bool = False) -> None:
+    """Before a kernel's first call, discard machine code of other sources, and compile if there is none.
 
     Numba itself looks only at the file that the kernel is in, not at those of the functions that it calls.
 
     Args:
         kernel: a compiled function.
-        variant: what tells apart the types that it is called with.
-
-    Returns:
-        Whether the kernel will be compiled for the first time on this machine, and kept.
+        variant: what distinguishes the types that it is called with.
+        elsewhere: whether all kernels are compiled in other processes first; otherwise the first call compiles.
 
     Raises:
-        EngineError: there is code of other sources, and it cannot be removed.
+        EngineError: there is code of other sources that cannot be removed.
 
     Warns:
-        TabcohortWarning: it will be compiled, which takes a while.
+        TabcohortWarning: the kernel will be compiled, which takes a while.
     """
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return False
-    if (kernel.py_func, variant) in _PREPARED:
-        return False
-    _PREPARED.add((kernel.py_func, variant))
+    if config.DISABLE_JIT or (kernel.py_func, variant) in _CHECKED:  # type: ignore[attr-defined]
+        return
+    _CHECKED.add((kernel.py_func, variant))
     name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
     if not KEPT["cache"]:
         message = "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)"
         warnings.warn(message, TabcohortWarning, stacklevel=3)
-        return False
-    if _is_kept(Path(kernel.stats.cache_path), name, variant) or COMPILING_FOR_ANOTHER in os.environ:
-        return False
-    warnings.warn("compiling kernels, once for this installation: about twenty seconds", TabcohortWarning, stacklevel=3)
-    return True
+    elif not _is_kept(Path(kernel.stats.cache_path), name, variant) and COMPILING_FOR_ANOTHER not in os.environ:
+        message = "compiling kernels, once for this installation: about twenty seconds"
+        warnings.warn(message, TabcohortWarning, stacklevel=3)
+        if elsewhere:
+            _compile_elsewhere(variant)
+
+
+def _compile_elsewhere(dtype: str) -> None:
+    """Compile the kernels in two processes side by side, so that this one loads them from disk like all later ones.
+
+    A process that compiles has also compiled the kernel's parts by themselves and would use those, which may round
+    differently: its results would differ in the last bits from those of every later run. Two processes also take two
+    thirds of the time of one. If they fail, this process compiles.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        return
+    # The modules of this process, and none that happen to be in its working folder.
+    path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1", "NUMBA_OPT": "2"}
+    nowhere = subprocess.DEVNULL
+    with suppress(OSError, subprocess.SubprocessError), ExitStack() as running:
+        for module in ("engine", "inference"):
+            code = f"from tabcohort.engines.compiled.{module} import compile_kernels; compile_kernels({dtype!r})"
+            command = [sys.executable, "-P", "-c", code]
+            process = subprocess.Popen(command, env=environment, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+            running.callback(process.kill)
+            running.callback(process.wait, SECONDS_TO_COMPILE)
 
 
 def _is_kept(folder: Path, name: str, variant: str) -> bool:
-    """Return whether a folder has a kernel's code, of these sources and for this machine; remove code of others."""
+    """Return whether a folder has a kernel's code of these sources and for this machine; remove code of others."""
     stamp = folder / f"{name}.sources"
     variant = f"{variant}-{sys.implementation.cache_tag}-{numba.__version__}-{llvmlite.binding.get_host_cpu_name()}"
     try:
         digest, *variants = stamp.read_text(encoding="ascii").split()
-    except (OSError, ValueError):  # it is missing, or was cut off
+    except (OSError, ValueError):  # it is missing or cut off
         digest, variants = "", []
     if digest != _digest_of_sources():
         try:
@@ -113,16 +135,16 @@ def _is_kept(folder: Path, name: str, variant: str) -> bool:
         variants = []
     if variant in variants and any(folder.glob(f"{name}-*.nbi")):
         return True
-    with suppress(OSError):  # without a stamp the next process compiles again, no more
+    with suppress(OSError):  # without a stamp the next process only compiles again
         folder.mkdir(parents=True, exist_ok=True)
         temporary = stamp.with_suffix(f".{os.getpid()}")
         temporary.write_text(" ".join([_digest_of_sources(), *{*variants, variant}]), encoding="ascii")
-        os.replace(temporary, stamp)  # whole or not at all, as other processes read it
+        os.replace(temporary, stamp)  # at once, as other processes may read it
     return False
 
 
 @functools.cache
 def _digest_of_sources() -> str:
-    """Return a digest of the files whose functions are compiled, and of all others beside them."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    """Return a digest of the files whose functions are compiled, and of the table of operations."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(ops.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,189 +1,206 @@
-"""Where everything lies while a program runs, and which of its operations are done in one pass."""
+"""Where everything is in memory while a program runs, and which of its operations are fused into one pass."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.engines.compiled.kernels import GRADIENT
-from tabcohort.engines.compiled.operations import ALL
-from tabcohort.network.program import KINDS, PREPARING, Operation, Program
+from tabcohort.engines.compiled import tables
+from tabcohort.engines.compiled.dropout import KEEP_ALL
+from tabcohort.engines.compiled.operations import KERNELS
+from tabcohort.network.program import Operation, Program
+from tabcohort.types import IntArray
+
+CACHE_LINE = 64  # bytes
 
 
 class Layout:
     """The tables that the kernels read, and the memory that they work in, for up to `rows` rows at a time.
 
-    A row of `operations`: kind; the values read, and written; where weight, bias, buffers and auxiliary numbers begin;
-    whether the backward pass sets the gradient of what was read (1), adds to it (0), or leaves it, as nobody wants it
-    (-1), for both; the number of the dropout layer; and what `Merged` says. A row of `values`: its columns, and
-    where it and its gradient begin in `work`.
-
     Args:
         program: the network; value 0 of the layout is what its `encode` and `standardize` operations write.
-        rows: the most rows of a step.
+        rows: maximum rows of a step.
         n_classes: columns of a target.
-        dtype: of the work.
+        dtype: of the work memory.
+
+    `operations` and `values` are the tables of `tables`; `constants` has a row per operation.
     """
 
     def __init__(self, program: Program, rows: int, n_classes: int, dtype: np.dtype[np.floating]) -> None:
-        skipped = sum(each.kind in ("encode", "standardize") for each in program.operations)
-        readers, space = _readers(program), _Space()
-        merged = merge(program.operations[skipped:-1], readers)
-        firsts = _first_to_write(merged, readers, _learned(program))
+        skipped = sum(op.kind in ("encode", "standardize") for op in program.operations)
+        n_uses, memory = _uses(program), _Memory()
+        fused = fuse(program.operations[skipped:-1], n_uses)
+        sets_gradient = _who_sets_gradients(fused, n_uses, _values_with_gradient(program))
         self.rows = rows
-        self.n_prepared = sum(each.kind in PREPARING for each in merged)
-        self.values = _table_of_values(program, merged, skipped, readers, rows, space)
-        self.operations = _table_of_operations(merged, firsts, skipped, rows, space)
-        self.constants = np.zeros((len(merged), 3), dtype)
-        for number, each in enumerate(merged):
-            self.constants[number, : len(each.constants)] = each.constants
-        self.work = aligned(space.size, dtype)
+        self.n_preprocessing = sum(op.spec.prepares_input for op in fused)
+        self.values = _table_of_values(program, fused, skipped, n_uses, rows, memory)
+        self.operations = _table_of_operations(fused, sets_gradient, skipped, rows, memory)
+        self.constants = np.zeros((len(fused), 3), dtype)
+        for number, op in enumerate(fused):
+            self.constants[number, : len(op.constants)] = op.constants
+        self.work = aligned(memory.size, dtype)
         self.spare = aligned(rows * max(*program.widths, n_classes), dtype)
-        self.batch_mass = np.zeros((rows, n_classes), dtype)
+        self.batch_targets = np.zeros((rows, n_classes), dtype)
 
 
-class _Space:
-    """Places for arrays, one behind another, each from the beginning of a cache line on."""
+class _Memory:
+    """Hands out places for arrays, one after another, each beginning at a cache line."""
 
     def __init__(self) -> None:
         self.size = 0
 
     def take(self, n_numbers: int) -> int:
-        """Return where an array of so many numbers begins."""
+        """Return where an array of this many numbers begins."""
         start = self.size
         self.size += -(-n_numbers // 16) * 16
         return start
 
 
 def _table_of_values(
-    program: Program, merged: list[Merged], skipped: int, readers: Counter[int], rows: int, space: _Space
-) -> NDArray[np.int64]:
-    """Return the table of values, from that of value `skipped` on: the inputs of the first operation that is left."""
-    kept = {skipped, *(each.result for each in merged)}  # what lies inside a merged operation is never stored
-    table = np.array([
-        [width, *((space.take(rows * width), space.take(rows * width)) if value in kept else (0, 0))]
-        for value, width in enumerate(program.widths)
-    ], np.int64)  # fmt: skip
-    for each in reversed(program.operations):
-        for source in each.sources if each.kind == "add" else ():
-            if readers[source] == 1:  # its gradient is that of the sum
-                table[source, GRADIENT] = table[each.result, GRADIENT]
+    program: Program, fused: Sequence[FusedOperation], skipped: int, n_uses: Counter[int], rows: int, memory: _Memory
+) -> IntArray:
+    """Return the table of values from value `skipped` on: the inputs of the first operation that is left."""
+    stored = {skipped, *(op.result for op in fused)}  # values inside a fused operation are never stored
+    table = np.zeros((len(program.widths), 3), np.int64)
+    for value, width in enumerate(program.widths):
+        table[value, tables.WIDTH] = width
+        if value in stored:
+            table[value, tables.VALUE] = memory.take(rows * width)
+            table[value, tables.GRADIENT] = memory.take(rows * width)
+    for op in reversed(program.operations):
+        for source in op.sources if op.kind == "add" else ():
+            if n_uses[source] == 1:  # its gradient is that of the sum
+                table[source, tables.GRADIENT] = table[op.result, tables.GRADIENT]
     return table[skipped:]
 
 
 def _table_of_operations(
-    merged: list[Merged], firsts: list[list[int]], skipped: int, rows: int, space: _Space
-) -> NDArray[np.int64]:
+    fused: Sequence[FusedOperation], sets_gradient: Sequence[Sequence[int]], skipped: int, rows: int, memory: _Memory
+) -> IntArray:
     """Return the table of operations, whose values are counted from value `skipped` on."""
-    table = np.zeros((len(merged), 14), np.int64)
-    for number, (each, first_of) in enumerate(zip(merged, firsts, strict=True)):
-        n_aux = {"batch_norm": 5 * each.d_out, "layer_norm": rows * (each.d_out + 1)}.get(each.kind, 0)
-        source, source_2 = (*(source - skipped for source in each.sources), 0)[:2]
-        first, first_2 = (*first_of, 0)[:2]
-        table[number] = (
-            KINDS.index(each.kind), source, source_2, each.result - skipped, each.weight, each.bias, each.buffers,
-            space.take(n_aux), first, first_2, each.layer, len(each.sources) == 2, each.rectifies, each.idle_bias,
-        )  # fmt: skip
+    table = np.zeros((len(fused), tables.N_COLUMNS), np.int64)
+    for row, op, sets in zip(table, fused, sets_gradient, strict=True):
+        row[tables.KIND] = op.spec.code
+        row[[tables.SOURCE, tables.SOURCE_2][: len(op.sources)]] = np.array(op.sources) - skipped
+        row[tables.RESULT] = op.result - skipped
+        row[[tables.WEIGHT, tables.BIAS][: len(op.parameters)]] = op.parameters
+        row[tables.BUFFERS] = op.buffers[0] if op.buffers else 0
+        row[tables.SCRATCH] = memory.take(KERNELS[op.kind].scratch(rows, op.d_out))
+        row[[tables.SETS_GRADIENT, tables.SETS_GRADIENT_2][: len(sets)]] = sets
+        row[tables.LAYER] = op.layer
+        row[tables.FUSES_ADD], row[tables.FUSES_RELU] = len(op.sources) == 2, op.fuses_relu
+        row[tables.BIAS_CANCELS] = op.bias_cancels
     return table
 
 
 def aligned(
     size: int, dtype: np.dtype[np.floating], make: Callable[..., NDArray[np.floating]] = np.zeros
 ) -> NDArray[np.floating]:
-    """Return zeros, or what `make` makes, that begin at a cache line, as wide vectors that straddle two cost twice."""
-    room = make(size + 64 // dtype.itemsize, dtype)
-    start = -room.ctypes.data % 64 // dtype.itemsize
+    """Return an array that begins at a cache line, as wide vectors that cross two lines cost twice.
+
+    Args:
+        size: number of its elements.
+        dtype: of its elements.
+        make: `np.zeros`, or `np.empty` where everything is written before it is read.
+    """
+    room = make(size + CACHE_LINE // dtype.itemsize, dtype)
+    start = -room.ctypes.data % CACHE_LINE // dtype.itemsize
     return room[start : start + size]
 
 
 @dataclass(frozen=True)
-class Merged(Operation):
-    """An operation with those that the kernels do in the same pass.
+class FusedOperation(Operation):
+    """An operation with those that the kernels compute in the same pass.
 
     Args:
-        rectifies: whether a batch norm also does the ReLU that follows; constant 2 is then the share to keep of the
-            dropout that follows that, or all. A batch norm that also does an `add` has its other source as a second.
+        fuses_relu: whether a batch norm also computes the ReLU that follows; constant 2 is then the share to keep of
+            the dropout that follows that, or all. A batch norm that also computes an `add` has its other source as a
+            second one.
         layer: the number of the dropout layer.
-        idle_bias: whether a batch norm follows a linear, and takes its bias out again: the bias has no gradient.
+        bias_cancels: whether a batch norm follows a linear, and subtracts its bias again: the bias has no gradient.
     """
 
-    rectifies: bool = False
+    fuses_relu: bool = False
     layer: int = 0
-    idle_bias: bool = False
+    bias_cancels: bool = False
 
 
-def merge(operations: tuple[Operation, ...], readers: Counter[int]) -> list[Merged]:
-    """Return the operations, those merged that can be: values between them are then never stored.
+def fuse(operations: Sequence[Operation], n_uses: Counter[int]) -> list[FusedOperation]:
+    """Return the operations, fused where possible: values between them are then never stored.
 
-    A batch norm takes in what follows it, if nobody else reads its result: a ReLU and then dropout, or an addition.
+    A batch norm is fused with what follows it if nothing else uses its result: a ReLU and then dropout, or an addition.
 
     Args:
         operations: of a program, without the loss.
-        readers: how often each value is read.
+        n_uses: how often each value is read.
     """
     n_dropouts = 0
-    merged: list[Merged] = []
+    fused: list[FusedOperation] = []
     for operation in operations:
-        each = Merged(**vars(operation), layer=n_dropouts)
-        n_dropouts += each.kind == "dropout"
-        last = merged[-1] if merged else None
-        follows = last is not None and last.result in each.sources and readers[last.result] == 1
-        if each.kind == "batch_norm":
-            each = replace(each, constants=(*each.constants, ALL))
+        op = FusedOperation(**vars(operation), layer=n_dropouts)
+        n_dropouts += op.kind == "dropout"
+        last = fused[-1] if fused else None
+        follows = last is not None and last.result in op.sources and n_uses[last.result] == 1
+        if op.kind == "batch_norm":
+            op = replace(op, constants=(*op.constants, KEEP_ALL))
             if last is not None and follows and last.kind == "linear":
-                merged[-1] = replace(last, idle_bias=True)
-        taken = _taken_in(last, each, readers) if last is not None and follows else None
-        if taken is None:
-            merged.append(each)
+                fused[-1] = replace(last, bias_cancels=True)
+        both = _fused_with(last, op, n_uses) if last is not None and follows else None
+        if both is None:
+            fused.append(op)
         else:
-            merged[-1] = taken
-    return merged
+            fused[-1] = both
+    return fused
 
 
-def _taken_in(norm: Merged, each: Merged, readers: Counter[int]) -> Merged | None:
-    """Return a batch norm that also does the operation that follows it; None where it cannot."""
+def _fused_with(norm: FusedOperation, op: FusedOperation, n_uses: Counter[int]) -> FusedOperation | None:
+    """Return a batch norm that also computes the operation that follows it; None where it cannot."""
     if norm.kind != "batch_norm" or len(norm.sources) == 2:
         return None
-    if each.kind == "relu" and not norm.rectifies:
-        return replace(norm, result=each.result, rectifies=True)
-    if each.kind == "dropout" and norm.rectifies and norm.constants[2] == ALL:
-        constants = (*norm.constants[:2], *each.constants)
-        return replace(norm, result=each.result, constants=constants, layer=each.layer)
-    if each.kind == "add" and not norm.rectifies:
-        other = next(source for source in each.sources if source != norm.result)
-        if readers[other] == 1:  # so that the gradient of the sum serves as its gradient
-            return replace(norm, result=each.result, sources=(*norm.sources, other))
+    if op.kind == "relu" and not norm.fuses_relu:
+        return replace(norm, result=op.result, fuses_relu=True)
+    if op.kind == "dropout" and norm.fuses_relu and norm.constants[2] == KEEP_ALL:
+        constants = (*norm.constants[:2], *op.constants)
+        return replace(norm, result=op.result, constants=constants, layer=op.layer)
+    if op.kind == "add" and not norm.fuses_relu:
+        other = next(source for source in op.sources if source != norm.result)
+        if n_uses[other] == 1:  # so that the gradient of the sum serves as its gradient
+            return replace(norm, result=op.result, sources=(*norm.sources, other))
     return None
 
 
-def _readers(program: Program) -> Counter[int]:
+def _uses(program: Program) -> Counter[int]:
     """Return how often each value is read."""
-    return Counter(source for operation in program.operations for source in operation.sources)
+    return Counter(source for op in program.operations for source in op.sources)
 
 
-def _learned(program: Program) -> set[int]:
-    """Return the values that depend on a parameter: those whose gradients are wanted."""
-    learned: set[int] = set()
-    for each in program.operations:
-        if each.n_parameters or learned.intersection(each.sources):
-            learned.add(each.result)
-    return learned
+def _values_with_gradient(program: Program) -> set[int]:
+    """Return the values that depend on a parameter: those whose gradients are needed."""
+    values: set[int] = set()
+    for op in program.operations:
+        if op.n_parameters or values.intersection(op.sources):
+            values.add(op.result)
+    return values
 
 
-def _first_to_write(operations: list[Merged], readers: Counter[int], learned: set[int]) -> list[list[int]]:
-    """Return for each source of each operation whether the backward pass writes its gradient there first (1) or adds
-    to it (0); -1 where it need not: nobody wants it, or a sum's own gradient serves what only the sum reads."""
+def _who_sets_gradients(
+    operations: Sequence[FusedOperation], n_uses: Counter[int], needed: set[int]
+) -> list[list[int]]:
+    """Return for each source of each operation whether the backward pass sets its gradient (1) or adds to it (0).
+
+    It does neither (-1) where the gradient is not needed, or where a sum's own gradient serves what only the sum reads.
+    """
     written: set[int] = set()
-    found = []
-    for each in reversed(operations):
-        firsts = []
-        for source in each.sources:
-            is_served = source not in learned or (each.kind == "add" and readers[source] == 1)
-            firsts.append(-1 if is_served else int(source not in written))
+    rows = []
+    for op in reversed(operations):
+        row = []
+        for source in op.sources:
+            is_served = source not in needed or (op.kind == "add" and n_uses[source] == 1)
+            row.append(-1 if is_served else int(source not in written))
             written.add(source)  # at once, as a sum may read one value twice
-        found.append(firsts)
-    return found[::-1]
+        rows.append(row)
+    return rows[::-1]

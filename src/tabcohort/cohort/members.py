@@ -1,0 +1,118 @@
+"""Training one member: a function of the plan and the member, whatever else is trained beside it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tabcohort.cohort.plan import CohortPlan, Member
+from tabcohort.data.encoder import StoredRows
+from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.compiled.inference import Inference
+from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
+from tabcohort.evaluation.metrics import log_probabilities
+from tabcohort.network.program import Network, initialize_network
+from tabcohort.settings import Config
+from tabcohort.training.checkpoint import Checkpoint
+from tabcohort.training.loop import EpochCallback, TrainingState, train_network
+from tabcohort.training.member import checkpoint_identity, member_data, releasing, training_statistics
+from tabcohort.types import FloatArray
+
+CHECKPOINT = ".checkpoint"
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What is left of a member's training so far.
+
+    Args:
+        network: with the weights of its best epoch; None where its config was dropped.
+        state: what happened.
+        engine, device: what ran the epochs, and where.
+        test_proba: its probabilities for its test rows, `(n_test, n_classes)`.
+    """
+
+    network: Network | None
+    state: TrainingState
+    engine: str
+    device: str
+    test_proba: FloatArray
+
+
+def train_member(
+    plan: CohortPlan,
+    rows: StoredRows,
+    folder: Path | None,
+    member: Member,
+    resume_from: TrainingState | None = None,
+    callback: EpochCallback = lambda state: None,
+) -> MemberResult:
+    """Train one member of a plan.
+
+    Args:
+        plan: the cohort.
+        rows: the plan's rows as all members share them.
+        folder: where checkpoints are written and resumed from; None for no checkpoints.
+        member: the member.
+        resume_from: where its training paused before; it takes precedence over a checkpoint.
+        callback: called after every epoch; a reason that it returns stops training.
+
+    Raises:
+        TrainingError: a loss stopped being finite; the message names the member.
+    """
+    table, config, program = plan.table, plan.configs[member.config], plan.programs[member.config]
+    split = plan.split(member)
+    statistics = training_statistics(table, split)
+    network = initialize_network(program, config.seed, member.number).with_statistics(statistics)
+    data = member_data(table, split, config, rows, statistics, program.has_batch_norm, member.number)
+    try:
+        with releasing(_make_engine(plan.engines[member.config], network, data, config)) as engine:
+            if folder is None:
+                state = train_network(engine, data.validation, config, callback, resume_from)
+            else:
+                path = folder / f"{member.config}-{member.repeat}-{member.fold}{CHECKPOINT}"
+                identity = checkpoint_identity(table, split, config, engine.name, f"member {member.number}")
+                checkpoint = Checkpoint(path, identity)
+                resume_from = checkpoint.load() if resume_from is None else resume_from
+                state = checkpoint.train(engine, data.validation, config, callback, resume_from)
+    except TrainingError as error:
+        raise TrainingError(f"network {member.number + 1}: {error}") from None
+    logits = Inference([network]).logits(table.X, split.test)[:, 0]
+    return MemberResult(network, state, engine.name, engine.device_name, np.exp(log_probabilities(logits)))
+
+
+def _make_engine(name: str, network: Network, data: MemberData, config: Config) -> Engine:
+    if name == "compiled":
+        return CompiledEngine(network, data, config)
+    from tabcohort.training.module import TorchNetworkEngine  # PyTorch takes a second to import
+
+    return TorchNetworkEngine(network, data, config)
+
+
+def checkpoint_folder(path: str | Path) -> Path:
+    """Return the folder of a cohort's checkpoints, made if it is not there.
+
+    Raises:
+        SettingsError: there is something else of that name, or it cannot be made.
+
+    Warns:
+        TabcohortWarning: it holds checkpoints, which will be resumed from.
+    """
+    try:
+        Path(path).mkdir(exist_ok=True)
+        names = [entry.name for entry in Path(path).iterdir()]
+    except OSError as error:
+        raise SettingsError(
+            f"the checkpoint {str(path)!r} must be a folder, for a file per member: {error.strerror or error}"
+        ) from None
+    n_members = sum(name.endswith(CHECKPOINT) for name in names)
+    if names and not n_members:
+        raise SettingsError(f"the folder {str(path)!r} holds other things and no checkpoint; name a new one")
+    if n_members:
+        message = f"resuming from the checkpoint {str(path)!r}: it holds {n_members} networks"
+        warnings.warn(message, TabcohortWarning, stacklevel=4)
+    return Path(path)

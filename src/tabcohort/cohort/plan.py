@@ -1,0 +1,150 @@
+"""The plan of a cohort: every network that will be trained, and on which rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
+from tabcohort.data.table import Table, positive_code
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.evaluation.decision import check_objective
+from tabcohort.network.program import Program, build_program
+from tabcohort.settings import CohortSettings, Config
+from tabcohort.training.member import choose_engine
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a cohort.
+
+    Args:
+        config: number of its config, counted from 0.
+        repeat, fold: which seed's folds, and which of these, counted from 0.
+        number: selects its random streams: the same member of another config has the same number and sees the same
+            rows.
+        cost: multiplications and additions of an epoch, for the order in which members are trained.
+    """
+
+    config: int
+    repeat: int
+    fold: int
+    number: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """What a run trains. It is data: training a member is a function of the plan and the member.
+
+    Args:
+        table: the rows.
+        configs: the configs that are tried.
+        settings: of the cohort.
+        programs: the network of each config.
+        engines: the engine of each config, "compiled" or "torch".
+        splitters: the folds of each repeat.
+        members: every network, by config, repeat and fold.
+    """
+
+    table: Table
+    configs: tuple[Config, ...]
+    settings: CohortSettings
+    programs: tuple[Program, ...]
+    engines: tuple[str, ...]
+    splitters: tuple[Splitter, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def max_epochs(self) -> int:
+        """The highest limit of epochs of all configs."""
+        return max(config.max_epochs for config in self.configs)
+
+    def split(self, member: Member) -> Split:
+        """Return which rows train, validate and test a member."""
+        return self.splitters[member.repeat].split(member.fold)
+
+
+def make_plan(
+    table: Table, configs: Config | Sequence[Config] | None = None, settings: CohortSettings | None = None
+) -> CohortPlan:
+    """Return the plan of a cohort: folds x seeds x configs.
+
+    Args:
+        table: the rows.
+        configs: of the networks; the default one when omitted.
+        settings: of the cohort; the default ones when omitted.
+
+    Raises:
+        TabcohortError: table, configs and settings do not fit each other; the message says what to do.
+    """
+    settings, configs = settings or CohortSettings(), Config() if configs is None else configs
+    configs = (configs,) if isinstance(configs, Config) else tuple(configs)
+    if not configs:
+        raise SettingsError("there must be a config to train with; the list of them is empty")
+    _check_same(configs)
+    _check_positive(table, configs[0])
+    if settings.threshold is not None:
+        check_objective(settings.threshold, len(table.schema.classes))
+    programs = [build_program(config, table.X.shape[1], len(table.schema.classes)) for config in configs]
+    engines = [choose_engine(config, program, len(table.y)) for config, program in zip(configs, programs, strict=True)]
+    if "torch" in engines:  # it has threads of its own, and one state for all
+        settings = replace(settings, threads=1)
+    splitters = _splitters(table, configs[0], settings)
+    members = [
+        Member(config, repeat, fold, repeat * splitter.n_folds + fold, float(program.n_products))
+        for config, program in enumerate(programs)
+        for repeat, splitter in enumerate(splitters)
+        for fold in range(splitter.n_folds)
+    ]
+    return CohortPlan(
+        table, configs, settings, tuple(programs), tuple(engines), tuple(splitters), tuple(members)
+    )  # fmt: skip
+
+
+def _splitters(table: Table, config: Config, settings: CohortSettings) -> list[Splitter]:
+    """Return the folds of each repeat.
+
+    Raises:
+        TableError: there are too few rows, or in time no rows are left to test on.
+
+    Warns:
+        TabcohortWarning: there are fewer folds than were asked for.
+    """
+    n_folds, n_seeds = cohort_size(len(table.y), settings.folds, settings.seeds, table.time is not None)
+    splitters = [make_splits(table, config, n_folds, repeat) for repeat in range(n_seeds)]
+    first = splitters[0]
+    if isinstance(first, TimeFolds) and not any(len(first.split(fold).test) for fold in range(first.n_folds)):
+        raise TableError(
+            "in time no rows are left to test on: all later ones are of keys or groups that occurred before; ask for "
+            "other folds, or leave the group out"
+        )
+    if settings.folds is not None and first.n_folds < settings.folds:
+        message = f"there are {first.n_folds} folds and not {settings.folds}: more would be empty"
+        warnings.warn(message, TabcohortWarning, stacklevel=4)
+    return splitters
+
+
+def _check_same(configs: Sequence[Config]) -> None:
+    """Raise `SettingsError` if configs differ in what the whole cohort shares: its folds and its loss."""
+    for name in ("validation_fraction", "test_fraction", "class_weight", "positive"):
+        values = [getattr(config, name) for config in configs]
+        other = next((value for value in values if value != values[0]), values[0])
+        if other != values[0]:
+            raise SettingsError(
+                f"configs that are tried side by side must have the same {name!r}, as they are compared on the same "
+                f"rows and by the same loss; there are {values[0]!r} and {other!r}"
+            )
+
+
+def _check_positive(table: Table, config: Config) -> None:
+    """Raise `SettingsError` if a config names another positive class than the table."""
+    schema = table.schema
+    if config.positive is None or positive_code(schema.classes, config.positive, schema.target) == schema.positive:
+        return
+    named = None if schema.positive is None else schema.classes[schema.positive]
+    raise SettingsError(
+        f"the setting 'positive' is {config.positive!r} and the table's positive class is {named!r}; "
+        "name it where the table is made"
+    )

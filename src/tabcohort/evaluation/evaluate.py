@@ -1,0 +1,134 @@
+"""How good predictions are on given rows: every metric with its 95 % interval, and the confusion matrix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.evaluation.decision import DecisionRule, cross_fit_threshold, parse_objective
+from tabcohort.evaluation.intervals import UNKNOWN, Z95, Estimate, design_effect
+from tabcohort.evaluation.metrics import Interval, Metric, Scorer, WeightedScorer, log_probabilities
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.evaluation.prediction_sets import SetEvaluation, cross_fit_sets, evaluate_sets
+from tabcohort.randomness import Purpose, make_rng
+from tabcohort.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All metrics of a classifier on some rows.
+
+    Args:
+        metrics: estimates by name, in the order of `METRICS`.
+        confusion: weight of the rows by true class (first axis) and predicted class, `(n_classes, n_classes)`.
+        n_rows: number of rows that were measured.
+        n_groups: number of groups that these rows belong to; rows of different groups are independent.
+    """
+
+    metrics: dict[str, Estimate]
+    confusion: FloatArray
+    n_rows: int
+    n_groups: int
+
+
+def evaluate(
+    logits: NDArray[np.floating],
+    y: IntArray,
+    weight: FloatArray,
+    positive: int | None,
+    seed: int = 0,
+    y_pred: IntArray | None = None,
+    group_ids: IntArray | None = None,
+) -> Evaluation:
+    """Measure predictions on rows that the model never saw; the intervals are for other rows of the same kind.
+
+    Rates have Wilson intervals, areas Newcombe's and Boyd's, losses the bootstrap: see `METRICS`. None of them
+    collapses when a small sample holds no error. Where rows come in groups, each interval is as wide as that of the
+    number of independent rows that the metric's design effect leaves (Rao & Scott 1992).
+
+    Args:
+        logits: `(n_rows, 1)`, or `(n_rows, n_classes)`, which may be log probabilities.
+        y: true class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`, positive.
+        positive: code of the class that sensitivity and the like are of, or None.
+        seed: of the bootstrap.
+        y_pred: predicted class codes, `(n_rows,)`; the most probable class when omitted.
+        group_ids: the group of each row, `(n_rows,)`; all rows are independent when omitted.
+    """
+    scores = Scorer(log_probabilities(logits), y, positive, y_pred).weighted(weight)
+    metrics = scores.scorer.available()
+    group_ids = np.arange(len(y)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
+    resampled = _bootstrap(scores, {name: metric for name, metric in metrics.items() if metric.bootstrap}, seed)
+    estimates = {name: _estimate(metric, scores, group_ids, resampled.get(name)) for name, metric in metrics.items()}
+    return Evaluation(estimates, scores.confusion, len(y), n_groups=int(group_ids.max()) + 1)
+
+
+def _estimate(metric: Metric, scores: WeightedScorer, group_ids: IntArray, resampled: FloatArray | None) -> Estimate:
+    value = metric.value(scores)
+    if not math.isfinite(value):
+        return UNKNOWN
+    effect = 1.0
+    if group_ids.max() + 1 < len(group_ids):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            effect = design_effect(scores.weight * metric.influence(scores), scores.weight, group_ids)
+    if resampled is not None:
+        low, high = _bootstrap_interval(metric, value, resampled, math.sqrt(effect))
+    elif metric.interval is not None:
+        n_effective = scores.weight.sum() / np.square(scores.weight).sum()  # rows per unit of weight (Kish 1965)
+        low, high = metric.interval(scores, n_effective / effect)
+    else:
+        half_width = Z95 * math.sqrt(effect * np.square(scores.weight * metric.influence(scores)).sum())
+        low, high = value - half_width, value + half_width
+    # The basic bootstrap, a wide interval and rounding could miss the value, or leave the metric's bounds.
+    highest = metric.highest(scores.scorer.n_classes)
+    return Estimate(value, min(value, max(metric.lowest, float(low))), max(value, min(highest, float(high))))
+
+
+def _bootstrap_interval(metric: Metric, value: float, resampled: FloatArray, widening: float) -> Interval:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    below, above = value - low, high - value
+    if metric.bootstrap == "basic":
+        below, above = above, below
+    return value - widening * below, value + widening * above
+
+
+def _bootstrap(scores: WeightedScorer, metrics: dict[str, Metric], seed: int) -> dict[str, FloatArray]:
+    """Return metrics of resampled rows, each `(n_resamples,)`: 1,000 of them, fewer for many rows."""
+    n_rows = len(scores.weight)
+    n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
+    rng = make_rng(seed, Purpose.BOOTSTRAP)
+    values = {name: np.empty(n_resamples) for name in metrics}
+    for number in range(n_resamples):
+        counts = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
+        resample = scores.scorer.weighted(scores.weight * counts)
+        for name, metric in metrics.items():
+            values[name][number] = metric.value(resample)
+    return values
+
+
+def evaluate_out_of_fold(
+    predictions: OutOfFoldPredictions, rule: DecisionRule, positive: int | None, seed: int
+) -> Evaluation:
+    """Measure out-of-fold predictions; the threshold for each row is chosen on the other folds.
+
+    Args:
+        predictions: of the ensemble, cross-fitted.
+        rule: the decision rule whose objective the threshold is chosen for.
+        positive: code of the positive class, or None.
+        seed: of the bootstrap.
+    """
+    predictions, y_pred = predictions.as_float64(), None
+    if rule.objective is not None and positive is not None:
+        y_pred = cross_fit_threshold(parse_objective(rule.objective), predictions, positive)
+    return evaluate(
+        predictions.log_proba, predictions.y, predictions.weight, positive, seed, y_pred, predictions.group_ids
+    )
+
+
+def evaluate_sets_out_of_fold(predictions: OutOfFoldPredictions, coverage: float) -> SetEvaluation:
+    """Measure prediction sets on out-of-fold predictions; the thresholds for each row are chosen on the other folds."""
+    sets = cross_fit_sets(predictions.as_float64(), coverage)
+    return evaluate_sets(sets, predictions.y, predictions.weight)

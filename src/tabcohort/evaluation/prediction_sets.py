@@ -1,0 +1,98 @@
+"""Prediction sets: sets of classes that hold the true one as often as asked for, class by class (split conformal)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.types import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class SetEvaluation:
+    """How often prediction sets hold the true class, and how many classes they have; shares of the rows.
+
+    Args:
+        covered: rows whose set holds their class.
+        covered_by_class: the same among the rows of each class; NaN for a class without rows.
+        single, several, empty: rows whose set has one class, several, or none. The last two are abstentions.
+    """
+
+    covered: float
+    covered_by_class: tuple[float, ...]
+    single: float
+    several: float
+    empty: float
+
+
+def set_thresholds(log_proba: FloatArray, y: IntArray, weight: FloatArray, coverage: float) -> FloatArray:
+    """Return the probability of each class, `(n_classes,)`, from which on the class is in a row's prediction set.
+
+    At least `coverage` of each class's own rows reach it, counted with one more row than there are, as class-wise split
+    conformal prediction does (Vovk 2012; Sadinle, Lei & Wasserman 2019). A class with fewer rows than about
+    1 / (1 - coverage) has the threshold 0: it is in every set. Weights are relative within a class; the additional row
+    has their mean.
+
+    Args:
+        log_proba: out-of-fold log probabilities, `(n_rows, n_classes)`.
+        y: class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`.
+        coverage: share of the rows of each class whose set is to hold it, in (0, 1).
+    """
+    thresholds = np.zeros(log_proba.shape[1])
+    for code in np.unique(y):
+        of_class = y == code
+        proba, relative = log_proba[of_class, code], weight[of_class] / weight[of_class].mean()
+        order = np.argsort(proba)
+        below = np.cumsum(relative[order])
+        allowed = (1 - coverage) * (relative.sum() + 1)  # weight that may lie below, the new row's included
+        place = int(np.searchsorted(below, allowed + 1e-9, side="right"))
+        if place > 0:
+            thresholds[code] = np.exp(proba[order[min(place, len(order)) - 1]])
+    return thresholds
+
+
+def prediction_sets(log_proba: FloatArray, thresholds: FloatArray) -> BoolArray:
+    """Return which classes are in each row's prediction set, `(n_rows, n_classes)`.
+
+    A set of no class, or of several, is an abstention: no class is typical enough, or more than one is.
+    """
+    return np.exp(log_proba) >= thresholds
+
+
+def cross_fit_sets(predictions: OutOfFoldPredictions, coverage: float) -> BoolArray:
+    """Return the prediction sets of rows, `(n, n_classes)`, by thresholds that were chosen on the other folds."""
+    log_proba, y, weight = predictions.log_proba, predictions.y, predictions.weight
+    sets = np.ones(log_proba.shape, dtype=bool)
+    for inside, outside in predictions.folds():
+        if outside.any():
+            thresholds = set_thresholds(log_proba[outside], y[outside], weight[outside], coverage)
+            sets[inside] = prediction_sets(log_proba[inside], thresholds)
+    return sets
+
+
+def evaluate_sets(sets: BoolArray, y: IntArray, weight: FloatArray) -> SetEvaluation:
+    """Return how often prediction sets hold the true class, and how many classes they have.
+
+    Args:
+        sets: which classes are in each row's set, `(n_rows, n_classes)`.
+        y: class codes, `(n_rows,)`.
+        weight: row weights, `(n_rows,)`.
+    """
+    covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
+
+    def share(which: BoolArray, total: float) -> float:
+        return float((weight * which).sum() / total) if total > 0 else math.nan
+
+    total = weight.sum()
+    by_class = [share(covered & (y == code), weight[y == code].sum()) for code in range(sets.shape[1])]
+    return SetEvaluation(
+        covered=share(covered, total),
+        covered_by_class=tuple(by_class),
+        single=share(sizes == 1, total),
+        several=share(sizes > 1, total),
+        empty=share(sizes == 0, total),
+    )

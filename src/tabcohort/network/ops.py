@@ -1,0 +1,165 @@
+"""The operations of networks, one `OpSpec` each: shapes, arrays, initial values, and the PyTorch layer they stand for.
+
+An operation is added by one row of `OPS` here and its kernels in `tabcohort.engines.compiled.operations`. PyTorch is
+imported only when a layer is made or matched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tabcohort.network.program import Operation
+
+KEEP_UNITS = 2**15  # dropout's share of kept units is counted in 32,768ths
+GLOROT = "glorot"
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array that an operation has, under the name that PyTorch's `state_dict` gives it.
+
+    Args:
+        name: of the array.
+        shape: given the columns of what the operation reads and writes; that of a matrix is `(d_out, d_in)`.
+        initial: the value of each number before training, or "glorot" for random ones (Glorot & Bengio 2010).
+    """
+
+    name: str
+    shape: Callable[[int, int], tuple[int, ...]] = lambda d_in, d_out: (d_out,)
+    initial: float | str = 0.0
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a layer's operation has beside its inputs: its columns, where they differ, and its constants."""
+
+    d_out: int | None = None
+    constants: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One kind of operation.
+
+    Args:
+        code: the number by which kernels know it; any that no other operation has.
+        parameters: what training changes, at most two arrays; matrices decay.
+        buffers: statistics, at most two arrays.
+        layer: dotted name of its PyTorch class; empty where it has none of its own.
+        arguments: the arguments of that class, given the operation and the columns that it reads.
+        match: what the operation of such a layer has, given the layer and the columns that it reads; None where the
+            layer does something that the operation does not, and "identity" where it does nothing.
+        changes_width: whether its columns are given, rather than as many as it reads.
+        prepares_input: whether it comes before rows are mixed, and learns nothing from the loss.
+        only_after: the operations that may come before it; None for all.
+        n_products: multiplications and additions per row, given the columns that it reads and writes.
+    """
+
+    code: int
+    parameters: tuple[ArraySpec, ...] = ()
+    buffers: tuple[ArraySpec, ...] = ()
+    layer: str = ""
+    arguments: Callable[[Operation, int], tuple[Any, ...]] = lambda operation, d_in: ()
+    match: Callable[[Any, int], Match | str | None] = lambda layer, d_in: Match()
+    changes_width: bool = False
+    prepares_input: bool = False
+    only_after: frozenset[str] | None = field(default=None)
+    n_products: Callable[[int, int], int] = lambda d_in, d_out: 0
+
+    def layer_class(self) -> type[nn.Module]:
+        """Return the PyTorch class."""
+        module, _, name = self.layer.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+    def make_layer(self, operation: Operation, d_in: int) -> nn.Module:
+        """Return the PyTorch layer of an operation that reads `d_in` columns, its weights as PyTorch draws them."""
+        return self.layer_class()(*self.arguments(operation, d_in))
+
+
+def keep_share(p: float) -> int:
+    """Return the share of units that dropout with probability `p` keeps, in 32,768ths; never all, none only for 1."""
+    return 0 if p == 1 else min(max(round((1 - p) * KEEP_UNITS), 1), KEEP_UNITS - 1)
+
+
+# -- what PyTorch layers must be like to be an operation -------------------------------------------------------------
+
+
+def _match_dropout(layer: Any, d_in: int) -> Match | str:
+    return "identity" if layer.p == 0 else Match(constants=(keep_share(layer.p),))
+
+
+def _match_linear(layer: Any, d_in: int) -> Match | None:
+    return Match(layer.out_features) if layer.bias is not None and layer.in_features == d_in else None
+
+
+def _match_batch_norm(layer: Any, d_in: int) -> Match | None:
+    has_statistics = layer.running_mean is not None and layer.momentum is not None
+    if layer.affine and has_statistics and layer.num_features == d_in:
+        return Match(constants=(layer.eps, layer.momentum))
+    return None
+
+
+def _match_layer_norm(layer: Any, d_in: int) -> Match | None:
+    is_affine = layer.elementwise_affine and layer.bias is not None
+    return Match(constants=(layer.eps,)) if is_affine and layer.normalized_shape == (d_in,) else None
+
+
+_NORM = (ArraySpec("weight", initial=1.0), ArraySpec("bias"))
+_OWN = "tabcohort.network.models"
+
+OPS: dict[str, OpSpec] = {
+    "encode": OpSpec(
+        0, buffers=(ArraySpec("source"), ArraySpec("level")), changes_width=True, prepares_input=True,
+        only_after=frozenset(), layer=f"{_OWN}.Encode", arguments=lambda operation, d_in: (operation.d_out,),
+        match=lambda layer, d_in: Match(layer.n_columns),
+    ),
+    "standardize": OpSpec(
+        1, buffers=(ArraySpec("center"), ArraySpec("scale", initial=1.0)), prepares_input=True,
+        only_after=frozenset({"encode"}), layer=f"{_OWN}.Standardize", arguments=lambda operation, d_in: (d_in,),
+    ),
+    "smooth_clip": OpSpec(
+        2, prepares_input=True, only_after=frozenset({"encode", "standardize", "smooth_clip"}),
+        layer=f"{_OWN}.SmoothClip", arguments=lambda operation, d_in: operation.constants[:1],
+        match=lambda layer, d_in: Match(constants=(layer.limit,)),
+    ),
+    "linear": OpSpec(
+        3, parameters=(ArraySpec("weight", lambda d_in, d_out: (d_out, d_in), GLOROT), ArraySpec("bias")),
+        changes_width=True, layer="torch.nn.Linear", arguments=lambda operation, d_in: (d_in, operation.d_out),
+        match=_match_linear, n_products=lambda d_in, d_out: d_in * d_out,
+    ),
+    "batch_norm": OpSpec(
+        4, parameters=_NORM, buffers=(ArraySpec("running_mean"), ArraySpec("running_var", initial=1.0)),
+        layer="torch.nn.BatchNorm1d", arguments=lambda operation, d_in: (d_in, *operation.constants[:2]),
+        match=_match_batch_norm,
+    ),
+    "layer_norm": OpSpec(
+        5, parameters=_NORM, layer="torch.nn.LayerNorm",
+        arguments=lambda operation, d_in: (d_in, operation.constants[0]), match=_match_layer_norm,
+    ),
+    "relu": OpSpec(6, layer="torch.nn.ReLU", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "leaky_relu": OpSpec(
+        7, layer="torch.nn.LeakyReLU", arguments=lambda operation, d_in: operation.constants[:1],
+        match=lambda layer, d_in: Match(constants=(layer.negative_slope,)),
+    ),
+    "gelu": OpSpec(
+        8, layer="torch.nn.GELU",
+        match=lambda layer, d_in: Match(constants=(0.0,)) if layer.approximate == "none" else None,
+    ),
+    "silu": OpSpec(9, layer="torch.nn.SiLU", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "tanh": OpSpec(10, layer="torch.nn.Tanh", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "sigmoid": OpSpec(11, layer="torch.nn.Sigmoid", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "dropout": OpSpec(
+        12, layer="torch.nn.Dropout", arguments=lambda operation, d_in: (1 - operation.constants[0] / KEEP_UNITS,),
+        match=_match_dropout,
+    ),
+    "add": OpSpec(13),
+    "binary_cross_entropy": OpSpec(14, changes_width=True),
+    "cross_entropy": OpSpec(15, changes_width=True),
+}  # fmt: skip
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
