@@ -16,10 +16,10 @@ import torch
 from reference_loops import patent_loop
 from rich.console import Console
 
-from tabcohort import CohortSettings, Predictor, fit, make_table
+from tabcohort import CohortSettings, Predictor, Table, fit
 from tabcohort.cohort.search import grid
-from tabcohort.model.file import report_to_dict
-from tabcohort.reporting.terminal import RunShown, print_settings
+from tabcohort.model.report import report_to_dict
+from tabcohort.reporting.terminal import ProgressDisplay, print_settings
 from tabcohort.reproduce.patent import N_TRAIN, patent_pairs
 from tabcohort.reproduce.patent_grid import BASE, GRID
 
@@ -30,8 +30,8 @@ def tune(halving: bool) -> Predictor:
     """Train the grid."""
     pairs = patent_pairs(N_TRAIN, seed=0)
     cohort = CohortSettings(folds=FOLDS, seeds=1, halving=halving)
-    with RunShown(Console(stderr=True)) as shown:
-        return fit(make_table(pairs.X, pairs.y), grid(GRID, BASE), cohort, shown)
+    with ProgressDisplay(Console(stderr=True)) as shown:
+        return fit(Table.from_arrays(pairs.X, pairs.y), grid(GRID, BASE), cohort, shown)
 
 
 def reference_seconds(n_train: int) -> float:

@@ -28,17 +28,28 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
 
-from tabcohort import CohortSettings, Predictor, Roles, Schema, Settings, Table, build_model, draw_weights, fit, train
-from tabcohort.cohort.search import random_settings
-from tabcohort.data.splits import split_roles
+from tabcohort import (
+    CohortSettings,
+    Config,
+    Predictor,
+    Schema,
+    Split,
+    Table,
+    build_model,
+    fit,
+    initialize_weights,
+    train,
+)
+from tabcohort.cohort.search import random_configs
+from tabcohort.data.splits import train_validation_test_split
 from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.training.module import as_double, module_logits
 
-SIZES = (50, 100, 200, 400)
+COHORT_SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")
 DIFFERENCES = ("metric", "reported - true", "standard error", "in standard errors")
-DOCUMENTS = Settings(model="logistic", learning_rate=0.01)
+DOCUMENTS = Config(model="logistic", learning_rate=0.01)
 N_TUNED, COVERAGE, LARGE, MOST_TO_TRAIN = 8, 0.9, 1_000, 2_000
 Differences = NDArray[np.float64]
 
@@ -62,33 +73,33 @@ def cohort(sample: Table, others: Table, seed: int) -> Differences:
 
 def mlp_cohort(sample: Table, others: Table, seed: int) -> Differences:
     """The cohort that `fit` makes by itself, with the default settings."""
-    return reported_minus_true(fit(sample, Settings(seed=seed)), others)
+    return reported_minus_true(fit(sample, Config(seed=seed)), others)
 
 
 def tuned(sample: Table, others: Table, seed: int) -> Differences:
     """A cohort that chooses among settings, with one seed of folds."""
-    tried = random_settings(N_TUNED, Settings(seed=seed))
+    tried = random_configs(N_TUNED, Config(seed=seed))
     return reported_minus_true(fit(sample, tried, CohortSettings(seeds=1)), others)
 
 
 def single(sample: Table, others: Table, seed: int) -> Differences:
     """One network, and three roles for rows."""
-    split = split_roles(sample.X, sample.y, sample.weight, Settings(seed=seed))
-    return _one_network(sample, others, split, split.score, seed)
+    split = train_validation_test_split(sample.X, sample.y, sample.weight, Config(seed=seed))
+    return _one_network(sample, others, split, split.test, seed)
 
 
 def documents(sample: Table, others: Table, seed: int) -> Differences:
     """One network that stops on the rows that it is scored on."""
-    split = split_roles(sample.X, sample.y, sample.weight, Settings(seed=seed))
-    roles = Roles(np.concatenate([split.train, split.stop]), split.score, split.score[:0])
-    return _one_network(sample, others, roles, split.score, seed)
+    split = train_validation_test_split(sample.X, sample.y, sample.weight, Config(seed=seed))
+    roles = Split(np.concatenate([split.train, split.validation]), split.test, split.test[:0])
+    return _one_network(sample, others, roles, split.test, seed)
 
 
-def _one_network(sample: Table, others: Table, roles: Roles, judges: NDArray[np.int64], seed: int) -> Differences:
+def _one_network(sample: Table, others: Table, roles: Split, judges: NDArray[np.int64], seed: int) -> Differences:
     settings = replace(DOCUMENTS, seed=seed)
     module = build_model(settings, sample.X.shape[1], len(sample.schema.classes))
-    draw_weights(module, seed)
-    train(module, sample, settings, roles=roles)
+    initialize_weights(module, seed)
+    train(module, sample, settings, split=roles)
     judged, double = part(sample, judges), as_double(module)
     own, true = (log_probabilities(module_logits(double, each.X)) for each in (judged, others))
     return metrics_of(own, judged) - metrics_of(true, others)
@@ -124,7 +135,7 @@ def add(printed: Printed, cells: tuple[str, ...], values: Differences) -> None:
 def small(repeats: int) -> Iterator[Printed]:
     """Samples of the breast-cancer table."""
     table = next(table for name, table in real_tables() if name == "breast-cancer")
-    for n in SIZES:
+    for n in COHORT_SIZES:
         printed = Printed("n", "protocol", *DIFFERENCES, box=None)
         for name, protocol in PROTOCOLS.items():
             title = f"n = {n}, {name}"
@@ -166,7 +177,7 @@ def noise(repeats: int) -> Iterator[Printed]:
                 rng = make_rng(repeat, Purpose.SAMPLE, n)
                 y = rng.permutation(np.arange(n) % 2)
                 table = Table(rng.normal(size=(n, 10)), y, np.ones(n), NOISE_SCHEMA)
-                tried = random_settings(choose, Settings(seed=repeat))
+                tried = random_configs(choose, Config(seed=repeat))
                 metrics = fit(table, tried, CohortSettings(seeds=1)).report.evaluation.metrics
                 found.append([metrics[name].value for name in METRICS])
             accuracy, loss = np.array(found).T
@@ -185,13 +196,13 @@ def sets(repeats: int) -> Iterator[Printed]:
         found, of_class = [], []
         for repeat in track(range(repeats), name):
             sample, others = draw(table, min(len(table.y) // 2, MOST_TO_TRAIN), repeat)
-            predictor = fit(sample, Settings(seed=repeat), cohort_settings)
+            predictor = fit(sample, Config(seed=repeat), cohort_settings)
             in_set = predictor.predict_set(others.X)
             covered, sizes = in_set[np.arange(len(others.y)), others.y], in_set.sum(axis=1)
             found.append([covered.mean(), (sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean()])
             counts = np.bincount(others.y, minlength=in_set.shape[1])
             hits = np.bincount(others.y, covered, in_set.shape[1])
-            of_class.append(np.divide(hits, counts, out=np.full(len(counts), np.nan), where=counts > 0))
+            of_class.append(np.make_splits(hits, counts, out=np.full(len(counts), np.nan), where=counts > 0))
         mean = np.mean(found, axis=0)
         least = np.nanmin(np.nanmean(of_class, axis=0))
         printed.add_row(name, *(f"{each:.1%}" for each in (mean[0], least, *mean[1:])))

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tabcohort import Table, TableError, load_sample, read_frame, table_from_frame
+from tabcohort import Table, TableError, load_sample, read_frame
 from tabcohort.data.columns import feature_matrix
 
 FOLDER = Path(os.environ.get("TABCOHORT_DATA", "../shared/data"))
@@ -24,7 +24,7 @@ def real_tables() -> Iterator[tuple[str, Table]]:
     """Yield name and table: of each file the columns of numbers without missing cells, which is all we take so far."""
     for name in SAMPLES:
         sample = load_sample(name)
-        yield name, table_from_frame(sample.frame, sample.target, positive=sample.positive)
+        yield name, Table.from_frame(sample.frame, sample.target, positive=sample.positive)
     manifest = FOLDER / "manifest.json"
     if not manifest.is_file():
         print(f"no {manifest}: only the bundled samples are measured; TABCOHORT_DATA may name a folder")
@@ -38,7 +38,7 @@ def real_tables() -> Iterator[tuple[str, Table]]:
             others = {*entry["categorical_columns"], *entry["date_columns"], *entry["drop_columns"]}
             drop = [each for each in rest if each in others or not is_whole(frame, each)]
             if len(rest) - len(drop) >= LEAST_COLUMNS:
-                yield entry["name"], table_from_frame(frame, target, positive=entry["positive_class"], drop=drop)
+                yield entry["name"], Table.from_frame(frame, target, positive=entry["positive_class"], drop=drop)
 
 
 def is_whole(frame: pl.DataFrame, name: str) -> bool:

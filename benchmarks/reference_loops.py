@@ -166,7 +166,7 @@ def eager_mlp(
 ) -> float:
     """Train a multilayer perceptron as fast as eager PyTorch can, and return the seconds that its epochs took.
 
-    It has ReLU and dropout of 0.1, AdamW and a pass over the validation rows after each epoch, as `Settings()` has.
+    It has ReLU and dropout of 0.1, AdamW and a pass over the validation rows after each epoch, as `Config()` has.
     """
     layers: list[nn.Module] = []
     for d_in, d_out in pairwise((X.shape[1], *hidden)):

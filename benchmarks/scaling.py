@@ -36,11 +36,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
 
-from tabcohort import Roles, Settings, Table, make_table
-from tabcohort.cohort.executors import in_threads
-from tabcohort.engines.compiled.engine import CompiledEngine, one_blas_thread
+from tabcohort import Config, Split, Table
+from tabcohort.cohort.executors import run_in_threads
+from tabcohort.engines.compiled.blas import one_blas_thread
+from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import Engine, MemberData
-from tabcohort.network.program import draw_network, program_of
+from tabcohort.network.program import build_program, initialize_network
 from tabcohort.training.member import train_member, training_statistics
 from tabcohort.training.module import TorchNetworkEngine
 
@@ -66,7 +67,7 @@ class Point:
 
     @property
     def n_epochs(self) -> int:
-        """Epochs of one measurement: many where they are short."""
+        """EpochBlock of one measurement: many where they are short."""
         products = sum(d_in * d_out for d_in, d_out in pairwise((self.n_columns, *self.hidden, 1))) * self.n_rows
         return max(1, min(ROWS_OF_A_MEASUREMENT // self.n_rows, PRODUCTS_OF_A_MEASUREMENT // products))
 
@@ -104,12 +105,12 @@ def draw_rows(point: Point) -> tuple[FloatMatrix, FloatMatrix]:
 
 
 def train_in(
-    engine: type[CompiledEngine] | type[TorchNetworkEngine], table: Table, roles: Roles, settings: Settings
+    engine: type[CompiledEngine] | type[TorchNetworkEngine], table: Table, roles: Split, config: Config
 ) -> float:
     """Train one member, and return the seconds from when its engine is made to the end of its last epoch."""
-    program = program_of(settings, table.X.shape[1], len(table.schema.classes))
+    program = build_program(settings, table.X.shape[1], len(table.schema.classes))
     statistics_ = training_statistics(table, roles)
-    network = draw_network(program, settings.seed).with_statistics(statistics_)
+    network = initialize_network(program, settings.seed).with_statistics(statistics_)
     times = []
 
     def make_engine(data: MemberData) -> Engine:
@@ -124,7 +125,7 @@ def train_in(
         settings,
         statistics=statistics_,
         has_batch_norm=program.has_batch_norm,
-        watch=lambda progress: times.append(time.perf_counter()),
+        callback=lambda progress: times.append(time.perf_counter()),
     )
     return times[-1] - times[0]
 
@@ -133,12 +134,10 @@ def trainings_at(point: Point) -> dict[str, Work]:
     """Return the training of one member by each competitor."""
     X, y = draw_rows(point)
     n_train, rows = point.n_rows * 4 // 5, np.arange(point.n_rows)
-    table, roles = make_table(X.astype(np.float64), y), Roles(rows[:n_train], rows[n_train:], rows[:0])
+    table, roles = Table.from_arrays(X.astype(np.float64), y), Split(rows[:n_train], rows[n_train:], rows[:0])
     parts = (X[:n_train], y[:n_train], X[n_train:], y[n_train:])
     batch_size = 32 if point.n_rows < 5_000 else 256
-    settings = Settings(
-        model="mlp", hidden=point.hidden, batch_size=batch_size, max_epochs=point.n_epochs, patience=None
-    )
+    settings = Config(model="mlp", hidden=point.hidden, batch_size=batch_size, max_epochs=point.n_epochs, patience=None)
     return {
         COMPILED: lambda: train_in(CompiledEngine, table, roles, settings),
         TORCH: lambda: train_in(TorchNetworkEngine, table, roles, settings),
@@ -187,7 +186,7 @@ def measure_members(points: Sequence[Point]) -> list[Measured]:
     results: list[Measured] = []
     for point in track(points, transient=True):
         train, n = trainings_at(point), point.n_members
-        work = {COMPILED: (timed(lambda run=train[COMPILED], n=n: in_threads([run] * n, 2)), 1)}
+        work = {COMPILED: (timed(lambda run=train[COMPILED], n=n: run_in_threads([run] * n, 2)), 1)}
         if n <= MOST_MEMBERS_IN_TURN:
             turns = [timed(lambda run=train[name], n=n: [run() for _ in range(n)]) for name in (TORCH, EAGER)]
             results.append(measured(point, medians({**work, **in_pytorch(*turns)}, point.n_epochs)))

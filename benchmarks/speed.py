@@ -34,32 +34,32 @@ from sklearn.utils._testing import ignore_warnings
 
 from tabcohort import (
     CohortSettings,
-    Roles,
-    Settings,
+    Config,
+    Split,
     Table,
     build_model,
-    draw_weights,
     fit,
+    initialize_weights,
     load,
-    make_table,
     save,
     train,
 )
-from tabcohort.cohort.executors import in_threads
-from tabcohort.engines.compiled.engine import CompiledEngine, one_blas_thread
-from tabcohort.engines.compiled.inference import Forward
-from tabcohort.network.lower import lower, numbers_of
-from tabcohort.network.program import draw_network, program_of
+from tabcohort.cohort.executors import run_in_threads
+from tabcohort.engines.compiled.blas import one_blas_thread
+from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.compiled.inference import Inference
+from tabcohort.network.lower import lower, network_of
+from tabcohort.network.program import build_program, initialize_network
 from tabcohort.training.member import train_member, training_statistics
 
 REPEATS = 5
 ONE_NETWORK = CohortSettings(folds=1, seeds=1)
-CANCER = Settings(
+CANCER = Config(
     model="logistic", optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=32, max_epochs=447,
     patience=None,
 )  # fmt: skip
 WINE = replace(CANCER, model="mlp", hidden=(10, 10), dropout=0.0, max_epochs=100)
-PATENT = Settings(
+PATENT = Config(
     model="residual", hidden=(256, 128), dropout=0.3, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5,
     batch_size=256, mixup_alpha=0.2, clip_norm=1.0, schedule="plateau", max_epochs=2, patience=None,
 )  # fmt: skip
@@ -92,11 +92,11 @@ def best_of(found: dict[str, float], name: str) -> float:
     return min(value for key, value in found.items() if key.startswith(f"{name}, "))
 
 
-def train_compiled(table: Table, roles: Roles, settings: Settings, seed: int = 0) -> None:
+def train_compiled(table: Table, roles: Split, config: Config, seed: int = 0) -> None:
     """Train one member in the compiled engine, from the table on."""
-    program = program_of(settings, table.X.shape[1], len(table.schema.classes))
+    program = build_program(settings, table.X.shape[1], len(table.schema.classes))
     statistics_ = training_statistics(table, roles)
-    network = draw_network(program, seed).with_statistics(statistics_)
+    network = initialize_network(program, seed).with_statistics(statistics_)
     train_member(
         lambda data: CompiledEngine(network, data, settings),
         table,
@@ -107,17 +107,17 @@ def train_compiled(table: Table, roles: Roles, settings: Settings, seed: int = 0
     )
 
 
-def train_torch(table: Table, roles: Roles, settings: Settings) -> None:
+def train_torch(table: Table, roles: Split, config: Config) -> None:
     """Train one module in the torch engine."""
     module = build_model(settings, table.X.shape[1], len(table.schema.classes))
-    draw_weights(module, 0)
-    train(module, table, replace(settings, engine="torch"), roles=roles)
+    initialize_weights(module, 0)
+    train(module, table, replace(settings, engine="torch"), split=roles)
 
 
-def split(X: FloatMatrix, y: FloatMatrix, n_train: int) -> tuple[Table, Roles]:
+def split(X: FloatMatrix, y: FloatMatrix, n_train: int) -> tuple[Table, Split]:
     """Return a table whose first rows train and whose others stop."""
     rows = np.arange(len(y))
-    return make_table(X.astype(np.float64), y), Roles(rows[:n_train], rows[n_train:], rows[:0])
+    return Table.from_arrays(X.astype(np.float64), y), Split(rows[:n_train], rows[n_train:], rows[:0])
 
 
 def cancer_rows() -> tuple[FloatMatrix, FloatMatrix]:
@@ -157,7 +157,7 @@ def cancer(out: Printed) -> None:
     table, roles = split(X, y, n_train)
 
     def hundred() -> None:
-        in_threads([lambda seed=seed: train_compiled(table, roles, CANCER, seed) for seed in range(100)], 2)
+        run_in_threads([lambda seed=seed: train_compiled(table, roles, CANCER, seed) for seed in range(100)], 2)
 
     with one_blas_thread():
         found = medians(
@@ -206,8 +206,8 @@ def wine(out: Printed) -> None:
     sample = load_wine()
     X, y = (sample.data / sample.data.std(axis=0)).astype(np.float32), sample.target
     rows = np.arange(len(y))
-    table = make_table(np.concatenate([X, X + 1e-3]).astype(np.float64), np.concatenate([y, y]))
-    roles = Roles(rows, rows[:36] + len(y), rows[:0])
+    table = Table.from_arrays(np.concatenate([X, X + 1e-3]).astype(np.float64), np.concatenate([y, y]))
+    roles = Split(rows, rows[:36] + len(y), rows[:0])
     with one_blas_thread():
         found = medians(
             {
@@ -255,7 +255,7 @@ def patent(out: Printed) -> None:
 
     def eight(n_threads: int) -> Work:
         jobs = [lambda seed=seed: train_compiled(table, roles, one_epoch, seed) for seed in range(8)]
-        return lambda: in_threads(jobs, n_threads)
+        return lambda: run_in_threads(jobs, n_threads)
 
     with one_blas_thread():
         found = medians(
@@ -283,7 +283,7 @@ def prediction(out: Printed) -> None:
     X = rng.standard_normal((400, 10))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tabcohort"
-        table, settings = make_table(X, X[:, 0] > 0), replace(PATENT, max_epochs=1)
+        table, settings = Table.from_arrays(X, X[:, 0] > 0), replace(PATENT, max_epochs=1)
         for name, cohort in (("one network", ONE_NETWORK), ("24 networks", CohortSettings(folds=8, seeds=3))):
             save(fit(table, settings, cohort), path)
             predictor = load(path)
@@ -294,7 +294,7 @@ def prediction(out: Printed) -> None:
             out.add_row(f"one record, by column names, {name}", "", "", f"{found['row'] * 1e3:,.0f} us", "", limit)
 
     module = build_model(PATENT, 10, 2).eval()
-    network = Forward([numbers_of(module, lower(module, 10))])
+    network = Inference([network_of(module, lower(module, 10))])
     rows = rng.standard_normal((100_000, 10))
     tensor = torch.from_numpy(rows.astype(np.float32))
 
@@ -311,18 +311,18 @@ def memory(out: Printed) -> None:
     """The most memory that training adds to a process that holds a table of a million rows and 40 columns (Linux)."""
     code = """
 import numpy as np
-from tabcohort import CohortSettings, Settings, fit, make_table
+from tabcohort import CohortSettings, Config, fit, Table
 def megabytes(name):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(name))
 rng = np.random.default_rng(0)
-table = make_table(rng.standard_normal((1_000_000, 40)), rng.integers(2, size=1_000_000))
+table = Table.from_arrays(rng.standard_normal((1_000_000, 40)), rng.integers(2, size=1_000_000))
 cohort = CohortSettings(*{shape})
-fit(make_table(table.X[:500], table.y[:500]), Settings(max_epochs=1), cohort)
+fit(Table.from_arrays(table.X[:500], table.y[:500]), Config(max_epochs=1), cohort)
 with open("/proc/self/clear_refs", "w") as peak:
     peak.write("5")  # forget the peak so far
 before = megabytes("VmRSS")
-fit(table, Settings(hidden=(64,), max_epochs=1), cohort)
+fit(table, Config(hidden=(64,), max_epochs=1), cohort)
 print(megabytes("VmHWM") - before)
 """
     table = 1_000_000 * 40 * 4 / 2**20
@@ -339,10 +339,10 @@ def starts(out: Printed) -> None:
     """From `python` to the first epoch done: with machine code to compile, and with it kept."""
     code = """
 import numpy as np
-from tabcohort import Settings, fit, make_table
+from tabcohort import Config, fit, Table
 X = np.random.default_rng(0).normal(size=(500, 10))
 def stop(progress): raise SystemExit
-fit(make_table(X, X[:, 0] > 0), watch=stop)
+fit(Table.from_arrays(X, X[:, 0] > 0), callback=stop)
 """
     with tempfile.TemporaryDirectory() as cache:
         times = []

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
 
-from tabcohort import CohortSettings, Settings, Table, fit
+from tabcohort import CohortSettings, Config, Table, fit
 from tabcohort.evaluation.metrics import log_loss
 from tabcohort.randomness import Purpose, make_rng
 
@@ -36,7 +36,7 @@ def measure(table: Table, split: int) -> list[float]:
     found = []
     for cohort in (ONE_NETWORK, CohortSettings()):
         began = time.perf_counter()
-        predictor = fit(given, Settings(seed=split), cohort)
+        predictor = fit(given, Config(seed=split), cohort)
         seconds = time.perf_counter() - began
         found += [log_loss(predictor.log_proba(judges.X), judges.y, judges.weight), seconds]
     return found

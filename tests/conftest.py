@@ -1,4 +1,4 @@
-"""Small tables and quick trainings that several test files share."""
+"""Fixtures that several test files share, and settings of the test run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from helpers import Clock, fit_quickly, make_rows, make_small_table
 
 import tabcohort
 from tabcohort import Predictor
-from tabcohort.cohort import progress, runner
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let whichever test is the first on a machine compile the kernels; the package says so, and it is no mistake."""
+    """Ignore the warning that kernels are compiled: the first test on a machine compiles them."""
     config.addinivalue_line("filterwarnings", "ignore:compiling kernels:tabcohort.TabcohortWarning")
 
 
 @pytest.fixture(autouse=True)
-def same_draws_in_any_order() -> None:
-    """Seed PyTorch's global generator: what a plain layer starts from must not depend on the tests before it."""
+def same_random_numbers_in_any_order() -> None:
+    """Seed PyTorch's global generator: the weights of a plain layer must not depend on the tests before it."""
     torch.manual_seed(0)
 
 
@@ -56,15 +55,13 @@ def csv_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model_file(csv_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained on `csv_file`, with id as its key."""
-    table = tabcohort.table_from_frame(tabcohort.read_frame(csv_file), "answer", keys=["id"])
+    table = tabcohort.Table.from_frame(tabcohort.read_frame(csv_file), "answer", keys=["id"])
     path = tmp_path_factory.mktemp("model") / "patients.tabcohort"
     tabcohort.save(fit_quickly(table, model="logistic"), path)
     return path
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(runner, "time", found)
-    monkeypatch.setattr(progress, "time", found)
-    return found
+def clock() -> Clock:
+    """A clock whose time passes when the test says so."""
+    return Clock()

@@ -23,9 +23,9 @@ import pytest
 from helpers import make_rows
 
 from tabcohort import Predictor, load, load_sample, read_frame, save
-from tabcohort.cli import main
+from tabcohort.cli.main import main
 from tabcohort.container import FORMAT
-from tabcohort.model.report import SettingReport
+from tabcohort.model.report import ConfigReport
 
 QUICK = ["--model", "logistic"]
 SMALL = ["--folds", "3", "--seeds", "1"]
@@ -336,9 +336,9 @@ def test_tune_ranks_its_settings_the_best_first(
     assert head.index("settings") == first.index("learning_rate")
 
 
-def load_settings(path: Path) -> tuple[SettingReport, ...]:
+def load_settings(path: Path) -> tuple[ConfigReport, ...]:
     """Return what a model file says of the settings that were tried."""
-    return load(path).report.settings
+    return load(path).report.configs
 
 
 def test_without_halving_all_settings_are_trained_to_the_end(
@@ -406,10 +406,10 @@ def test_what_is_not_decided_anew_stays(run: Run, model_file: Path, tmp_path: Pa
     new = tmp_path / "new.tabcohort"
     run("decide", model_file, "--threshold", "0.3", "--out", new)
     assert run("decide", new, "--coverage", "0.7", "--out", new).status == 0  # its own file may be written over
-    decision = load(new).decision
+    decision = load(new).decision_rule
     assert (decision.aim, decision.threshold, decision.coverage) == ("0.3", 0.3, 0.7)
     run("decide", new, "--threshold", "f1", "--out", new)
-    assert (load(new).decision.aim, load(new).decision.coverage) == ("f1", 0.7)
+    assert (load(new).decision_rule.objective, load(new).decision_rule.coverage) == ("f1", 0.7)
 
 
 def test_decide_without_out_only_shows(run: Run, model_file: Path, tmp_path: Path) -> None:
@@ -461,9 +461,9 @@ def test_another_threshold_or_coverage_changes_the_answers_and_not_the_file(
     before = model_file.read_bytes()
     frame, predictor = read_frame(csv_file), load(model_file)
     for options, changed in (
-        (["--threshold", "cost=20:1"], predictor.decided("cost=20:1")),
-        (["--threshold", "0.9"], predictor.decided(0.9)),
-        (["--coverage", "0.5"], predictor.decided(None, 0.5)),
+        (["--threshold", "cost=20:1"], predictor.with_decision_rule("cost=20:1")),
+        (["--threshold", "0.9"], predictor.with_decision_rule(0.9)),
+        (["--coverage", "0.5"], predictor.with_decision_rule(None, 0.5)),
     ):
         rows = list(csv.DictReader(io.StringIO(run("predict", model_file, csv_file, *options).out)))
         assert [row["predicted"] for row in rows] == changed.predict(frame).tolist()
@@ -560,13 +560,13 @@ def test_rows_of_one_group_count_as_such_in_intervals(run: Run, tmp_path: Path) 
     frame.write_csv(tmp_path / "table.csv")
     model = tmp_path / "site.tabcohort"
     ran = run("fit", tmp_path / "table.csv", "--target", "answer", "--group", "site", "--seeds", "1", "--out", model)
-    told = "of 30 families (rows of one key or group): the intervals are as wide as that asks for"
+    told = "of 30 connected_groups (rows of one key or group): the intervals are as wide as that asks for"
     assert told in ran.out
     assert told in run("info", model).out
     assert told in run("evaluate", model, tmp_path / "table.csv").out
     assert "site" not in run("predict", model, tmp_path / "table.csv").err
     frame.drop("site").write_csv(tmp_path / "new.csv")
-    assert "families" not in run("evaluate", model, tmp_path / "new.csv").out
+    assert "connected_groups" not in run("evaluate", model, tmp_path / "new.csv").out
 
 
 def test_evaluate_on_the_training_table_says_so(run: Run, csv_file: Path, model_file: Path) -> None:
@@ -899,7 +899,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, long: list[object]
     assert "note: interrupted: 3 of 3 members have weights, 0 of them were trained to their end" in ran.err
     predictor = load(model)
     assert isinstance(predictor, Predictor)
-    assert predictor.report.reason == "interrupted"
+    assert predictor.report.stop_reason == "interrupted"
     assert {member.stop_reason for member in predictor.report.members} == {"interrupted"}
     assert predictor.predict(make_rows(n_rows=3000)[0]).shape == (3000,)
 
@@ -1057,12 +1057,12 @@ def test_an_interrupted_training_leaves_the_model_that_is_there(
     out = tmp_path / "kept.tabcohort"
     out.write_bytes(model_file.read_bytes())
     monkeypatch.setattr("tabcohort.cohort.runner.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("tabcohort.reporting.terminal.RunShown.__call__", interrupt)
+    monkeypatch.setattr("tabcohort.reporting.terminal.ProgressDisplay.__call__", interrupt)
     ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--out", out, *SMALL)
     assert ran.status == 130
     assert out.read_bytes() == model_file.read_bytes()
     assert f"{out} is left as it was; what was interrupted is in" in ran.err
-    assert load(tmp_path / "kept.interrupted.tabcohort").report.reason == "interrupted"
+    assert load(tmp_path / "kept.interrupted.tabcohort").report.stop_reason == "interrupted"
 
 
 def test_a_number_of_members_that_is_no_product_is_told(run: Run, csv_file: Path) -> None:

@@ -31,7 +31,7 @@ from sklearn.utils.estimator_checks import (
 from tabcohort import (
     CohortClassifier,
     CohortSettings,
-    Settings,
+    Config,
     SettingsError,
     TabcohortError,
     TabcohortWarning,
@@ -99,8 +99,8 @@ def test_a_value_is_refused_by_the_estimator_and_by_settings_alike(name: str) ->
 
 
 def test_roles_that_leave_nothing_to_train_are_refused() -> None:
-    with pytest.raises(SettingsError, match="'stop_fraction' and 'score_fraction' must leave rows to train"):
-        classifier(stop_fraction=0.5, score_fraction=0.5).fit(X, Y)
+    with pytest.raises(SettingsError, match="'validation_fraction' and 'test_fraction' must leave rows to train"):
+        classifier(validation_fraction=0.5, test_fraction=0.5).fit(X, Y)
 
 
 def test_numpy_pandas_and_polars_give_the_same_predictions() -> None:
@@ -206,7 +206,7 @@ def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
 
 
 def test_every_setting_is_a_parameter_with_the_same_default() -> None:
-    defaults = {name: getattr(one, name) for one in (Settings(), CohortSettings()) for name in rules(one)}
+    defaults = {name: getattr(one, name) for one in (Config(), CohortSettings()) for name in rules(one)}
     assert CohortClassifier().get_params() == {**defaults, "settings": None}
 
 
@@ -262,7 +262,7 @@ def test_settings_are_tried_side_by_side_and_told_of_in_a_table() -> None:
     X, codes = make_rows(n_rows=200)
     tried = [{"learning_rate": 0.02}, {"learning_rate": 1e-6}]
     fitted = classifier(max_epochs=10, settings=tried).fit(X, codes)
-    table = pd.DataFrame(fitted.settings_table_)
+    table = pd.DataFrame(fitted.leaderboard_)
     assert table["learning_rate"].tolist() == [0.02, 1e-6]
     assert table["weight"].sum() == pytest.approx(1)
     assert table["weight"].idxmax() == table["log_loss"].idxmin() == 0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tabcohort.cli import _parser
-from tabcohort.settings import Settings
+from tabcohort.cli.parser import _parser
+from tabcohort.settings import Config
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -23,11 +23,11 @@ def test_every_command_in_the_readme_is_one_that_the_command_line_knows(line: st
 
 def test_the_settings_table_names_every_setting_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", README, re.MULTILINE))
-    assert list(rows) == [each.name for each in dataclasses.fields(Settings)]
+    assert list(rows) == [each.name for each in dataclasses.fields(Config)]
     assert "None" not in rows.values()  # the defaults are as a settings file spells them
-    for each in dataclasses.fields(Settings):
+    for each in dataclasses.fields(Config):
         value = tomllib.loads(f"value = {rows[each.name]}")["value"]
-        assert getattr(Settings.from_dict({each.name: value}), each.name) == each.default, each.name
+        assert getattr(Config.from_dict({each.name: value}), each.name) == each.default, each.name
         assert value == (
             list(each.default) if each.name == "hidden" else "none" if each.default is None else each.default
         )
@@ -35,7 +35,7 @@ def test_the_settings_table_names_every_setting_with_its_default() -> None:
 
 def test_the_settings_file_in_the_readme_is_valid() -> None:
     (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert Settings.from_dict(tomllib.loads(text)).model == "residual"
+    assert Config.from_dict(tomllib.loads(text)).model == "residual"
 
 
 def test_every_make_target_in_the_readme_is_in_the_makefile() -> None:

@@ -1,4 +1,4 @@
-"""Settings: what is allowed, what is said about the rest, and the ways in from dictionaries and TOML."""
+"""Config: what is allowed, what is said about the rest, and the ways in from dictionaries and TOML."""
 
 import copy
 import inspect
@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.errors import SettingsError, TabcohortError
-from tabcohort.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, CohortSettings, Settings, rules
+from tabcohort.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, CohortSettings, Config, rules
 
 SHARE = st.floats(0, 0.9)
 VALID = st.fixed_dictionaries(
@@ -38,8 +38,8 @@ VALID = st.fixed_dictionaries(
         "monitor": st.sampled_from(LOWER_IS_BETTER + HIGHER_IS_BETTER),
         "positive": st.none() | st.text() | st.booleans() | st.floats(-9, 9),
         "seed": st.integers(0, 2**53),
-        "stop_fraction": st.floats(0.01, 0.45),
-        "score_fraction": st.floats(0.01, 0.45),
+        "validation_fraction": st.floats(0.01, 0.45),
+        "test_fraction": st.floats(0.01, 0.45),
     },
 )
 
@@ -85,8 +85,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("max_epochs", 2.5),
     ("patience", 0),
     ("monitor", "auc"),
-    ("stop_fraction", 0),
-    ("score_fraction", 1),
+    ("validation_fraction", 0),
+    ("test_fraction", 1),
     ("positive", math.nan),
     ("positive", ("a",)),
     ("seed", -1),
@@ -101,26 +101,26 @@ REFUSED: list[tuple[str, Any]] = [
 def test_a_value_that_breaks_its_rule_is_named_with_the_rule(name: str, value: object) -> None:
     words = f"the setting {name!r} must be {rules()[name].describe()}; it is {value!r}"
     with pytest.raises(SettingsError, match=f"^{re.escape(words)}$"):
-        Settings(**{name: value})
+        Config(**{name: value})
 
 
 @pytest.mark.parametrize("value", [0, 1, 17, 0.5])
 def test_a_number_is_no_truth_value(value: float) -> None:
     with pytest.raises(SettingsError, match="the setting 'batch_norm' must be True or False; it is"):
-        Settings(batch_norm=value)  # type: ignore[arg-type]
+        Config(batch_norm=value)  # type: ignore[arg-type]
 
 
 def test_the_largest_seed_is_allowed() -> None:
-    assert Settings(seed=2**63 - 1).seed == 2**63 - 1
+    assert Config(seed=2**63 - 1).seed == 2**63 - 1
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "max_epochs", "momentum", "clip_norm"])
 def test_an_integer_beyond_every_float_is_handled_like_any_number(name: str) -> None:
     if name == "max_epochs":
-        assert Settings(max_epochs=10**400).max_epochs == 10**400
+        assert Config(max_epochs=10**400).max_epochs == 10**400
     else:
         with pytest.raises(SettingsError, match=f"the setting '{name}' must be a number in"):
-            Settings(**{name: 10**400})
+            Config(**{name: 10**400})
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_rules_are_told_in_words(name: str, words: str) -> None:
 
 def test_stop_and_score_fractions_must_leave_rows_to_train() -> None:
     with pytest.raises(SettingsError, match=r"must leave rows to train: their sum is 1\.1, make it less than 1"):
-        Settings(stop_fraction=0.5, score_fraction=0.6)
+        Config(validation_fraction=0.5, test_fraction=0.6)
 
 
 def test_hidden_widths_become_a_tuple_of_plain_integers() -> None:
-    assert Settings(hidden=[32, 16]).hidden == (32, 16)  # type: ignore[arg-type]
+    assert Config(hidden=[32, 16]).hidden == (32, 16)  # type: ignore[arg-type]
 
 
 def test_settings_errors_are_value_errors_of_one_family() -> None:
@@ -157,56 +157,56 @@ def test_settings_errors_are_value_errors_of_one_family() -> None:
 
 @pytest.mark.parametrize("monitor", LOWER_IS_BETTER + HIGHER_IS_BETTER)
 def test_losses_are_better_when_lower_and_all_else_when_higher(monitor: str) -> None:
-    assert Settings(monitor=monitor).lower_is_better == (monitor in ("log_loss", "brier", "ece"))
+    assert Config(monitor=monitor).lower_is_better == (monitor in ("log_loss", "brier", "ece"))
 
 
 @given(VALID)
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_settings_survive_a_trip_through_json(values: dict[str, Any]) -> None:
-    settings = Settings(**values)
-    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    settings = Config(**values)
+    assert Config.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
 def test_class_weights_of_labels_that_are_not_text_survive_json() -> None:
-    settings = Settings(class_weight={0: 1.0, 1: 2.5})
-    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))).class_weight == {0: 1.0, 1: 2.5}
+    settings = Config(class_weight={0: 1.0, 1: 2.5})
+    assert Config.from_dict(json.loads(json.dumps(settings.to_dict()))).class_weight == {0: 1.0, 1: 2.5}
 
 
 def test_an_unknown_setting_is_an_error_that_offers_the_nearest_name() -> None:
     with pytest.raises(SettingsError, match=r"there is no setting 'drop_out' \(did you mean 'dropout'\?\)"):
-        Settings.from_dict({"drop_out": 0.1})
+        Config.from_dict({"drop_out": 0.1})
     with pytest.raises(
         SettingsError, match=r"^there is no setting 'learning_rat' \(did you mean 'learning_rate'\?\); the README lists"
     ):
-        Settings(learning_rat=1)  # type: ignore[call-arg]
+        Config(learning_rat=1)  # type: ignore[call-arg]
     with pytest.raises(SettingsError, match=r"^there is no setting 'zzz'; the README lists them all$"):
-        replace(Settings(), zzz=1)  # type: ignore[call-arg]
+        replace(Config(), zzz=1)  # type: ignore[call-arg]
 
 
 def test_settings_are_a_dataclass_like_any_other() -> None:
-    settings = Settings("residual", dropout=0.2)
-    assert list(inspect.signature(Settings).parameters) == [each.name for each in fields(Settings)]
-    assert inspect.signature(Settings).parameters["dropout"].default == 0.1
-    assert replace(settings, dropout=0.3) == Settings(model="residual", dropout=0.3)
+    settings = Config("residual", dropout=0.2)
+    assert list(inspect.signature(Config).parameters) == [each.name for each in fields(Config)]
+    assert inspect.signature(Config).parameters["dropout"].default == 0.1
+    assert replace(settings, dropout=0.3) == Config(model="residual", dropout=0.3)
     assert pickle.loads(pickle.dumps(settings)) == copy.copy(settings) == settings
     with pytest.raises(TypeError, match="multiple values for argument 'model'"):
-        Settings("mlp", model="mlp")  # type: ignore[misc]
+        Config("mlp", model="mlp")  # type: ignore[misc]
 
 
 def test_a_toml_file_gives_settings_and_overrides_win(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('model = "residual"\nhidden = [8, 4]\ndropout = 0.3\n[class_weight]\nyes = 2.0\n', encoding="utf-8")
-    assert Settings.from_toml(path) == Settings(model="residual", hidden=(8, 4), dropout=0.3, class_weight={"yes": 2.0})
-    assert Settings.from_toml(path, dropout=0.5, model=None) == Settings(
+    assert Config.from_toml(path) == Config(model="residual", hidden=(8, 4), dropout=0.3, class_weight={"yes": 2.0})
+    assert Config.from_toml(path, dropout=0.5, model=None) == Config(
         model="residual", hidden=(8, 4), dropout=0.5, class_weight={"yes": 2.0}
     )
 
 
 def test_a_settings_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"there is no settings file '.*none\.toml'"):
-        Settings.from_toml(tmp_path / "none.toml")
+        Config.from_toml(tmp_path / "none.toml")
     with pytest.raises(SettingsError, match=r"^the settings file 'x+' cannot be read: File name too long$"):
-        Settings.from_toml(300 * "x")
+        Config.from_toml(300 * "x")
 
 
 @pytest.mark.parametrize("content", [b"model = ", b"model = \xff"])
@@ -214,16 +214,16 @@ def test_a_settings_file_that_is_not_toml_is_an_error(tmp_path: Path, content: b
     path = tmp_path / "run.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"the settings file '.*run\.toml' is not valid TOML: "):
-        Settings.from_toml(path)
+        Config.from_toml(path)
 
 
 def test_a_folder_in_place_of_a_settings_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"the settings file .* cannot be read"):
-        Settings.from_toml(tmp_path)
+        Config.from_toml(tmp_path)
 
 
 def test_numpy_scalars_become_plain_values() -> None:
-    settings = Settings(
+    settings = Config(
         seed=np.int64(3),
         max_epochs=np.int32(2),
         dropout=np.float32(0.25),
@@ -232,7 +232,7 @@ def test_numpy_scalars_become_plain_values() -> None:
         class_weight={np.int64(0): np.float64(2.0)},
         hidden=(np.int64(8), np.int32(4)),
     )
-    plain = Settings(
+    plain = Config(
         seed=3, max_epochs=2, dropout=0.25, batch_norm=True, positive="yes", class_weight={0: 2.0}, hidden=(8, 4)
     )
     assert settings == plain
@@ -243,16 +243,16 @@ def test_numpy_scalars_become_plain_values() -> None:
 def test_none_in_words_is_none_where_none_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('patience = "none"\nclip_norm = "none"\nclass_weight = "none"\n', encoding="utf-8")
-    settings = Settings.from_toml(path)
+    settings = Config.from_toml(path)
     assert (settings.patience, settings.clip_norm, settings.class_weight) == (None, None, None)
     for name in ("model", "max_epochs", "batch_size"):
         with pytest.raises(SettingsError, match=f"the setting '{name}' must be .*; it is 'none'"):
-            Settings(**{name: "none"})
+            Config(**{name: "none"})
 
 
 def test_class_weights_that_are_no_pairs_are_an_error() -> None:
     with pytest.raises(SettingsError, match="the setting 'class_weight' must be a table of label = weight"):
-        Settings.from_dict({"class_weight": [1, 2]})
+        Config.from_dict({"class_weight": [1, 2]})
 
 
 # Cohorts
@@ -339,6 +339,6 @@ def test_an_unknown_keyword_of_a_cohort_is_refused_with_the_nearest_name() -> No
 
 def test_a_setting_of_a_cohort_is_sent_to_where_it_belongs() -> None:
     with pytest.raises(SettingsError, match="'folds' is a setting of a whole cohort: name it in CohortSettings"):
-        Settings.from_dict({"folds": 5})
-    with pytest.raises(SettingsError, match="'dropout' is a setting of a network: name it in Settings, or"):
+        Config.from_dict({"folds": 5})
+    with pytest.raises(SettingsError, match="'dropout' is a setting of a network: name it in Config, or"):
         CohortSettings(dropout=0.3)  # type: ignore[call-arg]

@@ -50,8 +50,8 @@ import tabcohort
 rng = np.random.default_rng(0)
 X = rng.normal(size=(150, 3))
 labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0], [-0.5, 0.5])]
-table = tabcohort.make_table(X, labels)
-how = tabcohort.Settings(max_epochs=30, hidden=(9, 5), learning_rate=0.02, **json.loads(sys.argv[1]))
+table = tabcohort.Table.from_arrays(X, labels)
+how = tabcohort.Config(max_epochs=30, hidden=(9, 5), learning_rate=0.02, **json.loads(sys.argv[1]))
 cohort = tabcohort.CohortSettings(folds=3, seeds=1)
 predictor = tabcohort.fit(table, how, cohort, checkpoint=sys.argv[2] + ".checkpoint")
 tabcohort.save(predictor, sys.argv[2])
@@ -63,7 +63,7 @@ record = dict(zip(loaded.schema.features, X[7]))
 probability = loaded.predict_row(record).probability
 assert list(probability.values()) == predictor.predict_proba(X)[7].tolist()
 assert loaded.evaluate(table).n_rows == 150
-assert loaded.farthest_cells(X)[1].max() < 20
+assert loaded.outlier_cells(X)[1].max() < 20
 assert loaded.predict_set(X).any()
 assert (loaded.predict_uncertainty(X) >= 0).all()
 repr(loaded), str(loaded.networks[0].program)
@@ -118,7 +118,7 @@ def test_the_torch_engine_is_an_import_error_that_names_it() -> None:
 import numpy as np
 import tabcohort
 X = np.random.default_rng(0).normal(size=(60, 2))
-tabcohort.fit(tabcohort.make_table(X, X[:, 0] > 0), tabcohort.Settings(engine="torch", max_epochs=1))
+tabcohort.fit(tabcohort.Table.from_arrays(X, X[:, 0] > 0), tabcohort.Config(engine="torch", max_epochs=1))
 """
     done = run_without_torch(code)
     assert done.returncode == 1

@@ -1,7 +1,7 @@
-"""Neural classifiers for tables that you can trust.
+"""Classifiers for tables that you can trust.
 
-The public names are listed here and loaded when they are first used: importing `tabcohort` imports neither PyTorch
-nor scikit-learn.
+The public names are listed here and loaded when they are first used: importing `tabcohort` imports neither PyTorch nor
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tabcohort.cohort.fit import fit
-    from tabcohort.data.frames import table_from_frame, table_of_schema
+    from tabcohort.cohort.progress import RunProgress
+    from tabcohort.cohort.search import grid, random_configs
     from tabcohort.data.sources import load_sample, read_frame
-    from tabcohort.data.splits import Roles
-    from tabcohort.data.table import Schema, Table, make_table
+    from tabcohort.data.splits import Split
+    from tabcohort.data.table import Schema, Table
     from tabcohort.errors import (
         EngineError,
         ModelFileError,
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from tabcohort.estimator import CohortClassifier
+    from tabcohort.evaluation.decision import DecisionRule
+    from tabcohort.evaluation.evaluate import Evaluation
+    from tabcohort.evaluation.intervals import Estimate
+    from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+    from tabcohort.evaluation.prediction_sets import SetEvaluation
     from tabcohort.model.file import load, save
     from tabcohort.model.predictor import Prediction, Predictor
+    from tabcohort.model.report import CohortReport, ConfigReport, MemberReport
+    from tabcohort.network.lower import lower, to_module
     from tabcohort.network.models import (
         MLP,
         Encode,
@@ -35,16 +43,22 @@ if TYPE_CHECKING:
         SmoothClip,
         Standardize,
         build_model,
-        draw_weights,
+        initialize_weights,
     )
-    from tabcohort.settings import CohortSettings, Settings
+    from tabcohort.network.program import Network, Program, build_program
+    from tabcohort.settings import CohortSettings, Config
+    from tabcohort.training.loop import EpochRecord, TrainingState
     from tabcohort.training.module import Trained, train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "model.file": ("load", "save"),
     "cohort.fit": ("fit",),
+    "cohort.progress": ("RunProgress",),
+    "cohort.search": ("grid", "random_configs"),
+    "data.sources": ("load_sample", "read_frame"),
+    "data.splits": ("Split",),
+    "data.table": ("Schema", "Table"),
     "errors": (
         "EngineError",
         "ModelFileError",
@@ -55,8 +69,15 @@ _HOMES = {
         "TrainingError",
     ),
     "estimator": ("CohortClassifier",),
-    "data.sources": ("load_sample", "read_frame"),
-    "data.frames": ("table_from_frame", "table_of_schema"),
+    "evaluation.decision": ("DecisionRule",),
+    "evaluation.evaluate": ("Evaluation",),
+    "evaluation.intervals": ("Estimate",),
+    "evaluation.out_of_fold": ("OutOfFoldPredictions",),
+    "evaluation.prediction_sets": ("SetEvaluation",),
+    "model.file": ("load", "save"),
+    "model.predictor": ("Prediction", "Predictor"),
+    "model.report": ("CohortReport", "ConfigReport", "MemberReport"),
+    "network.lower": ("lower", "to_module"),
     "network.models": (
         "MLP",
         "Encode",
@@ -65,32 +86,43 @@ _HOMES = {
         "SmoothClip",
         "Standardize",
         "build_model",
-        "draw_weights",
+        "initialize_weights",
     ),
+    "network.program": ("Network", "Program", "build_program"),
+    "settings": ("CohortSettings", "Config"),
+    "training.loop": ("EpochRecord", "TrainingState"),
     "training.module": ("Trained", "train"),
-    "data.splits": ("Roles",),
-    "model.predictor": ("Prediction", "Predictor"),
-    "settings": ("CohortSettings", "Settings"),
-    "data.table": ("Schema", "Table", "make_table"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "MLP",
     "CohortClassifier",
+    "CohortReport",
     "CohortSettings",
+    "Config",
+    "ConfigReport",
+    "DecisionRule",
     "Encode",
     "EngineError",
+    "EpochRecord",
+    "Estimate",
+    "Evaluation",
     "LogisticRegression",
+    "MemberReport",
     "ModelFileError",
+    "Network",
+    "OutOfFoldPredictions",
     "Prediction",
     "Predictor",
+    "Program",
     "ResidualMLP",
-    "Roles",
+    "RunProgress",
     "Schema",
-    "Settings",
+    "SetEvaluation",
     "SettingsError",
     "SmoothClip",
+    "Split",
     "Standardize",
     "TabcohortError",
     "TabcohortWarning",
@@ -98,16 +130,19 @@ __all__ = [
     "TableError",
     "Trained",
     "TrainingError",
+    "TrainingState",
     "build_model",
-    "draw_weights",
+    "build_program",
     "fit",
+    "grid",
+    "initialize_weights",
     "load",
     "load_sample",
-    "make_table",
+    "lower",
+    "random_configs",
     "read_frame",
     "save",
-    "table_from_frame",
-    "table_of_schema",
+    "to_module",
     "train",
 ]
 

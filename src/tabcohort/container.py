@@ -4,7 +4,7 @@
     32 bytes   SHA-256 of all that follows
     the rest   safetensors: the arrays, and the document under the one metadata key "tabcohort"
 
-A file is written under a temporary name, synced and renamed, so that a file that is there is never damaged.
+A file is written under a temporary name, synced and renamed, so that an existing file is never damaged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from numpy.typing import NDArray
 from tabcohort.errors import ModelFileError
 
 MAGIC = b"TABCOHRT"
-FORMAT = 3
+FORMAT = 4
+HOW_TO_RENEW = {
+    "model": "train it again: tabcohort fit TABLE --target COLUMN --out MODEL.tabcohort",
+    "checkpoint": "remove its folder and train again",
+}
 KEY = "tabcohort"
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
@@ -33,9 +37,15 @@ HEADER_BYTES = len(MAGIC) + 32
 
 
 def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]], document: dict[str, Any]) -> None:
-    """Write arrays and a document of one kind to a file, which is either complete afterwards or as it was.
+    """Write arrays and a document of one kind to a file, which is either complete afterwards or unchanged.
 
     The same arrays and document give the same bytes.
+
+    Args:
+        path: the file.
+        kind: "model" or "checkpoint".
+        arrays: by name.
+        document: plain JSON values.
 
     Raises:
         ModelFileError: the file cannot be written there.
@@ -48,7 +58,7 @@ def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]]
 
 
 def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file that takes the place of `path` once it is whole and synced, and leaves nothing if not.
+    """Let `write` fill a file that replaces `path` when it is complete and synced; otherwise nothing changes.
 
     Raises:
         ModelFileError: the file cannot be written there.
@@ -71,7 +81,7 @@ def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read what `write_container` wrote, after checking every byte of it.
+    """Return the arrays and the document that `write_container` wrote, after checking every byte.
 
     Raises:
         ModelFileError: the file is missing, damaged, of another kind, or of a later version.
@@ -95,15 +105,15 @@ def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]]
     if document.get("kind") != kind:
         raise ModelFileError(f"{str(path)!r} is a {document.get('kind')}, not a {kind}")
     if document.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{str(path)!r} has format {document.get('format')} and this version reads format {FORMAT}; "
-            "install the version that wrote it"
-        )
+        written = document.get("format")
+        is_older = isinstance(written, int) and written < FORMAT
+        advice = HOW_TO_RENEW[kind] if is_older else "install the version that wrote it"
+        raise ModelFileError(f"{str(path)!r} has format {written} and this version reads format {FORMAT}; {advice}")
     return arrays, document
 
 
 def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return arrays and document of a safetensors block; each array must lie where the one before it ended."""
+    """Return arrays and document of a safetensors block; each array must begin where the one before it ended."""
     length = int.from_bytes(body[:8], "little")
     if length > len(body) - 8:
         raise ValueError("its header is longer than the file")
@@ -120,7 +130,7 @@ def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
                 raise ValueError(f"the shape of {name!r} is {shape}")
             size *= width
         if start != expected or stop != start + size or stop > len(values):
-            raise ValueError(f"{name!r} does not lie where it should")
+            raise ValueError(f"{name!r} is not where it should be")
         arrays[name] = np.frombuffer(values[start:stop], dtype).reshape(shape).copy()
         expected = stop
     if expected != len(values):
@@ -130,13 +140,13 @@ def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a JSON key comes twice")
-    return found
+    if len(values) != len(pairs):
+        raise ValueError("a JSON key is repeated")
+    return values
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in this folder last, on systems where folders can be synced."""
+    """Make a rename in this folder durable, on systems where folders can be synced."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,4 +1,4 @@
-"""What can go wrong, and whose turn it is to mend it.
+"""What can go wrong: the errors, and the warning.
 
     TabcohortError              the root: the command line catches this one and exits with status 2
     ├── TableError              a file, frame or array that cannot be trained on or predicted for
@@ -7,10 +7,10 @@
     ├── ModelFileError          a file that is damaged, cut, or not one of ours
     └── EngineError             a module that an engine cannot run
 
-    TabcohortWarning            something was done that a person would want to know of
+    TabcohortWarning            something was done that the user would want to know
 
-All errors are `ValueError`s too, so that scikit-learn's tools treat them as bad input. Each message is one
-sentence or two: what must hold, what came instead, where, and what to do about it.
+All errors are `ValueError`s too, so that scikit-learn's tools treat them as bad input. Each message is a sentence or
+two: what must hold, what came instead, where, and what to do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 
 class TabcohortError(ValueError):
-    """The root of every error that a person can mend."""
+    """The root of every error that the user can fix."""
 
 
 class TableError(TabcohortError):
@@ -44,7 +44,7 @@ class EngineError(TabcohortError):
 
 
 class TabcohortWarning(UserWarning):
-    """Something was done that a person would want to know of."""
+    """Something was done that the user would want to know."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -6,7 +6,8 @@ Its `fit` calls `tabcohort.cohort.fit.fit`, which is the main path; follow its c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -18,53 +19,54 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from tabcohort.cohort.fit import fit
-from tabcohort.data.table import make_table
+from tabcohort.data.table import Table
 from tabcohort.errors import SettingsError, TableError
-from tabcohort.model.report import SettingReport
-from tabcohort.settings import CohortSettings, Rule, Settings, rules
-from tabcohort.types import FloatArray
+from tabcohort.model.report import ConfigReport
+from tabcohort.settings import CohortSettings, Config, Rule, rules
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
-DEFAULTS, COHORT_DEFAULTS = Settings(), CohortSettings()
+PARAMETERS = {
+    **{field.name: field.default for kind in (Config, CohortSettings) for field in dataclasses.fields(kind)},
+    "configs": None,
+}
 
 
 def _constraints(rule: Rule) -> list[Any]:
-    """Return a setting's rule in scikit-learn's words."""
-    found: list[Any] = [StrOptions(set(rule.words))] if rule.words else []
+    """Return a setting's rule as scikit-learn's constraints."""
+    constraints: list[Any] = [StrOptions(set(rule.allowed_words))] if rule.allowed_words else []
     if rule.number is bool:
-        found.append("boolean")
+        constraints.append("boolean")
     elif rule.number is not None:
         closed = {(0, 0): "both", (0, 1): "left", (1, 0): "right", (1, 1): "neither"}[(rule.low_open, rule.high_open)]
         low, high = (None if np.isinf(bound) else bound for bound in (rule.low, rule.high))
         closed = {("both", True): "left", ("right", True): "neither"}.get((closed, high is None), closed)
-        found.append(Interval(Integral if rule.number is int else Real, low, high, closed=closed))
+        constraints.append(Interval(Integral if rule.number is int else Real, low, high, closed=closed))
     special: dict[str | None, list[Any]] = {
         "widths": [tuple, list],
         "class_weight": [Mapping],
         "label": [str, Real, "boolean"],
     }
-    found += special.get(rule.special, [])
-    return [*found, None] if rule.none else found
+    constraints += special.get(rule.special, [])
+    return [*constraints, None] if rule.none else constraints
 
 
 class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A neural classifier: a cohort of networks, each row judged by those that never saw it.
-
-    Every parameter but `settings` is a setting of the same name: see `Settings` (of the networks) and `CohortSettings`
-    (from `folds` on) for what each of them means and may be.
+    """A classifier for tables: a cohort of networks, each row tested on those that never saw it.
 
     Args:
-        settings: what else to try: mappings of setting names to values that replace this classifier's own, each one
+        configs: what else to try: mappings of parameter names to values that replace this classifier's own, each one
             trained like the others; the ensemble takes those that are best together. None tries the classifier's own.
+        parameters: the settings of a network (see `Config`) and of the cohort (see `CohortSettings`), by name.
 
     Attributes:
         classes_: the labels, `(n_classes,)`, sorted.
         n_features_in_, feature_names_in_: the columns it was fitted on; names when they were given.
-        predictor_: the finished `Predictor`; `tabcohort.save(classifier.predictor_, path)` writes it to a file.
-        evaluation_: metrics with 95 % intervals; each row was judged by networks that never saw it.
-        out_of_fold_proba_: what they said, `(n_samples, n_classes)`; NaN for rows that no network was judged on.
+        predictor_: the `Predictor`; `tabcohort.save(classifier.predictor_, path)` writes it to a file.
+        evaluation_: metrics with 95 % intervals; each row was tested on networks that never saw it.
+        out_of_fold_proba_: their probabilities, `(n_samples, n_classes)`; NaN for rows that no network was tested on.
         members_: a report of every network, with its history.
-        settings_table_: a row for each of the settings that were tried: a mapping of what they are and how they did.
-        threshold_: the probability from which on a row is called positive; None where the most probable class is.
+        leaderboard_: for each config that was tried, a mapping of its settings and how it did.
+        threshold_: the probability from which on a row is predicted positive; None predicts the most probable class.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -77,92 +79,16 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
-        **{name: _constraints(rule) for name, rule in {**rules(Settings), **rules(CohortSettings)}.items()},
-        "settings": [list, tuple, None],
+        **{name: _constraints(rule) for kind in (Config, CohortSettings) for name, rule in rules(kind).items()},
+        "configs": [list, tuple, None],
     }
 
-    def __init__(
-        self,
-        *,
-        model: str = DEFAULTS.model,
-        hidden: tuple[int, ...] = DEFAULTS.hidden,
-        activation: str = DEFAULTS.activation,
-        dropout: float = DEFAULTS.dropout,
-        batch_norm: bool = DEFAULTS.batch_norm,
-        class_weight: str | Mapping[Any, float] | None = DEFAULTS.class_weight,
-        label_smoothing: float = DEFAULTS.label_smoothing,
-        optimizer: str = DEFAULTS.optimizer,
-        learning_rate: float = DEFAULTS.learning_rate,
-        momentum: float = DEFAULTS.momentum,
-        beta1: float = DEFAULTS.beta1,
-        beta2: float = DEFAULTS.beta2,
-        epsilon: float = DEFAULTS.epsilon,
-        weight_decay: float = DEFAULTS.weight_decay,
-        clip_norm: float | None = DEFAULTS.clip_norm,
-        schedule: str = DEFAULTS.schedule,
-        schedule_factor: float = DEFAULTS.schedule_factor,
-        schedule_patience: int = DEFAULTS.schedule_patience,
-        schedule_every: int = DEFAULTS.schedule_every,
-        batch_size: int | str = DEFAULTS.batch_size,
-        mixup_alpha: float = DEFAULTS.mixup_alpha,
-        mixup_probability: float = DEFAULTS.mixup_probability,
-        max_epochs: int = DEFAULTS.max_epochs,
-        patience: int | None = DEFAULTS.patience,
-        monitor: str = DEFAULTS.monitor,
-        stop_fraction: float = DEFAULTS.stop_fraction,
-        score_fraction: float = DEFAULTS.score_fraction,
-        positive: str | float | bool | None = DEFAULTS.positive,
-        seed: int = DEFAULTS.seed,
-        engine: str = DEFAULTS.engine,
-        device: str = DEFAULTS.device,
-        folds: int | None = COHORT_DEFAULTS.folds,
-        seeds: int | None = COHORT_DEFAULTS.seeds,
-        halving: bool = COHORT_DEFAULTS.halving,
-        budget_seconds: float | None = COHORT_DEFAULTS.budget_seconds,
-        coverage: float = COHORT_DEFAULTS.coverage,
-        threshold: float | str | None = COHORT_DEFAULTS.threshold,
-        threads: int | None = COHORT_DEFAULTS.threads,
-        settings: Sequence[Mapping[str, Any]] | None = None,
-    ) -> None:
-        self.model = model
-        self.hidden = hidden
-        self.activation = activation
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.schedule = schedule
-        self.schedule_factor = schedule_factor
-        self.schedule_patience = schedule_patience
-        self.schedule_every = schedule_every
-        self.batch_size = batch_size
-        self.mixup_alpha = mixup_alpha
-        self.mixup_probability = mixup_probability
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.monitor = monitor
-        self.stop_fraction = stop_fraction
-        self.score_fraction = score_fraction
-        self.positive = positive
-        self.seed = seed
-        self.engine = engine
-        self.device = device
-        self.folds = folds
-        self.seeds = seeds
-        self.halving = halving
-        self.budget_seconds = budget_seconds
-        self.coverage = coverage
-        self.threshold = threshold
-        self.threads = threads
-        self.settings = settings
+    def __init__(self, **parameters: Any) -> None:
+        unknown = [name for name in parameters if name not in PARAMETERS]
+        if unknown:
+            raise TypeError(f"CohortClassifier.__init__() got an unexpected keyword argument {unknown[0]!r}")
+        for name, default in PARAMETERS.items():
+            setattr(self, name, parameters.get(name, default))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, times: Any = None) -> Self:
         """Train a cohort, each network on some of the rows.
@@ -171,94 +97,110 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: `(n_samples, n_features)`, an array or a frame of numbers.
             y: `(n_samples,)`, the class labels.
             sample_weight: `(n_samples,)`; a row of weight 2 counts like two rows, one of weight 0 not at all.
-            groups: `(n_samples,)`; rows of one group are never both learned from and judged on.
-            times: `(n_samples,)`, numbers or dates; networks are judged on rows later than those that train them.
+            groups: `(n_samples,)`; rows of one group never train and test the same network.
+            times: `(n_samples,)`, numbers or dates; networks are tested on rows later than those that train them.
 
         Raises:
             TabcohortError: a parameter, a cell or a class does not fit; also a `ValueError`.
         """
         self._validate_params()
-        tried, cohort = self._settings()
+        configs, settings = self._configs()
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not sample_weight.any():
                 raise TableError("sample_weight must have at least one positive weight; all of them are zero")
-        table = make_table(
+        table = Table.from_arrays(
             X,
             y,
             features=getattr(self, "feature_names_in_", None),
             positive=self.positive,
             weight=sample_weight,
-            key=None if groups is None else _codes(_a_value_each(groups, X, "groups")),
-            time=None if times is None else _numbers(_a_value_each(times, X, "times")),
+            group_ids=None if groups is None else _group_ids(_one_per_row(groups, X, "groups")),
+            time=None if times is None else _numbers(_one_per_row(times, X, "times")),
         )
-        self.predictor_ = fit(table, tried, cohort)
-        kept = np.arange(len(y)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
-        self.classes_ = np.unique(y[kept])
-        judged, report = self.predictor_.judged, self.predictor_.report
-        self.out_of_fold_proba_ = np.full((len(y), len(self.classes_)), np.nan)
-        self.out_of_fold_proba_[kept[judged.rows]] = np.exp(judged.log_proba.astype(np.float64))
-        self.evaluation_, self.members_ = report.evaluation, report.members
-        self.threshold_ = self.predictor_.decision.threshold
-        self.settings_table_ = [{**each.settings.to_dict(), **_how_they_did(each)} for each in report.settings]
+        self.predictor_ = fit(table, configs, settings)
+        self._set_results(y, sample_weight)
         return self
 
-    def _settings(self) -> tuple[list[Settings], CohortSettings]:
-        """Return the settings to try, and those of the cohort, that the parameters name."""
+    def _configs(self) -> tuple[list[Config], CohortSettings]:
+        """Return the configs to try, and the settings of the cohort."""
         own, cohort = (
-            {each.name: getattr(self, each.name) for each in dataclasses.fields(kind)}
-            for kind in (Settings, CohortSettings)
+            {field.name: getattr(self, field.name) for field in dataclasses.fields(kind)}
+            for kind in (Config, CohortSettings)
         )
-        changes = [{}] if self.settings is None else self.settings
-        if not all(isinstance(each, Mapping) for each in changes):
-            raise SettingsError("the parameter 'settings' must be a list of mappings such as {'dropout': 0.3}")
-        return [Settings.from_dict({**own, **each}) for each in changes], CohortSettings(**cohort)
+        changes = [{}] if self.configs is None else self.configs
+        if not all(isinstance(change, Mapping) for change in changes):
+            raise SettingsError("the parameter 'configs' must be a list of mappings such as {'dropout': 0.3}")
+        return [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
+
+    def _set_results(self, y: NDArray[Any], sample_weight: FloatArray | None) -> None:
+        """Set the fitted attributes that are taken from the predictor."""
+        predictions, report = self.predictor_.out_of_fold, self.predictor_.report
+        kept = np.arange(len(y)) if sample_weight is None else np.flatnonzero(sample_weight > 0)
+        self.classes_ = np.unique(y[kept])
+        self.out_of_fold_proba_ = np.full((len(y), len(self.classes_)), np.nan)
+        self.out_of_fold_proba_[kept[predictions.rows]] = np.exp(predictions.log_proba.astype(np.float64))
+        self.evaluation_, self.members_ = report.evaluation, report.members
+        self.threshold_ = self.predictor_.decision_rule.threshold
+        self.leaderboard_ = [{**config.config.to_dict(), **_results(config)} for config in report.configs]
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Return the probability of every class, `(n_samples, n_classes)`, in the order of `classes_`."""
-        return np.exp(self._answers(X)[0])
+        return np.exp(self._log_proba_and_spread(X)[0])
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return what every row is called, `(n_samples,)`: the most probable class, or what the threshold says."""
-        log_proba, _ = self._answers(X)
+        """Return the predicted class of every row, `(n_samples,)`: the most probable, or by the threshold."""
+        log_proba, _ = self._log_proba_and_spread(X)
         return self.classes_[self.predictor_.codes(log_proba)]
 
-    def predict_set(self, X: Any) -> NDArray[np.bool_]:
-        """Return which classes are in every row's set, `(n_samples, n_classes)`, in the order of `classes_`.
+    def predict_set(self, X: Any) -> BoolArray:
+        """Return which classes are in every row's prediction set, `(n_samples, n_classes)`, in the order of `classes_`.
 
-        Of the rows of each class, a share of at least `coverage` has a set that holds it. A set of none or of several
-        classes is an abstention.
+        Of the rows of each class, a share of at least `coverage` has a set that holds it. A set of no class, or of
+        several, is an abstention.
         """
-        log_proba, _ = self._answers(X)
+        log_proba, _ = self._log_proba_and_spread(X)
         return self.predictor_.sets(log_proba)
 
     def predict_uncertainty(self, X: Any) -> FloatArray:
-        """Return how far the networks are from agreeing, `(n_samples,)`.
+        """Return how much the networks disagree, `(n_samples,)`.
 
-        It is the standard deviation of their probabilities of the class that the row is called.
+        It is the standard deviation of their probabilities of the predicted class.
         """
-        log_proba, spread = self._answers(X)
+        log_proba, spread = self._log_proba_and_spread(X)
         return spread[np.arange(len(spread)), self.predictor_.codes(log_proba)]
 
-    def _answers(self, X: Any) -> tuple[FloatArray, FloatArray]:
+    def _log_proba_and_spread(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Return log probabilities and their spread between networks, both `(n_samples, n_classes)`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
-        return self.predictor_.answers(X)
+        return self.predictor_.log_proba_and_spread(X)
 
 
-def _a_value_each(values: Any, X: FloatArray, name: str) -> NDArray[Any]:
-    found = np.asarray(values)
-    if found.shape != (len(X),):
-        raise TableError(f"{name} must have one value per row, of shape {(len(X),)}; the shape is {found.shape}")
-    return found
+# scikit-learn reads the names of an estimator's parameters from its constructor's signature.
+CohortClassifier.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in PARAMETERS.items()
+        ),
+    ]
+)
 
 
-def _codes(groups: NDArray[Any]) -> NDArray[np.int64]:
-    """Return a code for each group, `(n_samples,)`; a row whose group is missing is in nobody else's."""
-    missing = np.array([each is None or each != each for each in groups.tolist()])
+def _one_per_row(values: Any, X: FloatArray, name: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.shape != (len(X),):
+        raise TableError(f"{name} must have one value per row, of shape {(len(X),)}; the shape is {array.shape}")
+    return array
+
+
+def _group_ids(groups: NDArray[Any]) -> IntArray:
+    """Return a code for each group, `(n_samples,)`; a row whose group is missing has a group of its own."""
+    missing = np.array([group is None or group != group for group in groups.tolist()])
     codes = np.arange(len(groups)) + len(groups)
     codes[~missing] = np.unique(groups[~missing].astype(str), return_inverse=True)[1]
     return codes
@@ -282,13 +224,13 @@ def _numbers(times: NDArray[Any]) -> FloatArray:
     return numbers
 
 
-def _how_they_did(each: SettingReport) -> dict[str, Any]:
+def _results(report: ConfigReport) -> dict[str, Any]:
     return {
-        "log_loss": each.log_loss.value,
-        "log_loss_low": each.log_loss.low,
-        "log_loss_high": each.log_loss.high,
-        "weight": each.weight,
-        "dropped_after": each.dropped_after,
-        "failed": each.failed,
-        **{f"out_of_fold_{name}": value for name, value in each.metrics.items() if name != "log_loss"},
+        "log_loss": report.log_loss.value,
+        "log_loss_low": report.log_loss.low,
+        "log_loss_high": report.log_loss.high,
+        "weight": report.weight,
+        "dropped_after": report.dropped_after,
+        "failed": report.failed,
+        **{f"out_of_fold_{name}": value for name, value in report.metrics.items() if name != "log_loss"},
     }

@@ -6,6 +6,7 @@ The generator is counter-based (Philox, Salmon et al. 2011), so a stream needs n
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import numba
 import numpy as np
@@ -37,7 +38,7 @@ def shuffle(rows: IntArray, rng: np.random.Generator) -> None:
     _swap(rows, rng.integers(2**32, size=rows.shape, dtype=np.uint32))
 
 
-def _swap(rows, words):  # type: ignore[no-untyped-def]
+def _swap_in_rows(rows, words):  # type: ignore[no-untyped-def]
     for r in range(rows.shape[0]):
         row, word = rows[r], words[r]
         for i in range(row.size - 1, 0, -1):
@@ -46,6 +47,6 @@ def _swap(rows, words):  # type: ignore[no-untyped-def]
 
 
 try:
-    _swap = numba.njit(cache=True, nogil=True)(_swap)
+    _swap: Any = numba.njit(cache=True, nogil=True)(_swap_in_rows)
 except RuntimeError:  # there is no folder that machine code could be kept in
-    _swap = numba.njit(nogil=True)(_swap)
+    _swap = numba.njit(nogil=True)(_swap_in_rows)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tabcohort.cohort.executors import in_threads
+from tabcohort.cohort.executors import run_in_threads
 
 
 @pytest.mark.parametrize("n_threads", [1, 3, None])
@@ -14,8 +14,8 @@ def test_what_jobs_return_comes_in_their_order_whoever_ends_first(n_threads: int
     def job(number: int) -> Callable[[], int]:
         return lambda: time.sleep(0.001 * (5 - number)) or number
 
-    assert in_threads([job(number) for number in range(5)], n_threads) == list(range(5))
-    assert in_threads([], n_threads) == []
+    assert run_in_threads([job(number) for number in range(5)], n_threads) == list(range(5))
+    assert run_in_threads([], n_threads) == []
 
 
 def test_jobs_are_begun_in_their_order_and_so_many_at_a_time() -> None:
@@ -33,9 +33,9 @@ def test_jobs_are_begun_in_their_order_and_so_many_at_a_time() -> None:
 
         return work
 
-    in_threads([job(number) for number in range(8)], 1)
+    run_in_threads([job(number) for number in range(8)], 1)
     assert (begun, most) == (list(range(8)), [1])
-    in_threads([job(number) for number in range(8)], 2)
+    run_in_threads([job(number) for number in range(8)], 2)
     assert most == [2]
 
 
@@ -50,7 +50,7 @@ def test_what_a_job_raises_is_raised_when_those_that_were_begun_have_ended_and_n
         raise LookupError("no such thing")
 
     with pytest.raises(LookupError, match="no such thing"):
-        in_threads([waits, fails, lambda: time.sleep(0.05), lambda: begun.append(True)], 2, told.set)
+        run_in_threads([waits, fails, lambda: time.sleep(0.05), lambda: begun.append(True)], 2, told.set)
     assert ended == [True]
     assert begun == []
 
@@ -62,5 +62,5 @@ def test_an_interruption_of_a_job_is_told_at_once_and_raised() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        in_threads([interrupts], 1, lambda: told.append(True))
+        run_in_threads([interrupts], 1, lambda: told.append(True))
     assert told == [True]

@@ -13,22 +13,19 @@ import pytest
 from helpers import Clock
 
 from tabcohort.cohort import runner
-from tabcohort.cohort.progress import Member, RunProgress, Trained
-from tabcohort.cohort.runner import (
-    FEWEST_SETTINGS,
-    Ended,
-    Run,
-    Shelf,
-    n_kept,
-    run_members,
-)
+from tabcohort.cohort.halving import MIN_CONFIGS, n_kept
+from tabcohort.cohort.members import Trained
+from tabcohort.cohort.plan import Member
+from tabcohort.cohort.progress import RunProgress
+from tabcohort.cohort.runner import Run, RunResult, run_members
+from tabcohort.cohort.store import StateStore
 from tabcohort.errors import TrainingError
-from tabcohort.network.program import blank_network, program_of
-from tabcohort.settings import CohortSettings, Settings
-from tabcohort.training.loop import EpochRecord, Progress, after_epoch
+from tabcohort.network.program import blank_network, build_program
+from tabcohort.settings import CohortSettings, Config
+from tabcohort.training.loop import EpochRecord, TrainingState, after_epoch
 
-NETWORK = blank_network(program_of(Settings(model="logistic"), 1, 2))
-Watch = Callable[[Progress], str | None]
+NETWORK = blank_network(build_program(Config(model="logistic"), 1, 2))
+Watch = Callable[[TrainingState], str | None]
 
 
 @dataclass
@@ -43,9 +40,9 @@ class FakeTraining:
     begun: list[Member] = field(default_factory=list)
     resumed_at: list[tuple[Member, int]] = field(default_factory=list)
 
-    def __call__(self, member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
-        settings = Settings(max_epochs=self.max_epochs, patience=self.patience)
-        progress = resume_from or Progress()
+    def __call__(self, member: Member, resume_from: TrainingState | None, watch: Watch) -> Trained:
+        settings = Config(max_epochs=self.max_epochs, patience=self.patience)
+        progress = resume_from or TrainingState()
         if resume_from is None:
             self.begun.append(member)
         else:
@@ -79,12 +76,12 @@ def run(
     train: FakeTraining,
     watch: Callable[[RunProgress], None] = lambda progress: None,
     **choices: object,
-) -> Ended:
+) -> RunResult:
     cohort = CohortSettings(**{"threads": 1, **choices})  # type: ignore[arg-type]
     return run_members(members, train, cohort, train.max_epochs, watch)
 
 
-def epochs_of(ended: Ended) -> dict[int, set[int]]:
+def epochs_of(ended: RunResult) -> dict[int, set[int]]:
     """Return after how many epochs the members of each setting ended."""
     found: dict[int, set[int]] = {}
     for member, each in ended.trained.items():
@@ -127,14 +124,14 @@ def test_the_longest_are_begun_first_and_equal_ones_in_their_order() -> None:
 def test_members_pause_only_where_settings_are_dropped_or_a_budget_needs_all_to_have_begun(
     n_settings: int, halving: bool, budget: float | None, max_epochs: int, expected: list[int], tmp_path: Path
 ) -> None:
-    cohort, shelf = CohortSettings(halving=halving, budget_seconds=budget), Shelf(tmp_path)
+    cohort, shelf = CohortSettings(halving=halving, budget_seconds=budget), StateStore(tmp_path)
     run = Run(members_of(n_settings), FakeTraining(), cohort, max_epochs, lambda progress: None, shelf)
     assert run.rungs() == expected
 
 
 @pytest.mark.parametrize("n_settings", range(1, 60))
 def test_a_third_is_kept_and_a_few_at_least(n_settings: int) -> None:
-    assert n_kept(n_settings) == max(FEWEST_SETTINGS, math.ceil(n_settings / 3))
+    assert n_kept(n_settings) == max(MIN_CONFIGS, math.ceil(n_settings / 3))
 
 
 def test_the_settings_with_the_lowest_mean_loss_go_on_at_each_rung(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +189,11 @@ def test_a_member_that_a_checkpoint_put_beyond_the_rung_waits_for_the_others() -
     members = members_of(13)
     train = FakeTraining(max_epochs=200)
     record = EpochRecord(1, 0.1, 9.0, 9.0, 0.5, 9.0, 0.0)
-    ahead = Progress(
+    ahead = TrainingState(
         tuple(replace(record, epoch=epoch) for epoch in range(1, 21)), 1, {}, state={"epoch": np.array(20)}
     )
 
-    def train_on(member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
+    def train_on(member: Member, resume_from: TrainingState | None, watch: Watch) -> Trained:
         return train(member, ahead if resume_from is None and member.setting == 12 else resume_from, watch)
 
     ended = run_members(members, train_on, CohortSettings(threads=1), 200)
@@ -270,7 +267,7 @@ def test_settings_that_failed_do_not_count_among_those_that_are_kept() -> None:
 def test_of_several_members_that_fail_the_first_in_turn_is_told_of_whoever_was_quicker() -> None:
     second_failed = threading.Event()
 
-    def train(member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
+    def train(member: Member, resume_from: TrainingState | None, watch: Watch) -> Trained:
         if member.setting == 1:
             return FakeTraining(max_epochs=2)(member, resume_from, watch)
         if member.fold == 0:
@@ -304,7 +301,7 @@ def test_any_other_exception_is_raised_and_the_others_end_soon() -> None:
         time.sleep(1e-3)
         return 1 / epoch
 
-    def train(member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
+    def train(member: Member, resume_from: TrainingState | None, watch: Watch) -> Trained:
         if member.fold == 1:
             assert begun.wait(10)
             raise RuntimeError("a mistake in the code")
@@ -410,7 +407,7 @@ def test_an_interruption_of_the_run_keeps_what_is_done() -> None:
 # How far it is
 
 
-def watched(train: FakeTraining, members: Sequence[Member], **choices: object) -> tuple[list[RunProgress], Ended]:
+def watched(train: FakeTraining, members: Sequence[Member], **choices: object) -> tuple[list[RunProgress], RunResult]:
     seen: list[RunProgress] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "SECONDS_BETWEEN", 0.0)
@@ -485,7 +482,7 @@ def test_a_member_that_a_checkpoint_holds_to_its_end_is_counted_as_done() -> Non
     at_its_end = run(members[:1], train).trained[members[0]]
     seen: list[RunProgress] = []
 
-    def train_on(member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
+    def train_on(member: Member, resume_from: TrainingState | None, watch: Watch) -> Trained:
         return at_its_end if member == members[0] else train(member, resume_from, watch)
 
     ended = run_members(members, train_on, CohortSettings(threads=1), 10, seen.append)
@@ -498,7 +495,7 @@ def test_epochs_that_a_checkpoint_held_took_none_of_the_time_of_this_run(clock: 
     held = run(members[:9], train).trained
     seen: list[RunProgress] = []
 
-    def train_on(member: Member, resume_from: Progress | None, watch: Watch) -> Trained:
+    def train_on(member: Member, resume_from: TrainingState | None, watch: Watch) -> Trained:
         return held[member] if member in held else train(member, resume_from, watch)
 
     run_members(members, train_on, CohortSettings(threads=1), 100, seen.append)
@@ -536,10 +533,10 @@ def test_a_run_remembers_no_states_and_leaves_no_files(tmp_path: Path, monkeypat
         nonlocal most_files
         most_files = max(most_files, len(list(tmp_path.iterdir())))
 
-    found = Run(members, train, CohortSettings(threads=1), 200, watch, Shelf(tmp_path))
+    found = Run(members, train, CohortSettings(threads=1), 200, watch, StateStore(tmp_path))
     found.climb()
     assert set(found.standing.latest) == set(members)
     for each in (*found.standing.latest.values(), *(trained.progress for trained in found.trained.values())):
         assert (each.state, each.best_state) == ({}, {})
-    assert most_files > FEWEST_SETTINGS, "paused members wait in files"
+    assert most_files > MIN_CONFIGS, "paused members wait in files"
     assert not list(tmp_path.iterdir())

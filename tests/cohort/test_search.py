@@ -1,4 +1,4 @@
-"""Settings to try: in the order of a grid, or drawn at random, the same again."""
+"""Config to try: in the order of a grid, or drawn at random, the same again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tabcohort import Settings, SettingsError
-from tabcohort.cohort.search import MOST_SETTINGS, grid, grid_from_toml, random_settings
+from tabcohort import Config, SettingsError
+from tabcohort.cohort.search import MOST_SETTINGS, grid, grid_from_toml, random_configs
 
-BASE = Settings(hidden=(8,), max_epochs=3, seed=5)
+BASE = Config(hidden=(8,), max_epochs=3, seed=5)
 
 
 # Grids
@@ -99,23 +99,23 @@ def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes) ->
 
 
 def test_random_settings_begin_with_the_base_and_are_the_same_however_many_there_are() -> None:
-    many = random_settings(40, BASE)
+    many = random_configs(40, BASE)
     assert many[0] is BASE
-    assert random_settings(40, BASE) == many
-    assert random_settings(7, BASE) == many[:7]
-    assert random_settings(1, BASE) == [BASE]
+    assert random_configs(40, BASE) == many
+    assert random_configs(7, BASE) == many[:7]
+    assert random_configs(1, BASE) == [BASE]
     assert len({str(settings) for settings in many}) == 40
 
 
 def test_random_settings_of_another_seed_are_others() -> None:
-    ours, others = random_settings(10, BASE)[1:], random_settings(10, replace(BASE, seed=6))[1:]
+    ours, others = random_configs(10, BASE)[1:], random_configs(10, replace(BASE, seed=6))[1:]
     assert not {str(replace(each, seed=0)) for each in ours} & {str(replace(each, seed=0)) for each in others}
 
 
 def test_random_settings_change_what_they_say_and_nothing_else() -> None:
     changed = {
         name
-        for settings in random_settings(60, BASE)
+        for settings in random_configs(60, BASE)
         for name, value in settings.to_dict().items()
         if value != BASE.to_dict()[name]
     }
@@ -126,7 +126,7 @@ def test_random_settings_change_what_they_say_and_nothing_else() -> None:
 
 
 def test_random_rates_and_decays_are_spread_evenly_over_magnitudes() -> None:
-    drawn = random_settings(600, BASE)[1:]
+    drawn = random_configs(600, BASE)[1:]
     rates = np.log10([each.learning_rate for each in drawn if each.model != "logistic"])
     decays = np.log10([each.weight_decay for each in drawn])
     for values, low, high in ((rates, np.log10(3e-4), -2.0), (decays, -6.0, -1.0)):
@@ -137,4 +137,4 @@ def test_random_rates_and_decays_are_spread_evenly_over_magnitudes() -> None:
 @pytest.mark.parametrize("number", [0, -1, 10_001])
 def test_a_number_of_settings_that_cannot_be_tried_is_a_sentence(number: int) -> None:
     with pytest.raises(SettingsError, match=f"^the number of settings must be from 1 to 10,000; it is {number}$"):
-        random_settings(number, BASE)
+        random_configs(number, BASE)

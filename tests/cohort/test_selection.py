@@ -9,23 +9,24 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from tabcohort.cohort import selection
-from tabcohort.cohort.selection import Ensemble, OutOfFold, choose_ensemble, cross_fit, greedy_weights, mean_log_proba
+from tabcohort.cohort.selection import Ensemble, choose_ensemble, cross_fit, greedy_weights, mean_log_proba
 from tabcohort.evaluation.calibration import BIAS_CORRECTED, NONE, Calibrator
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.types import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=40, deadline=None)
 
 
-def out_of_fold(sharpness: list[float], n_rows: int = 240, n_classes: int = 2, seed: int = 0) -> OutOfFold:
+def out_of_fold(sharpness: list[float], n_rows: int = 240, n_classes: int = 2, seed: int = 0) -> OutOfFoldPredictions:
     """Return predictions of settings that see the class of a row so sharply, each with a noise of its own."""
     rng = np.random.default_rng(seed)
     y = rng.integers(n_classes, size=n_rows)
     logits = [sharp * np.eye(n_classes)[y] + rng.normal(0, 1, (n_rows, n_classes)) for sharp in sharpness]
     weight = rng.uniform(0.5, 2.0, n_rows)
-    return OutOfFold(log_softmax(np.array(logits), axis=2), y, weight, rng.integers(5, size=n_rows))
+    return OutOfFoldPredictions(log_softmax(np.array(logits), axis=2), y, weight, rng.integers(5, size=n_rows))
 
 
-def loss_of(found: OutOfFold, weight: FloatArray) -> float:
+def loss_of(found: OutOfFoldPredictions, weight: FloatArray) -> float:
     proba = np.tensordot(weight, np.exp(found.log_proba), 1)[np.arange(len(found.y)), found.y]
     return float(np.average(-np.log(proba), weights=found.weight))
 
@@ -115,11 +116,11 @@ def test_of_two_settings_the_shares_are_nearly_the_best_there_are(one: float, ot
 def test_shares_depend_on_weights_as_on_repeated_rows() -> None:
     found = out_of_fold([1.0, 1.2, 0.8], n_rows=50)
     times = np.random.default_rng(1).integers(1, 4, 50)
-    weighted = OutOfFold(found.log_proba, found.y, times.astype(np.float64), found.part)
+    weighted = OutOfFoldPredictions(found.log_proba, found.y, times.astype(np.float64), found.part)
     repeated = weighted.of(np.repeat(np.arange(50), times))
-    alike = OutOfFold(repeated.log_proba, repeated.y, np.ones(len(repeated.y)), repeated.part)
+    alike = OutOfFoldPredictions(repeated.log_proba, repeated.y, np.ones(len(repeated.y)), repeated.part)
     np.testing.assert_array_equal(greedy_weights(weighted), greedy_weights(alike))
-    plain = OutOfFold(found.log_proba, found.y, np.ones(50), found.part)
+    plain = OutOfFoldPredictions(found.log_proba, found.y, np.ones(50), found.part)
     assert (greedy_weights(weighted) != greedy_weights(plain)).any()
 
 
@@ -130,7 +131,7 @@ def test_a_table_in_which_every_second_row_is_a_control_is_not_judged_by_one_cla
     y = np.arange(1_000) % 2
     always_first = np.log(np.tile([0.99, 0.01], (1_000, 1)))  # as good as can be on every second row
     fair = np.log(np.where(np.eye(2)[y] == 1, 0.7, 0.3))
-    found = OutOfFold(np.stack([always_first, fair]), y, np.ones(1_000), np.arange(1_000) % 5)
+    found = OutOfFoldPredictions(np.stack([always_first, fair]), y, np.ones(1_000), np.arange(1_000) % 5)
     assert greedy_weights(found)[1] > 0.9
 
 
@@ -146,7 +147,7 @@ def test_what_is_said_of_a_part_does_not_depend_on_its_own_labels(n_classes: int
         of_part = found.part == number
         y = np.where(of_part, rng.permutation(found.y), found.y)
         weight = np.where(of_part, rng.permutation(found.weight), found.weight)
-        after, _ = cross_fit(OutOfFold(found.log_proba, y, weight, found.part))
+        after, _ = cross_fit(OutOfFoldPredictions(found.log_proba, y, weight, found.part))
         np.testing.assert_array_equal(after[of_part], before[of_part])
         assert (after[~of_part] != before[~of_part]).any()
 
@@ -160,8 +161,8 @@ def test_each_part_is_answered_for_by_the_ensemble_of_the_others() -> None:
         np.testing.assert_array_equal(honest[rows], expected)
 
 
-def parts_of(found: OutOfFold, part: IntArray) -> OutOfFold:
-    return OutOfFold(found.log_proba, found.y, found.weight, part)
+def parts_of(found: OutOfFoldPredictions, part: IntArray) -> OutOfFoldPredictions:
+    return OutOfFoldPredictions(found.log_proba, found.y, found.weight, part)
 
 
 def test_rows_of_one_part_choose_nothing_all_settings_answer_alike() -> None:

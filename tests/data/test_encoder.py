@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tabcohort.data import encoder
-from tabcohort.data.encoder import Statistics, blocks, fit_statistics, standardise, store_rows
+from tabcohort.data.encoder import Statistics, blocks, fit_statistics, standardize, store_rows
 from tabcohort.types import FloatArray
 
 
@@ -27,7 +27,7 @@ def test_statistics_are_those_of_scikit_learn(n_rows: int, n_features: int, seed
 
 def test_standardised_training_rows_have_mean_zero_and_variance_one() -> None:
     X = np.random.default_rng(0).normal(3, 7, (200, 4))
-    inputs = standardise(X, fit_statistics(X, np.ones(200)))
+    inputs = standardize(X, fit_statistics(X, np.ones(200)))
     assert inputs.dtype == np.float32
     np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(inputs.std(axis=0), 1, rtol=1e-6)
@@ -38,7 +38,7 @@ def test_a_column_that_does_not_vary_has_scale_zero(value: float) -> None:
     X = np.column_stack([np.full(30, value), np.arange(30.0)])
     statistics = fit_statistics(X, np.random.default_rng(0).uniform(0.1, 1, 30))
     assert statistics.scale[0] == 0 < statistics.scale[1]
-    assert (standardise(X + 1, statistics)[:, 0] == 0).all()
+    assert (standardize(X + 1, statistics)[:, 0] == 0).all()
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.7e9, -4e12])
@@ -51,7 +51,7 @@ def test_columns_far_from_zero_keep_their_digits(offset: float) -> None:
 
 def test_standardise_works_in_double_precision() -> None:
     X = np.array([[1e9 + 1.0], [1e9 + 3.0]])  # float32 cannot tell these two apart
-    np.testing.assert_array_equal(standardise(X, Statistics(np.array([1e9]), np.array([0.5]))), [[0.5], [1.5]])
+    np.testing.assert_array_equal(standardize(X, Statistics(np.array([1e9]), np.array([0.5]))), [[0.5], [1.5]])
 
 
 def test_a_weight_of_two_is_two_rows() -> None:
@@ -81,7 +81,7 @@ def test_statistics_have_the_same_bits_on_any_number_of_threads() -> None:
 def standardised_from_storage(X: FloatArray, statistics: Statistics | None) -> FloatArray:
     """Return what a network's inputs are, worked out from stored rows, in float64."""
     stored = store_rows(X, statistics)
-    reading = stored.in_units_of_storage(statistics)
+    reading = stored.statistics_of_stored(statistics)
     assert stored.stored.dtype == np.float32
     assert stored.stored.flags.c_contiguous
     return (stored.stored - reading.center) * reading.scale
@@ -151,7 +151,7 @@ def test_rows_that_nothing_standardises_are_stored_as_they_are() -> None:
     X = np.random.default_rng(0).normal(3, 7, (40, 2))
     stored = store_rows(X, None)
     np.testing.assert_array_equal(stored.stored, X.astype(np.float32))
-    reading = stored.in_units_of_storage(None)
+    reading = stored.statistics_of_stored(None)
     np.testing.assert_array_equal((stored.stored - reading.center) * reading.scale, X.astype(np.float32))
 
 
@@ -165,7 +165,7 @@ def test_a_table_of_many_blocks_is_one_table(n_rows: int, monkeypatch: pytest.Mo
         monkeypatch.setattr(encoder, "ROWS_AT_A_TIME", at_a_time)
         statistics = fit_statistics(X, weight[rows], rows)
         stored = store_rows(X, statistics)
-        found.append((statistics.center, statistics.scale, stored.stored, standardise(X, statistics)))
+        found.append((statistics.center, statistics.scale, stored.stored, standardize(X, statistics)))
     for name, one, other in zip(("center", "scale", "stored", "standardised"), *found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-6 if one.dtype == np.float32 else 0, err_msg=name)
     monkeypatch.setattr(encoder, "ROWS_AT_A_TIME", 7)

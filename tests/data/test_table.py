@@ -13,9 +13,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from tabcohort import Settings, TabcohortWarning, Table, TableError, make_table, table_from_frame, table_of_schema
+from tabcohort import Config, TabcohortWarning, Table, TableError
 from tabcohort.data.columns import column_of_numbers, feature_matrix
-from tabcohort.data.splits import split_roles
+from tabcohort.data.splits import train_validation_test_split
 
 N = 30
 
@@ -47,7 +47,7 @@ def with_cell(cell: str, row: int = 5, n_rows: int = N) -> pl.DataFrame:
 )
 def test_a_cell_that_is_not_finite_is_named_by_row_and_column(cell: str, held: str) -> None:
     with pytest.raises(TableError, match=re.escape(f"row 5, column 'a' {held}: every cell must be a number")):
-        table_from_frame(with_cell(cell), "y")
+        Table.from_frame(with_cell(cell), "y")
 
 
 def test_more_cells_that_are_not_finite_are_counted() -> None:
@@ -57,7 +57,7 @@ def test_more_cells_that_are_not_finite_are_counted() -> None:
         TableError,
         match=r"row 2, column 'x1' is missing \(NaN\); such cells are in 'x0' \(1\), 'x1' \(2\): every cell must",
     ):
-        make_table(X, np.array([0, 1, 0, 1]))
+        Table.from_arrays(X, np.array([0, 1, 0, 1]))
 
 
 def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left_out() -> None:
@@ -66,27 +66,27 @@ def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left
         pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"),
         pytest.raises(TableError, match="row 7, column 'a' is missing"),
     ):
-        table_from_frame(table, "y")
+        Table.from_frame(table, "y")
 
 
 @pytest.mark.parametrize(("cell", "value"), [("1e-400", 0.0), ("-0.0", 0.0), ("+5", 5.0), (" 7 ", 7.0), ("2.5", 2.5)])
 def test_ordinary_spellings_of_numbers_are_parsed(cell: str, value: float) -> None:
-    assert table_from_frame(with_cell(cell), "y").X[4, 0] == value
+    assert Table.from_frame(with_cell(cell), "y").X[4, 0] == value
 
 
 def test_text_after_thousands_of_numbers_is_named_by_its_row() -> None:
     with pytest.raises(TableError, match="row 5201, column 'a' holds 'oops', which is not a number"):
-        table_from_frame(with_cell("oops", row=5201, n_rows=6000), "y")
+        Table.from_frame(with_cell("oops", row=5201, n_rows=6000), "y")
 
 
 def test_a_long_cell_is_cut_in_the_message() -> None:
     with pytest.raises(TableError, match=rf"holds '{'z' * 37}\.\.\.', which is not a number \(1 such cell\)"):
-        table_from_frame(with_cell("z" * 5000), "y")
+        Table.from_frame(with_cell("z" * 5000), "y")
 
 
 def test_a_column_of_text_says_how_to_leave_it_out() -> None:
     with pytest.raises(TableError, match=r"the column 'a' is text \(row 1 holds 'red'\): only numbers .*--key.*--drop"):
-        table_from_frame(frame(a=["red", "blue", "green"] * 10), "y")
+        Table.from_frame(frame(a=["red", "blue", "green"] * 10), "y")
 
 
 @pytest.mark.parametrize("cells", [["1,5", "-2,25", ",5"], ["1,5", "1,234", "NA"], ["0,1", "", "+3,0"]])
@@ -96,39 +96,39 @@ def test_a_column_with_decimal_commas_is_advised_to_have_points(cells: list[str]
         "decimal points (1.5)"
     )
     with pytest.raises(TableError, match=f"^{words}$"):
-        table_from_frame(frame(a=cells * 10), "y")
+        Table.from_frame(frame(a=cells * 10), "y")
 
 
 def test_a_column_of_whole_numbers_and_decimal_commas_is_advised_too() -> None:
     words = r"row 2, column 'a' holds '2,5', which is not a number \(10 such cells\): .* write decimal points \(1.5\)$"
     with pytest.raises(TableError, match=words):
-        table_from_frame(frame(a=["2", "2,5", "3"] * 10), "y")
+        Table.from_frame(frame(a=["2", "2,5", "3"] * 10), "y")
 
 
 def test_all_columns_with_decimal_commas_are_named_at_once() -> None:
     data = frame(a=["1,5", "2,5", "3"] * 10, b=["0,1", "0,2", "0,3"] * 10, colour=["red", "blue", "green"] * 10)
     words = "the text of 'a', 'b' looks like numbers with decimal commas, so write decimal points (1.5)"
     with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
-        table_from_frame(data, "y")
+        Table.from_frame(data, "y")
     with pytest.raises(TableError, match=r"^the text of 'a' looks like numbers with decimal commas"):
-        table_from_frame(data.drop("b"), "y")
+        Table.from_frame(data.drop("b"), "y")
 
 
 @pytest.mark.parametrize("cells", [["1,234", "5,678", "9,012"], ["1,5", "2,5", "red"], ["1,5,2", "2,5", "3,5"]])
 def test_thousands_and_other_text_with_commas_are_no_decimals(cells: list[str]) -> None:
     """To read 1,234 as 1.234 would be worse than to refuse it."""
     with pytest.raises(TableError, match=r"the column 'a' is text .*: only numbers can predict so far"):
-        table_from_frame(frame(a=cells * 10), "y")
+        Table.from_frame(frame(a=cells * 10), "y")
 
 
 def test_a_column_of_lists_says_how_to_leave_it_out() -> None:
     with pytest.raises(TableError, match=r"the column 'a' \(List\(Int64\)\) is not numbers: only numbers .*--drop"):
-        table_from_frame(frame(a=[[1]] * N), "y")
+        Table.from_frame(frame(a=[[1]] * N), "y")
 
 
 def test_booleans_are_one_and_zero() -> None:
-    assert table_from_frame(frame(a=["True", "FALSE", " true"] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
-    assert table_from_frame(frame(a=[True, False, True] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
+    assert Table.from_frame(frame(a=["True", "FALSE", " true"] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
+    assert Table.from_frame(frame(a=[True, False, True] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
     assert np.isnan(column_of_numbers("a", pl.Series(["true", None]))[1])
 
 
@@ -184,83 +184,83 @@ def test_dates_are_the_same_number_from_pandas_and_polars_or_refused() -> None:
 
 def test_one_class_is_refused() -> None:
     with pytest.raises(TableError, match=r"'y' must have at least two classes; it has 1 class only, 'yes', in 30 row"):
-        table_from_frame(frame(y=["yes"] * N), "y")
+        Table.from_frame(frame(y=["yes"] * N), "y")
 
 
 def test_a_table_without_rows_is_refused() -> None:
     with pytest.raises(TableError, match="must have at least two classes; it has no class in 0 row"):
-        table_from_frame(frame().head(0), "y")
+        Table.from_frame(frame().head(0), "y")
 
 
 def test_a_class_with_a_single_row_is_refused_by_name() -> None:
     with pytest.raises(
         TableError, match=r"the class 'may' of 'y' has a single row, which can only train: .*leave it out"
     ):
-        table_from_frame(frame(y=["yes"] * 14 + ["no"] * 15 + ["may"]), "y")
+        Table.from_frame(frame(y=["yes"] * 14 + ["no"] * 15 + ["may"]), "y")
 
 
 def test_arrays_with_a_class_of_a_single_row_are_warned_of() -> None:
     with pytest.warns(TabcohortWarning, match="the class 2 of 'target' has a single row"):
-        make_table(np.ones((5, 2)), np.array([0, 0, 1, 1, 2]))
+        Table.from_arrays(np.ones((5, 2)), np.array([0, 0, 1, 1, 2]))
 
 
 @pytest.mark.parametrize("missing", [[None, None], ["", " "]])
 def test_rows_without_a_target_are_left_out_and_counted(missing: list[Any]) -> None:
     with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
-        table = table_from_frame(frame(y=["yes", "no"] * 14 + missing), "y")
+        table = Table.from_frame(frame(y=["yes", "no"] * 14 + missing), "y")
     assert table.X[:, 0].tolist() == list(range(28))
     assert table.schema.classes == ("no", "yes")
 
 
 def test_a_target_of_nan_is_a_missing_target() -> None:
     with pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"):
-        table = table_from_frame(frame(y=[1.0, 2.0] * 14 + [float("nan")] * 2), "y")
+        table = Table.from_frame(frame(y=[1.0, 2.0] * 14 + [float("nan")] * 2), "y")
     assert len(table.schema.classes) == 2
 
 
 def test_a_continuous_target_suggests_bins() -> None:
     with pytest.raises(TableError, match=r"'y' holds 30 different numbers .* looks like a measurement: .* into bins"):
-        table_from_frame(frame(y=[str(i + 0.5) for i in range(N)]), "y")
+        Table.from_frame(frame(y=[str(i + 0.5) for i in range(N)]), "y")
 
 
 def test_the_bins_that_a_continuous_target_is_advised_to_have_are_classes() -> None:
     data = frame(y=[i + 0.5 for i in range(N)]).to_pandas()
     words = r"30 different numbers from 0\.5 to 29\.5 .* into bins where the table is made"
     with pytest.raises(TableError, match=words) as refusal:
-        table_from_frame(pl.from_pandas(data), "y")
+        Table.from_frame(pl.from_pandas(data), "y")
     advice = re.search(r"frame\[.*\)", str(refusal.value))
     assert advice is not None
     exec(advice.group(), {"frame": data, "pandas": pd})
-    assert table_from_frame(pl.from_pandas(data), "y").schema.classes == ("high", "low", "middle")
+    assert Table.from_frame(pl.from_pandas(data), "y").schema.classes == ("high", "low", "middle")
 
 
 def test_a_target_of_distinct_values_is_an_identifier() -> None:
     with pytest.raises(TableError, match="every row has another value in 'y': this is an identifier, not a class"):
-        table_from_frame(frame(y=[f"p{i}" for i in range(N)]), "y")
+        Table.from_frame(frame(y=[f"p{i}" for i in range(N)]), "y")
 
 
 def test_a_target_of_lists_is_refused() -> None:
     with pytest.raises(TableError, match=r"'y' \(List\(Int64\)\)"):
-        table_from_frame(frame(y=[[1], [2]] * 15), "y")
+        Table.from_frame(frame(y=[[1], [2]] * 15), "y")
 
 
 def test_spaces_around_labels_make_no_classes() -> None:
-    table = table_from_frame(frame(y=[" yes", "yes ", "no"] * 10), "y")
+    table = Table.from_frame(frame(y=[" yes", "yes ", "no"] * 10), "y")
     assert table.schema.classes == ("no", "yes")
     assert np.bincount(table.y).tolist() == [10, 20]
 
 
 def test_the_positive_class_is_named_or_the_last_of_two() -> None:
-    assert table_from_frame(frame(), "y").schema.positive == 1
-    assert table_from_frame(frame(), "y", positive="no").schema.positive == 0
-    assert table_from_frame(frame(y=[0, 1] * 15), "y", positive=0).schema.positive == 0
-    assert table_from_frame(frame(y=["a", "b", "c"] * 10), "y").schema.positive is None
+    assert Table.from_frame(frame(), "y").schema.positive == 1
+    assert Table.from_frame(frame(), "y", positive="no").schema.positive == 0
+    assert Table.from_frame(frame(y=[0, 1] * 15), "y", positive=0).schema.positive == 0
+    assert Table.from_frame(frame(y=["a", "b", "c"] * 10), "y").schema.positive is None
     with pytest.raises(TableError, match="the positive class 'maybe' is not in 'y', whose classes are 'no', 'yes'"):
-        table_from_frame(frame(), "y", positive="maybe")
+        Table.from_frame(frame(), "y", positive="maybe")
 
 
 def test_keys_and_dropped_columns_do_not_predict() -> None:
-    table = table_from_frame(
+    table = Table.from_frame(
         frame(id=[f"p{i}" for i in range(N)], note=["text"] * N, b=[1] * N), "y", keys=["id"], drop=["note"]
     )
     assert table.schema.features == ("a", "b")
@@ -270,7 +270,7 @@ def test_keys_and_dropped_columns_do_not_predict() -> None:
 @pytest.mark.parametrize("names", [{"keys": ["y"]}, {"drop": ["y"]}])
 def test_the_target_cannot_be_a_key_or_left_out(names: dict[str, list[str]]) -> None:
     with pytest.raises(TableError, match="'y' is the target"):
-        table_from_frame(frame(), "y", **names)
+        Table.from_frame(frame(), "y", **names)
 
 
 @pytest.mark.parametrize("names", [{"target": "diagnosys"}, {"keys": ["diagnosys"]}, {"drop": ["diagnosys"]}])
@@ -278,23 +278,23 @@ def test_a_column_that_is_not_there_offers_the_nearest_name(names: dict[str, Any
     data = frame(diagnosis=["p", "q"] * 15)
     words = "there is no column 'diagnosys' (did you mean 'diagnosis'?); the table has a, y, diagnosis"
     with pytest.raises(TableError, match=re.escape(words)):
-        table_from_frame(data, **{"target": "y", **names})
+        Table.from_frame(data, **{"target": "y", **names})
 
 
 def test_a_table_without_features_is_refused() -> None:
     with pytest.raises(TableError, match=r"there is no column to predict from \(0 features\)"):
-        table_from_frame(frame(), "y", drop=["a"])
+        Table.from_frame(frame(), "y", drop=["a"])
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:
     with pytest.raises(TableError, match=re.escape("X must be (n_rows, n_features) and y (n_rows,); they are (3, 2)")):
-        make_table(np.ones((3, 2)), np.ones(2))
+        Table.from_arrays(np.ones((3, 2)), np.ones(2))
     with pytest.raises(TableError, match=re.escape("they are (3, 2) and (3, 1)")):
-        make_table(np.ones((3, 2)), np.ones((3, 1)))
+        Table.from_arrays(np.ones((3, 2)), np.ones((3, 1)))
 
 
 def test_rows_of_weight_zero_are_left_out() -> None:
-    table = make_table(np.arange(5.0)[:, None], np.array([0, 0, 1, 1, 2]), weight=np.array([1.0, 2, 1, 1, 0]))
+    table = Table.from_arrays(np.arange(5.0)[:, None], np.array([0, 0, 1, 1, 2]), weight=np.array([1.0, 2, 1, 1, 0]))
     assert table.X[:, 0].tolist() == [0, 1, 2, 3]
     assert table.schema.classes == (0, 1)
 
@@ -302,15 +302,15 @@ def test_rows_of_weight_zero_are_left_out() -> None:
 def test_there_is_one_weight_and_one_key_per_row() -> None:
     X, y = np.ones((4, 2)), np.array([0, 1, 0, 1])
     with pytest.raises(TableError, match=re.escape("one weight per row, of shape (4,); the shape is (3,)")):
-        make_table(X, y, weight=np.ones(3))
+        Table.from_arrays(X, y, weight=np.ones(3))
     with pytest.raises(TableError, match=re.escape("one key per row, of shape (4,); the shape is (4, 1)")):
-        make_table(X, y, key=np.zeros((4, 1), np.int64))
+        Table.from_arrays(X, y, key=np.zeros((4, 1), np.int64))
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 def test_a_weight_that_is_no_weight_is_refused(weight: float) -> None:
     with pytest.raises(TableError, match="row 3 has the weight"):
-        make_table(np.ones((4, 2)), np.array([0, 1, 0, 1]), weight=np.array([1, 1, weight, 1]))
+        Table.from_arrays(np.ones((4, 2)), np.array([0, 1, 0, 1]), weight=np.array([1, 1, weight, 1]))
 
 
 FRAMES: dict[str, Callable[[dict[str, list[Any]]], Any]] = {
@@ -364,22 +364,22 @@ def test_the_fingerprint_changes_with_one_cell_label_name_or_weight() -> None:
     other_X[3, 1] = np.nextafter(other_X[3, 1], 100)
     other_y[[0, 1]] = 1, 0
     tables = [
-        make_table(X, y),
-        make_table(other_X, y),
-        make_table(X, other_y),
-        make_table(X, y, features=["x0", "x2"]),
-        make_table(X, y, target="other"),
-        make_table(X, y, positive=0),
-        make_table(X, y, weight=np.array([1.0, 1, 1, 1, 1, 2])),
-        make_table(X, y.astype(str)),
+        Table.from_arrays(X, y),
+        Table.from_arrays(other_X, y),
+        Table.from_arrays(X, other_y),
+        Table.from_arrays(X, y, features=["x0", "x2"]),
+        Table.from_arrays(X, y, target="other"),
+        Table.from_arrays(X, y, positive=0),
+        Table.from_arrays(X, y, weight=np.array([1.0, 1, 1, 1, 1, 2])),
+        Table.from_arrays(X, y.astype(str)),
     ]
     assert len({table.fingerprint() for table in tables}) == len(tables)
-    assert make_table(X.copy(), y.copy()).fingerprint() == tables[0].fingerprint()
+    assert Table.from_arrays(X.copy(), y.copy()).fingerprint() == tables[0].fingerprint()
 
 
 def test_the_fingerprint_does_not_depend_on_the_memory_layout() -> None:
     X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
-    assert make_table(np.asfortranarray(X), y).fingerprint() == make_table(X, y).fingerprint()
+    assert Table.from_arrays(np.asfortranarray(X), y).fingerprint() == Table.from_arrays(X, y).fingerprint()
 
 
 # Names, labels and keys
@@ -388,7 +388,7 @@ def test_the_fingerprint_does_not_depend_on_the_memory_layout() -> None:
 @pytest.mark.parametrize("features", [["a"], ["a", "b", "c"], ["a", "a"], []])
 def test_features_need_as_many_different_names(features: list[str]) -> None:
     with pytest.raises(TableError, match="X has 2 columns and needs as many different names; it has "):
-        make_table(np.ones((4, 2)), np.array([0, 1, 0, 1]), features=features)
+        Table.from_arrays(np.ones((4, 2)), np.array([0, 1, 0, 1]), features=features)
 
 
 @pytest.mark.parametrize("labels", [[0.0, 1, np.nan, 1], ["a", "b", None, "b"], ["a", "b", float("nan"), "b"]])
@@ -396,17 +396,17 @@ def test_a_label_that_is_missing_is_refused_by_its_row(labels: list[Any]) -> Non
     y = np.array(labels, dtype=float if labels[0] == 0 else object)
     words = r"^row 3 has no 'target' \(None or NaN\); leave out rows without a target$"
     with pytest.raises(TableError, match=words):
-        make_table(np.ones((4, 2)), y)
+        Table.from_arrays(np.ones((4, 2)), y)
     with pytest.raises(TableError, match=words):  # also where a row before it is left out
-        make_table(np.ones((4, 2)), y, weight=np.array([0.0, 1, 1, 1]))
+        Table.from_arrays(np.ones((4, 2)), y, weight=np.array([0.0, 1, 1, 1]))
 
 
 def test_labels_that_are_measurements_are_refused() -> None:
     X, y = np.ones((60, 1)), np.linspace(0, 1, 60)
     with pytest.raises(TableError, match="'target' holds 60 different numbers from 0 to 1 and looks like a meas"):
-        make_table(X, y)
-    assert make_table(X, np.tile([0.5, 1.5], 30)).schema.classes == (0.5, 1.5)
-    assert len(make_table(X, np.repeat(np.arange(30.0), 2)).schema.classes) == 30
+        Table.from_arrays(X, y)
+    assert Table.from_arrays(X, np.tile([0.5, 1.5], 30)).schema.classes == (0.5, 1.5)
+    assert len(Table.from_arrays(X, np.repeat(np.arange(30.0), 2)).schema.classes) == 30
 
 
 def with_keys(order: Any = slice(None)) -> Table:
@@ -420,7 +420,7 @@ def with_keys(order: Any = slice(None)) -> Table:
         }
     )
     with pytest.warns(TabcohortWarning, match="^120 rows have 40 different values of patient; rows of one value get"):
-        return table_from_frame(data[order], "y", keys=["patient"])
+        return Table.from_frame(data[order], "y", keys=["patient"])
 
 
 def test_a_key_that_repeats_is_warned_of_and_kept() -> None:
@@ -433,7 +433,7 @@ def test_a_key_that_repeats_is_warned_of_and_kept() -> None:
 def test_the_split_by_a_key_does_not_depend_on_the_order_of_the_rows() -> None:
     shuffled = np.random.default_rng(1).permutation(120)
     table, other = with_keys(), with_keys(shuffled)
-    one, two = (split_roles(t.X, t.y, t.weight, Settings(), t.key) for t in (table, other))
+    one, two = (train_validation_test_split(t.X, t.y, t.weight, Config(), t.key) for t in (table, other))
     for name in ("train", "stop", "score"):
         np.testing.assert_array_equal(table.X[getattr(one, name)], other.X[getattr(two, name)])
     assert not set(table.key[one.train]) & set(table.key[one.score])
@@ -442,26 +442,26 @@ def test_the_split_by_a_key_does_not_depend_on_the_order_of_the_rows() -> None:
 def test_two_keys_together_are_one_key() -> None:
     data = frame(a=[str(i / 8) for i in range(N)], site=["s", "t"] * 15, number=[str(i // 4) for i in range(N)])
     with pytest.warns(TabcohortWarning, match="^30 rows have 16 different values of site, number"):
-        table = table_from_frame(data, "y", keys=["site", "number"])
+        table = Table.from_frame(data, "y", keys=["site", "number"])
     assert table.key is not None
     assert table.key[0] == table.key[2] != table.key[1]
 
 
 def test_a_key_of_its_own_for_every_row_is_none() -> None:
-    assert table_from_frame(frame(id=[f"p{i}" for i in range(N)]), "y", keys=["id"]).key is None
-    assert table_from_frame(frame(), "y").key is None
+    assert Table.from_frame(frame(id=[f"p{i}" for i in range(N)]), "y", keys=["id"]).key is None
+    assert Table.from_frame(frame(), "y").key is None
 
 
 def test_keys_of_rows_that_are_left_out_are_left_out() -> None:
     weight, key = np.array([1.0, 1, 0, 1, 1]), np.array([0, 0, 1, 2, 2])
-    table = make_table(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, key=key)
+    table = Table.from_arrays(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, key=key)
     assert table.key is not None
     assert table.key.tolist() == [0, 0, 2, 2]
 
 
 def test_a_key_that_cannot_be_compared_is_refused() -> None:
     with pytest.raises(TableError, match=r"the key 'id' \(List\(Int64\)\) must be text, numbers or dates"):
-        table_from_frame(frame(id=[[1]] * N), "y", keys=["id"])
+        Table.from_frame(frame(id=[[1]] * N), "y", keys=["id"])
 
 
 def test_rows_without_any_target_leave_nothing_to_measure_on() -> None:
@@ -470,13 +470,13 @@ def test_rows_without_any_target_leave_nothing_to_measure_on() -> None:
         pytest.warns(TabcohortWarning, match="30 rows without a 'y' are left out"),
         pytest.raises(TableError, match=r"^no row has a 'y': there is nothing to measure on$"),
     ):
-        table_of_schema(data, table_from_frame(frame(), "y").schema)
+        Table.for_schema(data, Table.from_frame(frame(), "y").schema)
 
 
 def test_a_class_that_the_model_does_not_know_is_refused() -> None:
     words = "^the model knows no class 'may' of 'y'; its classes are 'no', 'yes'$"
     with pytest.raises(TableError, match=words):
-        table_of_schema(frame(y=["yes", "no", "may"] * 10), table_from_frame(frame(), "y").schema)
+        Table.for_schema(frame(y=["yes", "no", "may"] * 10), Table.from_frame(frame(), "y").schema)
 
 
 # Columns that should not predict
@@ -485,7 +485,7 @@ def test_a_class_that_the_model_does_not_know_is_refused() -> None:
 def test_a_column_that_says_the_target_in_other_words_is_left_out() -> None:
     data = frame(coded=["1", "0"] * 15, nearly=["1", "0"] * 14 + ["0", "1"])
     with pytest.warns(TabcohortWarning, match="^the column 'coded' says the same as the target 'y' and is left out$"):
-        table = table_from_frame(data, "y")
+        table = Table.from_frame(data, "y")
     assert table.schema.features == ("a", "nearly")
 
 
@@ -498,10 +498,10 @@ def test_a_column_of_another_whole_number_in_every_row_is_warned_of() -> None:
     with pytest.warns(
         TabcohortWarning, match=r"^the column 'id' is another whole number in every row; .*\(--key\)"
     ) as all:
-        table = table_from_frame(numbered(50), "y")
+        table = Table.from_frame(numbered(50), "y")
     assert len(all) == 1
     assert table.schema.features == ("id", "x")
-    assert table_from_frame(numbered(49), "y").schema.features == ("id", "x")
+    assert Table.from_frame(numbered(49), "y").schema.features == ("id", "x")
 
 
 def test_all_columns_of_text_are_named_at_once_with_what_leaves_them_out() -> None:
@@ -509,7 +509,7 @@ def test_all_columns_of_text_are_named_at_once_with_what_leaves_them_out() -> No
     data = data.with_columns(pl.Series("where from", ["here", "there", "far"] * 10))
     words = "the columns 'colour', 'where from' are text: only numbers can predict so far"
     with pytest.raises(TableError, match=f"^{words}.*: --drop colour --drop 'where from'$"):
-        table_from_frame(data, "y")
+        Table.from_frame(data, "y")
 
 
 def test_the_columns_of_all_missing_cells_are_counted() -> None:
@@ -517,13 +517,13 @@ def test_the_columns_of_all_missing_cells_are_counted() -> None:
     with pytest.raises(
         TableError, match=r"row 1, column 'b' is missing \(NaN\); such cells are in 'b' \(1\), 'c' \(30\): "
     ):
-        table_from_frame(frame(b=cells, c=[None] * N), "y")
+        Table.from_frame(frame(b=cells, c=[None] * N), "y")
 
 
 def test_rows_whose_key_is_missing_are_nobody_elses() -> None:
     frame = pl.DataFrame({"pid": ["a", "a", None, None, "b", "c"], "x": range(6), "y": ["n", "y"] * 3})
     with pytest.warns(TabcohortWarning, match="6 rows have 5 different values of pid"):
-        table = table_from_frame(frame, "y", keys=["pid"])
+        table = Table.from_frame(frame, "y", keys=["pid"])
     assert table.key is not None
     assert table.key[0] == table.key[1]
     assert len(set(table.key.tolist())) == 5
@@ -539,7 +539,7 @@ def features_of(**columns: Any) -> pl.DataFrame:
 
 def test_rows_of_one_group_have_one_key_and_the_group_does_not_predict() -> None:
     with pytest.warns(TabcohortWarning, match="^30 rows have 10 different values of site; rows of one value get one"):
-        table = table_from_frame(features_of(site=[f"s{i // 3}" for i in range(N)]), "y", groups=["site"])
+        table = Table.from_frame(features_of(site=[f"s{i // 3}" for i in range(N)]), "y", groups=["site"])
     assert (table.schema.features, table.schema.keys) == (("a",), ())
     assert table.key is not None
     assert len(set(zip(np.arange(N) // 3, table.key, strict=True))) == len(set(table.key)) == 10
@@ -552,11 +552,11 @@ def test_rows_that_a_key_or_any_group_ties_have_one_key_however_indirectly() -> 
     doctor = [0 if i in (1, 2) else 100 + patient[i] for i in range(N)]
     ward = [0 if i in (3, 4) else 100 + patient[i] for i in range(N)]
     data = features_of(patient=patient, doctor=doctor, ward=ward)
-    table = table_from_frame(data, "y", keys=["patient"], groups=["doctor", "ward"])
+    table = Table.from_frame(data, "y", keys=["patient"], groups=["doctor", "ward"])
     assert table.key is not None
-    families = [table.key[patient.index(each)] for each in range(N // 2)]
-    assert families[0] == families[1] == families[2]
-    assert len(set(families)) == N // 2 - 2
+    connected_groups = [table.key[patient.index(each)] for each in range(N // 2)]
+    assert connected_groups[0] == connected_groups[1] == connected_groups[2]
+    assert len(set(connected_groups)) == N // 2 - 2
     assert all(table.key[2 * each] == table.key[2 * each + 1] for each in range(N // 2))
     assert table.schema.keys == ("patient",)
     assert table.schema.features == ("a",)
@@ -565,11 +565,11 @@ def test_rows_that_a_key_or_any_group_ties_have_one_key_however_indirectly() -> 
 @pytest.mark.filterwarnings("ignore:30 rows have")
 def test_a_table_for_a_model_is_tied_by_the_keys_and_groups_that_it_has() -> None:
     data = features_of(patient=[i // 3 for i in range(N)], ward=[i // 15 for i in range(N)])
-    schema = table_from_frame(data, "y", keys=["patient"], groups=["ward"]).schema
+    schema = Table.from_frame(data, "y", keys=["patient"], groups=["ward"]).schema
     assert (schema.keys, schema.groups) == (("patient",), ("ward",))
 
     def n_different(frame: pl.DataFrame) -> int | None:
-        key = table_of_schema(frame, schema).key
+        key = Table.for_schema(frame, schema).key
         return None if key is None else len(set(key))
 
     assert n_different(data) == 2
@@ -582,21 +582,21 @@ def test_rows_without_a_group_are_counted() -> None:
     site = [None if i < 6 else f"s{i // 3}" for i in range(N)]
     words = "^30 rows have 14 different values of site; rows of one value get one role, and 6 rows without one a role"
     with pytest.warns(TabcohortWarning, match=words):
-        table_from_frame(features_of(site=site), "y", groups=["site"])
+        Table.from_frame(features_of(site=site), "y", groups=["site"])
 
 
 @pytest.mark.parametrize("labels", [["0", "1"], ["0.0", "1.0"], ["0", "1.00"], [0, 1], [0.0, 1.0]])
 def test_whole_numbers_with_a_point_are_the_same_classes(labels: list[Any]) -> None:
-    schema = table_from_frame(frame(y=["0", "1"] * (N // 2)), "y").schema
+    schema = Table.from_frame(frame(y=["0", "1"] * (N // 2)), "y").schema
     assert schema.classes == ("0", "1")
     data = frame(y=labels * (N // 2))
-    np.testing.assert_array_equal(table_of_schema(data, schema).y, [0, 1] * (N // 2))
-    assert table_from_frame(data, "y", positive=0).schema == replace(schema, positive=0)
-    assert table_from_frame(frame(y=["1.0", "a"] * (N // 2)), "y").schema.classes == ("1.0", "a")
+    np.testing.assert_array_equal(Table.for_schema(data, schema).y, [0, 1] * (N // 2))
+    assert Table.from_frame(data, "y", positive=0).schema == replace(schema, positive=0)
+    assert Table.from_frame(frame(y=["1.0", "a"] * (N // 2)), "y").schema.classes == ("1.0", "a")
 
 
 def test_groups_of_one_row_each_tie_nothing() -> None:
-    assert table_from_frame(features_of(site=[f"s{i}" for i in range(N)]), "y", groups=["site"]).key is None
+    assert Table.from_frame(features_of(site=[f"s{i}" for i in range(N)]), "y", groups=["site"]).key is None
 
 
 DAYS = [f"2024-{1 + i % 12:02d}-{1 + i // 12:02d}" for i in range(N)]
@@ -615,12 +615,12 @@ TIMES: dict[str, tuple[Any, list[Any]]] = {
 @pytest.mark.parametrize("kind", TIMES)
 def test_times_have_the_order_of_numbers_and_days_and_do_not_predict(kind: str) -> None:
     cells, order = TIMES[kind]
-    table = table_from_frame(features_of(when=cells), "y", time="when")
+    table = Table.from_frame(features_of(when=cells), "y", time="when")
     assert table.schema.features == ("a",)
     assert table.time is not None
     assert table.time.dtype == np.float64
     np.testing.assert_array_equal(np.argsort(table.time, kind="stable"), np.argsort(order, kind="stable"))
-    assert table_from_frame(features_of(), "y").time is None
+    assert Table.from_frame(features_of(), "y").time is None
 
 
 @pytest.mark.parametrize(
@@ -654,28 +654,28 @@ def test_times_have_the_order_of_numbers_and_days_and_do_not_predict(kind: str) 
 )
 def test_a_time_that_is_none_is_named_by_its_row(cells: list[Any], words: str) -> None:
     with pytest.raises(TableError, match=words):
-        table_from_frame(features_of(when=cells), "y", time="when")
+        Table.from_frame(features_of(when=cells), "y", time="when")
 
 
 @pytest.mark.parametrize("names", [{"groups": ["y"]}, {"time": "y"}])
 def test_the_target_cannot_be_a_group_or_a_time(names: dict[str, Any]) -> None:
     with pytest.raises(TableError, match=r"^'y' is the target, so it cannot be a key, a group or a time, or be left"):
-        table_from_frame(frame(), "y", **names)
+        Table.from_frame(frame(), "y", **names)
 
 
 @pytest.mark.parametrize("names", [{"groups": ["sit"]}, {"time": "sit"}])
 def test_a_group_or_time_that_is_not_there_offers_the_nearest_name(names: dict[str, Any]) -> None:
     with pytest.raises(TableError, match=r"'sit' .*did you mean 'site'"):
-        table_from_frame(features_of(site=["s"] * N), "y", **names)
+        Table.from_frame(features_of(site=["s"] * N), "y", **names)
 
 
 def test_times_of_rows_that_are_left_out_are_left_out() -> None:
     weight, time = np.array([1.0, 1, 0, 1, 1]), np.array([4.0, 3, 2, 1, 0])
-    table = make_table(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, time=time)
+    table = Table.from_arrays(np.ones((5, 1)), np.array([0, 1, 0, 1, 0]), weight=weight, time=time)
     assert table.time is not None
     assert table.time.tolist() == [4, 3, 1, 0]
     with pytest.warns(TabcohortWarning, match="1 row without a 'y' is left out"):
-        framed = table_from_frame(
+        framed = Table.from_frame(
             features_of(y=[None, *["yes", "no"] * 14, "no"], when=list(range(N))), "y", time="when"
         )
     assert framed.time is not None
@@ -685,6 +685,6 @@ def test_times_of_rows_that_are_left_out_are_left_out() -> None:
 def test_there_is_one_finite_time_per_row() -> None:
     X, y = np.ones((4, 1)), np.array([0, 1, 0, 1])
     with pytest.raises(TableError, match=r"there must be one time per row, of shape \(4,\); the shape is \(3,\)"):
-        make_table(X, y, time=np.arange(3.0))
+        Table.from_arrays(X, y, time=np.arange(3.0))
     with pytest.raises(TableError, match=r"^row 3 has the time nan; every row needs a time that is a number$"):
-        make_table(X, y, time=np.array([0, 1, np.nan, 3]))
+        Table.from_arrays(X, y, time=np.array([0, 1, np.nan, 3]))

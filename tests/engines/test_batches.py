@@ -10,18 +10,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tabcohort.engines.batches import ROWS_DRAWN_AT_A_TIME, EpochPlan, MemberPlan, rows_of_a_step
+from tabcohort.engines.batches import ROWS_DRAWN_AT_A_TIME, BatchPlan, EpochBatches, batch_size_of
 from tabcohort.errors import TrainingError
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 from tabcohort.types import IntArray
 
 FEW = hypothesis_settings(max_examples=60, deadline=None)
 
 
-def member_plan(n_rows: int = 40, batch_size: int = 8, needs_pairs: bool = False, **changes: float) -> MemberPlan:
+def member_plan(n_rows: int = 40, batch_size: int = 8, needs_pairs: bool = False, **changes: float) -> BatchPlan:
     values = {"mixup_alpha": 0.0, "mixup_probability": 0.5, "seed": 0, "member": 0, **changes}
-    return MemberPlan(n_rows, batch_size, needs_pairs=needs_pairs, **values)  # type: ignore[arg-type]
+    return BatchPlan(n_rows, batch_size, needs_pairs=needs_pairs, **values)  # type: ignore[arg-type]
 
 
 # Draws
@@ -91,14 +91,14 @@ def test_batch_norm_without_two_rows_in_a_step_is_an_error(n_rows: int, batch_si
     ],
 )
 def test_rows_of_a_step_follow_the_documented_table(batch_size: int | str, n_rows: int, expected: int | None) -> None:
-    assert rows_of_a_step(Settings(batch_size=batch_size), n_rows) == expected
+    assert batch_size_of(Config(batch_size=batch_size), n_rows) == expected
 
 
-# Epochs
+# EpochBlock
 
 
-def assert_same_epoch(one: EpochPlan, other: EpochPlan) -> None:
-    for each in dataclasses.fields(EpochPlan):
+def assert_same_epoch(one: EpochBatches, other: EpochBatches) -> None:
+    for each in dataclasses.fields(EpochBatches):
         np.testing.assert_array_equal(getattr(one, each.name), getattr(other, each.name), err_msg=each.name)
 
 
@@ -211,7 +211,7 @@ def test_steps_epochs_and_members_have_layer_keys_of_their_own() -> None:
 # Mixup
 
 
-def partners_of(epoch: EpochPlan, step: int) -> IntArray:
+def partners_of(epoch: EpochBatches, step: int) -> IntArray:
     return epoch.partners[epoch.bounds[step] : epoch.bounds[step + 1]]
 
 

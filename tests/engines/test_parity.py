@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import drawn_network, programs
+from helpers import random_network, programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
@@ -18,20 +18,19 @@ from torch import nn
 
 from tabcohort import (
     MLP,
+    Config,
     LogisticRegression,
     ResidualMLP,
-    Settings,
-    draw_weights,
+    Table,
+    initialize_weights,
     load_sample,
-    make_table,
-    table_from_frame,
 )
 from tabcohort.cohort.fit import fit
-from tabcohort.engines.batches import MemberPlan
+from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.torch_loop import TorchEngine, hashed_dropout, loss_sum
-from tabcohort.network.lower import numbers_of, to_module
+from tabcohort.network.lower import network_of, to_module
 from tabcohort.network.models import ACTIVATIONS, SmoothClip
 from tabcohort.network.program import Network, Program
 from tabcohort.training.module import CompiledModuleEngine
@@ -72,7 +71,7 @@ def n_classes_of(module: nn.Module) -> int:
 def prepared(module: nn.Module) -> nn.Module:
     """Return a float64 copy with weights drawn and normalisation that is not trivial."""
     module = copy.deepcopy(module).double()
-    draw_weights(module, seed=1)
+    initialize_weights(module, seed=1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -81,7 +80,7 @@ def prepared(module: nn.Module) -> nn.Module:
 
 
 def both(
-    module: nn.Module, data: MemberData, how: Settings
+    module: nn.Module, data: MemberData, how: Config
 ) -> tuple[nn.Module, TorchEngine, nn.Module, CompiledModuleEngine]:
     other = copy.deepcopy(module)
     return module, TorchEngine(module, data, how, torch.device("cpu")), other, CompiledModuleEngine(other, data, how)
@@ -98,7 +97,7 @@ def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> dict
     with hashed_dropout(module) as dropout:
         dropout.take_key(key)
         logits = module(torch.from_numpy(data.inputs(data.train)).double())
-        loss = loss_sum(logits, torch.from_numpy(data.train_mass).double()) / len(logits)
+        loss = loss_sum(logits, torch.from_numpy(data.soft_targets).double()) / len(logits)
         gradients = torch.autograd.grad(loss, list(module.parameters()))
     names = [name for name, _ in module.named_parameters()]
     return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
@@ -106,7 +105,7 @@ def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> dict
 
 def one_step(engine: CompiledModuleEngine, n_rows: int) -> tuple[float, int]:
     """Run a full-batch step at rate 0; return its loss and its key."""
-    plan = MemberPlan(n_rows, n_rows, 0.0, 0.0, engine.has_batch_norm, seed=3).epoch(1)
+    plan = BatchPlan(n_rows, n_rows, 0.0, 0.0, engine.has_batch_norm, seed=3).epoch(1)
     return float(engine.run_epoch(plan, 0.0).step_losses[0]), int(plan.layer_keys[0])
 
 
@@ -114,7 +113,7 @@ def one_step(engine: CompiledModuleEngine, n_rows: int) -> tuple[float, int]:
 def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: nn.Module) -> None:
     module = prepared(module)
     data = member_data(9, n_classes_of(module))
-    engine = CompiledModuleEngine(module, data, Settings(weight_decay=0.0))
+    engine = CompiledModuleEngine(module, data, Config(weight_decay=0.0))
     loss, key = one_step(engine, 9)
     gradient = engine.gradient.copy()
     expected = gradients_by_autograd(module, data, key)
@@ -142,15 +141,15 @@ def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimiz
         "residual": ResidualMLP(D_IN, (8, 5), 1, dropout=0.2),
         "clipped": nn.Sequential(SmoothClip(1.0), MLP(D_IN, (8, 5), 3)),
     }
-    how = Settings(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
+    how = Config(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
     data = member_data(100, n_classes_of(modules[kind]))
     module, reference, other, compiled = both(prepared(modules[kind]), data, how)
-    plan = MemberPlan(100, 32, 0.3, 0.5, reference.has_batch_norm, seed=0)
+    plan = BatchPlan(100, 32, 0.3, 0.5, reference.has_batch_norm, seed=0)
     for epoch in range(1, 51):  # of four steps, the last one short
         rate = 0.01 * 0.98**epoch
         expected, found = reference.run_epoch(plan.epoch(epoch), rate), compiled.run_epoch(plan.epoch(epoch), rate)
         np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-8)
-        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-7, atol=1e-8)
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-8
@@ -173,13 +172,13 @@ def networks(draw: st.DrawFn) -> nn.Sequential:
 @settings(max_examples=40, deadline=None)
 @given(network=networks(), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
 def test_random_networks_agree(network: nn.Sequential, n_rows: int, batch_size: int) -> None:
-    how = Settings(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    how = Config(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
     data = member_data(n_rows, n_classes_of(network))
     module, reference, other, compiled = both(prepared(network), data, how)
-    plan = MemberPlan(n_rows, batch_size, 0.2, 0.5, reference.has_batch_norm, seed=0)
+    plan = BatchPlan(n_rows, batch_size, 0.2, 0.5, reference.has_batch_norm, seed=0)
     for epoch in (1, 2):
         expected, found = reference.run_epoch(plan.epoch(epoch), 0.05), compiled.run_epoch(plan.epoch(epoch), 0.05)
-        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-6, atol=1e-7)
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-7
@@ -189,27 +188,27 @@ def test_random_networks_agree(network: nn.Sequential, n_rows: int, batch_size: 
 @given(program=programs(widest=9, prepares=False), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
 def test_networks_whose_values_are_read_many_times_agree(program: Program, n_rows: int, batch_size: int) -> None:
     """Sums of any values, read anywhere later on: what no module is lowered to so far."""
-    how = Settings(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    how = Config(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
     data = member_data(n_rows, max(2, program.n_outputs), program.n_inputs)
-    network = drawn_network(program, np.float64)
+    network = random_network(program, np.float64)
     module = to_module(network)
     reference, compiled = TorchEngine(module, data, how, torch.device("cpu")), CompiledEngine(network, data, how)
-    plan = MemberPlan(n_rows, batch_size, 0.2, 0.5, program.has_batch_norm, seed=0)
+    plan = BatchPlan(n_rows, batch_size, 0.2, 0.5, program.has_batch_norm, seed=0)
     for epoch in (1, 2):
         expected, found = reference.run_epoch(plan.epoch(epoch), 0.01), compiled.run_epoch(plan.epoch(epoch), 0.01)
         np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-6, atol=1e-7)
-        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-6, atol=1e-6)
     reference.release()
     compiled.release()
-    for name, array in numbers_of(module, program).named().items():
+    for name, array in network_of(module, program).named().items():
         np.testing.assert_allclose(network.named()[name], array, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_a_whole_float32_run_on_breast_cancer_predicts_the_same() -> None:
     sample = load_sample("breast-cancer")
-    table = table_from_frame(sample.frame, sample.target, positive=sample.positive)
+    table = Table.from_frame(sample.frame, sample.target, positive=sample.positive)
     how = {"model": "logistic", "max_epochs": 100, "patience": None, "batch_size": 32}
-    proba = [fit(table, Settings(engine=engine, **how)).predict_proba(table.X) for engine in ("torch", "compiled")]
+    proba = [fit(table, Config(engine=engine, **how)).predict_proba(table.X) for engine in ("torch", "compiled")]
     np.testing.assert_allclose(proba[0], proba[1], atol=1e-4)
 
 
@@ -221,8 +220,8 @@ def test_full_batches_to_convergence_equal_scikit_learn_without_penalty() -> Non
     data = MemberData.of_inputs(
         X.astype(np.float32), np.eye(2, dtype=np.float32)[y.astype(int)], X[:5].astype(np.float32)
     )
-    engine = CompiledModuleEngine(module, data, Settings(optimizer="sgd", momentum=0.9, weight_decay=0.0))
-    plan = MemberPlan(200, 200, 0.0, 0.0, needs_pairs=False, seed=0)
+    engine = CompiledModuleEngine(module, data, Config(optimizer="sgd", momentum=0.9, weight_decay=0.0))
+    plan = BatchPlan(200, 200, 0.0, 0.0, needs_pairs=False, seed=0)
     for epoch in range(1, 2001):
         engine.run_epoch(plan.epoch(epoch), 0.5)
     engine.release()
@@ -234,7 +233,7 @@ def test_full_batches_to_convergence_equal_scikit_learn_without_penalty() -> Non
 def test_the_report_says_which_engine_ran() -> None:
     X = np.random.default_rng(0).normal(size=(60, 3))
     for engine in ("torch", "compiled"):
-        report = fit(make_table(X, X[:, 0] > 0), Settings(model="logistic", engine=engine, max_epochs=2)).report
+        report = fit(Table.from_arrays(X, X[:, 0] > 0), Config(model="logistic", engine=engine, max_epochs=2)).report
         assert (report.engine, report.device) == (engine, "cpu")
 
 
@@ -250,11 +249,11 @@ def test_a_plan_of_larger_steps_than_the_first_has_room() -> None:
     """The kernels work in memory without bounds, which is laid out for the steps that come."""
     data = member_data(40, 2)
     network = nn.Sequential(nn.Linear(D_IN, 8), nn.ReLU(), nn.Linear(8, 1)).double()
-    module, reference, other, compiled = both(network, data, Settings(optimizer="sgd"))
+    module, reference, other, compiled = both(network, data, Config(optimizer="sgd"))
     for batch_size in (4, 40):
-        plan = MemberPlan(40, batch_size, 0.0, 0.0, needs_pairs=False, seed=0).epoch(1)
+        plan = BatchPlan(40, batch_size, 0.0, 0.0, needs_pairs=False, seed=0).epoch(1)
         expected, found = reference.run_epoch(plan, 0.05), compiled.run_epoch(plan, 0.05)
-        np.testing.assert_allclose(found.stop_logits, expected.stop_logits, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-6, atol=1e-7)
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-7

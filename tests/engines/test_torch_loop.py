@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tabcohort.engines import torch_loop
-from tabcohort.engines.batches import MemberPlan
+from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.torch_loop import (
     FlatParameters,
@@ -29,8 +29,8 @@ from tabcohort.engines.torch_loop import (
     one_thread,
 )
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.network.models import MLP, LogisticRegression, ResidualMLP, draw_weights
-from tabcohort.settings import Settings
+from tabcohort.network.models import MLP, LogisticRegression, ResidualMLP, initialize_weights
+from tabcohort.settings import Config
 
 CPU = torch.device("cpu")
 
@@ -48,15 +48,15 @@ def member_data(n_rows: int = 50, n_features: int = 4, n_classes: int = 2, weigh
     return MemberData.of_inputs(train.astype(np.float32), mass.astype(np.float32), stop.astype(np.float32))
 
 
-def member_plan(n_rows: int = 50, batch_size: int = 16, **changes: Any) -> MemberPlan:
+def member_plan(n_rows: int = 50, batch_size: int = 16, **changes: Any) -> BatchPlan:
     values = {"mixup_alpha": 0.0, "mixup_probability": 0.5, "needs_pairs": False, "seed": 3, "member": 0, **changes}
-    return MemberPlan(n_rows, batch_size, **values)
+    return BatchPlan(n_rows, batch_size, **values)
 
 
 def network(n_classes: int = 2, dtype: torch.dtype = torch.float64, **choices: Any) -> nn.Module:
     choices = {"activation": "tanh", **choices}
     module = MLP(4, (6, 5), 1 if n_classes == 2 else n_classes, **choices).to(dtype)
-    draw_weights(module, seed=1)
+    initialize_weights(module, seed=1)
     return module
 
 
@@ -70,7 +70,7 @@ class Recorder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 1, dtype=torch.float64)
-        draw_weights(self, seed=2)
+        initialize_weights(self, seed=2)
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,10 +154,10 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] =
 }
 
 
-def train_plainly(module: nn.Module, data: MemberData, plan: MemberPlan, settings: Settings, n_epochs: int) -> None:
+def train_plainly(module: nn.Module, data: MemberData, plan: BatchPlan, config: Config, n_epochs: int) -> None:
     """The loop that anyone would write with torch.optim, on the batches of the plan."""
     dtype = next(module.parameters()).dtype
-    inputs, mass = (torch.from_numpy(array).to(dtype) for array in (data.inputs(data.train), data.train_mass))
+    inputs, mass = (torch.from_numpy(array).to(dtype) for array in (data.inputs(data.train), data.soft_targets))
     decays = [parameter for name, parameter in module.named_parameters() if parameter.ndim == 2]
     others = [parameter for name, parameter in module.named_parameters() if parameter.ndim == 1]
     optimizer = OPTIMIZERS[settings.optimizer](
@@ -190,7 +190,7 @@ def test_epochs_equal_a_plain_pytorch_loop(
 ) -> None:
     choices: dict[str, Any] = {"momentum": 0.8, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7}
     rate = 0.05 if optimizer == "sgd" else 0.02
-    settings = Settings(optimizer=optimizer, weight_decay=decay, learning_rate=rate, **choices)
+    settings = Config(optimizer=optimizer, weight_decay=decay, learning_rate=rate, **choices)
     data, plan = member_data(n_classes=n_classes, weighted=decay > 0), member_plan()
     module = network(n_classes, dtype)
     plain = copy.deepcopy(module)
@@ -205,7 +205,7 @@ def test_epochs_equal_a_plain_pytorch_loop(
 
 
 def test_epochs_with_batch_norm_and_clipping_equal_a_plain_pytorch_loop() -> None:
-    settings = Settings(optimizer="sgd", momentum=0.8, weight_decay=0.1, learning_rate=0.05, clip_norm=0.3)
+    settings = Config(optimizer="sgd", momentum=0.8, weight_decay=0.1, learning_rate=0.05, clip_norm=0.3)
     data, plan = member_data(n_rows=49), member_plan(49, needs_pairs=True)  # 16, 16 and 17 rows
     module = network(batch_norm=True)
     plain = copy.deepcopy(module)
@@ -222,7 +222,7 @@ def test_the_rate_of_an_epoch_is_the_one_given() -> None:
     steps = []
     for rate in (0.1, 0.3):
         module = network()
-        engine = TorchEngine(module, member_data(), Settings(optimizer="sgd", momentum=0.0, weight_decay=0.0), CPU)
+        engine = TorchEngine(module, member_data(), Config(optimizer="sgd", momentum=0.0, weight_decay=0.0), CPU)
         start = engine.parameters.values.clone()
         engine.run_epoch(member_plan(batch_size=50).epoch(1), rate)
         steps.append(engine.parameters.values - start)
@@ -231,10 +231,10 @@ def test_the_rate_of_an_epoch_is_the_one_given() -> None:
 
 def test_vectors_do_not_decay_and_matrices_do() -> None:
     data = member_data()
-    data.train_mass[:] = 1e-30  # next to no gradient: all that moves is what decays
-    settings = Settings(optimizer="sgd", momentum=0.0, weight_decay=0.5)
+    data.soft_targets[:] = 1e-30  # next to no gradient: all that moves is what decays
+    settings = Config(optimizer="sgd", momentum=0.0, weight_decay=0.5)
     module = ResidualMLP(4, (6,), 1).double()
-    draw_weights(module, seed=0)
+    initialize_weights(module, seed=0)
     for parameter in module.parameters():
         parameter.data += 0.25
     start = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
@@ -249,13 +249,13 @@ def test_clipping_is_by_the_global_norm_as_in_pytorch(clip_norm: float) -> None:
     data = member_data()
     module = network(dtype=torch.float64)
     plain = copy.deepcopy(module)
-    settings = Settings(optimizer="sgd", momentum=0.0, weight_decay=0.0, clip_norm=clip_norm)
+    settings = Config(optimizer="sgd", momentum=0.0, weight_decay=0.0, clip_norm=clip_norm)
     engine = TorchEngine(module, data, settings, CPU)
     start = engine.parameters.values.clone()
     engine.run_epoch(member_plan(batch_size=50).epoch(1), 1.0)
     update = start - engine.parameters.values
 
-    inputs, mass = torch.from_numpy(data.inputs(data.train)).double(), torch.from_numpy(data.train_mass).double()
+    inputs, mass = torch.from_numpy(data.inputs(data.train)).double(), torch.from_numpy(data.soft_targets).double()
     F.binary_cross_entropy_with_logits(plain(inputs)[:, 0], mass[:, 1]).backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), clip_norm)
     assert 0.1 < norm < 1e6
@@ -264,7 +264,7 @@ def test_clipping_is_by_the_global_norm_as_in_pytorch(clip_norm: float) -> None:
     assert update.norm() <= clip_norm * (1 + 1e-9)
 
 
-# Epochs
+# EpochBlock
 
 
 @pytest.mark.parametrize(("n_rows", "batch_size"), [(20, 16), (50, 7), (20, 20), (33, 32)])
@@ -273,11 +273,11 @@ def test_at_rate_zero_the_losses_of_an_epoch_add_up_to_one_full_pass(
     n_rows: int, batch_size: int, n_classes: int
 ) -> None:
     data, module = member_data(n_rows, n_classes=n_classes), network(n_classes)
-    engine = TorchEngine(module, data, Settings(weight_decay=0.0), CPU)
+    engine = TorchEngine(module, data, Config(weight_decay=0.0), CPU)
     plan = member_plan(n_rows, batch_size).epoch(1)
     outcome = engine.run_epoch(plan, 0.0)
     logits = forward(module, torch.from_numpy(data.inputs(data.train)).double())
-    mass = torch.from_numpy(data.train_mass).double()
+    mass = torch.from_numpy(data.soft_targets).double()
     losses = np.array([loss_sum(logits[[row]], mass[[row]]).item() for row in range(n_rows)])
     assert outcome.step_losses.sum() == pytest.approx(losses.sum(), rel=1e-12)
     for step in range(plan.n_steps):
@@ -287,7 +287,7 @@ def test_at_rate_zero_the_losses_of_an_epoch_add_up_to_one_full_pass(
         mean_of_means = (outcome.step_losses / np.diff(plan.bounds)).mean()
         assert abs(mean_of_means / losses.mean() - 1) > 0.001
     torch.testing.assert_close(
-        torch.from_numpy(outcome.stop_logits), forward(module, torch.from_numpy(data.inputs(data.stop)).double())
+        torch.from_numpy(outcome.val_logits), forward(module, torch.from_numpy(data.inputs(data.stop)).double())
     )
 
 
@@ -295,21 +295,21 @@ def test_at_rate_zero_the_losses_of_an_epoch_add_up_to_one_full_pass(
 @pytest.mark.parametrize("batch_size", [2, 16, 32])
 def test_batch_norm_trains_on_any_number_of_rows(n_rows: int, batch_size: int) -> None:
     module = network(batch_norm=True)
-    engine = TorchEngine(module, member_data(n_rows), Settings(), CPU)
+    engine = TorchEngine(module, member_data(n_rows), Config(), CPU)
     assert engine.has_batch_norm
     outcome = engine.run_epoch(member_plan(n_rows, batch_size, needs_pairs=True).epoch(1), 0.01)
     assert np.isfinite(outcome.step_losses).all()
-    assert np.isfinite(outcome.stop_logits).all()
+    assert np.isfinite(outcome.val_logits).all()
 
 
 def test_stopping_rows_are_passed_in_evaluation_mode() -> None:
     module = network(batch_norm=True, dropout=0.5)
     data = member_data()
-    engine = TorchEngine(module, data, Settings(), CPU)
+    engine = TorchEngine(module, data, Config(), CPU)
     outcome = engine.run_epoch(member_plan().epoch(1), 0.05)
-    stop_inputs = torch.from_numpy(data.inputs(data.stop)).double()
-    alone = np.concatenate([module.eval()(row).detach().numpy() for row in stop_inputs.split(1)])
-    np.testing.assert_allclose(outcome.stop_logits, alone, rtol=1e-12)
+    val_inputs = torch.from_numpy(data.inputs(data.stop)).double()
+    alone = np.concatenate([module.eval()(row).detach().numpy() for row in val_inputs.split(1)])
+    np.testing.assert_allclose(outcome.val_logits, alone, rtol=1e-12)
 
 
 def test_a_long_table_is_passed_in_pieces_without_loss() -> None:
@@ -325,19 +325,19 @@ def test_a_mixed_step_trains_on_mixed_inputs_with_mixed_targets() -> None:
     data, module = member_data(40), Recorder()
     plan = member_plan(40, 16, mixup_alpha=0.6, mixup_probability=0.7, seed=6).epoch(2)
     assert 0 < (plan.mix < 1).sum() < plan.n_steps
-    outcome = TorchEngine(module, data, Settings(), CPU).run_epoch(plan, 0.01)
+    outcome = TorchEngine(module, data, Config(), CPU).run_epoch(plan, 0.01)
     train_inputs = data.inputs(data.train)
     for step, (inputs, logits) in enumerate(module.seen):
         rows = plan.order[plan.bounds[step] : plan.bounds[step + 1]]
         partners, own = rows[plan.partners[plan.bounds[step] : plan.bounds[step + 1]]], plan.mix[step]
         mixed = own * train_inputs[rows] + (1 - own) * train_inputs[partners]
-        target = own * data.train_mass[rows] + (1 - own) * data.train_mass[partners]
+        target = own * data.soft_targets[rows] + (1 - own) * data.soft_targets[partners]
         np.testing.assert_allclose(inputs, mixed, atol=1e-6)
         soft = F.binary_cross_entropy_with_logits(logits[:, 0], torch.from_numpy(target[:, 1]), reduction="sum")
         assert outcome.step_losses[step] == pytest.approx(soft.item(), rel=1e-6)
         if own < 1:
             hard = F.binary_cross_entropy_with_logits(
-                logits[:, 0], torch.from_numpy(data.train_mass[rows, 1]).double(), reduction="sum"
+                logits[:, 0], torch.from_numpy(data.soft_targets[rows, 1]).double(), reduction="sum"
             )
             assert abs(outcome.step_losses[step] - hard.item()) > 1e-3
 
@@ -345,9 +345,9 @@ def test_a_mixed_step_trains_on_mixed_inputs_with_mixed_targets() -> None:
 def test_mixed_row_weights_stay_with_their_targets() -> None:
     data, module = member_data(40, weighted=True), Recorder()
     plan = member_plan(40, 40, mixup_alpha=1.0, mixup_probability=1.0).epoch(1)
-    outcome = TorchEngine(module, data, Settings(), CPU).run_epoch(plan, 0.0)
+    outcome = TorchEngine(module, data, Config(), CPU).run_epoch(plan, 0.0)
     logits = module.seen[0][1][:, 0]
-    mass = plan.mix[0] * data.train_mass + (1 - plan.mix[0]) * data.train_mass[plan.partners]
+    mass = plan.mix[0] * data.soft_targets + (1 - plan.mix[0]) * data.soft_targets[plan.partners]
     log_proba = torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], dim=1).numpy()
     assert outcome.step_losses[0] == pytest.approx(-(mass * log_proba).sum(), rel=1e-6)
 
@@ -455,9 +455,9 @@ def test_other_random_layers_depend_on_the_plan_and_not_on_pytorchs_global_state
         torch.manual_seed(global_seed)
         module = nn.Sequential(nn.Linear(4, 6, dtype=torch.float64), nn.AlphaDropout(0.3), nn.RReLU(), nn.Linear(6, 1))
         module = module.double()
-        draw_weights(module, seed=0)
+        initialize_weights(module, seed=0)
         before = torch.random.get_rng_state()
-        engine = TorchEngine(module, member_data(), Settings(), CPU)
+        engine = TorchEngine(module, member_data(), Config(), CPU)
         engine.run_epoch(member_plan().epoch(1), 0.01)
         assert torch.equal(before, torch.random.get_rng_state())
         return engine.parameters.values
@@ -470,7 +470,7 @@ def test_other_random_layers_depend_on_the_plan_and_not_on_pytorchs_global_state
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_state_written_back_gives_the_same_bits_again(optimizer: str) -> None:
-    engine = TorchEngine(network(batch_norm=True, dropout=0.2), member_data(), Settings(optimizer=optimizer), CPU)
+    engine = TorchEngine(network(batch_norm=True, dropout=0.2), member_data(), Config(optimizer=optimizer), CPU)
     plan = member_plan(needs_pairs=True)
     engine.run_epoch(plan.epoch(1), 0.01)
     kept = {name: array.copy() for name, array in engine.state.items()}
@@ -480,12 +480,12 @@ def test_a_state_written_back_gives_the_same_bits_again(optimizer: str) -> None:
     for name, array in engine.state.items():
         array[...] = kept[name]
     second = engine.run_epoch(plan.epoch(2), 0.01)
-    np.testing.assert_array_equal(first.stop_logits, second.stop_logits)
+    np.testing.assert_array_equal(first.val_logits, second.val_logits)
     np.testing.assert_array_equal(first.step_losses, second.step_losses)
 
 
 def test_the_state_holds_parameters_buffers_and_moments() -> None:
-    engine = TorchEngine(network(batch_norm=True), member_data(), Settings(), CPU)
+    engine = TorchEngine(network(batch_norm=True), member_data(), Config(), CPU)
     buffers = {f"buffer.{name}" for name, _ in engine.module.named_buffers()}
     assert len(buffers) == 6
     assert set(engine.state) == {"parameters", "exp_avg", "exp_avg_sq"} | buffers
@@ -493,7 +493,7 @@ def test_the_state_holds_parameters_buffers_and_moments() -> None:
 
 def test_a_released_module_is_in_evaluation_mode_with_storage_of_its_own() -> None:
     module = network(batch_norm=True)
-    engine = TorchEngine(module, member_data(), Settings(), CPU)
+    engine = TorchEngine(module, member_data(), Config(), CPU)
     engine.run_epoch(member_plan(needs_pairs=True).epoch(1), 0.01)
     trained = copy_of_values(module)
     engine.release()
@@ -509,7 +509,7 @@ def test_frozen_parameters_stay_as_they_are() -> None:
     module = network()
     module.layers[0].weight.requires_grad_(False)
     before = copy_of_values(module)
-    TorchEngine(module, member_data(), Settings(weight_decay=0.1), CPU).run_epoch(member_plan().epoch(1), 0.1)
+    TorchEngine(module, member_data(), Config(weight_decay=0.1), CPU).run_epoch(member_plan().epoch(1), 0.1)
     after = module.state_dict()
     assert torch.equal(before["layers.0.weight"], after["layers.0.weight"])
     assert not torch.equal(before["layers.2.weight"], after["layers.2.weight"])
@@ -521,7 +521,7 @@ def test_an_epoch_leaves_the_number_of_threads_as_it_was() -> None:
         torch.set_num_threads(2)
         with one_thread():
             assert torch.get_num_threads() == 1
-        TorchEngine(network(), member_data(), Settings(), CPU).run_epoch(member_plan().epoch(1), 0.1)
+        TorchEngine(network(), member_data(), Config(), CPU).run_epoch(member_plan().epoch(1), 0.1)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -564,7 +564,7 @@ def test_logits_of_another_shape_are_an_error(module: nn.Module, n_classes: int,
 
 def test_an_engine_refuses_a_module_that_returns_one_dimension() -> None:
     with pytest.raises(TrainingError, match=r"must return logits of shape .* it returned \(2,\)"):
-        TorchEngine(Flat(), member_data(), Settings(), CPU)
+        TorchEngine(Flat(), member_data(), Config(), CPU)
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -622,10 +622,10 @@ class InPlace(Replacing):
 
 
 def test_a_module_that_replaces_its_buffer_is_an_error_that_names_it() -> None:
-    engine = TorchEngine(Replacing(), member_data(), Settings(), CPU)
+    engine = TorchEngine(Replacing(), member_data(), Config(), CPU)
     with pytest.raises(TrainingError, match=r"the module replaces its buffer 'mean_of_rows' in forward.*buffer\.copy_"):
         engine.run_epoch(member_plan().epoch(1), 0.01)
-    engine = TorchEngine(InPlace(), member_data(), Settings(), CPU)
+    engine = TorchEngine(InPlace(), member_data(), Config(), CPU)
     engine.run_epoch(member_plan().epoch(1), 0.01)
     assert np.abs(engine.state["buffer.mean_of_rows"]).max() > 0
 
@@ -633,4 +633,4 @@ def test_a_module_that_replaces_its_buffer_is_an_error_that_names_it() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_module_of_half_precision_is_an_error(dtype: torch.dtype) -> None:
     with pytest.raises(TrainingError, match=f"parameters must be float32 or float64; they are {dtype}"):
-        TorchEngine(nn.Linear(4, 1, dtype=dtype), member_data(), Settings(), CPU)
+        TorchEngine(nn.Linear(4, 1, dtype=dtype), member_data(), Config(), CPU)

@@ -19,7 +19,7 @@ from tabcohort.evaluation.calibration import (
     fit_calibrator,
     fit_method,
     no_calibrator,
-    some_rows,
+    sample_rows,
 )
 from tabcohort.evaluation.intervals import standard_error_of_mean
 from tabcohort.evaluation.metrics import log_loss
@@ -52,7 +52,7 @@ def penalised_loss(numbers: FloatArray, log_proba: FloatArray, y: IntArray, weig
     return float(-(share * corrected[np.arange(len(y)), y]).sum() + prior)
 
 
-def numbers_of(found: Calibrator) -> FloatArray:
+def network_of(found: Calibrator) -> FloatArray:
     return np.concatenate([[found.scale], found.shift[1:] if found.method == BIAS_CORRECTED else []])
 
 
@@ -81,7 +81,7 @@ def test_a_fit_is_that_of_scipy_also_for_predictions_that_are_worse_than_none(
     log_proba, y = calibrated(n_rows, n_classes, seed)
     log_proba = log_softmax(sharpness * log_proba, axis=1)
     weight = np.random.default_rng(seed).uniform(0.5, 2.0, n_rows)
-    found, expected = numbers_of(fit_method(method, log_proba, y, weight)), scipys(method, log_proba, y, weight)
+    found, expected = network_of(fit_method(method, log_proba, y, weight)), scipys(method, log_proba, y, weight)
     least = penalised_loss(expected, log_proba, y, weight)
     assert penalised_loss(found, log_proba, y, weight) <= least + 1e-6 * abs(least)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
@@ -132,12 +132,12 @@ def test_a_fit_depends_on_weights_as_on_repeated_rows_and_not_on_their_unit(
     times = np.random.default_rng(1).integers(1, 4, 200)
     found = fit_method(method, log_proba, y, times.astype(np.float64))
     scaled = fit_method(method, log_proba, y, 1000.0 * times)
-    np.testing.assert_allclose(numbers_of(scaled), numbers_of(found), rtol=1e-9)
+    np.testing.assert_allclose(network_of(scaled), network_of(found), rtol=1e-9)
     monkeypatch.setattr(calibration, "PRIOR", 1e6)  # which weighs as much beside many rows as beside few
     found = fit_method(method, log_proba, y, times.astype(np.float64))
     repeated = np.repeat(np.arange(200), times)
     other = fit_method(method, log_proba[repeated], y[repeated], np.ones(len(repeated)))
-    np.testing.assert_allclose(numbers_of(other), numbers_of(found), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(network_of(other), network_of(found), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
@@ -275,11 +275,11 @@ def test_of_very_many_classes_the_scale_alone_is_fitted(monkeypatch: pytest.Monk
 
 
 def test_few_rows_are_all_taken_and_of_many_so_many_at_random() -> None:
-    np.testing.assert_array_equal(some_rows(7, 7), np.arange(7))
-    found = some_rows(10_000, 1_000)
+    np.testing.assert_array_equal(sample_rows(7, 7), np.arange(7))
+    found = sample_rows(10_000, 1_000)
     assert len(np.unique(found)) == 1_000
     assert (np.diff(found) > 0).all()
-    np.testing.assert_array_equal(found, some_rows(10_000, 1_000))
+    np.testing.assert_array_equal(found, sample_rows(10_000, 1_000))
     for period in (2, 5, 10):
         counts = np.bincount(found % period)
         assert np.abs(counts - 1_000 / period).max() < 4 * np.sqrt(1_000 / period)

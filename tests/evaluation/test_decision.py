@@ -14,15 +14,13 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 from tabcohort.errors import SettingsError
 from tabcohort.evaluation.decision import (
     HOW_TO_AIM,
-    Aim,
+    ThresholdObjective,
     choose_threshold,
-    class_limits,
-    cross_fit_sets,
     cross_fit_threshold,
-    in_sets,
-    parse_aim,
+    parse_objective,
     predicted_codes,
 )
+from tabcohort.evaluation.prediction_sets import cross_fit_sets, prediction_sets, set_thresholds
 from tabcohort.types import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=80, deadline=None)
@@ -34,25 +32,25 @@ CHOSEN_AIMS = ["balanced_accuracy", "f1", "sensitivity>=0.8", "sensitivity>=1", 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (0.3, Aim("probability", 0.3)),
-        ("0.3", Aim("probability", 0.3)),
-        (" .5 ", Aim("probability", 0.5)),
-        (1e-5, Aim("probability", 1e-5)),
-        ("2.5e-3", Aim("probability", 2.5e-3)),
-        ("sensitivity>=0.95", Aim("sensitivity", 0.95)),
-        ("Sensitivity > 0.9", Aim("sensitivity", 0.9)),
-        ("sensitivity>=1", Aim("sensitivity", 1.0)),
-        ("cost=10:1", Aim("cost", 10.0)),
-        ("cost = 1 : 2.5", Aim("cost", 0.4)),
+        (0.3, ThresholdObjective("probability", 0.3)),
+        ("0.3", ThresholdObjective("probability", 0.3)),
+        (" .5 ", ThresholdObjective("probability", 0.5)),
+        (1e-5, ThresholdObjective("probability", 1e-5)),
+        ("2.5e-3", ThresholdObjective("probability", 2.5e-3)),
+        ("sensitivity>=0.95", ThresholdObjective("sensitivity", 0.95)),
+        ("Sensitivity > 0.9", ThresholdObjective("sensitivity", 0.9)),
+        ("sensitivity>=1", ThresholdObjective("sensitivity", 1.0)),
+        ("cost=10:1", ThresholdObjective("cost", 10.0)),
+        ("cost = 1 : 2.5", ThresholdObjective("cost", 0.4)),
     ],
 )
-def test_an_aim_is_what_a_person_wrote(text: str | float, expected: Aim) -> None:
-    assert parse_aim(text) == expected
+def test_an_aim_is_what_a_person_wrote(text: str | float, expected: ThresholdObjective) -> None:
+    assert parse_objective(text) == expected
 
 
 @pytest.mark.parametrize("text", ["balanced_accuracy", "balanced-accuracy", "Balanced_Accuracy", "f1", "F1"])
 def test_an_aim_may_be_a_word(text: str) -> None:
-    aim = parse_aim(text)
+    aim = parse_objective(text)
     assert aim.kind == text.lower().replace("-", "_")
     assert math.isnan(aim.value)
 
@@ -68,20 +66,20 @@ def test_an_aim_may_be_a_word(text: str) -> None:
 )  # fmt: skip
 def test_what_is_no_aim_is_an_error_that_says_what_is(text: str | float) -> None:
     with pytest.raises(SettingsError) as error:
-        parse_aim(text)
+        parse_objective(text)
     assert str(error.value) == f"the threshold must be {HOW_TO_AIM}; it is {text!r}"
 
 
 @pytest.mark.parametrize("example", ["balanced_accuracy", "f1", "sensitivity>=0.95", "cost=10:1"])
 def test_the_examples_of_the_message_are_aims(example: str) -> None:
     assert f"'{example}'" in HOW_TO_AIM
-    parse_aim(example)
+    parse_objective(example)
 
 
 # Thresholds
 
 
-def goodness(aim: Aim, called: IntArray, truth: IntArray, weight: FloatArray) -> float:
+def goodness(aim: ThresholdObjective, called: IntArray, truth: IntArray, weight: FloatArray) -> float:
     """How well an aim is reached, by scikit-learn's measures; the more the better."""
     (_, alarms), (missed, hits) = confusion_matrix(truth, called, labels=[0, 1], sample_weight=weight)
     if aim.kind == "balanced_accuracy":
@@ -115,7 +113,7 @@ def judged_rows(draw: st.DrawFn) -> tuple[FloatArray, IntArray, FloatArray]:
 def test_no_threshold_reaches_an_aim_better_and_of_the_best_it_is_nearest_to_a_half(
     rows: tuple[FloatArray, IntArray, FloatArray], text: str
 ) -> None:
-    (proba, truth, weight), aim = rows, parse_aim(text)
+    (proba, truth, weight), aim = rows, parse_objective(text)
     threshold = choose_threshold(aim, proba, truth == 1, weight)
     assert 0 <= threshold <= 1
     found = goodness(aim, (proba >= threshold).astype(np.int64), truth, weight)
@@ -132,7 +130,7 @@ def test_the_sensitivity_is_kept_on_the_rows_that_the_threshold_was_chosen_on(
     rows: tuple[FloatArray, IntArray, FloatArray], least: float
 ) -> None:
     proba, truth, weight = rows
-    threshold = choose_threshold(Aim("sensitivity", least), proba, truth == 1, weight)
+    threshold = choose_threshold(ThresholdObjective("sensitivity", least), proba, truth == 1, weight)
     hits = weight[(truth == 1) & (proba >= threshold)].sum()
     assert hits / weight[truth == 1].sum() >= least - 1e-9
 
@@ -143,18 +141,23 @@ def test_a_row_of_weight_two_counts_like_two_rows(rows: tuple[FloatArray, IntArr
     proba, truth, weight = rows
     times = weight.astype(np.int64)
     repeated = [np.repeat(each, times) for each in (proba, truth == 1, np.ones(len(proba)))]
-    assert choose_threshold(parse_aim(text), *repeated) == choose_threshold(parse_aim(text), proba, truth == 1, weight)
+    assert choose_threshold(parse_objective(text), *repeated) == choose_threshold(
+        parse_objective(text), proba, truth == 1, weight
+    )
 
 
 def test_a_probability_is_its_own_threshold_whatever_the_rows() -> None:
-    assert choose_threshold(Aim("probability", 0.37), np.empty(0), np.empty(0, dtype=bool), np.empty(0)) == 0.37
+    assert (
+        choose_threshold(ThresholdObjective("probability", 0.37), np.empty(0), np.empty(0, dtype=bool), np.empty(0))
+        == 0.37
+    )
 
 
 @pytest.mark.parametrize("text", CHOSEN_AIMS)
 @pytest.mark.parametrize("value", [True, False])
 def test_rows_of_one_class_have_a_threshold_too(text: str, value: bool) -> None:
     proba = np.array([0.2, 0.6, 0.9])
-    threshold = choose_threshold(parse_aim(text), proba, np.full(3, value), np.ones(3))
+    threshold = choose_threshold(parse_objective(text), proba, np.full(3, value), np.ones(3))
     if text != "f1" or value:
         np.testing.assert_array_equal(proba >= threshold, value)
 
@@ -163,12 +166,12 @@ def test_rows_of_one_class_have_a_threshold_too(text: str, value: bool) -> None:
 @pytest.mark.parametrize("upper", [0.7, 1.0 - 2**-53, 1.0])
 def test_neighbours_in_double_precision_are_told_apart(text: str, upper: float) -> None:
     proba = np.array([np.nextafter(upper, 0), upper])
-    threshold = choose_threshold(parse_aim(text), proba, np.array([False, True]), np.ones(2))
+    threshold = choose_threshold(parse_objective(text), proba, np.array([False, True]), np.ones(2))
     assert (proba >= threshold).tolist() == [False, True]
 
 
 def test_rows_of_probability_one_are_called_positive_by_every_threshold_also_by_the_one_that_is_chosen() -> None:
-    aim, truth = parse_aim("cost=1:100"), np.array([False, True, False])
+    aim, truth = parse_objective("cost=1:100"), np.array([False, True, False])
     weight = np.array([1.0, 1.0, 1.0])
     threshold = choose_threshold(aim, np.array([0.2, 0.6, 1.0]), truth, weight)
     assert threshold == pytest.approx(0.4)  # the false alarm cannot be helped, the other row can
@@ -203,7 +206,7 @@ def noisy_predictions(n_rows: int, n_classes: int = 2, seed: int = 0) -> tuple[F
 @pytest.mark.parametrize("positive", [0, 1])
 def test_what_the_rows_of_a_part_are_called_does_not_depend_on_their_own_labels(text: str, positive: int) -> None:
     log_proba, y, weight = noisy_predictions(120)
-    part, aim = np.arange(120) % 4, parse_aim(text)
+    part, aim = np.arange(120) % 4, parse_objective(text)
     before = cross_fit_threshold(aim, log_proba, y, weight, part, positive)
     for number in range(4):
         judged = part == number
@@ -218,9 +221,9 @@ def test_what_the_rows_of_a_part_are_called_does_not_depend_on_their_own_labels(
 def test_rows_of_one_part_are_called_the_most_probable_class_unless_a_probability_is_named() -> None:
     log_proba, y, weight = noisy_predictions(50)
     part = np.full(50, 2)
-    codes = cross_fit_threshold(Aim("f1"), log_proba, y, weight, part, 1)
+    codes = cross_fit_threshold(ThresholdObjective("f1"), log_proba, y, weight, part, 1)
     np.testing.assert_array_equal(codes, log_proba.argmax(axis=1))
-    codes = cross_fit_threshold(Aim("probability", 0.9), log_proba, y, weight, part, 1)
+    codes = cross_fit_threshold(ThresholdObjective("probability", 0.9), log_proba, y, weight, part, 1)
     np.testing.assert_array_equal(codes, np.exp(log_proba[:, 1]) >= 0.9)
 
 
@@ -249,7 +252,7 @@ def test_limits_are_the_textbooks_whatever_rows_of_a_class_weigh_together(
 ) -> None:
     log_proba, y, _ = noisy_predictions(n_rows, n_classes, seed)
     weight = unit ** (y / n_classes)
-    limits = class_limits(log_proba, y, weight, hundredths / 100)
+    limits = set_thresholds(log_proba, y, weight, hundredths / 100)
     for code in range(n_classes):
         expected = textbook_limit(np.exp(log_proba[y == code, code]), Fraction(hundredths, 100))
         assert limits[code] == pytest.approx(expected, rel=1e-12)
@@ -261,7 +264,7 @@ def test_with_weights_no_more_than_the_allowed_mass_reaches_no_farther_than_the_
     n_rows: int, coverage: float, seed: int
 ) -> None:
     log_proba, y, weight = noisy_predictions(n_rows, 2, seed)
-    limits = class_limits(log_proba, y, weight, coverage)
+    limits = set_thresholds(log_proba, y, weight, coverage)
     for code in range(2):
         proba, mass = np.exp(log_proba[y == code, code]), weight[y == code]
         allowed = (1 - coverage) * (mass.sum() + mass.mean()) if len(mass) else 0.0
@@ -273,8 +276,8 @@ def test_limits_depend_on_weights_as_on_repeated_rows_where_there_are_many() -> 
     log_proba, y, _ = noisy_predictions(400)
     times = np.random.default_rng(1).integers(1, 4, 400)
     repeated = np.repeat(np.arange(400), times)
-    weighted = class_limits(log_proba, y, times.astype(np.float64), 0.9)
-    plain = class_limits(log_proba[repeated], y[repeated], np.ones(len(repeated)), 0.9)
+    weighted = set_thresholds(log_proba, y, times.astype(np.float64), 0.9)
+    plain = set_thresholds(log_proba[repeated], y[repeated], np.ones(len(repeated)), 0.9)
     for code in range(2):
         proba = np.sort(np.exp(log_proba[y == code, code]))
         places = np.searchsorted(proba, [weighted[code], plain[code]])
@@ -286,16 +289,16 @@ def test_a_class_with_too_few_rows_to_tell_is_in_every_set(n_rows: int, is_told:
     log_proba, y, weight = noisy_predictions(60, 3)
     y[:] = 1
     y[:n_rows] = 0
-    limits = class_limits(log_proba, y, weight * 0 + 1, 0.9)
+    limits = set_thresholds(log_proba, y, weight * 0 + 1, 0.9)
     assert (limits > 0).tolist() == [is_told, True, False]
-    assert in_sets(log_proba, limits)[:, 2].all()
+    assert prediction_sets(log_proba, limits)[:, 2].all()
 
 
 def test_sets_hold_the_classes_that_are_probable_enough() -> None:
     log_proba = np.log([[0.3, 0.1, 0.6], [0.29, 0.42, 0.29], [0.9, 0.1, 1e-300]])
     limits = np.exp(log_proba[0]) * [1, 0, 1]
     expected = [[True, True, True], [False, True, False], [True, True, False]]
-    np.testing.assert_array_equal(in_sets(log_proba, limits), expected)
+    np.testing.assert_array_equal(prediction_sets(log_proba, limits), expected)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
@@ -310,7 +313,7 @@ def test_new_rows_of_the_same_kind_are_in_their_sets_as_often_as_promised_and_ha
     for _ in range(n_runs):
         proba = rng.beta(2, 1, len(y) + 1)
         log_proba = np.log(np.column_stack([proba, 1 - proba]))
-        covered += in_sets(log_proba[-1:], class_limits(log_proba[:-1], y, weight, coverage))[0, 0]
+        covered += prediction_sets(log_proba[-1:], set_thresholds(log_proba[:-1], y, weight, coverage))[0, 0]
     error = math.sqrt(coverage * (1 - coverage) / n_runs)
     assert coverage - 3 * error <= covered / n_runs <= coverage + 1 / (n_rows + 1) + 3 * error
 
@@ -326,8 +329,8 @@ def test_the_sets_of_a_part_do_not_depend_on_its_own_labels(n_classes: int) -> N
         other_labels = np.where(judged, (y + 1) % n_classes, y)
         after = cross_fit_sets(log_proba, other_labels, np.where(judged, 9.0, weight), part, 0.8)
         np.testing.assert_array_equal(after[judged], before[judged])
-        limits = class_limits(log_proba[~judged], y[~judged], weight[~judged], 0.8)
-        np.testing.assert_array_equal(before[judged], in_sets(log_proba[judged], limits))
+        limits = set_thresholds(log_proba[~judged], y[~judged], weight[~judged], 0.8)
+        np.testing.assert_array_equal(before[judged], prediction_sets(log_proba[judged], limits))
 
 
 def test_rows_of_one_part_have_all_classes_in_their_sets() -> None:

@@ -12,15 +12,8 @@ from scipy import integrate, stats
 from sklearn import metrics as sk
 from test_metrics import rows
 
-from tabcohort.evaluation.intervals import (
-    Z95,
-    Estimate,
-    Evaluation,
-    evaluate,
-    newcombe_auc,
-    standard_error_of_mean,
-    wilson,
-)
+from tabcohort.evaluation.evaluate import Evaluation, evaluate
+from tabcohort.evaluation.intervals import Z95, Estimate, newcombe_auc, standard_error_of_mean, wilson
 from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.types import FloatArray, IntArray
 
@@ -243,11 +236,11 @@ def test_calling_the_most_probable_class_changes_nothing() -> None:
     assert repr(evaluate(logits, y, weight, 1, called=called)) == repr(evaluate(logits, y, weight, 1))
 
 
-# Rows that come in families
+# Rows that come in connected_groups
 
 
-def families(n_families: int, n_rows: int, rng: np.random.Generator) -> tuple[FloatArray, IntArray, IntArray]:
-    """Logits, classes and families of rows that are distributed as those of `sample`, but alike inside a family."""
+def connected_groups(n_families: int, n_rows: int, rng: np.random.Generator) -> tuple[FloatArray, IntArray, IntArray]:
+    """Logits, classes and connected_groups of rows that are distributed as those of `sample`, but alike inside a family."""
     family = np.repeat(np.arange(n_families), n_rows)
     y = rng.integers(2, size=n_families)[family]
     own, shared = rng.normal(size=len(family)), rng.normal(size=n_families)[family]
@@ -259,7 +252,7 @@ def test_intervals_cover_the_truth_about_95_times_of_100_also_where_rows_of_a_fa
     rng = np.random.default_rng(1)
     n_runs, covered, covered_as_if_independent = 60, 0, 0
     for run in range(n_runs):
-        logits, y, family = families(40, 5, rng)
+        logits, y, family = connected_groups(40, 5, rng)
         found = evaluate(logits, y, np.ones(200), 1, run, family=family).metrics["accuracy"]
         low, high = wilson(found.value * 200, 200)
         covered += found.low <= truth <= found.high
@@ -275,7 +268,7 @@ def test_rows_that_are_there_four_times_say_as_much_as_once() -> None:
     once = evaluated(logits, y)
     tied = evaluate(np.tile(logits, (4, 1)), np.tile(y, 4), np.ones(1200), 1, family=family)
     free = evaluate(np.tile(logits, (4, 1)), np.tile(y, 4), np.ones(1200), 1)
-    assert (once.n_families, tied.n_rows, tied.n_families, free.n_families) == (300, 1200, 300, 1200)
+    assert (once.n_groups, tied.n_rows, tied.n_groups, free.n_groups) == (300, 1200, 300, 1200)
     for name, one in once.metrics.items():
         of_tied, of_free = tied.metrics[name], free.metrics[name]
         assert of_tied.value == pytest.approx(one.value), name
@@ -322,7 +315,7 @@ def test_a_perfect_ranking_of_uneven_weights_has_areas_of_1_and_intervals(seed: 
 def test_a_single_family_says_next_to_nothing() -> None:
     logits, y, _ = rows(60, 2, 0)
     found = evaluate(logits, y, np.ones(60), 1, family=np.zeros(60, dtype=np.int64))
-    assert found.n_families == 1
+    assert found.n_groups == 1
     assert found.metrics["accuracy"].low < 0.05
     assert found.metrics["accuracy"].high > 0.95
     assert found.metrics["brier"].high == 1

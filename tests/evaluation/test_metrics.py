@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from sklearn.preprocessing import label_binarize
 from threadpoolctl import threadpool_limits
 
-from tabcohort.evaluation.metrics import LABELS, Scorer, log_loss, log_probabilities
+from tabcohort.evaluation.metrics import METRICS, Scorer, log_loss, log_probabilities
 from tabcohort.types import FloatArray, IntArray
 
 
@@ -62,7 +62,7 @@ def test_metrics_of_two_classes_are_those_of_scikit_learn(n_rows: int, seed: int
         "precision": sk.precision_score(y, predicted, **of_positive),
         "f1": sk.f1_score(y, predicted, **of_positive),
     }
-    assert list(found) == list(LABELS) == list(expected)
+    assert list(found) == list(METRICS) == list(expected)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12, nan_ok=True), name
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from helpers import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
-from tabcohort import CohortSettings, ModelFileError, Predictor, Settings, TabcohortWarning, fit, load, make_table, save
+from tabcohort import CohortSettings, Config, ModelFileError, Predictor, TabcohortWarning, Table, fit, load, save
 from tabcohort.container import FORMAT, read_container, write_container
 from tabcohort.evaluation.calibration import Calibrator
-from tabcohort.model.file import describe, evaluation_to_dict
+from tabcohort.model.file import describe
+from tabcohort.model.report import evaluation_to_dict
 
 MODELS = {
     "logistic": {"model": "logistic"},
@@ -25,7 +26,7 @@ MODELS = {
     "linear": {"model": "mlp", "hidden": ()},
     "residual": {"model": "residual", "hidden": (8, 5)},
 }
-LABELS: dict[str, list[Any]] = {
+METRICS: dict[str, list[Any]] = {
     "text": ["no", "größe", "yes"],
     "whole numbers": [-1, 3, 10],
     "floats": [-0.5, 0.1, 2.5],
@@ -42,17 +43,17 @@ def assert_same(loaded: Predictor, predictor: Predictor) -> None:
     """Assert that two predictors are the same in all that they know, and answer with the same bits."""
     X, _ = make_rows(seed=1)
     assert loaded.member_logits(X).tobytes() == predictor.member_logits(X).tobytes()
-    for one, other in zip(loaded.answers(X), predictor.answers(X), strict=True):
+    for one, other in zip(loaded.log_proba_and_spread(X), predictor.log_proba_and_spread(X), strict=True):
         assert one.tobytes() == other.tobytes()
     assert (loaded.predict(X) == predictor.predict(X)).all()
     assert (loaded.predict_set(X) == predictor.predict_set(X)).all()
     assert loaded.schema == predictor.schema
     assert (loaded.settings, loaded.members) == (predictor.settings, predictor.members)
-    assert loaded.strongest_weights() == predictor.strongest_weights()
-    for name, values in vars(predictor.judged).items():
-        assert vars(loaded.judged)[name].dtype == values.dtype
-        assert vars(loaded.judged)[name].tobytes() == values.tobytes()
-    for one, other in ((loaded.calibrator, predictor.calibrator), (loaded.decision, predictor.decision)):
+    assert loaded.coefficients() == predictor.coefficients()
+    for name, values in vars(predictor.out_of_fold).items():
+        assert vars(loaded.out_of_fold)[name].dtype == values.dtype
+        assert vars(loaded.out_of_fold)[name].tobytes() == values.tobytes()
+    for one, other in ((loaded.calibrator, predictor.calibrator), (loaded.decision_rule, predictor.decision_rule)):
         assert repr(one) == repr(other)
         assert {name: type(value) for name, value in vars(one).items()} == {
             name: type(value) for name, value in vars(other).items()
@@ -71,34 +72,38 @@ def test_every_model_predicts_the_same_bits_after_a_round_trip(model: str, n_cla
 
 def with_calibrator(predictor: Predictor, calibrator: Calibrator) -> Predictor:
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision, predictor.judged,
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule, predictor.out_of_fold,
         predictor.report,
     )  # fmt: skip
 
 
 def test_thresholds_sets_and_corrections_survive(predictor: Predictor, tmp_path: Path) -> None:
     calibrator = Calibrator("bias-corrected temperature", 1 / 3, np.array([0.0, -0.1]))
-    changed = with_calibrator(predictor, calibrator).decided("sensitivity>=0.9", 0.7)
+    changed = with_calibrator(predictor, calibrator).with_decision_rule("sensitivity>=0.9", 0.7)
     assert_same(round_trip(changed, tmp_path), changed)
-    again = load(tmp_path / "model.tabcohort").decided("f1")  # on the out-of-fold predictions, which the file keeps
-    assert repr((again.decision, again.report)) == repr((changed.decided("f1").decision, changed.decided("f1").report))
+    again = load(tmp_path / "model.tabcohort").with_decision_rule(
+        "f1"
+    )  # on the out-of-fold predictions, which the file keeps
+    assert repr((again.decision_rule, again.report)) == repr(
+        (changed.with_decision_rule("f1").decision_rule, changed.with_decision_rule("f1").report)
+    )
 
 
 def test_all_that_can_happen_to_settings_survives(tmp_path: Path) -> None:
     """Seeds, settings that share, were dropped or failed, and a budget that ended it."""
     rates = (1e-6, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
-    settings = [Settings(**{**QUICK, "max_epochs": 40, "learning_rate": rate}) for rate in rates]
+    settings = [Config(**{**QUICK, "max_epochs": 40, "learning_rate": rate}) for rate in rates]
     diverges = replace(settings[0], optimizer="sgd", learning_rate=1e30)
     with pytest.warns(TabcohortWarning, match="stopped being finite"):
         predictor = fit(make_small_table(), [*settings, diverges], CohortSettings(folds=3, seeds=2))
-    assert {each.dropped_after for each in predictor.report.settings} > {None}
-    assert predictor.report.settings[-1].failed is not None
+    assert {each.dropped_after for each in predictor.report.configs} > {None}
+    assert predictor.report.configs[-1].failed is not None
     assert len(predictor.networks) < len(predictor.report.members)
     assert_same(round_trip(predictor, tmp_path), predictor)
     with pytest.warns(TabcohortWarning, match="the budget of seconds is spent"):
         in_time = fit(make_small_table(), settings[-1], replace(SMALL, budget_seconds=1e-6))
     assert_same(round_trip(in_time, tmp_path), in_time)
-    assert load(tmp_path / "model.tabcohort").report.reason == "budget"
+    assert load(tmp_path / "model.tabcohort").report.stop_reason == "budget"
 
 
 def test_a_single_network_survives(tmp_path: Path) -> None:
@@ -106,9 +111,9 @@ def test_a_single_network_survives(tmp_path: Path) -> None:
     assert_same(round_trip(predictor, tmp_path), predictor)
 
 
-@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("kind", METRICS)
 def test_labels_keep_their_type_and_value(kind: str, tmp_path: Path) -> None:
-    labels = LABELS[kind]
+    labels = METRICS[kind]
     predictor = fit_quickly(make_small_table(len(labels), labels), model="logistic")
     loaded = round_trip(predictor, tmp_path)
     assert loaded.schema.classes == tuple(sorted(labels))
@@ -147,9 +152,9 @@ def test_judged_rows_without_one_of_the_classes_can_be_saved(tmp_path: Path) -> 
     X, codes = make_rows(n_rows=62)
     labels = np.array(["a", "b"])[codes]
     labels[:2], labels[2:4] = "rare", "seldom"
-    predictor = fit(make_table(X, labels), Settings(**QUICK), SINGLE)
+    predictor = fit(Table.from_arrays(X, labels), Config(**QUICK), SINGLE)
     assert math.isnan(predictor.report.evaluation.metrics["balanced_accuracy"].value)
-    assert math.isnan(predictor.report.settings[0].metrics["balanced_accuracy"])
+    assert math.isnan(predictor.report.configs[0].metrics["balanced_accuracy"])
     assert any(math.isnan(share) for share in predictor.report.sets.values())
     assert_same(round_trip(predictor, tmp_path), predictor)
 
@@ -159,7 +164,7 @@ def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor) -
     assert list(json.loads(json.dumps(document, allow_nan=False))) == list(document)
     assert document["n_parameters"] == 3 * predictor.networks[0].program.n_parameters
     assert document["members"] == [0, 1, 2]
-    assert [len(each["history"]["stop_loss"]) for each in document["report"]["members"]] == [3, 3, 3]
+    assert [len(each["history"]["val_loss"]) for each in document["report"]["members"]] == [3, 3, 3]
 
 
 def change(path: Path, *keys: str | int, to: Any) -> None:
@@ -222,8 +227,8 @@ DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a threshold of 0": (("decision", "threshold"), 0, "its threshold cannot be 0"),
     "a threshold that is text": (("decision", "threshold"), "high", ""),
     "no positive class of two": (("schema", "positive"), None, "of its two classes none is the positive one"),
-    "families by name": (("report", "evaluation", "n_families"), "many", "numbers of rows that cannot be"),
-    "more families than rows": (("report", "evaluation", "n_families"), 91, "numbers of rows that cannot be"),
+    "connected_groups by name": (("report", "evaluation", "n_families"), "many", "numbers of rows that cannot be"),
+    "more connected_groups than rows": (("report", "evaluation", "n_families"), 91, "numbers of rows that cannot be"),
     "no rows": (("report", "evaluation", "n_rows"), 0, "numbers of rows that cannot be"),
     "metrics that are a list": (("report", "evaluation", "metrics"), [], ""),
 }
@@ -260,9 +265,17 @@ ARRAYS: dict[str, tuple[str, Any, str]] = {
     "judged: no weight": ("judged.weight", np.zeros(90), "predictions have classes or weights that cannot be"),
     "judged: a class beyond": ("judged.y", np.full(90, 2), "predictions have classes or weights that cannot be"),
     "judged: a negative class": ("judged.y", np.full(90, -1), "predictions have classes or weights that cannot be"),
-    "judged: a huge family": ("judged.family", np.full(90, 2**40), "predictions have families that cannot be"),
-    "judged: a negative family": ("judged.family", np.arange(90) - 1, "predictions have families that cannot be"),
-    "judged: families with gaps": ("judged.family", 2 * np.arange(90), "predictions have families that cannot be"),
+    "judged: a huge family": ("judged.family", np.full(90, 2**40), "predictions have connected_groups that cannot be"),
+    "judged: a negative family": (
+        "judged.family",
+        np.arange(90) - 1,
+        "predictions have connected_groups that cannot be",
+    ),
+    "judged: connected_groups with gaps": (
+        "judged.family",
+        2 * np.arange(90),
+        "predictions have connected_groups that cannot be",
+    ),
 }
 
 
@@ -308,7 +321,7 @@ def test_another_format_is_refused(
 
 
 def test_a_checkpoint_is_no_model(tmp_path: Path) -> None:
-    fit(make_small_table(), Settings(**QUICK), SMALL, checkpoint=tmp_path / "kept")
+    fit(make_small_table(), Config(**QUICK), SMALL, checkpoint=tmp_path / "kept")
     with pytest.raises(ModelFileError, match=r"0-0-1.checkpoint' is a checkpoint, not a model"):
         load(tmp_path / "kept" / "0-0-1.checkpoint")
     with pytest.raises(ModelFileError, match=r"kept' cannot be read: Is a directory"):

@@ -12,10 +12,11 @@ import pytest
 import torch
 from helpers import SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
-from tabcohort import Predictor, SettingsError, TableError, make_table, table_of_schema
+from tabcohort import Predictor, SettingsError, Table, TableError
 from tabcohort.evaluation.calibration import Calibrator, no_calibrator
-from tabcohort.evaluation.decision import choose_threshold, class_limits, parse_aim
-from tabcohort.evaluation.intervals import evaluate
+from tabcohort.evaluation.decision import choose_threshold, parse_objective
+from tabcohort.evaluation.evaluate import evaluate
+from tabcohort.evaluation.prediction_sets import set_thresholds
 from tabcohort.network.lower import to_module
 
 X, CODES = make_rows(seed=1)
@@ -132,7 +133,7 @@ def test_answers_are_those_of_the_network_in_pytorch(settings: dict[str, Any]) -
     corrected = np.exp(predictor.calibrator.apply(np.log(mean)))
     np.testing.assert_allclose(predictor.predict_proba(X), corrected, rtol=1e-5, atol=1e-6)
     members = np.exp(predictor.calibrator.apply(logits.log_softmax(dim=2).numpy()))
-    np.testing.assert_allclose(predictor.answers(X)[1], members.std(axis=1), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(predictor.log_proba_and_spread(X)[1], members.std(axis=1), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", MODELS, ids=str)
@@ -181,16 +182,16 @@ def test_the_table_it_was_trained_on_is_known_in_any_column_order() -> None:
     predictor = fit_quickly(table)
     labels = np.array(["no", "yes"])[table.y]
     assert predictor.was_trained_on(table)
-    assert predictor.was_trained_on(table_of_schema(frame_of(table.X, labels), predictor.schema))
+    assert predictor.was_trained_on(Table.for_schema(frame_of(table.X, labels), predictor.schema))
     other = table.X.copy()
     other[0, 0] += 1e-9
-    assert not predictor.was_trained_on(make_table(other, labels))
+    assert not predictor.was_trained_on(Table.from_arrays(other, labels))
     assert not predictor.was_trained_on(make_small_table(n_features=4))
 
 
 def test_evaluate_agrees_with_the_predictions_in_any_column_order(predictor: Predictor) -> None:
     labels = np.array(["no", "yes"])[CODES]
-    evaluation = predictor.evaluate(table_of_schema(frame_of(X, labels), predictor.schema))
+    evaluation = predictor.evaluate(Table.for_schema(frame_of(X, labels), predictor.schema))
     assert evaluation.metrics["accuracy"].value == pytest.approx((predictor.predict(X) == labels).mean())
     assert evaluation.confusion.sum() == evaluation.n_rows == len(X)
 
@@ -200,14 +201,14 @@ def test_evaluate_counts_classes_as_the_model_does(three_classes: Predictor) -> 
     kept = CODES_OF_THREE > 0
     labels = np.array(["may", "no", "yes"])[CODES_OF_THREE]
     frame = frame_of(X_OF_THREE[kept], labels[kept])
-    evaluation = three_classes.evaluate(table_of_schema(frame, three_classes.schema))
+    evaluation = three_classes.evaluate(Table.for_schema(frame, three_classes.schema))
     assert evaluation.confusion[0].sum() == 0
     expected = (three_classes.predict(X_OF_THREE[kept]) == labels[kept]).mean()
     assert evaluation.metrics["accuracy"].value == pytest.approx(expected)
 
 
 def test_sets_are_measured_on_a_table_by_the_limits_of_the_model(predictor: Predictor) -> None:
-    table = table_of_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
+    table = Table.for_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
     in_set = predictor.predict_set(X)
     found, covered, sizes = predictor.evaluate_sets(table), in_set[np.arange(len(X)), table.y], in_set.sum(axis=1)
     assert found["covered"] == pytest.approx(covered.mean())
@@ -217,7 +218,7 @@ def test_sets_are_measured_on_a_table_by_the_limits_of_the_model(predictor: Pred
 
 
 def test_evaluate_refuses_a_table_of_another_schema(predictor: Predictor, three_classes: Predictor) -> None:
-    table = table_of_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
+    table = Table.for_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
     with pytest.raises(TableError, match="the table is not of this model's schema"):
         three_classes.evaluate(table)
     with pytest.raises(TableError, match="the table is not of this model's schema"):
@@ -225,13 +226,13 @@ def test_evaluate_refuses_a_table_of_another_schema(predictor: Predictor, three_
 
 
 def test_strongest_weights_are_of_linear_models_of_two_classes(predictor: Predictor) -> None:
-    strongest = fit_quickly(model="logistic", max_epochs=150, learning_rate=0.05).strongest_weights()
+    strongest = fit_quickly(model="logistic", max_epochs=150, learning_rate=0.05).coefficients()
     assert strongest is not None
     assert next(iter(strongest)) == "x0"
     sizes = [abs(weight) for weight in strongest.values()]
     assert sizes == sorted(sizes, reverse=True)
-    assert predictor.strongest_weights() is None
-    assert fit_quickly(make_small_table(3), model="logistic").strongest_weights() is None
+    assert predictor.coefficients() is None
+    assert fit_quickly(make_small_table(3), model="logistic").coefficients() is None
 
 
 def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
@@ -245,13 +246,13 @@ def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
 def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_rows(predictor: Predictor) -> None:
     far = X.copy()
     far[7, 2] = -1000.0
-    column, distance = predictor.farthest_cells(far)
+    column, distance = predictor.outlier_cells(far)
     assert distance.argmax() == 7
     assert column[7] == 2
     statistics = predictor.networks[0].statistics()
     assert statistics is not None
     assert distance[7] == pytest.approx((1000 + statistics.center[2]) * statistics.scale[2])
-    assert [len(each) for each in predictor.farthest_cells(X[:0])] == [0, 0]
+    assert [len(each) for each in predictor.outlier_cells(X[:0])] == [0, 0]
 
 
 def test_all_missing_columns_are_named_at_once(predictor: Predictor) -> None:
@@ -263,8 +264,8 @@ def test_the_weights_of_a_linear_model_are_signed_for_the_positive_class() -> No
     table = make_small_table()
     labels = np.array(["no", "yes"])[table.y]
     settings: dict[str, Any] = {"model": "logistic", "max_epochs": 30}
-    of_yes = fit_quickly(make_table(table.X, labels), **settings).strongest_weights()
-    of_no = fit_quickly(make_table(table.X, labels, positive="no"), **settings).strongest_weights()
+    of_yes = fit_quickly(Table.from_arrays(table.X, labels), **settings).coefficients()
+    of_no = fit_quickly(Table.from_arrays(table.X, labels, positive="no"), **settings).coefficients()
     assert of_yes is not None
     assert of_no == {name: -weight for name, weight in of_yes.items()}
     assert of_yes["x0"] > 0  # the greater x0, the likelier is yes
@@ -272,7 +273,7 @@ def test_the_weights_of_a_linear_model_are_signed_for_the_positive_class() -> No
 
 def test_the_weights_of_a_linear_model_are_the_mean_over_its_networks(predictor: Predictor) -> None:
     logistic = fit_quickly(model="logistic", max_epochs=30)
-    weights = logistic.strongest_weights()
+    weights = logistic.coefficients()
     assert weights is not None
     matrices = [next(array for array in each.named().values() if array.ndim == 2) for each in logistic.networks]
     of_x0 = [matrix[0, 0] for matrix in matrices]
@@ -283,13 +284,13 @@ def test_the_weights_of_a_linear_model_are_the_mean_over_its_networks(predictor:
     report = replace(
         logistic.report,
         members=logistic.report.members + others,
-        settings=logistic.report.settings + predictor.report.settings,
+        settings=logistic.report.configs + predictor.report.configs,
     )
     mixed = Predictor(
-        logistic.networks + predictor.networks, range(6), logistic.schema, logistic.calibrator, logistic.decision,
-        logistic.judged, report,
+        logistic.networks + predictor.networks, range(6), logistic.schema, logistic.calibrator, logistic.decision_rule,
+        logistic.out_of_fold, report,
     )  # fmt: skip
-    assert mixed.strongest_weights() is None
+    assert mixed.coefficients() is None
 
 
 # Several networks
@@ -299,7 +300,7 @@ def corrected(predictor: Predictor) -> Predictor:
     """Return this model with a correction that changes much."""
     calibrator = Calibrator("bias-corrected temperature", 2.0, np.array([0.0, -0.7]))
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision, predictor.judged,
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule, predictor.out_of_fold,
         predictor.report,
     )  # fmt: skip
 
@@ -327,22 +328,24 @@ def test_networks_of_settings_with_a_greater_share_count_for_more(predictor: Pre
     single = fit_quickly(cohort=SINGLE, model="logistic")
     (last,) = single.report.members
     settings = (
-        replace(predictor.report.settings[0], weight=0.1),
-        replace(single.report.settings[0], weight=0.9),
+        replace(predictor.report.configs[0], weight=0.1),
+        replace(single.report.configs[0], weight=0.9),
     )
     report = replace(
         predictor.report, settings=settings, members=(*predictor.report.members, replace(last, setting=1))
     )  # fmt: skip
     both = Predictor(
-        predictor.networks + single.networks, range(4), predictor.schema, no_calibrator(2), predictor.decision,
-        predictor.judged, report,
+        predictor.networks + single.networks, range(4), predictor.schema, no_calibrator(2), predictor.decision_rule,
+        predictor.out_of_fold, report,
     )  # fmt: skip
     assert both.settings == single.settings
     own = 1 / (1 + np.exp(-both.member_logits(X)[:, :, 0]))
     shares = [0.1 / 3] * 3 + [0.9]
     mean = own @ shares
     np.testing.assert_allclose(both.predict_proba(X)[:, 1], mean, rtol=1e-10)
-    np.testing.assert_allclose(both.answers(X)[1][:, 1], np.sqrt(np.square(own - mean[:, None]) @ shares), rtol=1e-8)
+    np.testing.assert_allclose(
+        both.log_proba_and_spread(X)[1][:, 1], np.sqrt(np.square(own - mean[:, None]) @ shares), rtol=1e-8
+    )
 
 
 # Sets and thresholds
@@ -351,9 +354,9 @@ def test_networks_of_settings_with_a_greater_share_count_for_more(predictor: Pre
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_set_holds_the_classes_that_are_probable_enough(n_classes: int) -> None:
     predictor = fit_quickly(make_small_table(n_classes), max_epochs=30)
-    judged = predictor.judged
-    limits = class_limits(judged.log_proba.astype(np.float64), judged.y, judged.weight, 0.9)
-    np.testing.assert_array_equal(predictor.decision.limits, limits)
+    judged = predictor.out_of_fold
+    limits = set_thresholds(judged.log_proba.astype(np.float64), judged.y, judged.weight, 0.9)
+    np.testing.assert_array_equal(predictor.decision_rule.set_thresholds, limits)
     sets = predictor.predict_set(X)
     np.testing.assert_array_equal(sets, predictor.predict_proba(X) >= limits)
     record = dict(zip(predictor.schema.features, X[0], strict=True))
@@ -367,7 +370,7 @@ def test_a_set_holds_the_classes_that_are_probable_enough(n_classes: int) -> Non
 
 
 def test_more_coverage_makes_larger_sets(predictor: Predictor) -> None:
-    sizes = [predictor.decided(None, coverage).predict_set(X).sum() for coverage in (0.5, 0.8, 0.95)]
+    sizes = [predictor.with_decision_rule(None, coverage).predict_set(X).sum() for coverage in (0.5, 0.8, 0.95)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[2]
 
@@ -375,17 +378,21 @@ def test_more_coverage_makes_larger_sets(predictor: Predictor) -> None:
 @pytest.mark.parametrize("aim", ["f1", "sensitivity>=0.95", "cost=10:1", 0.3, "0.3"])
 def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(predictor: Predictor, aim: Any) -> None:
     numbers = [(each.parameters.copy(), each.buffers.copy()) for each in predictor.networks]
-    before = repr((predictor.decision, predictor.report))
-    changed = predictor.decided(aim, 0.8)
+    before = repr((predictor.decision_rule, predictor.report))
+    changed = predictor.with_decision_rule(aim, 0.8)
     assert changed.networks == predictor.networks
-    assert repr((predictor.decision, predictor.report)) == before
+    assert repr((predictor.decision_rule, predictor.report)) == before
     for network, (parameters, buffers) in zip(changed.networks, numbers, strict=True):
         np.testing.assert_array_equal(network.parameters, parameters)
         np.testing.assert_array_equal(network.buffers, buffers)
-    judged = changed.judged
+    judged = changed.out_of_fold
     proba = np.exp(judged.log_proba[:, 1].astype(np.float64))
-    threshold = choose_threshold(parse_aim(aim), proba, judged.y == 1, judged.weight)
-    assert (changed.decision.aim, changed.decision.threshold, changed.decision.coverage) == (str(aim), threshold, 0.8)
+    threshold = choose_threshold(parse_objective(aim), proba, judged.y == 1, judged.weight)
+    assert (changed.decision_rule.objective, changed.decision_rule.threshold, changed.decision_rule.coverage) == (
+        str(aim),
+        threshold,
+        0.8,
+    )
     found = changed.predict_proba(X)
     np.testing.assert_array_equal(found, predictor.predict_proba(X))
     assert changed.predict(X).tolist() == np.where(found[:, 1] >= threshold, "yes", "no").tolist()
@@ -394,13 +401,16 @@ def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(predi
 
 
 def test_a_threshold_changes_what_is_reported_of_calls_and_nothing_else(predictor: Predictor) -> None:
-    changed, back = predictor.decided("sensitivity>=0.99"), predictor.decided("sensitivity>=0.99").decided(None)
+    changed, back = (
+        predictor.with_decision_rule("sensitivity>=0.99"),
+        predictor.with_decision_rule("sensitivity>=0.99").with_decision_rule(None),
+    )
     metrics, plain = changed.report.evaluation.metrics, predictor.report.evaluation.metrics
     assert metrics["sensitivity"].value > plain["sensitivity"].value
     assert metrics["specificity"].value < plain["specificity"].value
     for name in ("log_loss", "brier", "roc_auc", "pr_auc", "ece"):
         assert metrics[name] == plain[name]
-    assert repr((back.decision, back.report)) == repr((predictor.decision, predictor.report))
+    assert repr((back.decision_rule, back.report)) == repr((predictor.decision_rule, predictor.report))
     table = make_small_table(seed=3)
     called = changed.predict(table.X) == "yes"
     evaluation = changed.evaluate(table)
@@ -410,15 +420,15 @@ def test_a_threshold_changes_what_is_reported_of_calls_and_nothing_else(predicto
 
 @pytest.mark.parametrize("aim", ["f1", "balanced_accuracy"])
 def test_the_threshold_and_the_limits_that_judge_a_row_are_chosen_on_other_rows(aim: str, predictor: Predictor) -> None:
-    judged, changed = predictor.judged, predictor.decided(aim, 0.8)
+    judged, changed = predictor.out_of_fold, predictor.with_decision_rule(aim, 0.8)
     log_proba = judged.log_proba.astype(np.float64)
     called, sets = np.empty(90, dtype=np.int64), np.empty((90, 2), dtype=bool)
     for part in np.unique(judged.part):
         own, others = judged.part == part, judged.part != part
         of_others = log_proba[others], judged.y[others], judged.weight[others]
-        threshold = choose_threshold(parse_aim(aim), np.exp(of_others[0][:, 1]), of_others[1] == 1, of_others[2])
+        threshold = choose_threshold(parse_objective(aim), np.exp(of_others[0][:, 1]), of_others[1] == 1, of_others[2])
         called[own] = np.exp(log_proba[own, 1]) >= threshold
-        sets[own] = np.exp(log_proba[own]) >= class_limits(*of_others, 0.8)
+        sets[own] = np.exp(log_proba[own]) >= set_thresholds(*of_others, 0.8)
     expected = evaluate(log_proba, judged.y, judged.weight, 1, 0, called)
     assert repr(changed.report.evaluation) == repr(expected)
     assert (changed.codes(log_proba) != called).any()  # the threshold of the model itself is another one
@@ -429,30 +439,32 @@ def test_the_threshold_and_the_limits_that_judge_a_row_are_chosen_on_other_rows(
 
 def test_a_threshold_of_the_settings_is_the_one_that_is_decided_later(predictor: Predictor) -> None:
     cohort = replace(SMALL, threshold="cost=5:1", coverage=0.8)
-    one, other = fit_quickly(cohort=cohort), predictor.decided("cost=5:1", 0.8)
-    assert repr(one.decision) == repr(other.decision)
+    one, other = fit_quickly(cohort=cohort), predictor.with_decision_rule("cost=5:1", 0.8)
+    assert repr(one.decision_rule) == repr(other.decision_rule)
     assert one.report.evaluation.metrics == other.report.evaluation.metrics
     assert one.report.sets == other.report.sets
 
 
 def test_a_threshold_is_for_the_positive_class() -> None:
     table = make_small_table()
-    of_no = fit_quickly(make_table(table.X, np.array(["no", "yes"])[table.y], positive="no")).decided(0.2)
+    of_no = fit_quickly(Table.from_arrays(table.X, np.array(["no", "yes"])[table.y], positive="no")).with_decision_rule(
+        0.2
+    )
     proba = of_no.predict_proba(X)
     assert of_no.predict(X).tolist() == np.where(proba[:, 0] >= 0.2, "no", "yes").tolist()
 
 
 def test_a_threshold_for_more_than_two_classes_is_an_error(three_classes: Predictor) -> None:
     with pytest.raises(SettingsError, match=r"^a threshold is for two classes; there are 3$"):
-        three_classes.decided("f1")
-    assert three_classes.decided(None, 0.7).decision.coverage == 0.7
+        three_classes.with_decision_rule("f1")
+    assert three_classes.with_decision_rule(None, 0.7).decision_rule.coverage == 0.7
 
 
 def test_what_is_no_aim_is_an_error(predictor: Predictor) -> None:
     with pytest.raises(SettingsError, match=r"the threshold must be a probability .*; it is 'recall'"):
-        predictor.decided("recall")
+        predictor.with_decision_rule("recall")
 
 
 def test_a_coverage_that_cannot_be_is_refused(predictor: Predictor) -> None:
     with pytest.raises(SettingsError, match="the setting 'coverage' must be a number in"):
-        predictor.decided(None, 1.5)
+        predictor.with_decision_rule(None, 1.5)

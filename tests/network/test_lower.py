@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from tabcohort import MLP, EngineError, LogisticRegression, ResidualMLP, Settings, draw_weights
+from tabcohort import MLP, Config, EngineError, LogisticRegression, ResidualMLP, initialize_weights
 from tabcohort.data.encoder import Statistics
-from tabcohort.network.lower import lower, numbers_of, to_module, write_numbers
+from tabcohort.network.lower import lower, network_of, to_module, write_numbers
 from tabcohort.network.models import ACTIVATIONS, ResidualBlock, SmoothClip, Standardize, build_model
 
 D_IN = 7
@@ -43,7 +43,7 @@ LAYERS: dict[str, nn.Module] = {
     "names": nn.Sequential(OrderedDict(program=nn.Linear(D_IN, 3), training_=nn.ReLU(), x=nn.Linear(3, 1))),
     "residual block": nn.Sequential(ResidualBlock(D_IN, 3), nn.Linear(3, 1)),
     "residual": ResidualMLP(D_IN, (6, 6, 4), 3, dropout=0.2),
-    "whole": build_model(Settings(model="residual", hidden=(6, 4)), D_IN, 2),
+    "whole": build_model(Config(model="residual", hidden=(6, 4)), D_IN, 2),
     **{name: MLP(D_IN, (6, 5), 1, activation=name) for name in ACTIVATIONS},
 }
 
@@ -51,7 +51,7 @@ LAYERS: dict[str, nn.Module] = {
 def trained(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a copy in evaluation mode, with numbers everywhere that no new layer has."""
     module = copy.deepcopy(module).to(dtype).eval()
-    draw_weights(module, seed=1)
+    initialize_weights(module, seed=1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -98,7 +98,7 @@ def assert_the_same(found: nn.Module, expected: nn.Module, rows: Tensor) -> None
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_module_goes_through_its_network_and_back_with_all_that_it_does(name: str, dtype: torch.dtype) -> None:
     module = trained(LAYERS[name], dtype)
-    again = to_module(numbers_of(module, lower(module, D_IN)))
+    again = to_module(network_of(module, lower(module, D_IN)))
     assert not any(layer.training for layer in again.modules())
     assert_the_same(again, module, rows_for(module))
 
@@ -143,7 +143,7 @@ def test_any_nesting_goes_through_its_network_and_back_with_all_that_it_does(
     nesting: nn.Sequential, dtype: torch.dtype
 ) -> None:
     module = trained(nesting, dtype)
-    again = to_module(numbers_of(module, lower(module, D_IN)))
+    again = to_module(network_of(module, lower(module, D_IN)))
     rows = rows_for(module)
     for name, tensor in state_of(module).items():
         assert torch.equal(again.state_dict()[name], tensor), name
@@ -156,7 +156,7 @@ def test_a_module_of_a_network_learns_as_the_first_one_does() -> None:
     module = trained(
         nn.Sequential(nn.Linear(D_IN, 5), nn.BatchNorm1d(5, momentum=0.3), nn.Dropout(0.5), nn.Linear(5, 1))
     )
-    again = to_module(numbers_of(module, lower(module, D_IN)))
+    again = to_module(network_of(module, lower(module, D_IN)))
     rows = rows_for(module)
     outputs = []
     for each in (module, again):
@@ -185,7 +185,7 @@ def test_standardize_and_smooth_clip_come_first_and_keep_their_numbers() -> None
     program = lower(module, D_IN)
     assert [each.kind for each in program.operations[:-1]] == ["standardize", "smooth_clip", "linear"]
     assert program.operations[1].constants == (2.5,)
-    found = numbers_of(module, program).statistics()
+    found = network_of(module, program).statistics()
     assert found is not None
     np.testing.assert_array_equal(found.center, given.center)
     np.testing.assert_array_equal(found.scale, given.scale)
@@ -198,7 +198,7 @@ def test_standardize_and_smooth_clip_come_first_and_keep_their_numbers() -> None
 def test_reading_and_writing_a_module_changes_no_bit(name: str) -> None:
     module = trained(LAYERS[name])
     before = copy.deepcopy(state_of(module))
-    network = numbers_of(module, lower(module, D_IN))
+    network = network_of(module, lower(module, D_IN))
     with torch.no_grad():
         for tensor in module.state_dict().values():
             tensor.zero_()
@@ -210,7 +210,7 @@ def test_reading_and_writing_a_module_changes_no_bit(name: str) -> None:
 @pytest.mark.parametrize(("dtype", "expected"), [(torch.float32, np.float32), (torch.float64, np.float64)])
 def test_the_parameters_of_a_network_have_the_type_of_the_modules(dtype: torch.dtype, expected: type) -> None:
     module = trained(LAYERS["whole"], dtype)
-    network = numbers_of(module, lower(module, D_IN))
+    network = network_of(module, lower(module, D_IN))
     assert network.parameters.dtype == expected
     assert network.buffers.dtype == np.float64
 

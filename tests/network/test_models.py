@@ -20,9 +20,9 @@ from tabcohort.network.models import (
     ResidualMLP,
     Standardize,
     build_model,
-    draw_weights,
+    initialize_weights,
 )
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 
 MODELS = {
     "logistic": lambda n_outputs: LogisticRegression(3, n_outputs),
@@ -61,7 +61,7 @@ def targets(n_rows: int, n_outputs: int, seed: int = 1) -> Tensor:
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_are_central_differences(name: str, n_outputs: int) -> None:
     module = MODELS[name](n_outputs).double()
-    draw_weights(module, seed=3)
+    initialize_weights(module, seed=3)
     for parameter in module.parameters():  # biases and shifts away from zero, where ReLU has its corner
         parameter.data += torch.from_numpy(np.random.default_rng(5).uniform(-0.1, 0.1, tuple(parameter.shape)))
     inputs = torch.from_numpy(np.random.default_rng(2).normal(size=(7, 3)))
@@ -90,7 +90,7 @@ def test_gradients_are_central_differences(name: str, n_outputs: int) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_inputs_pass_gradcheck(name: str) -> None:
     module = MODELS[name](1).double()
-    draw_weights(module, seed=4)
+    initialize_weights(module, seed=4)
     inputs = torch.from_numpy(np.random.default_rng(6).normal(size=(5, 3))).requires_grad_()
     assert torch.autograd.gradcheck(module, (inputs,))
 
@@ -139,17 +139,17 @@ def test_an_mlp_computes_what_its_layers_say(name: str) -> None:
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
 def test_two_classes_have_one_logit_and_more_have_one_each(model: str, n_classes: int) -> None:
-    module = build_model(Settings(model=model, hidden=(6, 4)), n_features=5, n_classes=n_classes)
+    module = build_model(Config(model=model, hidden=(6, 4)), n_features=5, n_classes=n_classes)
     assert [name for name, _ in module.named_children()] == ["standardize", "network"]
     assert module(torch.zeros(4, 5)).shape == (4, 1 if n_classes == 2 else n_classes)
 
 
 def test_build_model_hands_on_every_choice() -> None:
-    settings = Settings(hidden=(6,), activation="silu", dropout=0.25, batch_norm=True)
+    settings = Config(hidden=(6,), activation="silu", dropout=0.25, batch_norm=True)
     layers = build_model(settings, 5, 2)[1].layers
     assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.SiLU, nn.Dropout, nn.Linear]
     assert layers[3].p == 0.25
-    residual = build_model(Settings(model="residual", hidden=(6, 6), dropout=0.25), 5, 2)
+    residual = build_model(Config(model="residual", hidden=(6, 6), dropout=0.25), 5, 2)
     assert [layer.p for layer in residual.modules() if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
 
 
@@ -168,7 +168,7 @@ def test_standardize_works_in_double_precision_and_answers_in_the_modules_own() 
 
 def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
     module = MLP(60, (80, 50), 1)
-    draw_weights(module, seed=0)
+    initialize_weights(module, seed=0)
     for layer in module.layers:
         if isinstance(layer, nn.Linear):
             d_in, d_out, n = layer.in_features, layer.out_features, layer.weight.numel()
@@ -183,7 +183,7 @@ def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
 def test_a_draw_depends_on_seed_and_member_alone() -> None:
     def drawn(seed: int, member: int) -> Tensor:
         module = ResidualMLP(6, (8,), 1)
-        draw_weights(module, seed, member)
+        initialize_weights(module, seed, member)
         return parameters_to_vector(module.parameters()).detach()
 
     first = drawn(0, 0)
@@ -195,5 +195,5 @@ def test_a_draw_depends_on_seed_and_member_alone() -> None:
 
 def test_layers_of_one_network_have_draws_of_their_own() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8, bias=False))
-    draw_weights(module, seed=0)
+    initialize_weights(module, seed=0)
     assert not torch.equal(module[0].weight, module[1].weight)

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from tabcohort.data.encoder import Statistics
 from tabcohort.engines.compiled import operations
-from tabcohort.network.lower import lower, numbers_of
-from tabcohort.network.models import ACTIVATIONS, ResidualMLP, build_model, draw_weights
-from tabcohort.network.program import KINDS, Builder, Network, Program, blank_network, draw_network, program_of
+from tabcohort.network.lower import lower, network_of
+from tabcohort.network.models import ACTIVATIONS, ResidualMLP, build_model, initialize_weights
+from tabcohort.network.program import KINDS, Builder, Network, Program, blank_network, build_program, initialize_network
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 
 MANY = hypothesis_settings(max_examples=150, deadline=None)
 
 
 @st.composite
-def any_network(draw: st.DrawFn) -> Settings:
-    """Settings of any network, of the least width too."""
-    return Settings(
+def any_network(draw: st.DrawFn) -> Config:
+    """Config of any network, of the least width too."""
+    return Config(
         model=draw(st.sampled_from(["logistic", "mlp", "residual"])),
         hidden=tuple(draw(st.lists(st.integers(1, 9), max_size=4))),
         activation=draw(st.sampled_from(list(ACTIVATIONS))),
@@ -36,7 +36,7 @@ def any_network(draw: st.DrawFn) -> Settings:
 
 
 def residual_program() -> Program:
-    return program_of(Settings(model="residual", hidden=(5, 5, 3), dropout=0.2), 4, 3)
+    return build_program(Config(model="residual", hidden=(5, 5, 3), dropout=0.2), 4, 3)
 
 
 def counting_network(program: Program) -> Network:
@@ -52,18 +52,18 @@ def counting_network(program: Program) -> Network:
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
-def test_the_program_of_settings_is_that_of_their_module(how: Settings, n_features: int, n_classes: int) -> None:
-    assert program_of(how, n_features, n_classes) == lower(build_model(how, n_features, n_classes), n_features)
+def test_the_program_of_settings_is_that_of_their_module(how: Config, n_features: int, n_classes: int) -> None:
+    assert build_program(how, n_features, n_classes) == lower(build_model(how, n_features, n_classes), n_features)
 
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4), st.integers(0, 2**63 - 1), st.integers(0, 3))
 @MANY
-def test_a_drawn_network_has_the_bits_of_the_drawn_module(
-    how: Settings, n_features: int, n_classes: int, seed: int, member: int
+def test_a_random_network_has_the_bits_of_the_drawn_module(
+    how: Config, n_features: int, n_classes: int, seed: int, member: int
 ) -> None:
-    program, module = program_of(how, n_features, n_classes), build_model(how, n_features, n_classes)
-    draw_weights(module, seed, member)
-    drawn, expected = draw_network(program, seed, member), numbers_of(module, program)
+    program, module = build_program(how, n_features, n_classes), build_model(how, n_features, n_classes)
+    initialize_weights(module, seed, member)
+    drawn, expected = initialize_network(program, seed, member), network_of(module, program)
     assert drawn.program is program
     assert drawn.parameters.dtype == expected.parameters.dtype == np.float32
     assert drawn.parameters.tobytes() == expected.parameters.tobytes()
@@ -71,7 +71,7 @@ def test_a_drawn_network_has_the_bits_of_the_drawn_module(
 
 
 def test_drawn_weights_are_uniform_within_the_bound_of_glorot_and_biases_are_zero() -> None:
-    network = draw_network(program_of(Settings(hidden=(80, 50)), 60, 2), seed=3)
+    network = initialize_network(build_program(Config(hidden=(80, 50)), 60, 2), seed=3)
     draw = make_rng(3, Purpose.INITIAL_WEIGHTS)
     for name, array in network.named().items():
         if array.ndim == 2:
@@ -82,21 +82,21 @@ def test_drawn_weights_are_uniform_within_the_bound_of_glorot_and_biases_are_zer
 
 
 def test_another_seed_and_another_member_draw_other_weights() -> None:
-    program = program_of(Settings(hidden=(8,)), 4, 2)
-    drawn = {draw_network(program, seed, member).parameters.tobytes() for seed in (0, 1) for member in (0, 1)}
+    program = build_program(Config(hidden=(8,)), 4, 2)
+    drawn = {initialize_network(program, seed, member).parameters.tobytes() for seed in (0, 1) for member in (0, 1)}
     assert len(drawn) == 4
 
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
-def test_a_network_names_its_arrays_as_pytorch_does(how: Settings, n_features: int, n_classes: int) -> None:
+def test_a_network_names_its_arrays_as_pytorch_does(how: Config, n_features: int, n_classes: int) -> None:
     module = build_model(how, n_features, n_classes)
     expected = {
         name: tuple(tensor.shape)
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    network = blank_network(program_of(how, n_features, n_classes))
+    network = blank_network(build_program(how, n_features, n_classes))
     assert {name: array.shape for name, array in network.named().items()} == expected
     n_trainable = sum(parameter.numel() for parameter in module.parameters())
     assert network.program.n_parameters == len(network.parameters) == n_trainable
@@ -104,10 +104,10 @@ def test_a_network_names_its_arrays_as_pytorch_does(how: Settings, n_features: i
 
 
 def test_a_new_network_is_a_new_module_but_for_its_weights() -> None:
-    how = Settings(model="residual", hidden=(5, 3))
+    how = Config(model="residual", hidden=(5, 3))
     module = build_model(how, 4, 2)
     state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    for name, array in blank_network(program_of(how, 4, 2)).named().items():
+    for name, array in blank_network(build_program(how, 4, 2)).named().items():
         is_drawn = ".linear." in name or ".skip.0." in name
         np.testing.assert_array_equal(array, np.zeros_like(array) if is_drawn else state[name], err_msg=name)
 
@@ -118,9 +118,9 @@ def test_a_new_network_is_a_new_module_but_for_its_weights() -> None:
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
 def test_every_number_has_a_place_of_its_own_and_matrices_come_first(
-    how: Settings, n_features: int, n_classes: int
+    how: Config, n_features: int, n_classes: int
 ) -> None:
-    network = counting_network(program_of(how, n_features, n_classes))
+    network = counting_network(build_program(how, n_features, n_classes))
     named = network.named()
     numbers = np.concatenate([array.reshape(-1) for array in named.values()])
     expected = np.concatenate([network.parameters, network.buffers])
@@ -132,8 +132,8 @@ def test_every_number_has_a_place_of_its_own_and_matrices_come_first(
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
-def test_a_network_goes_through_its_names_and_back(how: Settings, n_features: int, n_classes: int) -> None:
-    network = counting_network(program_of(how, n_features, n_classes))
+def test_a_network_goes_through_its_names_and_back(how: Config, n_features: int, n_classes: int) -> None:
+    network = counting_network(build_program(how, n_features, n_classes))
     again = blank_network(network.program, np.float64).with_named(network.named())
     np.testing.assert_array_equal(again.parameters, network.parameters)
     np.testing.assert_array_equal(again.buffers, network.buffers)
@@ -228,7 +228,7 @@ def test_a_program_is_printed_as_a_table() -> None:
 
 
 def test_widths_run_from_the_rows_to_the_logits() -> None:
-    program = program_of(Settings(hidden=(6, 5), dropout=0.2), 4, 3)
+    program = build_program(Config(hidden=(6, 5), dropout=0.2), 4, 3)
     assert program.widths == (4, 4, 6, 6, 6, 5, 5, 5, 3)
     assert (program.n_outputs, program.n_inputs) == (3, 4)
     assert program.operations[-1].kind == "cross_entropy"
@@ -237,7 +237,7 @@ def test_widths_run_from_the_rows_to_the_logits() -> None:
 
 @pytest.mark.parametrize(("n_classes", "n_outputs"), [(2, 1), (3, 3)])
 def test_the_loss_follows_from_the_number_of_logits(n_classes: int, n_outputs: int) -> None:
-    program = program_of(Settings(model="logistic"), 4, n_classes)
+    program = build_program(Config(model="logistic"), 4, n_classes)
     assert program.n_outputs == n_outputs
     assert program.operations[-1].kind == ("binary_cross_entropy" if n_classes == 2 else "cross_entropy")
     assert program.operations[-1].sources == (2,)
@@ -248,7 +248,7 @@ def test_the_loss_follows_from_the_number_of_logits(n_classes: int, n_outputs: i
     [({"model": "logistic"}, False), ({"batch_norm": True}, True), ({}, False), ({"model": "residual"}, True)],
 )
 def test_a_program_knows_whether_it_norms_batches(choices: dict[str, Any], expected: bool) -> None:
-    assert program_of(Settings(**choices), 4, 2).has_batch_norm is expected
+    assert build_program(Config(**choices), 4, 2).has_batch_norm is expected
 
 
 @given(st.floats(0, 1))
@@ -270,9 +270,9 @@ def test_every_kind_of_layer_is_in_the_order_that_the_kernels_count_in() -> None
 
 
 def test_reading_a_module_copies_it() -> None:
-    how = Settings(model="residual", hidden=(5,))
+    how = Config(model="residual", hidden=(5,))
     module = build_model(how, 4, 2)
-    network = numbers_of(module, program_of(how, 4, 2))
+    network = network_of(module, build_program(how, 4, 2))
     before = network.parameters.copy(), network.buffers.copy()
     with torch.no_grad():
         for tensor in module.state_dict().values():

@@ -48,10 +48,10 @@ def test_losses_and_metric_are_drawn_and_the_best_epoch_is_marked(
     assert (train.get_label(), stop.get_label()) == ("training rows", "stopping rows")
     assert list(train.get_xdata()) == [1, 2, 3, 4, 5, 6]
     assert list(train.get_ydata()) == [record.train_loss for record in history]
-    assert list(stop.get_ydata()) == [record.stop_loss for record in history]
-    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([best], [history[best - 1].stop_loss])
+    assert list(stop.get_ydata()) == [record.val_loss for record in history]
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([best], [history[best - 1].val_loss])
     assert mark.get_label() == f"best epoch: {best}"
-    assert list(metric.get_lines()[0].get_ydata()) == [record.stop_accuracy for record in history]
+    assert list(metric.get_lines()[0].get_ydata()) == [record.val_accuracy for record in history]
     assert metric.get_ylabel() == "accuracy"
     assert list(rate.get_lines()[0].get_ydata()) == [record.learning_rate for record in history]
 
@@ -67,7 +67,7 @@ def test_every_network_is_drawn_and_named_once(tmp_path: Path, monkeypatch: pyte
     for number, each in enumerate(members):
         train, stop, mark = drawn[3 * number : 3 * number + 3]
         assert list(train.get_ydata()) == [record.train_loss for record in each.history]
-        assert list(stop.get_ydata()) == [record.stop_loss for record in each.history]
+        assert list(stop.get_ydata()) == [record.val_loss for record in each.history]
         assert list(mark.get_xdata()) == [each.best_epoch]
         assert 0 < train.get_alpha() < 1
     assert len(drawn) == 3 * len(members)

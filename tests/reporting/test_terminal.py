@@ -15,10 +15,11 @@ import pytest
 from helpers import SINGLE, SMALL, fit_quickly, make_small_table
 from rich.console import Console
 
-from tabcohort import CohortSettings, Predictor, Settings, fit, make_table
+from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.cohort.progress import RunProgress
-from tabcohort.model.file import describe, evaluation_to_dict
-from tabcohort.reporting.terminal import RunShown, describe_run, describe_settings, print_evaluation, print_model
+from tabcohort.model.file import describe
+from tabcohort.model.report import describe_config, evaluation_to_dict
+from tabcohort.reporting.terminal import ProgressDisplay, describe_progress, print_evaluation, print_model
 
 
 def printed(document: dict[str, Any]) -> str:
@@ -37,7 +38,7 @@ def line_of(text: str, start: str) -> str:
 def tuned() -> Predictor:
     """Five settings, of which the two that learn most slowly are behind, and one is dropped."""
     rates = (1e-4, 0.05, 2e-4, 0.04, 3e-4)
-    return fit(make_small_table(), [Settings(hidden=(8,), max_epochs=8, learning_rate=rate) for rate in rates], SMALL)
+    return fit(make_small_table(), [Config(hidden=(8,), max_epochs=8, learning_rate=rate) for rate in rates], SMALL)
 
 
 def test_a_model_is_told_with_its_networks_its_rows_and_its_best_epochs(predictor: Predictor) -> None:
@@ -46,8 +47,8 @@ def test_a_model_is_told_with_its_networks_its_rows_and_its_best_epochs(predicto
     assert report.engine == "compiled"
     assert "mlp 8 predicts target from 3 columns: 3 networks with 123 parameters in all" in text
     assert (
-        f"rows       90, in 3 folds x 1 seed; for each network {member.n_train} train, {member.n_stop} stop, "
-        f"{member.n_score} score in turn, and no row has two roles\n"
+        f"rows       90, in 3 folds x 1 seed; for each network {member.n_train} train, {member.n_validation} stop, "
+        f"{member.n_test} score in turn, and no row has two roles\n"
     ) in text
     assert "training   3 networks, 9 epochs in " in text
     which = f"epoch {best[0]}" if best[0] == best[2] else f"epochs {best[0]} to {best[2]}"
@@ -59,11 +60,11 @@ def test_a_single_network_is_told_as_one() -> None:
     predictor = fit_quickly(cohort=SINGLE)
     text, (member,) = printed(describe(predictor)), predictor.report.members
     assert "mlp 8 predicts target from 3 columns: 1 network with 41 parameters in all" in text
-    roles = f"{member.n_train} train, {member.n_stop} stop, {member.n_score} score; no row has two roles"
+    roles = f"{member.n_train} train, {member.n_validation} stop, {member.n_test} score; no row has two roles"
     assert f"rows       90: {roles}\n" in text
     assert line_of(text, "training").startswith("training   1 network, 3 epochs in ")
     assert line_of(text, "training").endswith(f"; best epoch {member.best_epoch}")
-    assert f"measured on {member.n_score} rows, each judged by a network that never saw it; positive" in text
+    assert f"measured on {member.n_test} rows, each judged by a network that never saw it; positive" in text
 
 
 def test_rows_of_networks_that_differ_are_told_as_from_to(predictor: Predictor) -> None:
@@ -129,13 +130,13 @@ def test_settings_that_failed_are_named_with_their_reason(tuned: Predictor) -> N
 
 
 def test_settings_are_described_by_what_differs() -> None:
-    settings = Settings(hidden=(8, 4), dropout=0.25, patience=None).to_dict()
+    settings = Config(hidden=(8, 4), dropout=0.25, patience=None).to_dict()
     but = {name for name in settings if name not in ("model", "hidden", "dropout", "patience")}
-    assert describe_settings(settings, but) == "mlp 8-4, dropout 0.25, patience None"
-    assert describe_settings(settings, but | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
-    assert describe_settings(settings, but | {"model", "hidden"}) == "dropout 0.25, patience None"
-    assert describe_settings(settings, set(settings)) == "mlp 8-4"
-    assert describe_settings({**settings, "model": "logistic"}, but | {"dropout", "patience"}) == "logistic"
+    assert describe_config(settings, but) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_config(settings, but | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_config(settings, but | {"model", "hidden"}) == "dropout 0.25, patience None"
+    assert describe_config(settings, set(settings)) == "mlp 8-4"
+    assert describe_config({**settings, "model": "logistic"}, but | {"dropout", "patience"}) == "logistic"
 
 
 def test_a_model_says_what_correcting_its_probabilities_did(predictor: Predictor) -> None:
@@ -154,7 +155,10 @@ def test_a_model_says_what_correcting_its_probabilities_did(predictor: Predictor
 
 
 def test_a_model_says_how_often_its_sets_hold_the_truth_and_how_large_they_are(predictor: Predictor) -> None:
-    text, sets = printed(describe(predictor.decided(None, 0.8))), predictor.decided(None, 0.8).report.sets
+    text, sets = (
+        printed(describe(predictor.with_decision_rule(None, 0.8))),
+        predictor.with_decision_rule(None, 0.8).report.sets,
+    )
     of_classes = f"no {sets['covered, class 0']:.1%}, yes {sets['covered, class 1']:.1%}"
     held = f"hold the true one for {sets['covered']:.1%} of the rows ({of_classes}); asked for: 80% of each class"
     assert f"sets            of classes {held}\n" in text
@@ -173,8 +177,8 @@ def test_a_class_whose_coverage_is_not_known_is_left_out(predictor: Predictor) -
 
 def test_a_threshold_is_told_with_its_class_and_its_aim(predictor: Predictor) -> None:
     assert "threshold" not in printed(describe(predictor))
-    decided = predictor.decided("cost=5:1")
-    line = f"threshold       yes from a probability of {decided.decision.threshold:.4f} on, for cost=5:1; "
+    decided = predictor.with_decision_rule("cost=5:1")
+    line = f"threshold       yes from a probability of {decided.decision_rule.threshold:.4f} on, for cost=5:1; "
     assert line + "above, each row is called by one that was chosen on other rows\n" in printed(describe(decided))
 
 
@@ -200,7 +204,7 @@ def test_the_strongest_weights_of_a_linear_model_come_first_and_say_for_whom() -
     predictor = fit_quickly(make_small_table(n_features=12), model="logistic", max_epochs=150, learning_rate=0.05)
     text = printed(describe(predictor))
     lines = text[text.index("strongest of 12 weights") :].splitlines()[1:]
-    weights = predictor.strongest_weights()
+    weights = predictor.coefficients()
     assert weights is not None
     assert [line.split()[0] for line in lines if line] == list(weights)[:8]
     name, weight = next(iter(weights.items()))
@@ -251,7 +255,7 @@ def test_names_from_the_table_are_printed_as_they_are(predictor: Predictor, name
     document = describe(predictor)
     document["schema"]["target"] = name
     document["schema"]["classes"] = ("no", name)
-    document["strongest_weights"] = {name: 1.0}
+    document["coefficients"] = {name: 1.0}
     text = printed(document)
     assert text.count(name.split("\n")[0]) >= 4
 
@@ -269,26 +273,26 @@ STARTED = RunProgress(
 
 
 def test_a_run_is_one_line_with_the_time_left() -> None:
-    assert describe_run(STARTED) == (
+    assert describe_progress(STARTED) == (
         "2/6 networks of 2 settings trained  1,234 epochs  best stop loss 0.4124 (settings 2)  about 9 s left"
     )
 
 
 def test_a_run_of_one_setting_does_not_count_settings() -> None:
-    assert describe_run(replace(STARTED, n_members=3, n_settings=1)) == (
+    assert describe_progress(replace(STARTED, n_members=3, n_settings=1)) == (
         "2/3 networks trained  1,234 epochs  best stop loss 0.4124  about 9 s left"
     )
 
 
 def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
     begun = RunProgress(1, 0, 1, 1, best_loss=math.nan, best_setting=-1, seconds=0.0, seconds_left=math.nan)
-    assert describe_run(begun) == "0/1 network trained  1 epoch"
+    assert describe_progress(begun) == "0/1 network trained  1 epoch"
 
 
 def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     text, clock = io.StringIO(), iter([0.0, 1.9, 2.0, 3.9, 4.0, 4.1])
     monkeypatch.setattr("tabcohort.reporting.terminal.time.perf_counter", lambda: next(clock, 99.0))
-    shown = RunShown(Console(file=text, width=200))
+    shown = ProgressDisplay(Console(file=text, width=200))
     for n_done in range(1, 6):
         shown(replace(STARTED, n_done=n_done))
     assert [line.split()[0] for line in text.getvalue().splitlines()] == ["2/6", "4/6"]
@@ -296,7 +300,7 @@ def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pyt
 
 def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
     text = io.StringIO()
-    with RunShown(Console(file=text, width=200, force_terminal=True)) as shown:
+    with ProgressDisplay(Console(file=text, width=200, force_terminal=True)) as shown:
         shown.shown -= 1
         shown(STARTED)
         assert (shown.bar.tasks[0].completed, shown.bar.tasks[0].total) == (2, 6)
@@ -306,9 +310,9 @@ def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
 
 def test_a_run_shows_itself_while_it_trains() -> None:
     text = io.StringIO()
-    with RunShown(Console(file=text, width=200)) as shown:
+    with ProgressDisplay(Console(file=text, width=200)) as shown:
         shown.shown -= 10
-        fit(make_small_table(), Settings(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), shown)
+        fit(make_small_table(), Config(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), shown)
     assert re.match(r"[0-3]/3 networks trained  \d+ epochs?  best stop loss 0\.\d{4}", text.getvalue())
 
 
@@ -332,7 +336,7 @@ def test_the_classes_are_counted_beside_the_simplest_answer(predictor: Predictor
 
 def test_a_weight_speaks_for_the_class_that_its_sign_means() -> None:
     table = make_small_table()
-    labelled = make_table(table.X, np.array(["no", "yes"])[table.y], positive="no")
+    labelled = Table.from_arrays(table.X, np.array(["no", "yes"])[table.y], positive="no")
     predictor = fit_quickly(labelled, model="logistic", max_epochs=30)
     lines = printed(describe(predictor)).splitlines()
     assert next(line.split()[2] for line in lines if line.startswith("x0 ")) == "yes"
@@ -348,7 +352,7 @@ def test_networks_that_ended_at_the_limit_of_epochs_are_told_of() -> None:
 
 
 def test_a_threshold_that_was_named_was_not_chosen() -> None:
-    told = printed(describe(fit_quickly().decided(0.3)))
+    told = printed(describe(fit_quickly().with_decision_rule(0.3)))
     assert "threshold       yes from a probability of 0.3000 on, as was asked for\n" in told
 
 

@@ -16,26 +16,15 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from tabcohort.cohort.search import grid
-from tabcohort.data.splits import split_roles
+from tabcohort.data.splits import train_validation_test_split
 from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.evaluation.intervals import wilson
-from tabcohort.reporting.terminal import RunShown
-from tabcohort.reproduce import (
-    EXPERIMENTS,
-    Findings,
-    cancer,
-    descents,
-    mistakes,
-    patent,
-    patent_grid,
-    run,
-    run_grid,
-    scratch,
-    wine,
-)
-from tabcohort.reproduce.findings import Mistake, Row, Sheet, Spread, spread
+from tabcohort.reporting.terminal import ProgressDisplay
+from tabcohort.reproduce import cancer, descents, mistakes, patent, patent_grid, scratch, wine
+from tabcohort.reproduce.experiments import EXPERIMENTS, run, run_grid
+from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, Spread, spread
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module, train_to_the_end
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 
 
 @pytest.fixture
@@ -142,19 +131,19 @@ def test_ticker_draws_a_live_line_in_a_terminal() -> None:
 
 def test_ctrl_c_ends_the_experiment() -> None:
     table = sample_table("wine")
-    settings = Settings(model="logistic", max_epochs=5)
+    settings = Config(model="logistic", max_epochs=5)
 
     def interrupt(progress: object) -> None:
         raise KeyboardInterrupt
 
-    roles = split_roles(table.X, table.y, table.weight, settings)
+    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
     with pytest.warns(TabcohortWarning, match="^interrupted: "), pytest.raises(KeyboardInterrupt):
         train_to_the_end(starting_module(table, settings), table, settings, roles, interrupt)
 
 
 def test_epochs_on_all_rows_measure_the_network_after_the_epoch() -> None:
     table = sample_table("wine")
-    settings = Settings(model="logistic", batch_size=32, device="cpu")
+    settings = Config(model="logistic", batch_size=32, device="cpu")
     network = starting_module(table, settings)[1]
     inputs = ((table.X - table.X.mean(0)) / table.X.std(0)).astype(np.float32)
     epochs = epochs_on_all_rows(network, inputs, table, settings)
@@ -307,7 +296,7 @@ def test_patent_runs_to_its_end(messages: Console, monkeypatch: pytest.MonkeyPat
     assert figures_of(findings, "sums its parameters") == {"claimed": 118_421, "counted": 73_365}
 
 
-def small_grid(n_settings: int) -> list[Settings]:
+def small_grid(n_settings: int) -> list[Config]:
     """Return settings of which all but the first four learn too slowly to keep up."""
     rates = [0.01, 0.02, 0.03, 0.04, *[1e-5] * n_settings][:n_settings]
     base = replace(patent_grid.BASE, hidden=(8,), batch_size=32, max_epochs=8, patience=None)
@@ -358,10 +347,10 @@ def test_run_grid_runs_the_patent_grid_as_asked(messages: Console, monkeypatch: 
 
 
 def test_ctrl_c_ends_the_patent_grid(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(shown: RunShown, progress: object) -> None:
+    def interrupt(shown: ProgressDisplay, progress: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunShown, "__call__", interrupt)
+    monkeypatch.setattr(ProgressDisplay, "__call__", interrupt)
     with pytest.warns(TabcohortWarning, match="^interrupted: "), pytest.raises(KeyboardInterrupt):
         patent_grid.run(messages, halving=True, n_rows=400, settings=small_grid(1))
 
@@ -408,7 +397,7 @@ def test_scratch_measures_the_scoring_rows_by_their_probabilities() -> None:
     table = sample_table("breast-cancer")
     settings = replace(scratch.DOCUMENT, engine="torch", max_epochs=3, seed=4)
     found = scratch.train_once(table, settings)
-    rows = split_roles(table.X, table.y, table.weight, settings).score
+    rows = train_validation_test_split(table.X, table.y, table.weight, settings).score
     assert found.probability.shape == (569,)
     assert found.metrics["accuracy"] == accuracy_score(table.y[rows], found.probability[rows] > 0.5)
     assert found.metrics["log_loss"] == pytest.approx(log_loss(table.y[rows], found.probability[rows]), rel=1e-9)
@@ -419,7 +408,7 @@ def test_scratch_times_nothing_before_both_engines_are_ready(
 ) -> None:
     trained: list[tuple[str, int, int]] = []
 
-    def train_once(table: object, settings: Settings) -> scratch.EngineRun:
+    def train_once(table: object, config: Config) -> scratch.EngineRun:
         trained.append((settings.engine, settings.max_epochs, settings.seed))
         return scratch.EngineRun({}, np.full(3, 0.5 if settings.engine == "torch" else 0.25), float(len(trained)))
 

@@ -15,34 +15,34 @@ from helpers import SINGLE, SMALL, assert_same, make_small_table
 
 from tabcohort import (
     CohortSettings,
+    Config,
     ModelFileError,
     Predictor,
-    Roles,
-    Settings,
     SettingsError,
+    Split,
     TabcohortWarning,
     Trained,
     build_model,
-    draw_weights,
     fit,
+    initialize_weights,
     save,
     train,
 )
 from tabcohort.cohort.progress import RunProgress
-from tabcohort.data.splits import split_roles
-from tabcohort.engines.batches import Epochs
+from tabcohort.data.splits import train_validation_test_split
+from tabcohort.engines.batches import EpochBlock
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import Outcomes
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.training import checkpoint
-from tabcohort.training.loop import Progress
+from tabcohort.training.loop import TrainingState
 
 # That a training goes on from a checkpoint is said; one test is about that, and these here are about its bits.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:going on from:tabcohort.TabcohortWarning"),
 ]
 
-EVERYTHING = Settings(
+EVERYTHING = Config(
     model="mlp", hidden=(8, 6), batch_norm=True, dropout=0.3, mixup_alpha=0.4, label_smoothing=0.1, batch_size=16,
     learning_rate=0.01, schedule="plateau", schedule_patience=1, patience=6, max_epochs=60, class_weight="balanced",
 )  # fmt: skip
@@ -63,10 +63,10 @@ def cut_after(n_epochs: int) -> Callable[[RunProgress], None]:
     return watch
 
 
-def cut_member_after(n_epochs: int) -> Callable[[Progress], None]:
+def cut_member_after(n_epochs: int) -> Callable[[TrainingState], None]:
     """Return a watcher that ends a module's training after so many epochs."""
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: TrainingState) -> None:
         if len(progress.history) == n_epochs:
             raise PowerCutError
 
@@ -80,13 +80,13 @@ def write_and_watch_after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda handle: None)  # slow; that files are whole is for `test_container`
 
 
-def fit_one(settings: Settings, watch: Any = lambda progress: None, path: Path | None = None) -> Predictor:
+def fit_one(config: Config, watch: Any = lambda progress: None, path: Path | None = None) -> Predictor:
     """Return the predictor of a single network for `TABLE`."""
     return fit(TABLE, settings, SINGLE, watch, path)
 
 
 def resumed(
-    table: Any, settings: Settings | Sequence[Settings], path: Path, *cuts: int, cohort: CohortSettings = SINGLE
+    table: Any, config: Config | Sequence[Config], path: Path, *cuts: int, cohort: CohortSettings = SINGLE
 ) -> Predictor:
     """Return the predictor of a training that was cut after each of these epochs."""
     for n_epochs in cuts:
@@ -180,7 +180,7 @@ def whole_of_seven() -> Predictor:
 def test_settings_are_dropped_alike_with_a_checkpoint_and_nothing_is_read_on_the_way(
     whole_of_seven: Predictor, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    assert sum(each.dropped_after is not None for each in whole_of_seven.report.settings) == 3
+    assert sum(each.dropped_after is not None for each in whole_of_seven.report.configs) == 3
     assert_same(fit(TABLE, SEVEN, SMALL, checkpoint=tmp_path / "kept"), whole_of_seven)
     assert not recwarn.list
 
@@ -292,19 +292,19 @@ def test_a_checkpoint_of_another_member_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_network_is_refused(other: nn.Sequential, tmp_path: Path) -> None:
     """Of another shape, or with the same parameters between which something else stands."""
     width = other[0].out_features
-    settings = Settings(max_epochs=3)
+    settings = Config(max_epochs=3)
     train(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), TABLE, settings, checkpoint=tmp_path / "kept")
     with pytest.raises(ModelFileError, match="is of other settings or data"):
         train(nn.Sequential(*other, nn.Linear(width, 1)), TABLE, settings, checkpoint=tmp_path / "kept")
 
 
 def test_a_checkpoint_of_other_roles_is_refused(tmp_path: Path) -> None:
-    settings = Settings(max_epochs=3)
-    roles = split_roles(TABLE.X, TABLE.y, TABLE.weight, settings)
-    train(nn.Linear(3, 1), TABLE, settings, roles=roles, checkpoint=tmp_path / "kept")
-    turned = Roles(roles.train, roles.score, roles.stop)
+    settings = Config(max_epochs=3)
+    roles = train_validation_test_split(TABLE.X, TABLE.y, TABLE.weight, settings)
+    train(nn.Linear(3, 1), TABLE, settings, split=roles, checkpoint=tmp_path / "kept")
+    turned = Split(split.train, split.test, split.validation)
     with pytest.raises(ModelFileError, match="is of other settings or data"):
-        train(nn.Linear(3, 1), TABLE, settings, roles=turned, checkpoint=tmp_path / "kept")
+        train(nn.Linear(3, 1), TABLE, settings, split=turned, checkpoint=tmp_path / "kept")
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_ctrl_c_writes_a_checkpoint_that_goes_on_to_the_same_bits(
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)  # nothing else writes it
     with pytest.warns(TabcohortWarning, match="^interrupted: 1 of 1 members have weights, 0 of them"):
         interrupted = fit_one(whole.settings, interrupt_after(4), tmp_path / "kept")
-    assert interrupted.report.members[0].stop_reason == interrupted.report.reason == "interrupted"
+    assert interrupted.report.members[0].stop_reason == interrupted.report.stop_reason == "interrupted"
     with pytest.warns(TabcohortWarning, match=r"^going on from the checkpoint '.*kept': 1 networks left"):
         assert_same(fit_one(whole.settings, path=tmp_path / "kept"), whole)
 
@@ -381,7 +381,7 @@ def trained(engine: str, **how: Any) -> Trained:
     """Return a module of `EVERYTHING`, trained alone."""
     settings = replace(EVERYTHING, engine=engine)
     module = build_model(settings, 3, 2)
-    draw_weights(module, settings.seed)
+    initialize_weights(module, settings.seed)
     return train(module, TABLE, settings, **how)
 
 
@@ -400,7 +400,7 @@ def test_ctrl_c_within_an_epoch_writes_the_epoch_before(
     kind = ENGINES[engine]
     run_epochs = kind.run_epochs
 
-    def interrupted(engine: Any, plans: Epochs, rates: Sequence[float]) -> Outcomes:
+    def interrupted(engine: Any, plans: EpochBlock, rates: Sequence[float]) -> Outcomes:
         outcomes = run_epochs(engine, plans, rates)
         if 4 in plans.numbers:
             raise KeyboardInterrupt
@@ -433,15 +433,15 @@ class Counting(nn.Module):
 
 
 def test_buffers_of_any_type_go_on_to_the_same_bits(tmp_path: Path) -> None:
-    settings = Settings(max_epochs=5, patience=None, batch_size="full", learning_rate=0.01, engine="torch")
+    settings = Config(max_epochs=5, patience=None, batch_size="full", learning_rate=0.01, engine="torch")
 
     def counted(**how: Any) -> nn.Module:
         module = Counting()
-        draw_weights(module, seed=0)
+        initialize_weights(module, seed=0)
         return train(module, TABLE, settings, **how).module
 
     with pytest.raises(PowerCutError):
-        counted(checkpoint=tmp_path / "kept", watch=cut_member_after(3))
+        counted(checkpoint=tmp_path / "kept", callback=cut_member_after(3))
     resumed, plain = counted(checkpoint=tmp_path / "kept").state_dict(), counted().state_dict()
     assert [resumed[name].dtype for name in ("odd", "steps", "halves")] == [torch.bool, torch.int32, torch.float16]
     assert (resumed["odd"].item(), resumed["steps"].item(), resumed["halves"].tolist()) == (True, 5, [2.5, 2.5])
@@ -451,11 +451,11 @@ def test_buffers_of_any_type_go_on_to_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_ctrl_c_before_a_resumed_training_has_done_an_epoch_loses_nothing(engine: str, tmp_path: Path) -> None:
-    def interrupted(engine: Any, plans: Epochs, rates: Sequence[float]) -> Outcomes:
+    def interrupted(engine: Any, plans: EpochBlock, rates: Sequence[float]) -> Outcomes:
         raise KeyboardInterrupt
 
     with pytest.raises(PowerCutError):
-        trained(engine, watch=cut_member_after(4), checkpoint=tmp_path / "kept")
+        trained(engine, callback=cut_member_after(4), checkpoint=tmp_path / "kept")
     with pytest.MonkeyPatch.context() as pressing:
         pressing.setattr(ENGINES[engine], "run_epochs", interrupted)
         with pytest.warns(TabcohortWarning, match=r"^interrupted: .* of 4$"):

@@ -14,17 +14,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tabcohort.engines.batches import EpochPlan, Epochs, MemberPlan
+from tabcohort.engines.batches import BatchPlan, EpochBatches, EpochBlock
 from tabcohort.engines.protocol import EpochOutcome, MemberData, Outcomes, State
 from tabcohort.engines.torch_loop import TorchEngine, forward
+from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.evaluation.metrics import Scorer, log_loss, log_probabilities
-from tabcohort.network.models import build_model, draw_weights
-from tabcohort.settings import Settings
-from tabcohort.training.loop import Progress, StoppingRows, fit_member, is_better
-from tabcohort.training.schedule import Plateau, learning_rate_of
+from tabcohort.network.models import build_model, initialize_weights
+from tabcohort.settings import Config
+from tabcohort.training.loop import TrainingState, is_better, train_network
+from tabcohort.training.schedule import Plateau, learning_rate
 
-ONE_STOPPING_ROW = StoppingRows(np.array([1]), np.ones(1), positive=1)
+ONE_STOPPING_ROW = ValidationSet(np.array([1]), np.ones(1), positive=1)
 
 
 class ScriptedEngine:
@@ -43,7 +44,7 @@ class ScriptedEngine:
         self.rate_of: dict[int, float] = {}
         self.states: list[State] = []
 
-    def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+    def run_epoch(self, plan: EpochBatches, learning_rate: float) -> EpochOutcome:
         assert self.state["weight"] == self.state["steps"] == plan.epoch - 1, "an epoch was left out or run twice"
         self.rate_of[plan.epoch] = learning_rate
         for array in self.state.values():
@@ -51,7 +52,7 @@ class ScriptedEngine:
         losses = np.ones(plan.n_steps) if self.step_losses is None else np.array(self.step_losses[plan.epoch - 1])
         return EpochOutcome(losses, self.script[plan.epoch - 1])
 
-    def run_epochs(self, plans: Epochs, rates: Sequence[float]) -> Outcomes:
+    def run_epochs(self, plans: EpochBlock, rates: Sequence[float]) -> Outcomes:
         assert len(plans) == len(rates) <= self.epochs_at_a_time
         outcomes, self.states = [], []
         for number, rate in enumerate(rates):
@@ -59,7 +60,7 @@ class ScriptedEngine:
             self.states.append({name: array.copy() for name, array in self.state.items()})
         return Outcomes(
             np.stack([outcome.step_losses for outcome in outcomes]),
-            np.stack([outcome.stop_logits for outcome in outcomes]),
+            np.stack([outcome.val_logits for outcome in outcomes]),
         )
 
     def state_after(self, number: int) -> State:
@@ -75,37 +76,37 @@ def epochs_at_a_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ScriptedEngine, "epochs_at_a_time", request.param)
 
 
-def rates_of(engine: ScriptedEngine, progress: Progress) -> list[float]:
+def rates_of(engine: ScriptedEngine, progress: TrainingState) -> list[float]:
     """Return the rate that each epoch of the history was last run at."""
     return [engine.rate_of[record.epoch] for record in progress.history]
 
 
-def member_plan(n_rows: int = 20, batch_size: int = 20, member: int = 0) -> MemberPlan:
-    return MemberPlan(n_rows, batch_size, 0.0, 0.5, needs_pairs=False, seed=0, member=member)
+def member_plan(n_rows: int = 20, batch_size: int = 20, member: int = 0) -> BatchPlan:
+    return BatchPlan(n_rows, batch_size, 0.0, 0.5, needs_pairs=False, seed=0, member=member)
 
 
 def play(
-    script: list[Any], stopping: StoppingRows = ONE_STOPPING_ROW, **choices: Any
-) -> tuple[ScriptedEngine, Progress]:
+    script: list[Any], stopping: ValidationSet = ONE_STOPPING_ROW, **choices: Any
+) -> tuple[ScriptedEngine, TrainingState]:
     engine = ScriptedEngine(script)
-    settings = Settings(**{"max_epochs": len(script), "patience": None, **choices})
-    return engine, fit_member(engine, member_plan(), stopping, settings)
+    settings = Config(**{"max_epochs": len(script), "patience": None, **choices})
+    return engine, train_network(engine, member_plan(), stopping, settings)
 
 
-def real_run(**choices: Any) -> tuple[TorchEngine, StoppingRows, Settings, MemberPlan]:
+def real_run(**choices: Any) -> tuple[TorchEngine, ValidationSet, Config, BatchPlan]:
     """A network that overfits its few noisy rows within some epochs."""
-    settings = Settings(
+    settings = Config(
         **{"hidden": (16,), "max_epochs": 30, "patience": None, "learning_rate": 0.05, "device": "cpu", **choices}
     )  # fmt: skip
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4)).astype(np.float32)
     y = (X[:, 0] + rng.normal(size=60) > 0).astype(np.int64)
     module = build_model(settings, 4, 2)[1]
-    draw_weights(module, seed=0)
+    initialize_weights(module, seed=0)
     data = MemberData.of_inputs(X[:40], np.eye(2, dtype=np.float32)[y[:40]], X[40:])
     engine = TorchEngine(module, data, settings, torch.device("cpu"))
-    plan = MemberPlan(40, 16, 0.0, 0.5, needs_pairs=engine.has_batch_norm, seed=2)
-    return engine, StoppingRows(y[40:], np.ones(20), 1), settings, plan
+    plan = BatchPlan(40, 16, 0.0, 0.5, needs_pairs=engine.has_batch_norm, seed=2)
+    return engine, ValidationSet(y[40:], np.ones(20), 1), settings, plan
 
 
 # Best weights
@@ -115,12 +116,12 @@ def real_run(**choices: Any) -> tuple[TorchEngine, StoppingRows, Settings, Membe
 @pytest.mark.parametrize("monitor", ["log_loss", "brier", "roc_auc"])
 def test_best_weights_are_the_ones_that_scored_best(monitor: str, batch_norm: bool) -> None:
     engine, stopping, settings, plan = real_run(monitor=monitor, batch_norm=batch_norm)
-    progress = fit_member(engine, plan, stopping, settings)
+    progress = train_network(engine, plan, stopping, settings)
     scores = [record.score for record in progress.history]
     best = scores[progress.best_epoch - 1]
     assert best == (min(scores) if settings.lower_is_better else max(scores)) != scores[-1]
-    log_proba = log_probabilities(forward(engine.module, engine.stop_inputs).numpy())
-    recorded = progress.history[progress.best_epoch - 1].stop_loss
+    log_proba = log_probabilities(forward(engine.module, engine.val_inputs).numpy())
+    recorded = progress.history[progress.best_epoch - 1].val_loss
     assert log_loss(log_proba, stopping.y, stopping.weight) == pytest.approx(recorded, rel=1e-14)
     if monitor != "log_loss":
         assert Scorer(log_proba, stopping.y, 1).metrics(stopping.weight)[monitor] == best
@@ -128,8 +129,8 @@ def test_best_weights_are_the_ones_that_scored_best(monitor: str, batch_norm: bo
 
 def test_best_weights_share_no_storage_with_what_training_goes_on_writing() -> None:
     engine, stopping, settings, plan = real_run()
-    seen: list[Progress] = []
-    fit_member(engine, plan, stopping, settings, seen.append)  # returns None: nothing ends it
+    seen: list[TrainingState] = []
+    train_network(engine, plan, stopping, settings, seen.append)  # returns None: nothing ends it
     assert seen[-1].best_epoch < len(seen)
     for progress in seen:
         for name, array in progress.best_state.items():
@@ -140,10 +141,10 @@ def test_buffers_are_those_of_the_best_epoch_too() -> None:
     engine, stopping, settings, plan = real_run(batch_norm=True, dropout=0.3)
     snapshots: list[dict[str, torch.Tensor]] = []
 
-    def snap(progress: Progress) -> None:
+    def snap(progress: TrainingState) -> None:
         snapshots.append({name: value.clone() for name, value in engine.module.state_dict().items()})
 
-    progress = fit_member(engine, plan, stopping, settings, snap)
+    progress = train_network(engine, plan, stopping, settings, snap)
     assert 1 < progress.best_epoch < len(snapshots)
     best = snapshots[progress.best_epoch - 1]
     assert any("running_mean" in name for name in best)
@@ -169,14 +170,14 @@ def test_as_many_rows_right_are_a_tie_whichever_rows_they_are(n_rows: int, data:
         np.where(np.isin(np.arange(n_rows), data.draw(st.permutations(range(n_rows)))[:n_right]), 1.0, -1.0)
         for _ in range(3)
     ]
-    stopping = StoppingRows(np.ones(n_rows, dtype=np.int64), np.ones(n_rows), positive=1)
+    stopping = ValidationSet(np.ones(n_rows, dtype=np.int64), np.ones(n_rows), positive=1)
     _, progress = play(script, stopping, monitor="accuracy")
     assert [record.score for record in progress.history] == [n_right / n_rows] * 3
     assert progress.best_epoch == 1
 
 
 def test_an_equal_score_is_not_better() -> None:
-    lower, higher = Settings(monitor="log_loss"), Settings(monitor="accuracy")
+    lower, higher = Config(monitor="log_loss"), Config(monitor="accuracy")
     assert [is_better(score, 0.5, lower) for score in (0.4, 0.5, 0.6)] == [True, False, False]
     assert [is_better(score, 0.5, higher) for score in (0.4, 0.5, 0.6)] == [False, False, True]
 
@@ -207,7 +208,7 @@ def test_the_monitored_metric_chooses_the_epoch(monitor: str, best: int) -> None
         [-0.1, -8.0, -5.0, 9.0],  # three right
         [8.0, 0.2, 0.3, 0.1],  # finds both positives
     ]
-    stopping = StoppingRows(np.array([0, 0, 1, 1]), np.ones(4), positive=1)
+    stopping = ValidationSet(np.array([0, 0, 1, 1]), np.ones(4), positive=1)
     _, progress = play(script, stopping, monitor=monitor)
     expected = [
         Scorer(log_probabilities(np.array(logits, dtype=np.float32)[:, None]), stopping.y, 1).metrics(np.ones(4))[
@@ -227,7 +228,7 @@ def test_a_metric_that_the_stopping_rows_cannot_tell_is_an_error(monitor: str) -
 
 def test_a_metric_of_the_positive_class_needs_one() -> None:
     with pytest.raises(TrainingError, match=r"the stopping rows cannot tell 'f1' .*no class is named positive"):
-        play([0.0], StoppingRows(np.array([1]), np.ones(1), positive=None), monitor="f1")
+        play([0.0], ValidationSet(np.array([1]), np.ones(1), positive=None), monitor="f1")
 
 
 # Records
@@ -235,13 +236,13 @@ def test_a_metric_of_the_positive_class_needs_one() -> None:
 
 def test_the_training_loss_of_an_epoch_is_the_mean_over_its_rows() -> None:
     engine = ScriptedEngine([0.0], step_losses=[[16.0, 1.0]])
-    progress = fit_member(engine, member_plan(20, 16), ONE_STOPPING_ROW, Settings(max_epochs=1))
+    progress = train_network(engine, member_plan(20, 16), ONE_STOPPING_ROW, Config(max_epochs=1))
     assert progress.history[0].train_loss == 17 / 20 != np.mean([16 / 16, 1 / 4])
 
 
 def test_the_training_loss_at_rate_zero_is_one_full_pass() -> None:
     engine, stopping, settings, plan = real_run(learning_rate=0.0, dropout=0.0, max_epochs=2)
-    progress = fit_member(engine, plan, stopping, settings)
+    progress = train_network(engine, plan, stopping, settings)
     full_pass = F.binary_cross_entropy_with_logits(forward(engine.module, engine.inputs), engine.mass[:, 1:])
     for record in progress.history:
         assert record.train_loss == pytest.approx(full_pass.item(), rel=1e-6)
@@ -249,11 +250,11 @@ def test_the_training_loss_at_rate_zero_is_one_full_pass() -> None:
 
 def test_the_stopping_loss_is_the_weighted_mean_of_one_full_pass() -> None:
     logits, y, weight = np.array([0.3, -2.0, 1.0]), np.array([1, 0, 0]), np.array([1.0, 3.0, 0.5])
-    _, progress = play([logits], StoppingRows(y, weight, 1))
+    _, progress = play([logits], ValidationSet(y, weight, 1))
     losses = np.logaddexp(0, np.where(y == 1, -1, 1) * logits.astype(np.float32))
-    assert progress.history[0].stop_loss == pytest.approx(np.average(losses, weights=weight), rel=1e-12)
-    assert progress.history[0].stop_accuracy == pytest.approx(4 / 4.5)
-    assert progress.history[0].score == progress.history[0].stop_loss
+    assert progress.history[0].val_loss == pytest.approx(np.average(losses, weights=weight), rel=1e-12)
+    assert progress.history[0].val_accuracy == pytest.approx(4 / 4.5)
+    assert progress.history[0].score == progress.history[0].val_loss
 
 
 def test_epochs_are_counted_from_one_and_seconds_only_grow() -> None:
@@ -267,8 +268,8 @@ def test_epochs_are_counted_from_one_and_seconds_only_grow() -> None:
 @pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "cosine", "one_cycle"])
 def test_the_history_records_the_rate_really_used(schedule: str) -> None:
     engine, progress = play([0.0] * 12, schedule=schedule, schedule_every=3, learning_rate=0.1)
-    settings = Settings(schedule=schedule, schedule_every=3, learning_rate=0.1, max_epochs=12)
-    expected = [learning_rate_of(epoch, settings, Plateau()) for epoch in range(1, 13)]
+    settings = Config(schedule=schedule, schedule_every=3, learning_rate=0.1, max_epochs=12)
+    expected = [learning_rate(epoch, settings, Plateau()) for epoch in range(1, 13)]
     assert [record.learning_rate for record in progress.history] == rates_of(engine, progress) == expected
 
 
@@ -276,7 +277,7 @@ def test_the_history_records_the_rate_really_used(schedule: str) -> None:
 def test_the_plateau_schedule_follows_pytorch_and_acts_from_the_next_epoch_on(monitor: str) -> None:
     rng = np.random.default_rng(1)
     script = list(rng.normal(size=(25, 8)))
-    stopping = StoppingRows(np.arange(8) % 2, np.ones(8), 1)
+    stopping = ValidationSet(np.arange(8) % 2, np.ones(8), 1)
     engine, progress = play(
         script,
         stopping,
@@ -305,11 +306,11 @@ def test_training_goes_on_from_an_earlier_progress() -> None:
     script = [0.0, 2.0, 1.0, 1.5, 3.0, 1.0]
     _, whole = play(script)
     engine = ScriptedEngine(script)
-    earlier = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=3, patience=None))
+    earlier = train_network(engine, member_plan(), ONE_STOPPING_ROW, Config(max_epochs=3, patience=None))
     state = {name: np.full_like(array, 3) for name, array in engine.state.items()}  # as a checkpoint has it
-    earlier = Progress(earlier.history, earlier.best_epoch, earlier.best_state, earlier.plateau, state=state)
-    later = fit_member(
-        engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=6, patience=None), resume_from=earlier
+    earlier = TrainingState(earlier.history, earlier.best_epoch, earlier.best_state, earlier.plateau, state=state)
+    later = train_network(
+        engine, member_plan(), ONE_STOPPING_ROW, Config(max_epochs=6, patience=None), resume_from=earlier
     )
     assert [record.score for record in later.history] == [record.score for record in whole.history]
     assert (later.best_epoch, later.stop_reason) == (whole.best_epoch, whole.stop_reason) == (5, "max_epochs")
@@ -319,20 +320,20 @@ def test_training_goes_on_from_an_earlier_progress() -> None:
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])
 def test_a_watcher_ends_training_with_a_reason_and_it_can_be_gone_on_with(schedule: str) -> None:
     script = [0.0, 2.0, 1.0, 1.5, 3.0, 1.0]
-    settings = Settings(max_epochs=6, patience=None, schedule=schedule, schedule_patience=0, learning_rate=0.1)
-    whole = fit_member(ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings)
+    settings = Config(max_epochs=6, patience=None, schedule=schedule, schedule_patience=0, learning_rate=0.1)
+    whole = train_network(ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings)
     for n_epochs in range(1, 6):
         first, second = ScriptedEngine(script), ScriptedEngine(script)
 
-        def watch(progress: Progress, end: int = n_epochs) -> str | None:
+        def watch(progress: TrainingState, end: int = n_epochs) -> str | None:
             return "paused" if len(progress.history) == end else None
 
-        paused = fit_member(first, member_plan(), ONE_STOPPING_ROW, settings, watch)
+        paused = train_network(first, member_plan(), ONE_STOPPING_ROW, settings, watch)
         assert (paused.stop_reason, len(paused.history)) == ("paused", n_epochs)
         assert paused.state["weight"] == paused.state["steps"] == n_epochs
         assert first.state["weight"] == paused.best_epoch  # the engine has the best weights meanwhile
         resume_from = replace(paused, stop_reason=None)
-        again = fit_member(second, member_plan(), ONE_STOPPING_ROW, settings, resume_from=resume_from)
+        again = train_network(second, member_plan(), ONE_STOPPING_ROW, settings, resume_from=resume_from)
         assert [replace(each, seconds=0.0) for each in again.history] == [
             replace(each, seconds=0.0) for each in whole.history
         ]
@@ -342,8 +343,8 @@ def test_a_watcher_ends_training_with_a_reason_and_it_can_be_gone_on_with(schedu
 
 def test_the_reason_of_an_ending_comes_before_that_of_a_watcher() -> None:
     engine = ScriptedEngine([0.0, 1.0])
-    settings = Settings(max_epochs=2, patience=None)
-    progress = fit_member(
+    settings = Config(max_epochs=2, patience=None)
+    progress = train_network(
         engine, member_plan(), ONE_STOPPING_ROW, settings, lambda p: "budget" if len(p.history) == 2 else None
     )
     assert (progress.stop_reason, progress.state) == ("max_epochs", {})
@@ -352,15 +353,15 @@ def test_the_reason_of_an_ending_comes_before_that_of_a_watcher() -> None:
 def test_a_watcher_is_asked_before_the_first_epoch_of_a_training_that_goes_on() -> None:
     """Where it left off may be where it is to pause."""
     script = [0.0, 2.0, 1.0]
-    settings = Settings(max_epochs=3, patience=None)
-    paused = fit_member(ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings, lambda progress: "paused")
+    settings = Config(max_epochs=3, patience=None)
+    paused = train_network(ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings, lambda progress: "paused")
     seen: list[int] = []
 
-    def watch(progress: Progress) -> str:
+    def watch(progress: TrainingState) -> str:
         seen.append(len(progress.history))
         return "paused"
 
-    again = fit_member(
+    again = train_network(
         ScriptedEngine(script), member_plan(), ONE_STOPPING_ROW, settings, watch, replace(paused, stop_reason=None)
     )
     assert seen == [1]
@@ -370,8 +371,8 @@ def test_a_watcher_is_asked_before_the_first_epoch_of_a_training_that_goes_on() 
 def test_every_epoch_is_watched_once_in_its_order() -> None:
     script, seen = [0.0, 2.0, 1.0, 1.5, 3.0, 1.0, 0.5], []
     engine = ScriptedEngine(script)
-    settings = Settings(max_epochs=7, patience=None, schedule="plateau", schedule_patience=0, learning_rate=0.1)
-    fit_member(engine, member_plan(), ONE_STOPPING_ROW, settings, lambda progress: seen.append(progress.history))
+    settings = Config(max_epochs=7, patience=None, schedule="plateau", schedule_patience=0, learning_rate=0.1)
+    train_network(engine, member_plan(), ONE_STOPPING_ROW, settings, lambda progress: seen.append(progress.history))
     assert [len(history) for history in seen] == [1, 2, 3, 4, 5, 6, 7]
     assert [[record.epoch for record in history] for history in seen] == [list(range(1, n + 1)) for n in range(1, 8)]
 
@@ -379,10 +380,10 @@ def test_every_epoch_is_watched_once_in_its_order() -> None:
 def test_where_training_may_not_run_ahead_the_engine_is_where_the_watcher_is() -> None:
     engine, seen = ScriptedEngine([0.0, 2.0, 1.0, 1.5, 3.0]), []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: TrainingState) -> None:
         seen.append((len(progress.history), float(engine.state["steps"])))
 
-    fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=5), watch, run_ahead=False)
+    train_network(engine, member_plan(), ONE_STOPPING_ROW, Config(max_epochs=5), watch, run_ahead=False)
     assert seen == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
 
 
@@ -396,27 +397,27 @@ def test_epochs_before_one_that_is_not_finite_are_watched() -> None:
     seen: list[int] = []
     engine = ScriptedEngine([0.0, 1.0, math.nan])
     with pytest.raises(TrainingError, match="stopped being finite at epoch 3, step 1 of 1"):
-        fit_member(
-            engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=3), lambda p: seen.append(len(p.history))
+        train_network(
+            engine, member_plan(), ONE_STOPPING_ROW, Config(max_epochs=3), lambda p: seen.append(len(p.history))
         )
     assert seen == [1, 2]
 
 
 def test_ctrl_c_keeps_the_best_so_far() -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingState) -> None:
         if len(progress.history) == 4:
             raise KeyboardInterrupt
 
     engine = ScriptedEngine([0.0, 2.0, 1.0, 1.5, 3.0])
     with pytest.warns(TabcohortWarning, match="^interrupted: the best weights so far are kept, those of epoch 2 of 4$"):
-        progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=5), interrupt)
+        progress = train_network(engine, member_plan(), ONE_STOPPING_ROW, Config(max_epochs=5), interrupt)
     assert (progress.stop_reason, progress.best_epoch, len(progress.history)) == ("interrupted", 2, 4)
     assert engine.state["weight"] == engine.state["steps"] == 2
 
 
 def test_ctrl_c_within_an_epoch_forgets_that_epoch() -> None:
     class Interrupted(ScriptedEngine):
-        def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+        def run_epoch(self, plan: EpochBatches, learning_rate: float) -> EpochOutcome:
             outcome = super().run_epoch(plan, learning_rate)
             if plan.epoch == 3:
                 raise KeyboardInterrupt
@@ -424,18 +425,18 @@ def test_ctrl_c_within_an_epoch_forgets_that_epoch() -> None:
 
     engine = Interrupted([0.0, 2.0, 9.0, 9.0])
     with pytest.warns(TabcohortWarning, match="the best weights so far are kept, those of epoch 2 of 2$"):
-        progress = fit_member(engine, member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=4), run_ahead=False)
+        progress = train_network(engine, member_plan(), ONE_STOPPING_ROW, Config(max_epochs=4), run_ahead=False)
     assert (progress.stop_reason, progress.best_epoch, len(progress.history)) == ("interrupted", 2, 2)
     assert engine.state["weight"] == 2
 
 
 def test_ctrl_c_before_the_first_epoch_is_over_is_raised_on() -> None:
     class Interrupted(ScriptedEngine):
-        def run_epoch(self, plan: EpochPlan, learning_rate: float) -> EpochOutcome:
+        def run_epoch(self, plan: EpochBatches, learning_rate: float) -> EpochOutcome:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_member(Interrupted([0.0]), member_plan(), ONE_STOPPING_ROW, Settings(max_epochs=1))
+        train_network(Interrupted([0.0]), member_plan(), ONE_STOPPING_ROW, Config(max_epochs=1))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -443,7 +444,7 @@ def test_a_loss_that_is_not_finite_names_member_epoch_and_step(bad: float) -> No
     engine = ScriptedEngine([0.0, 0.0], step_losses=[[1.0, 1.0, 1.0], [1.0, bad, bad]])
     words = "the loss of member 7 stopped being finite at epoch 2, step 2 of 3; a smaller learning_rate or a clip_norm"
     with pytest.raises(TrainingError, match=words):
-        fit_member(engine, member_plan(20, 8, member=7), ONE_STOPPING_ROW, Settings(max_epochs=2))
+        train_network(engine, member_plan(20, 8, member=7), ONE_STOPPING_ROW, Config(max_epochs=2))
 
 
 def test_an_output_that_is_not_finite_names_member_epoch_and_step() -> None:
@@ -456,4 +457,4 @@ def test_a_huge_learning_rate_is_found_out() -> None:
     engine, stopping, settings, plan = real_run(optimizer="sgd", learning_rate=1e30)
     words = "of member 0 stopped being finite at epoch 1, step . of 3; a smaller learning_rate"
     with pytest.raises(TrainingError, match=words):
-        fit_member(engine, plan, stopping, settings)
+        train_network(engine, plan, stopping, settings)

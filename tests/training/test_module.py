@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SINGLE, SMALL, logits_of, noisy_rows, settings_of, table_of, trained_on
+from helpers import SINGLE, SMALL, config_of, logits_of, noisy_rows, table_of, trained_on
 from torch import nn
 
 from tabcohort import (
     EngineError,
-    Roles,
+    Split,
     Standardize,
     TabcohortWarning,
     TableError,
     TrainingError,
-    draw_weights,
     fit,
+    initialize_weights,
     train,
 )
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.models import SmoothClip
-from tabcohort.training.loop import Progress
+from tabcohort.training.loop import TrainingState
 from tabcohort.training.module import as_double, module_logits
 from tabcohort.types import FloatArray
 
 
 def test_the_trained_module_is_in_evaluation_mode_throughout() -> None:
-    trained = trained_on(table_of(), settings_of(dropout=0.5, batch_norm=True, max_epochs=2))
+    trained = trained_on(table_of(), config_of(dropout=0.5, batch_norm=True, max_epochs=2))
     assert not any(layer.training for layer in trained.module.modules())
 
 
@@ -40,16 +40,16 @@ def test_training_neither_depends_on_pytorchs_global_generator_nor_touches_it() 
     trained = []
     for global_seed in (1, 2):
         module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.AlphaDropout(0.2), nn.Linear(8, 1))
-        draw_weights(module, seed=0)
+        initialize_weights(module, seed=0)
         torch.manual_seed(global_seed)
         before = torch.random.get_rng_state()
-        trained.append(train(module, (X, y), settings_of(batch_size=16, engine="torch")))
+        trained.append(train(module, (X, y), config_of(batch_size=16, engine="torch")))
         assert torch.equal(before, torch.random.get_rng_state())
     np.testing.assert_array_equal(logits_of(trained[0], X), logits_of(trained[1], X))
 
 
 def test_ctrl_c_gives_a_module_with_the_best_weights_so_far() -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingState) -> None:
         if len(progress.history) == 6:
             raise KeyboardInterrupt
 
@@ -57,21 +57,21 @@ def test_ctrl_c_gives_a_module_with_the_best_weights_so_far() -> None:
     with pytest.warns(
         TabcohortWarning, match=r"^interrupted: the best weights so far are kept, those of epoch \d of 6$"
     ):
-        interrupted = trained_on(table, settings_of(), watch=interrupt)
+        interrupted = trained_on(table, config_of(), callback=interrupt)
     assert (interrupted.stop_reason, len(interrupted.history)) == ("interrupted", 6)
-    whole = trained_on(table, settings_of(max_epochs=6))
+    whole = trained_on(table, config_of(max_epochs=6))
     np.testing.assert_array_equal(logits_of(interrupted, table.X), logits_of(whole, table.X))
 
 
 def test_any_module_can_be_trained_in_double_precision_too() -> None:
     X, y = noisy_rows(90, 3)
     module = nn.Sequential(nn.Linear(4, 12), nn.Tanh(), nn.LayerNorm(12), nn.Linear(12, 3)).double()
-    draw_weights(module, seed=0)
-    trained = train(module, (X, y), settings_of(max_epochs=40))
+    initialize_weights(module, seed=0)
+    trained = train(module, (X, y), config_of(max_epochs=40))
     assert trained.module is module
     assert next(module.parameters()).dtype == torch.float64
     assert trained.history[-1].train_loss < 0.8 * trained.history[0].train_loss
-    rows = trained.roles.score
+    rows = trained.split.test
     proba = np.exp(log_probabilities(module_logits(as_double(module), X[rows])))
     assert (proba.argmax(axis=1) == y[rows]).mean() > 0.5  # of three classes
 
@@ -83,7 +83,7 @@ def test_a_module_starts_from_the_weights_that_it_comes_with() -> None:
         module.weight[:] = torch.tensor([[3.0, 0.0, 0.0, 0.0]])
         module.bias.zero_()
     before = module.weight.clone()
-    train(module, (X, y), settings_of(learning_rate=0.0, max_epochs=2))
+    train(module, (X, y), config_of(learning_rate=0.0, max_epochs=2))
     assert torch.equal(module.weight, before)
 
 
@@ -91,27 +91,27 @@ def test_a_target_of_one_column_is_a_target() -> None:
     X, y = noisy_rows(60)
     flat, column = nn.Linear(4, 1), nn.Linear(4, 1)
     for module, target in ((flat, y), (column, y[:, None])):
-        draw_weights(module, seed=0)
-        train(module, (X, target), settings_of())
+        initialize_weights(module, seed=0)
+        train(module, (X, target), config_of())
     assert torch.equal(flat.weight, column.weight)
 
 
 def test_a_module_of_one_dimension_is_an_error() -> None:
     module = nn.Sequential(nn.Linear(4, 1), nn.Flatten(0))
     with pytest.raises(TrainingError, match=r"must return logits of shape .* for 2 rows it returned \(2,\)"):
-        train(module, noisy_rows(60), settings_of(engine="torch"))
+        train(module, noisy_rows(60), config_of(engine="torch"))
 
 
 def test_standardize_of_another_width_is_an_error() -> None:
     module = nn.Sequential(Standardize(3), nn.Linear(3, 1))
     with pytest.raises(TrainingError, match="Standardize is of 3 features; the table has 4"):
-        train(module, noisy_rows(60), settings_of())
+        train(module, noisy_rows(60), config_of())
 
 
 @pytest.mark.parametrize("data", [None, (np.ones((4, 2)),), [np.ones((4, 2)), np.ones(4)], (1, 2, 3, 4)])
 def test_data_that_is_neither_table_nor_arrays_is_an_error(data: Any) -> None:
     with pytest.raises(TrainingError, match=r"the data must be a Table or arrays \(X, y\) or \(X, y, sample_weight\)"):
-        train(nn.Linear(2, 1), data, settings_of())
+        train(nn.Linear(2, 1), data, config_of())
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_standardize_in_another_place_is_an_error(module: nn.Module) -> None:
     if isinstance(module, Standardize):
         module = nn.ModuleDict({"first": module})
     with pytest.raises(TrainingError, match=r"Standardize can be fitted only as the first layer of an nn\.Sequential"):
-        train(module, noisy_rows(60), settings_of())
+        train(module, noisy_rows(60), config_of())
 
 
 def test_after_a_divergence_the_module_is_left_by_itself() -> None:
     module = nn.Sequential(Standardize(4), nn.Linear(4, 8), nn.Linear(8, 1))
-    draw_weights(module, seed=0)
+    initialize_weights(module, seed=0)
     with pytest.raises(TrainingError, match="stopped being finite"):
-        train(module, noisy_rows(60), settings_of(optimizer="sgd", learning_rate=1e30, batch_size=16))
+        train(module, noisy_rows(60), config_of(optimizer="sgd", learning_rate=1e30, batch_size=16))
     parameters = list(module.parameters())
     assert len({parameter.untyped_storage().data_ptr() for parameter in parameters}) == len(parameters) == 4
     assert all(parameter.grad is None for parameter in parameters)
@@ -143,16 +143,16 @@ def test_after_a_divergence_the_module_is_left_by_itself() -> None:
 
 
 def test_roles_beyond_the_table_are_an_error() -> None:
-    roles = Roles(np.arange(40), np.arange(40, 50), np.array([60]))
+    roles = Split(np.arange(40), np.arange(40, 50), np.array([60]))
     with pytest.raises(TrainingError, match=r"the roles name row 60, counted from 0, and the table has 60 rows"):
-        trained_on(noisy_rows(60), settings_of(), roles=roles)
+        trained_on(noisy_rows(60), config_of(), split=roles)
 
 
 def test_roles_of_plain_lists_train() -> None:
-    roles = Roles(list(range(40)), list(range(40, 50)), list(range(50, 60)))  # type: ignore[arg-type]
-    arrays = Roles(np.arange(40), np.arange(40, 50), np.arange(50, 60))
+    roles = Split(list(range(40)), list(range(40, 50)), list(range(50, 60)))  # type: ignore[arg-type]
+    arrays = Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     X, y = noisy_rows(60)
-    one, other = (trained_on((X, y), settings_of(max_epochs=2), roles=each) for each in (roles, arrays))
+    one, other = (trained_on((X, y), config_of(max_epochs=2), split=each) for each in (roles, arrays))
     np.testing.assert_array_equal(logits_of(one, X), logits_of(other, X))
 
 
@@ -164,16 +164,16 @@ def test_rows_that_are_no_numbers_are_an_error() -> None:
 def test_roles_beside_rows_of_weight_zero_are_an_error_because_those_rows_are_left_out() -> None:
     weight = np.ones(60)
     weight[:10] = 0  # without these rows every other row has another number
-    roles = Roles(np.arange(10, 40), np.arange(40, 45), np.arange(45, 50))
+    roles = Split(np.arange(10, 40), np.arange(40, 45), np.arange(45, 50))
     with pytest.raises(TrainingError, match="rows of weight 0"):
-        trained_on((*noisy_rows(60), weight), settings_of(), roles=roles)
+        trained_on((*noisy_rows(60), weight), config_of(), split=roles)
 
 
 def test_a_plan_without_any_update_leaves_the_module_as_it_was() -> None:
     X, y = noisy_rows(60)
     module = nn.Sequential(nn.BatchNorm1d(X.shape[1]), nn.Linear(X.shape[1], 1))
     with pytest.raises(TrainingError, match="batch normalisation needs two rows in a step"):
-        train(module, (X, y), settings_of(batch_size=1))
+        train(module, (X, y), config_of(batch_size=1))
     assert all(parameter.grad is None for parameter in module.parameters())
     assert len({parameter.untyped_storage().data_ptr() for parameter in module.parameters()}) == 4
 
@@ -181,7 +181,7 @@ def test_a_plan_without_any_update_leaves_the_module_as_it_was() -> None:
 @pytest.mark.parametrize("weight", [np.ones(5), np.where(np.arange(60) == 3, -1.0, 1.0), np.full(60, np.nan)])
 def test_weights_that_do_not_fit_the_rows_are_an_error(weight: FloatArray) -> None:
     with pytest.raises(TableError, match="weight"):
-        trained_on((*noisy_rows(60), weight), settings_of())
+        trained_on((*noisy_rows(60), weight), config_of())
 
 
 # Two engines
@@ -202,7 +202,7 @@ MODELS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("model", MODELS)
 def test_fit_by_pytorch_and_by_itself_predict_the_same(model: str, n_classes: int) -> None:
     table = table_of(n_classes=n_classes)
-    predictors = [fit(table, settings_of(engine=engine, **MODELS[model]), SMALL) for engine in ("torch", "auto")]
+    predictors = [fit(table, config_of(engine=engine, **MODELS[model]), SMALL) for engine in ("torch", "auto")]
     assert [predictor.report.engine for predictor in predictors] == ["torch", "compiled"]
     for one, other in zip(*(predictor.report.members for predictor in predictors), strict=True):
         assert one.best_epoch == other.best_epoch
@@ -218,14 +218,14 @@ def test_fit_by_pytorch_and_by_itself_predict_the_same(model: str, n_classes: in
 @pytest.mark.parametrize("model", MODELS)
 def test_fit_is_train_of_the_module_that_the_settings_name(model: str, engine: str) -> None:
     """The rows that a cohort shares are stored around another origin than those of a single training."""
-    table, how = table_of(n_classes=3), settings_of(engine=engine, **MODELS[model])
+    table, how = table_of(n_classes=3), config_of(engine=engine, **MODELS[model])
     trained, predictor = trained_on(table, how, n_classes=3), fit(table, how, SINGLE)
     state = trained.module.state_dict()
     (network,), (report,) = predictor.networks, predictor.report.members
     for name, array in network.named().items():
         expected = state[name].numpy()
         np.testing.assert_allclose(array, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), err_msg=name)
-    records = [[(each.train_loss, each.stop_loss) for each in run.history] for run in (trained, report)]
+    records = [[(each.train_loss, each.val_loss) for each in run.history] for run in (trained, report)]
     np.testing.assert_allclose(*records, rtol=1e-4)
     assert (report.best_epoch, report.stop_reason) == (trained.best_epoch, trained.stop_reason)
     np.testing.assert_allclose(
@@ -236,17 +236,17 @@ def test_fit_is_train_of_the_module_that_the_settings_name(model: str, engine: s
 @pytest.mark.parametrize("middle", [nn.Softplus(), nn.RReLU(0.1, 0.3)], ids=["softplus", "rrelu"])
 def test_a_layer_that_only_pytorch_knows_is_named_and_left_to_it(middle: nn.Module) -> None:
     module = nn.Sequential(nn.Linear(4, 6), nn.Sequential(middle), nn.Linear(6, 1))
-    draw_weights(module, seed=0)
+    initialize_weights(module, seed=0)
     alone = copy.deepcopy(module)
     words = rf"^the layer '1\.0' \({type(middle).__name__}\(.*\) cannot be compiled, so PyTorch trains it, more slowly$"
     with pytest.warns(TabcohortWarning, match=words) as warned:
-        trained = train(module, noisy_rows(), settings_of())
+        trained = train(module, noisy_rows(), config_of())
     assert [each.filename for each in warned] == [__file__]  # where train was called
     assert (trained.engine, trained.device) == ("torch", "cpu")
-    asked_for = train(alone, noisy_rows(), settings_of(engine="torch"))  # and says nothing
+    asked_for = train(alone, noisy_rows(), config_of(engine="torch"))  # and says nothing
     assert_same_numbers(trained.module, asked_for.module)
     with pytest.raises(EngineError, match=r"the layer '1\.0' .* cannot be compiled; train it with engine='torch'"):
-        train(alone, noisy_rows(), settings_of(engine="compiled"))
+        train(alone, noisy_rows(), config_of(engine="compiled"))
 
 
 def assert_same_numbers(one: nn.Module, other: nn.Module) -> None:
@@ -269,7 +269,7 @@ class Skipping(nn.Module):
 
 def test_a_network_of_ones_own_is_left_to_pytorch_in_one_line() -> None:
     with pytest.warns(TabcohortWarning) as warned:
-        trained = train(Skipping(), noisy_rows(), settings_of(max_epochs=2))
+        trained = train(Skipping(), noisy_rows(), config_of(max_epochs=2))
     (line,) = str(warned[0].message).splitlines()
     assert line.startswith("the module (Skipping")
     assert line.endswith("cannot be compiled, so PyTorch trains it, more slowly")
@@ -283,7 +283,7 @@ def test_a_frozen_parameter_is_left_to_pytorch_and_stays() -> None:
     with pytest.warns(
         TabcohortWarning, match=r"^the parameter '0\.weight' is frozen and cannot be compiled, so PyTorch"
     ):
-        train(module, noisy_rows(), settings_of())
+        train(module, noisy_rows(), config_of())
     assert torch.equal(module[0].weight, before[0].weight)
     assert not torch.equal(module[2].weight, before[2].weight)
 
@@ -292,7 +292,7 @@ def test_a_frozen_parameter_is_left_to_pytorch_and_stays() -> None:
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_the_engine_that_is_asked_for_trains_a_module(engine: str, device: str) -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1))
-    trained = train(module, noisy_rows(), settings_of(engine=engine, device=device, max_epochs=30, learning_rate=0.05))
+    trained = train(module, noisy_rows(), config_of(engine=engine, device=device, max_epochs=30, learning_rate=0.05))
     assert (trained.engine, trained.device) == (engine, "cpu")
     assert trained.history[-1].train_loss < 0.9 * trained.history[0].train_loss
 
@@ -315,10 +315,10 @@ def test_rows_are_standardised_and_clipped_alike_by_both_engines(
     logits = []
     for engine in ("torch", "compiled"):
         module = make()
-        draw_weights(module, seed=0)
-        how = settings_of(engine=engine, mixup_alpha=mixup_alpha, mixup_probability=1.0, batch_size=16)
+        initialize_weights(module, seed=0)
+        how = config_of(engine=engine, mixup_alpha=mixup_alpha, mixup_probability=1.0, batch_size=16)
         trained = train(module, (X + 1e6, y), how)
-        np.testing.assert_allclose(module[0].center, (X + 1e6)[trained.roles.train].mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(module[0].center, (X + 1e6)[trained.split.train].mean(axis=0), rtol=1e-12)
         logits.append(logits_of(trained, X + 1e6))
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-3)
 
@@ -331,7 +331,7 @@ def test_a_module_keeps_its_own_parameters_and_their_gradients_are_none(engine: 
     module = nn.Sequential(Standardize(4), nn.Linear(4, 6), nn.Tanh(), nn.BatchNorm1d(6), nn.Linear(6, 1))
     before = dict(module.named_parameters())
     numbers = copy.deepcopy(module.state_dict())
-    train(module, noisy_rows(), settings_of(engine=engine, max_epochs=3))
+    train(module, noisy_rows(), config_of(engine=engine, max_epochs=3))
     after = dict(module.named_parameters())
     assert all(after[name] is parameter for name, parameter in before.items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in after.values())
@@ -347,8 +347,8 @@ def test_a_compiled_training_works_in_the_modules_own_precision(dtype: torch.dty
     found = {}
     for engine in ("torch", "compiled"):
         module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).to(dtype)
-        draw_weights(module, seed=0)
-        found[engine] = train(module, noisy_rows(90, 3), settings_of(engine=engine, batch_size=16)).module.state_dict()
+        initialize_weights(module, seed=0)
+        found[engine] = train(module, noisy_rows(90, 3), config_of(engine=engine, batch_size=16)).module.state_dict()
     for name, tensor in found["torch"].items():
         difference = (tensor - found["compiled"][name]).abs().max()
         assert difference < (1e-4 if dtype == torch.float32 else 1e-11), name
@@ -359,7 +359,7 @@ def test_a_module_of_half_precision_is_an_error() -> None:
         pytest.warns(TabcohortWarning, match=r"^the parameter 'weight' is torch\.float16 and cannot be compiled"),
         pytest.raises(TrainingError, match=r"must be float32 or float64; they are torch\.float16"),
     ):
-        train(nn.Linear(4, 1, dtype=torch.float16), noisy_rows(), settings_of())
+        train(nn.Linear(4, 1, dtype=torch.float16), noisy_rows(), config_of())
 
 
 # Modules that do not fit the table
@@ -378,13 +378,13 @@ def test_logits_of_another_number_of_classes_are_an_error(
     n_outputs: int, n_classes: int, words: str, engine: str
 ) -> None:
     with pytest.raises(TrainingError, match=f"the module must return logits {words}"):
-        train(nn.Linear(4, n_outputs), noisy_rows(60, n_classes), settings_of(engine=engine))
+        train(nn.Linear(4, n_outputs), noisy_rows(60, n_classes), config_of(engine=engine))
 
 
 @pytest.mark.parametrize("engine", ["torch", "compiled"])
 def test_one_logit_per_class_is_allowed_for_two_classes_too(engine: str) -> None:
     module = nn.Linear(4, 2)
-    trained = train(module, noisy_rows(), settings_of(engine=engine, max_epochs=30, learning_rate=0.05))
+    trained = train(module, noisy_rows(), config_of(engine=engine, max_epochs=30, learning_rate=0.05))
     assert trained.history[-1].train_loss < 0.9 * trained.history[0].train_loss
 
 

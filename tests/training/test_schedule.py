@@ -18,8 +18,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from tabcohort.settings import Settings
-from tabcohort.training.schedule import Plateau, learning_rate_of
+from tabcohort.settings import Config
+from tabcohort.training.schedule import Plateau, learning_rate
 
 BASE = 0.03
 
@@ -40,8 +40,8 @@ def torch_trace(make: Callable[[Optimizer], LRScheduler], n_epochs: int) -> list
     return rates
 
 
-def trace(settings: Settings) -> list[float]:
-    return [learning_rate_of(epoch, settings, Plateau()) for epoch in range(1, settings.max_epochs + 1)]
+def trace(config: Config) -> list[float]:
+    return [learning_rate(epoch, settings, Plateau()) for epoch in range(1, settings.max_epochs + 1)]
 
 
 def assert_same_rates(found: list[float], expected: list[float]) -> None:
@@ -49,31 +49,31 @@ def assert_same_rates(found: list[float], expected: list[float]) -> None:
 
 
 def test_constant_is_constant() -> None:
-    assert trace(Settings(learning_rate=BASE, max_epochs=5)) == [BASE] * 5
+    assert trace(Config(learning_rate=BASE, max_epochs=5)) == [BASE] * 5
 
 
 @pytest.mark.parametrize(("every", "factor"), [(1, 0.5), (3, 0.1), (20, 0.9)])
 def test_step_is_that_of_pytorch(every: int, factor: float) -> None:
-    settings = Settings(
+    settings = Config(
         schedule="step", schedule_every=every, schedule_factor=factor, learning_rate=BASE, max_epochs=45
     )  # fmt: skip
     assert_same_rates(trace(settings), torch_trace(lambda sgd: StepLR(sgd, every, factor), 45))
 
 
 def test_exponential_is_that_of_pytorch() -> None:
-    settings = Settings(schedule="exponential", schedule_factor=0.93, learning_rate=BASE, max_epochs=30)
+    settings = Config(schedule="exponential", schedule_factor=0.93, learning_rate=BASE, max_epochs=30)
     assert_same_rates(trace(settings), torch_trace(lambda sgd: ExponentialLR(sgd, 0.93), 30))
 
 
 @pytest.mark.parametrize("n_epochs", [1, 2, 7, 60])
 def test_cosine_is_that_of_pytorch(n_epochs: int) -> None:
-    settings = Settings(schedule="cosine", learning_rate=BASE, max_epochs=n_epochs)
+    settings = Config(schedule="cosine", learning_rate=BASE, max_epochs=n_epochs)
     assert_same_rates(trace(settings), torch_trace(lambda sgd: CosineAnnealingLR(sgd, n_epochs), n_epochs))
 
 
 @pytest.mark.parametrize("n_epochs", [4, 5, 10, 33, 100])
 def test_one_cycle_is_that_of_pytorch(n_epochs: int) -> None:
-    settings = Settings(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs)
+    settings = Config(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs)
     expected = torch_trace(
         lambda sgd: OneCycleLR(sgd, BASE, total_steps=n_epochs, cycle_momentum=False), n_epochs
     )  # fmt: skip
@@ -82,15 +82,15 @@ def test_one_cycle_is_that_of_pytorch(n_epochs: int) -> None:
 
 @pytest.mark.parametrize("n_epochs", [1, 2, 3])
 def test_a_cycle_too_short_to_go_up_begins_at_the_peak(n_epochs: int) -> None:
-    rates = trace(Settings(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs))
+    rates = trace(Config(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs))
     assert rates[0] == pytest.approx(BASE)
     assert rates == sorted(rates, reverse=True)
 
 
-def plateau_trace(scores: list[float], settings: Settings) -> list[float]:
+def plateau_trace(scores: list[float], config: Config) -> list[float]:
     plateau, rates = Plateau(), []
     for epoch, score in enumerate(scores, start=1):
-        rates.append(learning_rate_of(epoch, settings, plateau))
+        rates.append(learning_rate(epoch, settings, plateau))
         plateau = plateau.after(score, settings)
     return rates
 
@@ -103,7 +103,7 @@ def plateau_trace(scores: list[float], settings: Settings) -> list[float]:
 )
 @hypothesis_settings(max_examples=80, deadline=None)
 def test_plateau_is_that_of_pytorch(scores: list[float], monitor: str, patience: int, factor: float) -> None:
-    settings = Settings(
+    settings = Config(
         schedule="plateau",
         schedule_patience=patience,
         schedule_factor=factor,
@@ -121,6 +121,6 @@ def test_plateau_is_that_of_pytorch(scores: list[float], monitor: str, patience:
 
 
 def test_a_gain_of_less_than_a_ten_thousandth_is_no_gain() -> None:
-    settings = Settings(schedule="plateau", schedule_patience=0, schedule_factor=0.5, learning_rate=1.0)
+    settings = Config(schedule="plateau", schedule_patience=0, schedule_factor=0.5, learning_rate=1.0)
     assert plateau_trace([1.0, 0.99995, 0.99985], settings) == [1.0, 1.0, 0.5]
     assert plateau_trace([1.0, 0.9998, 0.9996], settings) == [1.0, 1.0, 1.0]

@@ -222,7 +222,8 @@ class _Rows:
 
     def take(self, keep: BoolArray) -> _Rows:
         """Return some of the rows."""
-        return _Rows(**{name: None if array is None else array[keep] for name, array in vars(self).items()})
+        rows: dict[str, Any] = {name: None if array is None else array[keep] for name, array in vars(self).items()}
+        return _Rows(**rows)
 
 
 def _rows_of_arrays(

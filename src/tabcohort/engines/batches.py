@@ -165,7 +165,8 @@ class Batches:
 
     def __init__(self, plan: BatchPlan) -> None:
         self.plan = plan
-        self._number, self._drawn = -1, None
+        self._number = -1
+        self._drawn: EpochBlock | None = None
 
     def block(self, first: int, max_epochs: int) -> EpochBlock:
         """Return the batches of epoch `first`, counted from 1, and of those after it, at most `max_epochs` in all."""

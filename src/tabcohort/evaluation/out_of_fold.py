@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class OutOfFoldPredictions:
     """
 
     rows: IntArray
-    log_proba: NDArray[np.floating]
+    log_proba: NDArray[Any]
     y: IntArray
     weight: FloatArray
     fold_ids: IntArray

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tabcohort.data.encoder import Statistics, encoding_of
 from tabcohort.errors import TrainingError
-from tabcohort.randomness import Purpose, make_rng
 from tabcohort.network.ops import OPS
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 
 

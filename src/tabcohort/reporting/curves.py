@@ -1,63 +1,72 @@
-"""The picture of a training: losses and metric per epoch of every network, with the best epochs marked."""
+"""The training curves: losses and metric per epoch of every network, with the best epochs marked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot, which would open a window system
+
 from tabcohort.errors import ModelFileError
-from tabcohort.evaluation.metrics import LABELS
+from tabcohort.evaluation.metrics import METRICS
+from tabcohort.model.report import CohortReport
 from tabcohort.training.loop import EpochRecord
 
+FORMATS = (".png", ".svg", ".pdf")
 
-def draw_curves(
-    histories: Sequence[Sequence[EpochRecord]], best_epochs: Sequence[int], monitor: str, path: str | Path
-) -> None:
-    """Draw training and stopping loss above, the metric of the stopping rows below, and the rate, to an image file.
+
+def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
+    """Draw training and validation loss above, the metric of the validation rows below, and the rate, to an image file.
 
     Args:
-        histories: of each network one record per epoch.
-        best_epochs: of each network the epoch to mark.
+        report: with the histories of its members.
         monitor: name of the metric that was watched; accuracy is drawn beside log loss.
-        path: where to; its ending (.png, .svg, .pdf) says how.
+        path: the file; its ending (.png, .svg, .pdf) is the format.
 
     Raises:
         ModelFileError: the image cannot be written there.
     """
-    from matplotlib.figure import Figure  # not pyplot, which would open a window system
-
+    members = [member for member in report.members if member.history]
+    name = "accuracy" if monitor == "log_loss" else monitor
     figure = Figure(figsize=(8, 6), layout="constrained")
     losses, metric = figure.subplots(2, 1, sharex=True)
-    name = "accuracy" if monitor == "log_loss" else monitor
-    strength = max(0.15, len(histories) ** -0.5)
-    for number, (history, best) in enumerate(zip(histories, best_epochs, strict=True)):
-        epochs = [record.epoch for record in history]
-        scores = [record.stop_accuracy if monitor == "log_loss" else record.score for record in history]
-        stop_losses = [record.stop_loss for record in history]
-        lines = (
-            (losses, [record.train_loss for record in history], "tab:blue", "training rows"),
-            (losses, stop_losses, "tab:orange", "stopping rows"),
-            (metric, scores, "tab:orange", f"{LABELS[name]}, stopping rows"),
+    opacity = max(0.15, len(members) ** -0.5)
+    for number, member in enumerate(members):
+        is_first = number == 0
+        epochs = [record.epoch for record in member.history]
+        val_losses = [record.val_loss for record in member.history]
+        scores = [record.val_accuracy if monitor == "log_loss" else record.score for record in member.history]
+        curves = (
+            (losses, [record.train_loss for record in member.history], "tab:blue", "training rows"),
+            (losses, val_losses, "tab:orange", "validation rows"),
+            (metric, scores, "tab:orange", f"{METRICS[name].label}, validation rows"),
         )
-        for axis, values, colour, label in lines:
-            axis.plot(epochs, values, color=colour, alpha=strength, label=None if number else label)
-        mark = "best epoch" + (f": {best}" if len(histories) == 1 else " of each network")
-        for axis, values in ((losses, stop_losses), (metric, scores)):
-            axis.plot(best, values[best - 1], "o", color="tab:green", markersize=4, label=None if number else mark)
+        for axis, values, color, label in curves:
+            axis.plot(epochs, values, color=color, alpha=opacity, label=label if is_first else None)
+        mark = "best epoch" + (f": {member.best_epoch}" if len(members) == 1 else " of each network")
+        for axis, values in ((losses, val_losses), (metric, scores)):
+            best = (member.best_epoch, values[member.best_epoch - 1])
+            axis.plot(*best, "o", color="tab:green", markersize=4, label=mark if is_first else None)
     losses.set_ylabel("log loss")
-    metric.set_ylabel(LABELS[name])
+    metric.set_ylabel(METRICS[name].label)
     metric.set_xlabel("epoch")
     for axis in (losses, metric):
         axis.grid(alpha=0.25)
         for handle in axis.legend(frameon=False).legend_handles:
             handle.set_alpha(1)
-    rates = [record.learning_rate for record in max(histories, key=len)]
-    if len(set(rates)) > 1:
-        right = metric.twinx()
-        right.plot(range(1, len(rates) + 1), rates, color="tab:gray", linewidth=1, linestyle=":")
-        right.set_ylabel("learning rate (dotted)")
-        right.set_yscale("log" if min(rates) > 0 else "linear")
+    _draw_rates(metric, max((member.history for member in members), key=len))
     try:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"the curves cannot be written to {str(path)!r}: {error}") from None
+
+
+def _draw_rates(axis: Axes, history: Sequence[EpochRecord]) -> None:
+    """Draw the learning rates on an axis at the right, if they differ."""
+    rates = [record.learning_rate for record in history]
+    if len(set(rates)) > 1:
+        right = axis.twinx()
+        right.plot(range(1, len(rates) + 1), rates, color="tab:gray", linewidth=1, linestyle=":")
+        right.set_ylabel("learning rate (dotted)")
+        right.set_yscale("log" if min(rates) > 0 else "linear")

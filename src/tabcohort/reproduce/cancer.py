@@ -15,7 +15,7 @@ import torch.nn as nn
 from rich.console import Console
 
 from tabcohort.training.module import Trained
-from tabcohort.data.splits import Roles
+from tabcohort.data.splits import Split
 from tabcohort.types import IntArray
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import epsilon_under_root, loss_on_probabilities, xavier_bound
@@ -27,11 +27,11 @@ from tabcohort.reproduce.runs import (
     starting_module,
     train_to_the_end,
 )
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 from tabcohort.data.table import Table
-from tabcohort.training.loop import Progress
+from tabcohort.training.loop import TrainingState
 
-DOCUMENT = Settings(
+DOCUMENT = Config(
     model="logistic",
     optimizer="adam",
     learning_rate=1e-3,
@@ -48,7 +48,7 @@ CLAIMED_LOSSES = {1: 0.693, 10: 0.423, 50: 0.201, 100: 0.156}
 CLAIMED_POSITIVES_OF_TEST = 67  # of 114, in the confusion matrix that the lesson shows
 
 
-def run(messages: Console, seeds: int = 20, settings: Settings = DOCUMENT, network: Settings = NETWORK) -> Findings:
+def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT, network: Config = NETWORK) -> Findings:
     """Train as the lessons do and with honest roles, over `seeds` splits, and measure the lessons' mistakes."""
     table = sample_table("breast-cancer")
     with Ticker(messages) as ticker:
@@ -135,7 +135,7 @@ class ShallowBest:
         self.restored: nn.Module | None = None
         self.restored_last = False
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingState) -> None:
         if progress.best_epoch == len(progress.history):
             self.best = self.module.state_dict().copy()
         if progress.stop_reason is not None:
@@ -146,38 +146,38 @@ class ShallowBest:
 
 
 def run_as_lesson(
-    table: Table, settings: Settings, train: IntArray, test: IntArray, ticker: Ticker, label: str
+    table: Table, config: Config, train: IntArray, test: IntArray, ticker: Ticker, label: str
 ) -> LessonRun:
     """Train on `train`, stop on `test`, and measure on `test` again."""
     module = starting_module(table, settings)
     shallow, show = ShallowBest(module), ticker.watch(label)
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: TrainingState) -> None:
         shallow(progress)
         show(progress)
 
-    trained = train_to_the_end(module, table, settings, Roles(train, test, test[:0]), watch)
+    trained = train_to_the_end(module, table, settings, Split(train, test, test[:0]), watch)
     assert shallow.restored is not None  # a training that ends has had a last epoch
     return LessonRun(
         trained,
         metrics_of(module, table, train),
         metrics_of(module, table, test),
-        trained.history[trained.best_epoch - 1].stop_loss,
+        trained.history[trained.best_epoch - 1].val_loss,
         metrics_of(shallow.restored, table, test)["log_loss"],
         shallow.restored_last,
     )
 
 
-def run_honestly(table: Table, settings: Settings, train: IntArray, score: IntArray, ticker: Ticker) -> HonestRun:
+def run_honestly(table: Table, config: Config, train: IntArray, score: IntArray, ticker: Ticker) -> HonestRun:
     """Train on four fifths of `train`, stop on the last, and measure on `score` once."""
     train, stop = split_rows(train, table.y, TEST_SHARE, settings.seed)
     module = starting_module(table, settings)
     watch = ticker.watch(f"honest roles, seed {settings.seed}")
-    trained = train_to_the_end(module, table, settings, Roles(train, stop, score), watch)
+    trained = train_to_the_end(module, table, settings, Split(train, stop, score), watch)
     return HonestRun(trained, metrics_of(module, table, train), metrics_of(module, table, score))
 
 
-def run_on_few_rows(table: Table, settings: Settings, seed: int, ticker: Ticker) -> FewRowsRun:
+def run_on_few_rows(table: Table, config: Config, seed: int, ticker: Ticker) -> FewRowsRun:
     """Train as the lesson does on 100 rows, 20 of them test rows; the other 469 rows tell the truth."""
     fresh, few = split_rows(np.arange(len(table.y)), table.y, FEW_ROWS / len(table.y), seed)
     train, test = split_rows(few, table.y, TEST_SHARE, seed)
@@ -237,7 +237,7 @@ def optimism_sheet(
     return Sheet("optimism: reported on the rows that stopped it, minus the truth", columns, tuple(rows))
 
 
-def notes(lessons: Sequence[LessonRun], network: Settings) -> tuple[str, ...]:
+def notes(lessons: Sequence[LessonRun], network: Config) -> tuple[str, ...]:
     """Return what the figures mean, and where they differ from the lessons'."""
     epochs = [len(run.trained.history) for run in lessons]
     hidden = "-".join(str(width) for width in network.hidden)

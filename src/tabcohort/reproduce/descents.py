@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.special import expit
 
-from tabcohort.data.encoder import fit_statistics, standardise
+from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.data.table import Table
 from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
 
 TARGET_LOSS = 0.10
 MOST_EPOCHS = 20_000
-ADAM = Settings(model="logistic", optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
+ADAM = Config(model="logistic", optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
 SGD = replace(ADAM, optimizer="sgd", momentum=0.0)
 BATCHES: tuple[tuple[str, int | str, float], ...] = (
     ("full batch", "full", 0.3),
@@ -46,7 +46,7 @@ class Descent:
 def run(messages: Console, seeds: int = 5, target: float = TARGET_LOSS) -> Findings:
     """Descend in three ways with Adam and with plain gradient steps, `seeds` times each."""
     table = sample_table("breast-cancer")
-    inputs = standardise(table.X, fit_statistics(table.X, table.weight))
+    inputs = standardize(table.X, fit_statistics(table.X, table.weight))
     with Ticker(messages) as ticker:
         columns = tuple(name for name, _, _ in BATCHES)
         adam = [
@@ -78,12 +78,12 @@ def run(messages: Console, seeds: int = 5, target: float = TARGET_LOSS) -> Findi
 
 
 def _descents(
-    table: Table, inputs: NDArray[np.float32], settings: Settings, seeds: int, target: float, ticker: Ticker
+    table: Table, inputs: NDArray[np.float32], config: Config, seeds: int, target: float, ticker: Ticker
 ) -> list[Descent]:
     return [descend(table, inputs, replace(settings, seed=seed), target, ticker) for seed in range(seeds)]
 
 
-def descend(table: Table, inputs: NDArray[np.float32], settings: Settings, target: float, ticker: Ticker) -> Descent:
+def descend(table: Table, inputs: NDArray[np.float32], config: Config, target: float, ticker: Ticker) -> Descent:
     """Train on all rows until their loss is at most `target`, or 20,000 epochs are over."""
     network = starting_module(table, settings)[1]
     began = time.perf_counter()

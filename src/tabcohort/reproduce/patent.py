@@ -15,24 +15,23 @@ import numpy as np
 from rich.console import Console
 from scipy.special import betaincinv, expit, ndtr
 
-from tabcohort.data.frames import table_from_frame
 from tabcohort.data.sources import read_frame
-from tabcohort.data.splits import Roles, split_roles
-from tabcohort.data.table import Table, make_table
+from tabcohort.data.splits import Split, train_validation_test_split
+from tabcohort.data.table import Table
 from tabcohort.network.models import ResidualMLP
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import adamw_decay, loss_on_probabilities
 from tabcohort.reproduce.runs import Ticker, metrics_of, metrics_of_logits, starting_module, train_to_the_end
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 from tabcohort.training.module import as_double, module_logits
 from tabcohort.types import FloatArray, IntArray
 
 BATCH_SIZE = 256
-DOCUMENT = Settings(
+DOCUMENT = Config(
     model="residual", hidden=(256, 128), dropout=0.3, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5,
     clip_norm=1.0, schedule="plateau", schedule_factor=0.5, schedule_patience=5, batch_size=BATCH_SIZE, mixup_alpha=0.2,
-    mixup_probability=0.5, max_epochs=100, patience=15, stop_fraction=0.15, score_fraction=0.15,
+    mixup_probability=0.5, max_epochs=100, patience=15, validation_fraction=0.15, test_fraction=0.15,
 )  # fmt: skip
 N_TRAIN, N_STOP, N_SCORE = 39_979, 8_567, 8_568
 CLAIMED_LAYERS = {
@@ -141,7 +140,7 @@ Rows = tuple[int, int, int]
 
 
 def run(
-    messages: Console, seeds: int = 1, rows: Rows = (N_TRAIN, N_STOP, N_SCORE), settings: Settings = DOCUMENT
+    messages: Console, seeds: int = 1, rows: Rows = (N_TRAIN, N_STOP, N_SCORE), config: Config = DOCUMENT
 ) -> Findings:
     """Train on synthetic pairs and on MAGIC, if it is there, with `seeds` seeds.
 
@@ -173,15 +172,15 @@ def run(
         )
 
 
-def train_on_pairs(settings: Settings, rows: Rows, ticker: Ticker) -> PatentRun:
+def train_on_pairs(config: Config, rows: Rows, ticker: Ticker) -> PatentRun:
     """Draw pairs and train on them; the settings' seed decides both."""
     ticker.say("drawing synthetic pairs")
     pairs = patent_pairs(sum(rows), settings.seed)
-    table = make_table(pairs.X, pairs.y)
+    table = Table.from_arrays(pairs.X, pairs.y)
     train, stop, score = np.split(np.arange(sum(rows)), np.cumsum(rows)[:2])
     module = starting_module(table, settings)
     watch = ticker.watch(f"synthetic pairs, seed {settings.seed}")
-    trained = train_to_the_end(module, table, settings, Roles(train, stop, score), watch)
+    trained = train_to_the_end(module, table, settings, Split(train, stop, score), watch)
     probability = pairs.probability[score]
     truth = metrics_of_logits(true_logit(pairs.X[score])[:, None], pairs.y[score], positive=1)
     return PatentRun(
@@ -198,15 +197,15 @@ def train_on_pairs(settings: Settings, rows: Rows, ticker: Ticker) -> PatentRun:
 def magic_table() -> Table | None:
     """Return the MAGIC gamma telescope table from $TABCOHORT_DATA, else ../shared/data; None where it is not."""
     path = Path(os.environ.get("TABCOHORT_DATA", "../shared/data")) / MAGIC_FILE
-    return table_from_frame(read_frame(path), "label", positive="g") if path.is_file() else None
+    return Table.from_frame(read_frame(path), "label", positive="g") if path.is_file() else None
 
 
-def train_on_magic(table: Table, settings: Settings, ticker: Ticker) -> MagicRun:
+def train_on_magic(table: Table, config: Config, ticker: Ticker) -> MagicRun:
     """Train on MAGIC: 70 % of the rows train, 15 % stop, 15 % score."""
-    roles = split_roles(table.X, table.y, table.weight, settings)
+    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
     watch = ticker.watch(f"MAGIC, seed {settings.seed}")
     trained = train_to_the_end(starting_module(table, settings), table, settings, roles, watch)
-    return MagicRun(len(trained.history), trained.history[-1].seconds, metrics_of(trained.module, table, roles.score))
+    return MagicRun(len(trained.history), trained.history[-1].seconds, metrics_of(trained.module, table, split.test))
 
 
 def pairs_sheet(runs: Sequence[PatentRun]) -> Sheet:
@@ -245,7 +244,7 @@ def magic_sheet(runs: Sequence[MagicRun]) -> Sheet:
     return Sheet("MAGIC gamma telescope (19,020 real rows; no claim exists), the same settings", ("ours",), tuple(rows))
 
 
-def notes(runs: Sequence[PatentRun], settings: Settings, has_magic: bool) -> tuple[str, ...]:
+def notes(runs: Sequence[PatentRun], config: Config, has_magic: bool) -> tuple[str, ...]:
     """Return what the reader must know: the data are synthetic, how far the optimum is, what was left out."""
     gap = spread(run.best_expected_auc - run.expected_auc for run in runs)
     drawn = spread(run.best["roc_auc"] - run.score["roc_auc"] for run in runs)
@@ -289,13 +288,13 @@ def rows_left_over(n_train: int) -> Mistake:
     return Mistake("drops the last short batch of every epoch", effect, figures)
 
 
-def reports_stopping_rows(runs: Sequence[PatentRun], n_stop: int) -> Mistake:
+def reports_stopping_rows(runs: Sequence[PatentRun], n_validation: int) -> Mistake:
     """Compare the metrics of the rows that stopped training with those of the scoring rows."""
     figures = {
         metric: spread(run.stop[metric] - run.score[metric] for run in runs).mean for metric in ("roc_auc", "accuracy")
     }
     effect = (
-        f"stopping minus scoring rows: ROC AUC {{roc_auc:+.4f}}, accuracy {{accuracy:+.2%}}; with {n_stop:,} rows this "
+        f"stopping minus scoring rows: ROC AUC {{roc_auc:+.4f}}, accuracy {{accuracy:+.2%}}; with {n_validation:,} rows this "
         "is the luck of the draw, with few it is not (see `reproduce cancer`)"
     ).format(**figures)
     return Mistake("reports the rows that stopped it", effect, figures)

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from tabcohort.cohort.fit import fit
 from tabcohort.cohort.search import grid
-from tabcohort.data.table import make_table
+from tabcohort.data.table import Table
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import SettingReport
-from tabcohort.reporting.terminal import RunShown, describe_settings
+from tabcohort.model.report import ConfigReport, describe_config
+from tabcohort.reporting.terminal import ProgressDisplay
 from tabcohort.reproduce.findings import Findings, Row, Sheet
 from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN, expected_auc, patent_pairs
-from tabcohort.settings import CohortSettings, Settings
+from tabcohort.settings import CohortSettings, Config
 
 GRID = {
     "hidden": [[256, 128], [128, 64]],
@@ -27,15 +27,13 @@ GRID = {
     "learning_rate": [1e-3, 2e-3, 4e-3],
     "weight_decay": [1e-5, 1e-4, 1e-3],
 }
-BASE = replace(DOCUMENT, stop_fraction=0.16)
+BASE = replace(DOCUMENT, validation_fraction=0.16)
 SECONDS_CLAIMED = 19_518.0
 N_NEW = 20_000
 SHOWN = 8
 
 
-def run(
-    messages: Console, halving: bool, n_rows: int = N_TRAIN, settings: Sequence[Settings] | None = None
-) -> Findings:
+def run(messages: Console, halving: bool, n_rows: int = N_TRAIN, settings: Sequence[Config] | None = None) -> Findings:
     """Train all settings on synthetic pairs, and judge them out of fold and on new pairs.
 
     Args:
@@ -46,14 +44,16 @@ def run(
     """
     tried = grid(GRID, BASE) if settings is None else list(settings)
     pairs = patent_pairs(n_rows, seed=0)
-    with RunShown(messages) as shown:
-        predictor = fit(make_table(pairs.X, pairs.y), tried, CohortSettings(folds=3, seeds=1, halving=halving), shown)
-    if predictor.report.reason == "interrupted":
+    with ProgressDisplay(messages) as shown:
+        predictor = fit(
+            Table.from_arrays(pairs.X, pairs.y), tried, CohortSettings(folds=3, seeds=1, halving=halving), shown
+        )
+    if predictor.report.stop_reason == "interrupted":
         raise KeyboardInterrupt
     new = patent_pairs(N_NEW, seed=1)
     expected = expected_auc(predictor.predict_proba(new.X)[:, 1], new.probability)
     best = expected_auc(new.probability, new.probability)
-    ranked = sorted(predictor.report.settings, key=_rank)
+    ranked = sorted(predictor.report.configs, key=_rank)
     return Findings(
         "patent grid",
         f"the patent network's tuning on synthetic pairs: {len(tried)} settings x 3 folds of {n_rows:,} rows, "
@@ -66,15 +66,15 @@ def run(
     )
 
 
-def _rank(each: SettingReport) -> float:
+def _rank(each: ConfigReport) -> float:
     return each.log_loss.value
 
 
-def _ranking(ranked: list[SettingReport]) -> Sheet:
+def _ranking(ranked: list[ConfigReport]) -> Sheet:
     same = {name for name in ranked[0].settings.to_dict() if name not in GRID}
     rows = [
         Row(
-            describe_settings(each.settings.to_dict(), same),
+            describe_config(each.settings.to_dict(), same),
             (each.log_loss.value, each.metrics["roc_auc"], each.weight),
             ".4f",
         )
@@ -83,7 +83,7 @@ def _ranking(ranked: list[SettingReport]) -> Sheet:
     return Sheet("the best settings, out of fold", ("log loss", "ROC AUC", "share of the ensemble"), tuple(rows))
 
 
-def _figures(predictor: Predictor, winner: SettingReport, expected: float, best: float) -> Sheet:
+def _figures(predictor: Predictor, winner: ConfigReport, expected: float, best: float) -> Sheet:
     metrics = predictor.report.evaluation.metrics
     return Sheet(
         "the tuning as a whole",
@@ -103,7 +103,7 @@ def _notes(predictor: Predictor, halving: bool) -> tuple[str, ...]:
     dropped = sum(each.dropped_after is not None for each in report.settings)
     notes = [
         "the pairs are SYNTHETIC, and the values of the document's grid are not known: compare times, not scores",
-        f"each network trains on {member.n_train:,} rows, stops on {member.n_stop:,}, is judged on {member.n_score:,}",
+        f"each network trains on {member.n_train:,} rows, stops on {member.n_validation:,}, is judged on {member.n_test:,}",
         f"{sum(len(each.history) for each in report.members):,} epochs in all",
     ]
     if halving and dropped:

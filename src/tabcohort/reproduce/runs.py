@@ -14,18 +14,17 @@ import torch.nn as nn
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tabcohort.data.frames import table_from_frame
 from tabcohort.data.sources import load_sample
-from tabcohort.data.splits import Roles
+from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
-from tabcohort.engines.batches import MemberPlan, rows_of_a_step
+from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.evaluation.metrics import Scorer, log_loss, log_probabilities
-from tabcohort.network.models import build_model, draw_weights
-from tabcohort.settings import Settings
-from tabcohort.training.loop import Progress, Watcher, check_finite
-from tabcohort.training.member import class_mass
+from tabcohort.network.models import build_model, initialize_weights
+from tabcohort.settings import Config
+from tabcohort.training.loop import EpochCallback, TrainingState, check_finite
+from tabcohort.training.member import soft_targets
 from tabcohort.training.module import Trained, as_double, module_logits, train
 from tabcohort.types import FloatArray, IntArray
 
@@ -63,12 +62,12 @@ class Ticker:
             self.shown = time.perf_counter()
             self.messages.print(line)
 
-    def watch(self, label: str) -> Watcher:
+    def watch(self, label: str) -> EpochCallback:
         """Return a watcher that shows the epochs of one training."""
 
-        def show(progress: Progress) -> None:
+        def show(progress: TrainingState) -> None:
             last = progress.history[-1]
-            self.say(f"{label}, epoch {last.epoch}: train loss {last.train_loss:.4f}, stop loss {last.stop_loss:.4f}")
+            self.say(f"{label}, epoch {last.epoch}: train loss {last.train_loss:.4f}, stop loss {last.val_loss:.4f}")
 
         return show
 
@@ -76,7 +75,7 @@ class Ticker:
 def sample_table(name: str) -> Table:
     """Return one of the bundled samples as a table, its positive class named."""
     sample = load_sample(name)
-    return table_from_frame(sample.frame, sample.target, positive=sample.positive)
+    return Table.from_frame(sample.frame, sample.target, positive=sample.positive)
 
 
 def split_rows(rows: IntArray, y: IntArray, share: float, seed: int) -> tuple[IntArray, IntArray]:
@@ -87,16 +86,16 @@ def split_rows(rows: IntArray, y: IntArray, share: float, seed: int) -> tuple[In
     return rest, part
 
 
-def starting_module(table: Table, settings: Settings) -> nn.Sequential:
+def starting_module(table: Table, config: Config) -> nn.Sequential:
     """Return the settings' network with its weights drawn."""
     module = build_model(settings, table.X.shape[1], len(table.schema.classes))
-    draw_weights(module, settings.seed)
+    initialize_weights(module, settings.seed)
     return module
 
 
-def train_to_the_end(module: nn.Module, table: Table, settings: Settings, roles: Roles, watch: Watcher) -> Trained:
+def train_to_the_end(module: nn.Module, table: Table, config: Config, roles: Split, watch: EpochCallback) -> Trained:
     """Train on the CPU; Ctrl-C, which elsewhere keeps the best weights so far, ends the experiment."""
-    trained = train(module, table, replace(settings, device="cpu"), roles=roles, watch=watch)
+    trained = train(module, table, replace(settings, device="cpu"), split=roles, callback=watch)
     if trained.stop_reason == "interrupted":
         raise KeyboardInterrupt
     return trained
@@ -125,7 +124,7 @@ class EpochOnAllRows:
 
 
 def epochs_on_all_rows(
-    network: nn.Module, inputs: NDArray[np.float32], table: Table, settings: Settings
+    network: nn.Module, inputs: NDArray[np.float32], table: Table, config: Config
 ) -> Iterator[EpochOnAllRows]:
     """Train on every row without end, as the documents' shortest loops do, and measure the same rows.
 
@@ -138,17 +137,15 @@ def epochs_on_all_rows(
     Raises:
         TrainingError: the loss stopped being finite.
     """
-    mass = class_mass(table.y, table.weight, table, settings)
+    mass = soft_targets(table.y, table.weight, table, settings)
     engine = TorchEngine(network, MemberData.of_inputs(inputs, mass, inputs), settings, torch.device("cpu"))
     n_rows = len(inputs)
-    plan = MemberPlan(
-        n_rows, rows_of_a_step(settings, n_rows) or n_rows, 0.0, 0.0, engine.has_batch_norm, settings.seed
-    )
+    plan = BatchPlan(n_rows, batch_size_of(settings, n_rows) or n_rows, 0.0, 0.0, engine.has_batch_norm, settings.seed)
     for number in itertools.count(1):
         epoch = plan.epoch(number)
         outcome = engine.run_epoch(epoch, settings.learning_rate)
         check_finite(epoch, outcome)
-        log_proba = log_probabilities(outcome.stop_logits)
+        log_proba = log_probabilities(outcome.val_logits)
         accuracy = float((log_proba.argmax(axis=1) == table.y).mean())
         running_loss = float(outcome.step_losses.sum() / n_rows)
         loss = log_loss(log_proba, table.y, table.weight)

@@ -12,14 +12,14 @@ import torch
 from rich.console import Console
 from scipy.special import expit
 
-from tabcohort.data.splits import split_roles
+from tabcohort.data.splits import train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.reproduce.findings import Findings, Row, Sheet, spread
 from tabcohort.reproduce.runs import Ticker, metrics_of_logits, sample_table, starting_module, train_to_the_end
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 from tabcohort.types import FloatArray
 
-DOCUMENT = Settings(
+DOCUMENT = Config(
     model="mlp", hidden=(16,), dropout=0.0, optimizer="sgd", momentum=0.0, learning_rate=0.01, weight_decay=0.0,
     batch_size=32, max_epochs=100, patience=None,
 )  # fmt: skip
@@ -47,7 +47,7 @@ class Pair:
         return float(np.abs(self.compiled.probability - self.pytorch.probability).max())
 
 
-def run(messages: Console, seeds: int = 10, settings: Settings = DOCUMENT) -> Findings:
+def run(messages: Console, seeds: int = 10, config: Config = DOCUMENT) -> Findings:
     """Train the document's network and each of its next steps in both engines, `seeds` times."""
     table = sample_table("breast-cancer")
     with Ticker(messages) as ticker:
@@ -75,7 +75,7 @@ def run(messages: Console, seeds: int = 10, settings: Settings = DOCUMENT) -> Fi
         )
 
 
-def next_steps(settings: Settings) -> dict[str, Settings]:
+def next_steps(config: Config) -> dict[str, Config]:
     """Return the document's network and each of its next steps, alone, by name."""
     return {
         "as the document": settings,
@@ -85,7 +85,7 @@ def next_steps(settings: Settings) -> dict[str, Settings]:
     }
 
 
-def train_pairs(table: Table, settings: Settings, seeds: int, ticker: Ticker, label: str) -> list[Pair]:
+def train_pairs(table: Table, config: Config, seeds: int, ticker: Ticker, label: str) -> list[Pair]:
     """Train with seeds 0, 1, ... in both engines, after one epoch in each that is not counted."""
     engines = [replace(settings, engine=engine) for engine in ("compiled", "torch")]
     for each in engines:
@@ -98,14 +98,14 @@ def train_pairs(table: Table, settings: Settings, seeds: int, ticker: Ticker, la
     return pairs
 
 
-def train_once(table: Table, settings: Settings) -> EngineRun:
+def train_once(table: Table, config: Config) -> EngineRun:
     """Train in the settings' engine; no epoch is shown on the way, as that would take some of the time measured."""
-    roles = split_roles(table.X, table.y, table.weight, settings)
+    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
     module = starting_module(table, settings)
     trained = train_to_the_end(module, table, settings, roles, lambda progress: None)
     with torch.no_grad():
         logits = module.double()(torch.tensor(table.X)).numpy()
-    metrics = metrics_of_logits(logits[roles.score], table.y[roles.score], table.schema.positive)
+    metrics = metrics_of_logits(logits[split.test], table.y[split.test], table.schema.positive)
     return EngineRun(metrics, expit(logits[:, 0]), trained.history[-1].seconds)
 
 

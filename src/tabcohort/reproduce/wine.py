@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tabcohort.data.encoder import fit_statistics, standardise
-from tabcohort.data.splits import split_roles
+from tabcohort.data.encoder import fit_statistics, standardize
+from tabcohort.data.splits import train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.network.models import MLP
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
@@ -28,9 +28,9 @@ from tabcohort.reproduce.runs import (
     starting_module,
     train_to_the_end,
 )
-from tabcohort.settings import Settings
+from tabcohort.settings import Config
 
-DOCUMENT = Settings(
+DOCUMENT = Config(
     model="mlp", hidden=(10, 10), dropout=0.0, optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=32
 )
 EPOCHS = 10
@@ -41,17 +41,17 @@ TenEpochs = list[EpochOnAllRows]
 
 @dataclass(frozen=True)
 class HonestRun:
-    """Epochs until it stopped, and accuracy and log loss of the rows that trained and of those that scored."""
+    """EpochBlock until it stopped, and accuracy and log loss of the rows that trained and of those that scored."""
 
     epochs: int
     train: dict[str, float]
     score: dict[str, float]
 
 
-def run(messages: Console, seeds: int = 10, honest: Settings = UNTIL_IT_STOPS) -> Findings:
+def run(messages: Console, seeds: int = 10, honest: Config = UNTIL_IT_STOPS) -> Findings:
     """Train on raw rows, on standardised rows, and with honest roles, with `seeds` seeds."""
     table = sample_table("wine")
-    standardised = standardise(table.X, fit_statistics(table.X, table.weight))
+    standardised = standardize(table.X, fit_statistics(table.X, table.weight))
     with Ticker(messages) as ticker:
         raw = [ten_epochs(table, table.X.astype(np.float32), seed, ticker, "raw") for seed in range(seeds)]
         scaled = [ten_epochs(table, standardised, seed, ticker, "standardised") for seed in range(seeds)]
@@ -81,12 +81,12 @@ def ten_epochs(table: Table, inputs: NDArray[np.float32], seed: int, ticker: Tic
     return list(itertools.islice(epochs_on_all_rows(network, inputs, table, settings), EPOCHS))
 
 
-def until_it_stops(table: Table, settings: Settings, ticker: Ticker) -> HonestRun:
+def until_it_stops(table: Table, config: Config, ticker: Ticker) -> HonestRun:
     """Train with rows that train, stop and score."""
-    roles = split_roles(table.X, table.y, table.weight, settings)
+    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
     watch = ticker.watch(f"honest roles, seed {settings.seed}")
     trained = train_to_the_end(starting_module(table, settings), table, settings, roles, watch)
-    train, score = (metrics_of(trained.module, table, rows) for rows in (roles.train, roles.score))
+    train, score = (metrics_of(trained.module, table, rows) for rows in (split.train, split.test))
     return HonestRun(len(trained.history), train, score)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import drawn_network, programs
+from helpers import random_network, programs
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.data.encoder import Statistics
 from tabcohort.engines.compiled import inference
-from tabcohort.engines.compiled.inference import Forward
+from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.compiled.inference_kernels import ROWS_AT_A_TIME
-from tabcohort.network.lower import ACTIVATIONS, to_module
-from tabcohort.network.program import Builder, Network, Program, blank_network, program_of
-from tabcohort.settings import Settings
+from tabcohort.network.lower import to_module
+from tabcohort.network.ops import ACTIVATIONS
+from tabcohort.network.program import Builder, Network, Program, blank_network, build_program
+from tabcohort.settings import Config
 from tabcohort.types import FloatArray
 
 FEW = hypothesis_settings(max_examples=60, deadline=None)
@@ -28,7 +29,7 @@ def rows_for(program: Program, n_rows: int, seed: int = 0) -> FloatArray:
 
 def logits_of(network: Network, X: FloatArray) -> FloatArray:
     """Return the logits of one network."""
-    return Forward([network]).logits(X)[:, 0]
+    return Inference([network]).logits(X)[:, 0]
 
 
 def logits_of_pytorch(network: Network, X: FloatArray) -> FloatArray:
@@ -45,7 +46,7 @@ def logits_of_pytorch(network: Network, X: FloatArray) -> FloatArray:
 def test_logits_are_those_of_pytorch_in_double_precision(
     program: Program, seed: int, dtype: type[np.floating], tolerance: float
 ) -> None:
-    network, X = drawn_network(program, dtype, seed), rows_for(program, 70, seed)
+    network, X = random_network(program, dtype, seed), rows_for(program, 70, seed)
     found, expected = logits_of(network, X), logits_of_pytorch(network, X)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max()))
@@ -76,16 +77,16 @@ def test_a_residual_block_whose_skipped_value_is_read_twice_keeps_it() -> None:
         value = builder.add("batch_norm", "norm", value, constants=(1e-5, 0.1))
         value = builder.add("add", "sum", value, start)
         program = builder.finish(builder.add("linear", "last", value, d_out=2))
-        network, X = drawn_network(program, np.float64), rows_for(program, 9)
+        network, X = random_network(program, np.float64), rows_for(program, 9)
         np.testing.assert_allclose(logits_of(network, X), logits_of_pytorch(network, X), rtol=1e-12, atol=1e-12)
 
 
 def test_columns_far_from_zero_keep_their_digits() -> None:
-    program = program_of(Settings(hidden=(16,)), 3, 3)
+    program = build_program(Config(hidden=(16,)), 3, 3)
     rng = np.random.default_rng(0)
     statistics = Statistics(np.array([1e9, -4e12, 0.0]), np.array([0.5, 2.0, 1.0]))
-    network = drawn_network(program, np.float32).with_statistics(statistics)
-    near = drawn_network(program, np.float32).with_statistics(Statistics(np.zeros(3), statistics.scale))
+    network = random_network(program, np.float32).with_statistics(statistics)
+    near = random_network(program, np.float32).with_statistics(Statistics(np.zeros(3), statistics.scale))
     X = np.round(rng.normal(0, 3, (50, 3)) * 16) / 16  # so that adding the center costs no digit
     np.testing.assert_array_equal(logits_of(network, X + statistics.center), logits_of(near, X))
     expected = logits_of_pytorch(network, X + statistics.center)
@@ -94,8 +95,8 @@ def test_columns_far_from_zero_keep_their_digits() -> None:
 
 
 def test_a_column_that_never_varied_changes_nothing() -> None:
-    program = program_of(Settings(hidden=(6,)), 2, 2)
-    network = drawn_network(program, np.float32).with_statistics(Statistics(np.zeros(2), np.array([1.0, 0.0])))
+    program = build_program(Config(hidden=(6,)), 2, 2)
+    network = random_network(program, np.float32).with_statistics(Statistics(np.zeros(2), np.array([1.0, 0.0])))
     X = rows_for(program, 20)
     other = X.copy()
     other[:, 1] = 1e30
@@ -103,9 +104,9 @@ def test_a_column_that_never_varied_changes_nothing() -> None:
 
 
 def test_the_networks_numbers_are_copied() -> None:
-    program = program_of(Settings(hidden=(6,)), 2, 2)
-    network, X = drawn_network(program, np.float32), rows_for(program, 20)
-    ready = Forward([network])
+    program = build_program(Config(hidden=(6,)), 2, 2)
+    network, X = random_network(program, np.float32), rows_for(program, 20)
+    ready = Inference([network])
     before = ready.logits(X)
     network.parameters[:] = 0
     network.buffers[:] = 0
@@ -122,7 +123,7 @@ def test_a_rows_bits_do_not_depend_on_the_rows_beside_it_or_on_its_place(
     program: Program, seed: int, data: st.DataObject, dtype: type[np.floating]
 ) -> None:
     n_rows = 2 * ROWS_AT_A_TIME + 5
-    ready, X = Forward([drawn_network(program, dtype, seed)]), rows_for(program, n_rows, seed)
+    ready, X = Inference([random_network(program, dtype, seed)]), rows_for(program, n_rows, seed)
     together = ready.logits(X)
     alone = np.concatenate([ready.logits(row[None]) for row in X])
     np.testing.assert_array_equal(alone, together)
@@ -135,8 +136,8 @@ def test_a_rows_bits_do_not_depend_on_the_rows_beside_it_or_on_its_place(
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 7, 8, 9, 63, 64, 65, 200])
 def test_a_batch_of_any_length_has_the_bits_of_its_rows(model: str, n_rows: int) -> None:
-    program = program_of(Settings(model=model, hidden=(67, 33, 3), activation="tanh"), 13, 3)
-    ready, X = Forward([drawn_network(program, np.float32)]), rows_for(program, n_rows)
+    program = build_program(Config(model=model, hidden=(67, 33, 3), activation="tanh"), 13, 3)
+    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, n_rows)
     alone = np.concatenate([ready.logits(row[None]) for row in X])
     np.testing.assert_array_equal(ready.logits(X), alone)
     np.testing.assert_array_equal(ready.logits(X[::-1])[::-1], alone)
@@ -146,8 +147,8 @@ def test_a_batch_of_any_length_has_the_bits_of_its_rows(model: str, n_rows: int)
 def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
     worth_a_thread: int, n_cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = program_of(Settings(model="residual", hidden=(33, 17)), 5, 4)
-    ready, X = Forward([drawn_network(program, np.float32)]), rows_for(program, 301)
+    program = build_program(Config(model="residual", hidden=(33, 17)), 5, 4)
+    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, 301)
     monkeypatch.setattr(inference, "n_cores", lambda: 1)
     expected = ready.logits(X)
     pools: list[int] = []
@@ -167,8 +168,8 @@ def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
 
 
 def test_rows_in_any_layout_have_the_same_bits() -> None:
-    program = program_of(Settings(hidden=(9,)), 4, 2)
-    ready, X = Forward([drawn_network(program, np.float32)]), rows_for(program, 50)
+    program = build_program(Config(hidden=(9,)), 4, 2)
+    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, 50)
     expected = ready.logits(X)
     read_only = X.copy()
     read_only.flags.writeable = False
@@ -182,7 +183,7 @@ def test_rows_in_any_layout_have_the_same_bits() -> None:
 @given(program=programs())
 @hypothesis_settings(max_examples=20, deadline=None)
 def test_no_rows_have_no_logits(program: Program) -> None:
-    ready, X = Forward([drawn_network(program, np.float32)]), rows_for(program, 5)
+    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, 5)
     assert ready.logits(X[:0]).shape == (0, 1, program.n_outputs)
     assert ready.logits(X, np.array([], dtype=np.int64)).shape == (0, 1, program.n_outputs)
 
@@ -191,9 +192,9 @@ def test_no_rows_have_no_logits(program: Program) -> None:
 
 
 def test_rows_in_any_layout_of_memory_use_the_same_code() -> None:
-    network = drawn_network(program_of(Settings(hidden=(8,)), 4, 2), np.float32)
+    network = random_network(build_program(Config(hidden=(8,)), 4, 2), np.float32)
     X = np.random.default_rng(0).normal(size=(20, 4))
-    predict, locked = Forward([network]), X.copy()
+    predict, locked = Inference([network]), X.copy()
     locked.setflags(write=False)
     expected = predict.logits(X)
     known = len(inference.run.signatures)
@@ -203,9 +204,9 @@ def test_rows_in_any_layout_of_memory_use_the_same_code() -> None:
 
 
 def test_rows_of_another_width_are_refused() -> None:
-    network = drawn_network(program_of(Settings(hidden=(8,)), 4, 2), np.float32)
+    network = random_network(build_program(Config(hidden=(8,)), 4, 2), np.float32)
     with pytest.raises(ValueError, match=r"^the rows must be of shape \(n, 4\); they are of \(2, 3\)$"):
-        Forward([network]).logits(np.zeros((2, 3)))
+        Inference([network]).logits(np.zeros((2, 3)))
 
 
 # Networks together
@@ -213,10 +214,10 @@ def test_rows_of_another_width_are_refused() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_networks_that_answer_together_give_the_bits_of_each_alone(dtype: type[np.floating]) -> None:
-    shapes = (Settings(model="logistic"), Settings(hidden=(33, 9)), Settings(model="residual", hidden=(5,)))
-    networks = [drawn_network(program_of(each, 4, 3), dtype, seed) for seed, each in enumerate(shapes)]
+    shapes = (Config(model="logistic"), Config(hidden=(33, 9)), Config(model="residual", hidden=(5,)))
+    networks = [random_network(build_program(each, 4, 3), dtype, seed) for seed, each in enumerate(shapes)]
     X = rows_for(networks[0].program, 300)
-    together = Forward(networks).logits(X)
+    together = Inference(networks).logits(X)
     for number, network in enumerate(networks):
         np.testing.assert_array_equal(together[:, number], logits_of(network, X))
 
@@ -227,7 +228,7 @@ def test_networks_that_answer_together_give_the_bits_of_each_alone(dtype: type[n
 def test_networks_of_other_rows_outputs_or_numbers_do_not_answer_together(
     n_features: int, n_classes: int, dtype: type[np.floating]
 ) -> None:
-    one = drawn_network(program_of(Settings(hidden=(8,)), 4, 3), np.float32)
-    other = drawn_network(program_of(Settings(hidden=(8,)), n_features, n_classes), dtype)
+    one = random_network(build_program(Config(hidden=(8,)), 4, 3), np.float32)
+    other = random_network(build_program(Config(hidden=(8,)), n_features, n_classes), dtype)
     with pytest.raises(ValueError, match=r"^networks that answer together must read the same columns and give"):
-        Forward([one, other])
+        Inference([one, other])

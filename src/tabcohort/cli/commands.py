@@ -1,0 +1,339 @@
+"""What each command does: from options to objects, one call of the library, and output.
+
+What a command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tabcohort.data.sources import Sample
+    from tabcohort.data.table import Table
+    from tabcohort.model.predictor import Predictor
+    from tabcohort.settings import CohortSettings, Config
+
+INTERRUPTED = 130  # exit status
+N_RANDOM_CONFIGS = 24
+CURVE_FORMATS = (".png", ".svg", ".pdf")
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Train a cohort of one config."""
+    if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
+        raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
+    _check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
+    config = _config(options)
+    return _train(options, [config], _cohort_settings(options))
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Train a cohort of many configs."""
+    from tabcohort.cohort.search import grid_from_toml, random_configs
+    from tabcohort.settings import read_toml
+
+    _check_outputs((options.out,), inputs=(options.table, options.settings, options.grid))
+    base = _config(options)
+    if options.grid:
+        configs = grid_from_toml(options.grid, base)
+    else:
+        fixed = set(read_toml(options.settings, "settings file")) if options.settings else set()
+        n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
+        configs = random_configs(n_configs, base, fixed | {"model"} if options.model else fixed)
+    options.curves = options.checkpoint = None
+    return _train(options, configs, _cohort_settings(options, halving=not options.no_halving))
+
+
+def _train(options: argparse.Namespace, configs: Sequence[Config], settings: CohortSettings) -> int:
+    """Train on the table that the options name, write and print what they ask for."""
+    from tabcohort.reporting.terminal import ProgressDisplay, print_model
+
+    out, messages = _consoles()
+    messages.print(f"reading {options.table}", markup=False)
+    table = _table(options, configs[0].positive)
+    messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} features")
+
+    from tabcohort.cohort.fit import fit
+    from tabcohort.model.file import describe, save
+
+    with ProgressDisplay(messages) as display:
+        predictor = fit(table, configs, settings, display, options.checkpoint)
+    is_interrupted = predictor.report.stop_reason == "interrupted"
+    if options.out and is_interrupted and Path(options.out).exists():
+        path = Path(options.out)
+        options.out = str(path.with_name(f"{path.stem}.interrupted{path.suffix}"))
+        print(f"{path} is unchanged; the interrupted model is in {options.out}", file=sys.stderr)
+    if options.out:
+        save(predictor, options.out)
+    if options.curves:
+        from tabcohort.reporting.curves import draw_curves
+
+        draw_curves(predictor.report, configs[0].monitor, options.curves)
+    document = describe(predictor)
+    if options.json:
+        _print_json(document)
+    else:
+        print_model(out, document)
+        out.print(_next_steps(options), markup=False)
+    return INTERRUPTED if is_interrupted else 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write predictions."""
+    from tabcohort.model.file import load
+
+    _check_outputs((options.out,), inputs=(options.model, options.table))
+    if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
+        raise SettingsError(f"{options.out!r} must end in .csv or .parquet")
+    predictor, frame = load(options.model), _open(options.table).frame
+    if options.threshold is not None or options.coverage is not None:
+        predictor = _with_decision_rule(predictor, options)
+    predictions = predictor.predict_frame(frame)
+    if options.json:
+        _print_json({"predictions": predictions.to_dicts()})
+    if options.out:
+        _write_frame(predictions, options.out)
+        print(f"{len(predictions):,} predictions in {options.out}", file=sys.stderr)
+    elif not options.json:
+        sys.stdout.write(_with_joined_sets(predictions).write_csv())
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure a model on a table."""
+    from tabcohort.data.table import Table
+    from tabcohort.model.file import load
+    from tabcohort.model.report import evaluation_facts, set_facts
+    from tabcohort.reporting.terminal import print_evaluation, print_sets
+
+    predictor, frame = load(options.model), _open(options.table).frame
+    schema = predictor.schema
+    _warn_of_missing_groups(predictor, frame.columns)
+    table = Table.for_schema(frame, schema)
+    if predictor.was_trained_on(table):
+        message = "the model was trained on this table: these figures flatter it; those of `info` are honest"
+        warnings.warn(message, TabcohortWarning, stacklevel=1)
+    log_proba = predictor.log_proba(table.X)
+    evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
+    coverage = predictor.decision_rule.coverage
+    sets = set_facts(predictor.evaluate_sets(table, log_proba), coverage, schema.classes)
+    if options.json:
+        _print_json({"classes": schema.classes, **evaluation, "sets": sets})
+    else:
+        out, _ = _consoles()
+        print_evaluation(out, evaluation, vars(schema), f" of {options.table}")
+        out.print()
+        print_sets(out, sets)
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Show what a model file holds."""
+    from tabcohort.container import read_container
+
+    _, document = read_container(options.model, "model")
+    if options.json:
+        _print_json(document)
+        return 0
+    from tabcohort.reporting.terminal import print_model
+
+    try:
+        print_model(_consoles()[0], document)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{options.model!r} is not a valid model file: {error!r}") from None
+    return 0
+
+
+def decide(options: argparse.Namespace) -> int:
+    """Change a model's decision rule."""
+    from tabcohort.model.file import describe, load, save
+    from tabcohort.reporting.terminal import print_model
+
+    _check_outputs((options.out,), inputs=())
+    if options.threshold is None and options.coverage is None:
+        raise SettingsError("say what to change: --threshold OBJECTIVE, --coverage SHARE, or both")
+    changed = _with_decision_rule(load(options.model), options)
+    if options.out:
+        save(changed, options.out)
+    document = describe(changed)
+    if options.json:
+        _print_json(document)
+        return 0
+    print_model(_consoles()[0], document)
+    kept = f"model    {options.out}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
+    print(f"\n{kept}")
+    return 0
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run a reference document's experiment."""
+    from tabcohort.reproduce.experiments import run, run_grid
+
+    if options.seeds is not None and options.seeds < 1:
+        raise SettingsError(f"--seeds must be at least 1; it is {options.seeds}")
+    out, messages = _consoles()
+    if options.grid and options.name != "patent":
+        raise SettingsError(f"--grid is the tuning of 'patent'; {options.name!r} has none")
+    if options.grid and options.seeds is not None:
+        raise SettingsError("--grid trains each of its folds once; leave out --seeds")
+    if options.grid:
+        findings = run_grid(messages, halving=not options.no_halving)
+    else:
+        findings = run(options.name, options.seeds, messages)
+    if options.json:
+        _print_json(findings.to_dict())
+    else:
+        findings.print(out)
+    return 0
+
+
+# -- from options to objects -----------------------------------------------------------------------------------------
+
+
+def _config(options: argparse.Namespace) -> Config:
+    from tabcohort.settings import Config
+
+    overrides = {name: getattr(options, name) for name in ("model", "seed", "engine", "device", "positive")}
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return Config.from_toml(options.settings, **given) if options.settings else Config(**given)
+
+
+def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> CohortSettings:
+    from tabcohort.settings import CohortSettings
+
+    names = {"budget_seconds": "budget"} | {
+        name: name for name in ("folds", "seeds", "coverage", "threshold", "threads")
+    }
+    given = {name: getattr(options, option) for name, option in names.items()}
+    settings = CohortSettings(halving=halving, **{name: value for name, value in given.items() if value is not None})
+    if options.members is None:
+        return settings
+    settings = settings.with_members(options.members)
+    n_members = (settings.folds or 1) * (settings.seeds or 1)
+    if n_members != options.members:
+        message = f"{settings.folds} folds x {settings.seeds} seeds: {n_members} networks per config"
+        warnings.warn(message, TabcohortWarning, stacklevel=1)
+    return settings
+
+
+def _open(table: str) -> Sample:
+    """Return the frame of a path or sample, with the target and positive class where they are known."""
+    from tabcohort.data.sources import Sample, load_sample, read_frame
+
+    if table.startswith("sample:"):
+        return load_sample(table.removeprefix("sample:"))
+    return Sample(read_frame(table), target="", positive=None)
+
+
+def _table(options: argparse.Namespace, positive: Any) -> Table:
+    from tabcohort.data.table import Table
+
+    sample = _open(options.table)
+    target = options.target or sample.target
+    if not target:
+        columns = ", ".join(sample.frame.columns[:20])
+        raise SettingsError(f"name the column to predict: --target COLUMN (one of {columns})")
+    positive = sample.positive if positive is None and target == sample.target else positive
+    table = Table.from_frame(
+        sample.frame,
+        target,
+        positive=positive,
+        keys=options.key,
+        groups=options.group,
+        time=options.time,
+        drop=options.drop,
+    )
+    if positive is None and table.schema.positive is not None:
+        name = table.schema.classes[table.schema.positive]
+        print(f"positive class: {name} (the last in sorted order; name another with --positive)", file=sys.stderr)
+    return table
+
+
+def _with_decision_rule(predictor: Predictor, options: argparse.Namespace) -> Predictor:
+    """Return the model with the threshold and coverage of the options, or its own where they name none."""
+    objective = predictor.decision_rule.objective if options.threshold is None else options.threshold
+    return predictor.with_decision_rule(None if objective == "none" else objective, options.coverage)
+
+
+def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> None:
+    """Warn if the table lacks columns that connected rows in training."""
+    schema, evaluation = predictor.schema, predictor.report.evaluation
+    missing = [name for name in (*schema.keys, *schema.groups) if name not in set(columns)]
+    if missing and evaluation.n_groups < evaluation.n_rows:
+        warnings.warn(
+            f"the table has no {', '.join(map(repr, missing))}, which grouped rows where the model was trained: "
+            "without it, the intervals treat rows as independent",
+            TabcohortWarning,
+            stacklevel=1,
+        )
+
+
+# -- output ----------------------------------------------------------------------------------------------------------
+
+
+def _check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> None:
+    """Raise before any work is done if a file could not be written, or would overwrite what is read."""
+    read = {Path(path).resolve() for path in filter(None, inputs)}
+    written = [Path(path).resolve() for path in filter(None, paths)]
+    if len(set(written)) < len(written):
+        raise SettingsError(f"{paths[0]!r} is named twice, and one would overwrite the other; name different files")
+    for path in filter(None, paths):
+        if Path(path).resolve() in read:
+            raise SettingsError(f"{path!r} is what this command reads; write to another file")
+        if not Path(path).resolve().parent.is_dir():
+            raise SettingsError(f"there is no folder {str(Path(path).parent)!r} to write to; make it first")
+        if Path(path).is_dir():
+            raise SettingsError(f"{path!r} is a folder; name a file")
+
+
+def _next_steps(options: argparse.Namespace) -> str:
+    curves = f"\ncurves   {options.curves}" if options.curves else ""
+    if not options.out:
+        return f"{curves}\nnot kept: add --out MODEL.tabcohort to keep this model and predict with it"
+    table = options.table if options.table.startswith("sample:") else "NEW_TABLE"
+    is_on_path = shutil.which("tabcohort") or Path(sys.argv[0]).name != "tabcohort"
+    command = "tabcohort" if is_on_path else os.path.relpath(sys.argv[0])
+    return f"{curves}\nmodel    {options.out}\nnext     {command} predict {shlex.quote(options.out)} {table}"
+
+
+def _with_joined_sets(predictions: Any) -> Any:
+    """Return predictions with each set as one cell, as CSV has no lists."""
+    import polars as pl
+
+    return predictions.with_columns(pl.col("set").list.join("|"))
+
+
+def _write_frame(predictions: Any, path: str) -> None:
+    import polars as pl
+
+    from tabcohort.container import replace_file
+
+    frame = _with_joined_sets(predictions)
+    try:
+        replace_file(path, frame.write_parquet if path.lower().endswith(".parquet") else frame.write_csv)
+    except pl.exceptions.PolarsError as error:
+        raise TabcohortError(f"{path!r} cannot be written: {error}") from None
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, allow_nan=False, indent=1))
+
+
+def _consoles() -> tuple[Console, Console]:
+    """Return the consoles of standard output, for results, and of standard error, for messages."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,0 +1,213 @@
+"""The options of every command, with their help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import shtab
+from rich_argparse import RichHelpFormatter
+
+from tabcohort import __version__
+from tabcohort.cli import commands
+
+USER_ERROR = 2
+EXPERIMENTS = ("cancer", "descents", "wine", "patent", "scratch")
+TABLE = "CSV, TSV (also gzipped) or Parquet, or sample:breast-cancer, sample:wine, sample:digits, sample:iris"
+THRESHOLD = (
+    "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'cost=10:1' (a missed positive : a false alarm), or none (the "
+    "most probable class)"
+)
+
+
+class _Once(argparse.Action):
+    """Keeps an option's value, and refuses a second one, which would silently replace the first."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        """Keep the value.
+
+        Raises:
+            argparse.ArgumentError: the option was given before.
+        """
+        given = namespace.__dict__.setdefault("given", set())
+        if option and self.dest in given:
+            raise argparse.ArgumentError(self, "it may be given once only")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and that takes each option once."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": RichHelpFormatter, **keywords})
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit."""
+        self.exit(USER_ERROR, f"tabcohort: {message}; see {self.prog} --help\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(
+        prog="tabcohort",
+        description="Classifiers for tables that you can trust.",
+        epilog="Start here: tabcohort fit sample:breast-cancer --out cancer.tabcohort",
+    )
+    parser.add_argument("--version", action="version", version=f"tabcohort {__version__}")
+    shtab.add_argument_to(parser, "--print-completion", help="print a completion script for this shell")
+    parser.set_defaults(run=None)
+    subparsers = parser.add_subparsers(metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        summary, example = command.summary, f"Example: tabcohort {name} {command.example}"
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary.capitalize() + ".", epilog=example
+        )  # fmt: skip
+        subparser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
+        subparser.set_defaults(run=command.run)
+        command.add_options(subparser)
+    return parser
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it runs, what it is for, its arguments in an example, and its options."""
+
+    run: Callable[[argparse.Namespace], int]
+    summary: str
+    example: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+
+
+def _fit_options(command: argparse.ArgumentParser) -> None:
+    _add_table_options(command)
+    _add_training_options(command)
+    outputs = command.add_argument_group("more output")
+    outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
+    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
+
+
+def _tune_options(command: argparse.ArgumentParser) -> None:
+    _add_table_options(command)
+    _add_training_options(command)
+    search = command.add_argument_group("search")
+    tried = search.add_mutually_exclusive_group()
+    n_default = commands.N_RANDOM_CONFIGS
+    tried.add_argument("--grid", metavar="FILE.toml", help="lists of values; every combination is tried")
+    tried.add_argument("--configs", type=int, metavar="N", help=f"number of random configs ({n_default})")
+    search.add_argument("--no-halving", action="store_true", help="train all to the end, also those with a high loss")
+
+
+def _predict_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("table", metavar="TABLE", help=TABLE)
+    command.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
+    _add_decision_options(command)
+
+
+def _evaluate_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("table", metavar="TABLE", help=TABLE)
+
+
+def _decide_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    _add_decision_options(command)
+    command.add_argument("--out", metavar="MODEL", help="write the changed model here (default: only show it)")
+
+
+def _reproduce_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
+    command.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: as the experiment says)")
+    command.add_argument("--grid", action="store_true", help="patent: the original's tuning, 54 configs x 3 folds")
+    command.add_argument("--no-halving", action="store_true", help="of --grid: train all configs to the end")
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a file that fit wrote")
+
+
+def _add_table_options(command: argparse.ArgumentParser) -> None:
+    """Add which table, which columns, and where the model goes."""
+    command.add_argument("table", metavar="TABLE", help=TABLE)
+    command.add_argument("--out", metavar="MODEL", help="write the model to this file (MODEL.tabcohort)")
+    columns = command.add_argument_group("columns")
+    columns.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
+    columns.add_argument("--positive", metavar="LABEL", help="the positive class of two (the last in sorted order)")
+    for name, meaning in (
+        ("--key", "identifies a row, no feature; rows of one key stay together; repeatable"),
+        ("--group", "rows of one value never train and test the same network; no feature; repeatable"),
+        ("--drop", "leave this column out; repeatable"),
+    ):
+        columns.add_argument(name, metavar="COLUMN", action="append", default=[], help=meaning)
+    columns.add_argument("--time", metavar="COLUMN", help="test networks on rows later than those they train on")
+
+
+def _add_training_options(command: argparse.ArgumentParser) -> None:
+    """Add what the networks are like, how many there are, and how they are run."""
+    networks = command.add_argument_group("networks")
+    networks.add_argument("--model", choices=("logistic", "mlp", "residual"), help="kind of network (mlp)")
+    networks.add_argument("--settings", metavar="FILE.toml", help="all other settings of a network; see the docs")
+    networks.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
+    networks.add_argument("--folds", type=int, metavar="K", help="parts of the rows that take turns (1: no folds)")
+    repeats = networks.add_mutually_exclusive_group()
+    repeats.add_argument("--seeds", type=int, metavar="N", help="number of times that all folds are trained")
+    repeats.add_argument("--members", type=int, metavar="N", help="networks per config, folds x seeds")
+    run = command.add_argument_group("run")
+    run.add_argument("--budget", type=float, metavar="SECONDS", help="end with the best so far after this time")
+    run.add_argument("--threads", type=int, metavar="N", help="networks side by side (default: one per core)")
+    run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
+    _add_decision_options(command)
+
+
+def _add_decision_options(command: argparse.ArgumentParser) -> None:
+    """Add how probabilities become answers."""
+    decision = command.add_argument_group("decision")
+    decision.add_argument("--threshold", metavar="OBJECTIVE", help="for the positive class: " + THRESHOLD)
+    decision.add_argument("--coverage", type=float, metavar="SHARE", help="of each class, by prediction sets (0.9)")
+
+
+COMMANDS = {
+    "fit": Command(
+        commands.fit,
+        "train a classifier on a table, and test each row on networks that never saw it",
+        "patients.csv --target outcome --key patient_id --out relapse.tabcohort",
+        _fit_options,
+    ),
+    "tune": Command(
+        commands.tune,
+        "try many configs side by side, and keep those that are best together",
+        "patients.csv --target outcome --configs 24 --budget 120 --out relapse.tabcohort",
+        _tune_options,
+    ),
+    "predict": Command(
+        commands.predict,
+        "predict for the rows of a table",
+        "relapse.tabcohort new_patients.csv --out predictions.csv",
+        _predict_options,
+    ),
+    "evaluate": Command(
+        commands.evaluate,
+        "measure a model on a table that has the target",
+        "relapse.tabcohort last_year.csv",
+        _evaluate_options,
+    ),
+    "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _add_model),
+    "decide": Command(
+        commands.decide,
+        "choose another threshold or coverage for a model, without training",
+        "relapse.tabcohort --threshold 'sensitivity>=0.95' --out cautious.tabcohort",
+        _decide_options,
+    ),
+    "reproduce": Command(
+        commands.reproduce,
+        "run a reference document's experiment beside its claims",
+        "cancer --seeds 20",
+        _reproduce_options,
+    ),
+}
