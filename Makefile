@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check bench scale honesty tables grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,12 +26,16 @@ demo: install  ## train a classifier on 569 real biopsies, and show how good it 
 test: install  ## run the tests (under five minutes on two cores)
 	@SCIPY_ARRAY_API=1 $(BIN)/pytest --numprocesses 2
 
-check: install  ## format, lint, types, import direction, public names, README and docstring examples, tests
+check: install  ## format, lint, types, docstring examples, tests (which also run the examples of README and docs)
 	@$(BIN)/ruff format --check src tests benchmarks scripts
 	@$(BIN)/ruff check src tests benchmarks scripts
 	@$(BIN)/mypy
-	@$(BIN)/pytest --doctest-modules src --doctest-glob README.md README.md
+	@$(BIN)/pytest --doctest-modules src
 	@$(MAKE) --no-print-directory test
+
+docs: install  ## build the documentation into build/docs
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[docs]" --constraint constraints.txt
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: install  ## measure speed beside the reference loops, from one run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt

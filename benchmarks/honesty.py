@@ -1,17 +1,18 @@
-"""Is the reported figure the true one, and do sets of classes hold the truth as often as they promise?
+"""Are the reported metrics the true ones, and do prediction sets have the coverage that was asked for?
 
     make honesty
 
-Each repeat draws rows of a table, trains on them, and compares what is reported with the truth: the same model on all
-rows that were not drawn. A protocol is honest if the mean of reported minus true lies within two standard errors of
+Every repeat samples rows of a table, trains on them, and compares the reported metrics with the true ones: those of the
+same model on all other rows. A protocol is honest if the mean of reported minus true lies within two standard errors of
 zero, or if it reports less than is true.
 
 - `small`: 200 samples of 50, 100, 200 and 400 rows of the breast-cancer table. Protocols: the cohort as `fit` makes it,
-  of logistic networks and (on half of the samples) with the default settings; one that chooses among settings (on a
-  quarter); a single network with three roles for rows; one whose stopping rows report too, as the documents do.
+  of logistic networks and (on half of the samples) with the default config; one that chooses among configs (on a
+  quarter); a single network with separate validation and test rows; one whose test rows validate too, as in the
+  documents.
 - `large`: samples of 1,000 rows of every larger table.
-- `noise`: labels that nothing predicts.
-- `sets`: 50 splits of every table, a half (at most 2,000 rows) to train on and the rest to count on.
+- `noise`: labels that no feature predicts.
+- `sets`: 50 splits of every table, a half (at most 2,000 rows) to train on and the rest to measure on.
 """
 
 from __future__ import annotations
@@ -46,22 +47,22 @@ from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.training.module import as_double, module_logits
 
-COHORT_SIZES = (50, 100, 200, 400)
+SAMPLE_SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")
 DIFFERENCES = ("metric", "reported - true", "standard error", "in standard errors")
 DOCUMENTS = Config(model="logistic", learning_rate=0.01)
-N_TUNED, COVERAGE, LARGE, MOST_TO_TRAIN = 8, 0.9, 1_000, 2_000
+N_TUNED, COVERAGE, LARGE, MAX_TRAIN_ROWS = 8, 0.9, 1_000, 2_000
 Differences = NDArray[np.float64]
 
 
 def metrics_of(log_proba: NDArray[np.float64], table: Table) -> Differences:
     """Return accuracy and log loss of predictions for a table."""
-    found = Scorer(log_proba, table.y, positive=None).metrics(table.weight)
-    return np.array([found[name] for name in METRICS])
+    metrics = Scorer(log_proba, table.y, positive=None).metrics(table.weight)
+    return np.array([metrics[name] for name in METRICS])
 
 
 def reported_minus_true(predictor: Predictor, others: Table) -> Differences:
-    """Return what a model reports of itself less what rows that were not drawn say."""
+    """Return the metrics that a model reports of itself, minus those of rows that were not sampled."""
     reported = np.array([predictor.report.evaluation.metrics[name].value for name in METRICS])
     return reported - metrics_of(predictor.log_proba(others.X), others)
 
@@ -72,51 +73,51 @@ def cohort(sample: Table, others: Table, seed: int) -> Differences:
 
 
 def mlp_cohort(sample: Table, others: Table, seed: int) -> Differences:
-    """The cohort that `fit` makes by itself, with the default settings."""
+    """The cohort that `fit` makes by itself, with the default config."""
     return reported_minus_true(fit(sample, Config(seed=seed)), others)
 
 
 def tuned(sample: Table, others: Table, seed: int) -> Differences:
-    """A cohort that chooses among settings, with one seed of folds."""
-    tried = random_configs(N_TUNED, Config(seed=seed))
-    return reported_minus_true(fit(sample, tried, CohortSettings(seeds=1)), others)
+    """A cohort that chooses among configs, with one seed of folds."""
+    configs = random_configs(N_TUNED, Config(seed=seed))
+    return reported_minus_true(fit(sample, configs, CohortSettings(seeds=1)), others)
 
 
 def single(sample: Table, others: Table, seed: int) -> Differences:
-    """One network, and three roles for rows."""
-    split = train_validation_test_split(sample.X, sample.y, sample.weight, Config(seed=seed))
+    """One network, with separate validation and test rows."""
+    split = train_validation_test_split(sample, Config(seed=seed))
     return _one_network(sample, others, split, split.test, seed)
 
 
 def documents(sample: Table, others: Table, seed: int) -> Differences:
-    """One network that stops on the rows that it is scored on."""
-    split = train_validation_test_split(sample.X, sample.y, sample.weight, Config(seed=seed))
-    roles = Split(np.concatenate([split.train, split.validation]), split.test, split.test[:0])
-    return _one_network(sample, others, roles, split.test, seed)
+    """One network whose test rows are its validation rows."""
+    split = train_validation_test_split(sample, Config(seed=seed))
+    same_rows = Split(np.concatenate([split.train, split.validation]), split.test, split.test[:0])
+    return _one_network(sample, others, same_rows, split.test, seed)
 
 
-def _one_network(sample: Table, others: Table, roles: Split, judges: NDArray[np.int64], seed: int) -> Differences:
-    settings = replace(DOCUMENTS, seed=seed)
-    module = build_model(settings, sample.X.shape[1], len(sample.schema.classes))
+def _one_network(sample: Table, others: Table, split: Split, test: NDArray[np.int64], seed: int) -> Differences:
+    config = replace(DOCUMENTS, seed=seed)
+    module = build_model(config, sample.X.shape[1], len(sample.schema.classes))
     initialize_weights(module, seed)
-    train(module, sample, settings, split=roles)
-    judged, double = part(sample, judges), as_double(module)
-    own, true = (log_probabilities(module_logits(double, each.X)) for each in (judged, others))
-    return metrics_of(own, judged) - metrics_of(true, others)
+    train(module, sample, config, split=split)
+    tested, double = part(sample, test), as_double(module)
+    own, true = (log_probabilities(module_logits(double, table.X)) for table in (tested, others))
+    return metrics_of(own, tested) - metrics_of(true, others)
 
 
 Protocol = Callable[[Table, Table, int], Differences]
 PROTOCOLS: dict[str, Protocol] = {
     "cohort, logistic": cohort,
-    "cohort, default settings": mlp_cohort,
-    f"cohort that chooses among {N_TUNED} settings": tuned,
-    "one network, three roles": single,
-    "stops and scores on the same rows": documents,
+    "cohort, default config": mlp_cohort,
+    f"cohort that chooses among {N_TUNED} configs": tuned,
+    "one network, separate validation and test rows": single,
+    "one network, the same rows validate and test": documents,
 }
 
 
-def draw(table: Table, n: int, repeat: int) -> tuple[Table, Table]:
-    """Return n rows of a table, each of whose classes has three of them at least, and the rest."""
+def sample_rows(table: Table, n: int, repeat: int) -> tuple[Table, Table]:
+    """Return n rows of a table, at least three of every class among them, and the rest."""
     for attempt in range(100):
         order = make_rng(repeat, Purpose.SAMPLE, attempt, n).permutation(len(table.y))
         counts = np.bincount(table.y[order[:n]], minlength=len(table.schema.classes))
@@ -135,13 +136,13 @@ def add(printed: Printed, cells: tuple[str, ...], values: Differences) -> None:
 def small(repeats: int) -> Iterator[Printed]:
     """Samples of the breast-cancer table."""
     table = next(table for name, table in real_tables() if name == "breast-cancer")
-    for n in COHORT_SIZES:
+    for n in SAMPLE_SIZES:
         printed = Printed("n", "protocol", *DIFFERENCES, box=None)
         for name, protocol in PROTOCOLS.items():
             title = f"n = {n}, {name}"
             n_repeats = repeats // {mlp_cohort: 2, tuned: 4}.get(protocol, 1)  # these take long
-            found = [protocol(*draw(table, n, repeat), repeat) for repeat in track(range(n_repeats), title)]
-            add(printed, (str(n), name), np.array(found))
+            repeated = [protocol(*sample_rows(table, n, repeat), repeat) for repeat in track(range(n_repeats), title)]
+            add(printed, (str(n), name), np.array(repeated))
         yield printed
 
 
@@ -154,7 +155,7 @@ def chosen_tables() -> Iterator[tuple[str, Table]]:
 
 
 def larger_tables() -> Iterator[tuple[str, Table]]:
-    """Yield the tables that have more rows than are drawn."""
+    """Yield the tables that have many more rows than a sample."""
     yield from ((name, table) for name, table in chosen_tables() if len(table.y) > 3 * LARGE)
 
 
@@ -162,50 +163,50 @@ def large(repeats: int) -> Iterator[Printed]:
     """Samples of 1,000 rows of every larger table."""
     printed = Printed("table", *DIFFERENCES, box=None)
     for name, table in larger_tables():
-        found = [mlp_cohort(*draw(table, LARGE, repeat), repeat) for repeat in track(range(repeats), name)]
-        add(printed, (name,), np.array(found))
+        repeated = [mlp_cohort(*sample_rows(table, LARGE, repeat), repeat) for repeat in track(range(repeats), name)]
+        add(printed, (name,), np.array(repeated))
     yield printed
 
 
 def noise(repeats: int) -> Iterator[Printed]:
-    """Labels that nothing predicts: what is reported, and what a coin gives."""
-    printed = Printed("n", "protocol", "reported accuracy", "standard error", "log loss (0.693 is a coin's)", box=None)
+    """Labels that no feature predicts: what is reported, and what chance gives."""
+    printed = Printed("n", "protocol", "reported accuracy", "standard error", "log loss (0.693 by chance)", box=None)
     for n in (100, 400):
-        for choose in (1, N_TUNED):
-            found = []
+        for n_configs in (1, N_TUNED):
+            repeated = []
             for repeat in track(range(repeats), f"noise, n = {n}"):
                 rng = make_rng(repeat, Purpose.SAMPLE, n)
                 y = rng.permutation(np.arange(n) % 2)
                 table = Table(rng.normal(size=(n, 10)), y, np.ones(n), NOISE_SCHEMA)
-                tried = random_configs(choose, Config(seed=repeat))
-                metrics = fit(table, tried, CohortSettings(seeds=1)).report.evaluation.metrics
-                found.append([metrics[name].value for name in METRICS])
-            accuracy, loss = np.array(found).T
-            name = "cohort" if choose == 1 else f"cohort that chooses among {N_TUNED} settings"
+                configs = random_configs(n_configs, Config(seed=repeat))
+                metrics = fit(table, configs, CohortSettings(seeds=1)).report.evaluation.metrics
+                repeated.append([metrics[name].value for name in METRICS])
+            accuracy, loss = np.array(repeated).T
+            name = "cohort" if n_configs == 1 else f"cohort that chooses among {N_TUNED} configs"
             error = accuracy.std(ddof=1) / np.sqrt(repeats)
             printed.add_row(str(n), name, f"{accuracy.mean():.4f}", f"{error:.4f}", f"{loss.mean():.4f}")
     yield printed
 
 
 def sets(repeats: int) -> Iterator[Printed]:
-    """How often a set of classes holds the true one, on rows that were not drawn."""
+    """How often a prediction set holds the true class, on rows that were not sampled."""
     title = f"coverage asked for: {COVERAGE:.0%}"
-    printed = Printed("table", title, "least of a class", "one class", "several", "none", box=None)
-    cohort_settings = CohortSettings(coverage=COVERAGE)
+    printed = Printed("table", title, "lowest of a class", "one class", "several", "none", box=None)
+    settings = CohortSettings(coverage=COVERAGE)
     for name, table in chosen_tables():
-        found, of_class = [], []
+        shares, of_class = [], []
         for repeat in track(range(repeats), name):
-            sample, others = draw(table, min(len(table.y) // 2, MOST_TO_TRAIN), repeat)
-            predictor = fit(sample, Config(seed=repeat), cohort_settings)
+            sample, others = sample_rows(table, min(len(table.y) // 2, MAX_TRAIN_ROWS), repeat)
+            predictor = fit(sample, Config(seed=repeat), settings)
             in_set = predictor.predict_set(others.X)
             covered, sizes = in_set[np.arange(len(others.y)), others.y], in_set.sum(axis=1)
-            found.append([covered.mean(), (sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean()])
+            shares.append([covered.mean(), (sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean()])
             counts = np.bincount(others.y, minlength=in_set.shape[1])
             hits = np.bincount(others.y, covered, in_set.shape[1])
-            of_class.append(np.make_splits(hits, counts, out=np.full(len(counts), np.nan), where=counts > 0))
-        mean = np.mean(found, axis=0)
-        least = np.nanmin(np.nanmean(of_class, axis=0))
-        printed.add_row(name, *(f"{each:.1%}" for each in (mean[0], least, *mean[1:])))
+            of_class.append(np.divide(hits, counts, out=np.full(len(counts), np.nan), where=counts > 0))
+        mean = np.mean(shares, axis=0)
+        lowest = np.nanmin(np.nanmean(of_class, axis=0))
+        printed.add_row(name, *(f"{share:.1%}" for share in (mean[0], lowest, *mean[1:])))
     yield printed
 
 
@@ -216,9 +217,9 @@ PARTS: dict[str, tuple[Callable[[int], Iterator[Printed]], int]] = {
 
 
 def main() -> None:
-    """Print the tables of the parts that are named."""
+    """Print the tables of the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all when left out")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all when omitted")
     parser.add_argument("--tables", nargs="+", help="only these, for 'large' and 'sets'")
     parser.add_argument("--repeats", type=int, help="instead of each part's own number")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Training loops as the reference documents write them: DataLoader, BCELoss on probabilities, an item() per step.
 
-They are what `speed.py` compares with. Their known mistakes (see `tabcohort reproduce`) cost no time and are kept.
+`speed.py` compares with them. Their known mistakes (see `tabcohort reproduce`) cost no time and are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FloatMatrix = NDArray[np.float32]
 
 
 class RowDataset(Dataset):
-    """Rows and labels, handed out one at a time."""
+    """Rows and labels, returned one at a time."""
 
     def __init__(self, X: FloatMatrix, y: FloatMatrix) -> None:
         self.X = torch.FloatTensor(X)
@@ -84,7 +84,7 @@ def patent_loop(X: FloatMatrix, y: FloatMatrix, X_val: FloatMatrix, y_val: Float
     criterion = nn.BCELoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-5)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
-    tensors = [torch.FloatTensor(each) for each in (X, y[:, None], X_val, y_val[:, None])]
+    tensors = [torch.FloatTensor(array) for array in (X, y[:, None], X_val, y_val[:, None])]
     train_loader = DataLoader(TensorDataset(*tensors[:2]), batch_size=256, shuffle=True, drop_last=True)
     val_loader = DataLoader(TensorDataset(*tensors[2:]), batch_size=256)
     for _ in range(n_epochs):
@@ -92,9 +92,9 @@ def patent_loop(X: FloatMatrix, y: FloatMatrix, X_val: FloatMatrix, y_val: Float
         total = 0.0
         for batch_X, batch_y in train_loader:
             if np.random.random() > 0.5:
-                share, index = np.random.beta(0.2, 0.2), torch.randperm(len(batch_X))
-                batch_X = share * batch_X + (1 - share) * batch_X[index]
-                batch_y = share * batch_y + (1 - share) * batch_y[index]
+                weight, index = np.random.beta(0.2, 0.2), torch.randperm(len(batch_X))
+                batch_X = weight * batch_X + (1 - weight) * batch_X[index]
+                batch_y = weight * batch_y + (1 - weight) * batch_y[index]
             optimizer.zero_grad()
             loss = criterion(model(batch_X), batch_y)
             loss.backward()
@@ -124,7 +124,7 @@ def wine_loop(X: FloatMatrix, y: NDArray[np.int64], n_epochs: int) -> None:
 
 
 def eager_patent(X: FloatMatrix, y: FloatMatrix, X_val: FloatMatrix, y_val: FloatMatrix, n_epochs: int) -> None:
-    """Do what `patent_loop` does as fast as eager PyTorch can: no DataLoader, a fused optimiser, no item() per step."""
+    """Do what `patent_loop` does as fast as eager PyTorch can: no DataLoader, a fused optimizer, no item() per step."""
     d = X.shape[1]
     model = nn.Sequential(
         nn.BatchNorm1d(d), Block(d, 256, 0.3), Block(256, 128, 0.3), nn.BatchNorm1d(128), nn.Linear(128, 1)
@@ -132,7 +132,7 @@ def eager_patent(X: FloatMatrix, y: FloatMatrix, X_val: FloatMatrix, y_val: Floa
     criterion = nn.BCEWithLogitsLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-5, fused=True)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
-    train_X, train_y, val_X, val_y = (torch.from_numpy(each) for each in (X, y[:, None], X_val, y_val[:, None]))
+    train_X, train_y, val_X, val_y = (torch.from_numpy(array) for array in (X, y[:, None], X_val, y_val[:, None]))
     parameters = list(model.parameters())
     for _ in range(n_epochs):
         model.train()
@@ -140,9 +140,9 @@ def eager_patent(X: FloatMatrix, y: FloatMatrix, X_val: FloatMatrix, y_val: Floa
         for rows in torch.randperm(len(X))[: len(X) // 256 * 256].split(256):
             batch_X, batch_y = train_X.index_select(0, rows), train_y.index_select(0, rows)
             if np.random.random() > 0.5:
-                share, index = np.random.beta(0.2, 0.2), torch.randperm(len(rows))
-                batch_X = torch.lerp(batch_X.index_select(0, index), batch_X, share)
-                batch_y = torch.lerp(batch_y.index_select(0, index), batch_y, share)
+                weight, index = np.random.beta(0.2, 0.2), torch.randperm(len(rows))
+                batch_X = torch.lerp(batch_X.index_select(0, index), batch_X, weight)
+                batch_y = torch.lerp(batch_y.index_select(0, index), batch_y, weight)
             optimizer.zero_grad(set_to_none=True)
             loss = criterion(model(batch_X), batch_y)
             loss.backward()
@@ -174,7 +174,7 @@ def eager_mlp(
     model = nn.Sequential(*layers, nn.Linear((X.shape[1], *hidden)[-1], 1))
     criterion = nn.BCEWithLogitsLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=3e-4, fused=True)
-    train_X, train_y, val_X, val_y = (torch.from_numpy(each) for each in (X, y[:, None], X_val, y_val[:, None]))
+    train_X, train_y, val_X, val_y = (torch.from_numpy(array) for array in (X, y[:, None], X_val, y_val[:, None]))
     began = time.perf_counter()
     for _ in range(n_epochs):
         model.train()

@@ -31,23 +31,21 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from members import run_in_threads, train_member
 from reference_loops import FloatMatrix, eager_mlp
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
 
-from tabcohort import Config, Split, Table
-from tabcohort.cohort.executors import run_in_threads
+from tabcohort import Config, Network, Split, Table
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import Engine, MemberData
-from tabcohort.network.program import build_program, initialize_network
-from tabcohort.training.member import train_member, training_statistics
 from tabcohort.training.module import TorchNetworkEngine
 
-FEWEST_REPEATS, MOST_REPEATS, SHORT_SECONDS = 3, 5, 4.0
+MIN_REPEATS, MAX_REPEATS, SHORT_SECONDS = 3, 5, 4.0
 ROWS_OF_A_MEASUREMENT, PRODUCTS_OF_A_MEASUREMENT = 80_000, 5_000_000_000
-MOST_MEMBERS_IN_TURN = 4  # that PyTorch is measured with
+MAX_MEMBERS_IN_TURN = 4  # that PyTorch is measured with
 COMPILED, TORCH, EAGER = "compiled", "torch", "eager"
 TITLES = {COMPILED: "compiled engine", TORCH: "our torch engine", EAGER: "best eager PyTorch"}
 FOLDER = Path(__file__).parent
@@ -67,7 +65,7 @@ class Point:
 
     @property
     def n_epochs(self) -> int:
-        """EpochBlock of one measurement: many where they are short."""
+        """Number of epochs of one measurement: many where they are short."""
         products = sum(d_in * d_out for d_in, d_out in pairwise((self.n_columns, *self.hidden, 1))) * self.n_rows
         return max(1, min(ROWS_OF_A_MEASUREMENT // self.n_rows, PRODUCTS_OF_A_MEASUREMENT // products))
 
@@ -98,49 +96,38 @@ class Measured:
         return min((TORCH, EAGER), key=lambda name: self.seconds[name])
 
 
-def draw_rows(point: Point) -> tuple[FloatMatrix, FloatMatrix]:
+def sample_rows(point: Point) -> tuple[FloatMatrix, FloatMatrix]:
     """Return random rows, and labels that a network can learn."""
     X = np.random.default_rng(0).standard_normal((point.n_rows, point.n_columns), dtype=np.float32)
     return X, (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(np.float32)
 
 
 def train_in(
-    engine: type[CompiledEngine] | type[TorchNetworkEngine], table: Table, roles: Split, config: Config
+    engine: type[CompiledEngine] | type[TorchNetworkEngine], table: Table, split: Split, config: Config
 ) -> float:
     """Train one member, and return the seconds from when its engine is made to the end of its last epoch."""
-    program = build_program(settings, table.X.shape[1], len(table.schema.classes))
-    statistics_ = training_statistics(table, roles)
-    network = initialize_network(program, settings.seed).with_statistics(statistics_)
     times = []
 
-    def make_engine(data: MemberData) -> Engine:
-        made = engine(network, data, settings)
+    def make_engine(network: Network, data: MemberData, config: Config) -> Engine:
+        made = engine(network, data, config)
         times.append(time.perf_counter())
         return made
 
-    train_member(
-        make_engine,
-        table,
-        roles,
-        settings,
-        statistics=statistics_,
-        has_batch_norm=program.has_batch_norm,
-        callback=lambda progress: times.append(time.perf_counter()),
-    )
+    train_member(make_engine, table, split, config, callback=lambda state: times.append(time.perf_counter()))
     return times[-1] - times[0]
 
 
 def trainings_at(point: Point) -> dict[str, Work]:
     """Return the training of one member by each competitor."""
-    X, y = draw_rows(point)
+    X, y = sample_rows(point)
     n_train, rows = point.n_rows * 4 // 5, np.arange(point.n_rows)
-    table, roles = Table.from_arrays(X.astype(np.float64), y), Split(rows[:n_train], rows[n_train:], rows[:0])
+    table, split = Table.from_arrays(X.astype(np.float64), y), Split(rows[:n_train], rows[n_train:], rows[:0])
     parts = (X[:n_train], y[:n_train], X[n_train:], y[n_train:])
     batch_size = 32 if point.n_rows < 5_000 else 256
-    settings = Config(model="mlp", hidden=point.hidden, batch_size=batch_size, max_epochs=point.n_epochs, patience=None)
+    config = Config(model="mlp", hidden=point.hidden, batch_size=batch_size, max_epochs=point.n_epochs, patience=None)
     return {
-        COMPILED: lambda: train_in(CompiledEngine, table, roles, settings),
-        TORCH: lambda: train_in(TorchNetworkEngine, table, roles, settings),
+        COMPILED: lambda: train_in(CompiledEngine, table, split, config),
+        TORCH: lambda: train_in(TorchNetworkEngine, table, split, config),
         EAGER: lambda: eager_mlp(*parts, point.hidden, point.n_epochs, batch_size),
     }
 
@@ -149,8 +136,8 @@ def medians(work: dict[str, tuple[Work, int]], n_epochs: int) -> dict[str, float
     """Return the median seconds per epoch of each piece of work, run in turn with PyTorch on so many threads."""
     times: dict[str, list[float]] = {name: [] for name in work}
     began = time.perf_counter()
-    for repeat in range(MOST_REPEATS):
-        if repeat >= FEWEST_REPEATS and time.perf_counter() - began > SHORT_SECONDS:
+    for repeat in range(MAX_REPEATS):
+        if repeat >= MIN_REPEATS and time.perf_counter() - began > SHORT_SECONDS:
             break
         for name, (run, n_threads) in work.items():
             torch.set_num_threads(n_threads)
@@ -164,10 +151,10 @@ def in_pytorch(torch_engine: Work, eager: Work) -> dict[str, tuple[Work, int]]:
     return {TORCH: (torch_engine, 1), **{f"{EAGER} {n}": (eager, n) for n in (1, 2)}}
 
 
-def measured(point: Point, found: dict[str, float]) -> Measured:
-    """Return what was found, with the better of the two eager times."""
-    n_threads = min((1, 2), key=lambda n: found[f"{EAGER} {n}"])
-    seconds = {COMPILED: found[COMPILED], TORCH: found[TORCH], EAGER: found[f"{EAGER} {n_threads}"]}
+def measured(point: Point, times: dict[str, float]) -> Measured:
+    """Return the times at a point, with the better of the two eager ones."""
+    n_threads = min((1, 2), key=lambda n: times[f"{EAGER} {n}"])
+    seconds = {COMPILED: times[COMPILED], TORCH: times[TORCH], EAGER: times[f"{EAGER} {n_threads}"]}
     return Measured(point, seconds, n_threads)
 
 
@@ -187,7 +174,7 @@ def measure_members(points: Sequence[Point]) -> list[Measured]:
     for point in track(points, transient=True):
         train, n = trainings_at(point), point.n_members
         work = {COMPILED: (timed(lambda run=train[COMPILED], n=n: run_in_threads([run] * n, 2)), 1)}
-        if n <= MOST_MEMBERS_IN_TURN:
+        if n <= MAX_MEMBERS_IN_TURN:
             turns = [timed(lambda run=train[name], n=n: [run() for _ in range(n)]) for name in (TORCH, EAGER)]
             results.append(measured(point, medians({**work, **in_pytorch(*turns)}, point.n_epochs)))
         else:
@@ -251,9 +238,9 @@ SERIES = (
 
 def verdict(series: Series, results: Sequence[Measured]) -> str:
     """Say in a sentence where PyTorch is faster than the compiled engine, or where it comes nearest."""
-    ahead = [each for each in results if each.ratio(each.best_torch) < 1]
+    ahead = [result for result in results if result.ratio(result.best_torch) < 1]
     if not ahead:
-        nearest = min(results, key=lambda each: each.ratio(each.best_torch))
+        nearest = min(results, key=lambda result: result.ratio(result.best_torch))
         times = f"{nearest.ratio(nearest.best_torch):.2f}"
         return (
             f"By {series.name}, PyTorch overtakes nowhere between {results[0].point.value:,} and "
@@ -261,8 +248,8 @@ def verdict(series: Series, results: Sequence[Measured]) -> str:
             f"{times} times as fast as {who(nearest)}."
         )
     places = [
-        f"at {each.point.value:,} ({who(each)} is {1 / each.ratio(each.best_torch):.2f} times as fast)"
-        for each in ahead
+        f"at {result.point.value:,} ({who(result)} is {1 / result.ratio(result.best_torch):.2f} times as fast)"
+        for result in ahead
     ]
     return f"By {series.name}, PyTorch overtakes {', '.join(places)}; at the other points the compiled engine is ahead."
 
@@ -320,12 +307,12 @@ def print_table(series: Series, results: Sequence[Measured]) -> None:
     console.print(f"{verdict(series, results)}\n", highlight=False)
 
 
-def markdown(found: Sequence[tuple[Series, Sequence[Measured]]]) -> str:
+def markdown(measurements: Sequence[tuple[Series, Sequence[Measured]]]) -> str:
     """Return all tables as Markdown."""
     method = textwrap.dedent(__doc__ or "").split("\n\n", 2)[2]
     parts = ["# How one epoch's time grows", f"`make scale` writes this. Measured on {machine()}.", method.strip()]
     parts.append("![Time of one epoch by rows, columns, width and members](scaling.png)")
-    for series, results in found:
+    for series, results in measurements:
         lines = [heads(series), ["---:"] * len(heads(series)), *(cells(result) for result in results)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         parts += [f"## {title_of(series)}", table, verdict(series, results)]
@@ -339,10 +326,10 @@ STYLES = {
 }
 
 
-def draw(found: Sequence[tuple[Series, Sequence[Measured]]], path: Path) -> None:
+def draw(measurements: Sequence[tuple[Series, Sequence[Measured]]], path: Path) -> None:
     """Draw a panel for each series, both axes logarithmic; hollow marks are extrapolated."""
     figure = Figure(figsize=(10, 7.5), layout="constrained")
-    for axis, (series, results) in zip(figure.subplots(2, 2).flat, found, strict=True):
+    for axis, (series, results) in zip(figure.subplots(2, 2).flat, measurements, strict=True):
         draw_panel(axis, series, results)
     figure.savefig(path, dpi=120)
 
@@ -366,15 +353,15 @@ def draw_panel(axis: Axes, series: Series, results: Sequence[Measured]) -> None:
 
 def main() -> None:
     """Measure everything, print the tables, and write them and the picture beside this file."""
-    found = []
+    measurements = []
     with one_blas_thread():
         measure_one_member([Point(0, n_rows=500)])  # machine code is loaded, PyTorch sets itself up
         for series in SERIES:
             results = series.measure(series.points)
             print_table(series, results)
-            found.append((series, results))
-    (FOLDER / "scaling.md").write_text(markdown(found))
-    draw(found, FOLDER / "scaling.png")
+            measurements.append((series, results))
+    (FOLDER / "scaling.md").write_text(markdown(measurements))
+    draw(measurements, FOLDER / "scaling.png")
 
 
 if __name__ == "__main__":

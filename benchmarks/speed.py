@@ -2,8 +2,8 @@
 
     make bench
 
-Each table alternates between its competitors, five times after a round to warm up, and compares medians. All do the
-same work: the steps of each epoch, a pass over the rows that stop (the Wine document has none, ours has), losses and
+Every table alternates between its competitors, five times after a round to warm up, and compares medians. All do the
+same work: the steps of every epoch, a pass over the validation rows (the Wine document has none, ours has), losses and
 history. Ours run on one thread unless a row says otherwise; the others on the better of one and two.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from members import run_in_threads, train_member
 from numba import njit
 from real_tables import real_tables
 from reference_loops import FloatMatrix, cancer_loop, eager_patent, patent_loop, wine_loop
@@ -44,13 +45,10 @@ from tabcohort import (
     save,
     train,
 )
-from tabcohort.cohort.executors import run_in_threads
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.network.lower import lower, network_of
-from tabcohort.network.program import build_program, initialize_network
-from tabcohort.training.member import train_member, training_statistics
 
 REPEATS = 5
 ONE_NETWORK = CohortSettings(folds=1, seeds=1)
@@ -87,35 +85,25 @@ def on_better_threads(name: str, run: Work) -> dict[str, tuple[Work, int]]:
     return {f"{name}, {n} thread{'s' * (n > 1)}": (run, n) for n in (1, 2)}
 
 
-def best_of(found: dict[str, float], name: str) -> float:
+def best_of(times: dict[str, float], name: str) -> float:
     """Return the better time of those of a name."""
-    return min(value for key, value in found.items() if key.startswith(f"{name}, "))
+    return min(value for key, value in times.items() if key.startswith(f"{name}, "))
 
 
-def train_compiled(table: Table, roles: Split, config: Config, seed: int = 0) -> None:
+def train_compiled(table: Table, split: Split, config: Config, seed: int = 0) -> None:
     """Train one member in the compiled engine, from the table on."""
-    program = build_program(settings, table.X.shape[1], len(table.schema.classes))
-    statistics_ = training_statistics(table, roles)
-    network = initialize_network(program, seed).with_statistics(statistics_)
-    train_member(
-        lambda data: CompiledEngine(network, data, settings),
-        table,
-        roles,
-        settings if seed == settings.seed else replace(settings, seed=seed),
-        statistics=statistics_,
-        has_batch_norm=program.has_batch_norm,
-    )
+    train_member(CompiledEngine, table, split, config if seed == config.seed else replace(config, seed=seed))
 
 
-def train_torch(table: Table, roles: Split, config: Config) -> None:
+def train_torch(table: Table, split: Split, config: Config) -> None:
     """Train one module in the torch engine."""
-    module = build_model(settings, table.X.shape[1], len(table.schema.classes))
+    module = build_model(config, table.X.shape[1], len(table.schema.classes))
     initialize_weights(module, 0)
-    train(module, table, replace(settings, engine="torch"), split=roles)
+    train(module, table, replace(config, engine="torch"), split=split)
 
 
-def split(X: FloatMatrix, y: FloatMatrix, n_train: int) -> tuple[Table, Split]:
-    """Return a table whose first rows train and whose others stop."""
+def table_and_split(X: FloatMatrix, y: FloatMatrix, n_train: int) -> tuple[Table, Split]:
+    """Return a table whose first rows train and whose others validate."""
     rows = np.arange(len(y))
     return Table.from_arrays(X.astype(np.float64), y), Split(rows[:n_train], rows[n_train:], rows[:0])
 
@@ -154,16 +142,16 @@ def cancer(out: Printed) -> None:
     """Breast cancer: one member beside what people use, and 100 members on two threads."""
     X, y = cancer_rows()
     n_train, n_epochs = 455, CANCER.max_epochs
-    table, roles = split(X, y, n_train)
+    table, split = table_and_split(X, y, n_train)
 
     def hundred() -> None:
-        run_in_threads([lambda seed=seed: train_compiled(table, roles, CANCER, seed) for seed in range(100)], 2)
+        run_in_threads([lambda seed=seed: train_compiled(table, split, CANCER, seed) for seed in range(100)], 2)
 
     with one_blas_thread():
-        found = medians(
+        times = medians(
             {
-                "compiled": (lambda: train_compiled(table, roles, CANCER), 1),
-                "torch": (lambda: train_torch(table, roles, CANCER), 1),
+                "compiled": (lambda: train_compiled(table, split, CANCER), 1),
+                "torch": (lambda: train_torch(table, split, CANCER), 1),
                 "100 members": (hundred, 1),
                 "scikit-learn": (lambda: sklearn_training(X, y, n_epochs), 1),
                 **on_better_threads(
@@ -174,11 +162,11 @@ def cancer(out: Printed) -> None:
         )
     name = f"breast cancer, logistic, batch 32, {n_epochs} epochs"
     for other, wanted in (("reference", "150"), ("skorch", "100"), ("scikit-learn", "50"), ("torch", "")):
-        theirs = found[other] if other in found else best_of(found, other)
+        theirs = times[other] if other in times else best_of(times, other)
         title = {"reference": "reference loop", "torch": "our torch engine"}.get(other, other)
-        add(out, name, title, theirs, found["compiled"], wanted)
+        add(out, name, title, theirs, times["compiled"], wanted)
     add(
-        out, "100 members of it, 2 threads", "ONE reference run", best_of(found, "reference"), found["100 members"], "2"
+        out, "100 members of it, 2 threads", "ONE reference run", best_of(times, "reference"), times["100 members"], "2"
     )
 
 
@@ -187,13 +175,13 @@ def cohort(out: Printed) -> None:
     X, y = cancer_rows()
     parts = (X[:455], y[:455], X[455:], y[455:])
     tables = dict(real_tables())
-    found = medians(
+    times = medians(
         {
             "cohort": (lambda: fit(tables["breast-cancer"]), 1),
             **on_better_threads("reference", lambda: cancer_loop(*parts, CANCER.max_epochs)),
         }
     )
-    add(out, "breast cancer, `fit` as it is", "ONE reference run", best_of(found, "reference"), found["cohort"], "1")
+    add(out, "breast cancer, `fit` as it is", "ONE reference run", best_of(times, "reference"), times["cohort"], "1")
     if "magic_gamma" in tables:
         began = time.perf_counter()
         fit(tables["magic_gamma"])
@@ -207,16 +195,16 @@ def wine(out: Printed) -> None:
     X, y = (sample.data / sample.data.std(axis=0)).astype(np.float32), sample.target
     rows = np.arange(len(y))
     table = Table.from_arrays(np.concatenate([X, X + 1e-3]).astype(np.float64), np.concatenate([y, y]))
-    roles = Split(rows, rows[:36] + len(y), rows[:0])
+    split = Split(rows, rows[:36] + len(y), rows[:0])
     with one_blas_thread():
-        found = medians(
+        times = medians(
             {
-                "compiled": (lambda: train_compiled(table, roles, WINE), 1),
+                "compiled": (lambda: train_compiled(table, split, WINE), 1),
                 **on_better_threads("reference", lambda: wine_loop(X, y, WINE.max_epochs)),
             }
         )
     name = f"Wine, 13-10-10-3, batch 32, {WINE.max_epochs} epochs"
-    add(out, name, "reference loop", best_of(found, "reference"), found["compiled"], "80")
+    add(out, name, "reference loop", best_of(times, "reference"), times["compiled"], "80")
 
 
 @njit(nogil=True)
@@ -229,15 +217,15 @@ def products(x, w, dout, out, dw, dx):  # type: ignore[no-untyped-def]
 
 def products_of_patent(n_steps: int) -> Work:
     """Return the matrix products of so many steps of the patent network, and nothing else."""
-    arrays = []
+    layers = []
     for d_in, d_out in ((10, 256), (10, 256), (256, 128), (256, 128), (128, 1)):
         shapes = ((256, d_in), (d_in, d_out), (256, d_out), (256, d_out), (d_in, d_out), (256, d_in))
-        arrays.append([np.ones(shape, np.float32) for shape in shapes])
+        layers.append([np.ones(shape, np.float32) for shape in shapes])
 
     def run() -> None:
         for _ in range(n_steps):
-            for each in arrays:
-                products(*each)
+            for layer in layers:
+                products(*layer)
 
     return run
 
@@ -248,21 +236,21 @@ def patent(out: Printed) -> None:
     n_train, n_rows = 39_979, 39_979 + 8_567
     X = rng.standard_normal((n_rows, 10), dtype=np.float32)
     y = (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(np.float32)
-    table, roles = split(X, y, n_train)
+    table, split = table_and_split(X, y, n_train)
     parts = (X[:n_train], y[:n_train], X[n_train:], y[n_train:], PATENT.max_epochs)
     n_steps = -(-n_train // 256) * PATENT.max_epochs
     one_epoch = replace(PATENT, max_epochs=1)
 
     def eight(n_threads: int) -> Work:
-        jobs = [lambda seed=seed: train_compiled(table, roles, one_epoch, seed) for seed in range(8)]
+        jobs = [lambda seed=seed: train_compiled(table, split, one_epoch, seed) for seed in range(8)]
         return lambda: run_in_threads(jobs, n_threads)
 
     with one_blas_thread():
-        found = medians(
+        times = medians(
             {
-                "compiled": (lambda: train_compiled(table, roles, PATENT), 1),
+                "compiled": (lambda: train_compiled(table, split, PATENT), 1),
                 "products": (products_of_patent(n_steps), 1),
-                "torch": (lambda: train_torch(table, roles, PATENT), 1),
+                "torch": (lambda: train_torch(table, split, PATENT), 1),
                 **on_better_threads("eager", lambda: eager_patent(*parts)),
                 **on_better_threads("reference", lambda: patent_loop(*parts)),
                 "8 on 1": (eight(1), 1),
@@ -270,11 +258,11 @@ def patent(out: Printed) -> None:
             }
         )
     name = "patent network, 39,979 rows, batch 256, 2 epochs"
-    add(out, name, "reference loop", best_of(found, "reference"), found["compiled"], "8")
-    add(out, name, "best eager PyTorch", best_of(found, "eager"), found["compiled"], "5")
-    add(out, name, "our torch engine", found["torch"], found["compiled"], "")
-    add(out, "its matrix products alone", "one member", found["compiled"], found["products"], "at most 2.0")
-    add(out, "8 members of it on 2 threads", "on 1 thread", found["8 on 1"], found["8 on 2"], "1.8")
+    add(out, name, "reference loop", best_of(times, "reference"), times["compiled"], "8")
+    add(out, name, "best eager PyTorch", best_of(times, "eager"), times["compiled"], "5")
+    add(out, name, "our torch engine", times["torch"], times["compiled"], "")
+    add(out, "its matrix products alone", "one member", times["compiled"], times["products"], "at most 2.0")
+    add(out, "8 members of it on 2 threads", "on 1 thread", times["8 on 1"], times["8 on 2"], "1.8")
 
 
 def prediction(out: Printed) -> None:
@@ -283,15 +271,15 @@ def prediction(out: Printed) -> None:
     X = rng.standard_normal((400, 10))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tabcohort"
-        table, settings = Table.from_arrays(X, X[:, 0] > 0), replace(PATENT, max_epochs=1)
-        for name, cohort in (("one network", ONE_NETWORK), ("24 networks", CohortSettings(folds=8, seeds=3))):
-            save(fit(table, settings, cohort), path)
+        table, config = Table.from_arrays(X, X[:, 0] > 0), replace(PATENT, max_epochs=1)
+        for name, settings in (("one network", ONE_NETWORK), ("24 networks", CohortSettings(folds=8, seeds=3))):
+            save(fit(table, config, settings), path)
             predictor = load(path)
             record = {name: float(value) for name, value in zip(predictor.schema.features, X[0], strict=True)}
-            answer = functools.partial(predictor.predict_row, record)
-            found = medians({"row": (lambda answer=answer: [answer() for _ in range(1000)], 1)})
-            limit = "under 100 us" if cohort is ONE_NETWORK else ""
-            out.add_row(f"one record, by column names, {name}", "", "", f"{found['row'] * 1e3:,.0f} us", "", limit)
+            predict = functools.partial(predictor.predict_row, record)
+            times = medians({"row": (lambda predict=predict: [predict() for _ in range(1000)], 1)})
+            limit = "under 100 us" if settings is ONE_NETWORK else ""
+            out.add_row(f"one record, by column names, {name}", "", "", f"{times['row'] * 1e3:,.0f} us", "", limit)
 
     module = build_model(PATENT, 10, 2).eval()
     network = Inference([network_of(module, lower(module, 10))])
@@ -302,9 +290,9 @@ def prediction(out: Printed) -> None:
         with torch.inference_mode():
             module[1](tensor)
 
-    found = medians({"ours": (lambda: network.logits(rows), 1), **on_better_threads("torch", eager)})
+    times = medians({"ours": (lambda: network.logits(rows), 1), **on_better_threads("torch", eager)})
     name = "100,000 rows of the patent network"
-    add(out, name, "PyTorch, all at once", best_of(found, "torch"), found["ours"], "3")
+    add(out, name, "PyTorch, all at once", best_of(times, "torch"), times["ours"], "3")
 
 
 def memory(out: Printed) -> None:
@@ -317,12 +305,12 @@ def megabytes(name):
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith(name))
 rng = np.random.default_rng(0)
 table = Table.from_arrays(rng.standard_normal((1_000_000, 40)), rng.integers(2, size=1_000_000))
-cohort = CohortSettings(*{shape})
-fit(Table.from_arrays(table.X[:500], table.y[:500]), Config(max_epochs=1), cohort)
+settings = CohortSettings(*{shape})
+fit(Table.from_arrays(table.X[:500], table.y[:500]), Config(max_epochs=1), settings)
 with open("/proc/self/clear_refs", "w") as peak:
     peak.write("5")  # forget the peak so far
 before = megabytes("VmRSS")
-fit(table, Config(hidden=(64,), max_epochs=1), cohort)
+fit(table, Config(hidden=(64,), max_epochs=1), settings)
 print(megabytes("VmHWM") - before)
 """
     table = 1_000_000 * 40 * 4 / 2**20
@@ -336,7 +324,7 @@ print(megabytes("VmHWM") - before)
 
 
 def starts(out: Printed) -> None:
-    """From `python` to the first epoch done: with machine code to compile, and with it kept."""
+    """From `python` to the end of the first epoch: with machine code to compile, and with a cache of it."""
     code = """
 import numpy as np
 from tabcohort import Config, fit, Table
@@ -367,8 +355,8 @@ def shown(seconds: float) -> str:
 
 
 def main() -> None:
-    """Print the table, or those of its parts that are named."""
-    parts = {each.__name__: each for each in (cancer, cohort, wine, patent, prediction, memory, starts)}
+    """Print the table, or those of its parts that are asked for."""
+    parts = {part.__name__: part for part in (cancer, cohort, wine, patent, prediction, memory, starts)}
     out = Printed("work", "beside", "takes", "ours takes", "times as fast", "wanted", box=None)
     for name in sys.argv[1:] or parts:
         parts[name](out)

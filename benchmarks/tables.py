@@ -1,9 +1,9 @@
-"""The cohort beside one network, on every real table: the log loss of rows that neither of them was given.
+"""The cohort beside one network, on every real table: the log loss of held-out rows.
 
     make tables
 
-Each table is split three times, 70 % to train on and 30 % to judge by; those of more than 20,000 rows once. Both have
-the default settings. One network has one split of its rows, `folds=1, seeds=1`: the others of its rows stop and score.
+Each table is split three times, 70 % to fit on and 30 % held out; those of more than 20,000 rows once. Both have the
+default config. One network has one split of its rows into train, validation and test rows, `folds=1, seeds=1`.
 Writes `tables.md` beside this file.
 """
 
@@ -23,7 +23,7 @@ from tabcohort import CohortSettings, Config, Table, fit
 from tabcohort.evaluation.metrics import log_loss
 from tabcohort.randomness import Purpose, make_rng
 
-SHARE_TO_TRAIN, SPLITS, LARGE = 0.7, 3, 20_000
+FIT_FRACTION, SPLITS, LARGE = 0.7, 3, 20_000
 ONE_NETWORK = CohortSettings(folds=1, seeds=1)
 COLUMNS = ("table", "rows", "columns", "classes", "one network", "cohort", "difference", "seconds", "seconds, cohort")
 
@@ -31,19 +31,19 @@ COLUMNS = ("table", "rows", "columns", "classes", "one network", "cohort", "diff
 def measure(table: Table, split: int) -> list[float]:
     """Return log loss and seconds of one network and of the cohort."""
     order = make_rng(split, Purpose.SAMPLE).permutation(len(table.y))
-    n_train = int(SHARE_TO_TRAIN * len(order))
-    given, judges = part(table, order[:n_train]), part(table, order[n_train:])
-    found = []
-    for cohort in (ONE_NETWORK, CohortSettings()):
+    n_fit = int(FIT_FRACTION * len(order))
+    to_fit, held_out = part(table, order[:n_fit]), part(table, order[n_fit:])
+    results = []
+    for settings in (ONE_NETWORK, CohortSettings()):
         began = time.perf_counter()
-        predictor = fit(given, Config(seed=split), cohort)
+        predictor = fit(to_fit, Config(seed=split), settings)
         seconds = time.perf_counter() - began
-        found += [log_loss(predictor.log_proba(judges.X), judges.y, judges.weight), seconds]
-    return found
+        results += [log_loss(predictor.log_proba(held_out.X), held_out.y, held_out.weight), seconds]
+    return results
 
 
 def main() -> None:
-    """Measure all tables, print what was found, and write it to a file."""
+    """Measure all tables, print the results, and write them to a file."""
     warnings.simplefilter("ignore")
     rows, n_better = [], 0
     for name, table in real_tables():
@@ -61,8 +61,8 @@ def main() -> None:
     lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *rows)]
     title = "# Log loss on held-out rows: one network and the cohort (`make tables`)"
     what = (
-        f"{SHARE_TO_TRAIN:.0%} of each table's rows to train on, columns of numbers without missing cells only; means "
-        f"of {SPLITS} splits, of 1 above {LARGE:,} rows; default settings."
+        f"{FIT_FRACTION:.0%} of each table's rows to fit on, columns of numbers without missing cells only; means "
+        f"of {SPLITS} splits, of 1 above {LARGE:,} rows; default config."
     )
     text = "\n\n".join([title, what, "\n".join(lines), summary])
     Path(__file__).with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")

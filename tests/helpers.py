@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from dataclasses import replace
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from numba import config as numba_config
+from numba import njit
+from numpy.typing import NDArray
 
 import tabcohort
 from tabcohort import (
@@ -21,8 +28,19 @@ from tabcohort import (
     initialize_weights,
     train,
 )
+from tabcohort.cohort.executors import Executor
+from tabcohort.cohort.members import MemberResult, train_member
+from tabcohort.cohort.plan import CohortPlan, Member
+from tabcohort.cohort.progress import ProgressCallback
+from tabcohort.cohort.runner import RunResult, run_members
+from tabcohort.data.encoder import fit_statistics, store_rows
+from tabcohort.engines.batches import BatchPlan
+from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.validation import ValidationSet
+from tabcohort.errors import TrainingError
 from tabcohort.network.ops import ACTIVATIONS
-from tabcohort.network.program import Builder, Network, Program, blank_network
+from tabcohort.network.program import Builder, Network, Program, blank_network, build_program
+from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, after_epoch
 from tabcohort.training.module import as_double, module_logits
 from tabcohort.types import FloatArray, IntArray
 
@@ -130,6 +148,34 @@ def digest_of_a_run(engine: str, seed: int = 0, precision: torch.dtype = torch.f
     return digest.hexdigest()
 
 
+@functools.cache
+def called_from_python(kernel: Any) -> Any:
+    """Return a kernel compiled so that Python can call it; the engine's own are for other kernels only."""
+    if numba_config.DISABLE_JIT:
+        return kernel
+    options = {name: value for name, value in kernel.targetoptions.items() if name not in ("nopython", "inline")}
+    return njit(**{**options, "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False})(
+        kernel.py_func
+    )
+
+
+def data_of_inputs(
+    train_inputs: NDArray[np.floating],
+    soft_targets: NDArray[np.floating],
+    val_inputs: NDArray[np.floating],
+    batches: BatchPlan,
+) -> MemberData:
+    """Return the data of an engine whose inputs are these rows as they are; the validation rows are of class 0."""
+    rows = np.concatenate([train_inputs, val_inputs]).astype(np.float32)
+    n_train, n_features = train_inputs.shape
+    validation = np.arange(n_train, len(rows))
+    return MemberData(
+        rows, np.zeros(n_features, np.float32), np.ones(n_features, np.float32), np.arange(n_train),
+        soft_targets.astype(np.float32), batches,
+        ValidationSet(validation, np.zeros(len(validation), np.int64), np.ones(len(validation)), None),
+    )  # fmt: skip
+
+
 CONSTANTS = {"batch_norm": (1e-3, 0.1), "layer_norm": (0.1,), "leaky_relu": (0.2,), "smooth_clip": (3.0,)}
 KINDS = ("linear", "batch_norm", "layer_norm", "dropout", "add", *ACTIVATIONS)
 
@@ -176,3 +222,105 @@ def random_network(program: Program, dtype: type[np.floating], seed: int = 0) ->
         elif name.endswith(("bias", "mean", "center")):
             named[name] = rng.normal(0, 0.5, array.shape)
     return blank_network(program, dtype).with_named(named)
+
+
+# -- runs of members that train no network ---------------------------------------------------------------------------
+
+
+def falling_loss(member: Member, epoch: int) -> float:
+    """Return a validation loss that falls with every epoch, and is higher the later the config comes."""
+    return member.config + 1 / epoch
+
+
+def never(member: Member, epoch: int) -> bool:
+    """Return False: no epoch fails."""
+    return False
+
+
+@dataclass
+class FakeTraining:
+    """Trains no network: the validation loss after an epoch is `loss(member, epoch)`; an epoch takes `member.cost`.
+
+    Args:
+        max_epochs, patience: of every member.
+        loss: the validation loss of a member after an epoch.
+        clock: whose time passes by the member's cost in every epoch.
+        fails: whether a member's loss stops being finite in an epoch.
+    """
+
+    max_epochs: int = 100
+    patience: int | None = None
+    loss: Callable[[Member, int], float] = falling_loss
+    clock: Clock | None = None
+    fails: Callable[[Member, int], bool] = never
+    begun: list[Member] = field(default_factory=list)
+    resumed_at: list[tuple[Member, int]] = field(default_factory=list)
+
+    def __call__(self, member: Member, resume_from: TrainingState | None, callback: EpochCallback) -> MemberResult:
+        """Train a member as `TrainMember` says."""
+        config = Config(max_epochs=self.max_epochs, patience=self.patience)
+        state = resume_from or TrainingState()
+        if resume_from is None:
+            self.begun.append(member)
+        else:
+            self.resumed_at.append((member, state.n_epochs))
+            assert state.engine_state["epoch"] == state.n_epochs
+        assert state.stop_reason is None
+        while state.stop_reason is None:
+            epoch = state.n_epochs + 1
+            if self.fails(member, epoch):
+                raise TrainingError(f"the loss of {member.config}, {member.number} stopped being finite")
+            if self.clock is not None:
+                self.clock.now += member.cost
+            record, snapshot = record_of(epoch, self.loss(member, epoch)), functools.partial(one_number, epoch)
+            state = after_epoch(state, record, snapshot, config)
+            reason = callback(state)
+            if reason is not None and state.stop_reason is None:
+                state = replace(state, stop_reason=reason, engine_state=one_number(epoch))
+        network = blank_network(build_program(Config(model="logistic"), 1, 2))
+        return MemberResult(network, state, "compiled", "cpu", np.empty((0, 2)))
+
+
+def record_of(epoch: int, loss: float) -> EpochRecord:
+    """Return the record of an epoch with this validation loss."""
+    return EpochRecord(epoch, 0.1, loss, loss, 0.5, loss, 0.0)
+
+
+def one_number(epoch: int) -> dict[str, Any]:
+    """Return an engine's state that holds nothing but the epoch."""
+    return {"epoch": np.array(epoch)}
+
+
+def members_of(n_configs: int, n_folds: int = 2, cost: Callable[[int], float] = lambda config: 1.0) -> list[Member]:
+    """Return the members of configs, by config and fold; `cost` is that of a config."""
+    return [
+        Member(config, 0, fold, fold, cost(config))
+        for config, fold in itertools.product(range(n_configs), range(n_folds))
+    ]
+
+
+def run_fake(
+    members: Sequence[Member],
+    train: FakeTraining,
+    callback: ProgressCallback = lambda progress: None,
+    executor: Executor | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Run members by a stand-in for training, in one thread unless the settings say otherwise."""
+    clock = train.clock or time.perf_counter
+    cohort_settings = CohortSettings(**{"threads": 1, **settings})
+    return run_members(members, train, cohort_settings, train.max_epochs, callback, executor, clock)
+
+
+def n_epochs_of(result: RunResult) -> dict[int, set[int]]:
+    """Return after how many epochs the members of each config ended."""
+    n_epochs: dict[int, set[int]] = {}
+    for member, trained in result.members.items():
+        n_epochs.setdefault(member.config, set()).add(trained.state.n_epochs)
+    return n_epochs
+
+
+def train_alone(plan: CohortPlan, member: Member) -> MemberResult:
+    """Return what one member of a plan has when it is trained alone."""
+    rows = store_rows(plan.table.X, fit_statistics(plan.table.X, plan.table.weight))
+    return train_member(plan, rows, None, member)

@@ -45,8 +45,8 @@ Y = np.array(["no", "yes"])[CODES]
 NAMES = ["x0", "x1", "x2"]
 
 
-def classifier(**settings: Any) -> CohortClassifier:
-    return CohortClassifier(**{**QUICK, "folds": 3, "seeds": 1, **settings})
+def classifier(**parameters: Any) -> CohortClassifier:
+    return CohortClassifier(**{**QUICK, "folds": 3, "seeds": 1, **parameters})
 
 
 def run_check(check: Any, *arguments: Any) -> None:
@@ -89,8 +89,8 @@ WRONG: list[Any] = [
 
 
 @pytest.mark.parametrize("name", rules())
-def test_a_value_is_refused_by_the_estimator_and_by_settings_alike(name: str) -> None:
-    """No value passes one and fails the other with something else than a sentence."""
+def test_a_value_is_refused_by_the_estimator_and_by_the_config_alike(name: str) -> None:
+    """No value passes one and fails the other with an error that is not ours."""
     for value in WRONG:
         if rules()[name].accepts(value):
             continue
@@ -98,7 +98,7 @@ def test_a_value_is_refused_by_the_estimator_and_by_settings_alike(name: str) ->
             classifier(**{name: value}).fit(X, Y)
 
 
-def test_roles_that_leave_nothing_to_train_are_refused() -> None:
+def test_fractions_that_leave_nothing_to_train_are_refused() -> None:
     with pytest.raises(SettingsError, match="'validation_fraction' and 'test_fraction' must leave rows to train"):
         classifier(validation_fraction=0.5, test_fraction=0.5).fit(X, Y)
 
@@ -114,7 +114,7 @@ def test_numpy_pandas_and_polars_give_the_same_predictions() -> None:
 
 
 @pytest.mark.parametrize("y", [pd.Series(Y, index=range(5, 95)), pl.Series(Y), Y.tolist()], ids=type)
-def test_labels_may_come_in_any_wrapping(y: Any) -> None:
+def test_labels_may_come_in_any_container(y: Any) -> None:
     assert (classifier().fit(X, y).predict(X) == classifier().fit(X, Y).predict(X)).all()
 
 
@@ -152,10 +152,10 @@ def test_before_fit_there_is_nothing_to_predict_with() -> None:
 
 def test_a_class_weight_moves_predictions_towards_its_class() -> None:
     rare = np.where((CODES == 1) & (np.arange(len(X)) % 3 > 0), 0, CODES)
-    settings: dict[str, Any] = {"model": "logistic", "max_epochs": 40}
-    plain = classifier(**settings).fit(X, rare).predict_proba(X)[:, 1].mean()
-    balanced = classifier(**settings, class_weight="balanced").fit(X, rare).predict_proba(X)[:, 1].mean()
-    by_label = classifier(**settings, class_weight={0: 1.0, 1: 50.0}).fit(X, rare).predict_proba(X)[:, 1].mean()
+    parameters: dict[str, Any] = {"model": "logistic", "max_epochs": 40}
+    plain = classifier(**parameters).fit(X, rare).predict_proba(X)[:, 1].mean()
+    balanced = classifier(**parameters, class_weight="balanced").fit(X, rare).predict_proba(X)[:, 1].mean()
+    by_label = classifier(**parameters, class_weight={0: 1.0, 1: 50.0}).fit(X, rare).predict_proba(X)[:, 1].mean()
     assert plain < balanced < by_label
 
 
@@ -164,7 +164,7 @@ def test_a_class_weight_of_an_unknown_class_is_refused() -> None:
         classifier(class_weight={"maybe": 2.0}).fit(X, Y)
 
 
-def test_it_reports_what_it_is_worth() -> None:
+def test_it_reports_how_good_it_is() -> None:
     fitted = classifier(positive="no").fit(X, Y)
     assert fitted.evaluation_.n_rows == len(X)
     assert 0 <= fitted.evaluation_.metrics["sensitivity"].value <= 1
@@ -207,7 +207,7 @@ def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
 
 def test_every_setting_is_a_parameter_with_the_same_default() -> None:
     defaults = {name: getattr(one, name) for one in (Config(), CohortSettings()) for name in rules(one)}
-    assert CohortClassifier().get_params() == {**defaults, "settings": None}
+    assert CohortClassifier().get_params() == {**defaults, "configs": None}
 
 
 # The cohort
@@ -248,7 +248,7 @@ def test_networks_agree_less_on_rows_between_the_classes() -> None:
     assert spread[confidence < 0.7].mean() > 2 * spread[confidence > 0.95].mean()
 
 
-def test_a_threshold_is_chosen_for_an_aim_and_used() -> None:
+def test_a_threshold_is_chosen_for_an_objective_and_used() -> None:
     X, codes = make_rows(n_rows=300)
     fitted = classifier(max_epochs=10, threshold="sensitivity>=0.99").fit(X, codes)
     assert fitted.threshold_ is not None
@@ -258,10 +258,10 @@ def test_a_threshold_is_chosen_for_an_aim_and_used() -> None:
     assert classifier().fit(X, codes).threshold_ is None
 
 
-def test_settings_are_tried_side_by_side_and_told_of_in_a_table() -> None:
+def test_configs_are_tried_side_by_side_and_listed_in_a_leaderboard() -> None:
     X, codes = make_rows(n_rows=200)
-    tried = [{"learning_rate": 0.02}, {"learning_rate": 1e-6}]
-    fitted = classifier(max_epochs=10, settings=tried).fit(X, codes)
+    configs = [{"learning_rate": 0.02}, {"learning_rate": 1e-6}]
+    fitted = classifier(max_epochs=10, configs=configs).fit(X, codes)
     table = pd.DataFrame(fitted.leaderboard_)
     assert table["learning_rate"].tolist() == [0.02, 1e-6]
     assert table["weight"].sum() == pytest.approx(1)
@@ -271,42 +271,69 @@ def test_settings_are_tried_side_by_side_and_told_of_in_a_table() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[0.1], ["dropout"]])
-def test_settings_that_are_no_mappings_are_refused(wrong: Any) -> None:
-    with pytest.raises(SettingsError, match="the parameter 'settings' must be a list of mappings such as"):
-        classifier(settings=wrong).fit(X, Y)
+def test_configs_that_are_no_mappings_are_refused(wrong: Any) -> None:
+    with pytest.raises(SettingsError, match="the parameter 'configs' must be a list of mappings such as"):
+        classifier(configs=wrong).fit(X, Y)
 
 
-def test_groups_are_never_both_learned_from_and_judged_on() -> None:
+def test_groups_are_never_both_trained_and_tested_on() -> None:
     """Rows of one group are copies but for noise: with groups the score is that of a coin, without them perfect."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 6)
     X = rng.normal(size=(40, 5))[groups] + 1e-3 * rng.normal(size=(240, 5))
     y = rng.permutation(np.arange(40) % 2)[groups]
-    settings: dict[str, Any] = {"max_epochs": 60, "hidden": (32,), "patience": None}
-    leaking = classifier(**settings).fit(X, y).evaluation_.metrics["accuracy"].value
-    honest = classifier(**settings).fit(X, y, groups=groups).evaluation_.metrics["accuracy"].value
+    parameters: dict[str, Any] = {"max_epochs": 60, "hidden": (32,), "patience": None}
+    leaking = classifier(**parameters).fit(X, y).evaluation_.metrics["accuracy"].value
+    honest = classifier(**parameters).fit(X, y, groups=groups).evaluation_.metrics["accuracy"].value
     assert leaking > 0.9
     assert honest < 0.75
 
 
-def test_times_judge_networks_on_later_rows_only() -> None:
+def test_with_times_networks_are_tested_on_later_rows_only() -> None:
     X, codes = make_rows(n_rows=200)
     days = np.array("2024-01-01", dtype="datetime64[D]") + np.arange(200)
     for times in (np.arange(200.0), days, days.astype(str).astype(object)):
         fitted = classifier().fit(X, codes, times=times)
-        judged = ~np.isnan(fitted.out_of_fold_proba_).any(axis=1)
-        assert not judged[:100].any(), "the first half only trains"
-        assert judged[150:].all()
+        tested = ~np.isnan(fitted.out_of_fold_proba_).any(axis=1)
+        assert not tested[:100].any(), "the first half only trains"
+        assert tested[150:].all()
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
+    ("arguments", "message"),
     [
         ({"groups": [1, 2]}, r"groups must have one value per row, of shape \(90,\); the shape is \(2,\)"),
         ({"times": np.full(90, np.nan)}, "row 1 has no time; every row needs one"),
         ({"times": np.array(["soon"] * 90, dtype=object)}, "times must be numbers or dates: "),
     ],
 )
-def test_groups_and_times_that_do_not_fit_are_refused(how: dict[str, Any], words: str) -> None:
-    with pytest.raises(TableError, match=words):
-        classifier().fit(X, Y, **how)
+def test_groups_and_times_that_do_not_fit_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        classifier().fit(X, Y, **arguments)
+
+
+def test_a_row_whose_group_is_missing_has_a_group_of_its_own() -> None:
+    X, codes = make_rows()
+    groups = np.array([f"g{i // 3}" for i in range(90)], dtype=object)
+    groups[:3] = None, float("nan"), None
+    fitted = classifier().fit(X, codes, groups=groups)
+    expected = np.concatenate([[30, 31, 32], np.repeat(np.arange(1, 30), 3)])
+    _, sizes = np.unique(fitted.predictor_.out_of_fold.group_ids, return_counts=True)
+    assert sorted(sizes.tolist()) == sorted(np.unique(expected, return_counts=True)[1].tolist())
+    assert fitted.evaluation_.n_groups == 32
+
+
+def test_an_unknown_parameter_is_refused_as_by_any_function() -> None:
+    with pytest.raises(TypeError, match=r"^CohortClassifier.__init__\(\) got an unexpected keyword argument 'droput'$"):
+        CohortClassifier(droput=0.1)
+
+
+def test_the_leaderboard_has_the_config_its_loss_and_its_metrics() -> None:
+    fitted = classifier(positive="no", dropout=0.2).fit(X, Y)
+    (row,) = fitted.leaderboard_
+    (report,) = fitted.predictor_.report.configs
+    assert {name: row[name] for name in report.config.to_dict()} == report.config.to_dict()
+    assert (row["log_loss"], row["log_loss_low"], row["weight"]) == (report.log_loss.value, report.log_loss.low, 1.0)
+    assert (row["dropped_after"], row["failed"]) == (None, None)
+    assert row["out_of_fold_accuracy"] == report.metrics["accuracy"]
+    assert "out_of_fold_log_loss" not in row

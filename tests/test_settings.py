@@ -1,4 +1,4 @@
-"""Config: what is allowed, what is said about the rest, and the ways in from dictionaries and TOML."""
+"""Configs and settings: what is allowed, what the message says of the rest, and how they come from dicts and TOML."""
 
 import copy
 import inspect
@@ -17,7 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.errors import SettingsError, TabcohortError
-from tabcohort.settings import HIGHER_IS_BETTER, LOWER_IS_BETTER, CohortSettings, Config, rules
+from tabcohort.evaluation.metrics import METRICS
+from tabcohort.settings import CohortSettings, Config, Rule, read_toml, rules
 
 SHARE = st.floats(0, 0.9)
 VALID = st.fixed_dictionaries(
@@ -35,7 +36,7 @@ VALID = st.fixed_dictionaries(
         "clip_norm": st.none() | st.floats(0.01, 10),
         "batch_size": st.sampled_from(["auto", "full"]) | st.integers(1, 10**6),
         "patience": st.none() | st.integers(1, 100),
-        "monitor": st.sampled_from(LOWER_IS_BETTER + HIGHER_IS_BETTER),
+        "monitor": st.sampled_from(list(METRICS)),
         "positive": st.none() | st.text() | st.booleans() | st.floats(-9, 9),
         "seed": st.integers(0, 2**53),
         "validation_fraction": st.floats(0.01, 0.45),
@@ -99,13 +100,13 @@ REFUSED: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
 def test_a_value_that_breaks_its_rule_is_named_with_the_rule(name: str, value: object) -> None:
-    words = f"the setting {name!r} must be {rules()[name].describe()}; it is {value!r}"
-    with pytest.raises(SettingsError, match=f"^{re.escape(words)}$"):
+    message = f"the setting {name!r} must be {rules()[name].describe()}; it is {value!r}"
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
         Config(**{name: value})
 
 
 @pytest.mark.parametrize("value", [0, 1, 17, 0.5])
-def test_a_number_is_no_truth_value(value: float) -> None:
+def test_a_number_is_not_a_boolean(value: float) -> None:
     with pytest.raises(SettingsError, match="the setting 'batch_norm' must be True or False; it is"):
         Config(batch_norm=value)  # type: ignore[arg-type]
 
@@ -137,12 +138,12 @@ def test_an_integer_beyond_every_float_is_handled_like_any_number(name: str) -> 
         ("positive", "a class label or None"),
     ],
 )
-def test_rules_are_told_in_words(name: str, words: str) -> None:
+def test_rules_are_described_in_words(name: str, words: str) -> None:
     assert rules()[name].describe() == words
 
 
-def test_stop_and_score_fractions_must_leave_rows_to_train() -> None:
-    with pytest.raises(SettingsError, match=r"must leave rows to train: their sum is 1\.1, make it less than 1"):
+def test_validation_and_test_fractions_must_leave_rows_to_train() -> None:
+    with pytest.raises(SettingsError, match=r"must leave rows to train on: their sum is 1\.1, make it less than 1"):
         Config(validation_fraction=0.5, test_fraction=0.6)
 
 
@@ -155,45 +156,46 @@ def test_settings_errors_are_value_errors_of_one_family() -> None:
     assert issubclass(TabcohortError, ValueError)
 
 
-@pytest.mark.parametrize("monitor", LOWER_IS_BETTER + HIGHER_IS_BETTER)
+@pytest.mark.parametrize("monitor", METRICS)
 def test_losses_are_better_when_lower_and_all_else_when_higher(monitor: str) -> None:
     assert Config(monitor=monitor).lower_is_better == (monitor in ("log_loss", "brier", "ece"))
 
 
 @given(VALID)
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_settings_survive_a_trip_through_json(values: dict[str, Any]) -> None:
-    settings = Config(**values)
-    assert Config.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+def test_configs_survive_a_trip_through_json(values: dict[str, Any]) -> None:
+    config = Config(**values)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_class_weights_of_labels_that_are_not_text_survive_json() -> None:
-    settings = Config(class_weight={0: 1.0, 1: 2.5})
-    assert Config.from_dict(json.loads(json.dumps(settings.to_dict()))).class_weight == {0: 1.0, 1: 2.5}
+    config = Config(class_weight={0: 1.0, 1: 2.5})
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))).class_weight == {0: 1.0, 1: 2.5}
 
 
 def test_an_unknown_setting_is_an_error_that_offers_the_nearest_name() -> None:
     with pytest.raises(SettingsError, match=r"there is no setting 'drop_out' \(did you mean 'dropout'\?\)"):
         Config.from_dict({"drop_out": 0.1})
-    with pytest.raises(
-        SettingsError, match=r"^there is no setting 'learning_rat' \(did you mean 'learning_rate'\?\); the README lists"
-    ):
+    message = (
+        r"^there is no setting 'learning_rat' \(did you mean 'learning_rate'\?\); docs/reference/settings.md lists"
+    )
+    with pytest.raises(SettingsError, match=message):
         Config(learning_rat=1)  # type: ignore[call-arg]
-    with pytest.raises(SettingsError, match=r"^there is no setting 'zzz'; the README lists them all$"):
+    with pytest.raises(SettingsError, match=r"^there is no setting 'zzz'; docs/reference/settings.md lists them all$"):
         replace(Config(), zzz=1)  # type: ignore[call-arg]
 
 
-def test_settings_are_a_dataclass_like_any_other() -> None:
-    settings = Config("residual", dropout=0.2)
-    assert list(inspect.signature(Config).parameters) == [each.name for each in fields(Config)]
+def test_configs_are_a_dataclass_like_any_other() -> None:
+    config = Config("residual", dropout=0.2)
+    assert list(inspect.signature(Config).parameters) == [field.name for field in fields(Config)]
     assert inspect.signature(Config).parameters["dropout"].default == 0.1
-    assert replace(settings, dropout=0.3) == Config(model="residual", dropout=0.3)
-    assert pickle.loads(pickle.dumps(settings)) == copy.copy(settings) == settings
+    assert replace(config, dropout=0.3) == Config(model="residual", dropout=0.3)
+    assert pickle.loads(pickle.dumps(config)) == copy.copy(config) == config
     with pytest.raises(TypeError, match="multiple values for argument 'model'"):
         Config("mlp", model="mlp")  # type: ignore[misc]
 
 
-def test_a_toml_file_gives_settings_and_overrides_win(tmp_path: Path) -> None:
+def test_a_toml_file_gives_a_config_and_overrides_take_precedence(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('model = "residual"\nhidden = [8, 4]\ndropout = 0.3\n[class_weight]\nyes = 2.0\n', encoding="utf-8")
     assert Config.from_toml(path) == Config(model="residual", hidden=(8, 4), dropout=0.3, class_weight={"yes": 2.0})
@@ -223,7 +225,7 @@ def test_a_folder_in_place_of_a_settings_file_is_an_error(tmp_path: Path) -> Non
 
 
 def test_numpy_scalars_become_plain_values() -> None:
-    settings = Config(
+    config = Config(
         seed=np.int64(3),
         max_epochs=np.int32(2),
         dropout=np.float32(0.25),
@@ -235,16 +237,16 @@ def test_numpy_scalars_become_plain_values() -> None:
     plain = Config(
         seed=3, max_epochs=2, dropout=0.25, batch_norm=True, positive="yes", class_weight={0: 2.0}, hidden=(8, 4)
     )
-    assert settings == plain
-    assert json.dumps(settings.to_dict()) == json.dumps(plain.to_dict())
-    assert type(settings.batch_norm) is bool
+    assert config == plain
+    assert json.dumps(config.to_dict()) == json.dumps(plain.to_dict())
+    assert type(config.batch_norm) is bool
 
 
 def test_none_in_words_is_none_where_none_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('patience = "none"\nclip_norm = "none"\nclass_weight = "none"\n', encoding="utf-8")
-    settings = Config.from_toml(path)
-    assert (settings.patience, settings.clip_norm, settings.class_weight) == (None, None, None)
+    config = Config.from_toml(path)
+    assert (config.patience, config.clip_norm, config.class_weight) == (None, None, None)
     for name in ("model", "max_epochs", "batch_size"):
         with pytest.raises(SettingsError, match=f"the setting '{name}' must be .*; it is 'none'"):
             Config(**{name: "none"})
@@ -255,7 +257,7 @@ def test_class_weights_that_are_no_pairs_are_an_error() -> None:
         Config.from_dict({"class_weight": [1, 2]})
 
 
-# Cohorts
+# Settings of a cohort
 
 
 COHORT_REFUSED: list[tuple[str, Any]] = [
@@ -280,32 +282,35 @@ COHORT_REFUSED: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), COHORT_REFUSED)
 def test_a_value_of_a_cohort_that_breaks_its_rule_is_named_with_the_rule(name: str, value: object) -> None:
-    words = f"the setting {name!r} must be {rules(CohortSettings)[name].describe()}; it is {value!r}"
-    with pytest.raises(SettingsError, match=f"^{re.escape(words)}$"):
+    message = f"the setting {name!r} must be {rules(CohortSettings)[name].describe()}; it is {value!r}"
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
         CohortSettings(**{name: value})
 
 
-def test_two_folds_leave_nobody_to_stop_and_are_an_error() -> None:
-    with pytest.raises(SettingsError, match=r"^the setting 'folds' must be 1, or 3 and more: .*; it is 2$"):
+def test_two_folds_leave_no_rows_to_validate_on_and_are_an_error() -> None:
+    with pytest.raises(
+        SettingsError,
+        match=r"^the setting 'folds' must be 1, or 3 and more, as rows train, validate and test in turn; it is 2$",
+    ):
         CohortSettings(folds=2)
 
 
 def test_settings_of_a_cohort_are_plain_values_too() -> None:
-    cohort = CohortSettings(
+    settings = CohortSettings(
         folds=np.int64(3),  # type: ignore[arg-type]
         seeds="none",  # type: ignore[arg-type]
         halving=np.bool_(False),  # type: ignore[arg-type]
         coverage=np.float32(0.5),  # type: ignore[arg-type]
         threshold="sensitivity>=0.9",
     )
-    assert cohort == CohortSettings(folds=3, halving=False, coverage=0.5, threshold="sensitivity>=0.9")
-    assert [type(value) for value in (cohort.folds, cohort.halving, cohort.coverage)] == [int, bool, float]
-    assert cohort.seeds is None
+    assert settings == CohortSettings(folds=3, halving=False, coverage=0.5, threshold="sensitivity>=0.9")
+    assert [type(value) for value in (settings.folds, settings.halving, settings.coverage)] == [int, bool, float]
+    assert settings.seeds is None
     assert CohortSettings().folds is CohortSettings().seeds is CohortSettings().threads is None
 
 
 @pytest.mark.parametrize(
-    ("folds", "asked", "expected"),
+    ("folds", "n_members", "expected"),
     [
         (None, 1, (1, 1)),
         (None, 3, (3, 1)),
@@ -318,17 +323,18 @@ def test_settings_of_a_cohort_are_plain_values_too() -> None:
         (1, 4, (1, 4)),
     ],
 )
-def test_so_many_members_are_whole_seeds_of_equal_folds(
-    folds: int | None, asked: int, expected: tuple[int, int]
+def test_a_number_of_members_is_whole_seeds_of_equal_folds(
+    folds: int | None, n_members: int, expected: tuple[int, int]
 ) -> None:
-    cohort = CohortSettings(folds=folds, coverage=0.8).with_members(asked)
-    assert (cohort.folds, cohort.seeds, cohort.coverage) == (*expected, 0.8)
-    assert math.prod(expected) >= asked
+    settings = CohortSettings(folds=folds, coverage=0.8).with_members(n_members)
+    assert (settings.folds, settings.seeds, settings.coverage) == (*expected, 0.8)
+    assert math.prod(expected) >= n_members
 
 
 @pytest.mark.parametrize("n_members", [0, 2, -3])
 def test_a_cohort_of_two_or_none_is_an_error(n_members: int) -> None:
-    with pytest.raises(SettingsError, match=f"^a cohort has 1 network, or 3 and more: .*; asked for {n_members}$"):
+    message = f"a cohort has 1 network, or 3 and more, as rows train, validate and test in turn; asked for {n_members}"
+    with pytest.raises(SettingsError, match=f"^{message}$"):
         CohortSettings().with_members(n_members)
 
 
@@ -337,8 +343,47 @@ def test_an_unknown_keyword_of_a_cohort_is_refused_with_the_nearest_name() -> No
         CohortSettings(fold=5)  # type: ignore[call-arg]
 
 
-def test_a_setting_of_a_cohort_is_sent_to_where_it_belongs() -> None:
-    with pytest.raises(SettingsError, match="'folds' is a setting of a whole cohort: name it in CohortSettings"):
+def test_a_setting_in_the_wrong_class_is_sent_to_where_it_belongs() -> None:
+    message = "^'folds' is a setting of a whole cohort: give it to CohortSettings, or as an option of the command line$"
+    with pytest.raises(SettingsError, match=message):
         Config.from_dict({"folds": 5})
-    with pytest.raises(SettingsError, match="'dropout' is a setting of a network: name it in Config, or"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^'dropout' is a setting of a network: give it to Config, or as an option of the command line$",
+    ):
         CohortSettings(dropout=0.3)  # type: ignore[call-arg]
+
+
+# Rules
+
+
+@pytest.mark.parametrize(
+    ("rule", "accepted", "refused"),
+    [
+        (Rule(words=("a", "b")), ["a", "b"], ["c", "", 1, None, True]),
+        (Rule(number=int, low=1), [1, 10**400, np.int64(3)], [0, 1.0, True, "1", None]),
+        (Rule(number=float, low=0, high=1, high_open=True), [0, 0.5, np.float32(0.5)], [1, -1e-9, math.nan, "0.5"]),
+        (Rule(number=float, low=0, low_open=True, none=True), [1e-300, None], [0, -0.0, math.inf]),
+        (Rule(number=bool), [True, False], [0, 1, None, "True"]),
+        (Rule(special="widths"), [(), (1,), [2, 3]], [(0,), 4, "4", (1.5,)]),
+        (Rule(special="label"), ["yes", 1, 0.5, False], [math.nan, ("a",), None]),
+        (Rule(special="metric"), list(METRICS), ["loss", 1]),
+        (Rule(words=("auto",), number=int, low=1), ["auto", 5], ["full", 0]),
+    ],
+)
+def test_a_rule_accepts_what_it_describes(rule: Rule, accepted: list[Any], refused: list[Any]) -> None:
+    assert [rule.accepts(value) for value in accepted] == [True] * len(accepted)
+    assert [rule.accepts(value) for value in refused] == [False] * len(refused)
+
+
+@pytest.mark.parametrize("kind", [Config, CohortSettings])
+def test_every_field_has_a_rule_that_its_default_keeps(kind: type) -> None:
+    assert list(rules(kind)) == [field.name for field in fields(kind)]
+    assert all(rules(kind)[field.name].accepts(field.default) for field in fields(kind))
+
+
+def test_a_toml_file_is_read_as_what_the_caller_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("a = [1, 2]\n", encoding="utf-8")
+    assert read_toml(tmp_path / "a.toml", "grid") == {"a": [1, 2]}
+    with pytest.raises(SettingsError, match=r"^there is no grid '.*b\.toml'$"):
+        read_toml(tmp_path / "b.toml", "grid")

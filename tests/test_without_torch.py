@@ -30,7 +30,8 @@ def run_without_torch(code: str, *arguments: str | Path) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def answer(code: str, *arguments: str | Path) -> str:
+def output_of(code: str, *arguments: str | Path) -> str:
+    """Return what code prints in such a process."""
     done = run_without_torch(code, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -51,9 +52,9 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(150, 3))
 labels = np.array(["a", "b", "c"])[np.digitize(X[:, 0], [-0.5, 0.5])]
 table = tabcohort.Table.from_arrays(X, labels)
-how = tabcohort.Config(max_epochs=30, hidden=(9, 5), learning_rate=0.02, **json.loads(sys.argv[1]))
-cohort = tabcohort.CohortSettings(folds=3, seeds=1)
-predictor = tabcohort.fit(table, how, cohort, checkpoint=sys.argv[2] + ".checkpoint")
+config = tabcohort.Config(max_epochs=30, hidden=(9, 5), learning_rate=0.02, **json.loads(sys.argv[1]))
+settings = tabcohort.CohortSettings(folds=3, seeds=1)
+predictor = tabcohort.fit(table, config, settings, checkpoint=sys.argv[2] + ".checkpoint")
 tabcohort.save(predictor, sys.argv[2])
 loaded = tabcohort.load(sys.argv[2])
 assert len(loaded.networks) == 3
@@ -74,9 +75,9 @@ print("all is well")
 
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
 @pytest.mark.parametrize("engine", ["auto", "compiled"])
-def test_a_model_is_trained_saved_loaded_and_answers(model: str, engine: str, tmp_path: Path) -> None:
-    choices = {"model": model, "engine": engine, "batch_norm": True, "dropout": 0.1}
-    assert answer(FIT, json.dumps(choices), tmp_path / "model") == "all is well\n"
+def test_a_model_is_trained_saved_loaded_and_predicts(model: str, engine: str, tmp_path: Path) -> None:
+    changes = {"model": model, "engine": engine, "batch_norm": True, "dropout": 0.1}
+    assert output_of(FIT, json.dumps(changes), tmp_path / "model") == "all is well\n"
     assert (tmp_path / "model").exists()
     assert len(list((tmp_path / "model.checkpoint").iterdir())) == 3
 
@@ -90,27 +91,27 @@ X, y = load_iris(return_X_y=True)
 classifier = CohortClassifier(hidden=(16,), learning_rate=0.02, max_epochs=60)
 print(cross_val_score(classifier, X, y, cv=3).mean())
 """
-    assert float(answer(code)) > 0.85
+    assert float(output_of(code)) > 0.85
 
 
-CLI = "from tabcohort.cli import main; sys.exit(main(sys.argv[1:]))"
+CLI = "from tabcohort.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
-def test_the_command_line_fits_and_tells(csv_file: Path, tmp_path: Path) -> None:
+def test_the_command_line_fits_and_describes(csv_file: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.tabcohort"
     (tmp_path / "quick.toml").write_text("max_epochs = 3\nhidden = [8]\n")
     fit = ["fit", csv_file, "--target", "answer", "--key", "id", "--settings", tmp_path / "quick.toml"]
-    answer(CLI, *fit, "--out", model)
-    assert "(compiled engine)" in answer(CLI, "info", model)
+    output_of(CLI, *fit, "--out", model)
+    assert "(compiled engine)" in output_of(CLI, "info", model)
 
 
-def test_the_command_line_tells_predicts_and_evaluates(model_file: Path, csv_file: Path, tmp_path: Path) -> None:
-    assert "logistic predicts answer from 3 columns" in answer(CLI, "info", model_file)
-    assert json.loads(answer(CLI, "info", model_file, "--json"))["report"]["engine"] == "compiled"
+def test_the_command_line_describes_predicts_and_evaluates(model_file: Path, csv_file: Path, tmp_path: Path) -> None:
+    assert "logistic predicts answer from 3 features" in output_of(CLI, "info", model_file)
+    assert json.loads(output_of(CLI, "info", model_file, "--json"))["report"]["engine"] == "compiled"
     out = tmp_path / "answers.csv"
-    answer(CLI, "predict", model_file, csv_file, "--out", out)
+    output_of(CLI, "predict", model_file, csv_file, "--out", out)
     assert len(out.read_text().splitlines()) == 91
-    assert "measured on 90 rows of" in answer(CLI, "evaluate", model_file, csv_file)
+    assert "measured on 90 rows of" in output_of(CLI, "evaluate", model_file, csv_file)
 
 
 def test_the_torch_engine_is_an_import_error_that_names_it() -> None:

@@ -1,4 +1,4 @@
-"""Config to try: in the order of a grid, or drawn at random, the same again."""
+"""Configs to try: in the order of a grid, or random ones, the same again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tabcohort import Config, SettingsError
-from tabcohort.cohort.search import MOST_SETTINGS, grid, grid_from_toml, random_configs
+from tabcohort.cohort.search import MAX_CONFIGS, grid, grid_from_toml, random_configs
 
 BASE = Config(hidden=(8,), max_epochs=3, seed=5)
 
@@ -18,8 +18,8 @@ BASE = Config(hidden=(8,), max_epochs=3, seed=5)
 
 
 def test_the_last_name_of_a_grid_varies_fastest() -> None:
-    tried = grid({"dropout": [0.1, 0.2, 0.3], "model": ["mlp", "residual"]}, BASE)
-    assert tried == [
+    configs = grid({"dropout": [0.1, 0.2, 0.3], "model": ["mlp", "residual"]}, BASE)
+    assert configs == [
         replace(BASE, dropout=dropout, model=model) for dropout in (0.1, 0.2, 0.3) for model in ("mlp", "residual")
     ]
 
@@ -43,80 +43,86 @@ def test_a_name_of_a_grid_may_have_one_value() -> None:
     ],
 )
 def test_widths_are_a_list_already_and_several_are_a_list_of_lists(value: object, widths: object) -> None:
-    assert [settings.hidden for settings in grid({"hidden": value}, BASE)] == widths
+    assert [config.hidden for config in grid({"hidden": value}, BASE)] == widths
 
 
 def test_class_weights_of_the_base_stay() -> None:
     base = replace(BASE, class_weight={"no": 1.0, "yes": 3.0})
-    assert [settings.class_weight for settings in grid({"dropout": [0.1, 0.2]}, base)] == [base.class_weight] * 2
+    assert [config.class_weight for config in grid({"dropout": [0.1, 0.2]}, base)] == [base.class_weight] * 2
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
-        ({"droput": [0.1]}, r"^there is no setting 'droput' \(did you mean 'dropout'\?\); the README lists them all$"),
-        ({"folds": [3]}, "^there is no setting 'folds'"),
-        ({"model": "mlp", "dropout": []}, "^the grid gives no value for 'dropout'; give one, or leave the name out$"),
+        (
+            {"droput": [0.1]},
+            r"^there is no setting 'droput' \(did you mean 'dropout'\?\); docs/reference/settings.md lists them all$",
+        ),
+        ({"folds": [3]}, "^there is no setting 'folds'; docs/reference/settings.md lists them all$"),
+        ({"model": "mlp", "dropout": []}, "^the grid has no value for 'dropout'; give one, or leave the name out$"),
         ({"dropout": [0.1, 1.5]}, r"^the setting 'dropout' must be a number in \[0, 1\); it is 1.5$"),
-        ({"model": ["mlp", "tree"]}, "^the setting 'model' must be .*; it is 'tree'$"),
+        (
+            {"model": ["mlp", "tree"]},
+            "^the setting 'model' must be 'logistic' or 'mlp' or 'residual'; it is 'tree'$",
+        ),
         (
             {"dropout": np.linspace(0, 0.9, 101).tolist(), "momentum": np.linspace(0, 0.9, 100).tolist()},
             "^the grid has 10,100 combinations, and at most 10,000 can be tried$",
         ),
     ],
 )
-def test_a_grid_that_cannot_be_tried_is_a_sentence(values: dict[str, object], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
+def test_a_grid_that_cannot_be_tried_is_an_error(values: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         grid(values, BASE)
 
 
-def test_as_many_settings_as_can_be_tried_are() -> None:
+def test_a_grid_may_have_as_many_configs_as_can_be_tried() -> None:
     shares = np.linspace(0, 0.9, 100).tolist()
-    assert len(grid({"dropout": shares, "momentum": shares}, BASE)) == MOST_SETTINGS
+    assert len(grid({"dropout": shares, "momentum": shares}, BASE)) == MAX_CONFIGS
 
 
-def test_a_file_is_the_grid_that_it_says(tmp_path: Path) -> None:
+def test_a_file_is_the_grid_of_its_values(tmp_path: Path) -> None:
     path = tmp_path / "grid.toml"
     path.write_text('hidden = [[16, 4], [8]]\npatience = ["none", 4]\ndropout = 0.3\n', encoding="utf-8")
     values = {"hidden": [[16, 4], [8]], "patience": [None, 4], "dropout": 0.3}
     assert grid_from_toml(path, BASE) == grid(values, BASE)
 
 
-def test_a_file_that_is_missing_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^there is no grid '.*none.toml'$"):
         grid_from_toml(tmp_path / "none.toml", BASE)
 
 
 @pytest.mark.parametrize("content", [b"dropout 0.3", b"dropout = [0.1", b"model = '\xff'"])
-def test_a_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "grid.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"^the grid '.*grid.toml' is not valid TOML: "):
         grid_from_toml(path, BASE)
 
 
-# Random settings
+# Random configs
 
 
-def test_random_settings_begin_with_the_base_and_are_the_same_however_many_there_are() -> None:
+def test_random_configs_begin_with_the_base_and_are_the_same_however_many_there_are() -> None:
     many = random_configs(40, BASE)
     assert many[0] is BASE
     assert random_configs(40, BASE) == many
     assert random_configs(7, BASE) == many[:7]
     assert random_configs(1, BASE) == [BASE]
-    assert len({str(settings) for settings in many}) == 40
+    assert len({str(config) for config in many}) == 40
 
 
-def test_random_settings_of_another_seed_are_others() -> None:
+def test_random_configs_of_another_seed_are_others() -> None:
     ours, others = random_configs(10, BASE)[1:], random_configs(10, replace(BASE, seed=6))[1:]
-    assert not {str(replace(each, seed=0)) for each in ours} & {str(replace(each, seed=0)) for each in others}
+    assert not {str(replace(config, seed=0)) for config in ours} & {str(replace(config, seed=0)) for config in others}
 
 
-def test_random_settings_change_what_they_say_and_nothing_else() -> None:
+def test_random_configs_change_what_the_documentation_says_and_nothing_else() -> None:
     changed = {
         name
-        for settings in random_configs(60, BASE)
-        for name, value in settings.to_dict().items()
+        for config in random_configs(60, BASE)
+        for name, value in config.to_dict().items()
         if value != BASE.to_dict()[name]
     }
     assert changed == {
@@ -125,16 +131,33 @@ def test_random_settings_change_what_they_say_and_nothing_else() -> None:
     }  # fmt: skip
 
 
+def test_names_that_are_fixed_are_those_of_the_base() -> None:
+    fixed = ("model", "dropout", "hidden")
+    for config, free in zip(random_configs(30, BASE, fixed)[1:], random_configs(30, BASE)[1:], strict=True):
+        assert [getattr(config, name) for name in fixed] == [getattr(BASE, name) for name in fixed]
+        assert (config.weight_decay, config.activation) == (free.weight_decay, free.activation)
+
+
+def test_a_fixed_model_has_the_learning_rates_of_its_kind() -> None:
+    """Logistic models have rates from another range, and a network's base must not get these."""
+    rates = {
+        model: [config.learning_rate for config in random_configs(200, replace(BASE, model=model), ("model",))[1:]]
+        for model in ("mlp", "logistic")
+    }
+    assert max(rates["mlp"]) <= 1e-2 < max(rates["logistic"])
+    assert min(rates["mlp"]) < 1e-3 <= min(rates["logistic"])
+
+
 def test_random_rates_and_decays_are_spread_evenly_over_magnitudes() -> None:
-    drawn = random_configs(600, BASE)[1:]
-    rates = np.log10([each.learning_rate for each in drawn if each.model != "logistic"])
-    decays = np.log10([each.weight_decay for each in drawn])
+    configs = random_configs(600, BASE)[1:]
+    rates = np.log10([config.learning_rate for config in configs if config.model != "logistic"])
+    decays = np.log10([config.weight_decay for config in configs])
     for values, low, high in ((rates, np.log10(3e-4), -2.0), (decays, -6.0, -1.0)):
         assert low - 0.03 <= values.min() <= values.max() <= high + 0.03  # two digits are kept
         assert np.histogram(values, 4, (low, high))[0].min() > len(values) / 4 * 0.7
 
 
 @pytest.mark.parametrize("number", [0, -1, 10_001])
-def test_a_number_of_settings_that_cannot_be_tried_is_a_sentence(number: int) -> None:
-    with pytest.raises(SettingsError, match=f"^the number of settings must be from 1 to 10,000; it is {number}$"):
+def test_a_number_of_configs_that_cannot_be_tried_is_an_error(number: int) -> None:
+    with pytest.raises(SettingsError, match=f"^the number of configs must be from 1 to 10,000; it is {number}$"):
         random_configs(number, BASE)

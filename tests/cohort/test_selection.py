@@ -1,7 +1,13 @@
-"""Ensembles: the settings that are best together, judged on rows that did not choose them."""
+"""Ensembles: the configs that are best together, and what is reported of rows that did not choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import SMALL, config_of, table_of, train_alone
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -9,26 +15,58 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from tabcohort.cohort import selection
-from tabcohort.cohort.selection import Ensemble, choose_ensemble, cross_fit, greedy_weights, mean_log_proba
-from tabcohort.evaluation.calibration import BIAS_CORRECTED, NONE, Calibrator
+from tabcohort.cohort.plan import CohortPlan, make_plan
+from tabcohort.cohort.runner import RunResult, run
+from tabcohort.cohort.selection import (
+    choose_ensemble,
+    cross_fit,
+    greedy_weights,
+    mean_log_proba,
+    out_of_fold,
+    select_and_calibrate,
+)
+from tabcohort.data.table import Table
+from tabcohort.evaluation.calibration import NONE
+from tabcohort.evaluation.metrics import safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.settings import CohortSettings
 from tabcohort.types import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=40, deadline=None)
 
 
-def out_of_fold(sharpness: list[float], n_rows: int = 240, n_classes: int = 2, seed: int = 0) -> OutOfFoldPredictions:
-    """Return predictions of settings that see the class of a row so sharply, each with a noise of its own."""
+def candidates_of(
+    sharpness: Sequence[float], n_rows: int = 240, n_classes: int = 2, seed: int = 0
+) -> list[OutOfFoldPredictions]:
+    """Return predictions of configs that see the class of a row this sharply, each with a noise of its own."""
     rng = np.random.default_rng(seed)
     y = rng.integers(n_classes, size=n_rows)
     logits = [sharp * np.eye(n_classes)[y] + rng.normal(0, 1, (n_rows, n_classes)) for sharp in sharpness]
     weight = rng.uniform(0.5, 2.0, n_rows)
-    return OutOfFoldPredictions(log_softmax(np.array(logits), axis=2), y, weight, rng.integers(5, size=n_rows))
+    return candidates_from(log_softmax(np.array(logits), axis=2), y, weight, rng.integers(5, size=n_rows))
 
 
-def loss_of(found: OutOfFoldPredictions, weight: FloatArray) -> float:
-    proba = np.tensordot(weight, np.exp(found.log_proba), 1)[np.arange(len(found.y)), found.y]
-    return float(np.average(-np.log(proba), weights=found.weight))
+def candidates_from(
+    log_proba: FloatArray, y: IntArray, weight: FloatArray, fold_ids: IntArray
+) -> list[OutOfFoldPredictions]:
+    """Return the predictions of configs, `(n_configs, n_rows, n_classes)`, for the same rows."""
+    rows = np.arange(len(y))
+    return [OutOfFoldPredictions(rows, own, y, weight, fold_ids, rows) for own in log_proba]
+
+
+def with_fold_ids(candidates: list[OutOfFoldPredictions], fold_ids: IntArray) -> list[OutOfFoldPredictions]:
+    return [replace(candidate, fold_ids=fold_ids) for candidate in candidates]
+
+
+def at(candidates: list[OutOfFoldPredictions], positions: IntArray) -> list[OutOfFoldPredictions]:
+    return [candidate.take(positions) for candidate in candidates]
+
+
+def loss_of(candidates: list[OutOfFoldPredictions], weights: FloatArray) -> float:
+    """Return the log loss of a weighted mean of probabilities."""
+    y = candidates[0].y
+    mean = np.tensordot(weights, np.exp([candidate.log_proba for candidate in candidates]), 1)
+    return float(np.average(-np.log(mean[np.arange(len(y)), y]), weights=candidates[0].weight))
 
 
 # Means
@@ -36,148 +74,256 @@ def loss_of(found: OutOfFoldPredictions, weight: FloatArray) -> float:
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(2, 4), st.integers(0, 99))
 @FEW
-def test_the_mean_is_that_of_the_probabilities(n_settings: int, n_rows: int, n_classes: int, seed: int) -> None:
+def test_the_mean_is_that_of_the_probabilities(n_configs: int, n_rows: int, n_classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    log_proba = log_softmax(rng.normal(0, 5, (n_settings, n_rows, n_classes)), axis=2)
-    weight = rng.dirichlet(np.ones(n_settings))
-    expected = logsumexp(log_proba, axis=0, b=weight[:, None, None])
-    np.testing.assert_allclose(mean_log_proba(log_proba, weight), expected, rtol=1e-9, atol=1e-12)
+    log_proba = log_softmax(rng.normal(0, 5, (n_configs, n_rows, n_classes)), axis=2)
+    weights = rng.dirichlet(np.ones(n_configs))
+    expected = logsumexp(log_proba, axis=0, b=weights[:, None, None])
+    zeros = np.zeros(n_rows, dtype=np.int64)
+    candidates = candidates_from(log_proba, zeros, np.ones(n_rows), zeros)
+    np.testing.assert_allclose(mean_log_proba(candidates, weights), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_setting_without_a_share_is_not_looked_at_and_nothing_is_quite_impossible() -> None:
+def test_a_config_without_weight_is_not_read_and_nothing_is_quite_impossible() -> None:
     log_proba = np.array([[[0.0, -2000.0]], [[np.nan, np.nan]]])
-    found = mean_log_proba(log_proba, np.array([1.0, 0.0]))
-    np.testing.assert_array_equal(found, np.log([[1.0, np.finfo(np.float64).tiny]]))
+    zeros = np.zeros(1, dtype=np.int64)
+    mean = mean_log_proba(candidates_from(log_proba, zeros, np.ones(1), zeros), np.array([1.0, 0.0]))
+    np.testing.assert_array_equal(mean, np.log([[1.0, np.finfo(np.float64).tiny]]))
 
 
-def test_an_ensemble_corrects_the_mean() -> None:
-    found = out_of_fold([1.0, 2.0], n_classes=3)
-    calibrator = Calibrator(BIAS_CORRECTED, 0.7, np.array([0.0, 0.5, -0.5]))
-    weight = np.array([0.25, 0.75])
-    expected = calibrator.apply(mean_log_proba(found.log_proba, weight))
-    np.testing.assert_array_equal(Ensemble(weight, calibrator).log_proba(found.log_proba), expected)
-
-
-def test_losses_are_those_of_each_rows_class_and_parts_of_the_rows_keep_theirs() -> None:
-    found = out_of_fold([1.0, 2.0], n_rows=30, n_classes=3)
+def test_losses_are_those_of_each_rows_class_and_some_of_the_rows_keep_theirs() -> None:
+    candidates = candidates_of([1.0, 2.0], n_rows=30, n_classes=3)
     rows = np.array([7, 3, 20])
-    some = found.of(rows)
-    np.testing.assert_array_equal(some.losses(), found.losses()[:, rows])
-    for i, row in enumerate(rows):
-        assert some.losses()[1, i] == -found.log_proba[1, row, found.y[row]]
-        assert (some.weight[i], some.part[i]) == (found.weight[row], found.part[row])
+    for candidate, some in zip(candidates, at(candidates, rows), strict=True):
+        np.testing.assert_array_equal(some.losses(), candidate.losses()[rows])
+        for i, row in enumerate(rows):
+            assert some.losses()[i] == -candidate.log_proba[row, candidate.y[row]]
+            assert (some.weight[i], some.fold_ids[i]) == (candidate.weight[row], candidate.fold_ids[row])
 
 
 # Weights
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_the_only_good_setting_is_taken_alone(place: int) -> None:
-    found = out_of_fold([0.0, 0.0, 0.0])
-    y = found.y
-    found.log_proba[place] = np.log(np.where(np.eye(2)[y] == 1, 0.99, 0.01))
-    weight = greedy_weights(found)
-    assert weight[place] == 1
+def test_the_only_good_config_is_taken_alone(place: int) -> None:
+    candidates = candidates_of([0.0, 0.0, 0.0])
+    good = np.log(np.where(np.eye(2)[candidates[0].y] == 1, 0.99, 0.01))
+    candidates[place] = replace(candidates[place], log_proba=good)
+    assert greedy_weights(candidates)[place] == 1
 
 
-def test_two_settings_that_are_right_about_different_rows_are_better_than_either() -> None:
-    found = out_of_fold([0.0, 0.0, 0.0], n_rows=400)
+def test_two_configs_that_are_right_about_different_rows_are_better_than_either() -> None:
+    candidates = candidates_of([0.0, 0.0, 0.0], n_rows=400)
     knows = np.arange(400) % 2
-    for setting in (0, 1):
-        proba = np.where(np.eye(2)[found.y] == 1, 0.95, 0.05)
-        found.log_proba[setting] = np.log(np.where((knows == setting)[:, None], proba, 0.5))
-    found.log_proba[2] = np.log(0.5)
-    weight = greedy_weights(found)
-    np.testing.assert_allclose(weight, [0.5, 0.5, 0.0], atol=0.11)
-    alone = [loss_of(found, each) for each in np.eye(3)]
-    assert loss_of(found, weight) < min(alone) - 0.02
+    for config in (0, 1):
+        proba = np.where(np.eye(2)[candidates[0].y] == 1, 0.95, 0.05)
+        own = np.log(np.where((knows == config)[:, None], proba, 0.5))
+        candidates[config] = replace(candidates[config], log_proba=own)
+    candidates[2] = replace(candidates[2], log_proba=np.full((400, 2), np.log(0.5)))
+    weights = greedy_weights(candidates)
+    np.testing.assert_allclose(weights, [0.5, 0.5, 0.0], atol=0.11)
+    alone = [loss_of(candidates, only) for only in np.eye(3)]
+    assert loss_of(candidates, weights) < min(alone) - 0.02
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=6), st.integers(2, 3), st.integers(0, 999))
 @FEW
-def test_shares_sum_to_one_and_lose_no_more_than_the_best_setting(
+def test_weights_sum_to_one_and_lose_no_more_than_the_best_config(
     sharpness: list[float], n_classes: int, seed: int
 ) -> None:
-    found = out_of_fold(sharpness, 60, n_classes, seed)
-    weight = greedy_weights(found)
-    assert weight.sum() == pytest.approx(1.0, abs=1e-12)
-    assert weight.min() >= 0
-    assert loss_of(found, weight) <= min(loss_of(found, each) for each in np.eye(len(sharpness))) + 1e-12
+    candidates = candidates_of(sharpness, 60, n_classes, seed)
+    weights = greedy_weights(candidates)
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+    assert weights.min() >= 0
+    best = min(loss_of(candidates, only) for only in np.eye(len(sharpness)))
+    assert loss_of(candidates, weights) <= best + 1e-12
 
 
 @given(st.floats(0, 3), st.floats(0, 3), st.integers(0, 999))
 @FEW
-def test_of_two_settings_the_shares_are_nearly_the_best_there_are(one: float, other: float, seed: int) -> None:
-    found = out_of_fold([one, other], 80, seed=seed)
-    best = minimize_scalar(lambda share: loss_of(found, np.array([share, 1 - share])), bounds=(0, 1), method="bounded")
-    assert loss_of(found, greedy_weights(found)) <= best.fun + 2e-3
+def test_of_two_configs_the_weights_are_nearly_the_best_there_are(one: float, other: float, seed: int) -> None:
+    candidates = candidates_of([one, other], 80, seed=seed)
+
+    def loss(share: float) -> float:
+        return loss_of(candidates, np.array([share, 1 - share]))
+
+    best = minimize_scalar(loss, bounds=(0, 1), method="bounded")
+    assert loss_of(candidates, greedy_weights(candidates)) <= best.fun + 2e-3
 
 
-def test_shares_depend_on_weights_as_on_repeated_rows() -> None:
-    found = out_of_fold([1.0, 1.2, 0.8], n_rows=50)
+def test_weights_depend_on_row_weights_as_on_repeated_rows() -> None:
+    candidates = candidates_of([1.0, 1.2, 0.8], n_rows=50)
     times = np.random.default_rng(1).integers(1, 4, 50)
-    weighted = OutOfFoldPredictions(found.log_proba, found.y, times.astype(np.float64), found.part)
-    repeated = weighted.of(np.repeat(np.arange(50), times))
-    alike = OutOfFoldPredictions(repeated.log_proba, repeated.y, np.ones(len(repeated.y)), repeated.part)
-    np.testing.assert_array_equal(greedy_weights(weighted), greedy_weights(alike))
-    plain = OutOfFoldPredictions(found.log_proba, found.y, np.ones(50), found.part)
+    weighted = [replace(candidate, weight=times.astype(np.float64)) for candidate in candidates]
+    n_rows = int(times.sum())
+    repeated = [
+        replace(candidate, weight=np.ones(n_rows)) for candidate in at(candidates, np.repeat(np.arange(50), times))
+    ]
+    np.testing.assert_array_equal(greedy_weights(weighted), greedy_weights(repeated))
+    plain = [replace(candidate, weight=np.ones(50)) for candidate in candidates]
     assert (greedy_weights(weighted) != greedy_weights(plain)).any()
 
 
-def test_a_table_in_which_every_second_row_is_a_control_is_not_judged_by_one_class(
+def test_a_table_in_which_every_second_row_is_a_control_is_not_sampled_from_one_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(selection, "MOST_ROWS", 500)
+    monkeypatch.setattr(selection, "MAX_ROWS", 500)
     y = np.arange(1_000) % 2
     always_first = np.log(np.tile([0.99, 0.01], (1_000, 1)))  # as good as can be on every second row
     fair = np.log(np.where(np.eye(2)[y] == 1, 0.7, 0.3))
-    found = OutOfFoldPredictions(np.stack([always_first, fair]), y, np.ones(1_000), np.arange(1_000) % 5)
-    assert greedy_weights(found)[1] > 0.9
+    candidates = candidates_from(np.stack([always_first, fair]), y, np.ones(1_000), np.arange(1_000) % 5)
+    assert greedy_weights(candidates)[1] > 0.9
 
 
-# Honesty
+def test_a_single_config_has_the_whole_weight() -> None:
+    np.testing.assert_array_equal(greedy_weights(candidates_of([1.0])), [1.0])
+
+
+# Cross-fitting
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_what_is_said_of_a_part_does_not_depend_on_its_own_labels(n_classes: int) -> None:
-    found = out_of_fold([0.3, 3.0, 0.5, 2.0], 300, n_classes)
-    before, _ = cross_fit(found)
+def test_predictions_for_a_fold_do_not_depend_on_its_own_labels(n_classes: int) -> None:
+    candidates = candidates_of([0.3, 3.0, 0.5, 2.0], 300, n_classes)
+    first = candidates[0]
+    before, uncalibrated = cross_fit(candidates)
     rng = np.random.default_rng(1)
     for number in range(5):
-        of_part = found.part == number
-        y = np.where(of_part, rng.permutation(found.y), found.y)
-        weight = np.where(of_part, rng.permutation(found.weight), found.weight)
-        after, _ = cross_fit(OutOfFoldPredictions(found.log_proba, y, weight, found.part))
-        np.testing.assert_array_equal(after[of_part], before[of_part])
-        assert (after[~of_part] != before[~of_part]).any()
+        inside = first.fold_ids == number
+        y = np.where(inside, rng.permutation(first.y), first.y)
+        weight = np.where(inside, rng.permutation(first.weight), first.weight)
+        after, also_uncalibrated = cross_fit([replace(candidate, y=y, weight=weight) for candidate in candidates])
+        np.testing.assert_array_equal(after[inside], before[inside])
+        np.testing.assert_array_equal(also_uncalibrated[inside], uncalibrated[inside])
+        assert (after[~inside] != before[~inside]).any()
 
 
-def test_each_part_is_answered_for_by_the_ensemble_of_the_others() -> None:
-    found = out_of_fold([1.0, 0.5], 200)
-    honest, _ = cross_fit(found)
+def test_each_fold_is_predicted_by_the_ensemble_that_the_others_chose() -> None:
+    candidates = candidates_of([1.0, 0.5], 200)
+    cross_fitted, uncalibrated = cross_fit(candidates)
     for number in range(5):
-        others, rows = np.flatnonzero(found.part != number), np.flatnonzero(found.part == number)
-        expected = choose_ensemble(found.of(others)).log_proba(found.of(rows).log_proba)
-        np.testing.assert_array_equal(honest[rows], expected)
+        fold_ids = candidates[0].fold_ids
+        others, rows = np.flatnonzero(fold_ids != number), np.flatnonzero(fold_ids == number)
+        ensemble = choose_ensemble(at(candidates, others))
+        mean = mean_log_proba(at(candidates, rows), ensemble.weights)
+        np.testing.assert_array_equal(uncalibrated[rows], mean)
+        np.testing.assert_array_equal(cross_fitted[rows], ensemble.calibrator.apply(mean))
 
 
-def parts_of(found: OutOfFoldPredictions, part: IntArray) -> OutOfFoldPredictions:
-    return OutOfFoldPredictions(found.log_proba, found.y, found.weight, part)
+def test_the_ensemble_is_calibrated_on_its_own_mean() -> None:
+    candidates = candidates_of([4.0, 4.0], n_classes=3)
+    ensemble = choose_ensemble(candidates)
+    mean = mean_log_proba(candidates, ensemble.weights)
+    assert ensemble.calibrator.method != NONE
+    y, weight = candidates[0].y, candidates[0].weight
+    losses = [
+        -np.average(values[np.arange(len(y)), y], weights=weight) for values in (ensemble.calibrator.apply(mean), mean)
+    ]
+    assert losses[0] < losses[1]
 
 
-def test_rows_of_one_part_choose_nothing_all_settings_answer_alike() -> None:
-    found = parts_of(out_of_fold([0.0, 5.0, 0.0]), np.full(240, 4))
-    chosen = choose_ensemble(found)
-    np.testing.assert_array_equal(chosen.weight, np.full(3, 1 / 3))
-    assert chosen.calibrator.method == NONE
-    np.testing.assert_allclose(cross_fit(found)[0], mean_log_proba(found.log_proba, chosen.weight), rtol=1e-12)
+def test_rows_of_one_fold_choose_nothing_and_all_configs_have_the_same_weight() -> None:
+    candidates = with_fold_ids(candidates_of([0.0, 5.0, 0.0]), np.full(240, 4))
+    ensemble = choose_ensemble(candidates)
+    np.testing.assert_array_equal(ensemble.weights, np.full(3, 1 / 3))
+    assert ensemble.calibrator.method == NONE
+    expected = mean_log_proba(candidates, ensemble.weights)
+    np.testing.assert_allclose(cross_fit(candidates)[0], expected, rtol=1e-12)
 
 
-def test_of_two_parts_neither_chooses_for_the_other_with_what_it_cannot_check() -> None:
-    found = parts_of(out_of_fold([0.0, 5.0, 0.0]), np.arange(240) % 2)
-    np.testing.assert_allclose(cross_fit(found)[0], mean_log_proba(found.log_proba, np.full(3, 1 / 3)), rtol=1e-12)
-    assert choose_ensemble(found).weight[1] > 0.9
+def test_of_two_folds_neither_chooses_for_the_other_what_it_cannot_check() -> None:
+    candidates = with_fold_ids(candidates_of([0.0, 5.0, 0.0]), np.arange(240) % 2)
+    expected = mean_log_proba(candidates, np.full(3, 1 / 3))
+    np.testing.assert_allclose(cross_fit(candidates)[0], expected, rtol=1e-12)
+    assert choose_ensemble(candidates).weights[1] > 0.9
 
 
-def test_a_single_setting_has_the_whole_share() -> None:
-    np.testing.assert_array_equal(greedy_weights(out_of_fold([1.0])), [1.0])
+# From a run's result to the selection
+
+
+@pytest.fixture(scope="module")
+def plan() -> CohortPlan:
+    """Two configs, three folds and two seeds."""
+    configs = [config_of(max_epochs=4), config_of(max_epochs=4, model="logistic")]
+    return make_plan(table_of(), configs, CohortSettings(folds=3, seeds=2))
+
+
+@pytest.fixture(scope="module")
+def result(plan: CohortPlan) -> RunResult:
+    """What the run of the plan left."""
+    return run(plan)
+
+
+def test_a_configs_predictions_are_the_mean_over_repeats_of_what_its_members_say_of_their_test_rows(
+    plan: CohortPlan, result: RunResult
+) -> None:
+    predictions = out_of_fold(plan, result)
+    assert list(predictions) == [0, 1]
+    for config, own in predictions.items():
+        total = np.zeros((120, 2))
+        for member in plan.members:
+            if member.config == config:
+                total[plan.split(member).test] += train_alone(plan, member).test_proba
+        np.testing.assert_array_equal(own.log_proba, safe_log(total / 2))
+        assert own.rows.tolist() == own.group_ids.tolist() == list(range(120))
+        np.testing.assert_array_equal(own.y, plan.table.y)
+        np.testing.assert_array_equal(own.fold_ids, plan.splitters[0].fold_ids())
+
+
+def test_predictions_have_the_groups_of_their_rows_without_gaps() -> None:
+    X, y = table_of().X, table_of().y
+    table = Table.from_arrays(X, y, group_ids=7 + 2 * (np.arange(120) // 4))
+    plan = make_plan(table, config_of(max_epochs=1), SMALL)
+    result = run(plan)
+    assert out_of_fold(plan, result)[0].group_ids.tolist() == (np.arange(120) // 4).tolist()
+    first = replace(result, members=dict(list(result.members.items())[:1]))  # the run ended after one member
+    own = out_of_fold(plan, first)[0]
+    assert np.unique(own.group_ids).tolist() == list(range(len(np.unique(own.group_ids))))
+    assert len(np.unique(own.group_ids)) == len(own.rows) // 4
+
+
+def test_the_selection_is_of_the_configs_by_their_numbers(plan: CohortPlan, result: RunResult) -> None:
+    predictions = out_of_fold(plan, result)
+    selected = select_and_calibrate(plan, result, predictions)
+    ensemble = choose_ensemble(list(predictions.values()))
+    assert selected.weights == dict(enumerate(ensemble.weights.tolist()))
+    assert repr(selected.calibrator) == repr(ensemble.calibrator)
+    cross_fitted, uncalibrated = cross_fit(list(predictions.values()))
+    np.testing.assert_array_equal(selected.predictions.log_proba, cross_fitted)
+    np.testing.assert_array_equal(selected.uncalibrated, uncalibrated)
+
+
+def test_configs_without_weights_or_rows_or_that_failed_are_not_selected(plan: CohortPlan, result: RunResult) -> None:
+    predictions = out_of_fold(plan, result)
+    failed = replace(result, failed={0: "the loss stopped being finite"})
+    assert list(select_and_calibrate(plan, failed, predictions).weights) == [1]
+    members = {
+        member: replace(trained, network=None) if member.config == 1 else trained
+        for member, trained in result.members.items()
+    }
+    assert list(select_and_calibrate(plan, replace(result, members=members), predictions).weights) == [0]
+    part = {**predictions, 0: predictions[0].take(np.arange(60))}
+    assert list(select_and_calibrate(plan, result, part).weights) == [1]
+
+
+def test_configs_are_compared_on_the_rows_that_all_of_them_have(plan: CohortPlan, result: RunResult) -> None:
+    predictions = out_of_fold(plan, result)
+    part = {0: predictions[0].take(np.arange(100)), 1: predictions[1].take(np.arange(20, 120))}
+    selected = select_and_calibrate(plan, result, part)
+    assert selected.predictions.rows.tolist() == list(range(20, 100))
+    common = [own.take(np.flatnonzero((own.rows >= 20) & (own.rows < 100))) for own in part.values()]
+    np.testing.assert_array_equal(selected.predictions.log_proba, cross_fit(common)[0])
+
+
+def test_what_is_chosen_weighs_classes_as_the_networks_did_and_what_is_reported_does_not() -> None:
+    table = table_of(240)
+    configs = [config_of(max_epochs=4, class_weight={0: 1.0, 1: 20.0}, hidden=(width,)) for width in (4, 8)]
+    plan = make_plan(table, configs, SMALL)
+    result = run(plan)
+    predictions = out_of_fold(plan, result)
+    selected = select_and_calibrate(plan, result, predictions)
+    factor = np.where(table.y == 1, 20.0, 1.0)
+    ensemble = choose_ensemble([replace(own, weight=factor) for own in predictions.values()])
+    assert repr(selected.calibrator) == repr(ensemble.calibrator)
+    assert list(selected.weights.values()) == ensemble.weights.tolist()
+    np.testing.assert_array_equal(selected.predictions.weight, np.ones(240))

@@ -1,4 +1,4 @@
-"""What a person calls a table, byte by byte: what is read, and the sentence for what is not."""
+"""What a person calls a table, byte by byte: what is read, and the message for what is not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort import TabcohortWarning, TableError, load_sample, read_frame
@@ -102,7 +103,7 @@ def test_a_quoted_name_may_hold_the_delimiter_or_a_newline(read: Read) -> None:
     assert read(b'"a\nb",c\n1,2\n').columns == ["a\nb", "c"]
 
 
-@settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.lists(
@@ -277,7 +278,7 @@ def test_an_unknown_sample_offers_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_nameless_first_column_that_counts_the_rows_is_left_out(read: Read, first: int) -> None:
+def test_an_unnamed_first_column_that_counts_the_rows_is_left_out(read: Read, first: int) -> None:
     lines = "".join(f"{row + first},{row * 2}\n" for row in range(12))
     with pytest.warns(TabcohortWarning, match=r"table\.csv': column 1 without a name counts the rows and is left out"):
         frame = read(b",a\n" + lines.encode())

@@ -1,5 +1,9 @@
-"""Split: which rows train, stop and score, of one split, of folds and of folds in time."""
+"""Which rows train, validate and test, in one split and in folds (for those in time see test_splits_in_time.py)."""
 
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
 from typing import NamedTuple
 
 import numpy as np
@@ -8,143 +12,246 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tabcohort.data import splits
-from tabcohort.data.splits import COHORT_SIZES, Split, Splitter, cohort_size, make_splits, merge_duplicates, row_hashes
-from tabcohort.data.splits import train_validation_test_split as split
-from tabcohort.errors import TableError, TrainingError
-from tabcohort.settings import Config
+from tabcohort import Config, Schema, Split, Table, TableError
+from tabcohort.data.splits import (
+    COHORT_SIZES,
+    SingleSplit,
+    Splitter,
+    StratifiedFolds,
+    TimeFolds,
+    cohort_size,
+    make_splits,
+    merge_duplicates,
+    row_hashes,
+    train_validation_test_split,
+)
+from tabcohort.errors import TrainingError
 from tabcohort.types import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=60, deadline=None)
+PARTS = ("train", "validation", "test")
 
 
-class Rows(NamedTuple):
-    X: FloatArray
-    y: IntArray
-    weight: FloatArray
+class Case(NamedTuple):
+    """A table, and a config with a seed and fractions."""
+
+    table: Table
     config: Config
 
 
+def table_of_arrays(
+    X: FloatArray,
+    y: IntArray,
+    weight: FloatArray | None = None,
+    group_ids: IntArray | None = None,
+    time: FloatArray | None = None,
+) -> Table:
+    """Return a table of arrays without any check; all weights are 1 when omitted."""
+    schema = Schema(tuple(f"x{i}" for i in range(X.shape[1])), "target", ("a", "b", "c", "d"), None)
+    return Table(X, y, np.ones(len(y)) if weight is None else weight, schema, group_ids, time)
+
+
+def distinct_rows(n_rows: int, n_classes: int = 2, seed: int = 0) -> Table:
+    """Return a table without equal rows, whose classes take turns."""
+    X = np.random.default_rng(seed).normal(size=(n_rows, 3))
+    return table_of_arrays(X, np.arange(n_rows) % n_classes)
+
+
+def take_rows(table: Table, rows: IntArray) -> Table:
+    """Return the table of some rows, in this order."""
+    group_ids, time = (None if array is None else array[rows] for array in (table.group_ids, table.time))
+    return table_of_arrays(table.X[rows], table.y[rows], table.weight[rows], group_ids, time)
+
+
+def repeated_by_weight(table: Table) -> tuple[Table, IntArray]:
+    """Return the table with a row of weight 1 for each unit of weight, and which row of the table each is."""
+    rows = np.repeat(np.arange(len(table.y)), table.weight.astype(np.int64))
+    return replace(take_rows(table, rows), weight=np.ones(len(rows))), rows
+
+
 @st.composite
-def tables(draw: st.DrawFn) -> Rows:
+def cases(draw: st.DrawFn) -> Case:
     """Small tables of whole numbers, so that many rows are equal, with weights of 1 to 3."""
     n_rows, n_classes = draw(st.integers(8, 80)), draw(st.integers(2, 4))
     n_values, seed = draw(st.sampled_from([3, 6, 100])), draw(st.integers(0, 2**32))
     rng = np.random.default_rng(seed)
-    stop, score = draw(st.floats(0.05, 0.4)), draw(st.floats(0.05, 0.4))
-    return Rows(
+    validation, test = draw(st.floats(0.05, 0.4)), draw(st.floats(0.05, 0.4))
+    table = table_of_arrays(
         rng.integers(-n_values, n_values, size=(n_rows, 2)).astype(np.float64),
         rng.integers(n_classes, size=n_rows),
         rng.integers(1, 4, size=n_rows).astype(np.float64),
-        Config(seed=seed, validation_fraction=stop, test_fraction=score),
     )
+    return Case(table, Config(seed=seed, validation_fraction=validation, test_fraction=test))
 
 
-def roles_or_discard(rows: Rows) -> Split:
+@st.composite
+def grouped_cases(draw: st.DrawFn) -> Case:
+    """Tables whose rows are in groups: few rows in each, and equal rows in several groups."""
+    table, config = draw(cases())
+    n_groups = draw(st.integers(3, len(table.y)))
+    group_ids = np.random.default_rng(config.seed).integers(n_groups, size=len(table.y))
+    return Case(replace(table, group_ids=group_ids), config)
+
+
+def split_or_discard(case: Case) -> Split:
     try:
-        return split(*rows)
-    except TableError:  # too few different rows: of this the test of the error speaks
+        return train_validation_test_split(*case)
+    except TableError:  # too few different rows, which another test is about
         assume(False)
         raise
 
 
-def role_of_each(roles: Split, n_rows: int) -> IntArray:
-    role = np.full(n_rows, -1)
-    for code, rows in enumerate((split.train, split.validation, split.test)):
-        role[rows] = code
-    return role
+def splits_or_discard(case: Case, n_folds: int, repeat: int = 0) -> Splitter:
+    try:
+        return make_splits(*case, n_folds, repeat)
+    except TableError:
+        assume(False)
+        raise
 
 
-def assert_same_rows(roles: Split, other: Split, rows: Rows, shuffled: IntArray) -> None:
-    """Compare the roles of a table's rows with those in a table where they are shuffled: the same rows in one order."""
-    for name in ("train", "stop", "score"):
-        ours, theirs = getattr(roles, name), shuffled[getattr(other, name)]
-        for values in (rows.X, rows.y, rows.weight):
-            np.testing.assert_array_equal(values[ours], values[theirs])
+def parts_of(split: Split) -> tuple[IntArray, IntArray, IntArray]:
+    return split.train, split.validation, split.test
 
 
-def distinct_table(n_rows: int, n_classes: int, seed: int = 0) -> tuple[FloatArray, IntArray]:
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(n_rows, 3)), np.arange(n_rows) % n_classes
+def part_of_rows(split: Split, n_rows: int) -> IntArray:
+    """Return 0, 1 or 2 for each row that trains, validates or tests, and -1 for the others."""
+    part = np.full(n_rows, -1)
+    for code, rows in enumerate(parts_of(split)):
+        part[rows] = code
+    return part
 
 
-# Split
+def assert_same_rows(split: Split, other: Split, table: Table, shuffled: IntArray) -> None:
+    """Compare the split of a table with that of the table with its rows shuffled: the same rows in one order."""
+    for ours, theirs in zip(parts_of(split), parts_of(other), strict=True):
+        for values in (table.X, table.y, table.weight):
+            np.testing.assert_array_equal(values[ours], values[shuffled[theirs]])
+
+
+def assert_equal_splits(split: Split, other: Split) -> None:
+    for ours, theirs in zip(parts_of(split), parts_of(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def blocks_of(table: Table) -> IntArray:
+    """Return the block of each row, `(n_rows,)`: equal rows, and rows of one group, are in one block."""
+    block = np.unique(table.X, axis=0, return_inverse=True)[1].ravel()
+    while table.group_ids is not None:
+        before = block.copy()
+        for ids in (table.group_ids, block.copy()):
+            for number in np.unique(ids):
+                block[ids == number] = block[ids == number].min()
+        if (before == block).all():
+            break
+    return block
+
+
+def class_and_weight(table: Table, block: IntArray) -> tuple[dict[int, int], dict[int, float]]:
+    """Return the class of the greatest weight in each block, the first of equally heavy ones, and its weight."""
+    classes, weights = {}, {}
+    for number in np.unique(block).tolist():
+        inside = block == number
+        by_class = np.bincount(table.y[inside], table.weight[inside])
+        classes[number], weights[number] = int(by_class.argmax()), float(by_class.sum())
+    return classes, weights
+
+
+# -- Split -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("train", "stop", "score"), [([0, 1], [1, 2], [3]), ([0, 1], [2], [0]), ([0], [1, 2], [2]), ([0, 0], [1], [2])]
+    ("train", "validation", "test"), [([0, 1], [1, 2], [3]), ([0, 1], [2], [0]), ([0], [1, 2], [2]), ([0, 0], [1], [2])]
 )
-def test_a_row_may_have_one_role_only(train: list[int], stop: list[int], score: list[int]) -> None:
-    with pytest.raises(TrainingError, match="a row may have one role only: train, stop and score share rows"):
-        Split(np.array(train), np.array(stop), np.array(score))
+def test_a_row_may_be_in_one_part_only(train: list[int], validation: list[int], test: list[int]) -> None:
+    words = r"^train, validation and test rows must be disjoint; some row is in two of them$"
+    with pytest.raises(TrainingError, match=words):
+        Split(np.array(train), np.array(validation), np.array(test))
 
 
-def test_a_row_counted_from_the_end_is_an_error_because_it_may_have_another_role_too() -> None:
-    with pytest.raises(TrainingError, match="negative"):
+def test_a_row_counted_from_the_end_is_an_error_because_it_may_be_in_another_part_too() -> None:
+    with pytest.raises(TrainingError, match=r"^rows are counted from 0; a negative row number would be another name"):
         Split(np.array([0, 1, 2]), np.array([-1]), np.array([], dtype=np.int64))
 
 
 @pytest.mark.parametrize(("n_train", "n_validation"), [(0, 2), (2, 0)])
-def test_training_needs_rows_that_train_and_rows_that_stop(n_train: int, n_validation: int) -> None:
-    with pytest.raises(
-        TrainingError, match=f"rows that train and rows that stop; there are {n_train} and {n_validation}"
-    ):
+def test_training_needs_train_rows_and_validation_rows(n_train: int, n_validation: int) -> None:
+    words = f"^training needs train rows and validation rows; there are {n_train} and {n_validation}$"
+    with pytest.raises(TrainingError, match=words):
         Split(np.arange(n_train), np.arange(10, 10 + n_validation), np.array([99]))
 
 
-@given(tables())
+def test_the_parts_may_be_plain_lists_of_whole_numbers_and_nothing_else() -> None:
+    split = Split([0, 1], [2], [])  # type: ignore[arg-type]
+    assert split.train.tolist() == [0, 1]
+    assert {rows.dtype for rows in parts_of(split)} == {np.dtype(np.int64)}
+    with pytest.raises(
+        TrainingError, match=r"^the validation rows must be a list of row numbers; they are float64 of shape \(\d,\)$"
+    ):
+        Split([0, 1], [2.0], [])  # type: ignore[arg-type]
+    with pytest.raises(
+        TrainingError, match=r"^the train rows must be a list of row numbers; they are bool of shape \(\d,\)$"
+    ):
+        Split([True, False], [2], [])  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=r"^the test rows must be a list of row numbers"):
+        Split([0, 1], [2], [[3]])  # type: ignore[arg-type]
+
+
+# -- one split -------------------------------------------------------------------------------------------------------
+
+
+@given(cases())
 @FEW
-def test_every_row_has_one_role_and_no_role_is_empty(rows: Rows) -> None:
-    roles = roles_or_discard(rows)
-    everyone = np.concatenate([split.train, split.validation, split.test])
-    np.testing.assert_array_equal(np.sort(everyone), np.arange(len(rows.y)))
-    assert min(len(split.train), len(split.validation), len(split.test)) > 0
+def test_every_row_is_in_one_part_and_no_part_is_empty(case: Case) -> None:
+    split = split_or_discard(case)
+    everyone = np.concatenate(parts_of(split))
+    np.testing.assert_array_equal(np.sort(everyone), np.arange(len(case.table.y)))
+    assert min(map(len, parts_of(split))) > 0
 
 
-@given(tables())
+@given(cases())
 @FEW
-def test_equal_rows_have_the_same_role_whatever_their_class(rows: Rows) -> None:
-    role = role_of_each(roles_or_discard(rows), len(rows.y))
-    _, group = np.unique(rows.X, axis=0, return_inverse=True)
-    for number in range(group.max() + 1):
-        assert len(set(role[group == number])) == 1
+def test_equal_rows_are_in_one_part_whatever_their_class(case: Case) -> None:
+    part = part_of_rows(split_or_discard(case), len(case.table.y))
+    value = np.unique(case.table.X, axis=0, return_inverse=True)[1].ravel()
+    for number in range(value.max() + 1):
+        assert len(set(part[value == number])) == 1
 
 
-@given(tables(), st.randoms(use_true_random=False))
+@given(cases(), st.randoms(use_true_random=False))
 @FEW
-def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: Rows, random: object) -> None:
-    roles = roles_or_discard(rows)
-    shuffled = np.random.default_rng(random.getrandbits(32)).permutation(len(rows.y))  # type: ignore[attr-defined]
-    other = split(rows.X[shuffled], rows.y[shuffled], rows.weight[shuffled], rows.settings)
-    assert_same_rows(roles, other, rows, shuffled)
+def test_the_split_does_not_depend_on_the_order_of_the_rows(case: Case, random: Random) -> None:
+    split = split_or_discard(case)
+    shuffled = np.random.default_rng(random.getrandbits(32)).permutation(len(case.table.y))
+    other = train_validation_test_split(take_rows(case.table, shuffled), case.config)
+    assert_same_rows(split, other, case.table, shuffled)
 
 
-@given(tables())
+@given(cases())
 @FEW
-def test_a_row_of_weight_two_splits_like_two_rows(rows: Rows) -> None:
-    roles = roles_or_discard(rows)
-    times = rows.weight.astype(np.int64)
-    repeated = np.repeat(np.arange(len(rows.y)), times)
-    other = split(rows.X[repeated], rows.y[repeated], np.ones(len(repeated)), rows.settings)
-    np.testing.assert_array_equal(
-        role_of_each(roles, len(rows.y))[repeated], role_of_each(other, len(repeated))
-    )  # fmt: skip
+def test_a_row_of_weight_two_splits_like_two_rows(case: Case) -> None:
+    split = split_or_discard(case)
+    table, rows = repeated_by_weight(case.table)
+    other = train_validation_test_split(table, case.config)
+    np.testing.assert_array_equal(part_of_rows(split, len(case.table.y))[rows], part_of_rows(other, len(rows)))
 
 
 @given(st.integers(30, 400), st.integers(2, 5), st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 99))
 @FEW
-def test_each_class_gives_each_role_its_share(n: int, n_classes: int, stop: float, score: float, seed: int) -> None:
-    X, y = distinct_table(n, n_classes, seed)
-    roles = split(X, y, np.ones(n), Config(seed=seed, validation_fraction=stop, test_fraction=score))
+def test_each_class_gives_each_part_its_share(
+    n_rows: int, n_classes: int, validation: float, test: float, seed: int
+) -> None:
+    table = distinct_rows(n_rows, n_classes, seed)
+    config = Config(seed=seed, validation_fraction=validation, test_fraction=test)
+    split = train_validation_test_split(table, config)
     for code in range(n_classes):
-        n_class = (y == code).sum()
-        assert abs((y[split.test] == code).sum() - score * n_class) <= 1
-        assert abs((y[split.validation] == code).sum() - stop * n_class) <= 1
+        n_class = (table.y == code).sum()
+        assert abs((table.y[split.test] == code).sum() - test * n_class) <= 1
+        assert abs((table.y[split.validation] == code).sum() - validation * n_class) <= 1
 
 
 def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
-    X, y = distinct_table(60, 2)
-    first, again, other = (split(X, y, np.ones(60), Config(seed=seed)) for seed in (0, 0, 1))
+    table = distinct_rows(60)
+    first, again, other = (train_validation_test_split(table, Config(seed=seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.train, again.train)
     assert set(first.train) != set(other.train)
 
@@ -159,478 +266,260 @@ def test_the_order_of_columns_matters_to_a_hash() -> None:
     assert hashes[0] != hashes[1]
 
 
-def test_two_classes_of_two_rows_train_stop_and_score() -> None:
-    X, y = distinct_table(4, 2)
-    roles = split(X, y, np.ones(4), Config())
-    assert sorted(y[split.train]) == [0, 1]
+def test_two_classes_of_two_rows_train_validate_and_test() -> None:
+    table = distinct_rows(4)
+    split = train_validation_test_split(table, Config())
+    assert sorted(table.y[split.train]) == [0, 1]
     assert (len(split.validation), len(split.test)) == (1, 1)
 
 
 def test_a_class_of_one_row_only_trains() -> None:
-    X, y = distinct_table(21, 2)
-    y[:] = 0
-    y[7] = 1
-    assert 7 in split(X, y, np.ones(21), Config()).train
+    table = replace(distinct_rows(21), y=(np.arange(21) == 7).astype(np.int64))
+    assert 7 in train_validation_test_split(table, Config()).train
 
 
 @pytest.mark.parametrize("y", [[0, 0, 1], [0, 1], [0, 0, 1, 2]])
-def test_too_few_different_rows_for_three_roles_is_an_error(y: list[int]) -> None:
-    n = len(y)
-    with pytest.raises(
-        TableError, match=rf"^{n} different rows \(or keys\) are too few to train, stop and score on separate ones"
-    ):
-        split(distinct_table(n, 2)[0], np.array(y), np.ones(n), Config())
+def test_too_few_different_rows_for_three_parts_are_an_error(y: list[int]) -> None:
+    words = rf"^{len(y)} different rows \(or groups\) are too few to train, validate and test on separate ones"
+    with pytest.raises(TableError, match=words):
+        train_validation_test_split(replace(distinct_rows(len(y)), y=np.array(y)), Config())
 
 
-# Keys
+# -- one split of groups ---------------------------------------------------------------------------------------------
 
 
-@st.composite
-def keyed_tables(draw: st.DrawFn) -> tuple[Rows, IntArray]:
-    """Tables whose rows have keys: few rows of each, and equal rows under several keys."""
-    rows = draw(tables())
-    n_keys = draw(st.integers(3, len(rows.y)))
-    return rows, np.random.default_rng(rows.settings.seed).integers(n_keys, size=len(rows.y))
-
-
-@given(keyed_tables())
+@given(grouped_cases())
 @FEW
-def test_rows_of_one_key_have_the_same_role_and_so_have_equal_rows(keyed: tuple[Rows, IntArray]) -> None:
-    rows, key = keyed
-    try:
-        roles = split(*rows, key)
-    except TableError:
-        assume(False)
-        raise
-    role = role_of_each(roles, len(rows.y))
-    assert (role >= 0).all()
-    _, value = np.unique(rows.X, axis=0, return_inverse=True)
-    for group in (key, value):
-        for number in np.unique(group):
-            assert len(set(role[group == number])) == 1
+def test_rows_of_one_group_are_in_one_part_and_so_are_equal_rows(case: Case) -> None:
+    table = case.table
+    part = part_of_rows(split_or_discard(case), len(table.y))
+    assert (part >= 0).all()
+    value = np.unique(table.X, axis=0, return_inverse=True)[1].ravel()
+    for ids in (table.group_ids, value):
+        for number in np.unique(ids):
+            assert len(set(part[ids == number])) == 1
 
 
-def test_rows_that_equal_values_and_keys_tie_together_indirectly_have_one_role() -> None:
-    X, y = distinct_table(60, 2)
-    key = np.arange(60)
-    key[1] = key[0]
-    X[2] = X[1]
-    key[3] = key[2]
+def test_rows_that_equal_values_and_groups_connect_indirectly_are_in_one_part() -> None:
+    table, group_ids = distinct_rows(60), np.arange(60)
+    group_ids[1] = group_ids[0]
+    table.X[2] = table.X[1]
+    group_ids[3] = group_ids[2]
+    grouped = replace(table, group_ids=group_ids)
     for seed in range(20):
-        role = role_of_each(split(X, y, np.ones(60), Config(seed=seed), key), 60)
-        assert len(set(role[:4])) == 1
-    alone = [role_of_each(split(X, y, np.ones(60), Config(seed=seed)), 60)[:4] for seed in range(20)]
-    assert any(len(set(role)) > 1 for role in alone)
+        part = part_of_rows(train_validation_test_split(grouped, Config(seed=seed)), 60)
+        assert len(set(part[:4])) == 1
+    alone = [part_of_rows(train_validation_test_split(table, Config(seed=seed)), 60)[:4] for seed in range(20)]
+    assert any(len(set(part)) > 1 for part in alone)
 
 
-@given(keyed_tables(), st.randoms(use_true_random=False))
+@given(grouped_cases(), st.randoms(use_true_random=False))
 @FEW
-def test_the_split_by_key_depends_neither_on_the_order_of_the_rows_nor_on_the_codes_of_the_keys(
-    keyed: tuple[Rows, IntArray], random: object
+def test_the_split_by_group_depends_neither_on_the_order_of_the_rows_nor_on_the_codes_of_the_groups(
+    case: Case, random: Random
 ) -> None:
-    rows, key = keyed
-    try:
-        roles = split(*rows, key)
-    except TableError:
-        assume(False)
-        raise
-    draw = np.random.default_rng(random.getrandbits(32))  # type: ignore[attr-defined]
-    shuffled, renamed = draw.permutation(len(rows.y)), draw.permutation(key.max() + 1)
-    moved = Rows(rows.X[shuffled], rows.y[shuffled], rows.weight[shuffled], rows.settings)
-    assert_same_rows(roles, split(*moved, renamed[key[shuffled]]), rows, shuffled)
+    split, table = split_or_discard(case), case.table
+    rng = np.random.default_rng(random.getrandbits(32))
+    shuffled, renamed = rng.permutation(len(table.y)), rng.permutation(table.group_ids.max() + 1)
+    moved = take_rows(replace(table, group_ids=renamed[table.group_ids]), shuffled)
+    assert_same_rows(split, train_validation_test_split(moved, case.config), table, shuffled)
 
 
-def test_families_are_what_any_codes_tie_however_indirectly() -> None:
-    first, second = np.array([5, 5, 2, 0, 7]), np.array([9, 1, 1, 4, 9])  # codes with gaps
-    np.testing.assert_array_equal(splits.connected_groups(first), [2, 2, 1, 0, 3])
-    tied = splits.connected_groups(first, second)
-    assert sorted(set(tied)) == [0, 1]
-    assert len(set(tied[[0, 1, 2, 4]])) == 1
-    third = np.array([0, 1, 2, 2, 3])
-    assert set(splits.connected_groups(first, second, third)) == {0}
+def test_a_group_for_every_row_changes_no_part() -> None:
+    table = distinct_rows(60)
+    grouped = replace(table, group_ids=np.arange(60))
+    assert_equal_splits(train_validation_test_split(grouped, Config()), train_validation_test_split(table, Config()))
 
 
-def test_a_key_for_every_row_changes_no_role() -> None:
-    X, y = distinct_table(60, 2)
-    keyed, plain = split(X, y, np.ones(60), Config(), np.arange(60)), split(X, y, np.ones(60), Config())
-    for name in ("train", "stop", "score"):
-        np.testing.assert_array_equal(getattr(keyed, name), getattr(plain, name))
+def test_two_groups_are_too_few_for_three_parts() -> None:
+    with pytest.raises(TableError, match=r"^2 different rows \(or groups\) are too few"):
+        train_validation_test_split(replace(distinct_rows(60), group_ids=np.arange(60) // 30), Config())
 
 
-def test_two_keys_are_too_few_for_three_roles() -> None:
-    X, y = distinct_table(60, 2)
-    with pytest.raises(TableError, match=r"^2 different rows \(or keys\) are too few"):
-        split(X, y, np.ones(60), Config(), np.arange(60) // 30)
-
-
-def test_roles_may_be_plain_lists_of_whole_numbers_and_nothing_else() -> None:
-    roles = Split([0, 1], [2], [])  # type: ignore[arg-type]
-    assert split.train.tolist() == [0, 1]
-    assert {rows.dtype for rows in (split.train, split.validation, split.test)} == {np.dtype(np.int64)}
-    with pytest.raises(TrainingError, match="the role 'stop' must be a list of row numbers; it holds float64"):
-        Split([0, 1], [2.0], [])  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="the role 'train' must be a list of row numbers; it holds bool"):
-        Split([True, False], [2], [])  # type: ignore[arg-type]
-    with pytest.raises(TrainingError, match="the role 'score' must be a list of row numbers"):
-        Split([0, 1], [2], [[3]])  # type: ignore[arg-type]
-
-
-# StratifiedFolds
+# -- folds -----------------------------------------------------------------------------------------------------------
 
 
 @st.composite
-def tables_to_divide(draw: st.DrawFn) -> tuple[Rows, IntArray | None, int]:
-    """Tables, whose rows are of keys or not, and a number of folds."""
-    rows = draw(tables())
-    n_keys = draw(st.one_of(st.none(), st.integers(5, len(rows.y) + 5)))
-    key = None if n_keys is None else np.random.default_rng(rows.settings.seed + 1).integers(n_keys, size=len(rows.y))
-    return rows, key, draw(st.integers(3, 12))
+def cases_of_folds(draw: st.DrawFn) -> tuple[Case, int]:
+    """Tables, whose rows are in groups or not, and a number of folds."""
+    table, config = draw(cases())
+    n_groups = draw(st.one_of(st.none(), st.integers(5, len(table.y) + 5)))
+    if n_groups is not None:
+        rng = np.random.default_rng(config.seed + 1)
+        table = replace(table, group_ids=rng.integers(n_groups, size=len(table.y)))
+    return Case(table, config), draw(st.integers(3, 12))
 
 
-def divide_or_discard(rows: Rows, n_folds: int, **how: object) -> Splitter:
-    try:
-        return make_splits(*rows, n_folds, **how)  # type: ignore[arg-type]
-    except TableError:
-        assume(False)
-        raise
-
-
-def connected_groups(rows: Rows, key: IntArray | None) -> IntArray:
-    """Return the family of each row, `(n_rows,)`: equal rows, and rows of one key, are of one family."""
-    _, family = np.unique(rows.X, axis=0, return_inverse=True)
-    family = family.ravel()
-    while key is not None:
-        before = family.copy()
-        for group in (key, family.copy()):
-            for number in np.unique(group):
-                family[group == number] = family[group == number].min()
-        if (before == family).all():
-            break
-    return family
-
-
-def class_and_weight(rows: Rows, family: IntArray) -> tuple[dict[int, int], dict[int, float]]:
-    """Return the class of the greatest weight in each family, the first of equally heavy ones, and its weight."""
-    classes, weights = {}, {}
-    for number in np.unique(family).tolist():
-        of_family = family == number
-        mass = np.bincount(rows.y[of_family], rows.weight[of_family])
-        classes[number], weights[number] = int(mass.argmax()), float(mass.sum())
-    return classes, weights
-
-
-@given(tables_to_divide())
-@FEW
-def test_every_row_scores_in_one_fold_but_those_of_a_class_with_nothing_else(
-    table: tuple[Rows, IntArray | None, int],
+@pytest.mark.parametrize(
+    ("n_folds", "has_times", "kind"),
+    [(1, False, SingleSplit), (3, False, StratifiedFolds), (1, True, TimeFolds), (3, True, TimeFolds)],
+)
+def test_the_splitter_is_that_of_the_number_of_folds_and_of_times(
+    n_folds: int, has_times: bool, kind: type[Splitter]
 ) -> None:
-    rows, key, n_folds = table
-    division = divide_or_discard(rows, n_folds, key=key)
-    times_scored = np.zeros(len(rows.y), dtype=np.int64)
-    for fold in range(division.n_folds):
-        roles = division.split(fold)  # which refuses a row with two roles
-        everyone = np.concatenate([split.train, split.validation, split.test])
-        np.testing.assert_array_equal(np.sort(everyone), np.arange(len(rows.y)))
-        times_scored[split.test] += 1
-        np.testing.assert_array_equal(np.sort(split.test), np.flatnonzero(division.fold_ids() == fold))
-    family = connected_groups(rows, key)
-    classes, _ = class_and_weight(rows, family)
+    table = replace(distinct_rows(60), time=np.arange(60.0) if has_times else None)
+    splitter = make_splits(table, Config(), n_folds)
+    assert type(splitter) is kind
+    assert splitter.n_folds == n_folds
+
+
+@given(cases_of_folds())
+@FEW
+def test_every_row_tests_in_one_fold_but_those_of_a_class_with_nothing_else(example: tuple[Case, int]) -> None:
+    (table, config), n_folds = example
+    splitter = splits_or_discard(Case(table, config), n_folds)
+    n_tests = np.zeros(len(table.y), dtype=np.int64)
+    for fold in range(splitter.n_folds):
+        split = splitter.split(fold)  # which refuses a row in two parts
+        everyone = np.concatenate(parts_of(split))
+        np.testing.assert_array_equal(np.sort(everyone), np.arange(len(table.y)))
+        n_tests[split.test] += 1
+        np.testing.assert_array_equal(np.sort(split.test), np.flatnonzero(splitter.fold_ids() == fold))
+    block = blocks_of(table)
+    classes, _ = class_and_weight(table, block)
     alone = [number for number, code in classes.items() if list(classes.values()).count(code) == 1]
-    np.testing.assert_array_equal(times_scored, np.where(np.isin(family, alone), 0, 1))
-    np.testing.assert_array_equal(division.fold_ids() == -1, np.isin(family, alone))
+    np.testing.assert_array_equal(n_tests, np.where(np.isin(block, alone), 0, 1))
+    np.testing.assert_array_equal(splitter.fold_ids() == -1, np.isin(block, alone))
 
 
-@given(tables_to_divide())
+@given(cases_of_folds())
 @FEW
-def test_equal_rows_and_rows_of_one_key_have_one_role_for_every_member(
-    table: tuple[Rows, IntArray | None, int],
-) -> None:
-    rows, key, n_folds = table
-    division = divide_or_discard(rows, n_folds, key=key)
-    family = connected_groups(rows, key)
-    for fold in range(division.n_folds):
-        role = role_of_each(division.split(fold), len(rows.y))
-        for number in np.unique(family):
-            assert len(set(role[family == number])) == 1
+def test_equal_rows_and_rows_of_one_group_are_in_one_part_of_every_split(example: tuple[Case, int]) -> None:
+    case, n_folds = example
+    splitter, block = splits_or_discard(case, n_folds), blocks_of(case.table)
+    for fold in range(splitter.n_folds):
+        part = part_of_rows(splitter.split(fold), len(case.table.y))
+        for number in np.unique(block):
+            assert len(set(part[block == number])) == 1
 
 
-@given(tables_to_divide())
+@given(cases_of_folds())
 @FEW
-def test_folds_have_as_much_of_each_class_as_any_other_to_within_a_group(
-    table: tuple[Rows, IntArray | None, int],
-) -> None:
-    rows, key, n_folds = table
-    division = divide_or_discard(rows, n_folds, key=key)
-    family, part = connected_groups(rows, key), division.fold_ids()
-    classes, weights = class_and_weight(rows, family)
-    fold_of = {number: int(part[family == number][0]) for number in classes}
-    counts = np.zeros((division.n_folds, 4))
-    mass = np.zeros((division.n_folds, 4))
-    for number, fold in fold_of.items():
+def test_folds_have_as_much_of_each_class_as_any_other_to_within_a_block(example: tuple[Case, int]) -> None:
+    case, n_folds = example
+    splitter = splits_or_discard(case, n_folds)
+    block, fold_ids = blocks_of(case.table), splitter.fold_ids()
+    classes, weights = class_and_weight(case.table, block)
+    n_blocks, weight = np.zeros((splitter.n_folds, 4)), np.zeros((splitter.n_folds, 4))
+    for number, code in classes.items():
+        fold = int(fold_ids[block == number][0])
         if fold >= 0:
-            counts[fold, classes[number]] += 1
-            mass[fold, classes[number]] += weights[number]
-    assert np.ptp(counts, axis=0).max() <= 1
-    assert np.ptp(counts.sum(axis=1)) <= 1
+            n_blocks[fold, code] += 1
+            weight[fold, code] += weights[number]
+    assert np.ptp(n_blocks, axis=0).max() <= 1
+    assert np.ptp(n_blocks.sum(axis=1)) <= 1
     for code in range(4):
         heaviest = max((weights[number] for number in classes if classes[number] == code), default=0.0)
-        assert np.ptp(mass[:, code]) <= heaviest
+        assert np.ptp(weight[:, code]) <= heaviest
 
 
-@given(tables_to_divide(), st.integers(0, 2**32))
+@given(cases_of_folds(), st.integers(0, 2**32))
 @FEW
-def test_the_folds_do_not_depend_on_the_order_of_the_rows(
-    table: tuple[Rows, IntArray | None, int], order_seed: int
-) -> None:
-    rows, key, n_folds = table
-    shuffled = np.random.default_rng(order_seed).permutation(len(rows.y))
-    moved = Rows(rows.X[shuffled], rows.y[shuffled], rows.weight[shuffled], rows.settings)
-    one = divide_or_discard(rows, n_folds, key=key, repeat=1)
-    other = make_splits(*moved, n_folds, key=None if key is None else key[shuffled], repeat=1)
+def test_the_folds_do_not_depend_on_the_order_of_the_rows(example: tuple[Case, int], order_seed: int) -> None:
+    (table, config), n_folds = example
+    shuffled = np.random.default_rng(order_seed).permutation(len(table.y))
+    one = splits_or_discard(Case(table, config), n_folds, repeat=1)
+    other = make_splits(take_rows(table, shuffled), config, n_folds, repeat=1)
     assert one.n_folds == other.n_folds
     np.testing.assert_array_equal(one.fold_ids()[shuffled], other.fold_ids())
     for fold in range(one.n_folds):
-        assert_same_rows(one.split(fold), other.split(fold), rows, shuffled)
+        assert_same_rows(one.split(fold), other.split(fold), table, shuffled)
 
 
-@given(tables_to_divide())
+@given(cases_of_folds())
 @FEW
-def test_a_row_of_weight_two_is_divided_like_two_rows(table: tuple[Rows, IntArray | None, int]) -> None:
-    rows, key, n_folds = table
-    repeated = np.repeat(np.arange(len(rows.y)), rows.weight.astype(np.int64))
-    alike = Rows(rows.X[repeated], rows.y[repeated], np.ones(len(repeated)), rows.settings)
-    one = divide_or_discard(rows, n_folds, key=key)
-    other = make_splits(*alike, n_folds, key=None if key is None else key[repeated])
+def test_a_row_of_weight_two_is_in_the_folds_of_two_rows(example: tuple[Case, int]) -> None:
+    (table, config), n_folds = example
+    one = splits_or_discard(Case(table, config), n_folds)
+    repeated, rows = repeated_by_weight(table)
+    other = make_splits(repeated, config, n_folds)
     assert one.n_folds == other.n_folds
     for fold in range(one.n_folds):
         np.testing.assert_array_equal(
-            role_of_each(one.split(fold), len(rows.y))[repeated], role_of_each(other.split(fold), len(repeated))
+            part_of_rows(one.split(fold), len(table.y))[rows], part_of_rows(other.split(fold), len(rows))
         )
 
 
 @pytest.mark.parametrize("weight", [np.ones(200), np.arange(1.0, 201.0)], ids=["equal weights", "all differ"])
-def test_another_repeat_and_another_seed_divide_otherwise_whatever_rows_weigh(weight: FloatArray) -> None:
-    X, y = distinct_table(200, 2)
-    divisions = [make_splits(X, y, weight, Config(seed=seed), 10, repeat) for seed in (0, 1) for repeat in (0, 1, 2)]
-    again = make_splits(X, y, weight, Config(), 10)
-    np.testing.assert_array_equal(again.fold_ids(), divisions[0].fold_ids())
-    for i, one in enumerate(divisions):
-        for other in divisions[:i]:
-            together = np.mean(
-                one.fold_ids()[:, None] == one.fold_ids(), where=other.fold_ids()[:, None] == other.fold_ids()
-            )
+def test_another_repeat_and_another_seed_give_other_folds_whatever_rows_weigh(weight: FloatArray) -> None:
+    table = replace(distinct_rows(200), weight=weight)
+    fold_ids = [make_splits(table, Config(seed=seed), 10, repeat).fold_ids() for seed in (0, 1) for repeat in (0, 1, 2)]
+    np.testing.assert_array_equal(make_splits(table, Config(), 10).fold_ids(), fold_ids[0])
+    for number, ours in enumerate(fold_ids):
+        for others in fold_ids[:number]:
+            together = np.mean(ours[:, None] == ours, where=others[:, None] == others)
             # Of two rows in one fold a tenth are together by chance, and each is with itself.
             assert together < 0.25
 
 
 @given(st.integers(60, 300), st.integers(2, 4), st.integers(3, 10), st.floats(0.02, 0.5), st.integers(0, 99))
 @FEW
-def test_a_share_of_the_next_fold_stops_class_by_class(
-    n_rows: int, n_classes: int, n_folds: int, stop: float, seed: int
+def test_a_share_of_the_next_fold_validates_class_by_class(
+    n_rows: int, n_classes: int, n_folds: int, fraction: float, seed: int
 ) -> None:
-    X, y = distinct_table(n_rows, n_classes, seed)
-    settings = Config(seed=seed, validation_fraction=stop)
-    division = make_splits(X, y, np.ones(n_rows), settings, n_folds)
-    share = min(1.0, stop * n_folds)
+    table = distinct_rows(n_rows, n_classes, seed)
+    splitter = make_splits(table, Config(seed=seed, validation_fraction=fraction), n_folds)
+    share = min(1.0, fraction * n_folds)
     for fold in range(n_folds):
-        roles, next_fold = division.split(fold), division.split((fold + 1) % n_folds).score
-        assert set(split.validation) <= set(next_fold)
-        assert abs(len(split.validation) - share * len(next_fold)) < 1
+        validation, next_fold = splitter.split(fold).validation, splitter.split((fold + 1) % n_folds).test
+        assert set(validation) <= set(next_fold)
+        assert abs(len(validation) - share * len(next_fold)) < 1
         for code in range(n_classes):
-            assert abs((y[split.validation] == code).sum() - share * (y[next_fold] == code).sum()) < 1 + 1e-9
+            n_validation, n_next = ((table.y[rows] == code).sum() for rows in (validation, next_fold))
+            assert abs(n_validation - share * n_next) < 1 + 1e-9
 
 
 def test_a_table_with_fewer_different_rows_than_folds_has_as_many_folds_as_these() -> None:
-    X, y = distinct_table(7, 2)
-    division = make_splits(np.repeat(X, 3, axis=0), np.repeat(y, 3), np.ones(21), Config(), 10)
-    assert division.n_folds == 7
-    assert all(len(division.split(fold).score) == 3 for fold in range(7))
+    table = take_rows(distinct_rows(7), np.repeat(np.arange(7), 3))
+    splitter = make_splits(table, Config(), 10)
+    assert splitter.n_folds == 7
+    assert all(len(splitter.split(fold).test) == 3 for fold in range(7))
 
 
-def test_the_only_key_of_a_class_always_trains() -> None:
-    X, y = distinct_table(41, 2)
-    y[:] = 0
-    y[[7, 11]] = 1
-    key = np.arange(41)
-    key[11] = 7
-    division = make_splits(X, y, np.ones(41), Config(), 5, key=key)
+def test_the_only_group_of_a_class_always_trains() -> None:
+    y, group_ids = np.zeros(41, dtype=np.int64), np.arange(41)
+    y[[7, 11]], group_ids[11] = 1, 7
+    splitter = make_splits(replace(distinct_rows(41), y=y, group_ids=group_ids), Config(), 5)
     for fold in range(5):
-        assert {7, 11} <= set(division.split(fold).train)
-    assert division.fold_ids()[[7, 11]].tolist() == [-1, -1]
+        assert {7, 11} <= set(splitter.split(fold).train)
+    assert splitter.fold_ids()[[7, 11]].tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("y", [[0, 0, 1], [0, 1], [0, 0, 1, 2], [0, 1, 2, 3, 4]])
 @pytest.mark.parametrize("n_folds", [1, 3, 10])
-def test_too_few_different_rows_for_three_folds_is_an_error(y: list[int], n_folds: int) -> None:
-    words = rf"^{len(y)} different rows \(or keys\) are too few to train, stop and score on separate ones: at least one"
+def test_too_few_different_rows_for_three_folds_are_an_error(y: list[int], n_folds: int) -> None:
+    words = (
+        rf"^{len(y)} different rows \(or groups\) are too few to train, validate and test on separate ones: at least "
+        "one class needs three different rows, or two classes need two$"
+    )
     with pytest.raises(TableError, match=words):
-        make_splits(distinct_table(len(y), 2)[0], np.array(y), np.ones(len(y)), Config(), n_folds)
+        make_splits(replace(distinct_rows(len(y)), y=np.array(y)), Config(), n_folds)
+
+
+# -- no folds --------------------------------------------------------------------------------------------------------
 
 
 def test_one_fold_is_a_single_split_whose_repeats_differ() -> None:
-    X, y = distinct_table(200, 2)
-    one, other = (make_splits(X, y, np.ones(200), Config(), 1, repeat) for repeat in (0, 1))
+    table = distinct_rows(200)
+    one, other = (make_splits(table, Config(), 1, repeat) for repeat in (0, 1))
     assert one.n_folds == 1
-    expected = split(X, y, np.ones(200), Config())
-    for name in ("train", "stop", "score"):
-        np.testing.assert_array_equal(getattr(one.split(0), name), getattr(expected, name))
-    assert set(one.split(0).score) != set(other.split(0).score)
+    assert_equal_splits(one.split(0), train_validation_test_split(table, Config()))
+    assert set(one.split(0).test) != set(other.split(0).test)
 
 
-@given(tables_to_divide())
+@given(cases_of_folds())
 @FEW
-def test_the_parts_of_a_single_split_keep_equal_rows_and_rows_of_one_key_together(
-    table: tuple[Rows, IntArray | None, int],
-) -> None:
-    rows, key, _ = table
-    part, family = divide_or_discard(rows, 1, key=key).fold_ids(), connected_groups(rows, key)
-    sizes = np.bincount([part[family == number][0] for number in np.unique(family)])
+def test_the_ids_of_a_single_split_keep_equal_rows_and_rows_of_one_group_together(example: tuple[Case, int]) -> None:
+    case, _ = example
+    fold_ids, block = splits_or_discard(case, 1).fold_ids(), blocks_of(case.table)
+    sizes = np.bincount([fold_ids[block == number][0] for number in np.unique(block)])
     assert np.ptp(sizes) <= 1
     assert len(sizes) <= 5
-    for number in np.unique(family):
-        assert len(set(part[family == number])) == 1
+    for number in np.unique(block):
+        assert len(set(fold_ids[block == number])) == 1
 
 
-# StratifiedFolds in time
-
-
-@st.composite
-def tables_in_time(draw: st.DrawFn) -> tuple[Rows, FloatArray, int]:
-    """Tables whose rows have times, many of them equal or few, and a number of folds."""
-    rows = draw(tables())
-    n_times = draw(st.sampled_from([3, 10, 1000]))
-    time = np.random.default_rng(rows.settings.seed + 2).integers(n_times, size=len(rows.y)).astype(np.float64)
-    return rows, time, draw(st.sampled_from([1, 3, 4, 7]))
-
-
-@given(tables_in_time())
-@FEW
-def test_in_time_rows_that_stop_and_score_are_later_than_all_that_train(
-    table: tuple[Rows, FloatArray, int],
-) -> None:
-    rows, time, n_folds = table
-    division = divide_or_discard(rows, n_folds, time=time)
-    assert 1 <= division.n_folds <= n_folds
-    times_scored = np.zeros(len(time), dtype=np.int64)
-    for fold in range(division.n_folds):
-        roles = division.split(fold)
-        assert time[split.train].max() < time[split.validation].min()
-        assert time[split.validation].max() < time[split.test].min()
-        known = np.sort(np.concatenate([split.train, split.validation, split.test]))
-        np.testing.assert_array_equal(known, np.flatnonzero(time <= time[split.test].max()))
-        times_scored[split.test] += 1
-    np.testing.assert_array_equal(times_scored, time > time[division.split(0).stop].max())
-    part = division.fold_ids()
-    np.testing.assert_array_equal(part >= 2, times_scored == 1)
-    for fold in range(division.n_folds):
-        np.testing.assert_array_equal(np.sort(division.split(fold).score), np.flatnonzero(part == fold + 2))
-
-
-def test_in_time_the_earlier_half_only_trains_and_each_fold_is_a_tenth() -> None:
-    X, y = distinct_table(1000, 2)
-    time = np.random.default_rng(0).permutation(1000).astype(np.float64)
-    division = make_splits(X, y, np.ones(1000), Config(), 4, time=time)
-    sizes = [
-        [len(each) for each in (split.train, split.validation, split.test)] for roles in map(division.roles, range(4))
-    ]
-    assert sizes == [[500, 100, 100], [600, 100, 100], [700, 100, 100], [800, 100, 100]]
-
-
-def test_one_fold_in_time_has_the_shares_of_the_settings() -> None:
-    X, y = distinct_table(1000, 2)
-    settings = Config(validation_fraction=0.1, test_fraction=0.25)
-    roles = make_splits(X, y, np.ones(1000), settings, 1, time=np.arange(1000.0)).split(0)
-    np.testing.assert_array_equal(np.sort(split.train), np.arange(650))
-    np.testing.assert_array_equal(np.sort(split.validation), np.arange(650, 750))
-    np.testing.assert_array_equal(np.sort(split.test), np.arange(750, 1000))
-
-
-@given(tables_in_time(), st.integers(0, 2**32))
-@FEW
-def test_in_time_neither_the_order_of_the_rows_matters_nor_whether_a_row_is_there_twice_or_weighs_two(
-    table: tuple[Rows, FloatArray, int], order_seed: int
-) -> None:
-    rows, time, n_folds = table
-    division = divide_or_discard(rows, n_folds, time=time)
-    shuffled = np.random.default_rng(order_seed).permutation(len(time))
-    moved = Rows(rows.X[shuffled], rows.y[shuffled], rows.weight[shuffled], rows.settings)
-    other = make_splits(*moved, n_folds, time=time[shuffled])
-    np.testing.assert_array_equal(division.fold_ids()[shuffled], other.fold_ids())
-    for fold in range(division.n_folds):
-        assert_same_rows(division.split(fold), other.split(fold), rows, shuffled)
-    repeated = np.repeat(np.arange(len(time)), rows.weight.astype(np.int64))
-    alike = Rows(rows.X[repeated], rows.y[repeated], np.ones(len(repeated)), rows.settings)
-    np.testing.assert_array_equal(
-        division.fold_ids()[repeated], make_splits(*alike, n_folds, time=time[repeated]).fold_ids()
-    )
-
-
-@given(tables_in_time(), st.integers(2, 60))
-@FEW
-def test_in_time_keys_that_trained_neither_stop_nor_score(table: tuple[Rows, FloatArray, int], n_keys: int) -> None:
-    rows, time, n_folds = table
-    key = np.random.default_rng(rows.settings.seed + 3).integers(n_keys, size=len(time))
-    plain = divide_or_discard(rows, n_folds, time=time)
-    keyed = make_splits(*rows, n_folds, key=key, time=time)
-    for fold in range(plain.n_folds):
-        before = plain.split(fold)
-        of_training = np.isin(key, key[before.train])
-        stop = before.stop[~of_training[before.stop]]
-        if not len(stop):
-            with pytest.raises(TableError, match="in time nothing is left to stop on"):
-                keyed.split(fold)
-            continue
-        roles = keyed.split(fold)
-        np.testing.assert_array_equal(split.train, before.train)
-        np.testing.assert_array_equal(split.validation, stop)
-        of_stopping = np.isin(key, key[stop])
-        np.testing.assert_array_equal(split.test, before.score[~(of_training | of_stopping)[before.score]])
-
-
-def test_in_time_all_repeats_are_the_same() -> None:
-    X, y = distinct_table(60, 2)
-    one, other = (make_splits(X, y, np.ones(60), Config(), 4, repeat, time=np.arange(60.0)) for repeat in (0, 1))
-    np.testing.assert_array_equal(one.fold_ids(), other.fold_ids())
-
-
-@pytest.mark.parametrize("n_times", [1, 2])
-@pytest.mark.parametrize("n_folds", [1, 4])
-def test_too_few_different_times_are_an_error(n_times: int, n_folds: int) -> None:
-    X, y = distinct_table(60, 2)
-    words = (
-        f"^{n_times} different times are too few, or too unevenly filled, to train, stop and score one after another$"
-    )
-    with pytest.raises(TableError, match=words):
-        make_splits(X, y, np.ones(60), Config(), n_folds, time=np.arange(60.0) % n_times)
-
-
-@pytest.mark.parametrize(
-    ("counts", "n_expected"),
-    [
-        ((30, 10, 10, 10), 2),
-        ((50, 10), None),
-        ((59, 1), None),
-        ((10, 50), None),
-        ((20, 20, 20), 1),
-        ((1, 57, 1, 1), None),
-    ],
-)
-def test_where_most_times_are_equal_there_are_fewer_folds_or_none(
-    counts: tuple[int, ...], n_expected: int | None
-) -> None:
-    X, y = distinct_table(60, 2)
-    time = np.repeat(np.arange(len(counts)), counts).astype(np.float64)
-    if n_expected is None:
-        with pytest.raises(TableError, match=rf"^{len(counts)} different times are too few"):
-            make_splits(X, y, np.ones(60), Config(), 4, time=time)
-        return
-    division = make_splits(X, y, np.ones(60), Config(), 4, time=time)
-    assert division.n_folds == n_expected
-    for fold in range(n_expected):
-        assert len(division.split(fold).score)
-
-
-# Sizes
+# -- sizes -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -657,36 +546,28 @@ def test_folds_and_seeds_follow_the_table_of_sizes(n_rows: int, expected: tuple[
 
 
 def test_more_rows_never_have_more_members() -> None:
-    members = [folds * seeds for _, folds, seeds in COHORT_SIZES]
-    assert members == sorted(members, reverse=True)
+    n_members = [folds * seeds for _, folds, seeds in COHORT_SIZES]
+    assert n_members == sorted(n_members, reverse=True)
 
 
-# Merging
+# -- duplicates ------------------------------------------------------------------------------------------------------
 
 
 def test_merged_rows_are_different_and_keep_the_total_weight() -> None:
     X = np.array([[1.0], [1.0], [2.0], [1.0], [2.0]])
     y = np.array([0, 0, 1, 1, 1])
     weight = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    rows, merged = merge_duplicates(X, y, weight, np.array([0, 1, 3, 2, 4]))
+    rows, merged = merge_duplicates(table_of_arrays(X, y, weight), np.array([0, 1, 3, 2, 4]))
     np.testing.assert_array_equal(rows, [0, 3, 2])
     np.testing.assert_array_equal(merged, [3.0, 8.0, 20.0])
 
 
-@given(tables())
+@given(cases())
 @FEW
-def test_merging_leaves_no_row_twice_and_no_weight_behind(rows: Rows) -> None:
-    train = roles_or_discard(rows).train
-    merged, weight = merge_duplicates(rows.X, rows.y, rows.weight, train)
-    labelled = np.column_stack([rows.X, rows.y])
+def test_merging_leaves_no_row_twice_and_no_weight_behind(case: Case) -> None:
+    table, train = case.table, split_or_discard(case).train
+    merged, weight = merge_duplicates(table, train)
+    labelled = np.column_stack([table.X, table.y])
     assert len(np.unique(labelled[merged], axis=0)) == len(merged) == len(np.unique(labelled[train], axis=0))
     for row, total in zip(merged, weight, strict=True):
-        assert total == rows.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()
-
-
-def test_a_fold_in_time_without_rows_to_stop_on_is_named() -> None:
-    X = np.random.default_rng(0).normal(size=(60, 2))
-    key = np.arange(60) % 20  # all of them are there before the first fold
-    division = make_splits(X, np.arange(60) % 2, np.ones(60), Config(), 3, key=key, time=np.arange(60.0))
-    with pytest.raises(TableError, match="in fold 1 of 3 in time nothing is left to stop on: all of its rows are of"):
-        division.split(0)
+        assert total == table.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()

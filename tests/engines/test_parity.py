@@ -1,4 +1,4 @@
-"""The two engines are each other's test: the same plan gives the same numbers, by autograd and by hand."""
+"""The two engines are each other's test: the same batches give the same numbers, by autograd and by hand."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import copy
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import random_network, programs
+from helpers import data_of_inputs, programs, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
@@ -26,16 +27,18 @@ from tabcohort import (
     load_sample,
 )
 from tabcohort.cohort.fit import fit
-from tabcohort.engines.batches import BatchPlan
+from tabcohort.engines.batches import Batches, BatchPlan
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import MemberData
-from tabcohort.engines.torch_loop import TorchEngine, hashed_dropout, loss_sum
+from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm, hashed_dropout, loss_sum
 from tabcohort.network.lower import network_of, to_module
-from tabcohort.network.models import ACTIVATIONS, SmoothClip
+from tabcohort.network.models import SmoothClip
+from tabcohort.network.ops import ACTIVATIONS
 from tabcohort.network.program import Network, Program
 from tabcohort.training.module import CompiledModuleEngine
 
 D_IN = 7
+CPU = torch.device("cpu")
 TWICE, DROPOUT = nn.ReLU(), nn.Dropout(0.5)
 LAYERS: dict[str, nn.Module] = {
     "linear": nn.Linear(D_IN, 1),
@@ -55,12 +58,17 @@ LAYERS: dict[str, nn.Module] = {
 }
 
 
-def member_data(n_rows: int, n_classes: int, d_in: int = D_IN, seed: int = 0) -> MemberData:
-    """Return rows with soft, weighted targets."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n_rows, d_in)).astype(np.float32)
-    mass = (np.eye(n_classes)[rng.integers(n_classes, size=n_rows)] + 0.1) * rng.uniform(0.5, 2, (n_rows, 1))
-    return MemberData.of_inputs(X, mass.astype(np.float32), X[: n_rows // 2])
+def data_of(batches: BatchPlan, n_classes: int, d_in: int = D_IN, n_validation: int | None = None) -> MemberData:
+    """Return rows with soft, weighted targets; the validation rows are the first training rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(batches.n_rows, d_in))
+    targets = np.eye(n_classes)[rng.integers(n_classes, size=len(X))] + 0.1
+    n_validation = len(X) // 2 if n_validation is None else n_validation
+    return data_of_inputs(X, targets * rng.uniform(0.5, 2, (len(X), 1)), X[np.arange(n_validation) % len(X)], batches)
+
+
+def full_batch(module: nn.Module, n_rows: int = 9) -> BatchPlan:
+    return BatchPlan(n_rows, n_rows, 0.0, 0.0, has_batch_norm(module), seed=3)
 
 
 def n_classes_of(module: nn.Module) -> int:
@@ -69,7 +77,7 @@ def n_classes_of(module: nn.Module) -> int:
 
 
 def prepared(module: nn.Module) -> nn.Module:
-    """Return a float64 copy with weights drawn and normalisation that is not trivial."""
+    """Return a float64 copy with random weights and normalisation that is not trivial."""
     module = copy.deepcopy(module).double()
     initialize_weights(module, seed=1)
     generator = torch.Generator().manual_seed(0)
@@ -80,10 +88,11 @@ def prepared(module: nn.Module) -> nn.Module:
 
 
 def both(
-    module: nn.Module, data: MemberData, how: Config
+    module: nn.Module, data: MemberData, config: Config
 ) -> tuple[nn.Module, TorchEngine, nn.Module, CompiledModuleEngine]:
     other = copy.deepcopy(module)
-    return module, TorchEngine(module, data, how, torch.device("cpu")), other, CompiledModuleEngine(other, data, how)
+    reference, compiled = TorchEngine(module, data, config, CPU), CompiledModuleEngine(other, data, config)
+    return module, reference, other, compiled
 
 
 def largest_difference(first: nn.Module, second: nn.Module) -> float:
@@ -103,31 +112,27 @@ def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> dict
     return {name: gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
 
 
-def one_step(engine: CompiledModuleEngine, n_rows: int) -> tuple[float, int]:
-    """Run a full-batch step at rate 0; return its loss and its key."""
-    plan = BatchPlan(n_rows, n_rows, 0.0, 0.0, engine.has_batch_norm, seed=3).epoch(1)
-    return float(engine.run_epoch(plan, 0.0).step_losses[0]), int(plan.layer_keys[0])
-
-
 @pytest.mark.parametrize("module", LAYERS.values(), ids=LAYERS.keys())
 def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: nn.Module) -> None:
     module = prepared(module)
-    data = member_data(9, n_classes_of(module))
+    data = data_of(full_batch(module), n_classes_of(module))
     engine = CompiledModuleEngine(module, data, Config(weight_decay=0.0))
-    loss, key = one_step(engine, 9)
-    gradient = engine.gradient.copy()
-    expected = gradients_by_autograd(module, data, key)
+    state = engine.snapshot()
+    loss = engine.run_epoch(1, [0.0]).step_losses[0]
+    gradient = engine._gradient.copy()
+    expected = gradients_by_autograd(module, data, int(Batches(data.batches).epoch(1).layer_keys[0]))
     named = Network(engine.network.program, gradient, engine.network.buffers).named()
-    largest = max(np.abs(each).max() for each in expected.values())
+    largest = max(np.abs(wanted).max() for wanted in expected.values())
     assert expected.keys() == named.keys() - {name for name, _ in module.named_buffers()}
     for name, wanted in expected.items():
         np.testing.assert_allclose(named[name], wanted, rtol=1e-9, atol=1e-9 * largest + 1e-15, err_msg=name)
     for place in np.random.default_rng(0).choice(gradient.size, min(12, gradient.size), replace=False):
         ends = []
         for side in (1e-5, -1e-5):
-            engine.state["parameters"][place] += side
-            ends.append(one_step(engine, 9)[0] / 9)
-            engine.state["parameters"][place] -= side
+            moved = state["parameters"].copy()
+            moved[place] += side
+            engine.restore({**state, "parameters": moved})
+            ends.append(engine.run_epoch(1, [0.0]).train_loss)
         assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(gradient[place], rel=1e-5, abs=1e-7)
     assert np.isfinite(loss)
 
@@ -141,15 +146,15 @@ def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimiz
         "residual": ResidualMLP(D_IN, (8, 5), 1, dropout=0.2),
         "clipped": nn.Sequential(SmoothClip(1.0), MLP(D_IN, (8, 5), 3)),
     }
-    how = Config(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
-    data = member_data(100, n_classes_of(modules[kind]))
-    module, reference, other, compiled = both(prepared(modules[kind]), data, how)
-    plan = BatchPlan(100, 32, 0.3, 0.5, reference.has_batch_norm, seed=0)
+    config = Config(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
+    batches = BatchPlan(100, 32, 0.3, 0.5, has_batch_norm(modules[kind]), seed=0)
+    data = data_of(batches, n_classes_of(modules[kind]))
+    module, reference, other, compiled = both(prepared(modules[kind]), data, config)
+    rates = [0.01 * 0.98**epoch for epoch in range(1, 51)]
     for epoch in range(1, 51):  # of four steps, the last one short
-        rate = 0.01 * 0.98**epoch
-        expected, found = reference.run_epoch(plan.epoch(epoch), rate), compiled.run_epoch(plan.epoch(epoch), rate)
-        np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-8)
-        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-7, atol=1e-8)
+        expected, actual = reference.run_epoch(epoch, rates), compiled.run_epoch(epoch, rates)
+        np.testing.assert_allclose(actual.step_losses, expected.step_losses, rtol=1e-8)
+        np.testing.assert_allclose(actual.val_logits, expected.val_logits, rtol=1e-7, atol=1e-8)
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-8
@@ -172,32 +177,32 @@ def networks(draw: st.DrawFn) -> nn.Sequential:
 @settings(max_examples=40, deadline=None)
 @given(network=networks(), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
 def test_random_networks_agree(network: nn.Sequential, n_rows: int, batch_size: int) -> None:
-    how = Config(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
-    data = member_data(n_rows, n_classes_of(network))
-    module, reference, other, compiled = both(prepared(network), data, how)
-    plan = BatchPlan(n_rows, batch_size, 0.2, 0.5, reference.has_batch_norm, seed=0)
+    config = Config(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    batches = BatchPlan(n_rows, batch_size, 0.2, 0.5, has_batch_norm(network), seed=0)
+    data = data_of(batches, n_classes_of(network))
+    module, reference, other, compiled = both(prepared(network), data, config)
     for epoch in (1, 2):
-        expected, found = reference.run_epoch(plan.epoch(epoch), 0.05), compiled.run_epoch(plan.epoch(epoch), 0.05)
-        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-6, atol=1e-7)
+        expected, actual = reference.run_epoch(epoch, [0.05] * 2), compiled.run_epoch(epoch, [0.05] * 2)
+        np.testing.assert_allclose(actual.val_logits, expected.val_logits, rtol=1e-6, atol=1e-7)
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-7
 
 
 @settings(max_examples=100, deadline=None)
-@given(program=programs(widest=9, prepares=False), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
+@given(program=programs(max_width=9, has_inputs=False), n_rows=st.integers(4, 40), batch_size=st.integers(2, 17))
 def test_networks_whose_values_are_read_many_times_agree(program: Program, n_rows: int, batch_size: int) -> None:
-    """Sums of any values, read anywhere later on: what no module is lowered to so far."""
-    how = Config(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
-    data = member_data(n_rows, max(2, program.n_outputs), program.n_inputs)
+    """Sums of any values, read anywhere later: no module is lowered to these so far."""
+    config = Config(optimizer="sgd", momentum=0.5, weight_decay=0.01, clip_norm=1.0)
+    batches = BatchPlan(n_rows, batch_size, 0.2, 0.5, program.has_batch_norm, seed=0)
+    data = data_of(batches, max(2, program.n_outputs), program.n_inputs)
     network = random_network(program, np.float64)
     module = to_module(network)
-    reference, compiled = TorchEngine(module, data, how, torch.device("cpu")), CompiledEngine(network, data, how)
-    plan = BatchPlan(n_rows, batch_size, 0.2, 0.5, program.has_batch_norm, seed=0)
+    reference, compiled = TorchEngine(module, data, config, CPU), CompiledEngine(network, data, config)
     for epoch in (1, 2):
-        expected, found = reference.run_epoch(plan.epoch(epoch), 0.01), compiled.run_epoch(plan.epoch(epoch), 0.01)
-        np.testing.assert_allclose(found.step_losses, expected.step_losses, rtol=1e-6, atol=1e-7)
-        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-6, atol=1e-6)
+        expected, actual = reference.run_epoch(epoch, [0.01] * 2), compiled.run_epoch(epoch, [0.01] * 2)
+        np.testing.assert_allclose(actual.step_losses, expected.step_losses, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(actual.val_logits, expected.val_logits, rtol=1e-6, atol=1e-6)
     reference.release()
     compiled.release()
     for name, array in network_of(module, program).named().items():
@@ -207,8 +212,8 @@ def test_networks_whose_values_are_read_many_times_agree(program: Program, n_row
 def test_a_whole_float32_run_on_breast_cancer_predicts_the_same() -> None:
     sample = load_sample("breast-cancer")
     table = Table.from_frame(sample.frame, sample.target, positive=sample.positive)
-    how = {"model": "logistic", "max_epochs": 100, "patience": None, "batch_size": 32}
-    proba = [fit(table, Config(engine=engine, **how)).predict_proba(table.X) for engine in ("torch", "compiled")]
+    config = Config(model="logistic", max_epochs=100, patience=None, batch_size=32)
+    proba = [fit(table, replace(config, engine=engine)).predict_proba(table.X) for engine in ("torch", "compiled")]
     np.testing.assert_allclose(proba[0], proba[1], atol=1e-4)
 
 
@@ -217,13 +222,10 @@ def test_full_batches_to_convergence_equal_scikit_learn_without_penalty() -> Non
     X = rng.normal(size=(200, 3))
     y = rng.random(200) < 1 / (1 + np.exp(-X @ [1.0, -2.0, 0.5]))
     module = nn.Linear(3, 1).double()
-    data = MemberData.of_inputs(
-        X.astype(np.float32), np.eye(2, dtype=np.float32)[y.astype(int)], X[:5].astype(np.float32)
-    )
+    data = data_of_inputs(X, np.eye(2)[y.astype(int)], X[:5], full_batch(module, 200))
     engine = CompiledModuleEngine(module, data, Config(optimizer="sgd", momentum=0.9, weight_decay=0.0))
-    plan = BatchPlan(200, 200, 0.0, 0.0, needs_pairs=False, seed=0)
     for epoch in range(1, 2001):
-        engine.run_epoch(plan.epoch(epoch), 0.5)
+        engine.run_epoch(epoch, [0.5] * 2000)
     engine.release()
     expected = SklearnLogistic(C=np.inf, tol=1e-10, max_iter=1000).fit(data.inputs(data.train).astype(float), y)
     np.testing.assert_allclose(module.weight.detach().numpy(), expected.coef_, atol=1e-4)
@@ -245,15 +247,18 @@ def test_the_kernels_are_plain_python_without_a_compiler() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_plan_of_larger_steps_than_the_first_has_room() -> None:
-    """The kernels work in memory without bounds, which is laid out for the steps that come."""
-    data = member_data(40, 2)
-    network = nn.Sequential(nn.Linear(D_IN, 8), nn.ReLU(), nn.Linear(8, 1)).double()
+@pytest.mark.parametrize("batch_size", [4, 41])
+@pytest.mark.parametrize("n_validation", [1, 3, 300, 512])
+def test_the_longest_step_and_any_number_of_validation_rows_have_room(batch_size: int, n_validation: int) -> None:
+    """The kernels check no bounds; a lone last row joins the step before it, which is then one row longer."""
+    network = nn.Sequential(nn.Linear(D_IN, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1)).double()
+    data = data_of(BatchPlan(41, batch_size, 0.0, 0.0, needs_pairs=True, seed=0), 2, n_validation=n_validation)
+    assert np.diff(data.batches.bounds).max() == (5 if batch_size == 4 else 41)
     module, reference, other, compiled = both(network, data, Config(optimizer="sgd"))
-    for batch_size in (4, 40):
-        plan = BatchPlan(40, batch_size, 0.0, 0.0, needs_pairs=False, seed=0).epoch(1)
-        expected, found = reference.run_epoch(plan, 0.05), compiled.run_epoch(plan, 0.05)
-        np.testing.assert_allclose(found.val_logits, expected.val_logits, rtol=1e-6, atol=1e-7)
+    for epoch in (1, 2):
+        expected, actual = reference.run_epoch(epoch, [0.05] * 2), compiled.run_epoch(epoch, [0.05] * 2)
+        assert actual.val_logits.shape == (n_validation, 1)
+        np.testing.assert_allclose(actual.val_logits, expected.val_logits, rtol=1e-6, atol=1e-7)
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-7

@@ -1,5 +1,9 @@
 """Calibration: each fit against SciPy's of the same loss, and no correction where none helps."""
 
+from __future__ import annotations
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,12 +12,13 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import log_softmax, logsumexp
 from sklearn.linear_model import LogisticRegression
+from test_out_of_fold import predictions_of
 
 from tabcohort.evaluation import calibration
 from tabcohort.evaluation.calibration import (
     BIAS_CORRECTED,
+    MIN_SCALE,
     NONE,
-    SMALLEST_SCALE,
     TEMPERATURE,
     Calibrator,
     fit_calibrator,
@@ -23,6 +28,7 @@ from tabcohort.evaluation.calibration import (
 )
 from tabcohort.evaluation.intervals import standard_error_of_mean
 from tabcohort.evaluation.metrics import log_loss
+from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.types import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=40, deadline=None)
@@ -33,8 +39,8 @@ def calibrated(n_rows: int, n_classes: int = 2, seed: int = 0) -> tuple[FloatArr
     """Return log probabilities `(n_rows, n_classes)` and classes that were drawn with just these."""
     rng = np.random.default_rng(seed)
     log_proba = log_softmax(rng.normal(0, 2, (n_rows, n_classes)), axis=1)
-    drawn = (rng.random(n_rows)[:, None] > np.exp(log_proba).cumsum(axis=1)).sum(axis=1)
-    return log_proba, np.minimum(drawn, n_classes - 1)
+    y = (rng.random(n_rows)[:, None] > np.exp(log_proba).cumsum(axis=1)).sum(axis=1)
+    return log_proba, np.minimum(y, n_classes - 1)
 
 
 def distorted(log_proba: FloatArray, scale: float, shift: FloatArray) -> FloatArray:
@@ -42,29 +48,30 @@ def distorted(log_proba: FloatArray, scale: float, shift: FloatArray) -> FloatAr
     return log_softmax((log_proba - shift) / scale, axis=1)
 
 
-def penalised_loss(numbers: FloatArray, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
+def penalised_loss(parameters: FloatArray, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
     """The loss of scale and shifts, written down once more; weights have the mean 1."""
     shift = np.zeros(log_proba.shape[1])
-    shift[1 : len(numbers)] = numbers[1:]
-    corrected = log_softmax(numbers[0] * log_proba + shift, axis=1)
-    share = weight / weight.mean()
-    prior = ((numbers[0] - 1) ** 2 + (numbers[1:] ** 2).sum()) / (2 * calibration.PRIOR**2)
-    return float(-(share * corrected[np.arange(len(y)), y]).sum() + prior)
+    shift[1 : len(parameters)] = parameters[1:]
+    corrected = log_softmax(parameters[0] * log_proba + shift, axis=1)
+    relative = weight / weight.mean()
+    prior = ((parameters[0] - 1) ** 2 + (parameters[1:] ** 2).sum()) / (2 * calibration.PRIOR**2)
+    return float(-(relative * corrected[np.arange(len(y)), y]).sum() + prior)
 
 
-def network_of(found: Calibrator) -> FloatArray:
-    return np.concatenate([[found.scale], found.shift[1:] if found.method == BIAS_CORRECTED else []])
+def parameters_of(calibrator: Calibrator) -> FloatArray:
+    shifts = calibrator.shift[1:] if calibrator.method == BIAS_CORRECTED else []
+    return np.concatenate([[calibrator.scale], shifts])
 
 
-def scipys(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> FloatArray:
+def fit_by_scipy(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArray) -> FloatArray:
     n_shifts = log_proba.shape[1] - 1 if method == BIAS_CORRECTED else 0
     start = np.concatenate([[1.0], np.zeros(n_shifts)])
-    bounds = [(SMALLEST_SCALE, None)] + [(None, None)] * n_shifts
+    bounds = [(MIN_SCALE, None)] + [(None, None)] * n_shifts
     tight = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10_000, "maxfun": 100_000}
     return minimize(penalised_loss, start, (log_proba, y, weight), "L-BFGS-B", bounds=bounds, options=tight).x
 
 
-# Fits
+# -- fits ------------------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -81,10 +88,11 @@ def test_a_fit_is_that_of_scipy_also_for_predictions_that_are_worse_than_none(
     log_proba, y = calibrated(n_rows, n_classes, seed)
     log_proba = log_softmax(sharpness * log_proba, axis=1)
     weight = np.random.default_rng(seed).uniform(0.5, 2.0, n_rows)
-    found, expected = network_of(fit_method(method, log_proba, y, weight)), scipys(method, log_proba, y, weight)
+    fitted = parameters_of(fit_method(method, log_proba, y, weight))
+    expected = fit_by_scipy(method, log_proba, y, weight)
     least = penalised_loss(expected, log_proba, y, weight)
-    assert penalised_loss(found, log_proba, y, weight) <= least + 1e-6 * abs(least)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
+    assert penalised_loss(fitted, log_proba, y, weight) <= least + 1e-6 * abs(least)
+    np.testing.assert_allclose(fitted, expected, rtol=1e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 6])
@@ -97,11 +105,11 @@ def test_slope_and_curvature_are_central_differences_of_the_loss(method: str, n_
     start = np.concatenate([[1.0], np.zeros(n_shifts)])
     at = start + np.random.default_rng(2).normal(0, 0.3, 1 + n_shifts)
 
-    def curvature_and_slope(numbers: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def curvature_and_slope(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
         shift = np.zeros(n_classes)
-        shift[1 : 1 + n_shifts] = numbers[1:]
-        of = Calibrator(method, float(numbers[0]), shift)
-        return calibration._curvature_and_slope(of, log_proba, y, weight, numbers - start)
+        shift[1 : 1 + n_shifts] = parameters[1:]
+        calibrator = Calibrator(method, float(parameters[0]), shift)
+        return calibration._curvature_and_slope(calibrator, log_proba, y, weight, parameters - start)
 
     curvature, slope = curvature_and_slope(at)
     steps = 1e-5 * np.eye(1 + n_shifts)
@@ -118,10 +126,10 @@ def test_of_two_classes_the_bias_corrected_method_is_platts(monkeypatch: pytest.
     log_proba, y = calibrated(400)
     log_proba = distorted(log_proba, 0.6, np.array([0.0, 0.8]))
     weight = np.random.default_rng(1).integers(1, 4, 400).astype(np.float64)
-    found = fit_method(BIAS_CORRECTED, log_proba, y, weight)
+    calibrator = fit_method(BIAS_CORRECTED, log_proba, y, weight)
     logit = (log_proba[:, 1] - log_proba[:, 0])[:, None]
     platt = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(logit, y, weight)
-    assert (found.scale, found.shift[1]) == pytest.approx((platt.coef_[0, 0], platt.intercept_[0]), rel=1e-5)
+    assert (calibrator.scale, calibrator.shift[1]) == pytest.approx((platt.coef_[0, 0], platt.intercept_[0]), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -130,31 +138,30 @@ def test_a_fit_depends_on_weights_as_on_repeated_rows_and_not_on_their_unit(
 ) -> None:
     log_proba, y = calibrated(200, 3)
     times = np.random.default_rng(1).integers(1, 4, 200)
-    found = fit_method(method, log_proba, y, times.astype(np.float64))
+    weighted = fit_method(method, log_proba, y, times.astype(np.float64))
     scaled = fit_method(method, log_proba, y, 1000.0 * times)
-    np.testing.assert_allclose(network_of(scaled), network_of(found), rtol=1e-9)
+    np.testing.assert_allclose(parameters_of(scaled), parameters_of(weighted), rtol=1e-9)
     monkeypatch.setattr(calibration, "PRIOR", 1e6)  # which weighs as much beside many rows as beside few
-    found = fit_method(method, log_proba, y, times.astype(np.float64))
+    weighted = fit_method(method, log_proba, y, times.astype(np.float64))
     repeated = np.repeat(np.arange(200), times)
-    other = fit_method(method, log_proba[repeated], y[repeated], np.ones(len(repeated)))
-    np.testing.assert_allclose(network_of(other), network_of(found), rtol=1e-5, atol=1e-7)
+    rowwise = fit_method(method, log_proba[repeated], y[repeated], np.ones(len(repeated)))
+    np.testing.assert_allclose(parameters_of(rowwise), parameters_of(weighted), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 @pytest.mark.parametrize("scale", [0.4, 2.5])
-def test_a_known_distortion_is_found(n_classes: int, scale: float) -> None:
+def test_a_known_distortion_is_corrected(n_classes: int, scale: float) -> None:
     true_log_proba, y = calibrated(8_000, n_classes)
     shift = np.linspace(0, 1, n_classes)
-    weight, part = np.ones(8_000), np.arange(8_000) % 3
-    found = fit_calibrator(distorted(true_log_proba, scale, np.zeros(n_classes)), y, weight, part)
-    assert found.scale == pytest.approx(scale, rel=0.05)
-    np.testing.assert_allclose(found.shift, 0.0, atol=0.1)
-    found = fit_calibrator(distorted(true_log_proba, scale, shift), y, weight, part)
-    assert found.method == BIAS_CORRECTED
-    assert found.scale == pytest.approx(scale, rel=0.05)
-    np.testing.assert_allclose(found.shift, shift, atol=0.1)
-    corrected = found.apply(distorted(true_log_proba, scale, shift))
-    assert log_loss(corrected, y, weight) <= log_loss(true_log_proba, y, weight)
+    scaled, shifted = (distorted(true_log_proba, scale, by) for by in (np.zeros(n_classes), shift))
+    calibrator = fit_calibrator(in_folds(scaled, y, 3))
+    assert calibrator.scale == pytest.approx(scale, rel=0.05)
+    np.testing.assert_allclose(calibrator.shift, 0.0, atol=0.1)
+    calibrator = fit_calibrator(in_folds(shifted, y, 3))
+    assert calibrator.method == BIAS_CORRECTED
+    assert calibrator.scale == pytest.approx(scale, rel=0.05)
+    np.testing.assert_allclose(calibrator.shift, shift, atol=0.1)
+    assert log_loss(calibrator.apply(shifted), y, np.ones(8_000)) <= log_loss(true_log_proba, y, np.ones(8_000))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -162,19 +169,20 @@ def test_perfectly_separated_rows_leave_all_numbers_finite(method: str) -> None:
     y = np.arange(60) % 3
     for sharpness in (0.1, 5.0, 300.0):
         log_proba = log_softmax(sharpness * np.eye(3)[y], axis=1)
-        found = fit_method(method, log_proba, y, np.ones(60))
-        assert 0 < found.scale < 20
-        assert np.abs(found.shift).max() < 1
-        assert np.isfinite(found.apply(log_proba)).all()
-        assert log_loss(found.apply(log_proba), y, np.ones(60)) <= log_loss(log_proba, y, np.ones(60))
+        calibrator = fit_method(method, log_proba, y, np.ones(60))
+        corrected = calibrator.apply(log_proba)
+        assert 0 < calibrator.scale < 20
+        assert np.abs(calibrator.shift).max() < 1
+        assert np.isfinite(corrected).all()
+        assert log_loss(corrected, y, np.ones(60)) <= log_loss(log_proba, y, np.ones(60))
 
 
 def test_predictions_that_are_worse_than_none_are_replaced_by_the_shares_of_the_classes() -> None:
     y = (np.arange(400) % 5 == 0).astype(np.int64)
     wrong = log_softmax(np.column_stack([2.0 * y, np.random.default_rng(0).normal(size=400)]), axis=1)
-    found = fit_method(BIAS_CORRECTED, wrong, y, np.ones(400))
-    assert found.scale == SMALLEST_SCALE
-    np.testing.assert_allclose(np.exp(found.apply(wrong))[:, 1], 0.2, atol=0.01)
+    calibrator = fit_method(BIAS_CORRECTED, wrong, y, np.ones(400))
+    assert calibrator.scale == MIN_SCALE
+    np.testing.assert_allclose(np.exp(calibrator.apply(wrong))[:, 1], 0.2, atol=0.01)
 
 
 def test_the_first_class_is_never_shifted_and_temperature_shifts_none() -> None:
@@ -185,7 +193,7 @@ def test_the_first_class_is_never_shifted_and_temperature_shifts_none() -> None:
     assert fit_method(NONE, log_proba, y, weight).scale == no_calibrator(4).scale == 1.0
 
 
-# Corrections
+# -- corrections -----------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(2, 5), st.floats(0.01, 20.0))
@@ -196,10 +204,10 @@ def test_corrected_probabilities_have_the_shape_of_the_others_and_sum_to_one(
     rng = np.random.default_rng(0)
     log_proba = log_softmax(rng.normal(0, 5, (*leading, n_classes)), axis=-1)
     shift = rng.normal(size=n_classes)
-    found = Calibrator(BIAS_CORRECTED, scale, shift).apply(log_proba)
-    assert found.shape == log_proba.shape
-    np.testing.assert_allclose(logsumexp(found, axis=-1), 0.0, atol=1e-12)
-    np.testing.assert_allclose(found, log_softmax(scale * log_proba + shift, axis=-1), rtol=1e-12, atol=1e-12)
+    corrected = Calibrator(BIAS_CORRECTED, scale, shift).apply(log_proba)
+    assert corrected.shape == log_proba.shape
+    np.testing.assert_allclose(logsumexp(corrected, axis=-1), 0.0, atol=1e-12)
+    np.testing.assert_allclose(corrected, log_softmax(scale * log_proba + shift, axis=-1), rtol=1e-12, atol=1e-12)
 
 
 def test_no_calibrator_changes_nothing() -> None:
@@ -207,16 +215,22 @@ def test_no_calibrator_changes_nothing() -> None:
     np.testing.assert_allclose(no_calibrator(3).apply(log_proba), log_proba, rtol=1e-12, atol=1e-14)
 
 
-# Choices
+# -- choices ---------------------------------------------------------------------------------------------------------
 
 
-def choice_by_hand(log_proba: FloatArray, y: IntArray, weight: FloatArray, part: IntArray) -> str:
+def in_folds(log_proba: FloatArray, y: IntArray, n_folds: int) -> OutOfFoldPredictions:
+    """Return predictions of rows whose folds take turns."""
+    return predictions_of(log_proba, y, fold_ids=np.arange(len(y)) % n_folds)
+
+
+def choose_by_hand(predictions: OutOfFoldPredictions) -> str:
+    log_proba, y, weight = predictions.log_proba, predictions.y, predictions.weight
     rows = np.arange(len(y))
     gains = {}
     for method in METHODS:
         after = np.empty(len(y))
-        for number in set(part.tolist()):
-            others = part != number
+        for fold in set(predictions.fold_ids.tolist()):
+            others = predictions.fold_ids != fold
             fitted = fit_method(method, log_proba[others], y[others], weight[others])
             after[~others] = fitted.apply(log_proba)[rows, y][~others]
         gain = after - log_proba[rows, y]
@@ -232,64 +246,64 @@ def test_the_method_is_the_one_that_clearly_helps_rows_that_it_was_not_fitted_on
         log_proba, y = calibrated(90, 2 + seed % 2, seed)
         log_proba = distorted(log_proba, scale, 0.4 * np.arange(log_proba.shape[1]))
         weight = np.random.default_rng(seed).uniform(0.5, 2, 90)
-        part = np.random.default_rng(seed).integers(4, size=90)
-        found = fit_calibrator(log_proba, y, weight, part)
-        chosen.append(found.method)
-        assert found.method == choice_by_hand(log_proba, y, weight, part)
-        expected = fit_method(found.method, log_proba, y, weight)
-        assert (found.scale, found.shift.tolist()) == (expected.scale, expected.shift.tolist())
+        fold_ids = np.random.default_rng(seed).integers(4, size=90)
+        predictions = predictions_of(log_proba, y, weight, fold_ids)
+        calibrator = fit_calibrator(predictions)
+        chosen.append(calibrator.method)
+        assert calibrator.method == choose_by_hand(predictions)
+        expected = fit_method(calibrator.method, log_proba, y, weight)
+        assert (calibrator.scale, calibrator.shift.tolist()) == (expected.scale, expected.shift.tolist())
     assert scale != 0.5 or chosen.count(NONE) <= 1
 
 
 def test_predictions_that_are_calibrated_are_hardly_ever_corrected() -> None:
-    chosen = [fit_calibrator(*calibrated(100, 3, seed), np.ones(100), np.arange(100) % 5).method for seed in range(40)]
+    chosen = [fit_calibrator(in_folds(*calibrated(100, 3, seed), 5)).method for seed in range(40)]
     assert chosen.count(NONE) >= 36
 
 
-def test_a_correction_that_few_families_ask_for_is_not_clear() -> None:
+def test_a_correction_that_few_groups_ask_for_is_not_clear() -> None:
     log_proba, y = calibrated(30, 2, 4)
     log_proba, rows = distorted(log_proba, 1.6, np.zeros(2)), np.arange(600) % 30
-    part = np.arange(30)[rows] % 5
-    of_rows = fit_calibrator(log_proba[rows], y[rows], np.ones(600), part)
-    of_families = fit_calibrator(log_proba[rows], y[rows], np.ones(600), part, rows)
-    assert of_rows.method != NONE
-    assert of_families.method == NONE
+    independent = in_folds(log_proba[rows], y[rows], 5)
+    assert fit_calibrator(independent).method != NONE
+    assert fit_calibrator(replace(independent, group_ids=rows)).method == NONE
 
 
-def test_rows_of_one_part_only_are_never_corrected() -> None:
+def test_rows_of_one_fold_only_are_never_corrected() -> None:
     log_proba, y = calibrated(200)
-    found = fit_calibrator(distorted(log_proba, 0.3, np.zeros(2)), y, np.ones(200), np.full(200, 3))
-    assert (found.method, found.scale, found.shift.tolist()) == (NONE, 1.0, [0.0, 0.0])
+    predictions = predictions_of(distorted(log_proba, 0.3, np.zeros(2)), y, fold_ids=np.full(200, 3))
+    calibrator = fit_calibrator(predictions)
+    assert (calibrator.method, calibrator.scale, calibrator.shift.tolist()) == (NONE, 1.0, [0.0, 0.0])
 
 
 def test_of_very_many_classes_the_scale_alone_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     true_log_proba, y = calibrated(3_000, 4)
     log_proba = distorted(true_log_proba, 0.5, np.array([0.0, 1.0, -1.0, 1.0]))
-    weight, part = np.ones(3_000), np.arange(3_000) % 3
-    assert fit_calibrator(log_proba, y, weight, part).method == BIAS_CORRECTED
-    monkeypatch.setattr(calibration, "MOST_CLASSES_TO_SHIFT", 3)
-    assert fit_calibrator(log_proba, y, weight, part).method == TEMPERATURE
+    predictions = in_folds(log_proba, y, 3)
+    assert fit_calibrator(predictions).method == BIAS_CORRECTED
+    monkeypatch.setattr(calibration, "MAX_CLASSES_TO_SHIFT", 3)
+    assert fit_calibrator(predictions).method == TEMPERATURE
 
 
-# Some of many rows
+# -- samples of many rows --------------------------------------------------------------------------------------------
 
 
 def test_few_rows_are_all_taken_and_of_many_so_many_at_random() -> None:
     np.testing.assert_array_equal(sample_rows(7, 7), np.arange(7))
-    found = sample_rows(10_000, 1_000)
-    assert len(np.unique(found)) == 1_000
-    assert (np.diff(found) > 0).all()
-    np.testing.assert_array_equal(found, sample_rows(10_000, 1_000))
+    sample = sample_rows(10_000, 1_000)
+    assert len(np.unique(sample)) == 1_000
+    assert (np.diff(sample) > 0).all()
+    np.testing.assert_array_equal(sample, sample_rows(10_000, 1_000))
     for period in (2, 5, 10):
-        counts = np.bincount(found % period)
+        counts = np.bincount(sample % period)
         assert np.abs(counts - 1_000 / period).max() < 4 * np.sqrt(1_000 / period)
 
 
 def test_a_table_in_which_every_second_row_is_a_control_is_not_taken_for_one_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calibration, "MOST_ROWS", 500)
+    monkeypatch.setattr(calibration, "MAX_ROWS", 500)
     y = np.arange(1_000) % 2
     log_proba = log_softmax(np.random.default_rng(0).normal(0, 0.01, (1_000, 2)), axis=1)
-    found = fit_calibrator(log_proba, y, np.ones(1_000), np.arange(1_000) // 2 % 5)
-    np.testing.assert_allclose(np.exp(found.apply(log_proba)), 0.5, atol=0.1)
+    calibrator = fit_calibrator(predictions_of(log_proba, y, fold_ids=np.arange(1_000) // 2 % 5))
+    np.testing.assert_allclose(np.exp(calibrator.apply(log_proba)), 0.5, atol=0.1)

@@ -1,11 +1,13 @@
-"""A model file gives back the very predictor that was saved, or a sentence."""
+"""A model file gives back the very predictor that was saved, or a message."""
 
 from __future__ import annotations
 
 import copy
 import json
 import math
+import platform
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tabcohort import CohortSettings, Config, ModelFileError, Predictor, Tabcoho
 from tabcohort.container import FORMAT, read_container, write_container
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.model.file import describe
-from tabcohort.model.report import evaluation_to_dict
+from tabcohort.model.report import facts, report_to_dict
 
 MODELS = {
     "logistic": {"model": "logistic"},
@@ -26,7 +28,7 @@ MODELS = {
     "linear": {"model": "mlp", "hidden": ()},
     "residual": {"model": "residual", "hidden": (8, 5)},
 }
-METRICS: dict[str, list[Any]] = {
+LABELS: dict[str, list[Any]] = {
     "text": ["no", "größe", "yes"],
     "whole numbers": [-1, 3, 10],
     "floats": [-0.5, 0.1, 2.5],
@@ -40,7 +42,7 @@ def round_trip(predictor: Predictor, folder: Path) -> Predictor:
 
 
 def assert_same(loaded: Predictor, predictor: Predictor) -> None:
-    """Assert that two predictors are the same in all that they know, and answer with the same bits."""
+    """Assert that two predictors are the same in all that they know, and predict the same bits."""
     X, _ = make_rows(seed=1)
     assert loaded.member_logits(X).tobytes() == predictor.member_logits(X).tobytes()
     for one, other in zip(loaded.log_proba_and_spread(X), predictor.log_proba_and_spread(X), strict=True):
@@ -48,7 +50,7 @@ def assert_same(loaded: Predictor, predictor: Predictor) -> None:
     assert (loaded.predict(X) == predictor.predict(X)).all()
     assert (loaded.predict_set(X) == predictor.predict_set(X)).all()
     assert loaded.schema == predictor.schema
-    assert (loaded.settings, loaded.members) == (predictor.settings, predictor.members)
+    assert (loaded.config, loaded.members) == (predictor.config, predictor.members)
     assert loaded.coefficients() == predictor.coefficients()
     for name, values in vars(predictor.out_of_fold).items():
         assert vars(loaded.out_of_fold)[name].dtype == values.dtype
@@ -59,8 +61,11 @@ def assert_same(loaded: Predictor, predictor: Predictor) -> None:
             name: type(value) for name, value in vars(other).items()
         }
     assert list(loaded.report.evaluation.metrics) == list(predictor.report.evaluation.metrics)
-    assert evaluation_to_dict(loaded.report.evaluation) == evaluation_to_dict(predictor.report.evaluation)
+    assert report_to_dict(loaded.report) == report_to_dict(predictor.report)
     assert repr(loaded.report) == repr(predictor.report)
+
+
+# -- round trips -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -72,48 +77,45 @@ def test_every_model_predicts_the_same_bits_after_a_round_trip(model: str, n_cla
 
 def with_calibrator(predictor: Predictor, calibrator: Calibrator) -> Predictor:
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule, predictor.out_of_fold,
-        predictor.report,
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule,
+        predictor.out_of_fold, predictor.report,
     )  # fmt: skip
 
 
-def test_thresholds_sets_and_corrections_survive(predictor: Predictor, tmp_path: Path) -> None:
+def test_thresholds_sets_and_calibrators_survive(predictor: Predictor, tmp_path: Path) -> None:
     calibrator = Calibrator("bias-corrected temperature", 1 / 3, np.array([0.0, -0.1]))
     changed = with_calibrator(predictor, calibrator).with_decision_rule("sensitivity>=0.9", 0.7)
     assert_same(round_trip(changed, tmp_path), changed)
-    again = load(tmp_path / "model.tabcohort").with_decision_rule(
-        "f1"
-    )  # on the out-of-fold predictions, which the file keeps
-    assert repr((again.decision_rule, again.report)) == repr(
-        (changed.with_decision_rule("f1").decision_rule, changed.with_decision_rule("f1").report)
-    )
+    # Another one is chosen on the out-of-fold predictions, which the file keeps.
+    one, other = (model.with_decision_rule("f1") for model in (load(tmp_path / "model.tabcohort"), changed))
+    assert repr((one.decision_rule, one.report)) == repr((other.decision_rule, other.report))
 
 
-def test_all_that_can_happen_to_settings_survives(tmp_path: Path) -> None:
-    """Seeds, settings that share, were dropped or failed, and a budget that ended it."""
+def test_all_that_can_happen_to_configs_survives(tmp_path: Path) -> None:
+    """Seeds, configs that share the ensemble, were dropped or failed, and a budget that ended it."""
     rates = (1e-6, 1e-5, 1e-3, 3e-3, 1e-2, 3e-2)
-    settings = [Config(**{**QUICK, "max_epochs": 40, "learning_rate": rate}) for rate in rates]
-    diverges = replace(settings[0], optimizer="sgd", learning_rate=1e30)
+    configs = [Config(**{**QUICK, "max_epochs": 40, "learning_rate": rate}) for rate in rates]
+    diverges = replace(configs[0], optimizer="sgd", learning_rate=1e30)
     with pytest.warns(TabcohortWarning, match="stopped being finite"):
-        predictor = fit(make_small_table(), [*settings, diverges], CohortSettings(folds=3, seeds=2))
-    assert {each.dropped_after for each in predictor.report.configs} > {None}
+        predictor = fit(make_small_table(), [*configs, diverges], CohortSettings(folds=3, seeds=2))
+    assert {config.dropped_after for config in predictor.report.configs} > {None}
     assert predictor.report.configs[-1].failed is not None
     assert len(predictor.networks) < len(predictor.report.members)
     assert_same(round_trip(predictor, tmp_path), predictor)
     with pytest.warns(TabcohortWarning, match="the budget of seconds is spent"):
-        in_time = fit(make_small_table(), settings[-1], replace(SMALL, budget_seconds=1e-6))
+        in_time = fit(make_small_table(), configs[-1], replace(SMALL, budget_seconds=1e-6))
     assert_same(round_trip(in_time, tmp_path), in_time)
     assert load(tmp_path / "model.tabcohort").report.stop_reason == "budget"
 
 
 def test_a_single_network_survives(tmp_path: Path) -> None:
-    predictor = fit_quickly(cohort=SINGLE)
+    predictor = fit_quickly(settings=SINGLE)
     assert_same(round_trip(predictor, tmp_path), predictor)
 
 
-@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize("kind", LABELS)
 def test_labels_keep_their_type_and_value(kind: str, tmp_path: Path) -> None:
-    labels = METRICS[kind]
+    labels = LABELS[kind]
     predictor = fit_quickly(make_small_table(len(labels), labels), model="logistic")
     loaded = round_trip(predictor, tmp_path)
     assert loaded.schema.classes == tuple(sorted(labels))
@@ -132,7 +134,7 @@ def test_saving_again_gives_the_same_bytes(predictor: Predictor, tmp_path: Path)
 
 def test_class_weights_by_label_survive(tmp_path: Path) -> None:
     predictor = fit_quickly(make_small_table(2, [0, 1]), class_weight={0: 1.0, 1: 2.5})
-    assert round_trip(predictor, tmp_path).settings.class_weight == {0: 1.0, 1: 2.5}
+    assert round_trip(predictor, tmp_path).config.class_weight == {0: 1.0, 1: 2.5}
 
 
 def test_metrics_that_are_not_known_survive(predictor: Predictor, tmp_path: Path) -> None:
@@ -147,24 +149,50 @@ def test_metrics_that_are_not_known_survive(predictor: Predictor, tmp_path: Path
     assert loaded.metrics["accuracy"] == metrics["accuracy"]
 
 
-def test_judged_rows_without_one_of_the_classes_can_be_saved(tmp_path: Path) -> None:
-    """A class of two rows may have none among the scoring rows: its recall, and so the balanced accuracy, is NaN."""
+def test_test_rows_without_one_of_the_classes_can_be_saved(tmp_path: Path) -> None:
+    """A class of two rows may have none among the test rows: its recall, and so the balanced accuracy, is NaN."""
     X, codes = make_rows(n_rows=62)
     labels = np.array(["a", "b"])[codes]
     labels[:2], labels[2:4] = "rare", "seldom"
     predictor = fit(Table.from_arrays(X, labels), Config(**QUICK), SINGLE)
     assert math.isnan(predictor.report.evaluation.metrics["balanced_accuracy"].value)
     assert math.isnan(predictor.report.configs[0].metrics["balanced_accuracy"])
-    assert any(math.isnan(share) for share in predictor.report.sets.values())
+    assert any(math.isnan(share) for share in predictor.report.sets.covered_by_class)
     assert_same(round_trip(predictor, tmp_path), predictor)
 
 
-def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor) -> None:
+def test_configs_of_numpy_scalars_give_a_model_that_saves_and_loads(tmp_path: Path) -> None:
+    predictor = fit_quickly(
+        make_small_table(2, [0, 1]),
+        seed=np.int64(3),
+        max_epochs=np.int32(2),
+        dropout=np.float32(0.25),
+        batch_norm=np.bool_(True),
+        class_weight={np.int64(0): np.float32(1.0), np.int64(1): np.float64(2.5)},
+        hidden=(np.int64(8),),
+    )
+    loaded = round_trip(predictor, tmp_path)
+    assert loaded.config == predictor.config
+    assert loaded.config.class_weight == {0: 1.0, 1: 2.5}
+    X, _ = make_rows(seed=1)
+    assert loaded.predict_proba(X).tobytes() == predictor.predict_proba(X).tobytes()
+
+
+def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor, tmp_path: Path) -> None:
     document = describe(predictor)
     assert list(json.loads(json.dumps(document, allow_nan=False))) == list(document)
-    assert document["n_parameters"] == 3 * predictor.networks[0].program.n_parameters
+    assert document["model"]["n_parameters"] == 3 * predictor.networks[0].program.n_parameters
     assert document["members"] == [0, 1, 2]
-    assert [len(each["history"]["val_loss"]) for each in document["report"]["members"]] == [3, 3, 3]
+    assert [len(member["history"]["val_loss"]) for member in document["report"]["members"]] == [3, 3, 3]
+    assert document["versions"] == {name: version(name) for name in ("tabcohort", "numba", "numpy")}
+    assert document["python"] == platform.python_version()
+    assert {name: document[name] for name in facts(predictor)} == facts(predictor)
+    save(predictor, tmp_path / "model")
+    written = read_container(tmp_path / "model", "model")[1]
+    assert written == {**json.loads(json.dumps(document)), "kind": "model", "format": FORMAT}
+
+
+# -- what does not fit -----------------------------------------------------------------------------------------------
 
 
 def change(path: Path, *keys: str | int, to: Any) -> None:
@@ -173,65 +201,72 @@ def change(path: Path, *keys: str | int, to: Any) -> None:
     place = document
     for key in keys[:-1]:
         place = place[key]
+    assert isinstance(place, list) or keys[-1] in place or keys[-1] in ("depth", "mood"), "it is nowhere read"
     place[keys[-1]] = to
     del document["format"], document["kind"]
     write_container(path, "model", arrays, document)
 
 
-SETTINGS = ("report", "settings", 0, "settings")
+CONFIG = ("report", "configs", 0, "config")
 DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
-    "another width": ((*SETTINGS, "hidden"), [9], "its arrays are not those of the network it describes"),
-    "another network": ((*SETTINGS, "model"), "residual", "its arrays are not those of the network it describes"),
-    "a huge network": ((*SETTINGS, "hidden"), [10**9, 10**9], "its arrays are not those of the network"),
-    "a network beyond counting": ((*SETTINGS, "hidden"), [2**70], ""),
-    "an unknown setting": ((*SETTINGS, "depth"), 3, "there is no setting 'depth'"),
-    "a setting out of range": ((*SETTINGS, "dropout"), 2, "the setting 'dropout' must be"),
+    "another width": ((*CONFIG, "hidden"), [9], "its arrays are not those of the network it describes"),
+    "another network": ((*CONFIG, "model"), "residual", "its arrays are not those of the network it describes"),
+    "a huge network": ((*CONFIG, "hidden"), [10**9, 10**9], "its arrays are not those of the network"),
+    "a network beyond counting": ((*CONFIG, "hidden"), [2**70], ""),
+    "an unknown setting": ((*CONFIG, "depth"), 3, "there is no setting 'depth'"),
+    "a setting out of range": ((*CONFIG, "dropout"), 2, "the setting 'dropout' must be"),
     "another class": (("schema", "classes"), ["a", "b", "c"], "its arrays are not those of the network"),
-    "no decision": (("decision",), None, ""),
-    "a class twice": (("schema", "classes"), ["a", "a"], "names that come twice"),
-    "one class": (("schema", "classes"), ["a"], "fewer than two classes"),
-    "a class that is a list": (("schema", "classes"), [["a"], ["b"]], ""),
-    "a feature twice": (("schema", "features"), ["x0", "x0", "x2"], "names that come twice"),
+    "no decision rule": (("decision_rule",), None, "'NoneType' object is not subscriptable"),
+    "a class twice": (("schema", "classes"), ["a", "a"], "its schema has no features, or repeated names, or"),
+    "one class": (("schema", "classes"), ["a"], "or fewer than two classes"),
+    "a class that is a list": (("schema", "classes"), [["a"], ["b"]], "unhashable type: 'list'"),
+    "a feature twice": (("schema", "features"), ["x0", "x0", "x2"], "its schema has no features, or repeated names"),
     "no features": (("schema", "features"), [], "its schema has no features"),
-    "a positive class beyond": (("schema", "positive"), 2, "its positive class is none of its classes"),
-    "a negative positive class": (("schema", "positive"), -1, "its positive class is none of its classes"),
-    "a positive class by name": (("schema", "positive"), "yes", "its positive class is none of its classes"),
-    "no schema": (("schema",), None, ""),
+    "a positive class beyond": (("schema", "positive"), 2, "its positive class is not among its classes"),
+    "a negative positive class": (("schema", "positive"), -1, "its positive class is not among its classes"),
+    "a positive class by name": (("schema", "positive"), "yes", "its positive class is not among its classes"),
+    "no schema": (("schema",), None, "'NoneType' object is not subscriptable"),
     "an unknown part of the report": (("report", "mood"), "good", "mood"),
-    "a history that is a number": (("report", "members", 0, "history"), 3, ""),
+    "a history that is a number": (("report", "members", 0, "history"), 3, "'int' object is not subscriptable"),
     "a history without a column": (("report", "members", 0, "history"), {"epoch": [1]}, "learning_rate"),
     "a history of uneven columns": (("report", "members", 0, "history", "epoch"), [1, 2], "is longer|is shorter"),
-    "members that are a number": (("report", "members"), 3, ""),
-    "a member of other settings": (("report", "members", 2, "setting"), 1, "a member is of settings that are not"),
-    "a member of settings by name": (("report", "members", 2, "setting"), "mlp", ""),
-    "no settings": (("report", "settings"), [], "a member is of settings that are not there"),
-    "settings without a share": (("report", "settings", 0, "weight"), 0.0, "that have no share in the ensemble"),
-    "settings of a negative share": (("report", "settings", 0, "weight"), -1.0, "that have no share in the ensemble"),
+    "members that are a number": (("report", "members"), 3, "'int' object is not iterable"),
+    "a member of another config": (("report", "members", 2, "config"), 1, "a member has a config that is not there"),
+    "a member of a config by name": (("report", "members", 2, "config"), "mlp", "'<=' not supported between"),
+    "no configs": (("report", "configs"), [], "a member has a config that is not there"),
+    "a config without a weight": (("report", "configs", 0, "weight"), 0.0, "a config that has no weight in the ens"),
+    "a config of negative weight": (("report", "configs", 0, "weight"), -1.0, "a config that has no weight in the ens"),
     "a member beyond": (("members",), [0, 1, 3], "it has no member 3"),
     "a negative member": (("members",), [0, 1, -1], "it has no member -1"),
     "a member that is no number": (("members",), [0, 1, True], "it has no member True"),
     "a member twice": (("members",), [0, 1, 1], "it has no members, or one twice"),
     "no members": (("members",), [], "it has no members, or one twice"),
-    "a member less": (("members",), [0, 1], r"it has arrays that nothing needs: members\.2\."),
-    "a correction of three classes": (("calibrator", "shift"), [0, 0, 0], "its calibrator has numbers that cannot"),
-    "a correction that is not finite": (("calibrator", "shift"), ["nan", 0], "its calibrator has numbers that cannot"),
-    "a correction that turns all round": (("calibrator", "scale"), -1.0, "its calibrator has numbers that cannot"),
-    "a correction to nothing": (("calibrator", "scale"), 0, "its calibrator has numbers that cannot be"),
-    "a correction without end": (("calibrator", "scale"), "inf", "its calibrator has numbers that cannot be"),
-    "no correction": (("calibrator",), None, ""),
-    "limits of three classes": (("decision", "limits"), [0, 0, 0], "its sets have limits that cannot be"),
-    "limits that are not finite": (("decision", "limits"), ["nan", 0], "its sets have limits that cannot be"),
-    "limits for all rows": (("decision", "coverage"), 1.0, "its sets have limits that cannot be"),
-    "a threshold above 1": (("decision", "threshold"), 1.5, r"its threshold cannot be 1\.5"),
-    "a threshold without an aim": (("decision", "threshold"), 0.5, "it has an aim without a threshold, or a threshold"),
-    "a threshold of 0": (("decision", "threshold"), 0, "its threshold cannot be 0"),
-    "a threshold that is text": (("decision", "threshold"), "high", ""),
-    "no positive class of two": (("schema", "positive"), None, "of its two classes none is the positive one"),
-    "connected_groups by name": (("report", "evaluation", "n_families"), "many", "numbers of rows that cannot be"),
-    "more connected_groups than rows": (("report", "evaluation", "n_families"), 91, "numbers of rows that cannot be"),
-    "no rows": (("report", "evaluation", "n_rows"), 0, "numbers of rows that cannot be"),
-    "metrics that are a list": (("report", "evaluation", "metrics"), [], ""),
-}
+    "a member less": (("members",), [0, 1], r"it has arrays that are not needed: members\.2\."),
+    "a calibrator of three classes": (("calibrator", "shift"), [0, 0, 0], "its calibrator has impossible numbers"),
+    "a calibrator that is not finite": (("calibrator", "shift"), ["nan", 0], "its calibrator has impossible numbers"),
+    "a calibrator that turns all round": (("calibrator", "scale"), -1.0, "its calibrator has impossible numbers"),
+    "a calibrator to nothing": (("calibrator", "scale"), 0, "its calibrator has impossible numbers"),
+    "a calibrator without end": (("calibrator", "scale"), "inf", "its calibrator has impossible numbers"),
+    "no calibrator": (("calibrator",), None, "'NoneType' object is not subscriptable"),
+    "sets of three classes": (("decision_rule", "set_thresholds"), [0, 0, 0], "sets have impossible thresholds"),
+    "sets that are not finite": (("decision_rule", "set_thresholds"), ["nan", 0], "sets have impossible thresholds"),
+    "sets for all rows": (("decision_rule", "coverage"), 1.0, "its prediction sets have impossible thresholds"),
+    "a threshold above 1": (("decision_rule", "threshold"), 1.5, r"its threshold cannot be 1\.5"),
+    "a threshold without an objective": (
+        ("decision_rule", "threshold"), 0.5, "it has an objective without a threshold, or a threshold without an obj",
+    ),
+    "an objective without a threshold": (("decision_rule", "objective"), "f1", "it has an objective without a thresh"),
+    "a threshold of 0": (("decision_rule", "threshold"), 0, "its threshold cannot be 0"),
+    "a threshold that is text": (("decision_rule", "threshold"), "high", "its threshold cannot be 'high'"),
+    "no positive class of two": (("schema", "positive"), None, "neither of its two classes is the positive one"),
+    "groups by name": (("report", "evaluation", "n_groups"), "many", "its report has impossible numbers of rows"),
+    "more groups than rows": (("report", "evaluation", "n_groups"), 91, "its report has impossible numbers of rows"),
+    "no rows": (("report", "evaluation", "n_rows"), 0, "its report has impossible numbers of rows"),
+    "metrics that are a list": (("report", "evaluation", "metrics"), [], "'list' object has no attribute 'items'"),
+    "a metric that is not known": (
+        ("report", "evaluation", "metrics"), {"luck": {"value": 1, "low": 1, "high": 1}}, "report has unknown metrics",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -244,79 +279,105 @@ def test_a_document_that_does_not_fit_is_refused(name: str, predictor: Predictor
         load(path)
 
 
+def test_an_objective_that_is_none_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    save(predictor.with_decision_rule("f1"), tmp_path / "model")
+    change(tmp_path / "model", "decision_rule", "objective", to="luck")
+    with pytest.raises(ModelFileError, match=r"is not a valid model file: the threshold must be .*; it is 'luck'$"):
+        load(tmp_path / "model")
+
+
 ARRAYS: dict[str, tuple[str, Any, str]] = {
     "wrong shape": (
         "members.1.network.layers.0.weight",
         np.zeros((3, 8), np.float32),
         r"'network\.layers\.0\.weight' must be of shape \(8, 3\); it is \(3, 8\)",
     ),
-    "one too many": ("more", np.zeros(1), "it has arrays that nothing needs: more"),
+    "one too many": ("more", np.zeros(1), "it has arrays that are not needed: more"),
     "one too many of a member": ("members.2.more", np.zeros(1), "its arrays are not those of the network it describes"),
-    "one of a member that is not there": ("members.3.more", np.zeros(1), "it has arrays that nothing needs: members"),
+    "one of a member that is not there": ("members.3.more", np.zeros(1), "it has arrays that are not needed: members"),
     "one missing": ("members.2.network.layers.0.bias", None, "its arrays are not those of the network it describes"),
     "infinite": ("members.2.standardize.scale", np.full(3, np.inf), "a weight is not finite"),
     "NaN": ("members.0.standardize.center", np.full(3, np.nan), "a weight is not finite"),
     "beyond float32": ("members.0.network.layers.0.bias", np.full(8, 1e300), "a weight is not finite, or beyond"),
-    "judged: missing": ("judged.part", None, r"'judged\.part'"),
-    "judged: other rows": ("judged.part", np.zeros(89, np.int64), "its out-of-fold predictions have a 'part' that"),
-    "judged: other classes": ("judged.log_proba", np.zeros((90, 3), np.float32), "predictions have a 'log_proba' that"),
-    "judged: another type": ("judged.log_proba", np.zeros((90, 2)), "predictions have a 'log_proba' that does not fit"),
-    "judged: not finite": ("judged.weight", np.full(90, np.inf), "predictions have a 'weight' that does not fit"),
-    "judged: no weight": ("judged.weight", np.zeros(90), "predictions have classes or weights that cannot be"),
-    "judged: a class beyond": ("judged.y", np.full(90, 2), "predictions have classes or weights that cannot be"),
-    "judged: a negative class": ("judged.y", np.full(90, -1), "predictions have classes or weights that cannot be"),
-    "judged: a huge family": ("judged.family", np.full(90, 2**40), "predictions have connected_groups that cannot be"),
-    "judged: a negative family": (
-        "judged.family",
-        np.arange(90) - 1,
-        "predictions have connected_groups that cannot be",
+    "out-of-fold: missing": ("fold_ids", None, r"'out_of_fold\.fold_ids'"),
+    "out-of-fold: other rows": ("fold_ids", np.zeros(89, np.int64), "predictions have an impossible 'fold_ids'"),
+    "out-of-fold: other classes": (
+        "log_proba", np.zeros((90, 3), np.float32), "predictions have an impossible 'log_proba'",
     ),
-    "judged: connected_groups with gaps": (
-        "judged.family",
-        2 * np.arange(90),
-        "predictions have connected_groups that cannot be",
-    ),
-}
+    "out-of-fold: another type": ("log_proba", np.zeros((90, 2)), "predictions have an impossible 'log_proba'"),
+    "out-of-fold: not finite": ("weight", np.full(90, np.inf), "predictions have an impossible 'weight'"),
+    "out-of-fold: no weight": ("weight", np.zeros(90), "predictions have impossible classes or weights"),
+    "out-of-fold: a class beyond": ("y", np.full(90, 2), "predictions have impossible classes or weights"),
+    "out-of-fold: a negative class": ("y", np.full(90, -1), "predictions have impossible classes or weights"),
+    "out-of-fold: a huge group": ("group_ids", np.full(90, 2**40), "predictions have impossible groups"),
+    "out-of-fold: a negative group": ("group_ids", np.arange(90) - 1, "predictions have impossible groups"),
+    "out-of-fold: groups with gaps": ("group_ids", 2 * np.arange(90), "predictions have impossible groups"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_that_do_not_fit_are_refused(name: str, predictor: Predictor, tmp_path: Path) -> None:
     array, value, words = ARRAYS[name]
+    if name.startswith("out-of-fold"):
+        array = f"out_of_fold.{array}"
     save(predictor, tmp_path / "model")
     arrays, document = read_container(tmp_path / "model", "model")
     if value is None:
         del arrays[array]
     else:
+        assert array in arrays or array.endswith("more"), "it is nowhere read"
         arrays[array] = value
     write_container(tmp_path / "model", "model", arrays, document)
     with pytest.raises(ModelFileError, match=f"is not a valid model file: .*{words}"):
         load(tmp_path / "model")
 
 
-def test_a_file_without_judged_rows_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_file_without_out_of_fold_rows_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     save(predictor, tmp_path / "model")
     arrays, document = read_container(tmp_path / "model", "model")
-    arrays.update({name: array[:0] for name, array in arrays.items() if name.startswith("judged.")})
-    write_container(tmp_path / "model", "model", arrays, document)
-    with pytest.raises(ModelFileError, match="predictions have classes or weights that cannot be"):
+    empty = {name: array[:0] for name, array in arrays.items() if name.startswith("out_of_fold.")}
+    assert len(empty) == 6
+    write_container(tmp_path / "model", "model", {**arrays, **empty}, document)
+    with pytest.raises(ModelFileError, match="predictions have impossible classes or weights"):
         load(tmp_path / "model")
 
 
 def test_a_threshold_for_three_classes_is_refused(three_classes: Predictor, tmp_path: Path) -> None:
     save(three_classes, tmp_path / "model")
-    change(tmp_path / "model", "decision", "threshold", to=0.5)
+    change(tmp_path / "model", "decision_rule", "threshold", to=0.5)
     with pytest.raises(ModelFileError, match=r"is not a valid model file: its threshold cannot be 0\.5$"):
         load(tmp_path / "model")
 
 
-@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+RETRAIN = r"train it again: tabcohort fit TABLE --target COLUMN --out MODEL\.tabcohort"
+
+
+@pytest.mark.parametrize(
+    ("other", "advice"),
+    [(1, RETRAIN), (FORMAT - 1, RETRAIN), (FORMAT + 1, "install the version that wrote it")],
+)
 def test_another_format_is_refused(
-    other: int, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other: int, advice: str, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as version:
-        version.setattr("tabcohort.container.FORMAT", other)
+    with monkeypatch.context() as context:
+        context.setattr("tabcohort.container.FORMAT", other)
         save(predictor, tmp_path / "model")
-    with pytest.raises(ModelFileError, match=f"has format {other} and this version reads format {FORMAT}; install"):
+    words = rf"model' has format {other} and this version reads format {FORMAT}; {advice}$"
+    with pytest.raises(ModelFileError, match=words):
+        load(tmp_path / "model")
+
+
+def test_a_model_of_format_3_is_refused_with_how_to_train_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its document and its arrays have other names, which must not be what the message is about."""
+    arrays = {"judged.log_proba": np.zeros((4, 2), np.float32), "judged.family": np.arange(4)}
+    document = {"schema": {"features": ["x0"]}, "settings": [], "decision": {"aim": None, "limits": [0.0, 0.0]}}
+    with monkeypatch.context() as context:
+        context.setattr("tabcohort.container.FORMAT", 3)
+        write_container(tmp_path / "model", "model", arrays, document)
+    assert FORMAT == 4
+    with pytest.raises(ModelFileError, match=rf"^'.*model' has format 3 and this version reads format 4; {RETRAIN}$"):
         load(tmp_path / "model")
 
 
@@ -336,20 +397,3 @@ def test_other_files_are_no_models(csv_file: Path) -> None:
 def test_a_folder_that_is_not_there_is_clear(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be written: No such file or directory"):
         save(predictor, tmp_path / "nowhere" / "model")
-
-
-def test_settings_of_numpy_scalars_give_a_model_that_saves_and_loads(tmp_path: Path) -> None:
-    predictor = fit_quickly(
-        make_small_table(2, [0, 1]),
-        seed=np.int64(3),
-        max_epochs=np.int32(2),
-        dropout=np.float32(0.25),
-        batch_norm=np.bool_(True),
-        class_weight={np.int64(0): np.float32(1.0), np.int64(1): np.float64(2.5)},
-        hidden=(np.int64(8),),
-    )
-    loaded = round_trip(predictor, tmp_path)
-    assert loaded.settings == predictor.settings
-    assert loaded.settings.class_weight == {0: 1.0, 1: 2.5}
-    X, _ = make_rows(seed=1)
-    assert loaded.predict_proba(X).tobytes() == predictor.predict_proba(X).tobytes()

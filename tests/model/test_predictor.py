@@ -1,4 +1,4 @@
-"""A finished model answers by column names, and a row's answer is its own."""
+"""A finished model predicts by column names, and a row's prediction is its own."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_row_is_answered_by_its_names(predictor: Predictor) -> None:
-    answer = predictor.predict_row(RECORD)
+def test_a_row_is_predicted_by_its_names(predictor: Predictor) -> None:
+    prediction = predictor.predict_row(RECORD)
     proba = predictor.predict_proba(np.array([list(RECORD.values())]))[0]
-    assert answer.probability == dict(zip(["no", "yes"], proba, strict=True))
-    assert answer.label == ["no", "yes"][proba.argmax()]
-    assert sum(answer.probability.values()) == pytest.approx(1, abs=1e-15)
+    assert prediction.probability == dict(zip(["no", "yes"], proba, strict=True))
+    assert prediction.label == ["no", "yes"][proba.argmax()]
+    assert sum(prediction.probability.values()) == pytest.approx(1, abs=1e-15)
 
 
 def test_names_may_come_in_any_order_and_with_others(predictor: Predictor) -> None:
@@ -95,10 +95,10 @@ def test_a_cell_is_named_by_row_and_column(predictor: Predictor) -> None:
         predictor.predict(bad)
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=str)
+@pytest.mark.parametrize("config", MODELS, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_no_rows_give_no_answers(settings: dict[str, Any], n_classes: int) -> None:
-    predictor = fit_quickly(make_small_table(n_classes), **settings)
+def test_no_rows_give_no_predictions(config: dict[str, Any], n_classes: int) -> None:
+    predictor = fit_quickly(make_small_table(n_classes), **config)
     for nothing in (X[:0], pl.DataFrame(X, schema=["x0", "x1", "x2"]).head(0), {"x0": [], "x1": [], "x2": []}):
         assert predictor.predict_proba(nothing).shape == (0, n_classes)
         assert predictor.predict(nothing).shape == (0,)
@@ -107,11 +107,11 @@ def test_no_rows_give_no_answers(settings: dict[str, Any], n_classes: int) -> No
         assert predictor.member_logits(nothing).shape == (0, 3, 1 if n_classes == 2 else 3)
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=str)
+@pytest.mark.parametrize("config", MODELS, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_row_alone_is_answered_as_in_a_batch_to_the_bit(settings: dict[str, Any], n_classes: int) -> None:
+def test_a_row_alone_is_predicted_as_in_a_batch_to_the_bit(config: dict[str, Any], n_classes: int) -> None:
     """A predictor in training mode would move by up to 0.77 here."""
-    predictor = fit_quickly(make_small_table(n_classes), **settings)
+    predictor = fit_quickly(make_small_table(n_classes), **config)
     together = predictor.predict_proba(X)
     alone = np.vstack([predictor.predict_proba(row[None]) for row in X])
     np.testing.assert_array_equal(alone, together)
@@ -123,11 +123,11 @@ def test_a_row_alone_is_answered_as_in_a_batch_to_the_bit(settings: dict[str, An
     assert list(predictor.predict_row(record).probability.values()) == together[3].tolist()
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=str)
-def test_answers_are_those_of_the_network_in_pytorch(settings: dict[str, Any]) -> None:
-    predictor = fit_quickly(make_small_table(3), **settings)
+@pytest.mark.parametrize("config", MODELS, ids=str)
+def test_predictions_are_those_of_the_networks_in_pytorch(config: dict[str, Any]) -> None:
+    predictor = fit_quickly(make_small_table(3), **config)
     with torch.no_grad():
-        logits = torch.stack([to_module(each).double()(torch.from_numpy(X)) for each in predictor.networks], dim=1)
+        logits = torch.stack([to_module(network).double()(torch.from_numpy(X)) for network in predictor.networks], 1)
     np.testing.assert_allclose(predictor.member_logits(X), logits, rtol=1e-5, atol=1e-5)
     mean = logits.softmax(dim=2).mean(dim=1).numpy()
     corrected = np.exp(predictor.calibrator.apply(np.log(mean)))
@@ -136,11 +136,11 @@ def test_answers_are_those_of_the_network_in_pytorch(settings: dict[str, Any]) -
     np.testing.assert_allclose(predictor.log_proba_and_spread(X)[1], members.std(axis=1), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=str)
+@pytest.mark.parametrize("config", MODELS, ids=str)
 @pytest.mark.parametrize("value", [1e30, -1e39, 1e99])
-def test_a_value_far_beyond_the_training_rows_has_an_answer(settings: dict[str, Any], value: float) -> None:
+def test_a_value_far_beyond_the_training_rows_has_a_prediction(config: dict[str, Any], value: float) -> None:
     """A wrong unit or a typing error: its probabilities may be 0 and 1, but they are numbers."""
-    predictor = fit_quickly(**settings)
+    predictor = fit_quickly(**config)
     wrong = X[:3].copy()
     wrong[1, 2] = value
     proba = predictor.predict_proba(wrong)
@@ -150,15 +150,15 @@ def test_a_value_far_beyond_the_training_rows_has_an_answer(settings: dict[str, 
 
 def test_the_number_of_threads_changes_no_bit(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     many = np.tile(X, (50, 1))
-    monkeypatch.setattr("tabcohort.model.predictor.LOGITS_AT_A_TIME", 2**12)  # and some of them at a time
+    monkeypatch.setattr("tabcohort.model.predictor.MAX_LOGITS_AT_ONCE", 2**12)  # and some of them at once
     expected = np.tile(predictor.predict_proba(X), (50, 1))
-    for rows_worth_a_thread, n_cpus in ((2048, 1), (1000, 2), (100, 13)):
-        monkeypatch.setattr("tabcohort.engines.compiled.inference.ROWS_WORTH_A_THREAD", rows_worth_a_thread)
+    for rows_per_thread, n_cpus in ((2048, 1), (1000, 2), (100, 13)):
+        monkeypatch.setattr("tabcohort.engines.compiled.inference.MIN_ROWS_PER_THREAD", rows_per_thread)
         monkeypatch.setattr("os.cpu_count", lambda n_cpus=n_cpus: n_cpus)
         np.testing.assert_array_equal(predictor.predict_proba(many), expected)
 
 
-def test_rows_that_cannot_be_written_to_are_answered_without_a_warning(predictor: Predictor) -> None:
+def test_rows_that_cannot_be_written_to_are_predicted_without_a_warning(predictor: Predictor) -> None:
     """Frames of pandas hand out such arrays."""
     fixed = X.copy()
     fixed.flags.writeable = False
@@ -207,29 +207,30 @@ def test_evaluate_counts_classes_as_the_model_does(three_classes: Predictor) -> 
     assert evaluation.metrics["accuracy"].value == pytest.approx(expected)
 
 
-def test_sets_are_measured_on_a_table_by_the_limits_of_the_model(predictor: Predictor) -> None:
+def test_sets_are_measured_on_a_table_by_the_thresholds_of_the_model(predictor: Predictor) -> None:
     table = Table.for_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
     in_set = predictor.predict_set(X)
-    found, covered, sizes = predictor.evaluate_sets(table), in_set[np.arange(len(X)), table.y], in_set.sum(axis=1)
-    assert found["covered"] == pytest.approx(covered.mean())
-    assert (found["one class"], found["several"]) == pytest.approx(((sizes == 1).mean(), (sizes > 1).mean()))
+    evaluation, covered, sizes = predictor.evaluate_sets(table), in_set[np.arange(len(X)), table.y], in_set.sum(axis=1)
+    assert evaluation.covered == pytest.approx(covered.mean())
+    assert (evaluation.single, evaluation.several) == pytest.approx(((sizes == 1).mean(), (sizes > 1).mean()))
     for code in range(2):
-        assert found[f"covered, class {code}"] == pytest.approx(covered[table.y == code].mean())
+        assert evaluation.covered_by_class[code] == pytest.approx(covered[table.y == code].mean())
 
 
 def test_evaluate_refuses_a_table_of_another_schema(predictor: Predictor, three_classes: Predictor) -> None:
     table = Table.for_schema(frame_of(X, np.array(["no", "yes"])[CODES]), predictor.schema)
-    with pytest.raises(TableError, match="the table is not of this model's schema"):
+    words = r"^the table does not have this model's schema; make it by Table\.for_schema\(frame, model\.schema\)$"
+    with pytest.raises(TableError, match=words):
         three_classes.evaluate(table)
-    with pytest.raises(TableError, match="the table is not of this model's schema"):
+    with pytest.raises(TableError, match=words):
         three_classes.evaluate_sets(table)
 
 
-def test_strongest_weights_are_of_linear_models_of_two_classes(predictor: Predictor) -> None:
-    strongest = fit_quickly(model="logistic", max_epochs=150, learning_rate=0.05).coefficients()
-    assert strongest is not None
-    assert next(iter(strongest)) == "x0"
-    sizes = [abs(weight) for weight in strongest.values()]
+def test_coefficients_are_of_linear_models_of_two_classes(predictor: Predictor) -> None:
+    coefficients = fit_quickly(model="logistic", max_epochs=150, learning_rate=0.05).coefficients()
+    assert coefficients is not None
+    assert next(iter(coefficients)) == "x0"
+    sizes = [abs(coefficient) for coefficient in coefficients.values()]
     assert sizes == sorted(sizes, reverse=True)
     assert predictor.coefficients() is None
     assert fit_quickly(make_small_table(3), model="logistic").coefficients() is None
@@ -238,12 +239,12 @@ def test_strongest_weights_are_of_linear_models_of_two_classes(predictor: Predic
 def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
     accuracy = predictor.report.evaluation.metrics["accuracy"]
     assert repr(predictor) == (
-        f"<Predictor of 'target' from 3 columns, 3 networks, accuracy {accuracy.low:.3f} to {accuracy.high:.3f} "
-        "on 90 rows, out of fold>"
+        f"<Predictor of 'target' from 3 features, 3 networks, out-of-fold accuracy {accuracy.low:.3f} to "
+        f"{accuracy.high:.3f} on 90 rows>"
     )
 
 
-def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_rows(predictor: Predictor) -> None:
+def test_an_outlier_cell_is_measured_in_standard_deviations_of_the_training_rows(predictor: Predictor) -> None:
     far = X.copy()
     far[7, 2] = -1000.0
     column, distance = predictor.outlier_cells(far)
@@ -252,7 +253,7 @@ def test_the_farthest_cell_is_counted_in_standard_deviations_of_the_training_row
     statistics = predictor.networks[0].statistics()
     assert statistics is not None
     assert distance[7] == pytest.approx((1000 + statistics.center[2]) * statistics.scale[2])
-    assert [len(each) for each in predictor.outlier_cells(X[:0])] == [0, 0]
+    assert [len(values) for values in predictor.outlier_cells(X[:0])] == [0, 0]
 
 
 def test_all_missing_columns_are_named_at_once(predictor: Predictor) -> None:
@@ -260,31 +261,31 @@ def test_all_missing_columns_are_named_at_once(predictor: Predictor) -> None:
         predictor.predict(pd.DataFrame({"x1": [1.0], "other": [1.0]}))
 
 
-def test_the_weights_of_a_linear_model_are_signed_for_the_positive_class() -> None:
+def test_the_coefficients_of_a_linear_model_are_signed_for_the_positive_class() -> None:
     table = make_small_table()
     labels = np.array(["no", "yes"])[table.y]
-    settings: dict[str, Any] = {"model": "logistic", "max_epochs": 30}
-    of_yes = fit_quickly(Table.from_arrays(table.X, labels), **settings).coefficients()
-    of_no = fit_quickly(Table.from_arrays(table.X, labels, positive="no"), **settings).coefficients()
+    config: dict[str, Any] = {"model": "logistic", "max_epochs": 30}
+    of_yes = fit_quickly(Table.from_arrays(table.X, labels), **config).coefficients()
+    of_no = fit_quickly(Table.from_arrays(table.X, labels, positive="no"), **config).coefficients()
     assert of_yes is not None
-    assert of_no == {name: -weight for name, weight in of_yes.items()}
+    assert of_no == {name: -coefficient for name, coefficient in of_yes.items()}
     assert of_yes["x0"] > 0  # the greater x0, the likelier is yes
 
 
-def test_the_weights_of_a_linear_model_are_the_mean_over_its_networks(predictor: Predictor) -> None:
+def test_the_coefficients_of_a_linear_model_are_the_mean_over_its_networks(predictor: Predictor) -> None:
     logistic = fit_quickly(model="logistic", max_epochs=30)
-    weights = logistic.coefficients()
-    assert weights is not None
-    matrices = [next(array for array in each.named().values() if array.ndim == 2) for each in logistic.networks]
+    coefficients = logistic.coefficients()
+    assert coefficients is not None
+    matrices = [next(array for array in net.named().values() if array.ndim == 2) for net in logistic.networks]
     of_x0 = [matrix[0, 0] for matrix in matrices]
-    assert weights["x0"] == pytest.approx(np.mean(of_x0))
+    assert coefficients["x0"] == pytest.approx(np.mean(of_x0))
     assert len(set(of_x0)) == 3
-    # Beside a network of other settings they would say half of it.
-    others = tuple(replace(each, setting=1) for each in predictor.report.members)
+    # Beside networks of another config they would say half of it.
+    others = tuple(replace(member, config=1) for member in predictor.report.members)
     report = replace(
         logistic.report,
         members=logistic.report.members + others,
-        settings=logistic.report.configs + predictor.report.configs,
+        configs=logistic.report.configs + predictor.report.configs,
     )
     mixed = Predictor(
         logistic.networks + predictor.networks, range(6), logistic.schema, logistic.calibrator, logistic.decision_rule,
@@ -293,19 +294,19 @@ def test_the_weights_of_a_linear_model_are_the_mean_over_its_networks(predictor:
     assert mixed.coefficients() is None
 
 
-# Several networks
+# -- several networks ------------------------------------------------------------------------------------------------
 
 
 def corrected(predictor: Predictor) -> Predictor:
     """Return this model with a correction that changes much."""
     calibrator = Calibrator("bias-corrected temperature", 2.0, np.array([0.0, -0.7]))
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule, predictor.out_of_fold,
-        predictor.report,
+        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule,
+        predictor.out_of_fold, predictor.report,
     )  # fmt: skip
 
 
-def test_the_answer_is_the_corrected_mean_of_the_members_probabilities(predictor: Predictor) -> None:
+def test_the_prediction_is_the_corrected_mean_of_the_members_probabilities(predictor: Predictor) -> None:
     own = 1 / (1 + np.exp(-predictor.member_logits(X)[:, :, 0]))
     mean = own.mean(axis=1)
     odds = np.exp(-0.7) * mean**2 / (1 - mean) ** 2  # scale 2 squares the odds, the shift adds to their logarithm
@@ -320,53 +321,53 @@ def test_uncertainty_is_how_far_the_members_are_from_agreeing(predictor: Predict
     np.testing.assert_allclose(changed.predict_uncertainty(X), np.exp(own)[:, :, 1].std(axis=1), rtol=1e-8)
     record = dict(zip(changed.schema.features, X[4], strict=True))
     assert changed.predict_row(record).spread == changed.predict_uncertainty(X[4:5])[0]
-    assert (fit_quickly(cohort=SINGLE).predict_uncertainty(X) == 0).all()
+    assert (fit_quickly(settings=SINGLE).predict_uncertainty(X) == 0).all()
 
 
-def test_networks_of_settings_with_a_greater_share_count_for_more(predictor: Predictor) -> None:
+def test_networks_of_configs_with_a_greater_weight_count_for_more(predictor: Predictor) -> None:
     """Three networks of a tenth, and one of nine tenths."""
-    single = fit_quickly(cohort=SINGLE, model="logistic")
+    single = fit_quickly(settings=SINGLE, model="logistic")
     (last,) = single.report.members
-    settings = (
+    configs = (
         replace(predictor.report.configs[0], weight=0.1),
         replace(single.report.configs[0], weight=0.9),
     )
     report = replace(
-        predictor.report, settings=settings, members=(*predictor.report.members, replace(last, setting=1))
+        predictor.report, configs=configs, members=(*predictor.report.members, replace(last, config=1))
     )  # fmt: skip
     both = Predictor(
         predictor.networks + single.networks, range(4), predictor.schema, no_calibrator(2), predictor.decision_rule,
         predictor.out_of_fold, report,
     )  # fmt: skip
-    assert both.settings == single.settings
+    assert both.config == single.config
     own = 1 / (1 + np.exp(-both.member_logits(X)[:, :, 0]))
-    shares = [0.1 / 3] * 3 + [0.9]
-    mean = own @ shares
+    weights = [0.1 / 3] * 3 + [0.9]
+    np.testing.assert_allclose(both.weights, weights)
+    mean = own @ weights
     np.testing.assert_allclose(both.predict_proba(X)[:, 1], mean, rtol=1e-10)
     np.testing.assert_allclose(
-        both.log_proba_and_spread(X)[1][:, 1], np.sqrt(np.square(own - mean[:, None]) @ shares), rtol=1e-8
+        both.log_proba_and_spread(X)[1][:, 1], np.sqrt(np.square(own - mean[:, None]) @ weights), rtol=1e-8
     )
 
 
-# Sets and thresholds
+# -- sets and thresholds ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_set_holds_the_classes_that_are_probable_enough(n_classes: int) -> None:
     predictor = fit_quickly(make_small_table(n_classes), max_epochs=30)
-    judged = predictor.out_of_fold
-    limits = set_thresholds(judged.log_proba.astype(np.float64), judged.y, judged.weight, 0.9)
-    np.testing.assert_array_equal(predictor.decision_rule.set_thresholds, limits)
+    rows = predictor.out_of_fold
+    thresholds = set_thresholds(rows.log_proba.astype(np.float64), rows.y, rows.weight, 0.9)
+    np.testing.assert_array_equal(predictor.decision_rule.set_thresholds, thresholds)
     sets = predictor.predict_set(X)
-    np.testing.assert_array_equal(sets, predictor.predict_proba(X) >= limits)
+    np.testing.assert_array_equal(sets, predictor.predict_proba(X) >= thresholds)
     record = dict(zip(predictor.schema.features, X[0], strict=True))
     names = np.array(predictor.schema.classes)[sets[0]]
     assert predictor.predict_row(record).classes == tuple(names)
-    shares = predictor.report.sets
-    assert shares["one class"] + shares["several"] + shares["none"] == pytest.approx(1)
-    assert 0.75 < shares["covered"] <= 1
-    of_class = [shares[f"covered, class {code}"] for code in range(n_classes)]
-    assert np.bincount(judged.y) / len(judged.y) @ of_class == pytest.approx(shares["covered"])
+    evaluation = predictor.report.sets
+    assert evaluation.single + evaluation.several + evaluation.empty == pytest.approx(1)
+    assert 0.75 < evaluation.covered <= 1
+    assert np.bincount(rows.y) / len(rows.y) @ evaluation.covered_by_class == pytest.approx(evaluation.covered)
 
 
 def test_more_coverage_makes_larger_sets(predictor: Predictor) -> None:
@@ -375,36 +376,32 @@ def test_more_coverage_makes_larger_sets(predictor: Predictor) -> None:
     assert sizes[0] < sizes[2]
 
 
-@pytest.mark.parametrize("aim", ["f1", "sensitivity>=0.95", "cost=10:1", 0.3, "0.3"])
-def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(predictor: Predictor, aim: Any) -> None:
-    numbers = [(each.parameters.copy(), each.buffers.copy()) for each in predictor.networks]
+@pytest.mark.parametrize("objective", ["f1", "sensitivity>=0.95", "cost=10:1", 0.3, "0.3"])
+def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(
+    predictor: Predictor, objective: Any
+) -> None:
+    numbers = [(network.parameters.copy(), network.buffers.copy()) for network in predictor.networks]
     before = repr((predictor.decision_rule, predictor.report))
-    changed = predictor.with_decision_rule(aim, 0.8)
+    changed = predictor.with_decision_rule(objective, 0.8)
     assert changed.networks == predictor.networks
     assert repr((predictor.decision_rule, predictor.report)) == before
     for network, (parameters, buffers) in zip(changed.networks, numbers, strict=True):
         np.testing.assert_array_equal(network.parameters, parameters)
         np.testing.assert_array_equal(network.buffers, buffers)
-    judged = changed.out_of_fold
-    proba = np.exp(judged.log_proba[:, 1].astype(np.float64))
-    threshold = choose_threshold(parse_objective(aim), proba, judged.y == 1, judged.weight)
-    assert (changed.decision_rule.objective, changed.decision_rule.threshold, changed.decision_rule.coverage) == (
-        str(aim),
-        threshold,
-        0.8,
-    )
-    found = changed.predict_proba(X)
-    np.testing.assert_array_equal(found, predictor.predict_proba(X))
-    assert changed.predict(X).tolist() == np.where(found[:, 1] >= threshold, "yes", "no").tolist()
+    rows, rule = changed.out_of_fold, changed.decision_rule
+    proba = np.exp(rows.log_proba[:, 1].astype(np.float64))
+    threshold = choose_threshold(parse_objective(objective), proba, rows.y == 1, rows.weight)
+    assert (rule.objective, rule.threshold, rule.coverage) == (str(objective), threshold, 0.8)
+    proba = changed.predict_proba(X)
+    np.testing.assert_array_equal(proba, predictor.predict_proba(X))
+    assert changed.predict(X).tolist() == np.where(proba[:, 1] >= threshold, "yes", "no").tolist()
     record = dict(zip(changed.schema.features, X[1], strict=True))
     assert changed.predict_row(record).label == changed.predict(X)[1]
 
 
-def test_a_threshold_changes_what_is_reported_of_calls_and_nothing_else(predictor: Predictor) -> None:
-    changed, back = (
-        predictor.with_decision_rule("sensitivity>=0.99"),
-        predictor.with_decision_rule("sensitivity>=0.99").with_decision_rule(None),
-    )
+def test_a_threshold_changes_what_is_reported_of_predicted_classes_and_nothing_else(predictor: Predictor) -> None:
+    changed = predictor.with_decision_rule("sensitivity>=0.99")
+    back = changed.with_decision_rule(None)
     metrics, plain = changed.report.evaluation.metrics, predictor.report.evaluation.metrics
     assert metrics["sensitivity"].value > plain["sensitivity"].value
     assert metrics["specificity"].value < plain["specificity"].value
@@ -412,34 +409,37 @@ def test_a_threshold_changes_what_is_reported_of_calls_and_nothing_else(predicto
         assert metrics[name] == plain[name]
     assert repr((back.decision_rule, back.report)) == repr((predictor.decision_rule, predictor.report))
     table = make_small_table(seed=3)
-    called = changed.predict(table.X) == "yes"
+    is_yes = changed.predict(table.X) == "yes"
     evaluation = changed.evaluate(table)
-    assert evaluation.metrics["sensitivity"].value == pytest.approx(called[table.y == 1].mean())
-    assert evaluation.metrics["specificity"].value == pytest.approx(1 - called[table.y == 0].mean())
+    assert evaluation.metrics["sensitivity"].value == pytest.approx(is_yes[table.y == 1].mean())
+    assert evaluation.metrics["specificity"].value == pytest.approx(1 - is_yes[table.y == 0].mean())
 
 
-@pytest.mark.parametrize("aim", ["f1", "balanced_accuracy"])
-def test_the_threshold_and_the_limits_that_judge_a_row_are_chosen_on_other_rows(aim: str, predictor: Predictor) -> None:
-    judged, changed = predictor.out_of_fold, predictor.with_decision_rule(aim, 0.8)
-    log_proba = judged.log_proba.astype(np.float64)
-    called, sets = np.empty(90, dtype=np.int64), np.empty((90, 2), dtype=bool)
-    for part in np.unique(judged.part):
-        own, others = judged.part == part, judged.part != part
-        of_others = log_proba[others], judged.y[others], judged.weight[others]
-        threshold = choose_threshold(parse_objective(aim), np.exp(of_others[0][:, 1]), of_others[1] == 1, of_others[2])
-        called[own] = np.exp(log_proba[own, 1]) >= threshold
+@pytest.mark.parametrize("objective", ["f1", "balanced_accuracy"])
+def test_the_thresholds_that_a_row_is_measured_by_are_chosen_on_other_rows(
+    objective: str, predictor: Predictor
+) -> None:
+    rows, changed = predictor.out_of_fold, predictor.with_decision_rule(objective, 0.8)
+    log_proba = rows.log_proba.astype(np.float64)
+    y_pred, sets = np.empty(90, dtype=np.int64), np.empty((90, 2), dtype=bool)
+    for fold in np.unique(rows.fold_ids):
+        own, others = rows.fold_ids == fold, rows.fold_ids != fold
+        of_others = log_proba[others], rows.y[others], rows.weight[others]
+        proba, is_positive = np.exp(of_others[0][:, 1]), of_others[1] == 1
+        threshold = choose_threshold(parse_objective(objective), proba, is_positive, of_others[2])
+        y_pred[own] = np.exp(log_proba[own, 1]) >= threshold
         sets[own] = np.exp(log_proba[own]) >= set_thresholds(*of_others, 0.8)
-    expected = evaluate(log_proba, judged.y, judged.weight, 1, 0, called)
+    expected = evaluate(log_proba, rows.y, rows.weight, 1, 0, y_pred)
     assert repr(changed.report.evaluation) == repr(expected)
-    assert (changed.codes(log_proba) != called).any()  # the threshold of the model itself is another one
-    assert changed.report.sets["covered"] == pytest.approx(sets[np.arange(90), judged.y].mean())
-    assert changed.report.sets["several"] == pytest.approx((sets.sum(axis=1) == 2).mean())
+    assert (changed.codes(log_proba) != y_pred).any()  # the threshold of the model itself is another one
+    assert changed.report.sets.covered == pytest.approx(sets[np.arange(90), rows.y].mean())
+    assert changed.report.sets.several == pytest.approx((sets.sum(axis=1) == 2).mean())
     assert (changed.sets(log_proba) != sets).any()
 
 
-def test_a_threshold_of_the_settings_is_the_one_that_is_decided_later(predictor: Predictor) -> None:
-    cohort = replace(SMALL, threshold="cost=5:1", coverage=0.8)
-    one, other = fit_quickly(cohort=cohort), predictor.with_decision_rule("cost=5:1", 0.8)
+def test_a_threshold_of_the_settings_is_the_one_that_is_chosen_later(predictor: Predictor) -> None:
+    settings = replace(SMALL, threshold="cost=5:1", coverage=0.8)
+    one, other = fit_quickly(settings=settings), predictor.with_decision_rule("cost=5:1", 0.8)
     assert repr(one.decision_rule) == repr(other.decision_rule)
     assert one.report.evaluation.metrics == other.report.evaluation.metrics
     assert one.report.sets == other.report.sets
@@ -447,9 +447,8 @@ def test_a_threshold_of_the_settings_is_the_one_that_is_decided_later(predictor:
 
 def test_a_threshold_is_for_the_positive_class() -> None:
     table = make_small_table()
-    of_no = fit_quickly(Table.from_arrays(table.X, np.array(["no", "yes"])[table.y], positive="no")).with_decision_rule(
-        0.2
-    )
+    of_no = fit_quickly(Table.from_arrays(table.X, np.array(["no", "yes"])[table.y], positive="no"))
+    of_no = of_no.with_decision_rule(0.2)
     proba = of_no.predict_proba(X)
     assert of_no.predict(X).tolist() == np.where(proba[:, 0] >= 0.2, "no", "yes").tolist()
 
@@ -460,7 +459,7 @@ def test_a_threshold_for_more_than_two_classes_is_an_error(three_classes: Predic
     assert three_classes.with_decision_rule(None, 0.7).decision_rule.coverage == 0.7
 
 
-def test_what_is_no_aim_is_an_error(predictor: Predictor) -> None:
+def test_what_is_no_objective_is_an_error(predictor: Predictor) -> None:
     with pytest.raises(SettingsError, match=r"the threshold must be a probability .*; it is 'recall'"):
         predictor.with_decision_rule("recall")
 

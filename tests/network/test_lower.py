@@ -1,4 +1,4 @@
-"""PyTorch modules become programs and modules again: nothing is lost on the way, and what cannot go is refused."""
+"""PyTorch modules become programs and modules again: nothing is lost, and what cannot be lowered is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from torch.nn.utils import parametrizations
 from tabcohort import MLP, Config, EngineError, LogisticRegression, ResidualMLP, initialize_weights
 from tabcohort.data.encoder import Statistics
 from tabcohort.network.lower import lower, network_of, to_module, write_numbers
-from tabcohort.network.models import ACTIVATIONS, ResidualBlock, SmoothClip, Standardize, build_model
+from tabcohort.network.models import Encode, ResidualBlock, SmoothClip, Standardize, build_model
+from tabcohort.network.ops import ACTIVATIONS, OPS
 
 D_IN = 7
 TWICE = nn.ReLU()
@@ -67,8 +68,8 @@ def trained(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's numbers; the count of batches, which no prediction depends on, is no number of a program's."""
-    return {name: each for name, each in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    """Return a module's numbers, without the count of batches, which a program does not have and no prediction uses."""
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
 def rows_for(module: nn.Module, n_rows: int = 11) -> Tensor:
@@ -81,14 +82,14 @@ def rows_for(module: nn.Module, n_rows: int = 11) -> Tensor:
 
 
 @torch.no_grad()
-def assert_the_same(found: nn.Module, expected: nn.Module, rows: Tensor) -> None:
+def assert_the_same(actual: nn.Module, expected: nn.Module, rows: Tensor) -> None:
     """Assert that two modules have the same numbers under the same names, and give the same bits."""
-    assert list(found.state_dict()) == list(expected.state_dict())
-    for (name, one), other in zip(state_of(found).items(), state_of(expected).values(), strict=True):
+    assert list(actual.state_dict()) == list(expected.state_dict())
+    for (name, one), other in zip(state_of(actual).items(), state_of(expected).values(), strict=True):
         assert one.dtype == other.dtype, name
         assert torch.equal(one, other), name
-    assert torch.equal(found(rows), expected(rows))
-    assert found(rows).isfinite().all()
+    assert torch.equal(actual(rows), expected(rows))
+    assert actual(rows).isfinite().all()
 
 
 # There and back
@@ -125,7 +126,7 @@ def nestings(draw: st.DrawFn, depth: int = 3) -> nn.Sequential:
             elif kind == "norm":
                 layers.append(draw(st.sampled_from([nn.BatchNorm1d, nn.LayerNorm]))(width))
             elif kind == "plain":
-                layers.append(draw(st.sampled_from(list(ACTIVATIONS.values())))())
+                layers.append(OPS[draw(st.sampled_from(ACTIVATIONS))].layer_class()())
             else:
                 layers.append(draw(st.sampled_from(shared)))
         if draw(st.booleans()):
@@ -159,9 +160,9 @@ def test_a_module_of_a_network_learns_as_the_first_one_does() -> None:
     again = to_module(network_of(module, lower(module, D_IN)))
     rows = rows_for(module)
     outputs = []
-    for each in (module, again):
+    for learning in (module, again):
         torch.manual_seed(3)
-        outputs.append(each.train()(rows))
+        outputs.append(learning.train()(rows))
         outputs[-1].sum().backward()
     assert torch.equal(*outputs)
     assert_the_same(again.eval(), module.eval(), rows)
@@ -169,26 +170,43 @@ def test_a_module_of_a_network_learns_as_the_first_one_does() -> None:
         assert torch.equal(one.grad, other.grad)
 
 
-def test_a_layer_that_stands_in_two_places_is_used_in_both() -> None:
+def test_a_layer_in_two_places_is_used_in_both() -> None:
     activation = nn.Tanh()
     module = nn.Sequential(nn.Linear(D_IN, 3), activation, nn.Linear(3, 3), activation, nn.Linear(3, 1))
     program = lower(module, D_IN)
-    assert [each.kind for each in program.operations[:-1]] == ["linear", "tanh", "linear", "tanh", "linear"]
-    assert [each.path for each in program.operations[:-1]] == ["0", "1", "2", "3", "4"]
-    assert [each.sources for each in program.operations] == [(0,), (1,), (2,), (3,), (4,), (5,)]
+    assert [op.kind for op in program.operations[:-1]] == ["linear", "tanh", "linear", "tanh", "linear"]
+    assert [op.path for op in program.operations[:-1]] == ["0", "1", "2", "3", "4"]
+    assert [op.sources for op in program.operations] == [(0,), (1,), (2,), (3,), (4,), (5,)]
 
 
 def test_standardize_and_smooth_clip_come_first_and_keep_their_numbers() -> None:
     module = nn.Sequential(Standardize(D_IN), SmoothClip(2.5), nn.Linear(D_IN, 1))
-    given = Statistics(np.linspace(-1e9, 1e9, D_IN), np.geomspace(1e-9, 1e9, D_IN))
-    module[0].set_statistics(given)
+    statistics = Statistics(np.linspace(-1e9, 1e9, D_IN), np.geomspace(1e-9, 1e9, D_IN))
+    module[0].set_statistics(statistics)
     program = lower(module, D_IN)
-    assert [each.kind for each in program.operations[:-1]] == ["standardize", "smooth_clip", "linear"]
+    assert [op.kind for op in program.operations[:-1]] == ["standardize", "smooth_clip", "linear"]
     assert program.operations[1].constants == (2.5,)
-    found = network_of(module, program).statistics()
-    assert found is not None
-    np.testing.assert_array_equal(found.center, given.center)
-    np.testing.assert_array_equal(found.scale, given.scale)
+    actual = network_of(module, program).statistics()
+    assert actual is not None
+    np.testing.assert_array_equal(actual.center, statistics.center)
+    np.testing.assert_array_equal(actual.scale, statistics.scale)
+
+
+def test_encode_standardize_and_smooth_clip_go_through_a_network_and_back() -> None:
+    encode = Encode(4, levels={1: 3, 3: 2}, missing=(0, 2))
+    module = nn.Sequential(encode, Standardize(encode.n_columns), SmoothClip(), nn.Linear(encode.n_columns, 2))
+    module[1].set_statistics(Statistics(np.linspace(-1, 1, encode.n_columns), np.linspace(0.5, 2, encode.n_columns)))
+    program = lower(module, 4)
+    assert [op.kind for op in program.operations[:-1]] == ["encode", "standardize", "smooth_clip", "linear"]
+    assert program.widths == (4, 9, 9, 9, 2)
+    network = network_of(module, program)
+    encoding = network.encoding()
+    assert encoding is not None
+    assert encoding.source.tolist() == [0, 2, 0, 2, 1, 1, 1, 3, 3]
+    again = to_module(network)
+    rows = torch.tensor([[0.5, 2.0, torch.nan, 1.0], [torch.nan, 0.0, -3.0, 0.0]], dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(again(rows), module.eval()(rows))
 
 
 # Numbers
@@ -241,8 +259,8 @@ OTHERS: dict[str, tuple[nn.Module, str]] = {
     "a subclass": (chain(Doubled(4, 4)), "the layer '1.0' (Doubled"),
     "another dropout": (chain(nn.AlphaDropout(0.1)), "the layer '1.0' (AlphaDropout"),
     "a parametrized layer": (chain(parametrizations.weight_norm(nn.Linear(4, 4))), "the layer '1.0' (Parametrized"),
-    "smooth clip behind linear": (chain(SmoothClip()), "the layer '1.0' (SmoothClip"),
-    "standardize behind linear": (chain(Standardize(4)), "the layer '1.0' (Standardize"),
+    "smooth clip after linear": (chain(SmoothClip()), "the layer '1.0' (SmoothClip"),
+    "standardize after linear": (chain(Standardize(4)), "the layer '1.0' (Standardize"),
     "another width": (nn.Sequential(nn.Linear(D_IN + 1, 1)), f"the layer '0' (Linear(in_features={D_IN + 1}"),
     "a container": (nn.Sequential(nn.ModuleList([nn.Linear(D_IN, 1)])), "the layer '0' (ModuleList"),
     "a module of its own": (nn.Bilinear(D_IN, D_IN, 1), "the module (Bilinear"),
@@ -258,7 +276,7 @@ def test_a_layer_that_cannot_be_lowered_is_named_by_its_path(name: str) -> None:
     assert re.match(rf"{re.escape(words)}.* cannot be compiled; train it with engine='torch'", sentence)
 
 
-def test_what_is_refused_is_told_what_can_be_used_instead() -> None:
+def test_the_error_says_what_can_be_used_instead() -> None:
     with pytest.raises(EngineError, match=r"or build it of Encode, Standardize, SmoothClip, .* ResidualBlock and Seq"):
         lower(nn.Softplus(), D_IN)
 
@@ -290,7 +308,7 @@ def test_a_hook_is_refused_by_the_path_of_its_layer(hook: Callable[[nn.Module], 
         lower(module, D_IN)
 
 
-def test_a_hook_that_is_taken_away_again_is_none() -> None:
+def test_a_hook_that_is_removed_again_is_ignored() -> None:
     module = chain(nn.Linear(4, 4))
     module[1].register_forward_hook(nothing).remove()
     assert lower(module, D_IN).n_parameters == 8 * 4 + 20 + 5
@@ -303,10 +321,13 @@ def test_a_hook_of_a_gradient_is_refused_by_the_name_of_its_parameter() -> None:
         lower(module, D_IN)
 
 
-def test_a_forward_pass_put_in_a_layers_place_is_refused_by_its_path() -> None:
+def test_a_replaced_forward_is_refused_by_the_path_of_its_layer() -> None:
     module = chain(nn.ReLU())
     module[1][0].forward = torch.sin
-    with pytest.raises(EngineError, match=r"^the layer '1\.0' .*cannot be compiled; train it with engine='torch'"):
+    with pytest.raises(
+        EngineError,
+        match=r"^the layer '1\.0' has a replaced forward and cannot be compiled; train it with engine='torch'$",
+    ):
         lower(module, D_IN)
 
 

@@ -1,4 +1,4 @@
-"""The networks: their layers, the draw of their weights, and their gradients."""
+"""The networks: their layers, their initial weights, and their gradients."""
 
 import copy
 import itertools
@@ -10,18 +10,20 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from tabcohort.data.encoder import Statistics
+from tabcohort.data.encoder import Statistics, encode, encoding_of
 from tabcohort.engines.torch_loop import loss_sum
 from tabcohort.network.models import (
-    ACTIVATIONS,
     MLP,
+    Encode,
     LogisticRegression,
     ResidualBlock,
     ResidualMLP,
+    SmoothClip,
     Standardize,
     build_model,
     initialize_weights,
 )
+from tabcohort.network.ops import ACTIVATIONS
 from tabcohort.settings import Config
 
 MODELS = {
@@ -50,8 +52,8 @@ def n_parameters(module: nn.Module) -> int:
 def targets(n_rows: int, n_outputs: int, seed: int = 1) -> Tensor:
     """Soft targets with row weights, `(n_rows, n_classes)`."""
     rng = np.random.default_rng(seed)
-    mass = rng.dirichlet(np.ones(max(n_outputs, 2)), n_rows) * rng.uniform(0.5, 2, (n_rows, 1))
-    return torch.from_numpy(mass)
+    soft_targets = rng.dirichlet(np.ones(max(n_outputs, 2)), n_rows) * rng.uniform(0.5, 2, (n_rows, 1))
+    return torch.from_numpy(soft_targets)
 
 
 # Gradients
@@ -65,12 +67,12 @@ def test_gradients_are_central_differences(name: str, n_outputs: int) -> None:
     for parameter in module.parameters():  # biases and shifts away from zero, where ReLU has its corner
         parameter.data += torch.from_numpy(np.random.default_rng(5).uniform(-0.1, 0.1, tuple(parameter.shape)))
     inputs = torch.from_numpy(np.random.default_rng(2).normal(size=(7, 3)))
-    mass = targets(7, n_outputs)
+    soft_targets = targets(7, n_outputs)
     start = parameters_to_vector(module.parameters()).detach()
 
     def loss_at(values: Tensor) -> Tensor:
         vector_to_parameters(values, module.parameters())
-        return loss_sum(module(inputs), mass)
+        return loss_sum(module(inputs), soft_targets)
 
     differences = torch.zeros_like(start)
     step = 1e-6
@@ -81,7 +83,7 @@ def test_gradients_are_central_differences(name: str, n_outputs: int) -> None:
             differences[i] = (loss_at(start + move) - loss_at(start - move)) / (2 * step)
         vector_to_parameters(start, module.parameters())
     module.zero_grad()
-    loss_sum(module(inputs), mass).backward()
+    loss_sum(module(inputs), soft_targets).backward()
     gradient = torch.cat([parameter.grad.reshape(-1) for parameter in module.parameters()])
     torch.testing.assert_close(gradient, differences, rtol=1e-5, atol=1e-7)
     assert gradient.abs().max() > 1e-2
@@ -102,7 +104,7 @@ def test_a_residual_network_has_the_parameters_that_its_layers_imply() -> None:
     widths = (10, 256, 128)
     expected = norm_size(widths[0]) + norm_size(widths[-1]) + linear_size(widths[-1], 1)
     for d_in, d_out in itertools.pairwise(widths):
-        expected += 2 * (linear_size(d_in, d_out) + norm_size(d_out))  # the way through, and the projected skip
+        expected += 2 * (linear_size(d_in, d_out) + norm_size(d_out))  # the main path, and the projected skip
     assert n_parameters(ResidualMLP(10, (256, 128), 1)) == expected == 73_365
 
 
@@ -119,7 +121,7 @@ def test_a_residual_block_adds_its_input() -> None:
 
 
 @pytest.mark.parametrize(("batch_norm", "dropout"), [(False, 0.0), (True, 0.0), (False, 0.2), (True, 0.2)])
-def test_an_mlp_has_the_layers_of_its_settings_in_order(batch_norm: bool, dropout: float) -> None:
+def test_an_mlp_has_the_layers_of_its_arguments_in_order(batch_norm: bool, dropout: float) -> None:
     hidden_layers = [nn.Linear] + [nn.BatchNorm1d] * batch_norm + [nn.GELU] + [nn.Dropout] * (dropout > 0)
     module = MLP(3, (6, 5), 2, "gelu", dropout, batch_norm)
     assert [type(layer) for layer in module.layers] == [*hidden_layers, *hidden_layers, nn.Linear]
@@ -144,16 +146,16 @@ def test_two_classes_have_one_logit_and_more_have_one_each(model: str, n_classes
     assert module(torch.zeros(4, 5)).shape == (4, 1 if n_classes == 2 else n_classes)
 
 
-def test_build_model_hands_on_every_choice() -> None:
-    settings = Config(hidden=(6,), activation="silu", dropout=0.25, batch_norm=True)
-    layers = build_model(settings, 5, 2)[1].layers
+def test_build_model_uses_every_choice() -> None:
+    config = Config(hidden=(6,), activation="silu", dropout=0.25, batch_norm=True)
+    layers = build_model(config, 5, 2)[1].layers
     assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.SiLU, nn.Dropout, nn.Linear]
     assert layers[3].p == 0.25
     residual = build_model(Config(model="residual", hidden=(6, 6), dropout=0.25), 5, 2)
     assert [layer.p for layer in residual.modules() if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
 
 
-def test_standardize_works_in_double_precision_and_answers_in_the_modules_own() -> None:
+def test_standardize_works_in_double_precision_and_returns_the_modules_own() -> None:
     layer = Standardize(1)
     layer.set_statistics(Statistics(np.array([1e9]), np.array([0.5])))
     x = torch.tensor([[1e9 + 1.0], [1e9 + 3.0]], dtype=torch.float64)
@@ -163,7 +165,32 @@ def test_standardize_works_in_double_precision_and_answers_in_the_modules_own() 
     assert set(layer.state_dict()) == {"center", "scale"}
 
 
-# Draws
+def test_a_missing_cell_is_the_mean_after_standardize_and_an_infinite_one_stays_infinite() -> None:
+    layer = Standardize(2)
+    layer.set_statistics(Statistics(np.array([5.0, 0.0]), np.array([2.0, 1.0])))
+    x = torch.tensor([[torch.nan, torch.inf], [6.0, -torch.inf]], dtype=torch.float64)
+    assert layer(x).tolist() == [[0.0, torch.inf], [2.0, -torch.inf]]
+
+
+def test_smooth_clip_is_the_identity_near_zero_and_never_beyond_its_limit() -> None:
+    x = torch.linspace(-1e6, 1e6, 10_001, dtype=torch.float64)
+    out = SmoothClip(2.5)(x)
+    assert (out.abs() <= 2.5).all()
+    assert (out.diff() >= 0).all()
+    small = torch.linspace(-1e-4, 1e-4, 101, dtype=torch.float64)
+    torch.testing.assert_close(SmoothClip(2.5)(small), small, rtol=1e-8, atol=0)
+
+
+def test_encode_makes_the_columns_of_the_encoding() -> None:
+    X = np.array([[0.5, 2.0, np.nan], [np.nan, 0.0, 7.0], [-1.0, 5.0, 1.0]])  # the level 5 was never seen
+    layer = Encode(3, levels={1: 3}, missing=(0, 2))
+    expected = encode(X, encoding_of(3, {1: 3}, (0, 2)))
+    assert layer.n_columns == expected.shape[1] == 7
+    np.testing.assert_array_equal(layer(torch.from_numpy(X)).numpy(), expected)
+    assert layer(torch.from_numpy(X))[2, 4:].tolist() == [0.0, 0.0, 0.0]
+
+
+# Initial weights
 
 
 def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
@@ -175,25 +202,25 @@ def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
             bound, deviation = np.sqrt(6 / (d_in + d_out)), np.sqrt(2 / (d_in + d_out))
             assert layer.weight.abs().max() <= bound
             assert (layer.bias == 0).all()
-            # A uniform draw's squares have the relative deviation sqrt(4 / 5 / n); five of these are allowed.
+            # The squares of uniform numbers have the relative deviation sqrt(4 / 5 / n); five of these are allowed.
             assert abs((layer.weight**2).mean().item() / deviation**2 - 1) < 5 * np.sqrt(0.8 / n)
             assert abs(layer.weight.mean().item()) < 5 * deviation / np.sqrt(n)
 
 
-def test_a_draw_depends_on_seed_and_member_alone() -> None:
-    def drawn(seed: int, member: int) -> Tensor:
+def test_initial_weights_depend_on_seed_and_member_alone() -> None:
+    def weights(seed: int, member: int) -> Tensor:
         module = ResidualMLP(6, (8,), 1)
         initialize_weights(module, seed, member)
         return parameters_to_vector(module.parameters()).detach()
 
-    first = drawn(0, 0)
+    first = weights(0, 0)
     torch.manual_seed(99)
-    assert torch.equal(first, drawn(0, 0))
-    assert not torch.equal(first, drawn(1, 0))
-    assert not torch.equal(first, drawn(0, 1))
+    assert torch.equal(first, weights(0, 0))
+    assert not torch.equal(first, weights(1, 0))
+    assert not torch.equal(first, weights(0, 1))
 
 
-def test_layers_of_one_network_have_draws_of_their_own() -> None:
+def test_layers_of_one_network_have_initial_weights_of_their_own() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8, bias=False))
     initialize_weights(module, seed=0)
     assert not torch.equal(module[0].weight, module[1].weight)

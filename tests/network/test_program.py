@@ -1,4 +1,4 @@
-"""Programs: the network that settings name, without PyTorch, is the one that PyTorch's modules are."""
+"""Programs: the network of a config, without PyTorch, is the one of its PyTorch module."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.data.encoder import Statistics
-from tabcohort.engines.compiled import operations
 from tabcohort.network.lower import lower, network_of
-from tabcohort.network.models import ACTIVATIONS, ResidualMLP, build_model, initialize_weights
-from tabcohort.network.program import KINDS, Builder, Network, Program, blank_network, build_program, initialize_network
+from tabcohort.network.models import ResidualMLP, build_model, initialize_weights
+from tabcohort.network.ops import ACTIVATIONS
+from tabcohort.network.program import Builder, Network, Program, blank_network, build_program, initialize_network
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 
@@ -25,7 +25,7 @@ MANY = hypothesis_settings(max_examples=150, deadline=None)
 
 @st.composite
 def any_network(draw: st.DrawFn) -> Config:
-    """Config of any network, of the least width too."""
+    """A config of any network, also of width 1."""
     return Config(
         model=draw(st.sampled_from(["logistic", "mlp", "residual"])),
         hidden=tuple(draw(st.lists(st.integers(1, 9), max_size=4))),
@@ -52,51 +52,51 @@ def counting_network(program: Program) -> Network:
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
-def test_the_program_of_settings_is_that_of_their_module(how: Config, n_features: int, n_classes: int) -> None:
-    assert build_program(how, n_features, n_classes) == lower(build_model(how, n_features, n_classes), n_features)
+def test_the_program_of_a_config_is_that_of_its_module(config: Config, n_features: int, n_classes: int) -> None:
+    assert build_program(config, n_features, n_classes) == lower(build_model(config, n_features, n_classes), n_features)
 
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4), st.integers(0, 2**63 - 1), st.integers(0, 3))
 @MANY
-def test_a_random_network_has_the_bits_of_the_drawn_module(
-    how: Config, n_features: int, n_classes: int, seed: int, member: int
+def test_a_random_network_has_the_bits_of_the_random_module(
+    config: Config, n_features: int, n_classes: int, seed: int, member: int
 ) -> None:
-    program, module = build_program(how, n_features, n_classes), build_model(how, n_features, n_classes)
+    program, module = build_program(config, n_features, n_classes), build_model(config, n_features, n_classes)
     initialize_weights(module, seed, member)
-    drawn, expected = initialize_network(program, seed, member), network_of(module, program)
-    assert drawn.program is program
-    assert drawn.parameters.dtype == expected.parameters.dtype == np.float32
-    assert drawn.parameters.tobytes() == expected.parameters.tobytes()
-    assert drawn.buffers.tobytes() == expected.buffers.tobytes()
+    actual, expected = initialize_network(program, seed, member), network_of(module, program)
+    assert actual.program is program
+    assert actual.parameters.dtype == expected.parameters.dtype == np.float32
+    assert actual.parameters.tobytes() == expected.parameters.tobytes()
+    assert actual.buffers.tobytes() == expected.buffers.tobytes()
 
 
-def test_drawn_weights_are_uniform_within_the_bound_of_glorot_and_biases_are_zero() -> None:
+def test_initial_weights_are_uniform_within_the_bound_of_glorot_and_biases_are_zero() -> None:
     network = initialize_network(build_program(Config(hidden=(80, 50)), 60, 2), seed=3)
-    draw = make_rng(3, Purpose.INITIAL_WEIGHTS)
+    rng = make_rng(3, Purpose.INITIAL_WEIGHTS)
     for name, array in network.named().items():
         if array.ndim == 2:
             bound = np.sqrt(6 / sum(array.shape))
-            np.testing.assert_allclose(array, draw.uniform(-bound, bound, array.shape), rtol=1e-6)
+            np.testing.assert_allclose(array, rng.uniform(-bound, bound, array.shape), rtol=1e-6)
         elif name.endswith("bias"):
             assert (array == 0).all()
 
 
-def test_another_seed_and_another_member_draw_other_weights() -> None:
+def test_another_seed_and_another_member_have_other_initial_weights() -> None:
     program = build_program(Config(hidden=(8,)), 4, 2)
-    drawn = {initialize_network(program, seed, member).parameters.tobytes() for seed in (0, 1) for member in (0, 1)}
-    assert len(drawn) == 4
+    weights = {initialize_network(program, seed, member).parameters.tobytes() for seed in (0, 1) for member in (0, 1)}
+    assert len(weights) == 4
 
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
-def test_a_network_names_its_arrays_as_pytorch_does(how: Config, n_features: int, n_classes: int) -> None:
-    module = build_model(how, n_features, n_classes)
+def test_a_network_names_its_arrays_as_pytorch_does(config: Config, n_features: int, n_classes: int) -> None:
+    module = build_model(config, n_features, n_classes)
     expected = {
         name: tuple(tensor.shape)
         for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    network = blank_network(build_program(how, n_features, n_classes))
+    network = blank_network(build_program(config, n_features, n_classes))
     assert {name: array.shape for name, array in network.named().items()} == expected
     n_trainable = sum(parameter.numel() for parameter in module.parameters())
     assert network.program.n_parameters == len(network.parameters) == n_trainable
@@ -104,12 +104,12 @@ def test_a_network_names_its_arrays_as_pytorch_does(how: Config, n_features: int
 
 
 def test_a_new_network_is_a_new_module_but_for_its_weights() -> None:
-    how = Config(model="residual", hidden=(5, 3))
-    module = build_model(how, 4, 2)
+    config = Config(model="residual", hidden=(5, 3))
+    module = build_model(config, 4, 2)
     state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    for name, array in blank_network(build_program(how, 4, 2)).named().items():
-        is_drawn = ".linear." in name or ".skip.0." in name
-        np.testing.assert_array_equal(array, np.zeros_like(array) if is_drawn else state[name], err_msg=name)
+    for name, array in blank_network(build_program(config, 4, 2)).named().items():
+        is_random = ".linear." in name or ".skip.0." in name
+        np.testing.assert_array_equal(array, np.zeros_like(array) if is_random else state[name], err_msg=name)
 
 
 # Vectors
@@ -118,9 +118,9 @@ def test_a_new_network_is_a_new_module_but_for_its_weights() -> None:
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
 def test_every_number_has_a_place_of_its_own_and_matrices_come_first(
-    how: Config, n_features: int, n_classes: int
+    config: Config, n_features: int, n_classes: int
 ) -> None:
-    network = counting_network(build_program(how, n_features, n_classes))
+    network = counting_network(build_program(config, n_features, n_classes))
     named = network.named()
     numbers = np.concatenate([array.reshape(-1) for array in named.values()])
     expected = np.concatenate([network.parameters, network.buffers])
@@ -132,14 +132,14 @@ def test_every_number_has_a_place_of_its_own_and_matrices_come_first(
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4))
 @MANY
-def test_a_network_goes_through_its_names_and_back(how: Config, n_features: int, n_classes: int) -> None:
-    network = counting_network(build_program(how, n_features, n_classes))
+def test_a_network_goes_through_its_names_and_back(config: Config, n_features: int, n_classes: int) -> None:
+    network = counting_network(build_program(config, n_features, n_classes))
     again = blank_network(network.program, np.float64).with_named(network.named())
     np.testing.assert_array_equal(again.parameters, network.parameters)
     np.testing.assert_array_equal(again.buffers, network.buffers)
 
 
-def test_a_matrix_is_turned_between_the_vector_and_its_name() -> None:
+def test_a_matrix_is_transposed_between_the_vector_and_its_name() -> None:
     builder = Builder(2)
     network = counting_network(builder.finish(builder.add("linear", "layer", 0, d_out=3)))
     np.testing.assert_array_equal(network.parameters[:6].reshape(2, 3), network.named()["layer.weight"].T)
@@ -183,25 +183,25 @@ def test_an_array_that_is_missing_is_refused_by_name(name: str) -> None:
 
 def test_statistics_are_put_in_and_read_again_to_the_bit() -> None:
     network = counting_network(residual_program())
-    given = Statistics(np.array([1e9, -3.0, 0.1, 7.0]), np.array([1e-9, 2.0, 0.0, 1 / 3]))
-    other = network.with_statistics(given)
-    found = other.statistics()
-    assert found is not None
-    np.testing.assert_array_equal(found.center, given.center)
-    np.testing.assert_array_equal(found.scale, given.scale)
+    statistics = Statistics(np.array([1e9, -3.0, 0.1, 7.0]), np.array([1e-9, 2.0, 0.0, 1 / 3]))
+    other = network.with_statistics(statistics)
+    actual = other.statistics()
+    assert actual is not None
+    np.testing.assert_array_equal(actual.center, statistics.center)
+    np.testing.assert_array_equal(actual.scale, statistics.scale)
     np.testing.assert_array_equal(other.parameters, network.parameters)
     np.testing.assert_array_equal(other.buffers[8:], network.buffers[8:])
     assert (network.buffers[:8] < 0).all()
 
 
-def test_a_network_that_standardises_nothing_has_no_statistics() -> None:
+def test_a_network_that_standardizes_nothing_has_no_statistics() -> None:
     builder = Builder(2)
     network = blank_network(builder.finish(builder.add("linear", "layer", 0, d_out=3)))
     assert network.statistics() is None
     assert network.with_statistics(Statistics(np.zeros(2), np.ones(2))) is network
 
 
-# What a program says of itself
+# What is known of a program
 
 
 TABLE = """\
@@ -218,7 +218,7 @@ value  operation             reads  shape     parameters  layer
     9  batch_norm                8  (n, 100)         200  output_norm
    10  linear                    9  (n, 1)           101  linear
    11  binary_cross_entropy     10  ()
-                                                   3,325  in all"""
+                                                   3,325  in total"""
 
 
 def test_a_program_is_printed_as_a_table() -> None:
@@ -244,16 +244,16 @@ def test_the_loss_follows_from_the_number_of_logits(n_classes: int, n_outputs: i
 
 
 @pytest.mark.parametrize(
-    ("choices", "expected"),
+    ("changes", "expected"),
     [({"model": "logistic"}, False), ({"batch_norm": True}, True), ({}, False), ({"model": "residual"}, True)],
 )
-def test_a_program_knows_whether_it_norms_batches(choices: dict[str, Any], expected: bool) -> None:
-    assert build_program(Config(**choices), 4, 2).has_batch_norm is expected
+def test_a_program_knows_whether_it_has_batch_norm(changes: dict[str, Any], expected: bool) -> None:
+    assert build_program(Config(**changes), 4, 2).has_batch_norm is expected
 
 
 @given(st.floats(0, 1))
 @MANY
-def test_dropout_keeps_a_share_of_15_bits_that_is_never_all_and_never_none_unless_it_is_asked_for(p: float) -> None:
+def test_dropout_keeps_a_share_of_15_bits_that_is_never_all_and_is_none_only_for_probability_1(p: float) -> None:
     builder = Builder(3)
     value = builder.dropout("drop", 0, p)
     if p == 0:
@@ -264,15 +264,32 @@ def test_dropout_keeps_a_share_of_15_bits_that_is_never_all_and_never_none_unles
     assert share == 0 if p == 1 else 1 <= share <= 2**15 - 1
 
 
-def test_every_kind_of_layer_is_in_the_order_that_the_kernels_count_in() -> None:
-    for number, kind in enumerate(KINDS[:-2]):  # the losses are no operations of the kernels
-        assert getattr(operations, kind.upper()) == number
+@pytest.mark.parametrize("kind", ["relu", "batch_norm", "layer_norm", "dropout", "add", "standardize", "smooth_clip"])
+def test_an_operation_that_keeps_its_width_cannot_be_given_another_one(kind: str) -> None:
+    builder = Builder(3)
+    with pytest.raises(ValueError, match=rf"^{kind} writes as many columns as it reads: 3, not 4$"):
+        builder.add(kind, "layer", 0, d_out=4)
+    assert builder.add(kind, "layer", 0, d_out=3) == 1
+
+
+def test_only_a_network_with_an_encode_operation_has_an_encoding() -> None:
+    builder = Builder(2)
+    value = builder.add("encode", "encode", 0, d_out=3)
+    network = blank_network(builder.finish(builder.add("linear", "layer", value, d_out=1)))
+    network = network.with_named(
+        {**network.named(), "encode.source": np.array([0.0, 1.0, 1.0]), "encode.level": np.array([np.nan, 0.0, 1.0])}
+    )
+    encoding = network.encoding()
+    assert encoding is not None
+    assert (encoding.source.tolist(), encoding.source.dtype) == ([0, 1, 1], np.int64)
+    np.testing.assert_array_equal(encoding.level, [np.nan, 0.0, 1.0])
+    assert blank_network(residual_program()).encoding() is None
 
 
 def test_reading_a_module_copies_it() -> None:
-    how = Config(model="residual", hidden=(5,))
-    module = build_model(how, 4, 2)
-    network = network_of(module, build_program(how, 4, 2))
+    config = Config(model="residual", hidden=(5,))
+    module = build_model(config, 4, 2)
+    network = network_of(module, build_program(config, 4, 2))
     before = network.parameters.copy(), network.buffers.copy()
     with torch.no_grad():
         for tensor in module.state_dict().values():

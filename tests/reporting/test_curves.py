@@ -1,4 +1,4 @@
-"""The picture of a training is a file that a person can open."""
+"""The curves of a training are an image file that can be opened."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 from helpers import SINGLE, fit_quickly, make_small_table
 
 from tabcohort import ModelFileError, Predictor
-from tabcohort.reporting.curves import draw_curves
+from tabcohort.reporting.curves import FORMATS, draw_curves
 
 
-def draw(predictor: Predictor, path: Path, monitor: str = "log_loss") -> None:
-    members = predictor.report.members
-    draw_curves([each.history for each in members], [each.best_epoch for each in members], monitor, path)
+def curves(predictor: Predictor, path: Path, monitor: str = "log_loss") -> None:
+    draw_curves(predictor.report, monitor, path)
 
 
 @pytest.mark.parametrize(("ending", "starts"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_the_ending_says_what_is_written(predictor: Predictor, tmp_path: Path, ending: str, starts: bytes) -> None:
-    draw(predictor, tmp_path / f"curves.{ending}")
+def test_the_ending_is_the_format(predictor: Predictor, tmp_path: Path, ending: str, starts: bytes) -> None:
+    curves(predictor, tmp_path / f"curves.{ending}")
     data = (tmp_path / f"curves.{ending}").read_bytes()
     assert data.startswith(starts)
     assert len(data) > 5_000
+    assert f".{ending}" in FORMATS
 
 
-def lines_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def axes_of_the_figure(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return a list that will hold the axes of a figure when it is written."""
     from matplotlib.figure import Figure
 
@@ -38,17 +38,17 @@ def lines_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_losses_and_metric_are_drawn_and_the_best_epoch_is_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = fit_quickly(cohort=SINGLE, max_epochs=6, schedule="cosine", learning_rate=0.1)
-    axes = lines_drawn(monkeypatch)
-    draw(predictor, tmp_path / "curves.png")
+    predictor = fit_quickly(settings=SINGLE, max_epochs=6, schedule="cosine", learning_rate=0.1)
+    axes = axes_of_the_figure(monkeypatch)
+    curves(predictor, tmp_path / "curves.png")
     losses, metric, rate = axes
     (member,) = predictor.report.members
     history, best = member.history, member.best_epoch
-    train, stop, mark = losses.get_lines()
-    assert (train.get_label(), stop.get_label()) == ("training rows", "stopping rows")
+    train, validation, mark = losses.get_lines()
+    assert (train.get_label(), validation.get_label()) == ("training rows", "validation rows")
     assert list(train.get_xdata()) == [1, 2, 3, 4, 5, 6]
     assert list(train.get_ydata()) == [record.train_loss for record in history]
-    assert list(stop.get_ydata()) == [record.val_loss for record in history]
+    assert list(validation.get_ydata()) == [record.val_loss for record in history]
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([best], [history[best - 1].val_loss])
     assert mark.get_label() == f"best epoch: {best}"
     assert list(metric.get_lines()[0].get_ydata()) == [record.val_accuracy for record in history]
@@ -59,50 +59,50 @@ def test_losses_and_metric_are_drawn_and_the_best_epoch_is_marked(
 def test_every_network_is_drawn_and_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = fit_quickly(max_epochs=6, patience=2, learning_rate=0.3, schedule="cosine")
     members = predictor.report.members
-    assert len({len(each.history) for each in members}) > 1  # they may be of any length
-    axes = lines_drawn(monkeypatch)
-    draw(predictor, tmp_path / "curves.png")
+    assert len({len(member.history) for member in members}) > 1  # they may be of any length
+    axes = axes_of_the_figure(monkeypatch)
+    curves(predictor, tmp_path / "curves.png")
     losses, metric, rate = axes
-    drawn = losses.get_lines()
-    for number, each in enumerate(members):
-        train, stop, mark = drawn[3 * number : 3 * number + 3]
-        assert list(train.get_ydata()) == [record.train_loss for record in each.history]
-        assert list(stop.get_ydata()) == [record.val_loss for record in each.history]
-        assert list(mark.get_xdata()) == [each.best_epoch]
+    lines = losses.get_lines()
+    for number, member in enumerate(members):
+        train, validation, mark = lines[3 * number : 3 * number + 3]
+        assert list(train.get_ydata()) == [record.train_loss for record in member.history]
+        assert list(validation.get_ydata()) == [record.val_loss for record in member.history]
+        assert list(mark.get_xdata()) == [member.best_epoch]
         assert 0 < train.get_alpha() < 1
-    assert len(drawn) == 3 * len(members)
-    named = [text.get_text() for text in losses.get_legend().get_texts()]
-    assert named == ["training rows", "stopping rows", "best epoch of each network"]
-    assert [text.get_text() for text in metric.get_legend().get_texts()] == ["accuracy, stopping rows", named[2]]
-    longest = max((each.history for each in members), key=len)
+    assert len(lines) == 3 * len(members)
+    names = [text.get_text() for text in losses.get_legend().get_texts()]
+    assert names == ["training rows", "validation rows", "best epoch of each network"]
+    assert [text.get_text() for text in metric.get_legend().get_texts()] == ["accuracy, validation rows", names[2]]
+    longest = max((member.history for member in members), key=len)
     assert list(rate.get_lines()[0].get_ydata()) == [record.learning_rate for record in longest]
 
 
 def test_the_monitored_metric_is_drawn_and_a_constant_rate_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = fit_quickly(cohort=SINGLE, monitor="roc_auc")
-    axes = lines_drawn(monkeypatch)
-    draw(predictor, tmp_path / "curves.png", "roc_auc")
+    predictor = fit_quickly(settings=SINGLE, monitor="roc_auc")
+    axes = axes_of_the_figure(monkeypatch)
+    curves(predictor, tmp_path / "curves.png", "roc_auc")
     assert len(axes) == 2
     assert list(axes[1].get_lines()[0].get_ydata()) == [record.score for record in predictor.report.members[0].history]
     assert axes[1].get_ylabel() == "ROC AUC"
 
 
 def test_one_epoch_can_be_drawn(tmp_path: Path) -> None:
-    draw(fit_quickly(make_small_table(), max_epochs=1), tmp_path / "curves.png")
+    curves(fit_quickly(make_small_table(), max_epochs=1), tmp_path / "curves.png")
     assert (tmp_path / "curves.png").is_file()
 
 
-def test_an_ending_that_is_no_picture_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_ending_that_is_not_an_image_format_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"the curves cannot be written to '.*curves\.doc': .*png"):
-        draw(predictor, tmp_path / "curves.doc")
+        curves(predictor, tmp_path / "curves.doc")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"the curves cannot be written to '.*curves\.png': .*No such file"):
-        draw(predictor, tmp_path / "nowhere" / "curves.png")
+        curves(predictor, tmp_path / "nowhere" / "curves.png")
 
 
 def test_no_figure_stays_open(predictor: Predictor, tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_no_figure_stays_open(predictor: Predictor, tmp_path: Path) -> None:
     before = pyplot.get_fignums()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw(predictor, tmp_path / "curves.svg")
+        curves(predictor, tmp_path / "curves.svg")
     assert pyplot.get_fignums() == before

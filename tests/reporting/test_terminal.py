@@ -1,4 +1,4 @@
-"""What a person reads in the terminal says of which class, of which rows, and how sure it is."""
+"""What the terminal shows: of which class, of which rows, and how certain it is."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ from rich.console import Console
 from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.model.file import describe
-from tabcohort.model.report import describe_config, evaluation_to_dict
-from tabcohort.reporting.terminal import ProgressDisplay, describe_progress, print_evaluation, print_model
+from tabcohort.model.report import describe_config, evaluation_facts, facts
+from tabcohort.reporting.terminal import (
+    ProgressDisplay,
+    describe_progress,
+    print_evaluation,
+    print_model,
+    print_sets,
+)
 
 
 def printed(document: dict[str, Any]) -> str:
@@ -36,155 +42,235 @@ def line_of(text: str, start: str) -> str:
 
 @pytest.fixture(scope="module")
 def tuned() -> Predictor:
-    """Five settings, of which the two that learn most slowly are behind, and one is dropped."""
+    """Five configs, of which the two that learn most slowly have a high loss, and one is dropped."""
     rates = (1e-4, 0.05, 2e-4, 0.04, 3e-4)
     return fit(make_small_table(), [Config(hidden=(8,), max_epochs=8, learning_rate=rate) for rate in rates], SMALL)
 
 
-def test_a_model_is_told_with_its_networks_its_rows_and_its_best_epochs(predictor: Predictor) -> None:
+# A model, its rows and its training
+
+
+def test_a_model_is_described_with_its_networks_its_rows_and_its_best_epochs(predictor: Predictor) -> None:
     text, report = printed(describe(predictor)), predictor.report
-    member, best = report.members[0], sorted(each.best_epoch for each in report.members)
+    member, best = report.members[0], sorted(member.best_epoch for member in report.members)
     assert report.engine == "compiled"
-    assert "mlp 8 predicts target from 3 columns: 3 networks with 123 parameters in all" in text
+    assert "mlp 8 predicts target from 3 features: 3 networks with 123 parameters in total" in text
     assert (
-        f"rows       90, in 3 folds x 1 seed; for each network {member.n_train} train, {member.n_validation} stop, "
-        f"{member.n_test} score in turn, and no row has two roles\n"
+        f"rows       90, in 3 folds x 1 seed; for each network {member.n_train} train, {member.n_validation} "
+        f"validation, {member.n_test} test\n"
     ) in text
     assert "training   3 networks, 9 epochs in " in text
     which = f"epoch {best[0]}" if best[0] == best[2] else f"epochs {best[0]} to {best[2]}"
     assert line_of(text, "training").endswith(f"({report.engine} engine); best {which}")
-    assert "measured on 90 rows, each judged by networks that never saw it; positive class yes" in text
+    assert "measured on 90 rows, each predicted by networks that never saw it; positive class yes" in text
 
 
-def test_a_single_network_is_told_as_one() -> None:
-    predictor = fit_quickly(cohort=SINGLE)
+def test_what_is_printed_is_made_of_the_facts_alone(tuned: Predictor) -> None:
+    assert printed(facts(tuned)) == printed(describe(tuned))
+    without_report = {name: value for name, value in facts(tuned).items() if name != "report"}
+    assert printed(without_report) == printed(describe(tuned))
+
+
+def test_a_single_network_is_described_as_one() -> None:
+    predictor = fit_quickly(settings=SINGLE)
     text, (member,) = printed(describe(predictor)), predictor.report.members
-    assert "mlp 8 predicts target from 3 columns: 1 network with 41 parameters in all" in text
-    roles = f"{member.n_train} train, {member.n_validation} stop, {member.n_test} score; no row has two roles"
-    assert f"rows       90: {roles}\n" in text
+    assert "mlp 8 predicts target from 3 features: 1 network with 41 parameters in total" in text
+    rows = f"{member.n_train} train, {member.n_validation} validation, {member.n_test} test"
+    assert f"rows       90: {rows}; no row is in two of these\n" in text
     assert line_of(text, "training").startswith("training   1 network, 3 epochs in ")
     assert line_of(text, "training").endswith(f"; best epoch {member.best_epoch}")
-    assert f"measured on {member.n_test} rows, each judged by a network that never saw it; positive" in text
+    assert f"measured on {member.n_test} rows, each predicted by a network that never saw it; positive" in text
 
 
-def test_rows_of_networks_that_differ_are_told_as_from_to(predictor: Predictor) -> None:
+@pytest.mark.parametrize(
+    ("n_train", "expected"),
+    [
+        ((30, 45, 60), "for each network 30 to 60 train, 15 validation, 30 test"),
+        ((46, 45, 45), "for each network 46 train, 15 validation"),  # folds as equal as can be
+    ],
+)
+def test_numbers_of_rows_that_differ_between_networks_are_a_range(
+    predictor: Predictor, n_train: tuple[int, ...], expected: str
+) -> None:
+    members = tuple(
+        replace(member, n_train=count) for member, count in zip(predictor.report.members, n_train, strict=True)
+    )
+    changed = copy.copy(predictor)
+    changed.report = replace(predictor.report, members=members)
+    assert expected in printed(describe(changed))
+
+
+def test_a_model_names_the_kinds_of_networks_in_its_ensemble_by_weight(tuned: Predictor) -> None:
+    kinds = (("mlp", (8,)), ("residual", (4,)), ("mlp", (8,)), ("logistic", (8,)), ("mlp", (2, 3)))
+    weights = (0.2, 0.3, 0.1, 0.25, 0.15)
+    configs = tuple(
+        replace(report, config=replace(report.config, model=model, hidden=hidden), weight=weight)
+        for report, (model, hidden), weight in zip(tuned.report.configs, kinds, weights, strict=True)
+    )
+    changed = copy.copy(tuned)
+    changed.report = replace(tuned.report, configs=configs)
+    changed.members = tuple(number for number, member in enumerate(tuned.report.members) if member.fold == 0)
+    text = printed(describe(changed))
+    assert text.startswith("residual 4, logistic, mlp 8, ... (4 in total) predicts target from 3 features: ")
+
+
+def test_the_features_are_listed_up_to_eight() -> None:
+    text = printed(describe(fit_quickly(make_small_table(n_features=8), model="logistic")))
+    assert "features   x0, x1, x2, x3, x4, x5, x6, x7\n" in text
+    text = printed(describe(fit_quickly(make_small_table(n_features=9), model="logistic")))
+    assert "features   x0, x1, x2, x3, x4, x5, x6, x7, ... (9 in total)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "end"),
+    [
+        (None, ""),
+        ("budget", "; its budget of seconds was spent, and the best weights so far are kept"),
+        ("interrupted", "; it was interrupted, and the best weights so far are kept"),
+    ],
+)
+def test_the_reason_why_training_ended_early_is_printed(predictor: Predictor, reason: str | None, end: str) -> None:
     document = describe(predictor)
-    for member, n_train in zip(document["report"]["members"], (30, 45, 60), strict=True):
-        member["n_train"] = n_train
-    assert "for each network 30 to 60 train, 15 stop, 30 score in turn" in printed(document)
-    for member, n_train in zip(document["report"]["members"], (46, 45, 45), strict=True):
-        member["n_train"] = n_train
-    assert "for each network 46 train, 15 stop" in printed(document)  # folds as equal as can be
+    document["training"].update(stop_reason=reason, best_epochs=[2, 2])
+    assert line_of(printed(document), "training").endswith(f"; best epoch 2{end}")
 
 
-def test_a_model_says_what_the_ensemble_is_made_of(tuned: Predictor) -> None:
-    document = describe(tuned)
-    settings, members = document["report"]["settings"], document["report"]["members"]
-    document["members"] = [number for number, each in enumerate(members) if each["fold"] == 0]
-    for each, model, hidden, weight in zip(
-        settings, ("mlp", "residual", "mlp", "logistic", "mlp"), ([8], [4], [8], [8], [2, 3]),
-        (0.2, 0.3, 0.1, 0.25, 0.15), strict=True,
-    ):  # fmt: skip
-        each["settings"].update(model=model, hidden=hidden)
-        each["weight"] = weight
-    assert printed(document).startswith("residual 4, logistic, mlp 8 and 1 other predicts target from 3 columns: ")
+def test_networks_that_reached_the_limit_of_epochs_are_counted() -> None:
+    hint = "3 networks reached max_epochs while still improving: a higher learning_rate, or more epochs, may help"
+    assert hint in printed(describe(fit_quickly(max_epochs=3)))
+    assert "still improving" not in printed(describe(fit_quickly(max_epochs=400, patience=1)))
 
 
-def test_settings_are_ranked_and_those_that_went_no_farther_say_so(tuned: Predictor) -> None:
+# Configs
+
+
+def test_configs_are_ranked_and_those_that_were_dropped_are_marked(tuned: Predictor) -> None:
     text, report = printed(describe(tuned)), tuned.report
-    ranked = sorted(report.settings, key=lambda each: each.log_loss.value)
-    assert sorted(each.dropped_after or 0 for each in ranked) == [0] * 4 + [5]
+    ranking = sorted(report.configs, key=lambda config: config.log_loss.value)
+    assert sorted(config.dropped_after or 0 for config in ranking) == [0] * 4 + [5]
     lines = text[text.index("\nrank ") + 1 :].splitlines()
-    for rank, (each, line) in enumerate(zip(ranked, lines[1:], strict=False), 1):
-        behind = f"{each.behind.value:+.4f}  ({each.behind.low:+.4f} to {each.behind.high:+.4f})" if rank > 1 else ""
-        share = f"{each.weight:.0%}" if each.weight else "-"
-        dropped = "" if each.dropped_after is None else "only 5 epochs: "
-        what = f"{dropped}learning_rate {each.settings.learning_rate:.3g}"
-        assert line == f"{rank:4}  {each.log_loss.value:8.4f}  {behind:31}  {share:>8}  {what}"
-    assert lines[0].index("settings") == lines[1].index("learning_rate")
-    assert lines[0].index("share") + len("share") == lines[1].index("%") + 1
-    assert lines[6].startswith("1 of 5 settings were behind after their first epochs, and went no farther; ")
+    for rank, (config, line) in enumerate(zip(ranking, lines[1:], strict=False), 1):
+        gap = config.log_loss_gap
+        interval = f"{gap.value:+.4f}  ({gap.low:+.4f} to {gap.high:+.4f})" if rank > 1 else ""
+        weight = f"{config.weight:.0%}" if config.weight else "-"
+        dropped = "" if config.dropped_after is None else "only 5 epochs: "
+        name = f"{dropped}learning_rate {config.config.learning_rate:.3g}"
+        assert line == f"{rank:4}  {config.log_loss.value:8.4f}  {interval:31}  {weight:>8}  {name}"
+    assert lines[0].index("config") == lines[1].index("learning_rate")
+    assert lines[0].index("weight") + len("weight") == lines[1].index("%") + 1
+    assert lines[6].startswith("1 of 5 configs had a high loss after their first epochs and were dropped; ")
     assert lines[6].endswith(f"would have taken about {report.seconds_saved:.0f} s more (extrapolated)")
 
 
-def test_one_setting_is_not_ranked(predictor: Predictor) -> None:
+def test_one_config_is_not_ranked(predictor: Predictor) -> None:
     assert "rank" not in printed(describe(predictor))
 
 
-def test_no_more_than_twelve_settings_are_shown(tuned: Predictor) -> None:
+def test_no_more_than_twelve_configs_are_shown(tuned: Predictor) -> None:
     document = describe(tuned)
-    document["report"]["settings"] *= 3
+    document["configs"]["ranking"] *= 3
     text = printed(document)
     assert "\n... and 3 more; --json shows all\n" in text
     assert "\n  12  " in text
     assert "\n  13  " not in text
 
 
-def test_settings_that_failed_are_named_with_their_reason(tuned: Predictor) -> None:
-    document = describe(tuned)
-    failed = document["report"]["settings"][2]
-    failed.update(log_loss=None, behind=None, metrics={}, weight=0.0, failed="the loss of [it] stopped being finite")
-    text = printed(document)
-    assert "\nleft out, as training failed: number 3, learning_rate 0.0002: the loss of [it] stopped being" in text
+def test_configs_that_failed_are_named_with_their_message(tuned: Predictor) -> None:
+    failed = replace(tuned.report.configs[2], n_rows=0, failed="the loss of [it] stopped being finite", metrics={})
+    changed = copy.copy(tuned)
+    changed.report = replace(tuned.report, configs=(*tuned.report.configs[:2], failed, *tuned.report.configs[3:]))
+    text = printed(describe(changed))
+    assert "\nleft out, as training failed: config 3, learning_rate 0.0002: the loss of [it] stopped being" in text
     assert text.count("learning_rate 0.0002") == 1
 
 
-def test_settings_are_described_by_what_differs() -> None:
-    settings = Config(hidden=(8, 4), dropout=0.25, patience=None).to_dict()
-    but = {name for name in settings if name not in ("model", "hidden", "dropout", "patience")}
-    assert describe_config(settings, but) == "mlp 8-4, dropout 0.25, patience None"
-    assert describe_config(settings, but | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
-    assert describe_config(settings, but | {"model", "hidden"}) == "dropout 0.25, patience None"
-    assert describe_config(settings, set(settings)) == "mlp 8-4"
-    assert describe_config({**settings, "model": "logistic"}, but | {"dropout", "patience"}) == "logistic"
+def test_configs_are_described_by_what_differs() -> None:
+    config = Config(hidden=(8, 4), dropout=0.25, patience=None).to_dict()
+    same = {name for name in config if name not in ("model", "hidden", "dropout", "patience")}
+    assert describe_config(config, same) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_config(config, same | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_config(config, same | {"model", "hidden"}) == "dropout 0.25, patience None"
+    assert describe_config(config, set(config)) == "mlp 8-4"
+    assert describe_config({**config, "model": "logistic"}, same | {"dropout", "patience"}) == "logistic"
 
 
-def test_a_model_says_what_correcting_its_probabilities_did(predictor: Predictor) -> None:
+def test_configs_tested_on_some_rows_only_come_last_and_those_that_were_not_tried_are_counted(
+    tuned: Predictor,
+) -> None:
+    part, untried, *others = tuned.report.configs
+    part = replace(part, n_rows=30, log_loss=replace(part.log_loss, value=0.01, low=0.0, high=0.02))
+    untried = replace(untried, n_rows=0, weight=0.0)
+    changed = copy.copy(tuned)
+    changed.report = replace(tuned.report, configs=(part, untried, *others))
+    text = printed(describe(changed))
+    assert re.search(r"^   4    0\.0100 .* tested on 30 rows only: ", text, re.MULTILINE)
+    assert "\n1 of 5 configs were not tried: training ended before\n" in text
+
+
+# Calibration, prediction sets and threshold
+
+
+def test_a_model_says_what_calibration_did(predictor: Predictor) -> None:
     document = describe(predictor)
     document["calibrator"].update(method="none", scale=1.0)
-    line = "probabilities   left as they are: no correction made them clearly better"
+    line = "probabilities   not calibrated: no correction made them clearly better"
     assert line in printed(document).splitlines()
     document["calibrator"].update(method="temperature", scale=1.504)
-    document["report"]["calibration"] = {
+    document["calibration"] = {
         "ece_before": 0.2, "ece_after": 0.05, "log_loss_before": 0.7, "log_loss_after": 0.6
     }  # fmt: skip
     assert line_of(printed(document), "probabilities") == (
-        "probabilities   corrected by temperature (times 1.50): calibration error 0.2000 before and 0.0500 after, "
+        "probabilities   calibrated by temperature (times 1.50): calibration error 0.2000 before and 0.0500 after, "
         "log loss 0.7000 and 0.6000"
     )
 
 
-def test_a_model_says_how_often_its_sets_hold_the_truth_and_how_large_they_are(predictor: Predictor) -> None:
-    text, sets = (
-        printed(describe(predictor.with_decision_rule(None, 0.8))),
-        predictor.with_decision_rule(None, 0.8).report.sets,
+def test_a_model_says_how_often_its_sets_hold_the_true_class_and_how_large_they_are(predictor: Predictor) -> None:
+    changed = predictor.with_decision_rule(None, 0.8)
+    text, sets = printed(describe(changed)), changed.report.sets
+    by_class = f"no {sets.covered_by_class[0]:.1%}, yes {sets.covered_by_class[1]:.1%}"
+    covered = f"hold the true class for {sets.covered:.1%} of the rows ({by_class}); asked for: 80% of each class"
+    assert f"sets            {covered}\n" in text
+    sizes = (
+        f"one class for {sets.single:.1%} of the rows; an abstention for the others: several classes for "
+        f"{sets.several:.1%}, none for {sets.empty:.1%}"
     )
-    of_classes = f"no {sets['covered, class 0']:.1%}, yes {sets['covered, class 1']:.1%}"
-    held = f"hold the true one for {sets['covered']:.1%} of the rows ({of_classes}); asked for: 80% of each class"
-    assert f"sets            of classes {held}\n" in text
-    assert (
-        f"one class for {sets['one class']:.1%} of the rows; an abstention for the others: several classes for "
-        f"{sets['several']:.1%}, none for {sets['none']:.1%}\n"
-    ) in text
+    assert sizes in text
+
+
+@pytest.mark.parametrize(("suggestion", "hint"), [(None, ""), (0.93, "; fewest at a coverage near the accuracy, 0.93")])
+def test_a_coverage_with_fewer_abstentions_is_suggested_where_there_is_one(
+    predictor: Predictor, suggestion: float | None, hint: str
+) -> None:
+    document = describe(predictor)
+    document["sets"].update(empty=0.25, suggested_coverage=suggestion)
+    assert f", none for 25.0%{hint}\n" in printed(document)
 
 
 def test_a_class_whose_coverage_is_not_known_is_left_out(predictor: Predictor) -> None:
     document = describe(predictor)
-    document["report"]["sets"]["covered, class 0"] = None
-    document["report"]["sets"]["covered, class 1"] = 0.75
+    document["sets"]["covered_by_class"] = [{"label": "no", "covered": None}, {"label": "yes", "covered": 0.75}]
     assert "of the rows (yes 75.0%); asked for" in printed(document)
 
 
-def test_a_threshold_is_told_with_its_class_and_its_aim(predictor: Predictor) -> None:
+def test_a_threshold_is_printed_with_its_class_and_its_objective(predictor: Predictor) -> None:
     assert "threshold" not in printed(describe(predictor))
-    decided = predictor.with_decision_rule("cost=5:1")
-    line = f"threshold       yes from a probability of {decided.decision_rule.threshold:.4f} on, for cost=5:1; "
-    assert line + "above, each row is called by one that was chosen on other rows\n" in printed(describe(decided))
+    changed = predictor.with_decision_rule("cost=5:1")
+    line = f"threshold       yes from a probability of {changed.decision_rule.threshold:.4f} on, for cost=5:1; "
+    assert line + "in the figures above, each row's was chosen on other rows\n" in printed(describe(changed))
+
+
+def test_a_threshold_that_was_given_was_not_chosen() -> None:
+    text = printed(describe(fit_quickly().with_decision_rule(0.3)))
+    assert "threshold       yes from a probability of 0.3000 on, as was asked for\n" in text
+
+
+# Evaluation
 
 
 def test_the_confusion_matrix_names_its_classes(three_classes: Predictor) -> None:
     lines = [line.split() for line in printed(describe(three_classes)).splitlines()]
-    start = lines.index(["truly,", "and", "predicted:", "may", "no", "yes"])
+    start = lines.index(["true", "class,", "and", "predicted:", "may", "no", "yes"])
     counts = three_classes.report.evaluation.confusion
     expected = [
         [name, *(f"{count:.0f}" for count in row)] for name, row in zip(["may", "no", "yes"], counts, strict=True)
@@ -198,143 +284,83 @@ def test_many_classes_print_no_confusion_matrix() -> None:
     assert "and predicted:" not in text
     assert "the confusion matrix of 13 classes is in the output of --json" in text
     assert "positive class" not in text
-
-
-def test_the_strongest_weights_of_a_linear_model_come_first_and_say_for_whom() -> None:
-    predictor = fit_quickly(make_small_table(n_features=12), model="logistic", max_epochs=150, learning_rate=0.05)
-    text = printed(describe(predictor))
-    lines = text[text.index("strongest of 12 weights") :].splitlines()[1:]
-    weights = predictor.coefficients()
-    assert weights is not None
-    assert [line.split()[0] for line in lines if line] == list(weights)[:8]
-    name, weight = next(iter(weights.items()))
-    assert lines[0].split() == [name, f"{weight:+.3f}", "yes" if weight > 0 else "no"]
-    assert all(line.split()[2] == ("yes" if "+" in line else "no") for line in lines if line)
-
-
-def test_other_models_print_no_weights(predictor: Predictor) -> None:
-    assert "strongest" not in printed(describe(predictor))
+    assert "10 k, 10 l, ... (13 in total); always predicting" in text
 
 
 def test_a_metric_that_is_not_known_is_a_dash(predictor: Predictor) -> None:
     document = describe(predictor)
-    document["report"]["evaluation"]["metrics"]["precision"] = None
+    document["evaluation"]["metrics"]["precision"].update(value=None, low=None, high=None)
     line = next(line for line in printed(document).splitlines() if line.startswith("precision"))
-    assert line.split(maxsplit=2)[1:] == ["-", "these rows cannot tell"]
+    assert line.split(maxsplit=2)[1:] == ["-", "these rows cannot determine it"]
 
 
 def test_every_metric_is_printed_with_its_interval(predictor: Predictor) -> None:
-    text = printed(describe(predictor))
+    lines = printed(describe(predictor)).splitlines()
+    metrics = evaluation_facts(predictor.report.evaluation, predictor.schema.classes)["metrics"]
+    assert {metrics[name]["label"] for name in ("f1", "roc_auc", "accuracy")} == {"F1", "ROC AUC", "accuracy"}
     for name, estimate in predictor.report.evaluation.metrics.items():
-        label = {"f1": "F1", "roc_auc": "ROC AUC", "accuracy": "accuracy"}.get(name)
-        if label:
-            line = next(line for line in text.splitlines() if line.startswith(label))
-            assert f"{estimate.value:.4f}" in line
-            assert f"{estimate.low:.4f} to {estimate.high:.4f}" in line
-
-
-@pytest.mark.parametrize(
-    ("reason", "end"),
-    [
-        (None, ""),
-        ("budget", "; its budget of seconds was spent, and the best weights so far are kept"),
-        ("interrupted", "; it was interrupted, and the best weights so far are kept"),
-    ],
-)
-def test_why_training_ended_before_its_time_is_said(predictor: Predictor, reason: str | None, end: str) -> None:
-    document = describe(predictor)
-    document["report"]["reason"] = reason
-    for member in document["report"]["members"]:
-        member["best_epoch"] = 2
-    assert line_of(printed(document), "training").endswith(f"; best epoch 2{end}")
-
-
-@pytest.mark.parametrize("name", ["[red]", "[/]", "[bold]x[/bold]", "a\nb"])
-def test_names_from_the_table_are_printed_as_they_are(predictor: Predictor, name: str) -> None:
-    """Square brackets are the terminal library's markup: a column or class called so must not vanish or fail."""
-    document = describe(predictor)
-    document["schema"]["target"] = name
-    document["schema"]["classes"] = ("no", name)
-    document["coefficients"] = {name: 1.0}
-    text = printed(document)
-    assert text.count(name.split("\n")[0]) >= 4
+        line = next(line for line in lines if line.startswith(f"{metrics[name]['label']} "))
+        assert f"{estimate.value:.4f}" in line
+        assert f"{estimate.low:.4f} to {estimate.high:.4f}" in line
 
 
 def test_rows_are_named_in_an_evaluation(predictor: Predictor) -> None:
-    text, document = io.StringIO(), describe(predictor)
-    evaluation = evaluation_to_dict(predictor.evaluate(make_small_table(seed=3)))
-    print_evaluation(Console(file=text, width=200), evaluation, document["schema"], "rows of new.csv")
+    text, schema = io.StringIO(), describe(predictor)["schema"]
+    evaluation = evaluation_facts(predictor.evaluate(make_small_table(seed=3)), predictor.schema.classes)
+    print_evaluation(Console(file=text, width=200), evaluation, schema, " of new.csv")
     assert "measured on 90 rows of new.csv; positive class yes" in text.getvalue()
 
 
-STARTED = RunProgress(
-    n_members=6, n_done=2, n_settings=2, epochs=1234, best_loss=0.41236, best_setting=1, seconds=3.0, seconds_left=8.2
-)
+def test_sets_are_printed_alone_for_an_evaluation(predictor: Predictor) -> None:
+    text, sets = io.StringIO(), dict(describe(predictor)["sets"])
+    del sets["suggested_coverage"]  # it belongs to the model
+    print_sets(Console(file=text, width=200), sets)
+    assert text.getvalue().startswith(f"sets            hold the true class for {sets['covered']:.1%} of the rows")
 
 
-def test_a_run_is_one_line_with_the_time_left() -> None:
-    assert describe_progress(STARTED) == (
-        "2/6 networks of 2 settings trained  1,234 epochs  best stop loss 0.4124 (settings 2)  about 9 s left"
-    )
-
-
-def test_a_run_of_one_setting_does_not_count_settings() -> None:
-    assert describe_progress(replace(STARTED, n_members=3, n_settings=1)) == (
-        "2/3 networks trained  1,234 epochs  best stop loss 0.4124  about 9 s left"
-    )
-
-
-def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
-    begun = RunProgress(1, 0, 1, 1, best_loss=math.nan, best_setting=-1, seconds=0.0, seconds_left=math.nan)
-    assert describe_progress(begun) == "0/1 network trained  1 epoch"
-
-
-def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    text, clock = io.StringIO(), iter([0.0, 1.9, 2.0, 3.9, 4.0, 4.1])
-    monkeypatch.setattr("tabcohort.reporting.terminal.time.perf_counter", lambda: next(clock, 99.0))
-    shown = ProgressDisplay(Console(file=text, width=200))
-    for n_done in range(1, 6):
-        shown(replace(STARTED, n_done=n_done))
-    assert [line.split()[0] for line in text.getvalue().splitlines()] == ["2/6", "4/6"]
-
-
-def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
-    text = io.StringIO()
-    with ProgressDisplay(Console(file=text, width=200, force_terminal=True)) as shown:
-        shown.shown -= 1
-        shown(STARTED)
-        assert (shown.bar.tasks[0].completed, shown.bar.tasks[0].total) == (2, 6)
-    assert "2/6 networks of 2 settings trained" in text.getvalue()
-    assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
-
-
-def test_a_run_shows_itself_while_it_trains() -> None:
-    text = io.StringIO()
-    with ProgressDisplay(Console(file=text, width=200)) as shown:
-        shown.shown -= 10
-        fit(make_small_table(), Config(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), shown)
-    assert re.match(r"[0-3]/3 networks trained  \d+ epochs?  best stop loss 0\.\d{4}", text.getvalue())
-
-
-def test_the_columns_are_listed_up_to_eight() -> None:
-    text = printed(describe(fit_quickly(make_small_table(n_features=8), model="logistic")))
-    assert "columns    x0, x1, x2, x3, x4, x5, x6, x7\n" in text
-    text = printed(describe(fit_quickly(make_small_table(n_features=9), model="logistic")))
-    assert "columns    x0, x1, x2, x3, x4, x5, x6, x7, ... (9 in all)\n" in text
-
-
-def test_the_classes_are_counted_beside_the_simplest_answer(predictor: Predictor) -> None:
+def test_rows_of_groups_are_counted_as_groups(predictor: Predictor) -> None:
     document = describe(predictor)
-    document["report"]["evaluation"]["confusion"] = [[70.0, 1.0], [2.0, 40.0]]
-    text = printed(document)
-    assert "\ntruly 71 no, 42 yes; always saying no would have accuracy 0.6283\n" in text
+    assert "in 90 groups" not in printed(document)
+    document["evaluation"]["n_groups"] = 30
+    expected = "\nin 30 groups (rows of one key or group): the intervals allow for rows of a group being alike\n"
+    assert expected in printed(document)
+
+
+def test_the_classes_are_counted_beside_the_simplest_prediction(predictor: Predictor) -> None:
+    def text_of(confusion: list[list[float]]) -> str:
+        evaluation = replace(predictor.report.evaluation, confusion=np.array(confusion))
+        changed = copy.copy(predictor)
+        changed.report = replace(predictor.report, evaluation=evaluation)
+        return printed(describe(changed))
+
+    text = text_of([[70.0, 1.0], [2.0, 40.0]])
+    assert "\ntrue classes: 71 no, 42 yes; always predicting no would have accuracy 0.6283\n" in text
     assert "fewer than" not in text
-    assert text.index("always saying no") < text.index("\nmetric")
-    document["report"]["evaluation"]["confusion"] = [[70.0, 1.0], [2.0, 7.0]]
-    assert "\nfewer than 10 of these rows are yes: what rests on them says little\n" in printed(document)
+    assert text.index("always predicting no") < text.index("\nmetric")
+    rare = "\nfewer than 10 of these rows are yes: figures that depend on them say little\n"
+    assert rare in text_of([[70.0, 1.0], [2.0, 7.0]])
 
 
-def test_a_weight_speaks_for_the_class_that_its_sign_means() -> None:
+# Coefficients
+
+
+def test_the_largest_coefficients_of_a_linear_model_come_first_and_say_for_which_class() -> None:
+    predictor = fit_quickly(make_small_table(n_features=12), model="logistic", max_epochs=150, learning_rate=0.05)
+    text = printed(describe(predictor))
+    lines = text[text.index("largest of 12 coefficients") :].splitlines()[1:]
+    coefficients = predictor.coefficients()
+    assert coefficients is not None
+    assert [line.split()[0] for line in lines if line] == list(coefficients)[:8]
+    name, coefficient = next(iter(coefficients.items()))
+    assert lines[0].split() == [name, f"{coefficient:+.3f}", "yes" if coefficient > 0 else "no"]
+    assert all(line.split()[2] == ("yes" if "+" in line else "no") for line in lines if line)
+
+
+def test_other_models_print_no_coefficients(predictor: Predictor) -> None:
+    assert "coefficients" not in printed(describe(predictor))
+
+
+def test_a_coefficient_speaks_for_the_class_that_its_sign_means() -> None:
     table = make_small_table()
     labelled = Table.from_arrays(table.X, np.array(["no", "yes"])[table.y], positive="no")
     predictor = fit_quickly(labelled, model="logistic", max_epochs=30)
@@ -343,24 +369,63 @@ def test_a_weight_speaks_for_the_class_that_its_sign_means() -> None:
     assert next(line.split()[1][0] for line in lines if line.startswith("x0 ")) == "-"
 
 
-def test_networks_that_ended_at_the_limit_of_epochs_are_told_of() -> None:
-    words = (
-        "3 networks ended at max_epochs while still getting better: a higher learning_rate, or more epochs, may help"
+@pytest.mark.parametrize("name", ["[red]", "[/]", "[bold]x[/bold]", "a\nb"])
+def test_names_from_the_table_are_printed_as_they_are(predictor: Predictor, name: str) -> None:
+    """Square brackets are the terminal library's markup: a column or class of such a name must not vanish or fail."""
+    document = describe(predictor)
+    document["schema"]["target"] = name
+    document["schema"]["classes"] = ("no", name)
+    document["coefficients"] = [{"feature": name, "coefficient": 1.0, "class": name}]
+    text = printed(document)
+    assert text.count(name.split("\n")[0]) >= 4
+
+
+# Progress
+
+STARTED = RunProgress(
+    n_members=6, n_done=2, n_configs=2, n_epochs=1234, best_loss=0.41236, best_config=1, seconds=3.0, seconds_left=8.2
+)
+
+
+def test_progress_is_one_line_with_the_time_left() -> None:
+    assert describe_progress(STARTED) == (
+        "2/6 networks of 2 configs trained  1,234 epochs  best validation loss 0.4124 (config 2)  about 9 s left"
     )
-    assert words in printed(describe(fit_quickly(max_epochs=3)))
-    assert "still getting better" not in printed(describe(fit_quickly(max_epochs=400, patience=1)))
 
 
-def test_a_threshold_that_was_named_was_not_chosen() -> None:
-    told = printed(describe(fit_quickly().with_decision_rule(0.3)))
-    assert "threshold       yes from a probability of 0.3000 on, as was asked for\n" in told
+def test_progress_of_one_config_does_not_count_configs() -> None:
+    assert describe_progress(replace(STARTED, n_members=3, n_configs=1)) == (
+        "2/3 networks trained  1,234 epochs  best validation loss 0.4124  about 9 s left"
+    )
 
 
-def test_settings_that_were_judged_on_a_part_come_last_and_those_without_a_turn_are_counted(tuned: Predictor) -> None:
-    document = copy.deepcopy(describe(tuned))
-    part, untried = document["report"]["settings"][:2]
-    part.update(n_rows=30, log_loss=[0.01, 0.0, 0.02])
-    untried.update(n_rows=0, log_loss=None, behind=None, weight=0.0)
-    told = printed(document)
-    assert re.search(r"^   4    0\.0100 .* judged on 30 rows only: ", told, re.MULTILINE)
-    assert "\n1 of 5 settings were not tried: training ended before their turn\n" in told
+def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
+    begun = RunProgress(1, 0, 1, 1, best_loss=math.nan, best_config=-1, seconds=0.0, seconds_left=math.nan)
+    assert describe_progress(begun) == "0/1 network trained  1 epoch"
+
+
+def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, clock = io.StringIO(), iter([0.0, 1.9, 2.0, 3.9, 4.0, 4.1])
+    monkeypatch.setattr("tabcohort.reporting.terminal.time.perf_counter", lambda: next(clock, 99.0))
+    display = ProgressDisplay(Console(file=text, width=200))
+    for n_done in range(1, 6):
+        display(replace(STARTED, n_done=n_done))
+    assert [line.split()[0] for line in text.getvalue().splitlines()] == ["2/6", "4/6"]
+
+
+def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200, force_terminal=True)) as display:
+        display._shown -= 1
+        display(STARTED)
+        assert (display._bar.tasks[0].completed, display._bar.tasks[0].total) == (2, 6)
+    assert "2/6 networks of 2 configs trained" in text.getvalue()
+    assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
+
+
+def test_a_run_is_shown_while_it_trains() -> None:
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200)) as display:
+        display._shown -= 10
+        fit(make_small_table(), Config(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), display)
+    assert re.match(r"[0-3]/3 networks trained  \d+ epochs?  best validation loss 0\.\d{4}", text.getvalue())

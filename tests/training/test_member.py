@@ -14,21 +14,24 @@ from helpers import config_of, noisy_rows, table_of, trained_on
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from tabcohort import Config, EngineError, SettingsError, Split, Table, train
-from tabcohort.data.encoder import fit_statistics, store_rows
+from tabcohort import Config, EngineError, SettingsError, Split, Table, TrainingError, train
+from tabcohort.data.encoder import Statistics, fit_statistics, store_rows
 from tabcohort.data.splits import train_validation_test_split
-from tabcohort.engines.batches import EpochBlock
+from tabcohort.engines.compiled import blas
 from tabcohort.engines.compiled.engine import CompiledEngine
-from tabcohort.engines.protocol import Outcomes
 from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.network.program import build_program, initialize_network
-from tabcohort.training.loop import TrainingState
+from tabcohort.engines.validation import EpochResult
+from tabcohort.network.program import Network, build_program, initialize_network
+from tabcohort.training.checkpoint import Checkpoint
+from tabcohort.training.loop import EpochCallback, TrainingState, train_network
 from tabcohort.training.member import (
-    PRODUCTS_WORTH_AN_ACCELERATOR,
+    MIN_PRODUCTS_FOR_ACCELERATOR,
+    checkpoint_identity,
     choose_engine,
     class_weights,
+    member_data,
+    releasing,
     soft_targets,
-    train_member,
     training_statistics,
 )
 
@@ -39,18 +42,17 @@ def test_balanced_class_weights_are_those_of_scikit_learn() -> None:
     X, y = noisy_rows(100, 3)
     y[:40] = 0
     table = Table.from_arrays(X, y)
-    roles = train_validation_test_split(X, y, table.weight, Config())
-    found = class_weights(table, roles, Config(class_weight="balanced"))
+    split = train_validation_test_split(table, Config())
+    actual = class_weights(table, split, Config(class_weight="balanced"))
     expected = compute_class_weight("balanced", classes=np.arange(3), y=y[split.train])
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
-def test_class_weights_of_other_labels_find_their_class() -> None:
-    X, y = noisy_rows(60)
-    table = Table.from_arrays(X, y)
-    roles = train_validation_test_split(X, y, table.weight, Config())
-    assert (class_weights(table, roles, Config()) == 1).all()
-    assert list(class_weights(table, roles, Config(class_weight={0: 0.5, "1": 2.0}))) == [0.5, 2.0]
+def test_class_weights_are_matched_to_classes_by_label() -> None:
+    table = table_of(60)
+    split = train_validation_test_split(table, Config())
+    assert (class_weights(table, split, Config()) == 1).all()
+    assert list(class_weights(table, split, Config(class_weight={0: 0.5, "1": 2.0}))) == [0.5, 2.0]
 
 
 def test_a_class_weight_of_an_unknown_class_is_an_error() -> None:
@@ -59,11 +61,20 @@ def test_a_class_weight_of_an_unknown_class_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_the_mass_of_a_row_is_its_smoothed_target_times_its_weight(smoothing: float) -> None:
-    table, weight = table_of(30, 3), np.arange(1.0, 31.0)
-    mass = soft_targets(table.y, weight, table, Config(label_smoothing=smoothing))
-    target = np.eye(3)[table.y] * (1 - smoothing) + smoothing / 3
-    np.testing.assert_allclose(mass, target * (weight / weight.mean())[:, None], rtol=1e-6)
+def test_the_soft_target_of_a_row_is_its_smoothed_target_times_its_weight(smoothing: float) -> None:
+    y, weight = table_of(30, 3).y, np.arange(1.0, 31.0)
+    actual = soft_targets(y, weight, 3, Config(label_smoothing=smoothing))
+    target = np.eye(3)[y] * (1 - smoothing) + smoothing / 3
+    np.testing.assert_allclose(actual, target * (weight / weight.mean())[:, None], rtol=1e-6)
+
+
+def test_validation_rows_have_their_class_weights_too() -> None:
+    table, config = table_of(60), Config(class_weight={0: 0.5, 1: 2.0})
+    split = train_validation_test_split(table, config)
+    data = member_data(table, split, config, store_rows(table.X, None), None, has_batch_norm=False)
+    np.testing.assert_array_equal(data.validation.y, table.y[data.validation.rows])
+    np.testing.assert_array_equal(data.validation.weight, np.where(data.validation.y == 1, 2.0, 0.5))
+    np.testing.assert_array_equal(np.sort(data.validation.rows), np.sort(split.validation))
 
 
 # Steps
@@ -78,97 +89,186 @@ def test_batch_norm_has_the_mean_of_all_training_rows_also_where_many_are_equal(
     X, y = noisy_rows(8)
     X, y = np.repeat(X, [82, 2, 2, 2, 2, 2, 2, 2], axis=0), np.repeat(np.arange(8) % 2, [82, 2, 2, 2, 2, 2, 2, 2])
     other_X, other_y = noisy_rows(20, seed=1)
-    roles = Split(np.arange(96), np.arange(96, 106), np.arange(106, 116))
+    split = Split(np.arange(96), np.arange(96, 106), np.arange(106, 116))
     module = nn.Sequential(nn.BatchNorm1d(4, momentum=momentum), nn.Linear(4, 1)).double()  # a plain mean of batches
     data = np.concatenate([X, other_X]), np.concatenate([y, other_y])
-    train(module, data, config_of(batch_size=batch_size, max_epochs=1, engine=engine), split=roles)
+    train(module, data, config_of(batch_size=batch_size, max_epochs=1, engine=engine), split=split)
     if engine == "torch":
         assert int(module[0].num_batches_tracked) == {"full": 1, 32: 3}[batch_size]
     torch.testing.assert_close(module[0].running_mean, torch.from_numpy(X.mean(axis=0)), rtol=1e-6, atol=1e-6)
+
+
+def four_different_rows() -> tuple[Any, Split]:
+    """A hundred rows, of which four are different, and a split of which 80 train."""
+    X, y = np.repeat(np.eye(4), 25, axis=0), np.repeat([0, 1, 0, 1], 25)
+    return (X, y), Split(np.arange(0, 80), np.arange(80, 90), np.arange(90, 100))
 
 
 @pytest.mark.parametrize("engine", [CompiledEngine, TorchEngine])
 def test_a_batch_size_that_is_given_is_kept_where_few_rows_are_different(
     engine: type[CompiledEngine | TorchEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    X, y = np.repeat(np.eye(4), 25, axis=0), np.repeat([0, 1, 0, 1], 25)
-    roles = Split(np.arange(0, 80), np.arange(80, 90), np.arange(90, 100))
+    data, split = four_different_rows()
     sizes: list[list[int]] = []
-    run_epochs = engine.run_epochs
+    run_epoch = engine.run_epoch
 
-    def recorded(self: Any, plans: EpochBlock, rates: Sequence[float]) -> Outcomes:
-        sizes.extend([np.diff(plans.bounds).tolist()] * len(plans))
-        return run_epochs(self, plans, rates)
+    def recorded(self: Any, epoch: int, rates: Sequence[float]) -> EpochResult:
+        result = run_epoch(self, epoch, rates)
+        sizes.append(np.diff(self.batches.epoch(epoch).bounds).tolist())
+        assert len(result.step_losses) == len(sizes[-1])
+        return result
 
-    monkeypatch.setattr(engine, "run_epochs", recorded)
+    monkeypatch.setattr(engine, "run_epoch", recorded)
     for module in (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1)), nn.Linear(4, 1)):
-        train(module, (X, y), config_of(batch_size=32, max_epochs=2, engine=engine.name), split=roles)
+        train(module, data, config_of(batch_size=32, max_epochs=2, engine=engine.name), split=split)
     assert sizes == [[32, 32, 16]] * 4
 
 
-def test_the_steps_of_the_plan_are_those_that_a_module_sees() -> None:
-    X, y = np.repeat(np.eye(4), 25, axis=0), np.repeat([0, 1, 0, 1], 25)
-    roles = Split(np.arange(0, 80), np.arange(80, 90), np.arange(90, 100))
+@pytest.mark.parametrize(("batch_size", "expected"), [(32, [32, 32, 16]), ("full", [4])])
+def test_a_module_sees_batches_of_the_given_size_and_equal_rows_once_in_a_full_batch(
+    batch_size: int | str, expected: list[int]
+) -> None:
+    """Without batch norm, equal rows are one row of their total weight in a full batch."""
+    data, split = four_different_rows()
     sizes: list[int] = []
     plain = nn.Linear(4, 1)
-    plain.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
-    train(plain, (X, y), config_of(batch_size=32, max_epochs=1, engine="torch"), split=roles)
-    assert sizes == [32, 32, 16]
+    plain.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])) if module.training else None)
+    train(plain, data, config_of(batch_size=batch_size, max_epochs=1, engine="torch"), split=split)
+    assert sizes == expected
 
 
-def test_equal_rows_are_one_row_of_their_weight_in_full_batches_without_batch_norm() -> None:
-    X, y = np.repeat(np.eye(4), 25, axis=0), np.repeat([0, 1, 0, 1], 25)
-    roles = Split(np.arange(0, 80), np.arange(80, 90), np.arange(90, 100))
-    sizes: list[int] = []
-    plain = nn.Linear(4, 1)
-    plain.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
-    train(plain, (X, y), config_of(batch_size="full", max_epochs=1, engine="torch"), split=roles)
-    assert sizes == [4]
+def test_equal_rows_merge_to_one_row_of_their_total_weight_in_full_batches_without_batch_norm() -> None:
+    (X, y), split = four_different_rows()
+    table = Table.from_arrays(X, y)
+    for has_batch_norm, n_rows in ((False, 4), (True, 80)):
+        data = member_data(table, split, config_of(batch_size="full"), store_rows(X, None), None, has_batch_norm)
+        assert len(data.train) == data.batches.n_rows == data.batches.batch_size == n_rows
+    merged = member_data(table, split, config_of(batch_size="full"), store_rows(X, None), None, False)
+    counts = np.array([np.sum((X[split.train] == X[row]).all(axis=1)) for row in merged.train])
+    np.testing.assert_allclose(merged.soft_targets.sum(axis=1), counts / counts.mean(), rtol=1e-6)
 
 
 # Members
 
 
 def train_one(
-    config: Config, member: int = 0, shared: bool = True, **extra: Any
-) -> tuple[TrainingState, CompiledEngine | TorchEngine]:
+    config: Config,
+    member: int = 0,
+    shared: bool = True,
+    checkpoint: Path | None = None,
+    callback: EpochCallback = lambda state: None,
+    resume_from: TrainingState | None = None,
+) -> tuple[TrainingState, Network]:
     """Train one network, the same for any member, on a small table whose rows may be stored for all members."""
     table = table_of()
-    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
-    statistics, program = training_statistics(table, roles), build_program(settings, 4, 2)
-    network = initialize_network(program, settings.seed).with_statistics(statistics)
-    return train_member(
-        lambda data: CompiledEngine(network, data, settings), table, roles, settings, statistics=statistics,
-        has_batch_norm=program.has_batch_norm, member=member,
-        stored=store_rows(table.X, fit_statistics(table.X, table.weight)) if shared else None, **extra,
-    )  # fmt: skip
+    split = train_validation_test_split(table, config)
+    statistics, program = training_statistics(table, split), build_program(config, 4, 2)
+    network = initialize_network(program, config.seed).with_statistics(statistics)
+    stored = store_rows(table.X, fit_statistics(table.X, table.weight) if shared else statistics)
+    data = member_data(table, split, config, stored, statistics, program.has_batch_norm, member)
+    with releasing(CompiledEngine(network, data, config)) as engine:
+        if checkpoint is None:
+            return train_network(engine, data.validation, config, callback, resume_from), network
+        identity = checkpoint_identity(table, split, config, engine.name, str(member))
+        return Checkpoint(checkpoint, identity).train(engine, data.validation, config, callback, resume_from), network
 
 
-def losses_of(progress: TrainingState) -> list[tuple[float, float]]:
-    return [(record.train_loss, record.val_loss) for record in progress.history]
+def losses_of(state: TrainingState) -> list[tuple[float, float]]:
+    return [(record.train_loss, record.val_loss) for record in state.history]
 
 
-def test_each_member_has_draws_of_its_own() -> None:
-    settings = config_of(max_epochs=3, dropout=0.3, batch_size=16)
-    assert losses_of(train_one(settings, 1)[0]) == losses_of(train_one(settings, 1)[0])
-    assert losses_of(train_one(settings, 1)[0]) != losses_of(train_one(settings, 2)[0])
+def test_each_member_has_random_streams_of_its_own() -> None:
+    config = config_of(max_epochs=3, dropout=0.3, batch_size=16)
+    assert losses_of(train_one(config, 1)[0]) == losses_of(train_one(config, 1)[0])
+    assert losses_of(train_one(config, 1)[0]) != losses_of(train_one(config, 2)[0])
 
 
 def test_rows_that_members_share_train_like_rows_of_ones_own() -> None:
-    found = [losses_of(train_one(config_of(max_epochs=5), shared=shared)[0]) for shared in (True, False)]
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+    losses = [losses_of(train_one(config_of(max_epochs=5), shared=shared)[0]) for shared in (True, False)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 @pytest.mark.parametrize("with_checkpoint", [False, True])
-def test_a_member_that_its_watcher_ended_goes_on_to_the_same_bits(with_checkpoint: bool, tmp_path: Path) -> None:
-    settings = config_of(max_epochs=12, dropout=0.3, batch_size=16, schedule="plateau", schedule_patience=1)
-    whole, engine = train_one(settings)
-    how = {"checkpoint": tmp_path / "kept"} if with_checkpoint else {}
-    part, _ = train_one(settings, callback=lambda progress: "paused" if len(progress.history) == 5 else None, **how)
+def test_a_member_that_its_callback_stopped_resumes_to_the_same_bits(with_checkpoint: bool, tmp_path: Path) -> None:
+    config = config_of(max_epochs=12, dropout=0.3, batch_size=16, schedule="plateau", schedule_patience=1)
+    whole, network = train_one(config)
+    checkpoint = tmp_path / "kept" if with_checkpoint else None
+    part, _ = train_one(
+        config, checkpoint=checkpoint, callback=lambda state: "paused" if state.n_epochs == 5 else None
+    )  # fmt: skip
     assert (part.stop_reason, len(part.history)) == ("paused", 5)
-    again, other = train_one(settings, resume_from=replace(part, stop_reason=None), **how)  # and warns of nothing
+    again, other = train_one(config, checkpoint=checkpoint, resume_from=replace(part, stop_reason=None))  # no warning
     assert (again.stop_reason, losses_of(again)) == (whole.stop_reason, losses_of(whole))
-    assert other.network.parameters.tobytes() == engine.network.parameters.tobytes()
+    assert other.parameters.tobytes() == network.parameters.tobytes()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_members_inputs_are_the_standardized_rows(shared: bool) -> None:
+    table, config = table_of(), Config()
+    split = train_validation_test_split(table, config)
+    statistics = training_statistics(table, split)
+    stored = store_rows(table.X, fit_statistics(table.X, table.weight) if shared else None)
+    data = member_data(table, split, config, stored, statistics, has_batch_norm=True)
+    expected = (table.X - statistics.center) * statistics.scale
+    np.testing.assert_allclose(data.inputs(data.train), expected[data.train], rtol=1e-5, atol=1e-5)
+    plain = member_data(table, split, config, stored, None, has_batch_norm=True)
+    np.testing.assert_allclose(plain.inputs(plain.train), table.X[plain.train], rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_are_those_of_the_training_rows() -> None:
+    table = table_of()
+    split = train_validation_test_split(table, Config())
+    statistics = training_statistics(table, split)
+    expected = Statistics(table.X[split.train].mean(axis=0), 1 / table.X[split.train].std(axis=0))
+    np.testing.assert_allclose(statistics.center, expected.center, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(statistics.scale, expected.scale, rtol=1e-12)
+
+
+class Releasing:
+    """What `releasing` needs of an engine."""
+
+    name, device_name, n_released = "releasing", "cpu", 0
+
+    def release(self) -> None:
+        self.n_released += 1
+
+
+def n_blas_threads() -> set[int]:
+    return {library["num_threads"] for library in blas._libraries().info() if library["user_api"] == "blas"}
+
+
+def test_an_engine_trains_with_one_blas_thread_and_is_released_after_an_error_too() -> None:
+    engine, n_threads = Releasing(), []
+
+    def diverge() -> None:
+        with releasing(engine):  # type: ignore[arg-type]
+            n_threads.append(n_blas_threads())
+            raise TrainingError("the loss stopped being finite")
+
+    with blas._libraries().limit(limits=2, user_api="blas"):
+        with pytest.raises(TrainingError, match="the loss stopped being finite"):
+            diverge()
+        assert (engine.n_released, n_threads) == (1, [{1}])
+        assert n_blas_threads() != {1}
+
+
+# What a checkpoint belongs to
+
+
+def test_a_checkpoint_belongs_to_its_rows_config_engine_and_network() -> None:
+    table, config = table_of(), Config()
+    split = train_validation_test_split(table, config)
+    moved = Split(split.train, split.test, split.validation)
+    identities = [
+        checkpoint_identity(table, split, config, "torch", "member 0"),
+        checkpoint_identity(table_of(seed=1), split, config, "torch", "member 0"),
+        checkpoint_identity(table, moved, config, "torch", "member 0"),
+        checkpoint_identity(table, split, replace(config, patience=3), "torch", "member 0"),
+        checkpoint_identity(table, split, config, "compiled", "member 0"),
+        checkpoint_identity(table, split, config, "torch", "member 1"),
+    ]
+    assert len(set(identities)) == 6
+    assert checkpoint_identity(table_of(), split, Config(), "torch", "member 0") == identities[0]
 
 
 # Engines
@@ -195,14 +295,14 @@ def test_a_small_network_is_compiled_unless_pytorch_or_its_device_is_asked_for(
     assert choose_engine(Config(engine=engine, device=device), program, 1000) == expected
 
 
-@pytest.mark.parametrize(("found", "expected"), [("cpu", "compiled"), ("cuda", "torch"), ("mps", "torch")])
+@pytest.mark.parametrize(("available", "expected"), [("cpu", "compiled"), ("cuda", "torch"), ("mps", "torch")])
 def test_a_large_network_goes_to_an_accelerator_where_there_is_one(
-    found: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    available: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", lambda name: torch.device(found))
+    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", lambda name: torch.device(available))
     large = Config(hidden=(1000, 999), batch_size=200)
     program = build_program(large, 1000, 2)
-    monkeypatch.setattr("tabcohort.training.member.PRODUCTS_WORTH_AN_ACCELERATOR", program.n_products * 200)
+    monkeypatch.setattr("tabcohort.training.member.MIN_PRODUCTS_FOR_ACCELERATOR", program.n_products * 200)
     assert choose_engine(large, program, 1000) == expected
     assert choose_engine(replace(large, batch_size=199), program, 1000) == "compiled"
     assert choose_engine(replace(large, device="cpu"), program, 1000) == "compiled"
@@ -214,8 +314,8 @@ def test_a_large_network_goes_to_an_accelerator_where_there_is_one(
 def test_a_network_that_is_worth_an_accelerator_is_a_large_one() -> None:
     small, large = Config(hidden=(256, 128)), Config(hidden=(2048, 2048))
     rows = 256
-    assert build_program(small, 100, 2).n_products * rows < PRODUCTS_WORTH_AN_ACCELERATOR
-    assert build_program(large, 100, 2).n_products * rows > PRODUCTS_WORTH_AN_ACCELERATOR
+    assert build_program(small, 100, 2).n_products * rows < MIN_PRODUCTS_FOR_ACCELERATOR
+    assert build_program(large, 100, 2).n_products * rows > MIN_PRODUCTS_FOR_ACCELERATOR
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

@@ -1,4 +1,4 @@
-"""Any PyTorch module, trained in place with the loop and either of the engines, and left by itself."""
+"""Any PyTorch module, trained in place with the loop and either of the engines, and left on its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from helpers import SINGLE, SMALL, config_of, logits_of, noisy_rows, table_of, t
 from torch import nn
 
 from tabcohort import (
+    Config,
     EngineError,
     Split,
     Standardize,
@@ -23,10 +24,17 @@ from tabcohort import (
     initialize_weights,
     train,
 )
+from tabcohort.data.encoder import store_rows
+from tabcohort.data.splits import train_validation_test_split
+from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.protocol import MemberData
 from tabcohort.evaluation.metrics import log_probabilities
+from tabcohort.network.lower import lower, network_of
 from tabcohort.network.models import SmoothClip
+from tabcohort.network.program import Network, build_program, initialize_network
 from tabcohort.training.loop import TrainingState
-from tabcohort.training.module import as_double, module_logits
+from tabcohort.training.member import member_data, training_statistics
+from tabcohort.training.module import CompiledModuleEngine, TorchNetworkEngine, as_double, module_logits
 from tabcohort.types import FloatArray
 
 
@@ -49,8 +57,8 @@ def test_training_neither_depends_on_pytorchs_global_generator_nor_touches_it() 
 
 
 def test_ctrl_c_gives_a_module_with_the_best_weights_so_far() -> None:
-    def interrupt(progress: TrainingState) -> None:
-        if len(progress.history) == 6:
+    def interrupt(state: TrainingState) -> None:
+        if len(state.history) == 6:
             raise KeyboardInterrupt
 
     table = table_of()
@@ -104,7 +112,7 @@ def test_a_module_of_one_dimension_is_an_error() -> None:
 
 def test_standardize_of_another_width_is_an_error() -> None:
     module = nn.Sequential(Standardize(3), nn.Linear(3, 1))
-    with pytest.raises(TrainingError, match="Standardize is of 3 features; the table has 4"):
+    with pytest.raises(TrainingError, match=r"^Standardize has 3 features; the table has 4$"):
         train(module, noisy_rows(60), config_of())
 
 
@@ -131,7 +139,7 @@ def test_standardize_in_another_place_is_an_error(module: nn.Module) -> None:
         train(module, noisy_rows(60), config_of())
 
 
-def test_after_a_divergence_the_module_is_left_by_itself() -> None:
+def test_after_a_divergence_the_module_is_left_on_its_own() -> None:
     module = nn.Sequential(Standardize(4), nn.Linear(4, 8), nn.Linear(8, 1))
     initialize_weights(module, seed=0)
     with pytest.raises(TrainingError, match="stopped being finite"):
@@ -142,34 +150,34 @@ def test_after_a_divergence_the_module_is_left_by_itself() -> None:
     assert not any(layer.training for layer in module.modules())
 
 
-def test_roles_beyond_the_table_are_an_error() -> None:
-    roles = Split(np.arange(40), np.arange(40, 50), np.array([60]))
-    with pytest.raises(TrainingError, match=r"the roles name row 60, counted from 0, and the table has 60 rows"):
-        trained_on(noisy_rows(60), config_of(), split=roles)
+def test_a_split_beyond_the_table_is_an_error() -> None:
+    split = Split(np.arange(40), np.arange(40, 50), np.array([60]))
+    with pytest.raises(TrainingError, match=r"^the split has row 60, counted from 0, and the table has 60 rows$"):
+        trained_on(noisy_rows(60), config_of(), split=split)
 
 
-def test_roles_of_plain_lists_train() -> None:
-    roles = Split(list(range(40)), list(range(40, 50)), list(range(50, 60)))  # type: ignore[arg-type]
+def test_a_split_of_plain_lists_trains() -> None:
+    lists = Split(list(range(40)), list(range(40, 50)), list(range(50, 60)))  # type: ignore[arg-type]
     arrays = Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     X, y = noisy_rows(60)
-    one, other = (trained_on((X, y), config_of(max_epochs=2), split=each) for each in (roles, arrays))
+    one, other = (trained_on((X, y), config_of(max_epochs=2), split=split) for split in (lists, arrays))
     np.testing.assert_array_equal(logits_of(one, X), logits_of(other, X))
 
 
-def test_rows_that_are_no_numbers_are_an_error() -> None:
+def test_rows_that_are_not_numbers_are_an_error() -> None:
     with pytest.raises(TableError, match="the rows and their weights must be arrays of numbers"):
         train(nn.Linear(1, 1), ([["red"], ["blue"]], [0, 1]))
 
 
-def test_roles_beside_rows_of_weight_zero_are_an_error_because_those_rows_are_left_out() -> None:
+def test_a_split_beside_rows_of_weight_zero_is_an_error_because_those_rows_are_left_out() -> None:
     weight = np.ones(60)
     weight[:10] = 0  # without these rows every other row has another number
-    roles = Split(np.arange(10, 40), np.arange(40, 45), np.arange(45, 50))
-    with pytest.raises(TrainingError, match="rows of weight 0"):
-        trained_on((*noisy_rows(60), weight), config_of(), split=roles)
+    split = Split(np.arange(10, 40), np.arange(40, 45), np.arange(45, 50))
+    with pytest.raises(TrainingError, match=r"^rows of weight 0 are left out, so a split would mean other rows; leave"):
+        trained_on((*noisy_rows(60), weight), config_of(), split=split)
 
 
-def test_a_plan_without_any_update_leaves_the_module_as_it_was() -> None:
+def test_batches_without_any_update_leave_the_module_as_it_was() -> None:
     X, y = noisy_rows(60)
     module = nn.Sequential(nn.BatchNorm1d(X.shape[1]), nn.Linear(X.shape[1], 1))
     with pytest.raises(TrainingError, match="batch normalisation needs two rows in a step"):
@@ -200,7 +208,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("model", MODELS)
-def test_fit_by_pytorch_and_by_itself_predict_the_same(model: str, n_classes: int) -> None:
+def test_fit_by_pytorch_and_by_the_compiled_engine_predict_the_same(model: str, n_classes: int) -> None:
     table = table_of(n_classes=n_classes)
     predictors = [fit(table, config_of(engine=engine, **MODELS[model]), SMALL) for engine in ("torch", "auto")]
     assert [predictor.report.engine for predictor in predictors] == ["torch", "compiled"]
@@ -216,17 +224,17 @@ def test_fit_by_pytorch_and_by_itself_predict_the_same(model: str, n_classes: in
 
 @pytest.mark.parametrize("engine", ["torch", "compiled"])
 @pytest.mark.parametrize("model", MODELS)
-def test_fit_is_train_of_the_module_that_the_settings_name(model: str, engine: str) -> None:
+def test_fit_is_train_of_the_module_that_the_config_names(model: str, engine: str) -> None:
     """The rows that a cohort shares are stored around another origin than those of a single training."""
-    table, how = table_of(n_classes=3), config_of(engine=engine, **MODELS[model])
-    trained, predictor = trained_on(table, how, n_classes=3), fit(table, how, SINGLE)
+    table, config = table_of(n_classes=3), config_of(engine=engine, **MODELS[model])
+    trained, predictor = trained_on(table, config, n_classes=3), fit(table, config, SINGLE)
     state = trained.module.state_dict()
     (network,), (report,) = predictor.networks, predictor.report.members
     for name, array in network.named().items():
         expected = state[name].numpy()
         np.testing.assert_allclose(array, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), err_msg=name)
-    records = [[(each.train_loss, each.val_loss) for each in run.history] for run in (trained, report)]
-    np.testing.assert_allclose(*records, rtol=1e-4)
+    losses = [[(record.train_loss, record.val_loss) for record in run.history] for run in (trained, report)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
     assert (report.best_epoch, report.stop_reason) == (trained.best_epoch, trained.stop_reason)
     np.testing.assert_allclose(
         predictor.member_logits(table.X)[:, 0], logits_of(trained, table.X), rtol=1e-3, atol=1e-3
@@ -234,17 +242,17 @@ def test_fit_is_train_of_the_module_that_the_settings_name(model: str, engine: s
 
 
 @pytest.mark.parametrize("middle", [nn.Softplus(), nn.RReLU(0.1, 0.3)], ids=["softplus", "rrelu"])
-def test_a_layer_that_only_pytorch_knows_is_named_and_left_to_it(middle: nn.Module) -> None:
+def test_a_layer_that_only_pytorch_knows_is_named_and_pytorch_trains_it(middle: nn.Module) -> None:
     module = nn.Sequential(nn.Linear(4, 6), nn.Sequential(middle), nn.Linear(6, 1))
     initialize_weights(module, seed=0)
     alone = copy.deepcopy(module)
     words = rf"^the layer '1\.0' \({type(middle).__name__}\(.*\) cannot be compiled, so PyTorch trains it, more slowly$"
     with pytest.warns(TabcohortWarning, match=words) as warned:
         trained = train(module, noisy_rows(), config_of())
-    assert [each.filename for each in warned] == [__file__]  # where train was called
+    assert [warning.filename for warning in warned] == [__file__]  # where train was called
     assert (trained.engine, trained.device) == ("torch", "cpu")
-    asked_for = train(alone, noisy_rows(), config_of(engine="torch"))  # and says nothing
-    assert_same_numbers(trained.module, asked_for.module)
+    silent = train(alone, noisy_rows(), config_of(engine="torch"))  # warns of nothing
+    assert_same_numbers(trained.module, silent.module)
     with pytest.raises(EngineError, match=r"the layer '1\.0' .* cannot be compiled; train it with engine='torch'"):
         train(alone, noisy_rows(), config_of(engine="compiled"))
 
@@ -267,7 +275,7 @@ class Skipping(nn.Module):
         return self.last(x + self.first(x))
 
 
-def test_a_network_of_ones_own_is_left_to_pytorch_in_one_line() -> None:
+def test_a_network_of_ones_own_is_trained_by_pytorch_with_a_warning_of_one_line() -> None:
     with pytest.warns(TabcohortWarning) as warned:
         trained = train(Skipping(), noisy_rows(), config_of(max_epochs=2))
     (line,) = str(warned[0].message).splitlines()
@@ -276,7 +284,7 @@ def test_a_network_of_ones_own_is_left_to_pytorch_in_one_line() -> None:
     assert trained.engine == "torch"
 
 
-def test_a_frozen_parameter_is_left_to_pytorch_and_stays() -> None:
+def test_a_module_with_a_frozen_parameter_is_trained_by_pytorch_and_the_parameter_stays() -> None:
     module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
     module[0].weight.requires_grad_(False)
     before = copy.deepcopy(module)
@@ -307,7 +315,7 @@ def inputs_of_one() -> nn.Sequential:
     [inputs_of_one, lambda: nn.Sequential(Standardize(4), nn.Sequential(*inputs_of_one()[1:]))],
     ids=["in front", "within"],
 )
-def test_rows_are_standardised_and_clipped_alike_by_both_engines(
+def test_rows_are_standardized_and_clipped_alike_by_both_engines(
     make: Callable[[], nn.Sequential], mixup_alpha: float
 ) -> None:
     X, y = noisy_rows(120, 3)
@@ -316,11 +324,60 @@ def test_rows_are_standardised_and_clipped_alike_by_both_engines(
     for engine in ("torch", "compiled"):
         module = make()
         initialize_weights(module, seed=0)
-        how = config_of(engine=engine, mixup_alpha=mixup_alpha, mixup_probability=1.0, batch_size=16)
-        trained = train(module, (X + 1e6, y), how)
+        config = config_of(engine=engine, mixup_alpha=mixup_alpha, mixup_probability=1.0, batch_size=16)
+        trained = train(module, (X + 1e6, y), config)
         np.testing.assert_allclose(module[0].center, (X + 1e6)[trained.split.train].mean(axis=0), rtol=1e-12)
         logits.append(logits_of(trained, X + 1e6))
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-3)
+
+
+# The engines of modules and of networks
+
+
+def member_of(network: Network, config: Config) -> MemberData:
+    """Return the data of a network's only member on a small table, whose rows are standardized."""
+    table = table_of()
+    split = train_validation_test_split(table, config)
+    statistics = training_statistics(table, split)
+    return member_data(
+        table, split, config, store_rows(table.X, statistics), statistics, network.program.has_batch_norm
+    )  # fmt: skip
+
+
+def test_a_network_trains_as_the_pytorch_module_of_its_config() -> None:
+    config = config_of(hidden=(6,), batch_norm=True, dropout=0.2, optimizer="sgd")
+    program = build_program(config, 4, 2)
+    network, twin = (initialize_network(program, seed=3) for _ in range(2))
+    data = member_of(network, config)
+    engine, compiled = TorchNetworkEngine(network, data, config), CompiledEngine(twin, data, config)
+    before = network.parameters.copy()
+    for epoch in (1, 2, 3):
+        losses = [trainer.run_epoch(epoch, [0.01] * 3).val_loss for trainer in (engine, compiled)]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert np.array_equal(network.parameters, before)  # not before it is released
+    engine.release()
+    compiled.release()
+    assert not np.array_equal(network.parameters, before)
+    np.testing.assert_allclose(network.parameters, twin.parameters, atol=1e-4)
+    np.testing.assert_allclose(network.buffers, twin.buffers, atol=1e-4)
+
+
+def test_a_module_that_the_compiled_engine_trained_has_its_numbers_when_it_is_released() -> None:
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.BatchNorm1d(6), nn.Linear(6, 1))
+    before = copy.deepcopy(module.state_dict())
+    config = config_of()
+    data = member_of(network_of(module, lower(module, 4)), config)
+    engine = CompiledModuleEngine(module.train(), data, config)
+    engine.run_epoch(1, [0.01])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    engine.release()
+    assert not module.training
+    state = engine.snapshot()
+    expected = Network(engine.network.program, state["parameters"], state["buffers"]).named()
+    for name, tensor in module.state_dict().items():
+        if "num_batches" not in name:
+            np.testing.assert_array_equal(tensor.numpy(), expected[name].astype(np.float32))
+            assert not torch.equal(tensor, before[name]), name
 
 
 # What a module keeps
@@ -344,13 +401,13 @@ def test_a_module_keeps_its_own_parameters_and_their_gradients_are_none(engine: 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_compiled_training_works_in_the_modules_own_precision(dtype: torch.dtype) -> None:
-    found = {}
+    states = {}
     for engine in ("torch", "compiled"):
         module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).to(dtype)
         initialize_weights(module, seed=0)
-        found[engine] = train(module, noisy_rows(90, 3), config_of(engine=engine, batch_size=16)).module.state_dict()
-    for name, tensor in found["torch"].items():
-        difference = (tensor - found["compiled"][name]).abs().max()
+        states[engine] = train(module, noisy_rows(90, 3), config_of(engine=engine, batch_size=16)).module.state_dict()
+    for name, tensor in states["torch"].items():
+        difference = (tensor - states["compiled"][name]).abs().max()
         assert difference < (1e-4 if dtype == torch.float32 else 1e-11), name
 
 

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from tabcohort.settings import Config
-from tabcohort.training.schedule import Plateau, learning_rate
+from tabcohort.training.schedule import Plateau, Schedule, learning_rate
 
 BASE = 0.03
 
@@ -41,11 +41,11 @@ def torch_trace(make: Callable[[Optimizer], LRScheduler], n_epochs: int) -> list
 
 
 def trace(config: Config) -> list[float]:
-    return [learning_rate(epoch, settings, Plateau()) for epoch in range(1, settings.max_epochs + 1)]
+    return [learning_rate(epoch, config, Plateau()) for epoch in range(1, config.max_epochs + 1)]
 
 
-def assert_same_rates(found: list[float], expected: list[float]) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+def assert_same_rates(actual: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-15)
 
 
 def test_constant_is_constant() -> None:
@@ -54,30 +54,30 @@ def test_constant_is_constant() -> None:
 
 @pytest.mark.parametrize(("every", "factor"), [(1, 0.5), (3, 0.1), (20, 0.9)])
 def test_step_is_that_of_pytorch(every: int, factor: float) -> None:
-    settings = Config(
+    config = Config(
         schedule="step", schedule_every=every, schedule_factor=factor, learning_rate=BASE, max_epochs=45
     )  # fmt: skip
-    assert_same_rates(trace(settings), torch_trace(lambda sgd: StepLR(sgd, every, factor), 45))
+    assert_same_rates(trace(config), torch_trace(lambda sgd: StepLR(sgd, every, factor), 45))
 
 
 def test_exponential_is_that_of_pytorch() -> None:
-    settings = Config(schedule="exponential", schedule_factor=0.93, learning_rate=BASE, max_epochs=30)
-    assert_same_rates(trace(settings), torch_trace(lambda sgd: ExponentialLR(sgd, 0.93), 30))
+    config = Config(schedule="exponential", schedule_factor=0.93, learning_rate=BASE, max_epochs=30)
+    assert_same_rates(trace(config), torch_trace(lambda sgd: ExponentialLR(sgd, 0.93), 30))
 
 
 @pytest.mark.parametrize("n_epochs", [1, 2, 7, 60])
 def test_cosine_is_that_of_pytorch(n_epochs: int) -> None:
-    settings = Config(schedule="cosine", learning_rate=BASE, max_epochs=n_epochs)
-    assert_same_rates(trace(settings), torch_trace(lambda sgd: CosineAnnealingLR(sgd, n_epochs), n_epochs))
+    config = Config(schedule="cosine", learning_rate=BASE, max_epochs=n_epochs)
+    assert_same_rates(trace(config), torch_trace(lambda sgd: CosineAnnealingLR(sgd, n_epochs), n_epochs))
 
 
 @pytest.mark.parametrize("n_epochs", [4, 5, 10, 33, 100])
 def test_one_cycle_is_that_of_pytorch(n_epochs: int) -> None:
-    settings = Config(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs)
+    config = Config(schedule="one_cycle", learning_rate=BASE, max_epochs=n_epochs)
     expected = torch_trace(
         lambda sgd: OneCycleLR(sgd, BASE, total_steps=n_epochs, cycle_momentum=False), n_epochs
     )  # fmt: skip
-    assert_same_rates(trace(settings), expected)
+    assert_same_rates(trace(config), expected)
 
 
 @pytest.mark.parametrize("n_epochs", [1, 2, 3])
@@ -90,8 +90,8 @@ def test_a_cycle_too_short_to_go_up_begins_at_the_peak(n_epochs: int) -> None:
 def plateau_trace(scores: list[float], config: Config) -> list[float]:
     plateau, rates = Plateau(), []
     for epoch, score in enumerate(scores, start=1):
-        rates.append(learning_rate(epoch, settings, plateau))
-        plateau = plateau.after(score, settings)
+        rates.append(learning_rate(epoch, config, plateau))
+        plateau = plateau.after(score, config)
     return rates
 
 
@@ -103,7 +103,7 @@ def plateau_trace(scores: list[float], config: Config) -> list[float]:
 )
 @hypothesis_settings(max_examples=80, deadline=None)
 def test_plateau_is_that_of_pytorch(scores: list[float], monitor: str, patience: int, factor: float) -> None:
-    settings = Config(
+    config = Config(
         schedule="plateau",
         schedule_patience=patience,
         schedule_factor=factor,
@@ -111,16 +111,42 @@ def test_plateau_is_that_of_pytorch(scores: list[float], monitor: str, patience:
         monitor=monitor,
     )
     sgd = optimizer()
-    mode = "min" if settings.lower_is_better else "max"
+    mode = "min" if config.lower_is_better else "max"
     scheduler = ReduceLROnPlateau(sgd, mode, factor, patience, eps=0)
     expected = []
     for score in scores:
         expected.append(sgd.param_groups[0]["lr"])
         scheduler.step(score)
-    assert_same_rates(plateau_trace(scores, settings), expected)
+    assert_same_rates(plateau_trace(scores, config), expected)
 
 
 def test_a_gain_of_less_than_a_ten_thousandth_is_no_gain() -> None:
-    settings = Config(schedule="plateau", schedule_patience=0, schedule_factor=0.5, learning_rate=1.0)
-    assert plateau_trace([1.0, 0.99995, 0.99985], settings) == [1.0, 1.0, 0.5]
-    assert plateau_trace([1.0, 0.9998, 0.9996], settings) == [1.0, 1.0, 1.0]
+    config = Config(schedule="plateau", schedule_patience=0, schedule_factor=0.5, learning_rate=1.0)
+    assert plateau_trace([1.0, 0.99995, 0.99985], config) == [1.0, 1.0, 0.5]
+    assert plateau_trace([1.0, 0.9998, 0.9996], config) == [1.0, 1.0, 1.0]
+
+
+# The rates that an engine may run ahead at
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "cosine", "one_cycle", "plateau"])
+def test_the_rates_of_all_epochs_are_known_from_the_first_on(schedule: str) -> None:
+    config = Config(schedule=schedule, learning_rate=BASE, max_epochs=13)
+    assert list(Schedule(config).rates(Plateau())) == trace(config)
+
+
+def test_a_plateau_changes_every_rate_and_leaves_the_rates_before_as_they_were() -> None:
+    schedule = Schedule(Config(schedule="plateau", learning_rate=BASE, max_epochs=4))
+    before = schedule.rates(Plateau())
+    after = schedule.rates(Plateau(factor=0.25, best=1.0, n_waited=2))
+    assert list(before) == [BASE] * 4
+    assert list(after) == [0.25 * BASE] * 4
+    assert list(schedule.rates(Plateau())) == [BASE] * 4
+
+
+def test_the_rates_are_computed_again_only_when_the_factor_changes() -> None:
+    """A training of thousands of epochs asks for them before each one."""
+    schedule = Schedule(Config(schedule="plateau", max_epochs=5))
+    rates = schedule.rates(Plateau(best=1.0))
+    assert schedule.rates(Plateau(best=0.5, n_waited=3)) is rates
+    assert schedule.rates(Plateau(factor=0.5)) is not rates

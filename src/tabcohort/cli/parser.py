@@ -12,9 +12,9 @@ from rich_argparse import RichHelpFormatter
 
 from tabcohort import __version__
 from tabcohort.cli import commands
+from tabcohort.reproduce.experiments import EXPERIMENTS
 
 USER_ERROR = 2
-EXPERIMENTS = ("cancer", "descents", "wine", "patent", "scratch")
 TABLE = "CSV, TSV (also gzipped) or Parquet, or sample:breast-cancer, sample:wine, sample:digits, sample:iris"
 THRESHOLD = (
     "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'cost=10:1' (a missed positive : a false alarm), or none (the "

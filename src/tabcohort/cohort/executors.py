@@ -6,6 +6,7 @@ An executor of another kind (a cluster, say) implements `Executor`.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,12 +124,42 @@ class ProcessExecutor:
             with ProcessPoolExecutor(
                 self.n_workers, context, initializer=_start_worker, initargs=(train, messages, must_stop)
             ) as pool:
-                yield lambda task: _with_reason(pool.submit(_train_in_worker, task), reason)
+
+                def submit(task: Task) -> Future[MemberResult]:
+                    with _interrupt_postponed():  # the processes begin with the first task
+                        future = pool.submit(_train_in_worker, task)
+                    return _with_reason(future, reason)
+
+                yield submit
         finally:
             messages.put(None)
             listener.join()
         if failures:
             raise failures[0]
+
+
+@contextmanager
+def _interrupt_postponed() -> Iterator[None]:
+    """Begin processes without Ctrl-C, which a terminal sends to all: they ignore it, and it is raised here at the end.
+
+    This process stops the others. If it were interrupted while it begins one, it would not know of that one.
+    """
+    pressed: list[int] = []
+    is_ours = threading.current_thread() is threading.main_thread()
+    is_ours = is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    can_block = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
+    try:
+        yield
+    finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 _STOPPED = "stopped"  # a worker knows only that it is to stop, not why

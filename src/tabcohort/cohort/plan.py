@@ -24,7 +24,7 @@ class Member:
         repeat, fold: which seed's folds, and which of these, counted from 0.
         number: selects its random streams: the same member of another config has the same number and sees the same
             rows.
-        cost: multiplications and additions of an epoch, for the order in which members are trained.
+        cost: multiplications and additions per row and epoch, for the order in which members are trained.
     """
 
     config: int

@@ -60,9 +60,14 @@ class ProgressTracker:
         self.n_before: dict[Member, int] = {}  # epochs that a checkpoint held
 
     def update(self, member: Member, state: TrainingState) -> None:
-        """Remember what a member has done, without the engine's states, which would stay in memory."""
-        self.n_before.setdefault(member, state.n_epochs - 1)  # to within one
-        self.latest[member] = replace(state, best_state={}, engine_state={})
+        """Remember what a member has done, without the engine's states, which would stay in memory.
+
+        A state of fewer epochs than are known is ignored: a process's message may come later than its result.
+        """
+        n_before = state.n_epochs - 1  # to within one
+        self.n_before[member] = min(n_before, self.n_before.get(member, n_before))
+        if state.n_epochs >= self._n_epochs(member):
+            self.latest[member] = replace(state, best_state={}, engine_state={})
 
     def seconds(self) -> float:
         """Return the time since training began."""

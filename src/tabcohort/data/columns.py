@@ -39,7 +39,8 @@ def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
         columns = [column_of_numbers(name, data[column_of[name]]) for name in features]
         for name, column in zip(features, columns, strict=True):
             if len(column) != len(columns[0]):
-                raise TableError(f"column {name!r} has {len(column)} rows, and {features[0]!r} has {len(columns[0])}")
+                rows = f"{name!r} has {len(column)}, {features[0]!r} has {len(columns[0])}"
+                raise TableError(f"all columns must have the same number of rows; {rows}")
         return np.column_stack(columns) if columns else np.empty((len(data), 0))
     try:
         X = np.asarray(data, dtype=np.float64)

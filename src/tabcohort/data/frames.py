@@ -120,13 +120,13 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], BoolA
     return labels, has_target
 
 
-def warn_of_rows_without_target(has_target: BoolArray, target: str) -> None:
+def warn_of_rows_without_target(has_target: BoolArray, target: str, stacklevel: int = 4) -> None:
     """Warn of rows without a target, which are left out, with their number."""
     n_rows = int((~has_target).sum())
     if n_rows:
         rows, are = ("row", "is") if n_rows == 1 else ("rows", "are")
         message = f"{n_rows:,} {rows} without a {target!r} {are} left out"
-        warnings.warn(message, TabcohortWarning, stacklevel=4)
+        warnings.warn(message, TabcohortWarning, stacklevel=stacklevel)
 
 
 def measurement_message(distinct: NDArray[Any], target: str) -> str:

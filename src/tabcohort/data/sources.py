@@ -1,4 +1,4 @@
-"""Paths and sample names become frames of columns, and what cannot be read is refused with the place and the reason."""
+"""From a path or a sample's name to a frame; what cannot be read is refused with the place and the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_frame(path: str | Path) -> pl.DataFrame:
     """Read CSV, TSV (either gzipped, whatever it is named) or Parquet; the cells of a text file stay text.
 
     Raises:
-        TableError: the file is missing, empty, not a table, or has a row of another length; the sentence says where.
+        TableError: the file is missing, empty, not a table, or has a row of another length; the message says where.
     """
     import polars as pl
 
@@ -35,7 +35,7 @@ def read_frame(path: str | Path) -> pl.DataFrame:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         raise TableError(
-            f"there is no file {str(path)!r}{nearest(path.name, (each.name for each in folder.iterdir()))}"
+            f"there is no file {str(path)!r}{nearest(path.name, (entry.name for entry in folder.iterdir()))}"
         )
     with path.open("rb") as file:
         magic = file.read(4)
@@ -90,7 +90,7 @@ def _read_text(path: Path, magic: bytes) -> bytes:
 
 
 def _first_line(data: bytes) -> str:
-    """Return the line of names, which goes on after a newline that is quoted."""
+    """Return the line of names, which may contain quoted newlines."""
     lines = data.lstrip(b"\n").split(b"\n", 100)
     n_lines = next((n for n in range(1, len(lines)) if b"".join(lines[:n]).count(b'"') % 2 == 0), 1)
     return b"\n".join(lines[:n_lines]).decode()
@@ -99,7 +99,7 @@ def _first_line(data: bytes) -> str:
 def _check_quotes(data: bytes, delimiter: str, path: str) -> None:
     """Raise `TableError` with the line of a quote that is not closed, or not closed where its cell ends.
 
-    The fast reader would silently take all that follows into one cell.
+    The fast reader would silently read everything that follows into one cell.
     """
     if b'"' not in data:
         return
@@ -150,10 +150,10 @@ def _parse_text(data: bytes, path: str) -> pl.DataFrame:
 
 
 def _without_row_numbers(frame: pl.DataFrame, name: str, path: str) -> pl.DataFrame:
-    """Return the frame without a nameless column that only counts the rows, as pandas writes it.
+    """Return the frame without an unnamed column that only counts the rows, as pandas writes it.
 
     Raises:
-        TableError: the column holds something else.
+        TableError: the column has other values.
     """
     rows = range(len(frame))
     if frame[name].to_list() not in ([str(row) for row in rows], [str(row + 1) for row in rows]):
@@ -164,7 +164,7 @@ def _without_row_numbers(frame: pl.DataFrame, name: str, path: str) -> pl.DataFr
 
 @dataclass(frozen=True)
 class Sample:
-    """One of scikit-learn's bundled tables, and what a person would ask of it."""
+    """A table that scikit-learn bundles, with its target and positive class."""
 
     frame: pl.DataFrame
     target: str

@@ -40,7 +40,8 @@ class Split:
         for name in ("train", "validation", "test"):
             rows = np.asarray(getattr(self, name))
             if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
-                raise TrainingError(f"the {name} rows must be a list of row numbers; they are {rows.dtype}")
+                what = f"{rows.dtype} of shape {rows.shape}"
+                raise TrainingError(f"the {name} rows must be a list of row numbers; they are {what}")
             object.__setattr__(self, name, rows.astype(np.int64))
         everyone = np.concatenate([self.train, self.validation, self.test])
         if len(np.unique(everyone)) != len(everyone):

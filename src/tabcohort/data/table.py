@@ -105,18 +105,29 @@ class Table:
         return _checked_table(rows, schema, positive)
 
     @classmethod
-    def from_file(cls, path: str | Path, target: str, **columns: Any) -> Table:
+    def from_file(
+        cls,
+        path: str | Path,
+        target: str,
+        *,
+        positive: Label | None = None,
+        keys: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        time: str | None = None,
+        drop: Sequence[str] = (),
+    ) -> Table:
         """Return the table of a CSV, TSV or Parquet file.
 
         Args:
             path: the file.
-            target: the column to predict.
-            columns: what else `from_frame` takes.
+            target, positive, keys, groups, time, drop: as in `from_frame`.
 
         Raises:
             TableError: the file cannot be read, or as in `from_frame`.
         """
-        return cls.from_frame(read_frame(path), target, **columns)
+        return cls.from_frame(
+            read_frame(path), target, positive=positive, keys=keys, groups=groups, time=time, drop=drop
+        )  # fmt: skip
 
     @classmethod
     def from_arrays(
@@ -182,7 +193,7 @@ class Table:
         """
         require_column(frame.columns, schema.target)
         labels, has_target = target_labels(frame, schema.target)
-        warn_of_rows_without_target(has_target, schema.target)
+        warn_of_rows_without_target(has_target, schema.target, stacklevel=3)
         if not has_target.any():
             raise TableError(f"no row has a {schema.target!r}: there is nothing to measure on")
         codes = {str(label): code for code, label in enumerate(schema.classes)}

@@ -29,6 +29,9 @@ class MemberData:
             weight on its class, or spread by label smoothing. Losses and mixup are linear in it.
         batches: how the training rows are divided into batches.
         validation: the validation rows.
+
+    Raises:
+        TrainingError: the batches are of another number of rows.
     """
 
     rows: NDArray[np.float32]
@@ -38,6 +41,10 @@ class MemberData:
     soft_targets: NDArray[np.float32]
     batches: BatchPlan
     validation: ValidationSet
+
+    def __post_init__(self) -> None:
+        if self.batches.n_rows != len(self.train):  # the kernels check no bounds
+            raise TrainingError(f"the batches are of {self.batches.n_rows} rows, and {len(self.train)} train")
 
     def inputs(self, which: IntArray) -> NDArray[np.float32]:
         """Return the inputs of some rows, `(len(which), n_features)`, float32."""

@@ -72,19 +72,23 @@ def _estimate(metric: Metric, scores: WeightedScorer, group_ids: IntArray, resam
         return UNKNOWN
     effect = 1.0
     if group_ids.max() + 1 < len(group_ids):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            effect = design_effect(scores.weight * metric.influence(scores), scores.weight, group_ids)
+        effect = design_effect(_influence(metric, scores), scores.weight, group_ids)
     if resampled is not None:
         low, high = _bootstrap_interval(metric, value, resampled, math.sqrt(effect))
     elif metric.interval is not None:
         n_effective = scores.weight.sum() / np.square(scores.weight).sum()  # rows per unit of weight (Kish 1965)
         low, high = metric.interval(scores, n_effective / effect)
     else:
-        half_width = Z95 * math.sqrt(effect * np.square(scores.weight * metric.influence(scores)).sum())
+        half_width = Z95 * math.sqrt(effect * np.square(_influence(metric, scores)).sum())
         low, high = value - half_width, value + half_width
     # The basic bootstrap, a wide interval and rounding could miss the value, or leave the metric's bounds.
     highest = metric.highest(scores.scorer.n_classes)
     return Estimate(value, min(value, max(metric.lowest, float(low))), max(value, min(highest, float(high))))
+
+
+@np.errstate(divide="ignore", invalid="ignore")
+def _influence(metric: Metric, scores: WeightedScorer) -> FloatArray:
+    return scores.weight * metric.influence(scores)
 
 
 def _bootstrap_interval(metric: Metric, value: float, resampled: FloatArray, widening: float) -> Interval:

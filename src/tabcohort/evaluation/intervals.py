@@ -58,8 +58,9 @@ def design_effect(influence: FloatArray, weight: FloatArray, group_ids: IntArray
 
     It is at least 1. The variance is estimated from the sums of influences over groups. With few groups that estimate
     is itself uncertain, so it is widened by the square of Student's t over the normal quantile, with as many degrees of
-    freedom as there are groups that carry the influence (Satterthwaite 1946). It is bounded by the effect that holds
-    if all rows of a group are equal, which is also returned where no row has influence because none is wrong.
+    freedom as there are groups that carry the influence (Satterthwaite 1946); that second widening goes no further than
+    the effect that holds if all rows of a group are equal, which is also returned where no row has influence because
+    none is wrong.
 
     Args:
         influence: weight of each row times the figure's derivative by it, `(n_rows,)`; sums to 0.

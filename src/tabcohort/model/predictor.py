@@ -175,7 +175,7 @@ class Predictor:
         self._warn_of_outliers(X, frame.select(schema.features))
         keys = [_plain_key(frame[name]) for name in schema.keys if name in frame.columns]
         columns = [
-            pl.Series("predicted", [schema.classes[code] for code in codes]),
+            pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
             *(
                 pl.Series(f"probability {label}", proba)
                 for label, proba in zip(schema.classes, np.exp(log_proba).T, strict=True)

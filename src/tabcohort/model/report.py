@@ -156,7 +156,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "rows": _row_facts(report),
         "training": _training_facts(report),
         "evaluation": evaluation_facts(report.evaluation, schema.classes),
-        "calibration": vars(report.calibration),
+        "calibration": {**vars(report.calibration)},
         "sets": {**set_facts(report.sets, rule.coverage, schema.classes), "suggested_coverage": _suggestion(predictor)},
         "threshold": {
             "value": rule.threshold,
@@ -351,7 +351,7 @@ def report_to_dict(report: CohortReport) -> dict[str, Any]:
             "metrics": {name: _estimate_facts(estimate) for name, estimate in report.evaluation.metrics.items()},
             "confusion": report.evaluation.confusion.tolist(),
         },
-        "calibration": vars(report.calibration),
+        "calibration": {**vars(report.calibration)},
         "sets": {
             **vars(report.sets),
             "covered_by_class": [None if math.isnan(share) else share for share in report.sets.covered_by_class],

@@ -14,10 +14,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from tabcohort.network.program import Operation
-
 KEEP_UNITS = 2**15  # dropout's share of kept units is counted in 32,768ths
 GLOROT = "glorot"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of the network.
+
+    Args:
+        kind: a name in `OPS`.
+        path: where the layer is in the module, as PyTorch names it.
+        sources: the values that it reads.
+        result: the value that it writes.
+        d_out: columns of what it writes.
+        parameters: where each of its parameters begins in the parameter vector; a matrix is `(d_in, d_out)` there.
+        buffers: where each of its buffers begins in the buffer vector.
+        constants: what `OPS` says of its kind: epsilon and momentum of batch norm, epsilon of layer norm, the slope of
+            leaky ReLU, the share that dropout keeps in 32,768ths, the limit of smooth clip.
+        n_parameters: number of parameters.
+    """
+
+    kind: str
+    path: str
+    sources: tuple[int, ...]
+    result: int
+    d_out: int
+    parameters: tuple[int, ...] = ()
+    buffers: tuple[int, ...] = ()
+    constants: tuple[float, ...] = ()
+    n_parameters: int = 0
+
+    @property
+    def spec(self) -> OpSpec:
+        """What is known of its kind."""
+        return OPS[self.kind]
 
 
 @dataclass(frozen=True)

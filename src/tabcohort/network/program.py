@@ -16,43 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.encoder import Encoding, Statistics
-from tabcohort.network.ops import GLOROT, OPS, ArraySpec, OpSpec, keep_share
+from tabcohort.network.ops import GLOROT, OPS, ArraySpec, Operation, keep_share
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One step of the network.
-
-    Args:
-        kind: a name in `OPS`.
-        path: where the layer is in the module, as PyTorch names it.
-        sources: the values that it reads.
-        result: the value that it writes.
-        d_out: columns of what it writes.
-        parameters: where each of its parameters begins in the parameter vector; a matrix is `(d_in, d_out)` there.
-        buffers: where each of its buffers begins in the buffer vector.
-        constants: what `OPS` says of its kind: epsilon and momentum of batch norm, epsilon of layer norm, the slope of
-            leaky ReLU, the share that dropout keeps in 32,768ths, the limit of smooth clip.
-        n_parameters: number of parameters.
-    """
-
-    kind: str
-    path: str
-    sources: tuple[int, ...]
-    result: int
-    d_out: int
-    parameters: tuple[int, ...] = ()
-    buffers: tuple[int, ...] = ()
-    constants: tuple[float, ...] = ()
-    n_parameters: int = 0
-
-    @property
-    def spec(self) -> OpSpec:
-        """What is known of its kind."""
-        return OPS[self.kind]
 
 
 @dataclass(frozen=True)

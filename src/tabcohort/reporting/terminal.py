@@ -137,8 +137,8 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     suggestion = sets.get("suggested_coverage")
     hint = "" if suggestion is None else f"; fewest at a coverage near the accuracy, {suggestion}"
     console.print(
-        f"                one class for {sets['single']:.1%} of the rows; an abstention for the others: several classes "
-        f"for {sets['several']:.1%}, none for {sets['empty']:.1%}{hint}"
+        f"                one class for {sets['single']:.1%} of the rows; an abstention for the others: several "
+        f"classes for {sets['several']:.1%}, none for {sets['empty']:.1%}{hint}"
     )
 
 
@@ -168,14 +168,14 @@ def _training_line(training: Mapping[str, Any]) -> str:
     return line
 
 
-def _print_calibration(console: Console, calibrator: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def _print_calibration(console: Console, calibrator: Mapping[str, Any], effect: Mapping[str, Any]) -> None:
     if calibrator["method"] == "none":
         console.print("probabilities   not calibrated: no correction made them clearly better")
         return
     console.print(
         f"probabilities   calibrated by {calibrator['method']} (times {calibrator['scale']:.2f}): calibration error "
-        f"{found['ece_before']:.4f} before and {found['ece_after']:.4f} after, log loss "
-        f"{found['log_loss_before']:.4f} and {found['log_loss_after']:.4f}"
+        f"{effect['ece_before']:.4f} before and {effect['ece_after']:.4f} after, log loss "
+        f"{effect['log_loss_before']:.4f} and {effect['log_loss_after']:.4f}"
     )
 
 

@@ -14,9 +14,8 @@ import torch
 import torch.nn as nn
 from rich.console import Console
 
-from tabcohort.training.module import Trained
 from tabcohort.data.splits import Split
-from tabcohort.types import IntArray
+from tabcohort.data.table import Table
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.mistakes import epsilon_under_root, loss_on_probabilities, xavier_bound
 from tabcohort.reproduce.runs import (
@@ -28,8 +27,9 @@ from tabcohort.reproduce.runs import (
     train_to_the_end,
 )
 from tabcohort.settings import Config
-from tabcohort.data.table import Table
 from tabcohort.training.loop import TrainingState
+from tabcohort.training.module import Trained
+from tabcohort.types import IntArray
 
 DOCUMENT = Config(
     model="logistic",
@@ -41,7 +41,7 @@ DOCUMENT = Config(
     patience=5,
 )
 NETWORK = replace(DOCUMENT, model="mlp", hidden=(256, 128), dropout=0.0, patience=20)
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 FEW_ROWS = 100
 CLAIMED_EPOCHS = 447
 CLAIMED_LOSSES = {1: 0.693, 10: 0.423, 50: 0.201, 100: 0.156}
@@ -49,29 +49,41 @@ CLAIMED_POSITIVES_OF_TEST = 67  # of 114, in the confusion matrix that the lesso
 
 
 def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT, network: Config = NETWORK) -> Findings:
-    """Train as the lessons do and with honest roles, over `seeds` splits, and measure the lessons' mistakes."""
+    """Train as the lessons do and with separate validation and test rows, and measure the lessons' mistakes.
+
+    Args:
+        messages: where to show progress.
+        seeds: number of splits, each with its own initial weights and batches.
+        config: of the lessons' model.
+        network: config of a larger model, which overfits, for the same mistakes.
+    """
     table = sample_table("breast-cancer")
     with Ticker(messages) as ticker:
-        splits = [split_rows(np.arange(len(table.y)), table.y, TEST_SHARE, seed) for seed in range(seeds)]
+        splits = [split_rows(np.arange(len(table.y)), table.y, TEST_FRACTION, seed) for seed in range(seeds)]
         lessons = [
-            run_as_lesson(table, replace(settings, seed=seed), *split, ticker, f"as the lesson, seed {seed}")
+            run_as_lesson(table, replace(config, seed=seed), *split, ticker, f"as the lesson, seed {seed}")
             for seed, split in enumerate(splits)
         ]
-        honest = [
-            run_honestly(table, replace(settings, seed=seed), *split, ticker) for seed, split in enumerate(splits)
+        separate = [
+            run_with_separate_rows(table, replace(config, seed=seed), *split, ticker)
+            for seed, split in enumerate(splits)
         ]
-        few = [run_on_few_rows(table, settings, seed, ticker) for seed in range(seeds)]
+        few = [run_on_few_rows(table, config, seed, ticker) for seed in range(seeds)]
         few_network = [run_on_few_rows(table, network, seed, ticker) for seed in range(seeds)]
+        shallow = [run_with_shallow_copy(table, config, seed, *split, ticker) for seed, split in enumerate(splits)]
+        shallow_network = [
+            run_with_shallow_copy(table, network, seed, *few_rows(table, seed)[:2], ticker) for seed in range(seeds)
+        ]
         ticker.say("measuring the mistakes")
         mistakes = (
-            shallow_copy([run.lesson for run in few_network], lessons),
+            shallow_copy(shallow, shallow_network),
             stopping_on_test_rows(few, few_network),
-            reversed_labels(honest, table, splits[0][1]),
+            reversed_labels(separate, table, splits[0][1]),
             xavier_bound(),
             epsilon_under_root(),
             loss_on_probabilities(),
         )
-        sheets = (accuracy_sheet(lessons, honest), optimism_sheet(lessons, honest, few, few_network))
+        sheets = (accuracy_sheet(lessons, separate), optimism_sheet(lessons, separate, few, few_network))
         return Findings(
             "cancer",
             f"breast cancer (569 rows, 30 columns), logistic regression, seeds: {seeds}",
@@ -84,31 +96,25 @@ def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT, network: 
 
 @dataclass(frozen=True)
 class LessonRun:
-    """A training that stops on its test rows.
+    """A training whose test rows are also its validation rows.
 
     Args:
         trained: with the weights of the best epoch.
-        train, test: metrics of the rows that trained, and of those that stopped and, in the lesson, score.
-        recorded_loss: log loss of the test rows at the best epoch, as it was recorded.
-        restored_loss: log loss of the test rows with the weights that the lesson's shallow copy restores.
-        restored_last: whether these are the last epoch's weights, bit by bit.
+        train, test: metrics of the training rows and of the test rows.
     """
 
     trained: Trained
     train: dict[str, float]
     test: dict[str, float]
-    recorded_loss: float
-    restored_loss: float
-    restored_last: bool
 
 
 @dataclass(frozen=True)
-class HonestRun:
-    """A training with three roles, and the metrics of the rows that trained and of those that scored."""
+class SeparateRun:
+    """A training with separate validation and test rows, and the metrics of its training and test rows."""
 
     trained: Trained
     train: dict[str, float]
-    score: dict[str, float]
+    test: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -116,18 +122,38 @@ class FewRowsRun:
     """A lesson's training on few rows, and the same model's metrics on all rows that it never saw."""
 
     lesson: LessonRun
-    truth: dict[str, float]
+    unseen: dict[str, float]
 
     def optimism(self, metric: str) -> float:
-        """Return the reported minus the true value of a metric."""
-        return self.lesson.test[metric] - self.truth[metric]
+        """Return the reported value of a metric minus that on unseen rows."""
+        return self.lesson.test[metric] - self.unseen[metric]
+
+
+@dataclass(frozen=True)
+class ShallowCopyRun:
+    """Log losses of the test rows in a training that keeps its best weights as the lesson does.
+
+    Args:
+        recorded_loss: after the best epoch.
+        last_loss: after the last epoch.
+        restored_loss: with the weights that the lesson's copy restores.
+        restored_last: whether these are the last epoch's weights, to the bit.
+    """
+
+    recorded_loss: float
+    last_loss: float
+    restored_loss: float
+    restored_last: bool
 
 
 class ShallowBest:
-    """Watches a training and keeps its best weights as the lesson does, by a shallow copy of the state dict.
+    """A callback that keeps a training's best weights as the lesson does, by a shallow copy of the state dict.
 
     After the last epoch, `restored` is the module with the weights that this copy then holds, and `restored_last`
     says whether they are the last epoch's.
+
+    Args:
+        module: the module in training; it must have the weights of every epoch, as in the torch engine.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -135,10 +161,10 @@ class ShallowBest:
         self.restored: nn.Module | None = None
         self.restored_last = False
 
-    def __call__(self, progress: TrainingState) -> None:
-        if progress.best_epoch == len(progress.history):
+    def __call__(self, state: TrainingState) -> None:
+        if state.best_epoch == state.n_epochs:
             self.best = self.module.state_dict().copy()
-        if progress.stop_reason is not None:
+        if state.stop_reason is not None:
             last = self.module.state_dict()
             self.restored_last = all(torch.equal(tensor, last[name]) for name, tensor in self.best.items())
             self.restored = copy.deepcopy(self.module)
@@ -148,130 +174,146 @@ class ShallowBest:
 def run_as_lesson(
     table: Table, config: Config, train: IntArray, test: IntArray, ticker: Ticker, label: str
 ) -> LessonRun:
-    """Train on `train`, stop on `test`, and measure on `test` again."""
-    module = starting_module(table, settings)
-    shallow, show = ShallowBest(module), ticker.watch(label)
+    """Train on `train`, stop early on `test`, and measure on `test` again."""
+    module = starting_module(table, config)
+    trained = train_to_the_end(module, table, config, Split(train, test, test[:0]), ticker.on_epoch(label))
+    return LessonRun(trained, metrics_of(module, table, train), metrics_of(module, table, test))
 
-    def watch(progress: TrainingState) -> None:
-        shallow(progress)
-        show(progress)
 
-    trained = train_to_the_end(module, table, settings, Split(train, test, test[:0]), watch)
+def run_with_separate_rows(
+    table: Table, config: Config, train: IntArray, test: IntArray, ticker: Ticker
+) -> SeparateRun:
+    """Train on four fifths of `train`, stop early on the other fifth, and measure on `test` once."""
+    train, validation = split_rows(train, table.y, TEST_FRACTION, config.seed)
+    module = starting_module(table, config)
+    callback = ticker.on_epoch(f"separate validation and test rows, seed {config.seed}")
+    trained = train_to_the_end(module, table, config, Split(train, validation, test), callback)
+    return SeparateRun(trained, metrics_of(module, table, train), metrics_of(module, table, test))
+
+
+def run_on_few_rows(table: Table, config: Config, seed: int, ticker: Ticker) -> FewRowsRun:
+    """Train as the lesson does on 100 rows, 20 of them test rows, and measure on the other 469 rows as well."""
+    train, test, unseen = few_rows(table, seed)
+    label = f"{config.model} on {FEW_ROWS} rows, seed {seed}"
+    lesson = run_as_lesson(table, replace(config, seed=seed), train, test, ticker, label)
+    return FewRowsRun(lesson, metrics_of(lesson.trained.module, table, unseen))
+
+
+def few_rows(table: Table, seed: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Return 80 training rows, 20 test rows, and all other rows."""
+    unseen, few = split_rows(np.arange(len(table.y)), table.y, FEW_ROWS / len(table.y), seed)
+    train, test = split_rows(few, table.y, TEST_FRACTION, seed)
+    return train, test, unseen
+
+
+def run_with_shallow_copy(
+    table: Table, config: Config, seed: int, train: IntArray, test: IntArray, ticker: Ticker
+) -> ShallowCopyRun:
+    """Train as the lesson does, and restore the best weights as it does.
+
+    PyTorch trains here: the compiled engine writes the weights into the module only when training ends.
+    """
+    config = replace(config, engine="torch", seed=seed)
+    module = starting_module(table, config)
+    shallow = ShallowBest(module)
+    show = ticker.on_epoch(f"{config.model} on {len(train) + len(test)} rows with a shallow copy, seed {seed}")
+
+    def callback(state: TrainingState) -> None:
+        shallow(state)
+        show(state)
+
+    trained = train_to_the_end(module, table, config, Split(train, test, test[:0]), callback)
     assert shallow.restored is not None  # a training that ends has had a last epoch
-    return LessonRun(
-        trained,
-        metrics_of(module, table, train),
-        metrics_of(module, table, test),
+    return ShallowCopyRun(
         trained.history[trained.best_epoch - 1].val_loss,
+        trained.history[-1].val_loss,
         metrics_of(shallow.restored, table, test)["log_loss"],
         shallow.restored_last,
     )
 
 
-def run_honestly(table: Table, config: Config, train: IntArray, score: IntArray, ticker: Ticker) -> HonestRun:
-    """Train on four fifths of `train`, stop on the last, and measure on `score` once."""
-    train, stop = split_rows(train, table.y, TEST_SHARE, settings.seed)
-    module = starting_module(table, settings)
-    watch = ticker.watch(f"honest roles, seed {settings.seed}")
-    trained = train_to_the_end(module, table, settings, Split(train, stop, score), watch)
-    return HonestRun(trained, metrics_of(module, table, train), metrics_of(module, table, score))
-
-
-def run_on_few_rows(table: Table, config: Config, seed: int, ticker: Ticker) -> FewRowsRun:
-    """Train as the lesson does on 100 rows, 20 of them test rows; the other 469 rows tell the truth."""
-    fresh, few = split_rows(np.arange(len(table.y)), table.y, FEW_ROWS / len(table.y), seed)
-    train, test = split_rows(few, table.y, TEST_SHARE, seed)
-    label = f"{settings.model} on {FEW_ROWS} rows, seed {seed}"
-    lesson = run_as_lesson(table, replace(settings, seed=seed), train, test, ticker, label)
-    return FewRowsRun(lesson, metrics_of(lesson.trained.module, table, fresh))
-
-
-def accuracy_sheet(lessons: Sequence[LessonRun], honest: Sequence[HonestRun]) -> Sheet:
-    """Return the lessons' claims beside what their way and honest roles give."""
-
-    def epochs(runs: Sequence[LessonRun] | Sequence[HonestRun]) -> Cell:
-        return spread(len(run.trained.history) for run in runs)
-
-    def seconds(runs: Sequence[LessonRun] | Sequence[HonestRun]) -> Cell:
-        return spread(run.trained.history[-1].seconds for run in runs)
+def accuracy_sheet(lessons: Sequence[LessonRun], separate: Sequence[SeparateRun]) -> Sheet:
+    """Return the lessons' claims beside what their protocol and separate validation and test rows give."""
+    both: tuple[Sequence[LessonRun] | Sequence[SeparateRun], ...] = (lessons, separate)
 
     def row(what: str, claim: Cell, metric: str, style: str) -> Row:
-        return Row(
-            what,
-            (claim, spread(run.test[metric] for run in lessons), spread(run.score[metric] for run in honest)),
-            style,
-        )
+        return Row(what, (claim, *(spread(run.test[metric] for run in runs) for runs in both)), style)
 
-    train_accuracy = (spread(run.train["accuracy"] for run in runs) for runs in (lessons, honest))
+    train_accuracy = (spread(run.train["accuracy"] for run in runs) for runs in both)
+    epochs = (spread(len(run.trained.history) for run in runs) for runs in both)
+    seconds = (spread(run.trained.history[-1].seconds for run in runs) for runs in both)
     rows = [
         Row("train accuracy", (0.978, *train_accuracy), ".1%"),
         row("test accuracy", 0.965, "accuracy", ".1%"),
         row("test log loss", None, "log_loss", ".3f"),
-        Row("epochs until it stopped", (float(CLAIMED_EPOCHS), epochs(lessons), epochs(honest)), ".0f"),
-        Row("seconds of training", (120.0, seconds(lessons), seconds(honest)), ".2f"),
+        Row("epochs until it stopped", (float(CLAIMED_EPOCHS), *epochs), ".0f"),
+        Row("seconds of training", (120.0, *seconds), ".2f"),
     ]
     for epoch, claim in CLAIMED_LOSSES.items():
         losses = [
             [run.trained.history[epoch - 1].train_loss for run in runs if len(run.trained.history) >= epoch]
-            for runs in (lessons, honest)
+            for runs in both
         ]
         cells = [spread(values) if values else None for values in losses]
         rows.append(Row(f"train loss of epoch {epoch}", (claim, *cells)))
-    columns = ("document", "its way, measured", "honest roles")
+    columns = ("document", "same protocol, measured", "separate validation and test rows")
     return Sheet("accuracy and epochs, mean ± standard deviation over seeds", columns, tuple(rows))
 
 
 def optimism_sheet(
     lessons: Sequence[LessonRun],
-    honest: Sequence[HonestRun],
+    separate: Sequence[SeparateRun],
     few: Sequence[FewRowsRun],
     few_network: Sequence[FewRowsRun],
 ) -> Sheet:
-    """Return what is reported minus what is true, with all rows and with few."""
+    """Return what the lessons' protocol reports minus what unseen rows say, with all rows and with few."""
     rows = []
     for metric, style in (("accuracy", "+.2%"), ("log_loss", "+.3f")):
-        paired = spread(a.test[metric] - b.score[metric] for a, b in zip(lessons, honest, strict=True))
+        paired = spread(
+            lesson.test[metric] - other.test[metric] for lesson, other in zip(lessons, separate, strict=True)
+        )
         of_few, of_network = (spread(run.optimism(metric) for run in runs) for runs in (few, few_network))
         rows.append(Row(metric.replace("_", " "), (paired, of_few, of_network), style))
     columns = ("569 rows, logistic", f"{FEW_ROWS} rows, logistic", f"{FEW_ROWS} rows, network")
-    return Sheet("optimism: reported on the rows that stopped it, minus the truth", columns, tuple(rows))
+    return Sheet("optimism: metric of the rows used for early stopping, minus that of unseen rows", columns, tuple(rows))
 
 
 def notes(lessons: Sequence[LessonRun], network: Config) -> tuple[str, ...]:
     """Return what the figures mean, and where they differ from the lessons'."""
     epochs = [len(run.trained.history) for run in lessons]
     hidden = "-".join(str(width) for width in network.hidden)
+    n_as_long = sum(n_epochs >= CLAIMED_EPOCHS for n_epochs in epochs)
     return (
-        f"the claim of {CLAIMED_EPOCHS} epochs: measured {spread(epochs).show('.0f')}, from {min(epochs)} to "
-        f"{max(epochs)}; {sum(each >= CLAIMED_EPOCHS for each in epochs)} of {len(epochs)} seeds took so many. The "
-        "other lesson claims 105 epochs for the same settings and the same accuracies",
-        "measured with the best epoch's weights, which the document means to keep (see the first mistake)",
-        "569 rows: the truth is the honest roles' figure on the same test rows, from a model that trained on fewer "
-        f"rows; {FEW_ROWS} rows: the same model's figure on the rows it never saw",
+        f"the document claims {CLAIMED_EPOCHS} epochs; measured {spread(epochs).show('.0f')}, from {min(epochs)} to "
+        f"{max(epochs)}, and at least {CLAIMED_EPOCHS} with {n_as_long} of {len(epochs)} seeds. The other lesson claims "
+        "105 epochs for the same hyperparameters and the same accuracies",
+        "all figures are of the best epoch's weights, which the document means to keep (see the first mistake)",
+        "optimism with 569 rows: the unseen rows are the same test rows, and the model that never saw them has separate "
+        f"validation rows and fewer training rows; with {FEW_ROWS} rows: the same model on the rows that it never saw",
         f"the network is {hidden}, Adam {network.learning_rate:g}, patience {network.patience}: our choice, to show "
         "the same mistakes on a model that overfits",
     )
 
 
-def shallow_copy(networks: Sequence[LessonRun], lessons: Sequence[LessonRun]) -> Mistake:
+def shallow_copy(logistic: Sequence[ShallowCopyRun], network: Sequence[ShallowCopyRun]) -> Mistake:
     """Compare the best log loss that was recorded with that of the weights that a shallow copy restores."""
     figures = {}
-    for name, runs in (("logistic", lessons), ("network", networks)):
+    for name, runs in (("logistic", logistic), ("network", network)):
         figures[f"{name}_recorded_loss"] = spread(run.recorded_loss for run in runs).mean
         figures[f"{name}_restored_loss"] = spread(run.restored_loss for run in runs).mean
         figures[f"{name}_runs"] = float(len(runs))
         figures[f"{name}_runs_restored_to_last"] = float(sum(run.restored_last for run in runs))
     effect = (
         "best log loss recorded {logistic_recorded_loss:.4f}, restored {logistic_restored_loss:.4f} (logistic, all "
-        f"rows); {{network_recorded_loss:.3f}} and {{network_restored_loss:.3f}} (network, {FEW_ROWS} rows); the last "
-        "epoch's weights came back in {logistic_runs_restored_to_last:.0f} of {logistic_runs:.0f} and "
+        f"rows); {{network_recorded_loss:.3f}} and {{network_restored_loss:.3f}} (network, {FEW_ROWS} rows); the "
+        "restored weights were the last epoch's in {logistic_runs_restored_to_last:.0f} of {logistic_runs:.0f} and "
         "{network_runs_restored_to_last:.0f} of {network_runs:.0f} runs"
     ).format(**figures)
     return Mistake("keeps its best weights by state_dict().copy(), which shares their memory", effect, figures)
 
 
 def stopping_on_test_rows(few: Sequence[FewRowsRun], few_network: Sequence[FewRowsRun]) -> Mistake:
-    """Return how much stopping on the rows that score flatters a model of few rows."""
+    """Return by how much early stopping on the test rows flatters a model of few rows."""
     figures = {}
     for name, runs in (("logistic", few), ("network", few_network)):
         for metric in ("accuracy", "log_loss"):
@@ -283,20 +325,20 @@ def stopping_on_test_rows(few: Sequence[FewRowsRun], few_network: Sequence[FewRo
         "logistic model; {network_accuracy:+.1%} ({network_accuracy_error:.1%}), {network_log_loss:+.3f} "
         "({network_log_loss_error:.3f}) for the network"
     ).format(**figures)
-    return Mistake("stops on its test rows and reports the same rows", effect, figures)
+    return Mistake("stops early on its test rows and reports the same rows", effect, figures)
 
 
-def reversed_labels(honest: Sequence[HonestRun], table: Table, test: IntArray) -> Mistake:
-    """Compare the recall of scikit-learn's class 1, which the lesson takes for malignant, with the cancers found."""
+def reversed_labels(separate: Sequence[SeparateRun], table: Table, test: IntArray) -> Mistake:
+    """Compare the recall of scikit-learn's class 1, which the lesson takes for malignant, with the sensitivity."""
     figures = {
-        "recall_of_class_1": spread(run.score["specificity"] for run in honest).mean,
-        "malignant_sensitivity": spread(run.score["sensitivity"] for run in honest).mean,
+        "recall_of_class_1": spread(run.test["specificity"] for run in separate).mean,
+        "malignant_sensitivity": spread(run.test["sensitivity"] for run in separate).mean,
         "n_test": float(len(test)),
         "n_malignant": float((table.y[test] == table.schema.positive).sum()),
     }
     effect = (
         "the recall of class 1 is {recall_of_class_1:.1%}, and it is of benign rows; of the cancers "
-        "{malignant_sensitivity:.1%} are found. {n_malignant:.0f} of {n_test:.0f} test rows are malignant; the "
-        f"document's confusion matrix has {CLAIMED_POSITIVES_OF_TEST}"
+        "{malignant_sensitivity:.1%} are detected. {n_malignant:.0f} of {n_test:.0f} test rows are malignant; in the "
+        f"document's confusion matrix there are {CLAIMED_POSITIVES_OF_TEST}"
     ).format(**figures)
     return Mistake("takes label 1 for malignant (in scikit-learn's table 0 is malignant)", effect, figures)

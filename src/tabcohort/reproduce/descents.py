@@ -1,4 +1,4 @@
-"""Full batch, one row at a time, mini-batches: what each needs until the training loss reaches the same value.
+"""Full batch, one row at a time, mini-batches: what they need until the training loss reaches the same value.
 
 Source: lesson 1B and the lesson on the Wine data, which describe the three in words.
 """
@@ -22,7 +22,7 @@ from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
 
 TARGET_LOSS = 0.10
-MOST_EPOCHS = 20_000
+MAX_EPOCHS = 20_000
 ADAM = Config(model="logistic", optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
 SGD = replace(ADAM, optimizer="sgd", momentum=0.0)
 BATCHES: tuple[tuple[str, int | str, float], ...] = (
@@ -34,7 +34,7 @@ BATCHES: tuple[tuple[str, int | str, float], ...] = (
 
 @dataclass(frozen=True)
 class Descent:
-    """What it took until the training loss reached its target; `reached` is False if the epochs ran out before."""
+    """What a training needed until its loss reached the target; `reached` is False if its epochs ran out before."""
 
     epochs: int
     updates: int
@@ -44,7 +44,7 @@ class Descent:
 
 
 def run(messages: Console, seeds: int = 5, target: float = TARGET_LOSS) -> Findings:
-    """Descend in three ways with Adam and with plain gradient steps, `seeds` times each."""
+    """Train with three batch sizes, with Adam and with plain gradient descent, `seeds` times each."""
     table = sample_table("breast-cancer")
     inputs = standardize(table.X, fit_statistics(table.X, table.weight))
     with Ticker(messages) as ticker:
@@ -59,17 +59,17 @@ def run(messages: Console, seeds: int = 5, target: float = TARGET_LOSS) -> Findi
         rates = ", ".join(f"{rate:g} ({name})" for name, _, rate in BATCHES)
         sheets = (
             Sheet(f"until the loss of all 569 rows is at most {target:g}: Adam, rate 0.001", columns, _rows(adam)),
-            Sheet(f"the same: plain gradient steps, rates {rates}", columns, _rows(sgd)),
+            Sheet(f"the same: plain gradient descent, rates {rates}", columns, _rows(sgd)),
         )
         ticker.say("measuring the mistake")
         return Findings(
             "descents",
-            f"three kinds of gradient descent, logistic regression on breast cancer, seeds: {seeds}",
+            f"three batch sizes of gradient descent, logistic regression on breast cancer, seeds: {seeds}",
             (
                 "the loss is measured after every epoch on all rows; an epoch is 569 updates one row at a time, 18 "
                 "with 32 rows, and 1 with the full batch, so 'one row' can overshoot the target within an epoch",
-                "the documents claim no figures here; they call mini-batches faster than the full batch and steadier "
-                "than one row at a time",
+                "the documents give no figures here; they say that mini-batches are faster than the full batch, and "
+                "more stable than one row at a time",
             ),
             sheets,
             (average_error_as_gradient(inputs, table),),
@@ -80,19 +80,19 @@ def run(messages: Console, seeds: int = 5, target: float = TARGET_LOSS) -> Findi
 def _descents(
     table: Table, inputs: NDArray[np.float32], config: Config, seeds: int, target: float, ticker: Ticker
 ) -> list[Descent]:
-    return [descend(table, inputs, replace(settings, seed=seed), target, ticker) for seed in range(seeds)]
+    return [descend(table, inputs, replace(config, seed=seed), target, ticker) for seed in range(seeds)]
 
 
 def descend(table: Table, inputs: NDArray[np.float32], config: Config, target: float, ticker: Ticker) -> Descent:
-    """Train on all rows until their loss is at most `target`, or 20,000 epochs are over."""
-    network = starting_module(table, settings)[1]
+    """Train on all rows until their loss is at most `target`, or `MAX_EPOCHS` are over."""
+    network = starting_module(table, config)[1]
     began = time.perf_counter()
-    for epoch in epochs_on_all_rows(network, inputs, table, settings):
+    for epoch in epochs_on_all_rows(network, inputs, table, config):
         ticker.say(
-            f"{settings.optimizer}, batch {settings.batch_size}, seed {settings.seed}, epoch {epoch.epoch}: "
+            f"{config.optimizer}, batch {config.batch_size}, seed {config.seed}, epoch {epoch.epoch}: "
             f"loss {epoch.loss:.4f}"
         )
-        if epoch.loss <= target or epoch.epoch == MOST_EPOCHS:
+        if epoch.loss <= target or epoch.epoch == MAX_EPOCHS:
             break
     return Descent(epoch.epoch, epoch.updates, time.perf_counter() - began, epoch.loss, epoch.loss <= target)
 
@@ -106,7 +106,7 @@ def _rows(columns: list[list[Descent]]) -> tuple[Row, ...]:
         row("updates", "updates", ",.0f"),
         row("seconds", "seconds", ".3f"),
         row("loss reached", "loss", ".4f"),
-        row("share of runs that reached it", "reached", ".0%"),
+        row("fraction of runs that reached it", "reached", ".0%"),
     )
 
 
@@ -116,7 +116,7 @@ Direction = Callable[[FloatArray], FloatArray]
 def _full_batch(
     X: FloatArray, y: IntArray, direction: Direction, epochs: int, learning_rate: float
 ) -> tuple[float, float]:
-    """Return loss and accuracy after full-batch steps from zero along `direction` of the errors, `(n_rows,)`."""
+    """Return loss and accuracy after full-batch steps from weights of 0, along `direction(errors)` of all rows."""
     weights, bias = np.zeros(X.shape[1]), 0.0
     for _ in range(epochs):
         error = expit(X @ weights + bias) - y
@@ -129,7 +129,7 @@ def _full_batch(
 def average_error_as_gradient(
     inputs: NDArray[np.float32], table: Table, epochs: int = 1_000, learning_rate: float = 0.1
 ) -> Mistake:
-    """Descend by the lesson's full-batch update, the mean error for every weight, and by the gradient."""
+    """Compare the lesson's full-batch update, the mean error for every weight, with the gradient."""
     X = inputs.astype(np.float64)
     gradient_loss, gradient_accuracy = _full_batch(
         X, table.y, lambda error: X.T @ error / len(X), epochs, learning_rate
@@ -144,8 +144,8 @@ def average_error_as_gradient(
         "gradient_loss": gradient_loss,
     }
     effect = (
-        f"after {epochs:,} epochs at rate {learning_rate:g} from weights of 0, its sketch has accuracy "
-        "{lesson_accuracy:.1%} and loss {lesson_loss:.3f} on the rows it trains on; by the gradient "
+        f"after {epochs:,} epochs at rate {learning_rate:g} from weights of 0, its update has accuracy "
+        "{lesson_accuracy:.1%} and loss {lesson_loss:.3f} on the training rows; the gradient has "
         "{gradient_accuracy:.1%} and {gradient_loss:.3f}"
     ).format(**figures)
     return Mistake("moves every weight by the mean error, without the features (full batch)", effect, figures)

@@ -1,4 +1,4 @@
-"""Runs an experiment by its name; nothing heavy is imported before."""
+"""The experiments by name. Nothing heavy is imported before one runs: the command line takes the names from here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 from tabcohort.errors import SettingsError, nearest
-from tabcohort.reproduce.findings import Findings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from tabcohort.reproduce.findings import Findings
 
 EXPERIMENTS = ("cancer", "descents", "wine", "patent", "scratch")
 
@@ -19,7 +20,7 @@ def run(name: str, seeds: int | None, messages: Console) -> Findings:
 
     Args:
         name: one of `EXPERIMENTS`.
-        seeds: number of repeats, with seeds 0, 1, ...; as the experiment says when omitted.
+        seeds: number of repeats, with seeds 0, 1, ...; the experiment's own number when omitted.
         messages: where to show progress.
 
     Raises:

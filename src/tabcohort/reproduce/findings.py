@@ -1,4 +1,4 @@
-"""What an experiment found: tables of claims and measurements, and the documents' mistakes with their effects."""
+"""The results of an experiment: tables of claims and measurements, and the document's mistakes with their effects."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A small table; every row has a cell for each of the columns."""
+    """A small table; every row has one cell per column."""
 
     title: str
     columns: tuple[str, ...]
@@ -60,7 +60,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Mistake:
-    """Something that a document does or says that is wrong.
+    """Something wrong that a document does or says.
 
     Args:
         document: what the document does, to be read after "the document".
@@ -75,15 +75,15 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that an experiment found.
+    """The results of an experiment.
 
     Args:
         name: of the experiment.
         title: what was done, in one line.
-        notes: what a reader must know to read the tables rightly.
+        notes: what a reader must know to interpret the tables.
         sheets: the tables.
         mistakes: of the document.
-        seconds: how long it took.
+        seconds: duration of the experiment.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Findings:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; what is not a finite number is None."""
+        """Return plain JSON values; a number that is not finite is None."""
         return {
             "experiment": self.name,
             "title": self.title,
@@ -112,7 +112,7 @@ class Findings:
         }
 
     def print(self, out: Console) -> None:
-        """Print the tables, the notes, and one line for each mistake."""
+        """Print the tables, the notes, and one line per mistake."""
         from rich.markup import escape
 
         out.print(f"[bold]{escape(self.title)}[/]")
@@ -123,7 +123,7 @@ class Findings:
         for note in self.notes:
             out.print(f"note: {escape(note)}")
         if self.mistakes:
-            out.print("\n[bold]what the document gets wrong[/]")
+            out.print("\n[bold]mistakes of the document[/]")
         for mistake in self.mistakes:
             out.print(f"- the document {escape(mistake.document)}; measured: {escape(mistake.effect)}")
         out.print(f"\n{self.seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""What the experiments share: samples, trainings that show that they are alive, and figures of given rows."""
+"""What the experiments share: samples, trainings that show their progress, and metrics of given rows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.protocol import MemberData
-from tabcohort.engines.torch_loop import TorchEngine
-from tabcohort.evaluation.metrics import Scorer, log_loss, log_probabilities
+from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm
+from tabcohort.engines.validation import ValidationSet
+from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.network.models import build_model, initialize_weights
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, TrainingState, check_finite
@@ -32,7 +33,11 @@ SECONDS_BETWEEN_LINES = 1.5
 
 
 class Ticker:
-    """Shows what is going on: a live line in a terminal, a new line every second and a half elsewhere."""
+    """Shows progress: a live line in a terminal, a new line every second and a half elsewhere.
+
+    Args:
+        messages: where to show it.
+    """
 
     def __init__(self, messages: Console) -> None:
         self.messages = messages
@@ -62,59 +67,75 @@ class Ticker:
             self.shown = time.perf_counter()
             self.messages.print(line)
 
-    def watch(self, label: str) -> EpochCallback:
-        """Return a watcher that shows the epochs of one training."""
+    def on_epoch(self, label: str) -> EpochCallback:
+        """Return a callback that shows the epochs of one training."""
 
-        def show(progress: TrainingState) -> None:
-            last = progress.history[-1]
-            self.say(f"{label}, epoch {last.epoch}: train loss {last.train_loss:.4f}, stop loss {last.val_loss:.4f}")
+        def show(state: TrainingState) -> None:
+            last = state.history[-1]
+            self.say(
+                f"{label}, epoch {last.epoch}: train loss {last.train_loss:.4f}, validation loss {last.val_loss:.4f}"
+            )
 
         return show
 
 
 def sample_table(name: str) -> Table:
-    """Return one of the bundled samples as a table, its positive class named."""
+    """Return a bundled sample as a table, with its positive class."""
     sample = load_sample(name)
     return Table.from_frame(sample.frame, sample.target, positive=sample.positive)
 
 
-def split_rows(rows: IntArray, y: IntArray, share: float, seed: int) -> tuple[IntArray, IntArray]:
-    """Return `rows` in two parts, the second of the given share, stratified as the documents do it."""
+def split_rows(rows: IntArray, y: IntArray, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
+    """Return `rows` in two parts, the second with this fraction of them, stratified as the documents do it.
+
+    Args:
+        rows: row numbers, `(n,)`.
+        y: class codes of the whole table, `(n_rows,)`.
+        fraction: of the rows that go to the second part.
+        seed: of the split.
+    """
     from sklearn.model_selection import train_test_split
 
-    rest, part = train_test_split(rows, test_size=share, stratify=y[rows], random_state=seed)
-    return rest, part
+    first, second = train_test_split(rows, test_size=fraction, stratify=y[rows], random_state=seed)
+    return first, second
 
 
 def starting_module(table: Table, config: Config) -> nn.Sequential:
-    """Return the settings' network with its weights drawn."""
-    module = build_model(settings, table.X.shape[1], len(table.schema.classes))
-    initialize_weights(module, settings.seed)
+    """Return a config's network with its initial weights."""
+    module = build_model(config, table.X.shape[1], len(table.schema.classes))
+    initialize_weights(module, config.seed)
     return module
 
 
-def train_to_the_end(module: nn.Module, table: Table, config: Config, roles: Split, watch: EpochCallback) -> Trained:
+def train_to_the_end(module: nn.Module, table: Table, config: Config, split: Split, callback: EpochCallback) -> Trained:
     """Train on the CPU; Ctrl-C, which elsewhere keeps the best weights so far, ends the experiment."""
-    trained = train(module, table, replace(settings, device="cpu"), split=roles, callback=watch)
+    trained = train(module, table, replace(config, device="cpu"), split=split, callback=callback)
     if trained.stop_reason == "interrupted":
         raise KeyboardInterrupt
     return trained
 
 
 def metrics_of(module: nn.Module, table: Table, rows: IntArray) -> dict[str, float]:
-    """Return every metric of a module, which does its own standardising, on some rows."""
+    """Return every metric of a module, which standardizes its inputs itself, on some rows of a table."""
     logits = module_logits(as_double(module), table.X[rows])
     return metrics_of_logits(logits, table.y[rows], table.schema.positive)
 
 
 def metrics_of_logits(logits: FloatArray, y: IntArray, positive: int | None) -> dict[str, float]:
-    """Return every metric of logits, `(n_rows, n_outputs)`, for rows that weigh the same."""
+    """Return every metric of logits, `(n_rows, n_outputs)`, for rows of equal weight."""
     return Scorer(log_probabilities(logits), y, positive).metrics(np.ones(len(y)))
 
 
 @dataclass(frozen=True)
 class EpochOnAllRows:
-    """An epoch of `epochs_on_all_rows`: updates so far, running loss, and loss and accuracy of the rows after it."""
+    """An epoch of `epochs_on_all_rows`.
+
+    Args:
+        epoch: counted from 1.
+        updates: steps so far.
+        running_loss: mean over the epoch's rows, as they were trained on.
+        loss, accuracy: log loss and accuracy of all rows after the epoch.
+    """
 
     epoch: int
     updates: int
@@ -126,27 +147,37 @@ class EpochOnAllRows:
 def epochs_on_all_rows(
     network: nn.Module, inputs: NDArray[np.float32], table: Table, config: Config
 ) -> Iterator[EpochOnAllRows]:
-    """Train on every row without end, as the documents' shortest loops do, and measure the same rows.
+    """Train on every row without end, as the documents' shortest loops do, and measure on the same rows.
 
     Args:
         network: maps `inputs` to logits; trained in place.
         inputs: what the network sees of each row, `(n_rows, n_features)`.
         table: the rows' classes.
-        settings: optimiser, rate and batch size are used.
+        config: optimizer, learning rate and batch size are used.
 
     Raises:
         TrainingError: the loss stopped being finite.
     """
-    mass = soft_targets(table.y, table.weight, table, settings)
-    engine = TorchEngine(network, MemberData.of_inputs(inputs, mass, inputs), settings, torch.device("cpu"))
-    n_rows = len(inputs)
-    plan = BatchPlan(n_rows, batch_size_of(settings, n_rows) or n_rows, 0.0, 0.0, engine.has_batch_norm, settings.seed)
-    for number in itertools.count(1):
-        epoch = plan.epoch(number)
-        outcome = engine.run_epoch(epoch, settings.learning_rate)
-        check_finite(epoch, outcome)
-        log_proba = log_probabilities(outcome.val_logits)
-        accuracy = float((log_proba.argmax(axis=1) == table.y).mean())
-        running_loss = float(outcome.step_losses.sum() / n_rows)
-        loss = log_loss(log_proba, table.y, table.weight)
-        yield EpochOnAllRows(number, number * epoch.n_steps, running_loss, loss, accuracy)
+    engine = TorchEngine(network, _data_of_all_rows(network, inputs, table, config), config, torch.device("cpu"))
+    rates: list[float] = []
+    for epoch in itertools.count(1):
+        rates.append(config.learning_rate)
+        result = engine.run_epoch(epoch, rates)
+        check_finite(result, epoch)
+        n_steps = len(result.step_losses)
+        yield EpochOnAllRows(epoch, epoch * n_steps, result.train_loss, result.val_loss, result.val_accuracy)
+
+
+def _data_of_all_rows(network: nn.Module, inputs: NDArray[np.float32], table: Table, config: Config) -> MemberData:
+    """Return what an engine sees that trains on every row as it is, and validates on the same rows."""
+    (n_rows, n_features), rows = inputs.shape, np.arange(len(inputs))
+    batch_size = batch_size_of(config, n_rows) or n_rows
+    return MemberData(
+        inputs,
+        center=np.zeros(n_features, dtype=np.float32),
+        scale=np.ones(n_features, dtype=np.float32),
+        train=rows,
+        soft_targets=soft_targets(table.y, table.weight, len(table.schema.classes), config),
+        batches=BatchPlan(n_rows, batch_size, 0.0, 0.0, has_batch_norm(network), config.seed),
+        validation=ValidationSet(rows, table.y, table.weight, table.schema.positive),
+    )

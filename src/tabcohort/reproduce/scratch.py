@@ -1,4 +1,4 @@
-"""The network from scratch on breast cancer, then each improvement that its document names next, in both engines.
+"""The network from scratch on breast cancer, then the improvements that its document names, in both engines.
 
 Source: the document on a neural network implemented from scratch.
 """
@@ -27,7 +27,13 @@ DOCUMENT = Config(
 
 @dataclass(frozen=True)
 class EngineRun:
-    """One training: metrics of the scoring rows, every row's probability `(n_rows,)`, and the seconds of its epochs."""
+    """One training.
+
+    Args:
+        metrics: of the test rows.
+        probability: of the second class, for every row of the table, `(n_rows,)`.
+        seconds: of its epochs.
+    """
 
     metrics: dict[str, float]
     probability: FloatArray
@@ -48,61 +54,62 @@ class Pair:
 
 
 def run(messages: Console, seeds: int = 10, config: Config = DOCUMENT) -> Findings:
-    """Train the document's network and each of its next steps in both engines, `seeds` times."""
+    """Train the document's network and every improvement of it in both engines, `seeds` times."""
     table = sample_table("breast-cancer")
     with Ticker(messages) as ticker:
-        pairs = {name: train_pairs(table, each, seeds, ticker, name) for name, each in next_steps(settings).items()}
+        pairs = {name: train_pairs(table, variant, seeds, ticker, name) for name, variant in variants(config).items()}
         counts = np.bincount(table.y)
-        majority = f"{table.schema.classes[counts.argmax()]} would be right for {counts.max() / len(table.y):.1%}"
-        difference = max(pair.difference for each in pairs.values() for pair in each)
+        majority = f"{table.schema.classes[counts.argmax()]} is right for {counts.max() / len(table.y):.1%}"
+        difference = max(pair.difference for of_variant in pairs.values() for pair in of_variant)
         return Findings(
             "scratch",
-            f"breast cancer (569 rows, 30 columns), network from scratch and its next steps, seeds: {seeds}",
+            f"breast cancer (569 rows, 30 columns), network from scratch and improvements of it, seeds: {seeds}",
             (
                 "the document gives no accuracy, no width and no learning rate, so there is no claim to compare with; "
-                f"one hidden layer of {settings.hidden[0]} and a rate of {settings.learning_rate:g} are chosen here",
-                "each next step is taken alone; of all epochs the one with the best loss of the stopping rows is kept; "
-                f"the scoring rows neither trained nor chose it; always saying {majority} of all rows",
-                "the compiled engine is the one from scratch, its gradients derived by hand; both engines start from "
-                "the same weights and see the same batches and dropout masks, and their probabilities of a row differ "
-                f"by {difference:.1e} where they differ most",
-                "the seconds are those of the epochs, the stopping rows measured after each, on one CPU thread; one "
-                "epoch in each engine went before, so that everything was compiled and loaded",
+                f"one hidden layer of {config.hidden[0]} and a rate of {config.learning_rate:g} are our choice",
+                "every improvement is made alone, not on top of the others; the weights are those of the epoch with "
+                "the best validation loss; no test row trains or validates; always predicting "
+                f"{majority} of all rows",
+                "the compiled engine is the one from scratch, with gradients derived by hand; both engines start from "
+                "the same weights and have the same batches and dropout masks, and their probabilities of a row differ "
+                f"by at most {difference:.1e}",
+                "the seconds are those of the epochs, validation included, on one CPU thread; one epoch in each engine "
+                "went before, so that everything was compiled and loaded",
             ),
-            sheets(pairs, settings.max_epochs),
+            sheets(pairs, config.max_epochs),
             (),
             ticker.seconds,
         )
 
 
-def next_steps(config: Config) -> dict[str, Config]:
-    """Return the document's network and each of its next steps, alone, by name."""
+def variants(config: Config) -> dict[str, Config]:
+    """Return the config of the document's network, and of every improvement of it alone, by name."""
     return {
-        "as the document": settings,
-        "momentum 0.9": replace(settings, momentum=0.9),
-        "dropout 0.2": replace(settings, dropout=0.2),
-        "batch normalisation": replace(settings, batch_norm=True),
+        "as the document": config,
+        "momentum 0.9": replace(config, momentum=0.9),
+        "dropout 0.2": replace(config, dropout=0.2),
+        "batch normalisation": replace(config, batch_norm=True),
     }
 
 
 def train_pairs(table: Table, config: Config, seeds: int, ticker: Ticker, label: str) -> list[Pair]:
     """Train with seeds 0, 1, ... in both engines, after one epoch in each that is not counted."""
-    engines = [replace(settings, engine=engine) for engine in ("compiled", "torch")]
-    for each in engines:
-        ticker.say(f"{label}: getting the {each.engine} engine ready")
-        train_once(table, replace(each, max_epochs=1))
+    in_engines = [replace(config, engine=engine) for engine in ("compiled", "torch")]
+    for in_engine in in_engines:
+        ticker.say(f"{label}: preparing the {in_engine.engine} engine")
+        train_once(table, replace(in_engine, max_epochs=1))
     pairs = []
     for seed in range(seeds):
         ticker.say(f"{label}, seed {seed}: training in both engines")
-        pairs.append(Pair(*(train_once(table, replace(each, seed=seed)) for each in engines)))
+        pairs.append(Pair(*(train_once(table, replace(in_engine, seed=seed)) for in_engine in in_engines)))
     return pairs
 
 
 def train_once(table: Table, config: Config) -> EngineRun:
-    """Train in the settings' engine; no epoch is shown on the way, as that would take some of the time measured."""
-    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
-    module = starting_module(table, settings)
-    trained = train_to_the_end(module, table, settings, roles, lambda progress: None)
+    """Train in the config's engine; no epoch is shown, as that would take some of the time that is measured."""
+    split = train_validation_test_split(table, config)
+    module = starting_module(table, config)
+    trained = train_to_the_end(module, table, config, split, lambda state: None)
     with torch.no_grad():
         logits = module.double()(torch.tensor(table.X)).numpy()
     metrics = metrics_of_logits(logits[split.test], table.y[split.test], table.schema.positive)
@@ -110,19 +117,19 @@ def train_once(table: Table, config: Config) -> EngineRun:
 
 
 def sheets(pairs: dict[str, list[Pair]], epochs: int) -> tuple[Sheet, ...]:
-    """Return the scores of the scoring rows, the seconds of training, and how far apart the engines are."""
+    """Return the metrics of the test rows, the seconds of training, and the differences between the engines."""
     scores, times, differences = [], [], []
-    for name, each in pairs.items():
-        engines = ([pair.compiled for pair in each], [pair.pytorch for pair in each])
-        metrics = [spread(one.metrics[key] for one in runs) for key in ("accuracy", "log_loss") for runs in engines]
+    for name, of_variant in pairs.items():
+        engines = ([pair.compiled for pair in of_variant], [pair.pytorch for pair in of_variant])
+        metrics = [spread(run.metrics[key] for run in runs) for key in ("accuracy", "log_loss") for runs in engines]
         scores.append(Row(name, tuple(metrics)))
-        seconds = [spread(one.seconds for one in runs) for runs in engines]
-        ratio = spread(pair.pytorch.seconds / pair.compiled.seconds for pair in each)
+        seconds = [spread(run.seconds for run in runs) for runs in engines]
+        ratio = spread(pair.pytorch.seconds / pair.compiled.seconds for pair in of_variant)
         times.append(Row(name, (*seconds, ratio), ".3g"))
-        differences.append(Row(name, (max(pair.difference for pair in each),), ".1e"))
+        differences.append(Row(name, (max(pair.difference for pair in of_variant),), ".1e"))
     score_columns = ("accuracy, compiled", "accuracy, PyTorch", "log loss, compiled", "log loss, PyTorch")
     return (
-        Sheet("scoring rows", score_columns, tuple(scores)),
+        Sheet("test rows", score_columns, tuple(scores)),
         Sheet(f"seconds of {epochs} epochs", ("compiled", "PyTorch", "PyTorch / compiled"), tuple(times)),
         Sheet("largest difference between the probabilities of a row", ("compiled - PyTorch",), tuple(differences)),
     )

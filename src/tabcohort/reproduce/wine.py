@@ -1,4 +1,4 @@
-"""Wine with a small network: ten epochs as the document trains it, then standardised, then until it stops by itself.
+"""Wine with a small network: ten epochs as the document trains it, then standardized, then with early stopping.
 
 Source: the lesson on mini-batch training with the Wine data.
 """
@@ -34,28 +34,34 @@ DOCUMENT = Config(
     model="mlp", hidden=(10, 10), dropout=0.0, optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=32
 )
 EPOCHS = 10
-UNTIL_IT_STOPS = replace(DOCUMENT, max_epochs=2_000, patience=20)
+WITH_EARLY_STOPPING = replace(DOCUMENT, max_epochs=2_000, patience=20)
 
 TenEpochs = list[EpochOnAllRows]
 
 
 @dataclass(frozen=True)
-class HonestRun:
-    """EpochBlock until it stopped, and accuracy and log loss of the rows that trained and of those that scored."""
+class StoppedRun:
+    """The number of epochs until early stopping, and the metrics of the training rows and of the test rows."""
 
     epochs: int
     train: dict[str, float]
-    score: dict[str, float]
+    test: dict[str, float]
 
 
-def run(messages: Console, seeds: int = 10, honest: Config = UNTIL_IT_STOPS) -> Findings:
-    """Train on raw rows, on standardised rows, and with honest roles, with `seeds` seeds."""
+def run(messages: Console, seeds: int = 10, config: Config = WITH_EARLY_STOPPING) -> Findings:
+    """Train on raw rows, on standardized rows, and with early stopping, with `seeds` seeds.
+
+    Args:
+        messages: where to show progress.
+        seeds: number of repeats.
+        config: of the training with early stopping.
+    """
     table = sample_table("wine")
-    standardised = standardize(table.X, fit_statistics(table.X, table.weight))
+    standardized = standardize(table.X, fit_statistics(table.X, table.weight))
     with Ticker(messages) as ticker:
         raw = [ten_epochs(table, table.X.astype(np.float32), seed, ticker, "raw") for seed in range(seeds)]
-        scaled = [ten_epochs(table, standardised, seed, ticker, "standardised") for seed in range(seeds)]
-        until = [until_it_stops(table, replace(honest, seed=seed), ticker) for seed in range(seeds)]
+        scaled = [ten_epochs(table, standardized, seed, ticker, "standardized") for seed in range(seeds)]
+        stopped = [until_it_stops(table, replace(config, seed=seed), ticker) for seed in range(seeds)]
         majority = float(np.bincount(table.y).max() / len(table.y))
         return Findings(
             "wine",
@@ -63,31 +69,32 @@ def run(messages: Console, seeds: int = 10, honest: Config = UNTIL_IT_STOPS) -> 
             (
                 "the document prints a loss for each of its ten epochs but gives no figures, so there is nothing to "
                 "compare with; ln 3 = 1.099 is the loss of equal probabilities",
-                f"honest roles: standardised, stopped after {honest.patience} epochs without a better stopping score",
+                "separate validation and test rows: standardized, stopped after "
+                f"{config.patience} epochs without a better validation loss",
             ),
-            (loss_sheet(raw, scaled), outcome_sheet(raw, scaled, until)),
-            mistakes(raw, scaled, until, majority),
+            (loss_sheet(raw, scaled), outcome_sheet(raw, scaled, stopped)),
+            mistakes(raw, scaled, stopped, majority),
             ticker.seconds,
         )
 
 
 def ten_epochs(table: Table, inputs: NDArray[np.float32], seed: int, ticker: Ticker, label: str) -> TenEpochs:
     """Train on all rows for ten epochs from PyTorch's own initial weights, as the document does."""
-    settings = replace(DOCUMENT, seed=seed)
+    config = replace(DOCUMENT, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = MLP(table.X.shape[1], settings.hidden, len(table.schema.classes))
+        network = MLP(table.X.shape[1], config.hidden, len(table.schema.classes))
     ticker.say(f"{label}, seed {seed}")
-    return list(itertools.islice(epochs_on_all_rows(network, inputs, table, settings), EPOCHS))
+    return list(itertools.islice(epochs_on_all_rows(network, inputs, table, config), EPOCHS))
 
 
-def until_it_stops(table: Table, config: Config, ticker: Ticker) -> HonestRun:
-    """Train with rows that train, stop and score."""
-    roles = train_validation_test_split(table.X, table.y, table.weight, settings)
-    watch = ticker.watch(f"honest roles, seed {settings.seed}")
-    trained = train_to_the_end(starting_module(table, settings), table, settings, roles, watch)
-    train, score = (metrics_of(trained.module, table, rows) for rows in (split.train, split.test))
-    return HonestRun(len(trained.history), train, score)
+def until_it_stops(table: Table, config: Config, ticker: Ticker) -> StoppedRun:
+    """Train with early stopping, on separate train, validation and test rows."""
+    split = train_validation_test_split(table, config)
+    callback = ticker.on_epoch(f"separate validation and test rows, seed {config.seed}")
+    trained = train_to_the_end(starting_module(table, config), table, config, split, callback)
+    train, test = (metrics_of(trained.module, table, rows) for rows in (split.train, split.test))
+    return StoppedRun(len(trained.history), train, test)
 
 
 def loss_sheet(raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs]) -> Sheet:
@@ -96,52 +103,52 @@ def loss_sheet(raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs]) -> Sheet:
     for epoch in range(EPOCHS):
         cells = (spread(run[epoch].running_loss for run in runs) for runs in (raw, scaled))
         rows.append(Row(f"epoch {epoch + 1}", (None, *cells)))
-    return Sheet("train loss per epoch", ("document", "its way (raw), measured", "standardised"), tuple(rows))
+    return Sheet("train loss per epoch", ("document", "same protocol (raw), measured", "standardized"), tuple(rows))
 
 
-def outcome_sheet(raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs], until: Sequence[HonestRun]) -> Sheet:
-    """Return accuracy and loss after ten epochs, and after training until it stops."""
+def outcome_sheet(raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs], stopped: Sequence[StoppedRun]) -> Sheet:
+    """Return accuracy and loss after ten epochs, and after training with early stopping."""
 
     def row(what: str, name: str, metric: str, style: str) -> Row:
         ten = (spread(getattr(run[-1], name) for run in runs) for runs in (raw, scaled))
-        return Row(what, (*ten, spread(run.train[metric] for run in until)), style)
+        return Row(what, (*ten, spread(run.train[metric] for run in stopped)), style)
 
-    epochs: tuple[Cell, ...] = (float(EPOCHS), float(EPOCHS), spread(run.epochs for run in until))
+    epochs: tuple[Cell, ...] = (float(EPOCHS), float(EPOCHS), spread(run.epochs for run in stopped))
     rows = (
         Row("epochs", epochs, ".0f"),
-        row("accuracy, rows that trained", "accuracy", "accuracy", ".1%"),
-        row("log loss, rows that trained", "loss", "log_loss", ".3f"),
-        Row("accuracy, rows never seen", (None, None, spread(run.score["accuracy"] for run in until)), ".1%"),
-        Row("log loss, rows never seen", (None, None, spread(run.score["log_loss"] for run in until))),
+        row("accuracy, training rows", "accuracy", "accuracy", ".1%"),
+        row("log loss, training rows", "loss", "log_loss", ".3f"),
+        Row("accuracy, test rows", (None, None, spread(run.test["accuracy"] for run in stopped)), ".1%"),
+        Row("log loss, test rows", (None, None, spread(run.test["log_loss"] for run in stopped))),
     )
-    return Sheet("after training", ("its way (raw)", "standardised", "honest roles"), rows)
+    return Sheet("after training", ("same protocol (raw)", "standardized", "separate validation and test rows"), rows)
 
 
 def mistakes(
-    raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs], until: Sequence[HonestRun], majority: float
+    raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs], stopped: Sequence[StoppedRun], majority: float
 ) -> tuple[Mistake, ...]:
-    """Measure what raw inputs, ten epochs and no held-out rows cost."""
+    """Measure the cost of raw inputs, and of ten epochs without held-out rows."""
     figures = {
         "majority": majority,
         "raw_accuracy": spread(run[-1].accuracy for run in raw).mean,
-        "standardised_accuracy": spread(run[-1].accuracy for run in scaled).mean,
+        "standardized_accuracy": spread(run[-1].accuracy for run in scaled).mean,
         "raw_loss": spread(run[-1].loss for run in raw).mean,
-        "standardised_loss": spread(run[-1].loss for run in scaled).mean,
+        "standardized_loss": spread(run[-1].loss for run in scaled).mean,
         "raw_first_loss": spread(run[0].running_loss for run in raw).mean,
     }
     inputs = (
         "accuracy after ten epochs {raw_accuracy:.1%} (the largest class alone is {majority:.1%}), log loss "
-        "{raw_loss:.2f}, after a first epoch of {raw_first_loss:.1f}; standardised {standardised_accuracy:.1%} and "
-        "{standardised_loss:.2f}"
+        "{raw_loss:.2f}, and {raw_first_loss:.1f} in the first epoch; standardized {standardized_accuracy:.1%} and "
+        "{standardized_loss:.2f}"
     ).format(**figures)
-    trained = {
-        "epochs": spread(run.epochs for run in until).mean,
-        "accuracy": spread(run.score["accuracy"] for run in until).mean,
+    longer = {
+        "epochs": spread(run.epochs for run in stopped).mean,
+        "accuracy": spread(run.test["accuracy"] for run in stopped).mean,
     }
-    stops = "stopping rows let it train for {epochs:.0f} epochs, to {accuracy:.1%} on rows it never saw".format(
-        **trained
-    )
+    stops = (
+        "with validation rows it trains for {epochs:.0f} epochs, and has an accuracy of {accuracy:.1%} on test rows"
+    ).format(**longer)
     return (
-        Mistake("trains on raw columns, from 0.1 to 1,680", inputs, figures),
-        Mistake("ends after ten epochs and measures no row that did not train", stops, trained),
+        Mistake("trains on raw columns, whose values range from 0.1 to 1,680", inputs, figures),
+        Mistake("ends after ten epochs and measures only the rows that it trained on", stops, longer),
     )

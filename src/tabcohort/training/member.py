@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort import __version__
 from tabcohort.data.encoder import Statistics, StoredRows, fit_statistics
 from tabcohort.data.splits import Split, merge_duplicates
 from tabcohort.data.table import Table
@@ -161,5 +161,5 @@ def checkpoint_identity(table: Table, split: Split, config: Config, engine: str,
     """
     parts = (split.train, split.validation, split.test)
     rows = hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
-    versions = f"tabcohort {__version__} numpy {np.__version__} numba {numba.__version__}"
+    versions = f"tabcohort {version('tabcohort')} numpy {np.__version__} numba {numba.__version__}"
     return f"{network} {engine} {config} {table.fingerprint()} {rows} {versions}"

@@ -1,11 +1,11 @@
-"""The finished network's forward pass: PyTorch's numbers, and a row's bits whatever rows are beside it."""
+"""Inference: PyTorch's numbers, and a row's bits whatever rows are beside it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from helpers import random_network, programs
+from helpers import programs, random_network
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tabcohort.data.encoder import Statistics
 from tabcohort.engines.compiled import inference
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.engines.compiled.inference_kernels import ROWS_AT_A_TIME
+from tabcohort.engines.compiled.inference_kernels import AFFINE, ROWS_PER_BLOCK
 from tabcohort.network.lower import to_module
-from tabcohort.network.ops import ACTIVATIONS
+from tabcohort.network.ops import ACTIVATIONS, OPS
 from tabcohort.network.program import Builder, Network, Program, blank_network, build_program
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray
@@ -47,13 +47,13 @@ def test_logits_are_those_of_pytorch_in_double_precision(
     program: Program, seed: int, dtype: type[np.floating], tolerance: float
 ) -> None:
     network, X = random_network(program, dtype, seed), rows_for(program, 70, seed)
-    found, expected = logits_of(network, X), logits_of_pytorch(network, X)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max()))
-    assert found.shape == (70, program.n_outputs)
+    actual, expected = logits_of(network, X), logits_of_pytorch(network, X)
+    assert actual.dtype == np.float64
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * max(1.0, np.abs(expected).max()))
+    assert actual.shape == (70, program.n_outputs)
 
 
-@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS.values())))
+@pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-14)])
 def test_activations_are_those_of_pytorch_to_their_ends(name: str, dtype: type[np.floating], tolerance: float) -> None:
     builder = Builder(1)
@@ -62,14 +62,14 @@ def test_activations_are_those_of_pytorch_to_their_ends(name: str, dtype: type[n
     network = network.with_named({"last.weight": np.ones((1, 1)), "last.bias": np.zeros(1)})
     sizes = np.concatenate([np.logspace(-30, 3, 200), [0.0, 80.0, 88.0, 89.0, 100.0, 104.0]])
     X = np.concatenate([sizes, -sizes])[:, None].astype(dtype).astype(np.float64)
-    found, expected = logits_of(network, X), logits_of_pytorch(network, X)
-    # What is next to no number may be zero; of GELU's far negative side PyTorch too keeps no more than this.
-    nothing = tolerance if name == "gelu" else 100 * float(np.finfo(dtype).tiny)
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=nothing)
+    actual, expected = logits_of(network, X), logits_of_pytorch(network, X)
+    # Values next to the smallest number may be zero; PyTorch too has no more digits of GELU's far negative side.
+    smallest = tolerance if name == "gelu" else 100 * float(np.finfo(dtype).tiny)
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=smallest)
 
 
 def test_a_residual_block_whose_skipped_value_is_read_twice_keeps_it() -> None:
-    """A batch norm is folded into the linear layer before it only where nobody else reads that layer."""
+    """A batch norm is folded into the linear layer before it only where nothing else reads that layer."""
     for between in (False, True):
         builder = Builder(3)
         start = builder.add("linear", "start", 0, d_out=4)
@@ -106,11 +106,11 @@ def test_a_column_that_never_varied_changes_nothing() -> None:
 def test_the_networks_numbers_are_copied() -> None:
     program = build_program(Config(hidden=(6,)), 2, 2)
     network, X = random_network(program, np.float32), rows_for(program, 20)
-    ready = Inference([network])
-    before = ready.logits(X)
+    predict = Inference([network])
+    before = predict.logits(X)
     network.parameters[:] = 0
     network.buffers[:] = 0
-    np.testing.assert_array_equal(ready.logits(X), before)
+    np.testing.assert_array_equal(predict.logits(X), before)
 
 
 # A row's bits
@@ -122,35 +122,35 @@ def test_the_networks_numbers_are_copied() -> None:
 def test_a_rows_bits_do_not_depend_on_the_rows_beside_it_or_on_its_place(
     program: Program, seed: int, data: st.DataObject, dtype: type[np.floating]
 ) -> None:
-    n_rows = 2 * ROWS_AT_A_TIME + 5
-    ready, X = Inference([random_network(program, dtype, seed)]), rows_for(program, n_rows, seed)
-    together = ready.logits(X)
-    alone = np.concatenate([ready.logits(row[None]) for row in X])
+    n_rows = 2 * ROWS_PER_BLOCK + 5
+    predict, X = Inference([random_network(program, dtype, seed)]), rows_for(program, n_rows, seed)
+    together = predict.logits(X)
+    alone = np.concatenate([predict.logits(row[None]) for row in X])
     np.testing.assert_array_equal(alone, together)
     for _ in range(4):
         rows = data.draw(st.lists(st.integers(0, n_rows - 1), min_size=1, max_size=n_rows), label="rows")
-        np.testing.assert_array_equal(ready.logits(X, np.array(rows)), together[rows])
-        np.testing.assert_array_equal(ready.logits(X[rows]), together[rows])
+        np.testing.assert_array_equal(predict.logits(X, np.array(rows)), together[rows])
+        np.testing.assert_array_equal(predict.logits(X[rows]), together[rows])
 
 
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 7, 8, 9, 63, 64, 65, 200])
 def test_a_batch_of_any_length_has_the_bits_of_its_rows(model: str, n_rows: int) -> None:
     program = build_program(Config(model=model, hidden=(67, 33, 3), activation="tanh"), 13, 3)
-    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, n_rows)
-    alone = np.concatenate([ready.logits(row[None]) for row in X])
-    np.testing.assert_array_equal(ready.logits(X), alone)
-    np.testing.assert_array_equal(ready.logits(X[::-1])[::-1], alone)
+    predict, X = Inference([random_network(program, np.float32)]), rows_for(program, n_rows)
+    alone = np.concatenate([predict.logits(row[None]) for row in X])
+    np.testing.assert_array_equal(predict.logits(X), alone)
+    np.testing.assert_array_equal(predict.logits(X[::-1])[::-1], alone)
 
 
-@pytest.mark.parametrize(("worth_a_thread", "n_cores"), [(1, 7), (10, 3), (100, 64), (2048, 1)])
+@pytest.mark.parametrize(("min_rows", "n_cores"), [(1, 7), (10, 3), (100, 64), (2048, 1)])
 def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
-    worth_a_thread: int, n_cores: int, monkeypatch: pytest.MonkeyPatch
+    min_rows: int, n_cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = build_program(Config(model="residual", hidden=(33, 17)), 5, 4)
-    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, 301)
+    predict, X = Inference([random_network(program, np.float32)]), rows_for(program, 301)
     monkeypatch.setattr(inference, "n_cores", lambda: 1)
-    expected = ready.logits(X)
+    expected = predict.logits(X)
     pools: list[int] = []
     real_pool = inference.ThreadPoolExecutor
 
@@ -159,22 +159,22 @@ def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
         return real_pool(n_threads)
 
     monkeypatch.setattr(inference, "ThreadPoolExecutor", pool)
-    monkeypatch.setattr(inference, "ROWS_WORTH_A_THREAD", worth_a_thread)
+    monkeypatch.setattr(inference, "MIN_ROWS_PER_THREAD", min_rows)
     monkeypatch.setattr(inference, "n_cores", lambda: n_cores)
-    np.testing.assert_array_equal(ready.logits(X), expected)
+    np.testing.assert_array_equal(predict.logits(X), expected)
     some = np.arange(300, 0, -2)
-    np.testing.assert_array_equal(ready.logits(X, some), expected[some])
-    assert pools == {1: [7, 7], 10: [3, 3], 100: [4, 2], 2048: []}[worth_a_thread]
+    np.testing.assert_array_equal(predict.logits(X, some), expected[some])
+    assert pools == {1: [7, 7], 10: [3, 3], 100: [4, 2], 2048: []}[min_rows]
 
 
 def test_rows_in_any_layout_have_the_same_bits() -> None:
     program = build_program(Config(hidden=(9,)), 4, 2)
-    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, 50)
-    expected = ready.logits(X)
+    predict, X = Inference([random_network(program, np.float32)]), rows_for(program, 50)
+    expected = predict.logits(X)
     read_only = X.copy()
     read_only.flags.writeable = False
     for same in (np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2], np.repeat(X, 3, axis=1)[:, ::3], read_only):
-        np.testing.assert_array_equal(ready.logits(same), expected)
+        np.testing.assert_array_equal(predict.logits(same), expected)
 
 
 # No rows
@@ -183,9 +183,9 @@ def test_rows_in_any_layout_have_the_same_bits() -> None:
 @given(program=programs())
 @hypothesis_settings(max_examples=20, deadline=None)
 def test_no_rows_have_no_logits(program: Program) -> None:
-    ready, X = Inference([random_network(program, np.float32)]), rows_for(program, 5)
-    assert ready.logits(X[:0]).shape == (0, 1, program.n_outputs)
-    assert ready.logits(X, np.array([], dtype=np.int64)).shape == (0, 1, program.n_outputs)
+    predict, X = Inference([random_network(program, np.float32)]), rows_for(program, 5)
+    assert predict.logits(X[:0]).shape == (0, 1, program.n_outputs)
+    assert predict.logits(X, np.array([], dtype=np.int64)).shape == (0, 1, program.n_outputs)
 
 
 # What the kernel may be given
@@ -198,8 +198,8 @@ def test_rows_in_any_layout_of_memory_use_the_same_code() -> None:
     locked.setflags(write=False)
     expected = predict.logits(X)
     known = len(inference.run.signatures)
-    for each in (np.asfortranarray(X), locked, np.repeat(X, 2, axis=0)[::2]):
-        np.testing.assert_array_equal(predict.logits(each), expected)
+    for same in (np.asfortranarray(X), locked, np.repeat(X, 2, axis=0)[::2]):
+        np.testing.assert_array_equal(predict.logits(same), expected)
     assert len(inference.run.signatures) == known
 
 
@@ -213,9 +213,9 @@ def test_rows_of_another_width_are_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_networks_that_answer_together_give_the_bits_of_each_alone(dtype: type[np.floating]) -> None:
-    shapes = (Config(model="logistic"), Config(hidden=(33, 9)), Config(model="residual", hidden=(5,)))
-    networks = [random_network(build_program(each, 4, 3), dtype, seed) for seed, each in enumerate(shapes)]
+def test_networks_that_predict_together_have_the_bits_of_one_alone(dtype: type[np.floating]) -> None:
+    configs = (Config(model="logistic"), Config(hidden=(33, 9)), Config(model="residual", hidden=(5,)))
+    networks = [random_network(build_program(config, 4, 3), dtype, seed) for seed, config in enumerate(configs)]
     X = rows_for(networks[0].program, 300)
     together = Inference(networks).logits(X)
     for number, network in enumerate(networks):
@@ -225,10 +225,66 @@ def test_networks_that_answer_together_give_the_bits_of_each_alone(dtype: type[n
 @pytest.mark.parametrize(
     ("n_features", "n_classes", "dtype"), [(5, 3, np.float32), (4, 2, np.float32), (4, 3, np.float64)]
 )
-def test_networks_of_other_rows_outputs_or_numbers_do_not_answer_together(
+def test_networks_of_other_rows_outputs_or_numbers_do_not_predict_together(
     n_features: int, n_classes: int, dtype: type[np.floating]
 ) -> None:
     one = random_network(build_program(Config(hidden=(8,)), 4, 3), np.float32)
     other = random_network(build_program(Config(hidden=(8,)), n_features, n_classes), dtype)
-    with pytest.raises(ValueError, match=r"^networks that answer together must read the same columns and give"):
+    words = "^networks that predict together must read the same columns and have the same outputs$"
+    with pytest.raises(ValueError, match=words):
         Inference([one, other])
+
+
+# What cannot be predicted with
+
+
+def test_an_operation_without_an_inference_kernel_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "SUPPORTED", inference.SUPPORTED - {OPS["tanh"].code})
+    network = random_network(build_program(Config(hidden=(8,), activation="tanh"), 4, 2), np.float32)
+    words = r"^the operation 'tanh' has no inference kernel; predict with `to_module\(network\)`$"
+    with pytest.raises(ValueError, match=words):
+        Inference([network])
+
+
+def test_a_column_of_a_feature_that_the_rows_do_not_have_is_refused() -> None:
+    """The kernel checks no bounds."""
+    builder = Builder(2)
+    value = builder.add("encode", "encode", 0, d_out=3)
+    network = blank_network(builder.finish(builder.add("linear", "last", value, d_out=1)))
+    named = {**network.named(), "encode.source": np.array([0.0, 1.0, 2.0]), "encode.level": np.full(3, np.nan)}
+    with pytest.raises(ValueError, match=r"^a column is made of feature 2 of 2$"):
+        Inference([network.with_named(named)])
+
+
+# Folding, and compiling
+
+
+def kinds_of(predict: Inference) -> list[int]:
+    return predict.table[:, 0].tolist()
+
+
+def test_batch_norms_are_folded_into_the_linear_layers_before_them() -> None:
+    program = build_program(Config(model="residual", hidden=(6, 6)), 4, 2)
+    network, X = random_network(program, np.float64), rows_for(program, 9)
+    np.testing.assert_allclose(logits_of(network, X), logits_of_pytorch(network, X), rtol=1e-12, atol=1e-12)
+    kinds = kinds_of(Inference([network]))
+    n_norms = sum(op.kind == "batch_norm" for op in program.operations)
+    # Of the projected skip, and of the two blocks; the norms of the inputs and of the output follow no linear layer.
+    assert n_norms - kinds.count(AFFINE) == 3
+    assert kinds.count(OPS["linear"].code) == sum(op.kind == "linear" for op in program.operations)
+
+
+def test_dropout_and_standardizing_are_no_instructions() -> None:
+    program = build_program(Config(hidden=(6,), dropout=0.3), 4, 2)
+    kinds = kinds_of(Inference([random_network(program, np.float32)]))
+    assert kinds == [OPS[kind].code for kind in ("linear", "relu", "linear")]
+
+
+def test_the_kernels_that_are_compiled_ahead_are_those_that_predict() -> None:
+    for dtype in (np.float32, np.float64):
+        network = random_network(build_program(Config(hidden=(8,)), 4, 2), dtype)
+        Inference([network, network]).logits(np.zeros((3, 4)))
+    known = set(inference.run.signatures)
+    for dtype in (np.float32, np.float64):
+        inference.compile_kernels(np.dtype(dtype).name)
+    assert set(inference.run.signatures) == known

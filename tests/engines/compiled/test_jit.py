@@ -1,4 +1,4 @@
-"""Machine code is kept, thrown away when its sources change, and gives the same bits from the first run on."""
+"""Machine code is kept, discarded when its sources change, and gives the same bits from the first run on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +21,14 @@ RUN = """
 import warnings
 import torch
 from helpers import digest_of_a_run
-with warnings.catch_warnings(record=True) as told:
+with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
-    print(*(digest_of_a_run("compiled", precision=each) for each in (torch.float32, torch.float64)))
-print([str(each.message) for each in told])
+    print(*(digest_of_a_run("compiled", precision=dtype) for dtype in (torch.float32, torch.float64)))
+print([str(warning.message) for warning in warned])
 """
 
 
-def test_the_run_that_compiles_says_so_and_has_the_bits_of_those_that_find_the_code_kept(tmp_path: Path) -> None:
+def test_the_run_that_compiles_warns_and_has_the_bits_of_those_that_load_kept_code(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", RUN]
     folder = Path(helpers.__file__).parent
@@ -35,21 +36,30 @@ def test_the_run_that_compiles_says_so_and_has_the_bits_of_those_that_find_the_c
         subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     ]
-    (first, told), (second, silence) = (run.splitlines() for run in runs)
-    assert "compiling kernels, once for this installation: about twenty seconds" in told
+    (first, warned), (second, silence) = (run.splitlines() for run in runs)
+    assert "compiling kernels, once for this installation: about twenty seconds" in warned
     assert silence == "[]"
     assert first == second
 
 
 def kernel_of(folder: Path) -> Any:
-    """Return what `prepare` reads of a compiled function; the code that is kept is this file's."""
+    """Return what `ensure_compiled` reads of a compiled function; its name is that of this function."""
     return SimpleNamespace(stats=SimpleNamespace(cache_path=str(folder)), py_func=kernel_of)
 
 
-def look_after(kernel: Any, variant: str = "float32") -> bool:
-    """Prepare a kernel as a new process does."""
-    jit._PREPARED.clear()
-    return jit.prepare(kernel, variant)
+def check(kernel: Any, variant: str = "float32", elsewhere: bool = False) -> None:
+    """Check a kernel's code as a new process does."""
+    jit._CHECKED.clear()
+    jit.ensure_compiled(kernel, variant, elsewhere)
+
+
+@pytest.fixture(autouse=True)
+def checked_again_later() -> Iterator[None]:
+    """Restore what this process has checked: the real kernels need no second look."""
+    before = set(jit._CHECKED)
+    yield
+    jit._CHECKED.clear()
+    jit._CHECKED.update(before)
 
 
 def keep_code(folder: Path) -> Path:
@@ -61,60 +71,62 @@ def keep_code(folder: Path) -> Path:
 
 def test_kept_code_of_these_sources_is_used_without_a_word(tmp_path: Path) -> None:
     with pytest.warns(TabcohortWarning, match="^compiling kernels, once for this installation: about twenty seconds$"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     code = keep_code(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     assert code.exists()
 
 
-def test_kept_code_of_other_sources_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_code_of_other_sources_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     code, other = keep_code(tmp_path), tmp_path / "another.kernel-1.nbi"
     other.write_bytes(b"code")
     monkeypatch.setattr(jit, "_digest_of_sources", lambda: "another digest")
     with pytest.warns(TabcohortWarning, match="compiling kernels, once for this installation"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     assert not code.exists()
     assert other.exists()
 
 
-def test_code_that_nobody_knows_the_sources_of_is_thrown_away(tmp_path: Path) -> None:
+def test_code_of_unknown_sources_is_discarded(tmp_path: Path) -> None:
     code = keep_code(tmp_path)
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     assert not code.exists()
 
 
-def test_a_kernel_is_looked_after_once_in_a_process(tmp_path: Path) -> None:
+def test_a_kernel_is_checked_once_in_a_process(tmp_path: Path) -> None:
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     for path in tmp_path.iterdir():
         path.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not jit.prepare(kernel_of(tmp_path), "float32")
+        jit.ensure_compiled(kernel_of(tmp_path), "float32")
     assert not list(tmp_path.iterdir())
 
 
 def test_each_type_of_numbers_is_compiled_once(tmp_path: Path) -> None:
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        assert look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     keep_code(tmp_path)
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        assert look_after(kernel_of(tmp_path), "float64")
-    assert not look_after(kernel_of(tmp_path))
-    assert not look_after(kernel_of(tmp_path), "float64")
+        check(kernel_of(tmp_path), "float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(kernel_of(tmp_path))
+        check(kernel_of(tmp_path), "float64")
 
 
 @pytest.mark.parametrize("stamp", [b"", b"\xff\xfe", b"half a dig"])
-def test_a_stamp_that_was_cut_off_is_none(tmp_path: Path, stamp: bytes) -> None:
+def test_a_stamp_that_was_cut_off_counts_as_missing(tmp_path: Path, stamp: bytes) -> None:
     code = keep_code(tmp_path)
     (tmp_path / "test_jit.kernel_of.sources").write_bytes(stamp)
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     assert not code.exists()
 
 
@@ -127,21 +139,71 @@ def test_code_of_other_sources_that_cannot_be_removed_is_not_used(
     keep_code(tmp_path)
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(EngineError, match=r"cannot be removed \(Permission denied\); remove the folder, or let NUMBA"):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
 
 
-def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_of_added_operations_are_compiled_in_every_process_and_not_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Numba keeps no code of theirs, and a process that compiles for this one would not have them."""
+    elsewhere: list[str] = []
+    monkeypatch.setattr(jit, "_compile_elsewhere", elsewhere.append)
+    kernel = SimpleNamespace(stats=SimpleNamespace(cache_path=None), py_func=kernel_of)
+    words = "^compiling kernels, in every process, as operations were added: about twenty seconds$"
+    with pytest.warns(TabcohortWarning, match=words):
+        check(kernel, elsewhere=True)
+    assert elsewhere == []
+
+
+def test_other_processes_compile_only_where_no_code_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere: list[str] = []
+    monkeypatch.setattr(jit, "_compile_elsewhere", elsewhere.append)
+    with pytest.warns(TabcohortWarning, match="compiling kernels"):
+        check(kernel_of(tmp_path), "float64", elsewhere=True)
+    assert elsewhere == ["float64"]
+    keep_code(tmp_path)
+    check(kernel_of(tmp_path), "float64", elsewhere=True)
+    monkeypatch.setenv(jit.COMPILING_FOR_ANOTHER, "1")  # this one is such a process: it compiles itself
+    check(kernel_of(tmp_path), "float32", elsewhere=True)
+    assert elsewhere == ["float64"]
+
+
+def test_processes_that_compile_see_the_modules_of_this_one_and_get_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], dict[str, str]]] = []
+
+    class Started:
+        def __init__(self, command: list[str], env: dict[str, str], **files: Any) -> None:
+            started.append((command, env))
+
+        def wait(self, timeout: float) -> None:
+            assert timeout == jit.SECONDS_TO_COMPILE
+
+        kill = staticmethod(lambda: None)
+
+    monkeypatch.setattr(jit.subprocess, "Popen", Started)
+    monkeypatch.setattr(sys, "path", ["", "relative", "/absolute"])
+    jit._compile_elsewhere("float64")
+    assert [command[-1] for command, _ in started] == [
+        f"from tabcohort.engines.compiled.{module} import compile_kernels; compile_kernels('float64')"
+        for module in ("engine", "inference")
+    ]
+    for _, environment in started:
+        assert environment["PYTHONPATH"] == "/absolute"
+        assert environment[jit.COMPILING_FOR_ANOTHER] == "1"
+
+
+def test_where_nothing_can_be_kept_the_warning_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(jit.KEPT, "cache", False)
     with pytest.warns(
         TabcohortWarning,
         match=r"^compiling kernels; there is no folder to keep them in \(NUMBA_CACHE_DIR may name one\)$",
     ):
-        look_after(kernel_of(tmp_path))
+        check(kernel_of(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets a process choose its cores")
-def test_cores_are_those_that_the_process_may_run_on() -> None:
+def test_cores_are_those_that_the_process_may_use() -> None:
     choose = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
     command = [sys.executable, "-c", f"{choose}; from tabcohort.engines.compiled.jit import n_cores; print(n_cores())"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
@@ -158,7 +220,7 @@ def test_where_no_cores_can_be_chosen_all_count(
 
 
 def test_the_digest_is_of_every_file_that_is_compiled() -> None:
-    """A function that is compiled in a file that the digest does not know would be used in an old version."""
+    """Otherwise an old version of a function in a file without a digest would be used."""
     root = Path(jit.__file__).parent
     compiled = {path for path in root.rglob("*.py") if "@njit" in path.read_text(encoding="utf-8")}
     read: set[Path] = set()

@@ -1,4 +1,4 @@
-"""The compiled arithmetic at the ends of the numbers, where PyTorch says what is right."""
+"""The kernels of operations: PyTorch says what is right, also at the ends of the numbers."""
 
 from __future__ import annotations
 
@@ -7,41 +7,167 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from helpers import called_from_python
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from numba import njit
 
-from tabcohort.engines.compiled.operations import ALL, LEAKY_RELU, RELU, activation_forward, batch_norm_forward
+from tabcohort.engines.compiled import operations
+from tabcohort.engines.compiled.operations import KERNELS, LEAKY_RELU, RELU, OpKernels, sequence
+from tabcohort.engines.compiled.tables import KIND, N_COLUMNS
+from tabcohort.engines.torch_loop import loss_sum
+from tabcohort.network.models import SmoothClip
+from tabcohort.network.ops import ACTIVATIONS, OPS
+
+activate, activate_backward = (
+    called_from_python(kernel) for kernel in (operations.activate, operations.activate_backward)
+)
+accumulate, smooth_clip = called_from_python(operations.accumulate), called_from_python(operations.smooth_clip)
+loss_and_gradient = called_from_python(operations.loss_and_gradient)
 
 ENDS = [-np.inf, -3e38, -1.0, -1e-45, 0.0, 1e-45, 1.0, 3e38, np.inf, np.nan]
-WIDTHS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+SLOPE = 0.3
 
 
-@njit
-def activation(kind: int, x: Any, out: Any, constant: float) -> None:
-    activation_forward(kind, x, out, constant)
+def normal(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng([seed, *shape]).normal(0, 2, shape)
 
 
-@njit
-def rectified_batch_norm(x: Any, columns: Any, ones: Any, zeros: Any, none: Any, out: Any, share: int) -> None:
-    batch_norm_forward(x, ones, zeros, columns, none, out, 1, 12345, 0, share)
+# Activations
 
 
-@WIDTHS
-def test_relu_of_any_number_is_that_of_pytorch(dtype: type[np.floating]) -> None:
-    """That of minus infinity is 0: a unit that is switched off must not make NaN of a row."""
+@DTYPES
+def test_relu_of_any_number_is_that_of_pytorch(dtype: Any) -> None:
+    """That of minus infinity is 0: a unit that is off must not make a row NaN."""
     x = np.array([ENDS], dtype)
     out = np.empty_like(x)
-    activation(RELU, x, out, dtype(0))
+    activate(RELU, x, out, dtype(0))
     np.testing.assert_array_equal(out, torch.relu(torch.from_numpy(x)).numpy())
-    activation(LEAKY_RELU, x, out, dtype(0.5))
-    np.testing.assert_array_equal(out, torch.nn.functional.leaky_relu(torch.from_numpy(x), 0.5).numpy())
+    activate(LEAKY_RELU, x, out, dtype(0.5))
+    np.testing.assert_array_equal(out, F.leaky_relu(torch.from_numpy(x), 0.5).numpy())
 
 
-@WIDTHS
-@pytest.mark.parametrize("share", [ALL, ALL - 1], ids=["alone", "with dropout"])
-def test_relu_within_a_batch_norm_is_that_of_pytorch(dtype: type[np.floating], share: int) -> None:
-    x = np.array([ENDS], dtype)
-    ones, zeros = np.ones(len(ENDS), dtype), np.zeros(len(ENDS), dtype)
-    columns = np.stack([zeros, ones, zeros, zeros, zeros])
+@pytest.mark.parametrize("sets", [1, 0])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_and_its_gradient_are_those_of_pytorch(name: str, sets: int) -> None:
+    layer = OPS[name].layer_class()(*([SLOPE] if name == "leaky_relu" else []))
+    constant = SLOPE if name == "leaky_relu" else 0.0
+    x, dout, before = normal(30, 7), normal(30, 7, seed=1), normal(30, 7, seed=2)
+    tensor = torch.from_numpy(x).requires_grad_()
+    expected = layer(tensor)
+    expected.backward(torch.from_numpy(dout))
+    out, dx = np.full_like(x, np.nan), before.copy()
+    activate(OPS[name].code, x, out, constant)
+    np.testing.assert_allclose(out, expected.detach().numpy(), rtol=1e-14, atol=1e-15)
+    activate_backward(OPS[name].code, x, out, dout, dx, sets, constant)
+    wanted = tensor.grad.numpy() + (0 if sets else before)
+    np.testing.assert_allclose(dx, wanted, rtol=1e-13, atol=1e-14)
+
+
+@DTYPES
+def test_smooth_clip_is_that_of_the_module(dtype: Any) -> None:
+    x = (normal(20, 3) * 10).astype(dtype)
     out = np.empty_like(x)
-    rectified_batch_norm(x, columns, ones, zeros, np.empty((0, 0), dtype), out, share)
-    np.testing.assert_allclose(out, torch.relu(torch.from_numpy(x)).numpy(), rtol=1e-4)
+    smooth_clip(x, out, dtype(2.5))
+    expected = SmoothClip(2.5)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
+
+
+@DTYPES
+def test_numbers_are_set_or_added(dtype: Any) -> None:
+    source, target = normal(4, 3).astype(dtype), np.full((4, 3), np.nan, dtype)
+    accumulate(source, target, 1)
+    np.testing.assert_array_equal(target, source)
+    accumulate(source, target, 0)
+    np.testing.assert_array_equal(target, 2 * source)
+
+
+# The loss
+
+
+@given(st.integers(1, 20), st.sampled_from([1, 2, 3, 7]), st.integers(0, 2**32), st.floats(0.1, 30))
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_the_loss_and_its_gradient_are_those_of_pytorch(n_rows: int, n_outputs: int, seed: int, spread: float) -> None:
+    """With soft targets, and weights of rows that do not sum to 1."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, spread, (n_rows, n_outputs))
+    targets = rng.uniform(0.1, 2, (n_rows, max(2, n_outputs)))
+    tensor = torch.from_numpy(logits).requires_grad_()
+    expected = loss_sum(tensor, torch.from_numpy(targets))
+    (expected / n_rows).backward()
+    gradient = np.full_like(logits, np.nan)
+    assert loss_and_gradient(logits, targets, gradient) == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(gradient, tensor.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@DTYPES
+def test_extreme_logits_have_finite_losses_and_right_gradients(dtype: Any) -> None:
+    logits = np.array([[1e4], [-1e4], [1e4], [-1e4]], dtype)
+    targets = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype)
+    gradient = np.empty_like(logits)
+    assert loss_and_gradient(logits, targets, gradient) == 2e4
+    np.testing.assert_array_equal(gradient, np.array([[1], [-1], [0], [0]]) / 4)
+    logits = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], dtype)  # the largest is first, and in the middle
+    targets = np.array([[0, 1, 0], [0, 1, 0]], dtype)
+    gradient = np.empty_like(logits)
+    assert loss_and_gradient(logits, targets, gradient) == 2e4
+    np.testing.assert_array_equal(gradient, np.array([[1, -1, 0], [0, 0, 0]]) / 2)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_show_in_the_loss(n_outputs: int, bad: float) -> None:
+    logits, targets = normal(4, n_outputs), np.ones((4, max(2, n_outputs)))
+    logits[2, n_outputs - 1] = bad
+    assert not np.isfinite(loss_and_gradient(logits, targets, np.empty_like(logits)))
+
+
+# The registry
+
+
+@njit
+def note_half(op: Any, constant: Any, log: Any, step: int) -> None:
+    log[int(log[0])] = constant[0] / 2
+    log[0] += 1
+
+
+@njit
+def note_negative(op: Any, constant: Any, log: Any, step: int) -> None:
+    log[int(log[0])] = -constant[0] * step
+    log[0] += 1
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("range(operations.shape[0])", [0.5, -6.0, 1.5, -12.0, 0.0]),
+        ("range(operations.shape[0] - 1, -1, -1)", [-12.0, 1.5, -6.0, 0.5, 0.0]),
+    ],
+    ids=["forward", "backward"],
+)
+def test_a_sequence_calls_the_kernel_of_every_operation_in_its_order(order: str, expected: list[float]) -> None:
+    """Kinds may share a kernel, and a kind without one is passed over."""
+    run = called_from_python(
+        sequence({"linear": note_half, "relu": note_negative, "tanh": note_negative}, "log, step", order)
+    )
+    table = np.zeros((5, N_COLUMNS), np.int64)
+    table[:, KIND] = [OPS[kind].code for kind in ("linear", "relu", "linear", "tanh", "dropout")]
+    log = np.array([1.0, 0, 0, 0, 0, 0])
+    run(table, np.arange(1.0, 6.0)[:, None], log, 3)
+    assert log[1:].tolist() == expected
+    assert log[0] == 5
+
+
+def test_kernels_of_an_operation_need_no_scratch_memory_unless_they_say_so() -> None:
+    assert OpKernels(note_half, note_half).scratch(100, 7) == 0
+    assert KERNELS["batch_norm"].scratch(100, 7) == 5 * 7
+    assert KERNELS["layer_norm"].scratch(100, 7) == 100 * 7 + 100
+    others = [kernels for kind, kernels in KERNELS.items() if kind not in ("batch_norm", "layer_norm")]
+    assert {kernels.scratch(100, 7) for kernels in others} == {0}
+
+
+def test_all_activations_share_their_kernels() -> None:
+    assert len({id(KERNELS[name]) for name in ACTIVATIONS}) == 1

@@ -1,7 +1,7 @@
-"""e^x, log(1 + e) and tanh in steps that become vector instructions; about eight times as fast as the library's.
+"""e^x, log(1 + e) and tanh in steps that the compiler vectorizes; about eight times as fast as the C library's.
 
-Relative errors, worst of three million arguments: e^x 9e-8 in 32 bits and 2e-16 in 64, tanh 2e-7 and 4e-16. NaN stays
-NaN, and the ends are those of NumPy.
+Maximum relative errors over three million arguments: e^x 9e-8 in float32 and 2e-16 in float64, tanh 2e-7 and 4e-16.
+NaN stays NaN, and overflow and underflow are those of NumPy.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ A2, A3, A4, A5, A6, A7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8)
 B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13 = (1 / math.factorial(n) for n in range(2, 14))
 C1, C2, C3, C4, C5, C6, C7, C8 = (np.float32(2 / (2 * n + 1)) for n in range(1, 9))
 D1, D2, D3, D4, D5, D6, D7, D8, D9, D10, D11, D12, D13, D14, D15, D16 = (2 / (2 * n + 1) for n in range(1, 17))
-# log 2 as a number of few bits, whose multiples by a whole number are exact, and the rest.
+# log 2 as a number of few bits, whose integer multiples are exact, and the rest.
 HIGH_32, LOW_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 HIGH_64, LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 LOG2E_32, LOG2E_64 = np.float32(1.4426950408889634), 1.4426950408889634
 ONE_32, TWO_32, HALF_32, ZERO_32 = np.float32(1), np.float32(2), np.float32(0.5), np.float32(0)
-LEAST_32, MOST_32 = np.float32(-104), np.float32(89)  # e^x is 0, and infinite
+MIN_32, MAX_32 = np.float32(-104), np.float32(89)  # e^x is 0, and infinite
 
 
 @njit(**IN_ORDER)
@@ -42,9 +42,9 @@ def power_64(k):
 
 @njit(**IN_ORDER)
 def parts_32(x):
-    """Return p and k with e^x = 2^k (1 + p), |p| < 0.42; NaN is taken for the least number."""
-    x = x if x > LEAST_32 else LEAST_32
-    x = x if x < MOST_32 else MOST_32
+    """Return p and k with e^x = 2^k (1 + p), |p| < 0.42; NaN becomes the lowest argument."""
+    x = x if x > MIN_32 else MIN_32
+    x = x if x < MAX_32 else MAX_32
     k = np.floor(x * LOG2E_32 + HALF_32)
     r = (x - k * HIGH_32) - k * LOW_32
     p = A2 + r * (A3 + r * (A4 + r * (A5 + r * (A6 + r * A7))))
@@ -53,7 +53,7 @@ def parts_32(x):
 
 @njit(**IN_ORDER)
 def parts_64(x):
-    """Return p and k with e^x = 2^k (1 + p), |p| < 0.42; NaN is taken for the least number."""
+    """Return p and k with e^x = 2^k (1 + p), |p| < 0.42; NaN becomes the lowest argument."""
     x = x if x > -746.0 else -746.0
     x = x if x < 710.0 else 710.0
     k = np.floor(x * LOG2E_64 + 0.5)
@@ -67,7 +67,7 @@ def parts_64(x):
 def exp_32(x):
     """e^x"""
     p, k = parts_32(x)
-    half = k >> np.int32(1)  # 2^k in two factors, as one alone would be out of range near the ends
+    half = k >> np.int32(1)  # 2^k as two factors, as a single one would be out of range near the ends
     y = (ONE_32 + p) * power_32(half) * power_32(k - half)
     return x if np.isnan(x) else y
 
@@ -125,7 +125,7 @@ def log1p_64(e):
 
 
 def by_width(of_32, of_64):
-    """Return a function of a number of either width: chosen as it runs in plain Python, by its type when compiled."""
+    """Return a function of a number of either width, chosen by its type: at run time in plain Python, else by Numba."""
 
     def function(x):
         return of_32(x) if isinstance(x, np.float32) else of_64(x)

@@ -117,9 +117,9 @@ class CompiledEngine:
         self._results, self._n_taken, self._kept = [], 0, {}
 
     def release(self) -> None:
-        """Write parameters and buffers back into the network."""
-        self.network.parameters[:] = self._state["parameters"]
-        self.network.buffers[:] = self._state["buffers"]
+        """Write parameters and buffers, as `snapshot` returns them, back into the network."""
+        state = self.snapshot()  # the engine's own may be some epochs ahead
+        self.network.parameters[:], self.network.buffers[:] = state["parameters"], state["buffers"]
 
 
 def _optimizer_arguments(config: Config, n_in_matrices: int, dtype: np.dtype[np.floating]) -> tuple[object, ...]:

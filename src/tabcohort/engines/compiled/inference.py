@@ -174,6 +174,8 @@ def _instructions(network: Network) -> tuple[list[Instruction], int]:
     n_uses = Counter(alias[source] for op in (*computed, program.operations[-1]) for source in op.sources)
     instructions: list[Instruction] = []
     for op in computed:
+        if op.kind != "batch_norm" and op.spec.code not in SUPPORTED:
+            raise ValueError(f"the operation {op.kind!r} has no inference kernel; predict with `to_module(network)`")
         sources = tuple(alias[source] for source in op.sources)
         weight, bias = _weight_and_bias(network, op)
         before = instructions[-1] if instructions else None
@@ -185,8 +187,6 @@ def _instructions(network: Network) -> tuple[list[Instruction], int]:
             instructions[-1] = Instruction(LINEAR, before.sources, op.result, weight, bias)
         else:
             instructions.append(Instruction(AFFINE, sources, op.result, weight, bias))
-        if instructions[-1].kind not in SUPPORTED:
-            raise ValueError(f"the operation {op.kind!r} has no inference kernel; predict with `to_module(network)`")
     return instructions, alias[program.operations[-1].sources[0]]
 
 

@@ -86,6 +86,9 @@ def ensure_compiled(kernel: Any, variant: str, elsewhere: bool = False) -> None:
     if not KEPT["cache"]:
         message = "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)"
         warnings.warn(message, TabcohortWarning, stacklevel=3)
+    elif kernel.stats.cache_path is None:
+        message = "compiling kernels, in every process, as operations were added: about twenty seconds"
+        warnings.warn(message, TabcohortWarning, stacklevel=3)
     elif not _is_kept(Path(kernel.stats.cache_path), name, variant) and COMPILING_FOR_ANOTHER not in os.environ:
         message = "compiling kernels, once for this installation: about twenty seconds"
         warnings.warn(message, TabcohortWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Matrix products by rows whose sums are in one order, as fast as those of BLAS and for small matrices faster."""
+"""Matrix products by rows with one order of summation: as fast as BLAS, and faster for small matrices."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tabcohort.engines.compiled.simd import add_times, lanes_of, load, store, to
 def eight_rows(x, i, panel, start, j, out):
     """out = start + x w for 8 rows from i on and the panel's columns from j on: the sums stay in registers."""
     last, left = x.shape[0] - 1, start.size - j
-    # Past the end the last row again, to the same sums.
+    # Beyond the end the last row again, which gives the same sums.
     i1, i2, i3, i4 = min(i + 1, last), min(i + 2, last), min(i + 3, last), min(i + 4, last)
     i5, i6, i7 = min(i + 5, last), min(i + 6, last), min(i + 7, last)
     x0, x1, x2, x3, x4, x5, x6, x7 = x[i], x[i1], x[i2], x[i3], x[i4], x[i5], x[i6], x[i7]
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = load(start, j, left)
     for k in range(x.shape[1]):
-        row = load(panel[k], 0, lanes_of(x))  # all of it: a load without a mask
+        row = load(panel[k], 0, lanes_of(x))  # a whole vector: a load without a mask
         s0 = add_times(s0, x0[k], row)
         s1 = add_times(s1, x1[k], row)
         s2 = add_times(s2, x2[k], row)
@@ -78,7 +78,7 @@ def column_sums(x, out):
 
 @njit(**IN_ORDER)
 def product(x, W, b, out):
-    """out = x W + b; a row's result is the same to the bit whatever rows are beside it, and wherever it lies"""
+    """out = x W + b; a row's result is the same to the bit whatever rows are beside it, and wherever it is"""
     rows, (d_in, d_out), lanes = x.shape[0], W.shape, lanes_of(x)
     if d_out < 4:
         w = np.empty(d_in, x.dtype)
@@ -92,7 +92,7 @@ def product(x, W, b, out):
     else:
         panel = np.empty((d_in, lanes), x.dtype)
         for j in range(0, d_out, lanes):
-            for k in range(d_in):  # what the tiles read, side by side: it lies on fewer pages
+            for k in range(d_in):  # what the tiles read, contiguous: it is on fewer pages
                 store(panel[k], 0, lanes, load(W[k], j, d_out - j))
             for i in range(0, rows, 8):
                 eight_rows(x, i, panel, b, j, out)

@@ -1,7 +1,7 @@
-"""Vectors as the processor has them, and views of arrays that cost nothing, for code that is compiled.
+"""SIMD vectors, and views of arrays without reference counts, as LLVM code for compiled functions.
 
-The compiler turns a loop into vector instructions, but does not keep a tile of sums in registers over another loop:
-`load`, `store` and `add_times` say so by hand. As plain Python they are the same on NumPy arrays.
+The compiler vectorizes a loop, but does not keep a tile of sums in registers over another loop: `load`, `store` and
+`add_times` make it do so. In plain Python the same functions work on NumPy arrays.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 from numba.np.arrayobj import populate_array
 
-# What fits eight sums and two numbers more into 16 registers of 32 bytes, or 32 of 64; the sums are the same with both.
+# Eight sums and two more numbers fit into 16 registers of 32 bytes, or 32 of 64; the sums are the same with both.
 BYTES = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 32
 I32 = ir.IntType(32)
 
 
 def lanes_of(array):
-    """Return how many numbers of an array a vector takes: known to the compiler, other than the array's `itemsize`."""
+    """Return how many numbers of an array a vector holds: for the compiler a constant, unlike `itemsize`."""
     return BYTES // array.itemsize
 
 
 def load(flat, start, count):
-    """Return the numbers from a start on, at most a vector's; 0 after the first `count`."""
+    """Return the numbers from a start on, as many as a vector holds; 0 after the first `count`."""
     lanes = np.zeros(lanes_of(flat), flat.dtype)
     count = max(0, min(count, lanes.size))
     lanes[:count] = flat[start : start + count]
@@ -40,17 +40,17 @@ def store(flat, start, count, lanes):
 
 
 def part(flat, start, size):
-    """Return some numbers of a flat array as an array; compiled code makes it for nothing, and must not hand it on."""
+    """Return some numbers of a flat array as an array; in compiled code it costs nothing and must not be returned."""
     return flat[start : start + size]
 
 
 def matrix(flat, start, rows, columns):
-    """Return some numbers of a flat array as a matrix, as `part` does."""
+    """Return some numbers of a flat array as a matrix, like `part`."""
     return flat[start : start + rows * columns].reshape((rows, columns))
 
 
 def flat(array):
-    """Return all numbers of an array, row after row, as `part` does."""
+    """Return all numbers of an array, row after row, like `part`."""
     return array.reshape(-1)
 
 
@@ -60,14 +60,14 @@ def add_times(y, a, x):
 
 
 def total(lanes):
-    """Return the sum of a vector: the halves are added, then the halves of that, and so on."""
+    """Return the sum of a vector: its halves are added, then the halves of the result, and so on."""
     while lanes.size > 1:
         lanes = lanes[: lanes.size // 2] + lanes[lanes.size // 2 :]
     return lanes[0]
 
 
 class Lanes(types.Type):
-    """The type of a vector, for the compiler."""
+    """Numba's type of a vector."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -76,7 +76,7 @@ class Lanes(types.Type):
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
-    """How the compiler holds a vector: as one of LLVM's."""
+    """The compiler keeps a vector as one of LLVM's vectors."""
 
     def __init__(self, manager, kind):
         number = manager[kind.dtype].get_value_type()
@@ -93,7 +93,7 @@ def _splat(builder, number, count):
 
 
 def _masked(context, builder, flat_type, flat, start, count, vector):
-    """Return what a masked load or store is called with: a pointer, its alignment, the mask; and the type's name."""
+    """Return the arguments of a masked load or store (pointer, alignment, mask), and the name of the type."""
     array = context.make_array(flat_type)(context, builder, flat)
     pointer = builder.bitcast(builder.gep(array.data, [start]), vector.as_pointer())
     numbers = ir.Constant(ir.VectorType(I32, vector.count), list(range(vector.count)))
@@ -103,7 +103,7 @@ def _masked(context, builder, flat_type, flat, start, count, vector):
 
 
 def _view_of(context, builder, signature, array, start, shape):
-    """Return a view of a flat array that holds no reference to it."""
+    """Return a view of a flat array that has no reference to it."""
     kind = signature.return_type
     item = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
     strides = [item] if len(shape) == 1 else [builder.mul(shape[1], item), item]

@@ -1,0 +1,311 @@
+"""The commands that take a model: `predict`, `evaluate`, `info` and `decide`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import make_rows
+from shell import QUICK, SMALL, Run
+
+from tabcohort import load, read_frame
+from tabcohort.container import FORMAT
+
+HEADER = "predicted,probability no,probability yes,spread,set"
+
+# Decide
+
+
+def test_decide_writes_a_changed_model_and_leaves_the_old_one(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    before, new = model_file.read_bytes(), tmp_path / "new.tabcohort"
+    ran = run("decide", model_file, "--threshold", "cost=10:1", "--coverage", "0.8", "--out", new)
+    assert ran.status == 0
+    assert ran.out == f"{run('info', new).out}\nmodel    {new}\n"
+    assert re.search(
+        r"threshold +yes from a probability of 0\.\d{4} on, for cost=10:1; in the figures above, each row", ran.out
+    )
+    assert "asked for: 80% of each class" in ran.out
+    assert model_file.read_bytes() == before
+    assert run("predict", new, csv_file).out == run(
+        "predict", model_file, csv_file, "--threshold", "cost=10:1", "--coverage", "0.8"
+    ).out  # fmt: skip
+
+
+def test_what_is_not_changed_stays(run: Run, model_file: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.tabcohort"
+    run("decide", model_file, "--threshold", "0.3", "--out", new)
+    assert run("decide", new, "--coverage", "0.7", "--out", new).status == 0  # its own file may be written over
+    rule = load(new).decision_rule
+    assert (rule.objective, rule.threshold, rule.coverage) == ("0.3", 0.3, 0.7)
+    run("decide", new, "--threshold", "f1", "--out", new)
+    assert (load(new).decision_rule.objective, load(new).decision_rule.coverage) == ("f1", 0.7)
+    run("decide", new, "--threshold", "none", "--out", new)
+    rule = load(new).decision_rule
+    assert (rule.objective, rule.threshold, rule.coverage) == (None, None, 0.7)
+
+
+def test_decide_without_out_only_shows(run: Run, model_file: Path, tmp_path: Path) -> None:
+    before = model_file.read_bytes()
+    ran = run("decide", model_file, "--coverage", "0.7")
+    assert ran.status == 0
+    assert "asked for: 70% of each class" in ran.out
+    assert ran.out.endswith("\nnot kept: add --out MODEL.tabcohort to keep this change\n")
+    assert model_file.read_bytes() == before
+
+
+def test_a_model_of_three_classes_has_no_threshold_but_sets(run: Run, csv_file: Path, flowers: Path) -> None:
+    for command in (["decide", flowers], ["predict", flowers, csv_file]):
+        ran = run(*command, "--threshold", "f1")
+        assert (ran.status, ran.out) == (2, "")
+        assert "a threshold is for two classes; there are 3" in ran.err
+    assert run("decide", flowers, "--coverage", "0.7").status == 0
+
+
+# Predict
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """Return the rows of CSV text."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_predictions_are_csv_and_equal_those_of_the_library(run: Run, csv_file: Path, model_file: Path) -> None:
+    ran = run("predict", model_file, csv_file)
+    assert ran.status == 0
+    rows = rows_of(ran.out)
+    assert list(rows[0]) == ["id", *HEADER.split(",")]
+    frame, predictor = read_frame(csv_file), load(model_file)
+    assert [row["id"] for row in rows] == frame["id"].to_list()
+    assert [row["predicted"] for row in rows] == predictor.predict(frame).tolist()
+    proba = [[float(row["probability no"]), float(row["probability yes"])] for row in rows]
+    assert (np.array(proba) == predictor.predict_proba(frame)).all()
+    assert [float(row["spread"]) for row in rows] == predictor.predict_uncertainty(frame).tolist()
+    sets = [[is_in in row["set"].split("|") for is_in in ("no", "yes")] for row in rows]
+    assert (np.array(sets) == predictor.predict_set(frame)).all()
+
+
+def test_a_set_of_several_classes_has_bars_between_and_one_of_none_is_empty(
+    run: Run, csv_file: Path, flowers: Path
+) -> None:
+    wide, narrow = (run("predict", flowers, csv_file, "--coverage", share).out for share in (0.98, 0.2))
+    assert "may|no|yes" in [row["set"] for row in rows_of(wide)]
+    assert "" in [row["set"] for row in rows_of(narrow)]
+
+
+def test_another_threshold_or_coverage_changes_the_predictions_and_not_the_file(
+    run: Run, csv_file: Path, model_file: Path
+) -> None:
+    before = model_file.read_bytes()
+    frame, predictor = read_frame(csv_file), load(model_file)
+    for options, changed in (
+        (["--threshold", "cost=20:1"], predictor.with_decision_rule("cost=20:1")),
+        (["--threshold", "0.9"], predictor.with_decision_rule(0.9)),
+        (["--coverage", "0.5"], predictor.with_decision_rule(None, 0.5)),
+    ):
+        rows = rows_of(run("predict", model_file, csv_file, *options).out)
+        assert [row["predicted"] for row in rows] == changed.predict(frame).tolist()
+        sets = [[is_in in row["set"].split("|") for is_in in ("no", "yes")] for row in rows]
+        assert (np.array(sets) == changed.predict_set(frame)).all()
+        unchanged = predictor.predict_set(frame) if "--coverage" in options else predictor.predict(frame)
+        assert (unchanged != (changed.predict_set(frame) if "--coverage" in options else changed.predict(frame))).any()
+    assert model_file.read_bytes() == before
+
+
+def test_rows_without_a_key_are_counted_from_one(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    read_frame(csv_file).drop("id", "answer").head(3).write_csv(tmp_path / "new.csv")
+    lines = run("predict", model_file, tmp_path / "new.csv").out.splitlines()
+    assert lines[0] == f"row,{HEADER}"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+
+
+def test_predictions_go_to_a_file(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    shown = run("predict", model_file, csv_file).out
+    ran = run("predict", model_file, csv_file, "--out", tmp_path / "answers.csv")
+    assert (ran.status, ran.out) == (0, "")
+    assert f"90 predictions in {tmp_path / 'answers.csv'}" in ran.err
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == shown
+    run("predict", model_file, csv_file, "--out", tmp_path / "answers.parquet")
+    assert pl.read_parquet(tmp_path / "answers.parquet").write_csv() == shown
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.csv", "answers.parquet"}
+
+
+def test_columns_in_any_order_and_others_beside_them_are_fine(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    frame = read_frame(csv_file)
+    frame.select("x2", pl.lit("text").alias("remark"), "id", "x0", "x1").write_csv(tmp_path / "new.csv")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    assert ran.out == run("predict", model_file, csv_file).out
+    assert "ignored, as the model was trained without them: remark\n" in ran.err
+
+
+def test_no_rows_give_a_header(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("x0,x1,x2\n", encoding="utf-8")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    assert (ran.status, ran.out) == (0, f"row,{HEADER}\n")
+
+
+@pytest.mark.parametrize("key", ["predicted", "probability yes", "spread", "set"])
+def test_a_key_with_the_name_of_a_column_of_the_predictions_is_a_user_error(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path, key: str
+) -> None:
+    read_frame(csv_file).rename({"id": key}).write_csv(tmp_path / "table.csv")
+    model = tmp_path / "model"
+    fit = ["fit", tmp_path / "table.csv", "--target", "answer", "--key", key, *SMALL, "--settings", quick]
+    assert run(*fit, "--out", model).status == 0
+    ran = run("predict", model, tmp_path / "table.csv")
+    assert ran.status == 2
+    assert f"the key {key!r} has the name of a column of the predictions; rename it" in ran.err
+
+
+def test_keys_of_dates_and_of_numbers_that_are_missing_fit_into_json(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    new = read_frame(csv_file).head(3)
+    days = pl.Series("id", ["2026-01-02", "2026-01-03", None]).str.to_date()
+    new.with_columns(days).write_parquet(tmp_path / "dates.parquet")
+    predictions = json.loads(run("predict", model_file, tmp_path / "dates.parquet", "--json").out)["predictions"]
+    assert [row["id"] for row in predictions] == ["2026-01-02", "2026-01-03", None]
+    new.with_columns(pl.Series("id", [1.5, float("nan"), 3.0])).write_parquet(tmp_path / "numbers.parquet")
+    ran = run("predict", model_file, tmp_path / "numbers.parquet", "--json")
+    assert [row["id"] for row in json.loads(ran.out)["predictions"]] == [1.5, None, 3.0]
+    assert "NaN" not in ran.out
+
+
+# Evaluate and info
+
+
+def test_evaluate_measures_a_new_table(run: Run, model_file: Path, tmp_path: Path) -> None:
+    X, codes = make_rows(seed=5)
+    labels = np.array(["no", "yes"])[codes]
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"]).with_columns(answer=pl.Series(labels))
+    frame.write_csv(tmp_path / "new.csv")
+    ran = run("evaluate", model_file, tmp_path / "new.csv")
+    assert ran.status == 0
+    assert f"measured on 90 rows of {tmp_path / 'new.csv'}; positive class yes" in ran.out
+    assert "trained on" not in ran.err
+    document = json.loads(run("evaluate", model_file, tmp_path / "new.csv", "--json").out)
+    expected = (load(model_file).predict(X) == labels).mean()
+    assert document["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+    in_set = load(model_file).predict_set(X)[np.arange(len(X)), codes]
+    assert document["sets"]["covered"] == pytest.approx(in_set.mean())
+    assert f"sets            hold the true class for {in_set.mean():.1%} of the rows" in ran.out
+
+
+def write_sites(folder: Path) -> tuple[Path, Path]:
+    """Write a table with three rows of each site, and one without the site's column."""
+    X, codes = make_rows(seed=5)
+    site = pl.Series([f"s{i // 3}" for i in range(len(codes))])
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"]).with_columns(site=site, answer=pl.Series(codes))
+    frame.write_csv(folder / "table.csv")
+    frame.drop("site").write_csv(folder / "new.csv")
+    return folder / "table.csv", folder / "new.csv"
+
+
+def test_rows_of_one_group_count_as_such_in_intervals(run: Run, tmp_path: Path) -> None:
+    table, new = write_sites(tmp_path)
+    model = tmp_path / "site.tabcohort"
+    ran = run("fit", table, "--target", "answer", "--group", "site", "--seeds", "1", "--out", model)
+    line = "in 30 groups (rows of one key or group): the intervals allow for rows of a group being alike\n"
+    assert line in ran.out
+    assert line in run("info", model).out
+    assert line in run("evaluate", model, table).out
+    assert "site" not in run("predict", model, table).err
+    assert " groups " not in run("evaluate", model, new).out
+
+
+def test_a_table_without_the_groups_of_the_model_is_noted_where_these_connected_rows(run: Run, tmp_path: Path) -> None:
+    table, new = write_sites(tmp_path)
+    model = tmp_path / "site.tabcohort"
+    assert run("fit", table, "--target", "answer", "--group", "site", "--out", model, *SMALL, *QUICK).status == 0
+    note = (
+        "note: the table has no 'site', which grouped rows where the model was trained: without it, the intervals "
+        "treat rows as independent\n"
+    )
+    assert note in run("evaluate", model, new).err
+    assert note not in run("evaluate", model, table).err
+
+
+def test_evaluate_on_the_training_table_warns(run: Run, csv_file: Path, model_file: Path) -> None:
+    ran = run("evaluate", model_file, csv_file)
+    assert ran.status == 0
+    note = "note: the model was trained on this table: these figures flatter it; those of `info` are honest\n"
+    assert note in ran.err
+
+
+def test_evaluate_refuses_a_class_that_the_model_does_not_know(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    text = csv_file.read_text(encoding="utf-8").replace("yes", "may")
+    (tmp_path / "new.csv").write_text(text, encoding="utf-8")
+    ran = run("evaluate", model_file, tmp_path / "new.csv")
+    assert ran.status == 2
+    assert "the model knows no class 'may' of 'answer'; its classes are 'no', 'yes'" in ran.err
+
+
+def test_evaluate_measures_a_table_of_one_class_or_with_a_single_row_of_one(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    """What cannot train can still be measured on: the metrics that it cannot determine are a dash."""
+    frame = read_frame(csv_file)
+    for n_yes in (0, 1):
+        few = pl.concat([frame.filter(answer="no"), frame.filter(answer="yes").head(n_yes)])
+        few.write_csv(tmp_path / "few.csv")
+        ran = run("evaluate", model_file, tmp_path / "few.csv", "--json")
+        assert ran.status == 0, ran.err
+        assert json.loads(ran.out)["n_rows"] == 45 + n_yes
+
+
+def test_info_shows_what_fit_showed(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, *QUICK, "--out", out]
+    fitted, shown = run(*fit), run("info", out)
+    assert shown.status == 0
+    assert fitted.out.startswith(shown.out.rstrip("\n"))
+
+
+# JSON
+
+
+def test_each_command_prints_one_json_document(
+    run: Run, csv_file: Path, model_file: Path, quick: Path, tmp_path: Path
+) -> None:
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", tmp_path / "m"]
+    answers = tmp_path / "answers.csv"
+    commands: dict[str, list[Any]] = {
+        "report": fit,
+        "predictions": ["predict", model_file, csv_file],
+        "metrics": ["evaluate", model_file, csv_file],
+        "schema": ["info", model_file],
+        "decision_rule": ["decide", model_file, "--coverage", "0.8"],
+    }
+    for key, command in commands.items():
+        ran = run(*command, "--json")
+        assert ran.status == 0
+        assert key in json.loads(ran.out)
+    written = run("predict", model_file, csv_file, "--out", answers, "--json")
+    assert len(json.loads(written.out)["predictions"]) == 90
+    assert answers.is_file()
+
+
+def test_json_of_fit_and_info_is_the_same(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", out]
+    fitted = json.loads(run(*fit, "--json").out)
+    assert json.loads(run("info", out, "--json").out) == {**fitted, "format": FORMAT, "kind": "model"}
+
+
+def test_a_set_is_a_list_in_json(run: Run, csv_file: Path, model_file: Path) -> None:
+    predictions = json.loads(run("predict", model_file, csv_file, "--json").out)["predictions"]
+    assert {label for row in predictions for label in row["set"]} <= {"no", "yes"}
+    assert all(isinstance(row["set"], list) for row in predictions)
+    assert json.loads(run("evaluate", model_file, csv_file, "--json").out)["classes"] == ["no", "yes"]

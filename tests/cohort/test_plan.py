@@ -1,0 +1,172 @@
+"""The plan of a cohort: which networks there are, on which rows, and what is refused before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import SINGLE, SMALL, config_of, noisy_rows, table_of
+
+from tabcohort.cohort.fit import fit
+from tabcohort.cohort.plan import Member, make_plan
+from tabcohort.cohort.progress import RunProgress
+from tabcohort.data.table import Table
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.settings import CohortSettings, Config
+
+# Members
+
+
+def test_members_are_those_of_every_config_repeat_and_fold() -> None:
+    configs = [config_of(), config_of(model="logistic")]
+    plan = make_plan(table_of(), configs, CohortSettings(folds=3, seeds=2))
+    assert [(member.config, member.repeat, member.fold) for member in plan.members] == [
+        (config, repeat, fold) for config in range(2) for repeat in range(2) for fold in range(3)
+    ]
+    assert plan.configs == tuple(configs)
+    assert len(plan.splitters) == 2
+
+
+def test_the_same_member_of_another_config_has_its_number_and_its_rows() -> None:
+    plan = make_plan(table_of(), [config_of(), config_of(model="logistic")], CohortSettings(folds=3, seeds=2))
+    for member, other in zip(plan.members[:6], plan.members[6:], strict=True):
+        assert member.number == other.number == member.repeat * 3 + member.fold
+        split, same = plan.split(member), plan.split(other)
+        for name in ("train", "validation", "test"):
+            assert getattr(split, name).tobytes() == getattr(same, name).tobytes()
+
+
+def test_a_members_cost_is_that_of_its_network() -> None:
+    plan = make_plan(table_of(), [config_of(hidden=(8,)), config_of(hidden=(16,)), config_of(model="logistic")], SMALL)
+    costs = {member.config: member.cost for member in plan.members}
+    assert costs == {number: program.n_products for number, program in enumerate(plan.programs)}
+    assert costs[2] < costs[0] < costs[1]
+
+
+def test_the_limit_of_epochs_is_the_highest_of_all_configs() -> None:
+    plan = make_plan(table_of(), [config_of(max_epochs=5), config_of(max_epochs=9), config_of(max_epochs=7)], SMALL)
+    assert plan.max_epochs == 9
+
+
+def test_a_single_config_is_a_list_of_one_and_nothing_at_all_is_the_default() -> None:
+    table = table_of(60)
+    assert make_plan(table, config_of(), SMALL).configs == (config_of(),)
+    plan = make_plan(table)
+    assert plan.configs == (Config(),)
+    assert plan.settings == CohortSettings()
+    assert len(plan.members) == 50  # ten folds and five seeds, as the table has few rows
+
+
+def test_with_pytorch_members_run_one_at_a_time() -> None:
+    """It has threads of its own, and one state for all."""
+    settings = replace(SMALL, threads=4)
+    assert make_plan(table_of(), config_of(engine="compiled"), settings).settings.threads == 4
+    plan = make_plan(table_of(), [config_of(engine="compiled"), config_of(engine="torch")], settings)
+    assert (plan.engines, plan.settings.threads) == (("compiled", "torch"), 1)
+
+
+def test_a_member_is_a_value() -> None:
+    """Results are kept by member, in this process and in others."""
+    plan, again = (make_plan(table_of(), config_of(), SMALL) for _ in range(2))
+    assert plan.members == again.members
+    assert {member: member.number for member in plan.members}[Member(0, 0, 2, 2, plan.members[2].cost)] == 2
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("class_weight", (None, "balanced")), ("validation_fraction", (0.1, 0.2)), ("test_fraction", (0.1, 0.2))],
+)
+def test_configs_that_would_be_compared_on_other_rows_or_by_another_loss_are_refused(
+    name: str, values: tuple[object, object]
+) -> None:
+    configs = [config_of(**{name: value}) for value in values]
+    message = (
+        f"^configs that are tried side by side must have the same {name!r}, as they are compared on the same rows and "
+        f"by the same loss; there are {values[0]!r} and {values[1]!r}$"
+    )
+    with pytest.raises(SettingsError, match=message):
+        fit(table_of(), configs, SMALL)
+
+
+def test_configs_that_name_other_positive_classes_are_refused() -> None:
+    with pytest.raises(SettingsError, match="must have the same 'positive'"):
+        make_plan(table_of(), [config_of(positive=1), config_of()], SMALL)
+
+
+def test_no_configs_at_all_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^there must be a config to train with; the list of them is empty$"):
+        fit(table_of(), [], SMALL)
+    with pytest.raises(SettingsError, match=r"^there must be a config to train with; the list of them is empty$"):
+        make_plan(table_of(), [], SMALL)
+
+
+def test_a_positive_class_that_is_not_that_of_the_table_is_an_error() -> None:
+    X, y = noisy_rows(60)
+    table = Table.from_arrays(X, np.array(["no", "yes"])[y])
+    with pytest.raises(SettingsError, match="'positive' is 'no' and the table's positive class is 'yes'"):
+        fit(table, config_of(positive="no"))
+    with pytest.raises(
+        TableError, match="the positive class 'maybe' is not in 'target', whose classes are 'no', 'yes'"
+    ):
+        fit(table, config_of(positive="maybe"))
+    ones = Table.from_arrays(X, y.astype(float))
+    assert fit(ones, config_of(positive=1, max_epochs=1), SMALL).schema.classes == (0.0, 1.0)
+    assert fit(table, config_of(positive="yes", max_epochs=1), SMALL).schema.positive == 1
+
+
+@pytest.mark.parametrize(
+    ("threshold", "n_classes", "message"),
+    [
+        ("f1", 3, "a threshold is for two classes; there are 3"),
+        (
+            "recall",
+            2,
+            r"the threshold must be a probability in \(0, 1\), 'balanced_accuracy', 'f1', 'sensitivity>=0.95'.*; it is "
+            "'recall'",
+        ),
+    ],
+)
+def test_a_threshold_that_could_not_be_chosen_is_an_error_before_anything_is_trained(
+    threshold: str, n_classes: int, message: str
+) -> None:
+    calls: list[RunProgress] = []
+    settings = replace(SMALL, threshold=threshold)
+    with pytest.raises(SettingsError, match=message):
+        fit(table_of(n_classes=n_classes), config_of(), settings, calls.append)
+    assert not calls
+
+
+def test_in_time_without_rows_to_test_on_nothing_is_trained() -> None:
+    """All patients enrol early and come back late: the last fifth of the rows is of patients who train."""
+    X, y = noisy_rows(100)
+    patients = np.concatenate([np.arange(80), np.arange(20)])
+    table = Table.from_arrays(X, y, group_ids=patients, time=np.arange(100.0))
+    with pytest.raises(
+        TableError,
+        match=r"^in time no rows are left to test on: all later ones are of keys or groups that occurred before; "
+        r"ask for other folds, or leave the group out$",
+    ):
+        fit(table, config_of(), SINGLE)
+
+
+def test_in_time_without_rows_to_validate_on_nothing_is_trained() -> None:
+    X, y = noisy_rows(100)
+    patients = np.concatenate([np.arange(50), np.arange(50)])
+    table = Table.from_arrays(X, y, group_ids=patients, time=np.arange(100.0))
+    with pytest.raises(
+        TableError, match=r"^in fold 1 of 1 in time no rows are left to validate on: all of them are of"
+    ):
+        fit(table, config_of(), SINGLE)
+
+
+def test_more_folds_than_rows_allow_are_a_warning_and_choices_are_made_on_ten_folds_at_most() -> None:
+    table = table_of(48)
+    with pytest.warns(TabcohortWarning, match=r"^there are 48 folds and not 100: more would be empty$") as warned:
+        predictor = fit(table, config_of(model="logistic", max_epochs=2), CohortSettings(folds=100, seeds=1))
+    assert [warning.filename for warning in warned] == [__file__]  # where fit was called
+    assert (predictor.report.n_folds, len(predictor.networks)) == (48, 48)
+    assert len(np.unique(predictor.out_of_fold.fold_ids)) == 10

@@ -1,0 +1,81 @@
+"""The network from scratch in both engines, at a tiny size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from reproduce_helpers import check_document
+from rich.console import Console
+from sklearn.metrics import accuracy_score, log_loss
+
+from tabcohort.data.splits import train_validation_test_split
+from tabcohort.reproduce import scratch
+from tabcohort.reproduce.findings import Spread, spread
+from tabcohort.reproduce.runs import Ticker, sample_table
+from tabcohort.settings import Config
+
+
+def test_scratch_runs_to_its_end_and_both_engines_agree(messages: Console) -> None:
+    findings = scratch.run(messages, seeds=2, config=replace(scratch.DOCUMENT, hidden=(4,), max_epochs=10))
+    check_document(findings)
+    scores, seconds, differences = findings.sheets
+    assert [row.what for row in scores.rows] == list(scratch.variants(scratch.DOCUMENT))
+    for row in scores.rows:
+        compiled, pytorch, *losses = row.cells
+        assert all(isinstance(cell, Spread) and cell.n == 2 for cell in row.cells)
+        assert compiled == pytorch
+        assert 0.7 < compiled.mean <= 1  # type: ignore[union-attr]
+        assert losses[0].mean == pytest.approx(losses[1].mean, rel=1e-5)  # type: ignore[union-attr]
+    assert all(0 < row.cells[0].mean < 5 for row in seconds.rows)  # type: ignore[operator, union-attr]
+    assert all(0 <= row.cells[0] < 1e-5 for row in differences.rows)  # type: ignore[operator]
+    assert any("no claim to compare with" in note for note in findings.notes)
+
+
+def test_scratch_makes_one_improvement_at_a_time() -> None:
+    document, *improved = (config.to_dict() for config in scratch.variants(scratch.DOCUMENT).values())
+    changed = [{name: config[name] for name in config if config[name] != document[name]} for config in improved]
+    assert changed == [{"momentum": 0.9}, {"dropout": 0.2}, {"batch_norm": True}]
+    assert (document["optimizer"], document["momentum"], document["weight_decay"]) == ("sgd", 0.0, 0.0)
+    assert (document["batch_size"], document["max_epochs"], document["patience"]) == (32, 100, None)
+
+
+def test_scratch_measures_the_test_rows_by_their_probabilities() -> None:
+    table = sample_table("breast-cancer")
+    config = replace(scratch.DOCUMENT, engine="torch", max_epochs=3, seed=4)
+    run = scratch.train_once(table, config)
+    rows = train_validation_test_split(table, config).test
+    assert run.probability.shape == (569,)
+    assert run.metrics["accuracy"] == accuracy_score(table.y[rows], run.probability[rows] > 0.5)
+    assert run.metrics["log_loss"] == pytest.approx(log_loss(table.y[rows], run.probability[rows]), rel=1e-9)
+
+
+def test_scratch_times_nothing_before_both_engines_are_ready(
+    messages: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, int, int]] = []
+
+    def train_once(table: object, config: Config) -> scratch.EngineRun:
+        trained.append((config.engine, config.max_epochs, config.seed))
+        return scratch.EngineRun({}, np.full(3, 0.5 if config.engine == "torch" else 0.25), float(len(trained)))
+
+    monkeypatch.setattr(scratch, "train_once", train_once)
+    with Ticker(messages) as ticker:
+        pairs = scratch.train_pairs(sample_table("breast-cancer"), scratch.DOCUMENT, 2, ticker, "x")
+    assert trained[:2] == [("compiled", 1, 0), ("torch", 1, 0)]
+    assert trained[2:] == [("compiled", 100, 0), ("torch", 100, 0), ("compiled", 100, 1), ("torch", 100, 1)]
+    assert [(pair.compiled.seconds, pair.pytorch.seconds) for pair in pairs] == [(3.0, 4.0), (5.0, 6.0)]
+    assert pairs[0].difference == 0.25
+
+
+def test_scratch_shows_each_engine_in_its_columns_and_the_mean_of_the_ratios() -> None:
+    def trained(accuracy: float, loss: float, probability: float, seconds: float) -> scratch.EngineRun:
+        return scratch.EngineRun({"accuracy": accuracy, "log_loss": loss}, np.array([0.5, probability]), seconds)
+
+    first = scratch.Pair(trained(0.8, 0.3, 0.25, 1.0), trained(0.9, 0.4, 0.5, 4.0))
+    second = scratch.Pair(trained(0.6, 0.1, 0.5, 2.0), trained(0.7, 0.2, 0.5, 4.0))
+    rows = [sheet.rows[0].cells for sheet in scratch.sheets({"x": [first, second]}, 100)]
+    assert rows[0] == tuple(map(spread, ([0.8, 0.6], [0.9, 0.7], [0.3, 0.1], [0.4, 0.2])))
+    assert rows[1] == tuple(map(spread, ([1, 2], [4, 4], [4, 2])))
+    assert rows[2] == (0.25,)

@@ -1,0 +1,54 @@
+"""The errors: one tree, all of them value errors, and the nearest name for a message."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import pytest
+
+from tabcohort import errors
+from tabcohort.errors import TabcohortError, TabcohortWarning, nearest
+
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__]
+ERRORS = [kind for kind in CLASSES if issubclass(kind, Exception) and not issubclass(kind, Warning)]
+
+
+def test_every_error_is_ours_and_a_value_error() -> None:
+    assert len(ERRORS) == 6
+    for kind in ERRORS:
+        assert issubclass(kind, TabcohortError)
+        assert issubclass(kind, ValueError)
+
+
+def test_the_warning_is_shown_by_default() -> None:
+    """Python hides some kinds of warnings, but not this one."""
+    assert issubclass(TabcohortWarning, UserWarning)
+    assert not issubclass(TabcohortWarning, TabcohortError)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_tree_in_the_documentation_has_every_class_with_its_own_words(kind: type) -> None:
+    assert errors.__doc__ is not None
+    assert kind.__name__ in errors.__doc__
+    assert inspect.getdoc(kind)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_an_error_comes_back_from_another_process(kind: type[Exception]) -> None:
+    error = pickle.loads(pickle.dumps(kind("row 2, column 'a' is missing")))
+    assert type(error) is kind
+    assert str(error) == "row 2, column 'a' is missing"
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "expected"),
+    [
+        ("droput", ["dropout", "momentum"], " (did you mean 'dropout'?)"),
+        ("zzz", ["dropout", "momentum"], ""),
+        ("a", [], ""),
+        ("ida", iter(["id", "idb", "x0"]), " (did you mean 'id'?)"),
+    ],
+)
+def test_the_nearest_name_is_offered_if_there_is_a_near_one(name: str, names: list[str], expected: str) -> None:
+    assert nearest(name, names) == expected
