@@ -18,7 +18,7 @@ from rich.console import Console
 
 from tabcohort import CohortSettings, Predictor, Table, fit
 from tabcohort.cohort.search import grid
-from tabcohort.model.report import config_facts
+from tabcohort.model.facts import config_facts
 from tabcohort.reporting.terminal import ProgressDisplay, print_configs
 from tabcohort.reproduce.patent import N_TRAIN, patent_pairs
 from tabcohort.reproduce.patent_grid import BASE, GRID

@@ -32,8 +32,8 @@ from tabcohort.container import FORMAT, MAGIC, read_container
 from tabcohort.data.splits import COHORT_SIZES
 from tabcohort.evaluation.intervals import UNKNOWN
 from tabcohort.evaluation.metrics import METRICS
+from tabcohort.model.facts import config_facts, facts
 from tabcohort.model.file import OUT_OF_FOLD
-from tabcohort.model.report import config_facts, facts
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

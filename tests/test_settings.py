@@ -176,12 +176,9 @@ def test_class_weights_of_labels_that_are_not_text_survive_json() -> None:
 def test_an_unknown_setting_is_an_error_that_offers_the_nearest_name() -> None:
     with pytest.raises(SettingsError, match=r"there is no setting 'drop_out' \(did you mean 'dropout'\?\)"):
         Config.from_dict({"drop_out": 0.1})
-    message = (
-        r"^there is no setting 'learning_rat' \(did you mean 'learning_rate'\?\); docs/reference/settings.md lists"
-    )
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(SettingsError, match=r"^there is no setting 'learning_rat' \(did you mean 'learning_rate'\?\)$"):
         Config(learning_rat=1)  # type: ignore[call-arg]
-    with pytest.raises(SettingsError, match=r"^there is no setting 'zzz'; docs/reference/settings.md lists them all$"):
+    with pytest.raises(SettingsError, match=r"^there is no setting 'zzz'; there are model, hidden, .*, seed"):
         replace(Config(), zzz=1)  # type: ignore[call-arg]
 
 

@@ -116,11 +116,12 @@ def _setting(default: Any, *words: str, **rule: Any) -> Any:
     return field(default=default, metadata={"rule": Rule(words=words, **rule)})
 
 
-def _unknown_message(name: str, known: Mapping[str, Rule]) -> str:
+def unknown_message(name: str, known: Mapping[str, Rule]) -> str:
+    """Return the message that a setting is not one of these."""
     for kind, what in ((CohortSettings, "a whole cohort"), (Config, "a network")):
         if name in rules(kind):
             return f"{name!r} is a setting of {what}: give it to {kind.__name__}, or as an option of the command line"
-    return f"there is no setting {name!r}{nearest(name, known)}; docs/reference/settings.md lists them all"
+    return f"there is no setting {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
 
 
 def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
@@ -131,7 +132,7 @@ def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
     def checked_init(self: AnySettings, *args: Any, **values: Any) -> None:
         for name in values:
             if name not in rules(cls):
-                raise SettingsError(_unknown_message(name, rules(cls)))
+                raise SettingsError(unknown_message(name, rules(cls)))
         init(self, *args, **values)
 
     cls.__init__ = checked_init  # type: ignore[method-assign]
@@ -168,7 +169,7 @@ class Config:
         mixup_probability: probability that a batch is mixed.
         max_epochs: upper limit of passes over the training rows.
         patience: training stops after this many epochs without a better validation score; None never stops early.
-        monitor: the metric of the validation rows that early stopping, the best epoch and the plateau schedule watch.
+        monitor: the metric of the validation rows that early stopping, the best epoch and the plateau schedule use.
         validation_fraction, test_fraction: shares of the rows that validate and test; the others train.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.

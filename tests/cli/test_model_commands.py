@@ -31,7 +31,7 @@ def test_decide_writes_a_changed_model_and_leaves_the_old_one(
     assert ran.status == 0
     assert ran.out == f"{run('info', new).out}\nmodel    {new}\n"
     assert re.search(
-        r"threshold +yes from a probability of 0\.\d{4} on, for cost=10:1; in the figures above, each row", ran.out
+        r"threshold +yes from a probability of 0\.\d{4} on, for cost=10:1; the figures above are with", ran.out
     )
     assert "asked for: 80% of each class" in ran.out
     assert model_file.read_bytes() == before

@@ -14,7 +14,7 @@ from helpers import SMALL, assert_same, config_of, table_of
 
 from tabcohort.cohort import build, selection
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.interrupts import finishes_on_interrupt
+from tabcohort.cohort.interrupts import finishes_on_interrupt, starting_processes, training_is_over
 from tabcohort.errors import TabcohortWarning
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
@@ -25,8 +25,9 @@ WARNING = (
 
 @pytest.fixture(autouse=True)
 def python_handles_ctrl_c() -> Iterator[None]:
-    """Ctrl-C raises `KeyboardInterrupt`, however the tests were started."""
+    """Ctrl-C raises `KeyboardInterrupt`, however the tests were started, and was not pressed since training."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    training_is_over()
     yield
     signal.signal(signal.SIGINT, before)
 
@@ -61,6 +62,34 @@ def test_a_second_interrupt_ends_it() -> None:
     with pytest.warns(TabcohortWarning, match=WARNING), pytest.raises(KeyboardInterrupt):
         pressed_while_it_runs(2, steps)
     assert steps == [0, 1]
+
+
+def test_a_second_interrupt_ends_a_later_function_too_until_training_was_over_again() -> None:
+    with pytest.warns(TabcohortWarning, match=WARNING):
+        pressed_while_it_runs(1, [])
+    steps: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        pressed_while_it_runs(1, steps)
+    assert steps == [0]
+    training_is_over()
+    with pytest.warns(TabcohortWarning, match=WARNING):
+        assert pressed_while_it_runs(1, []) == "the result"
+
+
+def test_an_interrupt_while_processes_start_is_raised_when_they_have_started() -> None:
+    steps: list[str] = []
+
+    @starting_processes()
+    def start() -> None:
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), "a new process would get it"
+        press_ctrl_c()
+        steps.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert steps == ["started"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("n_times", [0, 1, 2])

@@ -91,7 +91,7 @@ def test_a_target_of_lists_is_refused() -> None:
 
 
 def test_a_class_with_a_single_row_is_refused_by_name() -> None:
-    words = r"the class 'may' of 'y' has a single row, which can only train: .*leave it out"
+    words = r"the class 'may' of 'y' has a single row, which can only be trained on, so .*leave it out"
     with pytest.raises(TableError, match=words):
         Table.from_frame(frame_of(y=["yes"] * 14 + ["no"] * 15 + ["may"]), "y")
 

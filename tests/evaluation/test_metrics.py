@@ -30,7 +30,7 @@ from tabcohort.evaluation.metrics import (
     log_probabilities,
     safe_log,
 )
-from tabcohort.model.report import facts
+from tabcohort.model.facts import facts
 from tabcohort.reporting.terminal import print_model
 from tabcohort.types import FloatArray, IntArray
 

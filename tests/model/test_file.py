@@ -18,8 +18,9 @@ from helpers import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_tab
 from tabcohort import CohortSettings, Config, ModelFileError, Predictor, TabcohortWarning, Table, fit, load, save
 from tabcohort.container import FORMAT, read_container, write_container
 from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.model.facts import facts
 from tabcohort.model.file import describe
-from tabcohort.model.report import facts, report_to_dict
+from tabcohort.model.report import report_to_dict
 
 MODELS = {
     "logistic": {"model": "logistic"},

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -294,19 +295,22 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_kernels")
-@pytest.mark.parametrize("engine", ["compiled", "auto"])
-def test_the_compiled_engine_refuses_an_operation_without_kernels_by_name(engine: str) -> None:
-    """Also where the engine is not chosen: the operation was added for it, and its kernels were forgotten."""
+def test_the_compiled_engine_refuses_an_operation_without_kernels_by_name() -> None:
     module = nn.Sequential(Shift(4), nn.Linear(4, 1))
     words = r"^the operation 'shift' has no kernels; add them before the engine is imported$"
     with pytest.raises(EngineError, match=words):
-        train(module, noisy_rows(), config_of(engine=engine))
+        train(module, noisy_rows(), config_of(engine="compiled"))
 
 
 @pytest.mark.usefixtures("without_kernels")
-def test_pytorch_trains_an_operation_without_kernels() -> None:
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_pytorch_trains_an_operation_without_kernels(engine: str) -> None:
     module = nn.Sequential(Shift(4), nn.Linear(4, 1))
-    trained = train(module, noisy_rows(), config_of(engine="torch"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trained = train(module, noisy_rows(), config_of(engine=engine))
+    reason = "the operation 'shift' has no kernels, so PyTorch trains it, more slowly"
+    assert [str(warning.message) for warning in caught] == [reason] * (engine == "auto")
     assert trained.engine == "torch"
     assert trained.history[-1].train_loss < trained.history[0].train_loss
     assert module[0].bias.abs().min() > 0

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.cohort.progress import RunProgress
+from tabcohort.model.facts import describe_config, evaluation_facts, facts
 from tabcohort.model.file import describe
-from tabcohort.model.report import describe_config, evaluation_facts, facts
 from tabcohort.reporting.terminal import (
     ProgressDisplay,
     describe_progress,
@@ -86,7 +86,8 @@ def test_a_single_network_is_described_as_one() -> None:
     ("n_train", "expected"),
     [
         ((30, 45, 60), "for each network 30 to 60 train, 15 validation, 30 test"),
-        ((46, 45, 45), "for each network 46 train, 15 validation"),  # folds as equal as can be
+        ((46, 45, 45), "for each network 45 to 46 train, 15 validation"),
+        ((45, 45, 45), "for each network 45 train, 15 validation"),
     ],
 )
 def test_numbers_of_rows_that_differ_between_networks_are_a_range(
@@ -238,7 +239,9 @@ def test_a_model_says_how_often_its_sets_hold_the_true_class_and_how_large_they_
     assert sizes in text
 
 
-@pytest.mark.parametrize(("suggestion", "hint"), [(None, ""), (0.93, "; fewest at a coverage near the accuracy, 0.93")])
+@pytest.mark.parametrize(
+    ("suggestion", "hint"), [(None, ""), (0.93, "; a coverage of 0.93, near the accuracy, has the fewest")]
+)
 def test_a_coverage_with_fewer_abstentions_is_suggested_where_there_is_one(
     predictor: Predictor, suggestion: float | None, hint: str
 ) -> None:
@@ -257,7 +260,7 @@ def test_a_threshold_is_printed_with_its_class_and_its_objective(predictor: Pred
     assert "threshold" not in printed(describe(predictor))
     changed = predictor.with_decision_rule("cost=5:1")
     line = f"threshold       yes from a probability of {changed.decision_rule.threshold:.4f} on, for cost=5:1; "
-    assert line + "in the figures above, each row's was chosen on other rows\n" in printed(describe(changed))
+    assert line + "the figures above are with thresholds that were chosen on other rows\n" in printed(describe(changed))
 
 
 def test_a_threshold_that_was_given_was_not_chosen() -> None:

@@ -115,8 +115,8 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a model on a table."""
     from tabcohort.data.table import Table
+    from tabcohort.model.facts import evaluation_facts, set_facts
     from tabcohort.model.file import load
-    from tabcohort.model.report import evaluation_facts, set_facts
     from tabcohort.reporting.terminal import print_evaluation, print_sets
 
     predictor, frame = load(options.model), _open(options.table).frame
@@ -310,7 +310,7 @@ def _next_steps(options: argparse.Namespace) -> str:
 
 
 def _with_joined_sets(predictions: Any) -> Any:
-    """Return predictions with each set as one cell, as CSV has no lists."""
+    """Return predictions with each set as one cell of text, the same in CSV and Parquet."""
     import polars as pl
 
     return predictions.with_columns(pl.col("set").list.join("|"))

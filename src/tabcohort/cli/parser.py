@@ -128,7 +128,7 @@ def _reproduce_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="a file that fit wrote")
+    command.add_argument("model", metavar="MODEL", help="a model file")
 
 
 def _add_table_options(command: argparse.ArgumentParser) -> None:

@@ -6,20 +6,22 @@ An executor of another kind (a cluster, say) implements `Executor`.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from tabcohort.cohort.interrupts import starting_processes
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.plan import Member
 from tabcohort.cohort.store import PAUSED
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.compiled.jit import n_cores
+from tabcohort.errors import EngineError
 from tabcohort.training.loop import EpochCallback, TrainingState
 
 SECONDS_BETWEEN = 0.1  # messages of a process about its epochs
@@ -126,7 +128,7 @@ class ProcessExecutor:
             ) as pool:
 
                 def submit(task: Task) -> Future[MemberResult]:
-                    with _interrupt_postponed():  # the processes begin with the first task
+                    with starting_processes():  # they start with the first task
                         future = pool.submit(_train_in_worker, task)
                     return _with_reason(future, reason)
 
@@ -136,30 +138,6 @@ class ProcessExecutor:
             listener.join()
         if failures:
             raise failures[0]
-
-
-@contextmanager
-def _interrupt_postponed() -> Iterator[None]:
-    """Begin processes without Ctrl-C, which a terminal sends to all: they ignore it, and it is raised here at the end.
-
-    This process stops the others. If it were interrupted while it begins one, it would not know of that one.
-    """
-    pressed: list[int] = []
-    is_ours = threading.current_thread() is threading.main_thread()
-    is_ours = is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_ours:
-        signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    can_block = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
-    try:
-        yield
-    finally:
-        if can_block:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 _STOPPED = "stopped"  # a worker knows only that it is to stop, not why
@@ -190,7 +168,10 @@ def _with_reason(future: Future[MemberResult], reason: list[str]) -> Future[Memb
     named: Future[MemberResult] = Future()
 
     def finish(done: Future[MemberResult]) -> None:
-        if (error := done.exception()) is not None:
+        error = done.exception()
+        if isinstance(error, BrokenProcessPool):
+            error = EngineError("a process that trained networks ended unexpectedly; it may have run out of memory")
+        if error is not None:
             named.set_exception(error)
             return
         result = done.result()

@@ -53,7 +53,7 @@ class Selected:
     Args:
         kept: configs that go on.
         dropped: configs that do not.
-        without_weights: those of the dropped ones that are too far behind to be in the ensemble.
+        without_weights: those of the dropped ones that are too bad to be in the ensemble.
     """
 
     kept: list[int]

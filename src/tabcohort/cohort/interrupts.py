@@ -1,4 +1,4 @@
-"""Ctrl-C after training is over: what was trained must not be lost for it."""
+"""Ctrl-C at moments when stopping at once would lose what was trained."""
 
 from __future__ import annotations
 
@@ -15,32 +15,63 @@ from tabcohort.errors import TabcohortWarning
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+_was_pressed = False  # since training was over
+
+
+def training_is_over() -> None:
+    """Let the functions that finish a model be interrupted only the second time that Ctrl-C is pressed from now on."""
+    global _was_pressed
+    _was_pressed = False
+
 
 def finishes_on_interrupt(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a function finish when Ctrl-C is pressed once, with a warning; pressed again, it is interrupted."""
+    """Let a function finish when Ctrl-C is pressed the first time since training was over, with a warning."""
 
     @functools.wraps(function)
     def finishing(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
-        with _postponed_interrupt():
+        if _was_pressed:
+            return function(*arguments, **keywords)
+        with _handling_interrupts(_warn):
             return function(*arguments, **keywords)
 
     return finishing
 
 
+def _warn(number: int, frame: Any) -> None:
+    global _was_pressed
+    _was_pressed = True
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    message = "interrupted when training was over: the model is being finished; press again to end without one"
+    warnings.warn(message, TabcohortWarning, stacklevel=2)
+
+
 @contextmanager
-def _postponed_interrupt() -> Iterator[None]:
-    # Python delivers Ctrl-C to the main thread; a handler of somebody else's stays in place.
+def starting_processes() -> Iterator[None]:
+    """Let processes start that ignore Ctrl-C, which a terminal sends to all; here it is raised when they have started.
+
+    This process stops the others. If it were interrupted while it starts one, it would not know of that one.
+    """
+    pressed: list[int] = []
+    can_block = hasattr(signal, "pthread_sigmask")  # a new process inherits the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
+    with _handling_interrupts(lambda number, frame: pressed.append(number)):
+        try:
+            yield
+        finally:
+            if can_block:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling_interrupts(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle Ctrl-C by a function; only in the main thread, where Python delivers it, and if nobody else handles it."""
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not is_default or threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def on_interrupt(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        message = "interrupted when training was over: the model is being finished; press again to end without one"
-        warnings.warn(message, TabcohortWarning, stacklevel=2)
-
-    signal.signal(signal.SIGINT, on_interrupt)
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ import numpy as np
 
 from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, TrainMember
 from tabcohort.cohort.halving import HalvingPolicy
+from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
 from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_member
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker
@@ -81,9 +82,9 @@ def run(
     rows = store_rows(plan.table.X, fit_statistics(plan.table.X, plan.table.weight))
     train = functools.partial(train_member, plan, rows, folder)
     result = run_members(plan.members, train, plan.settings, plan.max_epochs, callback, executor)
-    _warn_of(result, plan)
+    training_is_over()
     del rows, train  # no member trains any more
-    _return_freed_memory()
+    _finish(result, plan)
     return result
 
 
@@ -103,7 +104,7 @@ def run_members(
     cheapest first. Ctrl-C ends training with what there is.
 
     Args:
-        members: whom to train.
+        members: the members to train.
         train: trains one.
         settings: `halving`, `budget_seconds` and `threads` are used.
         max_epochs: the highest limit of epochs.
@@ -296,11 +297,13 @@ class _Run:
         self.callback(progress)
 
 
-def _warn_of(result: RunResult, plan: CohortPlan) -> None:
-    """Warn of what ended before its time."""
+@finishes_on_interrupt
+def _finish(result: RunResult, plan: CohortPlan) -> None:
+    """Return the memory that training used, and warn of what ended before its time."""
+    _return_freed_memory()
     for config, message in result.failed.items():
         which = f"config {config + 1} of {len(plan.configs)} is left out: " if len(plan.configs) > 1 else ""
-        warnings.warn(f"{which}{message}", TabcohortWarning, stacklevel=4)
+        warnings.warn(f"{which}{message}", TabcohortWarning, stacklevel=5)
     if result.stop_reason:
         reason = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[result.stop_reason]
         n_finished = sum(member_result.state.is_finished for member_result in result.members.values())
@@ -308,7 +311,7 @@ def _warn_of(result: RunResult, plan: CohortPlan) -> None:
             f"{reason}: {len(result.members)} of {len(plan.members)} networks have weights, {n_finished} of them were "
             "trained to their end; the model consists of these",
             TabcohortWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

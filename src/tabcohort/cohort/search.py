@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tabcohort.errors import SettingsError, nearest
+from tabcohort.errors import SettingsError
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.settings import Config, read_toml, rules
+from tabcohort.settings import Config, read_toml, rules, unknown_message
 
 MAX_CONFIGS = 10_000
 WIDTHS = ((64,), (128, 64), (256, 128), (256, 256), (512, 128), (128, 128, 64))
@@ -45,9 +45,7 @@ def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
     lists = {}
     for name, value in values.items():
         if name not in rules():
-            raise SettingsError(
-                f"there is no setting {name!r}{nearest(name, rules())}; docs/reference/settings.md lists them all"
-            )
+            raise SettingsError(unknown_message(name, rules()))
         is_single = not isinstance(value, list) or (name == "hidden" and not any(isinstance(v, list) for v in value))
         lists[name] = [value] if is_single else value
         if not lists[name]:

@@ -142,8 +142,8 @@ def measurement_message(distinct: NDArray[Any], target: str) -> str:
 def single_row_message(label: Any, target: str) -> str:
     """Return the message that a class has one row only, and what that means."""
     return (
-        f"the class {label!r} of {target!r} has a single row, which can only train: nothing can be said about how well "
-        "it is recognised; leave it out, or merge it with another class"
+        f"the class {label!r} of {target!r} has a single row, which can only be trained on, so the model cannot be "
+        "tested on this class; leave it out, or merge it with another class"
     )
 
 

@@ -246,7 +246,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: all that the rest of the package needs to compute, watch, print and bound it.
+    """One metric: all that the rest of the package needs to compute, monitor, print and bound it.
 
     Args:
         label: its name for people.

@@ -18,8 +18,9 @@ from tabcohort.errors import ModelFileError
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.decision import DecisionRule, parse_objective
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.model.facts import facts
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import CohortReport, MemberReport, facts, report_from_dict
+from tabcohort.model.report import CohortReport, MemberReport, report_from_dict
 from tabcohort.network.program import Network, blank_network, build_program
 
 OUT_OF_FOLD = {

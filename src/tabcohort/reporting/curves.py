@@ -21,7 +21,7 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
 
     Args:
         report: with the histories of its members.
-        monitor: name of the metric that was watched; accuracy is drawn beside log loss.
+        monitor: name of the monitored metric; accuracy is drawn beside log loss.
         path: the file; its ending (.png, .svg, .pdf) is the format.
 
     Raises:

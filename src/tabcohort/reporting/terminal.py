@@ -1,4 +1,4 @@
-"""What the terminal shows: a model's facts (see `tabcohort.model.report.facts`), and how far training is."""
+"""What the terminal shows: a model's facts (see `tabcohort.model.facts`), and how far training is."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
         f"; asked for: {100 * sets['coverage']:g}% of each class"
     )
     suggestion = sets.get("suggested_coverage")
-    hint = "" if suggestion is None else f"; fewest at a coverage near the accuracy, {suggestion}"
+    hint = "" if suggestion is None else f"; a coverage of {suggestion}, near the accuracy, has the fewest"
     console.print(
         f"                one class for {sets['single']:.1%} of the rows; an abstention for the others: several "
         f"classes for {sets['several']:.1%}, none for {sets['empty']:.1%}{hint}"
@@ -151,9 +151,9 @@ def _rows_line(rows: Mapping[str, Any]) -> str:
 
 
 def _range(bounds: Sequence[int]) -> str:
-    """Return a number of rows, or a range where folds are less equal than they could be."""
+    """Return a number of rows, or a range where folds differ."""
     low, high = bounds
-    return f"{high:,}" if high - low <= 1 else f"{low:,} to {high:,}"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _training_line(training: Mapping[str, Any]) -> str:
@@ -184,7 +184,7 @@ def _print_threshold(console: Console, threshold: Mapping[str, Any], schema: Map
         return
     how = ", as was asked for"
     if threshold["was_chosen"]:
-        how = f", for {threshold['objective']}; in the figures above, each row's was chosen on other rows"
+        how = f", for {threshold['objective']}; the figures above are with thresholds that were chosen on other rows"
     label = escape(str(schema["classes"][schema["positive"]]))
     console.print(f"threshold       {label} from a probability of {threshold['value']:.4f} on{how}")
 

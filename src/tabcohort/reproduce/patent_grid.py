@@ -14,8 +14,9 @@ from rich.console import Console
 from tabcohort.cohort.fit import fit
 from tabcohort.cohort.search import grid
 from tabcohort.data.table import Table
+from tabcohort.model.facts import describe_config
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import ConfigReport, describe_config
+from tabcohort.model.report import ConfigReport
 from tabcohort.reporting.terminal import ProgressDisplay
 from tabcohort.reproduce.findings import Findings, Row, Sheet
 from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN, expected_auc, patent_pairs

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from tabcohort.data.encoder import store_rows
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
-from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError
@@ -203,6 +203,7 @@ def _choose(network: nn.Module, table: Table, split: Split, config: Config) -> s
         return "torch"
     try:
         program = lower(network, table.X.shape[1])
+        check_kernels(program)
     except EngineError as error:
         if config.engine == "compiled":
             raise

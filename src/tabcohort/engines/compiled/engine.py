@@ -17,7 +17,7 @@ from tabcohort.engines.compiled.layout import Layout
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
-from tabcohort.network.program import Network, build_program
+from tabcohort.network.program import Network, Program, build_program
 from tabcohort.settings import Config
 
 _COMPILING = threading.Lock()
@@ -53,7 +53,7 @@ class CompiledEngine:
         self.n_outputs = program.n_outputs
         n_classes = data.soft_targets.shape[1]
         check_shape_of_logits((2, self.n_outputs), n_classes)
-        _check_kernels(network)
+        check_kernels(program)
         self._state: State = {
             "parameters": parameters.copy(),
             "buffers": network.buffers.copy(),
@@ -129,9 +129,9 @@ def _optimizer_arguments(config: Config, n_in_matrices: int, dtype: np.dtype[np.
     return OPTIMIZERS[config.optimizer], n_in_matrices, *(dtype.type(constant) for constant in constants)
 
 
-def _check_kernels(network: Network) -> None:
-    """Raise `EngineError` if the kernels were compiled without an operation of the network."""
-    for op in network.program.operations[:-1]:
+def check_kernels(program: Program) -> None:
+    """Raise `EngineError` if the kernels were compiled without an operation of the program."""
+    for op in program.operations[:-1]:
         if op.kind not in kernels.OPERATIONS and op.kind not in ("encode", "standardize"):
             raise EngineError(f"the operation {op.kind!r} has no kernels; add them before the engine is imported")
 

@@ -19,7 +19,8 @@ from tabcohort.data.encoder import Encoding, Statistics
 from tabcohort.engines.compiled.inference_kernels import AFFINE, LINEAR, ROWS_PER_BLOCK, SUPPORTED, run
 from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
-from tabcohort.network.program import Network, Operation, build_program
+from tabcohort.network.ops import Operation
+from tabcohort.network.program import Network, build_program
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
 

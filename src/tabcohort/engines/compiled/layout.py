@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tabcohort.engines.compiled import tables
 from tabcohort.engines.compiled.dropout import KEEP_ALL
 from tabcohort.engines.compiled.operations import KERNELS
-from tabcohort.network.program import Operation, Program
+from tabcohort.network.ops import Operation
+from tabcohort.network.program import Program
 from tabcohort.types import IntArray
 
 CACHE_LINE = 64  # bytes

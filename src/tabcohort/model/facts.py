@@ -1,0 +1,217 @@
+"""The facts of a model: one dictionary, from which everything that people see of a model is made.
+
+The terminal, `--json` and `info` show it; whoever shows it derives nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabcohort.evaluation.decision import parse_objective
+from tabcohort.evaluation.evaluate import Evaluation
+from tabcohort.evaluation.metrics import METRICS
+from tabcohort.evaluation.prediction_sets import SetEvaluation
+from tabcohort.model.predictor import Predictor
+from tabcohort.model.report import CohortReport, ConfigReport, estimate_to_dict, report_to_dict
+from tabcohort.types import Label
+
+FEW_ROWS = 10  # of a class, below which its figures say little
+CUT_SHARE = 0.25  # of the networks: if more reached max_epochs, that is worth a hint
+
+
+def facts(predictor: Predictor) -> dict[str, Any]:
+    """Return all that is known of a model but its weights, as plain JSON values; what is unknown is null.
+
+    Returns:
+        `schema`: the columns and classes; `calibrator`, `decision_rule`: how probabilities are made and used;
+        `members`: the place in `report.members` of each network of the model;
+        `model`: `networks`: a name for each kind in the model, by weight; `n_networks`, `n_parameters`, `n_features`;
+        `rows`: `n`, `n_folds`, `n_seeds`, and the smallest and largest number of `train`, `validation` and `test` rows
+        of a network; `training`: `n_networks`, `n_epochs` in all, the first and last of the `best_epochs`,
+        `n_at_max_epochs`, whether that is `cut_short`, `fit_seconds`, `seconds_saved`, `engine`, `device`,
+        `stop_reason`; `evaluation`: see `evaluation_facts`; `calibration`: log loss and calibration error before and
+        after; `sets`: see `set_facts`; `threshold`: the threshold, its objective, and whether it was chosen; `configs`:
+        see `config_facts`; `coefficients`: a linear two-class model's weight per standard deviation of each feature,
+        and the class that it speaks for; `report`: what `report_to_dict` gives, histories included.
+    """
+    report, schema, rule = predictor.report, predictor.schema, predictor.decision_rule
+    return {
+        "schema": {name: list(value) if isinstance(value, tuple) else value for name, value in vars(schema).items()},
+        "members": list(predictor.members),
+        "calibrator": {**vars(predictor.calibrator), "shift": predictor.calibrator.shift.tolist()},
+        "decision_rule": {**vars(rule), "set_thresholds": rule.set_thresholds.tolist()},
+        "model": {
+            "networks": _names_of_networks(report, predictor.members),
+            "n_networks": len(predictor.members),
+            "n_parameters": sum(network.program.n_parameters for network in predictor.networks),
+            "n_features": len(schema.features),
+        },
+        "rows": _row_facts(report),
+        "training": _training_facts(report),
+        "evaluation": evaluation_facts(report.evaluation, schema.classes),
+        "calibration": {**vars(report.calibration)},
+        "sets": {**set_facts(report.sets, rule.coverage, schema.classes), "suggested_coverage": _suggestion(predictor)},
+        "threshold": {
+            "value": rule.threshold,
+            "objective": rule.objective,
+            "was_chosen": rule.objective is not None and parse_objective(rule.objective).kind != "probability",
+        },
+        "configs": config_facts(report.configs),
+        "coefficients": _coefficient_facts(predictor),
+        "report": report_to_dict(report),
+    }
+
+
+def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[str, Any]:
+    """Return an evaluation as plain JSON values; a metric that is unknown has null values.
+
+    Returns:
+        `metrics`: for each, by name, its `label`, `value`, `low` and `high`; `confusion`: weight by true and predicted
+        class; `n_rows`; `n_groups`; `class_counts`: weight of each class; `majority`: the most frequent class and the
+        accuracy of always predicting it; `rare_classes`: those with fewer than `few_rows` rows.
+    """
+    counts = [float(sum(row)) for row in evaluation.confusion.tolist()]
+    most = max(range(len(counts)), key=counts.__getitem__)
+    return {
+        "metrics": {
+            name: {"label": METRICS[name].label, **estimate_to_dict(estimate)}
+            for name, estimate in evaluation.metrics.items()
+        },
+        "confusion": evaluation.confusion.tolist(),
+        "n_rows": evaluation.n_rows,
+        "n_groups": evaluation.n_groups,
+        "class_counts": counts,
+        "majority": {"label": classes[most], "accuracy": counts[most] / sum(counts)},
+        "few_rows": FEW_ROWS,
+        "rare_classes": [label for label, count in zip(classes, counts, strict=True) if count < FEW_ROWS],
+    }
+
+
+def set_facts(sets: SetEvaluation, coverage: float, classes: Sequence[Label]) -> dict[str, Any]:
+    """Return how often prediction sets hold the true class as plain JSON values: shares of the rows.
+
+    Returns:
+        `coverage`: what was asked for; `covered`: what was measured, and `covered_by_class`, null for a class without
+        rows; `single`, `several`, `empty`: by the number of classes in the set.
+    """
+    return {
+        "coverage": coverage,
+        "covered": sets.covered,
+        "covered_by_class": [
+            {"label": label, "covered": None if math.isnan(share) else share}
+            for label, share in zip(classes, sets.covered_by_class, strict=True)
+        ],
+        "single": sets.single,
+        "several": sets.several,
+        "empty": sets.empty,
+    }
+
+
+def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
+    """Return what was tried, as plain JSON values.
+
+    Returns:
+        `ranking`: for each config with predictions, the best first: `name`, what distinguishes it from the others;
+        `number`; `log_loss`; `gap` to the best; `weight`; `dropped_after`; `n_rows`, and whether these are `all_rows`;
+        `failed`: `number`, `name` and `message` of each config that failed; `n`, `n_untried`, `n_dropped`.
+    """
+    configs = [report.config.to_dict() for report in reports]
+    same = {name for name in configs[0] if len({str(config[name]) for config in configs}) == 1}
+    names = [describe_config(config, same) for config in configs]
+    tried = [number for number, report in enumerate(reports) if report.n_rows]
+    most = max((reports[number].n_rows for number in tried), default=0)
+    tried.sort(key=lambda number: (reports[number].n_rows < most, reports[number].log_loss.value))
+    ranking = [
+        {
+            "number": number + 1,
+            "name": names[number],
+            "log_loss": estimate_to_dict(reports[number].log_loss),
+            "gap": estimate_to_dict(reports[number].log_loss_gap),
+            "weight": reports[number].weight,
+            "dropped_after": reports[number].dropped_after,
+            "n_rows": reports[number].n_rows,
+            "all_rows": reports[number].n_rows == most,
+        }
+        for number in tried
+    ]
+    failed = [
+        {"number": number + 1, "name": names[number], "message": report.failed}
+        for number, report in enumerate(reports)
+        if report.failed
+    ]
+    return {
+        "n": len(reports),
+        "ranking": ranking,
+        "failed": failed,
+        "n_untried": sum(not report.n_rows and not report.failed for report in reports),
+        "n_dropped": sum(report.dropped_after is not None for report in reports),
+    }
+
+
+def describe_config(config: Mapping[str, Any], same: set[str] | frozenset[str] = frozenset()) -> str:
+    """Return what distinguishes a config from others, in a line: all but those names that are the same in all."""
+    parts = [] if {"model", "hidden"} <= set(same) else [name_of_network(config)]
+    for name, value in config.items():
+        if name not in same and name not in ("model", "hidden"):
+            parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(parts) or name_of_network(config)
+
+
+def name_of_network(config: Mapping[str, Any]) -> str:
+    """Return what a network is, in a word or two."""
+    widths = "-".join(str(width) for width in config["hidden"])
+    return config["model"] if config["model"] == "logistic" or not widths else f"{config['model']} {widths}"
+
+
+def _names_of_networks(report: CohortReport, members: Sequence[int]) -> list[str]:
+    used = {report.members[number].config for number in members}
+    by_weight = sorted(used, key=lambda config: (-report.configs[config].weight, config))
+    return list(dict.fromkeys(name_of_network(report.configs[config].config.to_dict()) for config in by_weight))
+
+
+def _row_facts(report: CohortReport) -> dict[str, Any]:
+    parts = {
+        part: [getattr(member, f"n_{part}") for member in report.members] for part in ("train", "validation", "test")
+    }
+    ranges = {part: [min(counts), max(counts)] for part, counts in parts.items()}
+    return {"n": report.n_rows, "n_folds": report.n_folds, "n_seeds": report.n_seeds, **ranges}
+
+
+def _training_facts(report: CohortReport) -> dict[str, Any]:
+    best_epochs = [member.best_epoch for member in report.members]
+    n_at_max = sum(member.stop_reason == "max_epochs" for member in report.members)
+    return {
+        "n_networks": len(report.members),
+        "n_epochs": sum(len(member.history) for member in report.members),
+        "best_epochs": [min(best_epochs), max(best_epochs)],
+        "n_at_max_epochs": n_at_max,
+        "cut_short": n_at_max > CUT_SHARE * len(report.members),
+        "fit_seconds": report.fit_seconds,
+        "seconds_saved": report.seconds_saved,
+        "engine": report.engine,
+        "device": report.device,
+        "stop_reason": report.stop_reason,
+    }
+
+
+def _suggestion(predictor: Predictor) -> float | None:
+    """Return a coverage with fewer abstentions, where sets miss rows on purpose as the model is right more often."""
+    sets, coverage = predictor.report.sets, predictor.decision_rule.coverage
+    accuracy = round(predictor.report.evaluation.metrics["accuracy"].value, 2)
+    return accuracy if sets.empty > sets.several and coverage < accuracy < 1 else None
+
+
+def _coefficient_facts(predictor: Predictor) -> list[dict[str, Any]] | None:
+    coefficients, schema = predictor.coefficients(), predictor.schema
+    if coefficients is None or schema.positive is None:
+        return None
+    return [
+        {
+            "feature": name,
+            "coefficient": value,
+            "class": schema.classes[schema.positive if value > 0 else 1 - schema.positive],
+        }
+        for name, value in coefficients.items()
+    ]

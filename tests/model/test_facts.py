@@ -1,0 +1,393 @@
+"""The facts: what everything that people see of a model is made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import SINGLE, SMALL, fit_quickly, make_small_table
+from sklearn.metrics import accuracy_score
+
+from tabcohort import CohortReport, Config, ConfigReport, Predictor, Table
+from tabcohort.data.splits import make_splits, train_validation_test_split
+from tabcohort.evaluation.evaluate import Evaluation
+from tabcohort.evaluation.intervals import UNKNOWN, Estimate
+from tabcohort.evaluation.metrics import METRICS
+from tabcohort.evaluation.prediction_sets import SetEvaluation
+from tabcohort.model.facts import (
+    CUT_SHARE,
+    FEW_ROWS,
+    config_facts,
+    describe_config,
+    evaluation_facts,
+    facts,
+    name_of_network,
+    set_facts,
+)
+from tabcohort.model.report import report_to_dict
+
+
+def changed(predictor: Predictor, **changes: Any) -> Predictor:
+    """Return the model with these changes to its report."""
+    return Predictor(
+        predictor.networks, predictor.members, predictor.schema, predictor.calibrator, predictor.decision_rule,
+        predictor.out_of_fold, replace(predictor.report, **changes),
+    )  # fmt: skip
+
+
+MODELS = ("predictor", "three_classes", "cohort", "rare")
+
+
+# -- all facts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytest.FixtureRequest) -> None:
+    model_facts = facts(request.getfixturevalue(name))
+    plain = json.loads(json.dumps(model_facts, allow_nan=False))
+    assert plain["schema"] == model_facts["schema"]
+    keys = {part: set(values) for part, values in plain.items() if isinstance(values, dict)}
+    assert list(plain) == [
+        "schema", "members", "calibrator", "decision_rule", "model", "rows", "training", "evaluation", "calibration",
+        "sets", "threshold", "configs", "coefficients", "report",
+    ]  # fmt: skip
+    assert keys["schema"] == {"features", "target", "classes", "positive", "keys", "groups"}
+    assert keys["calibrator"] == {"method", "scale", "shift"}
+    assert keys["decision_rule"] == {"coverage", "set_thresholds", "objective", "threshold"}
+    assert keys["model"] == {"networks", "n_networks", "n_parameters", "n_features"}
+    assert keys["rows"] == {"n", "n_folds", "n_seeds", "train", "validation", "test"}
+    assert keys["training"] == {
+        "n_networks", "n_epochs", "best_epochs", "n_at_max_epochs", "cut_short", "fit_seconds", "seconds_saved",
+        "engine", "device", "stop_reason",
+    }  # fmt: skip
+    assert keys["evaluation"] == {
+        "metrics", "confusion", "n_rows", "n_groups", "class_counts", "majority", "few_rows", "rare_classes",
+    }  # fmt: skip
+    assert keys["calibration"] == {"log_loss_before", "log_loss_after", "ece_before", "ece_after"}
+    assert keys["sets"] == {
+        "coverage", "covered", "covered_by_class", "single", "several", "empty", "suggested_coverage",
+    }  # fmt: skip
+    assert keys["threshold"] == {"value", "objective", "was_chosen"}
+    assert keys["configs"] == {"n", "ranking", "failed", "n_untried", "n_dropped"}
+    for config in plain["configs"]["ranking"]:
+        assert set(config) == {
+            "number", "name", "log_loss", "gap", "weight", "dropped_after", "n_rows", "all_rows",
+        }  # fmt: skip
+    for config in plain["configs"]["failed"]:
+        assert set(config) == {"number", "name", "message"}
+    for metric in plain["evaluation"]["metrics"].values():
+        assert set(metric) == {"label", "value", "low", "high"}
+    assert set(plain["report"]) == set(CohortReport.__dataclass_fields__)
+
+
+def clear_all(values: Any) -> None:
+    """Empty all dictionaries and lists in these values."""
+    for value in list(values.values() if isinstance(values, dict) else values):
+        if isinstance(value, (dict, list)):
+            clear_all(value)
+    values.clear()
+
+
+def test_whoever_changes_the_facts_does_not_change_the_model(cohort: Predictor) -> None:
+    before, model_facts = repr(cohort.report), facts(cohort)
+    text = json.dumps(model_facts)
+    clear_all(model_facts)
+    assert repr(cohort.report) == before
+    assert json.dumps(facts(cohort)) == text
+
+
+def test_facts_are_what_the_model_is(cohort: Predictor) -> None:
+    model_facts, report = facts(cohort), cohort.report
+    assert model_facts["schema"] == {
+        "features": ["x0", "x1", "x2"], "target": "target", "classes": ["no", "yes"], "positive": 1, "keys": [],
+        "groups": [],
+    }  # fmt: skip
+    assert model_facts["members"] == list(cohort.members)
+    assert model_facts["calibrator"]["shift"] == cohort.calibrator.shift.tolist()
+    assert model_facts["decision_rule"]["set_thresholds"] == cohort.decision_rule.set_thresholds.tolist()
+    assert model_facts["calibration"] == vars(report.calibration)
+    assert model_facts["model"]["n_networks"] == len(cohort.networks) < len(report.members)
+    n_parameters = [sum(array.size for array in network.named().values()) for network in cohort.networks]
+    n_buffers = sum(network.program.n_buffers for network in cohort.networks)
+    assert model_facts["model"]["n_parameters"] == sum(n_parameters) - n_buffers
+    assert model_facts["model"]["n_features"] == 3
+    assert model_facts["report"] == report_to_dict(report)
+
+
+def test_the_networks_of_a_model_are_named_once_each_by_their_weight(predictor: Predictor) -> None:
+    configs = [
+        Config(hidden=(8,)), Config(model="residual", hidden=(8, 5)), Config(hidden=(8,), dropout=0.5),
+        Config(model="logistic"),
+    ]  # fmt: skip
+    first, weights = predictor.report.configs[0], (0.1, 0.6, 0.3, 0.0)
+    model = changed(
+        predictor,
+        configs=tuple(
+            replace(first, config=config, weight=weight) for config, weight in zip(configs, weights, strict=True)
+        ),
+        members=tuple(replace(predictor.report.members[0], config=number) for number in (0, 1, 2, 3)),
+    )
+    assert facts(model)["model"]["networks"] == ["residual 8-5", "mlp 8"]
+
+
+# -- rows and training -----------------------------------------------------------------------------------------------
+
+
+def test_the_ranges_of_rows_are_of_the_fewest_and_the_most_of_a_network() -> None:
+    table = make_small_table(n_rows=94)
+    splitters = [make_splits(table, Config(), 4, repeat) for repeat in (0, 1)]
+    splits = [splitter.split(fold) for splitter in splitters for fold in range(4)]
+    expected: dict[str, Any] = {"n": 94, "n_folds": 4, "n_seeds": 2}
+    for part in ("train", "validation", "test"):
+        n_rows = sorted(len(getattr(split, part)) for split in splits)
+        expected[part] = [n_rows[0], n_rows[-1]]
+    assert expected["test"] == [23, 24]
+    assert facts(fit_quickly(table, replace(SMALL, folds=4, seeds=2)))["rows"] == expected
+
+
+def test_the_ranges_of_a_single_network_are_its_rows() -> None:
+    table = make_small_table(n_rows=94)
+    split = train_validation_test_split(table, Config())
+    assert facts(fit_quickly(table, SINGLE))["rows"] == {
+        "n": 94, "n_folds": 1, "n_seeds": 1, "train": [len(split.train)] * 2,
+        "validation": [len(split.validation)] * 2, "test": [len(split.test)] * 2,
+    }  # fmt: skip
+
+
+def test_epochs_are_counted_over_all_networks(cohort: Predictor) -> None:
+    training, members = facts(cohort)["training"], cohort.report.members
+    assert training["n_networks"] == len(members)
+    n_epochs, best_epochs = 0, []
+    for member in members:
+        n_epochs += member.history[-1].epoch
+        scores = [record.score for record in member.history]
+        best_epochs.append(1 + scores.index(min(scores)))
+    assert training["n_epochs"] == n_epochs
+    assert training["best_epochs"] == [min(best_epochs), max(best_epochs)]
+    n_at_max_epochs = [member.history[-1].epoch for member in members if member.stop_reason == "max_epochs"]
+    assert set(n_at_max_epochs) <= {40}
+    assert training["n_at_max_epochs"] == len(n_at_max_epochs)
+    for name in ("fit_seconds", "seconds_saved", "engine", "device", "stop_reason"):
+        assert training[name] == getattr(cohort.report, name), name
+    assert training["seconds_saved"] > 0
+
+
+@pytest.mark.parametrize(("n_at_max_epochs", "cut_short"), [(0, False), (2, False), (3, True), (8, True)])
+def test_training_was_cut_short_if_more_than_a_quarter_of_the_networks_reached_max_epochs(
+    n_at_max_epochs: int, cut_short: bool, predictor: Predictor
+) -> None:
+    assert CUT_SHARE == 0.25
+    reasons = ["max_epochs"] * n_at_max_epochs + ["patience"] * (8 - n_at_max_epochs)
+    members = tuple(replace(predictor.report.members[0], stop_reason=reason) for reason in reasons)
+    training = facts(changed(predictor, members=members))["training"]
+    assert (training["n_networks"], training["n_at_max_epochs"]) == (8, n_at_max_epochs)
+    assert training["cut_short"] is cut_short
+
+
+# -- the evaluation --------------------------------------------------------------------------------------------------
+
+
+def evaluation_of(confusion: list[list[float]], n_rows: int = 100) -> Evaluation:
+    return Evaluation({"accuracy": Estimate(0.5, 0.4, 0.6), "f1": UNKNOWN}, np.array(confusion), n_rows, 90)
+
+
+def test_classes_are_counted_by_their_true_rows() -> None:
+    counted = evaluation_facts(evaluation_of([[2.0, 7.5], [20.0, 10.5], [1.0, 9.0]]), ["a", "b", "c"])
+    assert counted["class_counts"] == [9.5, 30.5, 10.0]
+    assert counted["majority"] == {"label": "b", "accuracy": 30.5 / 50}
+    assert counted["few_rows"] == FEW_ROWS == 10
+    assert counted["rare_classes"] == ["a"]  # ten rows are not fewer than ten
+    assert (counted["n_rows"], counted["n_groups"]) == (100, 90)
+    assert counted["confusion"] == [[2.0, 7.5], [20.0, 10.5], [1.0, 9.0]]
+
+
+def test_of_equally_frequent_classes_the_first_is_the_majority_and_labels_keep_their_type() -> None:
+    counted = evaluation_facts(evaluation_of([[4.0, 1.0], [0.0, 5.0]]), [False, True])
+    assert counted["majority"] == {"label": False, "accuracy": 0.5}
+    assert counted["rare_classes"] == [False, True]
+
+
+def test_metrics_have_their_labels_and_unknown_ones_are_null() -> None:
+    metrics = evaluation_facts(evaluation_of([[10.0, 0.0], [0.0, 10.0]]), ["a", "b"])["metrics"]
+    assert metrics == {
+        "accuracy": {"label": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
+        "f1": {"label": "F1", "value": None, "low": None, "high": None},
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_facts_of_the_evaluation_are_those_of_the_out_of_fold_predictions(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    predictor = request.getfixturevalue(name)
+    evaluation, rows = facts(predictor)["evaluation"], predictor.out_of_fold
+    classes = predictor.schema.classes
+    counts = [int((rows.y == code).sum()) for code in range(len(classes))]
+    assert evaluation["class_counts"] == pytest.approx(counts)
+    assert evaluation["majority"]["accuracy"] == pytest.approx(max(counts) / len(rows.y))
+    assert evaluation["majority"]["label"] == classes[counts.index(max(counts))]
+    assert evaluation["rare_classes"] == [label for label, n in zip(classes, counts, strict=True) if n < 10]
+    assert evaluation["n_rows"] == len(rows.y)
+    y_pred = predictor.codes(rows.log_proba.astype(np.float64))
+    assert evaluation["metrics"]["accuracy"]["value"] == pytest.approx(accuracy_score(rows.y, y_pred))
+    expected = [key for key, metric in METRICS.items() if len(classes) == 2 or not metric.needs_positive]
+    assert list(evaluation["metrics"]) == expected
+
+
+# -- sets and thresholds ---------------------------------------------------------------------------------------------
+
+
+def test_the_facts_of_sets_name_the_classes_and_leave_unknown_shares_out() -> None:
+    sets = SetEvaluation(0.9, (0.8, math.nan), 0.7, 0.2, 0.1)
+    assert set_facts(sets, 0.95, ["a", "b"]) == {
+        "coverage": 0.95,
+        "covered": 0.9,
+        "covered_by_class": [{"label": "a", "covered": 0.8}, {"label": "b", "covered": None}],
+        "single": 0.7,
+        "several": 0.2,
+        "empty": 0.1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "empty", "several", "expected"),
+    [
+        (0.9449, 0.1, 0.0, 0.94),
+        (0.95, 0.1, 0.09, 0.95),
+        (0.95, 0.1, 0.1, None),  # as many sets with several classes
+        (0.95, 0.0, 0.0, None),
+        (0.904, 0.1, 0.0, None),  # rounds to the coverage
+        (0.996, 0.1, 0.0, None),  # rounds to 1
+        (0.5, 0.1, 0.0, None),
+    ],
+)
+def test_a_coverage_is_suggested_where_sets_miss_rows_on_purpose(
+    accuracy: float, empty: float, several: float, expected: float | None, predictor: Predictor
+) -> None:
+    assert predictor.decision_rule.coverage == 0.9
+    metrics = {**predictor.report.evaluation.metrics, "accuracy": Estimate(accuracy, 0.0, 1.0)}
+    model = changed(
+        predictor,
+        evaluation=replace(predictor.report.evaluation, metrics=metrics),
+        sets=replace(predictor.report.sets, empty=empty, several=several),
+    )
+    assert facts(model)["sets"]["suggested_coverage"] == expected
+
+
+def test_the_threshold_says_whether_it_was_chosen(predictor: Predictor) -> None:
+    for objective, was_chosen in ((None, False), ("f1", True), ("cost=5:1", True), (0.3, False), ("0.3", False)):
+        model = predictor.with_decision_rule(objective)
+        assert facts(model)["threshold"] == {
+            "value": model.decision_rule.threshold,
+            "objective": None if objective is None else str(objective),
+            "was_chosen": was_chosen,
+        }
+
+
+# -- configs ---------------------------------------------------------------------------------------------------------
+
+
+def tried(log_loss: float, n_rows: int = 90, rate: float = 0.1, **changes: Any) -> ConfigReport:
+    """Return the report of a config with this log loss on so many rows."""
+    estimate = Estimate(log_loss, log_loss - 0.1, log_loss + 0.1)
+    gap = Estimate(log_loss - 0.4, log_loss - 0.5, log_loss - 0.3)
+    report = ConfigReport(Config(hidden=(8,), learning_rate=rate), n_rows, estimate, gap, {}, 0.0)
+    return replace(report, **changes)
+
+
+def untried(**changes: Any) -> ConfigReport:
+    return replace(tried(0.0, 0, rate=0.5), log_loss=UNKNOWN, log_loss_gap=UNKNOWN, **changes)
+
+
+def test_configs_are_ranked_by_log_loss_and_those_of_fewer_rows_come_last() -> None:
+    reports = [
+        tried(0.6, weight=0.25),
+        untried(),
+        tried(0.3, n_rows=60, dropped_after=5),
+        tried(0.4, weight=0.75, rate=0.2),
+        untried(failed="network 1: the loss stopped being finite"),
+        tried(0.2, n_rows=30),
+        tried(0.5, dropped_after=9),
+    ]
+    ranked = config_facts(reports)
+    assert [(entry["number"], entry["log_loss"]["value"], entry["all_rows"]) for entry in ranked["ranking"]] == [
+        (4, 0.4, True), (7, 0.5, True), (1, 0.6, True), (6, 0.2, False), (3, 0.3, False),
+    ]  # fmt: skip
+    assert ranked["ranking"][0] == {
+        "number": 4, "name": "learning_rate 0.2", "log_loss": {"value": 0.4, "low": 0.4 - 0.1, "high": 0.4 + 0.1},
+        "gap": {"value": 0.4 - 0.4, "low": 0.4 - 0.5, "high": 0.4 - 0.3}, "weight": 0.75, "dropped_after": None,
+        "n_rows": 90, "all_rows": True,
+    }  # fmt: skip
+    assert [entry["dropped_after"] for entry in ranked["ranking"]] == [None, 9, None, None, 5]
+    assert ranked["failed"] == [
+        {"number": 5, "name": "learning_rate 0.5", "message": "network 1: the loss stopped being finite"}
+    ]
+    assert (ranked["n"], ranked["n_untried"], ranked["n_dropped"]) == (7, 1, 2)
+
+
+def test_equally_good_configs_keep_their_order_and_an_unknown_gap_is_null() -> None:
+    ranked = config_facts([tried(0.4), tried(0.4, rate=0.2), tried(0.4, rate=0.3, log_loss_gap=UNKNOWN)])["ranking"]
+    assert [entry["number"] for entry in ranked] == [1, 2, 3]
+    assert ranked[2]["gap"] == {"value": None, "low": None, "high": None}
+
+
+def test_the_ranking_of_a_cohort_is_that_of_its_configs(cohort: Predictor) -> None:
+    ranked, reports = facts(cohort)["configs"], cohort.report.configs
+    assert (ranked["n"], len(ranked["ranking"]), len(ranked["failed"])) == (7, 6, 1)
+    assert ranked["failed"][0]["number"] == 7
+    assert ranked["failed"][0]["message"] == reports[6].failed
+    assert ranked["n_dropped"] == sum(report.dropped_after is not None for report in reports) > 0
+    assert ranked["n_untried"] == 0
+    losses = [entry["log_loss"]["value"] for entry in ranked["ranking"] if entry["all_rows"]]
+    assert losses == sorted(losses)
+    for entry in ranked["ranking"]:
+        report = reports[entry["number"] - 1]
+        assert (entry["log_loss"], entry["gap"]) == (vars(report.log_loss), vars(report.log_loss_gap))
+        assert entry["name"] == f"optimizer adamw, learning_rate {report.config.learning_rate:.3g}"
+    assert sum(entry["weight"] for entry in ranked["ranking"]) == pytest.approx(1)
+
+
+def test_a_config_is_described_by_what_distinguishes_it() -> None:
+    config = Config(hidden=(8, 4), dropout=0.25, patience=None).to_dict()
+    same = set(config) - {"model", "hidden", "dropout", "patience"}
+    assert describe_config(config, same) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_config(config, same | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
+    assert describe_config(config, same | {"model", "hidden"}) == "dropout 0.25, patience None"
+    assert describe_config(config, set(config)) == "mlp 8-4"
+    assert (
+        describe_config({**config, "learning_rate": 0.00123456}, set(config) - {"learning_rate"})
+        == "learning_rate 0.00123"
+    )
+    assert name_of_network({**config, "model": "logistic"}) == "logistic"
+    assert name_of_network({**config, "hidden": []}) == "mlp"
+    assert name_of_network({**config, "model": "residual"}) == "residual 8-4"
+
+
+# -- coefficients ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("positive", ["no", "yes"])
+def test_a_coefficient_says_which_class_it_speaks_for(positive: str) -> None:
+    table = make_small_table()
+    labels = np.array(["no", "yes"])[table.y]
+    predictor = fit_quickly(
+        Table.from_arrays(table.X, labels, positive=positive), model="logistic", max_epochs=100, learning_rate=0.05
+    )
+    coefficients = facts(predictor)["coefficients"]
+    assert {entry["feature"]: entry["coefficient"] for entry in coefficients} == predictor.coefficients()
+    sizes = [abs(entry["coefficient"]) for entry in coefficients]
+    assert sizes == sorted(sizes, reverse=True)
+    assert coefficients[0]["feature"] == "x0"
+    assert coefficients[0]["class"] == "yes"  # the greater x0, the likelier is yes, whichever is named positive
+    other = "no" if positive == "yes" else "yes"
+    for entry in coefficients:
+        assert entry["class"] == (positive if entry["coefficient"] > 0 else other)
+
+
+def test_models_without_coefficients_have_null(predictor: Predictor, three_classes: Predictor) -> None:
+    assert facts(predictor)["coefficients"] is None
+    assert facts(three_classes)["coefficients"] is None
