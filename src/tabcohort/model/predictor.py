@@ -168,8 +168,8 @@ class Predictor:
         import polars as pl
 
         schema = self.schema
-        self._warn_of_ignored_columns(frame)
         X = feature_matrix(frame, schema.features)
+        self._warn_of_ignored_columns(frame)
         log_proba, spread = self.log_proba_and_spread(X)
         codes = self.codes(log_proba)
         self._warn_of_outliers(X, frame.select(schema.features))

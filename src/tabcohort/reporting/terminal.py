@@ -282,7 +282,7 @@ def describe_progress(progress: RunProgress) -> str:
     configs = f" of {_count(progress.n_configs, 'config')}" if progress.n_configs > 1 else ""
     best = f" (config {progress.best_config + 1})" if progress.n_configs > 1 else ""
     loss = "" if math.isnan(progress.best_loss) else f"  best validation loss {progress.best_loss:.4f}{best}"
-    left = "" if math.isnan(progress.seconds_left) else f"  about {math.ceil(progress.seconds_left)} s left"
+    left = f"  about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left > 0 else ""
     return (
         f"{progress.n_done}/{_count(progress.n_members, 'network')}{configs} trained  "
         f"{_count(progress.n_epochs, 'epoch')}{loss}{left}"

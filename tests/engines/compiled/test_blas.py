@@ -66,3 +66,27 @@ def test_members_in_threads_keep_the_limit_of_the_thread_that_runs_them() -> Non
         assert set(n_threads()) == {1}
     assert [set(threads) for threads in within] == [{1}, {1}]
     assert n_threads() == before
+
+
+def test_another_thread_than_the_first_may_be_the_last_to_leave() -> None:
+    """Two models are fitted at a time, and the thread that began first ends first and lives on."""
+    before = n_threads()
+    has_entered, may_leave, has_left, may_end = (threading.Event() for _ in range(4))
+
+    def fit() -> None:
+        with one_blas_thread():
+            has_entered.set()
+            may_leave.wait(10)
+        has_left.set()
+        may_end.wait(10)
+
+    other = threading.Thread(target=fit)
+    other.start()
+    assert has_entered.wait(10)
+    with one_blas_thread():
+        may_leave.set()
+        assert has_left.wait(10)
+        assert set(n_threads()) == {1}
+    assert n_threads() == before
+    may_end.set()
+    other.join()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 _LOCK = threading.Lock()
 _n_inside = 0  # threads that are in `one_blas_thread`
@@ -24,6 +24,7 @@ def one_blas_thread() -> Iterator[None]:
     global _n_inside, _limiter
     with _LOCK:
         if not _n_inside:
+            _free_control()
             _limiter = _libraries().limit(limits=1, user_api="blas")
         _n_inside += 1
     try:
@@ -32,7 +33,14 @@ def one_blas_thread() -> Iterator[None]:
         with _LOCK:
             _n_inside -= 1
             if not _n_inside:
+                _free_control()
                 _limiter.restore_original_limits()
+                _free_control()
+
+
+def _free_control() -> None:
+    """Let the thread that comes next set OpenBLAS's number of threads, which threadpoolctl reserves for the first."""
+    OpenBLASController.clear_controlling_thread(force=True)
 
 
 @functools.cache
