@@ -271,12 +271,20 @@ def test_a_process_that_dies_is_an_error_and_nothing_waits_for_it() -> None:
 
 
 @EXECUTORS
-def test_an_error_of_the_callback_is_raised(executor: Executor) -> None:
-    def callback(progress: RunProgress) -> None:
-        raise OSError("the terminal is gone")
+@pytest.mark.parametrize(
+    "error", [OSError("the terminal is gone"), SystemExit(3)], ids=lambda error: type(error).__name__
+)
+def test_an_error_of_the_callback_is_raised_and_nothing_is_trained_on(executor: Executor, error: BaseException) -> None:
+    calls: list[int] = []
 
-    with pytest.raises(OSError, match=r"^the terminal is gone$"):
-        run_fake(members_of(2), FakeTraining(max_epochs=500, loss=slow_loss), callback, executor)
+    def callback(progress: RunProgress) -> None:
+        calls.append(progress.n_epochs)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        run_fake(members_of(2), FakeTraining(max_epochs=100_000, loss=slow_loss), callback, executor)
+    assert raised.value is error
+    assert len(calls) < 5  # while all epochs are trained, there would be a thousand
 
 
 @EXECUTORS

@@ -149,7 +149,7 @@ def _train_all(submit: Submit, n_workers: int, tasks: Iterator[Task], board: _Ru
             if board.stop_reason == "interrupted":  # pressed again
                 raise
             board.stop_reason = "interrupted"
-        except Exception as error:
+        except BaseException as error:
             failure, board.stop_reason = failure or error, "interrupted"
     if failure is not None:
         raise failure
@@ -212,8 +212,10 @@ class _Run:
                 if now - self._shown >= SECONDS_BETWEEN:
                     self._shown = now
                     self._show()
-        except KeyboardInterrupt:  # pressed, or raised by the callback
+        except BaseException as error:  # of the callback, or Ctrl-C
             self.stop_reason = "interrupted"
+            if not isinstance(error, KeyboardInterrupt):
+                raise
         return self._reason_to_stop()
 
     def on_end(self, task: Task, future: Future[MemberResult]) -> None:
