@@ -125,7 +125,7 @@ def assert_same(one: Predictor, other: Predictor) -> None:
     reports = [replace(model.report, members=(), fit_seconds=0.0, seconds_saved=0.0) for model in (one, other)]
     assert repr(reports[0]) == repr(reports[1])
     histories = [
-        [replace(member, history=tuple(replace(record, seconds=0.0) for record in member.history)) for member in run]
+        [replace(member, history=tuple(record._replace(seconds=0.0) for record in member.history)) for member in run]
         for run in (one.report.members, other.report.members)
     ]
     assert histories[0] == histories[1]

@@ -392,7 +392,7 @@ def trained(engine: str, **how: Any) -> Trained:
 
 
 def assert_same_module(one: Trained, other: Trained) -> None:
-    histories = [[replace(record, seconds=0.0) for record in trained.history] for trained in (one, other)]
+    histories = [[record._replace(seconds=0.0) for record in trained.history] for trained in (one, other)]
     assert histories[0] == histories[1]
     for name, tensor in other.module.state_dict().items():
         assert torch.equal(one.module.state_dict()[name], tensor), name

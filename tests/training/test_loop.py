@@ -334,7 +334,7 @@ def test_the_plateau_schedule_follows_pytorch_and_acts_from_the_next_epoch_on(mo
 
 
 def without_seconds(state: TrainingState) -> list[Any]:
-    return [replace(record, seconds=0.0) for record in state.history]
+    return [record._replace(seconds=0.0) for record in state.history]
 
 
 def test_training_resumes_from_an_earlier_state() -> None:

@@ -15,7 +15,7 @@ from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
 
-_RECORD = tuple(field.name for field in dataclasses.fields(EpochRecord))
+_RECORD = EpochRecord._fields
 
 
 @dataclass(frozen=True)

@@ -190,11 +190,11 @@ class Network:
 
     def with_statistics(self, statistics: Statistics) -> Network:
         """Return this network with these statistics in its `standardize` operation, where it has one."""
-        path = next((op.path for op in self.program.operations if op.kind == "standardize"), None)
-        if path is None:
+        network = Network(self.program, self.parameters.copy(), self.buffers.copy())
+        if (buffers := network._buffers_of("standardize")) is None:
             return self
-        arrays = {name: view for name, view, _ in self.views()}
-        return self.with_named({**arrays, f"{path}.center": statistics.center, f"{path}.scale": statistics.scale})
+        buffers[0][:], buffers[1][:] = statistics.center, statistics.scale
+        return network
 
     def statistics(self) -> Statistics | None:
         """Return the statistics of its `standardize` operation; None where it has none."""

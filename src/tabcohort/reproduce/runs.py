@@ -21,10 +21,11 @@ from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm
 from tabcohort.engines.validation import ValidationSet
+from tabcohort.errors import TrainingError
 from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.network.models import build_model, initialize_weights
 from tabcohort.settings import Config
-from tabcohort.training.loop import EpochCallback, TrainingState, check_finite
+from tabcohort.training.loop import EpochCallback, TrainingState, not_finite_message
 from tabcohort.training.member import soft_targets
 from tabcohort.training.module import Trained, as_double, module_logits, train
 from tabcohort.types import FloatArray, IntArray
@@ -163,7 +164,8 @@ def epochs_on_all_rows(
     for epoch in itertools.count(1):
         rates.append(config.learning_rate)
         result = engine.run_epoch(epoch, rates)
-        check_finite(result, epoch)
+        if not result.is_finite:
+            raise TrainingError(not_finite_message(result, epoch))
         n_steps = len(result.step_losses)
         yield EpochOnAllRows(epoch, epoch * n_steps, result.train_loss, result.val_loss, result.val_accuracy)
 

@@ -89,7 +89,7 @@ class Checkpoint:
         arrays.update({f"best.{name}": array for name, array in state.best_state.items()})
         document = {
             "identity": self.identity,
-            "history": [dataclasses.asdict(record) for record in state.history],
+            "history": [record._asdict() for record in state.history],
             "best_epoch": state.best_epoch,
             "plateau": dataclasses.asdict(state.plateau),
             "stop_reason": state.stop_reason,

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,7 @@ from tabcohort.settings import Config
 from tabcohort.training.schedule import Plateau, Schedule
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+class EpochRecord(NamedTuple):
     """One line of the history.
 
     Args:
@@ -107,7 +107,8 @@ def train_network(
         while state.stop_reason is None:
             epoch, rates = state.n_epochs + 1, schedule.rates(state.plateau)
             result = engine.run_epoch(epoch, rates)
-            check_finite(result, epoch)
+            if not result.is_finite:
+                raise TrainingError(not_finite_message(result, epoch))
             score, seconds = validation.score(result, config.monitor), time.perf_counter() - began
             record = EpochRecord(epoch, rates[epoch - 1], *result[2:], score, seconds)
             state = after_epoch(state, record, engine.snapshot, config)
@@ -151,17 +152,15 @@ def is_better(score: float, best: float, config: Config) -> bool:
     return score < best if config.lower_is_better else score > best
 
 
-def check_finite(result: EpochResult, epoch: int) -> None:
-    """Raise `TrainingError` with epoch and step if a step's loss, or a validation row's logit, is not finite."""
-    if result.is_finite:
-        return
+def not_finite_message(result: EpochResult, epoch: int) -> str:
+    """Return the message that a step's loss, or a validation row's logit, is not finite."""
     n_steps = len(result.step_losses)
     not_finite = np.flatnonzero(~np.isfinite(result.step_losses))
     if len(not_finite):
         step, what = int(not_finite[0]) + 1, "the loss"
     else:
         step, what = n_steps, "the output for the validation rows"
-    raise TrainingError(
+    return (
         f"{what} stopped being finite at epoch {epoch}, step {step} of {n_steps}; a smaller learning_rate or a "
         "clip_norm of 1.0 usually fixes this"
     )
