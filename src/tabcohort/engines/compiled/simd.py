@@ -2,6 +2,11 @@
 
 The compiler vectorizes a loop, but does not keep a tile of sums in registers over another loop: `load`, `store` and
 `add_times` make it do so. In plain Python the same functions work on NumPy arrays.
+
+What this buys, measured as the time of an epoch without it over that with it: plain loops for the products take 1.9
+times as long for the default network on 6,000 rows, 1.6 times for a residual network of width 256, and 1.07 times for a
+logistic model. Plain slices instead of `part`, `matrix` and `flat` take 1.5 times as long for a network of 10 and 10
+units on 140 rows, and 1.3 times for a logistic model; on larger networks they cost nothing.
 """
 
 from __future__ import annotations
