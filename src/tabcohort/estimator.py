@@ -16,9 +16,19 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from tabcohort.cohort.fit import fit
+from tabcohort.data.columns import Column, Dropped, Number
+from tabcohort.data.frames import as_frame, warn_of_columns
+from tabcohort.data.inputs import table_inputs
+from tabcohort.data.recognize import recognize_columns
 from tabcohort.data.table import Table
 from tabcohort.errors import SettingsError, TableError
 from tabcohort.model.report import ConfigReport
@@ -94,7 +104,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train a cohort, each network on some of the rows.
 
         Args:
-            X: `(n_samples, n_features)`, an array or a frame of numbers.
+            X: `(n_samples, n_features)`, an array of numbers, or a frame whose columns are numbers, categories, text,
+                truth values or dates; cells may be missing.
             y: `(n_samples,)`, the class labels.
             sample_weight: `(n_samples,)`; a row of weight 2 counts like two rows, one of weight 0 not at all.
             groups: `(n_samples,)`; rows of one group never train and test the same network.
@@ -105,24 +116,47 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._validate_params()
         configs, settings = self._configs()
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
+        check_same_index(X, y=y, sample_weight=sample_weight, groups=groups, times=times)
+        inputs, y, columns = self._validated(X, y)
         check_classification_targets(y)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            sample_weight = _check_sample_weight(sample_weight, inputs, dtype=np.float64, ensure_non_negative=True)
             if not sample_weight.any():
                 raise TableError("sample_weight must have at least one positive weight; all of them are zero")
         table = Table.from_arrays(
-            X,
+            inputs,
             y,
-            features=getattr(self, "feature_names_in_", None),
+            features=columns,
             positive=self.positive,
             weight=sample_weight,
-            group_ids=None if groups is None else _group_ids(_one_per_row(groups, X, "groups")),
-            time=None if times is None else _numbers(_one_per_row(times, X, "times")),
+            group_ids=None if groups is None else _group_ids(_one_per_row(groups, inputs, "groups")),
+            time=None if times is None else _numbers(_one_per_row(times, inputs, "times")),
         )
         self.predictor_ = fit(table, configs, settings)
         self._set_results(y, sample_weight)
         return self
+
+    def _validated(self, X: Any, y: Any) -> tuple[FloatArray, NDArray[Any], list[Column]]:
+        """Return the inputs, the labels and the columns of what was given to `fit`."""
+        if not hasattr(X, "columns"):
+            refuse_masked(X)
+            try:
+                inputs, labels = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
+            except ValueError:
+                if np.asarray(X).dtype.kind not in "OUS" or np.ndim(X) != 2:
+                    raise
+            else:
+                has_missing = np.isnan(inputs).any(axis=0)
+                self._names: tuple[str, ...] | None = None
+                return inputs, labels, [Number(f"x{i}", bool(missing)) for i, missing in enumerate(has_missing)]
+        _, labels = validate_data(self, X, y, skip_check_array=True)
+        labels = column_or_1d(labels, warn=True)
+        frame = as_frame(X if hasattr(X, "columns") else {f"x{i}": column for i, column in enumerate(np.asarray(X).T)})
+        check_consistent_length(frame, labels)
+        self._names = tuple(frame.columns)
+        columns = recognize_columns(frame, frame.columns)
+        warn_of_columns(columns)
+        return table_inputs(frame, [column for column in columns if not isinstance(column, Dropped)]), labels, columns
 
     def _configs(self) -> tuple[list[Config], CohortSettings]:
         """Return the configs to try, and the settings of the cohort."""
@@ -175,8 +209,18 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _log_proba_and_spread(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Return log probabilities and their spread between networks, both `(n_samples, n_classes)`."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
+        if self._names is None:
+            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
+        elif not hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True, reset=False)
+            X = dict(zip(self._names, np.asarray(X).T, strict=True))
         return self.predictor_.log_proba_and_spread(X)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that cells may be missing, words, and levels of categories."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
 
 
 # scikit-learn reads the names of an estimator's parameters from its constructor's signature.
@@ -189,6 +233,24 @@ CohortClassifier.__init__.__signature__ = inspect.Signature(  # type: ignore[att
         ),
     ]
 )
+
+
+def refuse_masked(X: Any) -> None:
+    """Raise `TableError` for an array with masked cells, which would be used as if they were not masked."""
+    if np.ma.is_masked(X):
+        raise TableError("X has masked cells; fill them with NaN: X.filled(numpy.nan)")
+
+
+def check_same_index(X: Any, **others: Any) -> None:
+    """Raise `TableError` if rows are labelled differently in X and in what goes with it: they would not fit."""
+    index = getattr(X, "index", None)
+    for name, other in others.items():
+        own = getattr(other, "index", None)
+        if hasattr(index, "equals") and hasattr(own, "equals") and len(own) == len(index) and not index.equals(own):
+            raise TableError(
+                f"the rows of X and {name} have different labels (index), so they are not in the same order; align "
+                f"them, {name}.loc[X.index], or give arrays: {name}.to_numpy()"
+            )
 
 
 def _one_per_row(values: Any, X: FloatArray, name: str) -> NDArray[Any]:

@@ -64,7 +64,7 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     out, messages = _consoles()
     messages.print(f"reading {options.table}", markup=False)
     table = _table(options, configs[0].positive)
-    messages.print(f"{len(table.y):,} rows, {table.X.shape[1]} features")
+    messages.print(f"{len(table.y):,} rows, {len(table.schema.columns)} features")
 
     from tabcohort.cohort.fit import fit
     from tabcohort.model.file import describe, save
@@ -126,7 +126,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if predictor.was_trained_on(table):
         message = "the model was trained on this table: these figures flatter it; those of `info` are honest"
         warnings.warn(message, TabcohortWarning, stacklevel=1)
-    log_proba = predictor.log_proba(table.X)
+    log_proba = predictor.log_proba_of(table)
     evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
     coverage = predictor.decision_rule.coverage
     sets = set_facts(predictor.evaluate_sets(table, log_proba), coverage, schema.classes)
@@ -254,12 +254,23 @@ def _table(options: argparse.Namespace, positive: Any) -> Table:
         keys=options.key,
         groups=options.group,
         time=options.time,
-        drop=options.drop,
+        weight=options.weight,
+        types=_types(options),
     )
     if positive is None and table.schema.positive is not None:
         name = table.schema.classes[table.schema.positive]
         print(f"positive class: {name} (the last in sorted order; name another with --positive)", file=sys.stderr)
     return table
+
+
+def _types(options: argparse.Namespace) -> dict[str, str]:
+    """Return the types of columns that the options give."""
+    types: dict[str, str] = {}
+    for kind in ("category", "number", "date", "text", "drop"):
+        for name in getattr(options, kind):
+            if types.setdefault(name, kind) != kind:
+                raise SettingsError(f"the column {name!r} is given two types: --{types[name]} and --{kind}")
+    return types
 
 
 def _with_decision_rule(predictor: Predictor, options: argparse.Namespace) -> Predictor:

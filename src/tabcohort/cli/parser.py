@@ -141,9 +141,14 @@ def _add_table_options(command: argparse.ArgumentParser) -> None:
     for name, meaning in (
         ("--key", "identifies a row, no feature; rows of one key stay together; repeatable"),
         ("--group", "rows of one value never train and test the same network; no feature; repeatable"),
+        ("--category", "read this column as levels without an order; repeatable"),
+        ("--number", "read this column as numbers, what is none as missing; repeatable"),
+        ("--date", "read this column as dates; repeatable"),
+        ("--text", "read this column as free text; repeatable"),
         ("--drop", "leave this column out; repeatable"),
     ):
         columns.add_argument(name, metavar="COLUMN", action="append", default=[], help=meaning)
+    columns.add_argument("--weight", metavar="COLUMN", help="how much each row counts; 0 leaves a row out")
     columns.add_argument("--time", metavar="COLUMN", help="test networks on rows later than those they train on")
 
 

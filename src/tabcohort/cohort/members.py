@@ -13,13 +13,14 @@ from tabcohort.data.encoder import StoredRows
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.program import Network, initialize_network
 from tabcohort.settings import Config
 from tabcohort.training.checkpoint import Checkpoint
 from tabcohort.training.loop import EpochCallback, TrainingState, train_network
-from tabcohort.training.member import checkpoint_identity, member_data, releasing, training_statistics
+from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
 from tabcohort.types import FloatArray
 
 CHECKPOINT = ".checkpoint"
@@ -66,9 +67,11 @@ def train_member(
     """
     table, config, program = plan.table, plan.configs[member.config], plan.programs[member.config]
     split = plan.split(member)
-    statistics = training_statistics(table, split)
+    encoding = program.operations[0].encoding
+    statistics, inner = fit_on_training_rows(table, split, encoding)
     network = initialize_network(program, config.seed, member.number).with_statistics(statistics)
-    data = member_data(table, split, config, rows, statistics, program.has_batch_norm, member.number)
+    reading = make_reading(rows, network.encoding, statistics, inner)
+    data = member_data(table, split, config, reading, program.has_batch_norm, member.number)
     try:
         with releasing(_make_engine(plan.engines[member.config], network, data, config)) as engine:
             if folder is None:

@@ -87,7 +87,10 @@ def make_plan(
     _check_positive(table, configs[0])
     if settings.threshold is not None:
         check_objective(settings.threshold, len(table.schema.classes))
-    programs = [build_program(config, table.X.shape[1], len(table.schema.classes)) for config in configs]
+    programs = [
+        build_program(config, table.X.shape[1], len(table.schema.classes), table.schema.encoding(config))
+        for config in configs
+    ]
     engines = [choose_engine(config, program, len(table.y)) for config, program in zip(configs, programs, strict=True)]
     if "torch" in engines:  # it has threads of its own, and one state for all
         settings = replace(settings, threads=1)

@@ -29,7 +29,6 @@ from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_memb
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker
 from tabcohort.cohort.store import StateStore
-from tabcohort.data.encoder import fit_statistics, store_rows
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
@@ -79,7 +78,7 @@ def run(
     """
     folder = None if checkpoint is None else checkpoint_folder(checkpoint)
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
-    rows = store_rows(plan.table.X, fit_statistics(plan.table.X, plan.table.weight))
+    rows = plan.table.stored_rows()
     train = functools.partial(train_member, plan, rows, folder)
     result = run_members(plan.members, train, plan.settings, plan.max_epochs, callback, executor)
     training_is_over()

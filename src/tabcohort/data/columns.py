@@ -1,234 +1,486 @@
-"""Columns as numbers: parsing, missing cells, times, and errors that name row and column."""
+"""The types of columns: how each becomes inputs of a network, and what it refuses.
+
+A column gives numbers, a code, or both. Which type a column has is decided in `recognize`; from then on it is part of a
+model's schema, so that later tables are read as the first one was.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from tabcohort.errors import TableError, nearest
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.data import parse
+from tabcohort.errors import TableError
+from tabcohort.types import FloatArray
 
 if TYPE_CHECKING:
     import polars as pl
 
 MAX_MAGNITUDE = 1e100  # squares of larger cells overflow
-MISSING_WORDS = ("", "NA", "N/A", "<NA>", "NaN", "nan", "null", "NULL")
-ONLY_NUMBERS = "only numbers can be features so far: convert it, name it a key (--key), or leave it out (--drop)"
-DECIMAL_COMMAS = "looks like numbers with decimal commas; write decimal points (1.5)"
+ONE_HOT_LEVELS = 8  # categories with more have target statistics and learned vectors instead
+LEVELS_WITH_VECTORS = 1_000
+ROWS_FOR_A_VECTOR = 5  # of the table
+MICROSECONDS_PER_DAY = 86_400_000_000
+PERIODS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}  # parts of dates that come round again
 
 
-def feature_matrix(data: Any, features: Sequence[str]) -> FloatArray:
-    """Return the named columns of a frame (pandas, polars, a mapping of columns) or an array's columns as numbers.
+@dataclass(frozen=True)
+class Column:
+    """A feature of a table.
 
     Args:
-        data: a frame, whose columns are found by name in any order, or an array `(n_rows, n_features)`.
-        features: the columns' names.
-
-    Returns:
-        `(n_rows, n_features)`, float64; a missing cell is NaN.
-
-    Raises:
-        TableError: a column is missing or is not numbers, or an array has another number of columns.
+        name: of the column.
+        has_missing: whether a cell was missing where the column was recognized.
+        note: what was decided, for people.
     """
-    if hasattr(data, "columns") or isinstance(data, Mapping):
-        column_of = {str(name): name for name in (data.columns if hasattr(data, "columns") else data)}
-        _require_all(features, list(column_of))
-        columns = [column_of_numbers(name, data[column_of[name]]) for name in features]
-        for name, column in zip(features, columns, strict=True):
-            if len(column) != len(columns[0]):
-                rows = f"{name!r} has {len(column)}, {features[0]!r} has {len(columns[0])}"
-                raise TableError(f"all columns must have the same number of rows; {rows}")
-        return np.column_stack(columns) if columns else np.empty((len(data), 0))
-    try:
-        X = np.asarray(data, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TableError(f"the rows must be a frame, or an array of numbers: {error}") from None
-    if X.ndim != 2 or X.shape[1] != len(features):
-        raise TableError(
-            f"the model needs {len(features)} columns, as an array of shape (n, {len(features)}); it has {X.shape}"
-        )
-    return X
+
+    kind: ClassVar[str] = ""
+    name: str
+    has_missing: bool = False
+    note: str = ""
+
+    @property
+    def n_numbers(self) -> int:
+        """Number of inputs that are numbers."""
+        return 0
+
+    @property
+    def n_codes(self) -> int:
+        """Codes of the input that is a category: its levels, "missing" and "unknown"; 0 where it has none."""
+        return 0
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels of a category, the most frequent first."""
+        return ()
+
+    @property
+    def n_frequent(self) -> int:
+        """How many of the levels are frequent enough for a learned vector."""
+        return 0
+
+    def numbers(self, series: pl.Series) -> FloatArray:
+        """Return the numbers of cells, `(n_rows, n_numbers)`; NaN where a cell is missing.
+
+        Raises:
+            TableError: a cell is not what the column holds.
+        """
+        return np.empty((len(series), 0))
+
+    def codes(self, series: pl.Series) -> FloatArray:
+        """Return the code of each cell, `(n_rows,)`: a level, `n_codes - 2` for missing, `n_codes - 1` for unknown."""
+        raise NotImplementedError(f"{self.kind} has no codes")
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return the numbers and the code of one cell, if that is quick; None leaves it to `numbers` and `codes`."""
+        return None
+
+    def number_names(self) -> list[str]:
+        """Return what each number is called."""
+        return [self.name] * self.n_numbers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the column as plain JSON values."""
+        values = {"kind": self.kind, **dataclasses.asdict(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def describe(self) -> str:
+        """Return what the column is, in a few words."""
+        return self.kind
 
 
-def feature_row(record: Mapping[str, Any], features: Sequence[str]) -> FloatArray:
-    """Return one record as numbers, `(1, n_features)`; a missing cell is NaN.
+@dataclass(frozen=True)
+class Number(Column):
+    """Numbers.
 
-    Raises:
-        TableError: a column is missing, or its value is not a number.
+    Args:
+        notation: how text writes them; see `tabcohort.data.parse`.
+        missing_words: words that stand for a missing cell in this column, beside the usual ones.
     """
-    cells = [record.get(name) for name in features]
-    if all(isinstance(cell, (float, np.floating, np.integer)) or type(cell) is int for cell in cells):
-        try:
-            return np.array([cells], dtype=np.float64)
-        except OverflowError:
-            pass  # an integer beyond every float, which gets the same error as one in a table
-    return feature_matrix({name: [value] for name, value in record.items()}, features)
 
+    kind = "number"
+    notation: str = parse.PLAIN
+    missing_words: tuple[str, ...] = ()
 
-def column_of_numbers(name: str, column: ArrayLike | pl.Series) -> FloatArray:
-    """Return one column as float64, parsing text; a missing cell is NaN.
+    @property
+    def n_numbers(self) -> int:
+        """One."""
+        return 1
 
-    Raises:
-        TableError: a cell is not a number; the message names the row, or says that the column is text.
-    """
-    import polars as pl
+    def numbers(self, series: pl.Series) -> FloatArray:
+        """Return the numbers of cells, `(n_rows, 1)`.
 
-    series = _as_series(name, column)
-    if series.dtype.is_temporal():
-        raise TableError(f"the column {name!r} ({series.dtype}) is dates or times: {ONLY_NUMBERS}")
-    if series.dtype in (pl.Categorical, pl.Enum):
-        series = series.cast(pl.String)
-    if series.dtype != pl.String:
-        try:
+        Raises:
+            TableError: a cell is not a number; the message names its row.
+        """
+        return self._numbers(series)[:, None]
+
+    def _numbers(self, series: pl.Series) -> FloatArray:
+        import polars as pl
+
+        if series.dtype.is_numeric() or series.dtype == pl.Boolean:
             return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        except pl.exceptions.PolarsError:
-            raise TableError(f"the column {name!r} ({series.dtype}) is not numbers: {ONLY_NUMBERS}") from None
-    return _parsed_text(name, series)
+        if series.dtype == pl.Null:
+            return np.full(len(series), np.nan)
+        if series.dtype != pl.String:
+            raise TableError(f"the column {self.name!r} must be numbers; it is {series.dtype}")
+        text = parse.without_missing_words(parse.as_text(series))
+        if self.missing_words:
+            text = text.set(text.is_in(list(self.missing_words)), None)
+        numbers = parse.parse_numbers(text, self.notation)
+        if self.notation != parse.PLAIN:
+            numbers = numbers.fill_null(parse.parse_numbers(text))
+        wrong = numbers.is_null() & text.is_not_null()
+        if wrong.any():
+            numbers = numbers.fill_null(parse.parse_truth(text))
+            wrong = numbers.is_null() & text.is_not_null()
+        if wrong.any():
+            row = int(wrong.arg_true()[0])
+            n_more = int(wrong.sum()) - 1
+            more = f" and {n_more:,} more cells are none either" if n_more else ""
+            raise TableError(
+                f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a number{more}: "
+                "fix it, or leave the cell empty"
+            )
+        return numbers.fill_null(np.nan).to_numpy()
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return a number as it is."""
+        if isinstance(value, (float, np.floating)) or type(value) is int or isinstance(value, np.integer):
+            try:
+                return (float(value),), None
+            except OverflowError:  # an integer beyond every float, which gets the same error as one in a table
+                return None
+        return None
+
+    def describe(self) -> str:
+        """Return the notation where it is special."""
+        return "number" if self.notation == parse.PLAIN else f"number ({self.notation})"
 
 
-def _as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
+@dataclass(frozen=True)
+class Category(Column):
+    """Levels that have no order, as text.
+
+    Args:
+        level_names: the levels, the most frequent first.
+        n_frequent_levels: how many of them are frequent enough for a learned vector.
+    """
+
+    kind = "category"
+    level_names: tuple[str, ...] = ()
+    n_frequent_levels: int = 0
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels."""
+        return self.level_names
+
+    @property
+    def n_codes(self) -> int:
+        """The levels, "missing" and "unknown"."""
+        return len(self.level_names) + 2
+
+    @property
+    def n_frequent(self) -> int:
+        """Levels that are frequent enough for a learned vector."""
+        return self.n_frequent_levels
+
+    @functools.cached_property
+    def _code_of(self) -> dict[str, float]:
+        return {level: float(code) for code, level in enumerate(self.level_names)}
+
+    def codes(self, series: pl.Series) -> FloatArray:
+        """Return the code of each cell."""
+        import polars as pl
+
+        text, n_codes = parse.as_text(series), self.n_codes
+        if not self.level_names:
+            return np.where(text.is_null().to_numpy(), n_codes - 2.0, n_codes - 1.0)
+        levels = pl.Series(self.level_names, dtype=pl.String)
+        codes = text.replace_strict(levels, pl.Series(range(len(levels)), dtype=pl.Float64), default=n_codes - 1.0)
+        return codes.set(text.is_null(), n_codes - 2.0).to_numpy().copy()
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return the code of a word, a whole number or a truth value."""
+        if value is None:
+            return (), self.n_codes - 2.0
+        if isinstance(value, bool) or type(value) is int:
+            value = str(value).lower()
+        if not isinstance(value, str):
+            return None
+        text = unicodedata.normalize("NFC", value.strip())
+        code = self._code_of.get(text)
+        if code is not None:
+            return (), code
+        return None  # empty, written in another way, or unknown
+
+    def describe(self) -> str:
+        """Return the number of levels."""
+        return f"category of {len(self.level_names):,} levels"
+
+
+@dataclass(frozen=True)
+class Boolean(Column):
+    """Truth values: yes and no, true and false, on and off, or their first letters."""
+
+    kind = "boolean"
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """No and yes."""
+        return ("no", "yes")
+
+    @property
+    def n_codes(self) -> int:
+        """No, yes, "missing" and "unknown"."""
+        return 4
+
+    def codes(self, series: pl.Series) -> FloatArray:
+        """Return 0 for no and 1 for yes."""
+        text = parse.without_missing_words(parse.as_text(series))
+        truth = parse.parse_truth(text)
+        return truth.fill_null(3.0).set(text.is_null(), 2.0).to_numpy().copy()
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return the code of a truth value or a word for one."""
+        if isinstance(value, (bool, np.bool_)):
+            return (), float(value)
+        word = value.strip().lower() if isinstance(value, str) else None
+        if word in parse.TRUE_WORDS or word in parse.FALSE_WORDS:
+            return (), float(word in parse.TRUE_WORDS)
+        return None
+
+
+@dataclass(frozen=True)
+class IntegerCode(Number):
+    """Few distinct whole numbers, which may be codes: read as a number and as a category.
+
+    Args:
+        level_names: the distinct numbers, the most frequent first.
+        n_frequent_levels: how many of them are frequent enough for a learned vector.
+    """
+
+    kind = "integer code"
+    level_names: tuple[str, ...] = ()
+    n_frequent_levels: int = 0
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The distinct numbers."""
+        return self.level_names
+
+    @property
+    def n_codes(self) -> int:
+        """The levels, "missing" and "unknown"."""
+        return len(self.level_names) + 2
+
+    @property
+    def n_frequent(self) -> int:
+        """Levels that are frequent enough for a learned vector."""
+        return self.n_frequent_levels
+
+    @functools.cached_property
+    def _code_of(self) -> dict[float, float]:
+        return {float(level): float(code) for code, level in enumerate(self.level_names)}
+
+    def codes(self, series: pl.Series) -> FloatArray:
+        """Return the code of each cell."""
+        import polars as pl
+
+        numbers = pl.Series(self._numbers(series)).fill_nan(None)
+        levels = pl.Series([float(level) for level in self.level_names])
+        codes = numbers.replace_strict(levels, pl.Series(range(len(levels)), dtype=pl.Float64), default=self.n_codes - 1.0)
+        return codes.set(numbers.is_null(), self.n_codes - 2.0).to_numpy().copy()
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return the number and its code."""
+        number = super().cell(value)
+        if number is None or number[0][0] != number[0][0]:
+            return None
+        return number[0], self._code_of.get(number[0][0], self.n_codes - 1.0)
+
+    def describe(self) -> str:
+        """Return the number of distinct values."""
+        return f"integer code of {len(self.level_names):,} values"
+
+
+@dataclass(frozen=True)
+class Date(Column):
+    """Dates or date-times: the days that have passed, and the parts that vary, as points on a circle.
+
+    Args:
+        order: how text writes them; see `tabcohort.data.parse`.
+        parts: of "month", "weekday" and "hour" those that vary.
+    """
+
+    kind = "date"
+    order: str = parse.YEAR_FIRST
+    parts: tuple[str, ...] = ()
+
+    @property
+    def n_numbers(self) -> int:
+        """The days, and sine and cosine of each part."""
+        return 1 + 2 * len(self.parts)
+
+    def times(self, series: pl.Series) -> pl.Series:
+        """Return the cells as date-times in UTC.
+
+        Raises:
+            TableError: a cell is not a date; the message names its row.
+        """
+        import polars as pl
+
+        if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
+            return as_utc(series)
+        if series.dtype == pl.Null:
+            return series.cast(pl.Datetime("us"))
+        if not (series.dtype == pl.String or (series.dtype.is_numeric() and self.order == parse.COMPACT)):
+            raise TableError(f"the column {self.name!r} must be dates; it is {series.dtype}")
+        text = parse.without_missing_words(parse.as_text(series))
+        times = parse.parse_dates(text, self.order)
+        if self.order != parse.YEAR_FIRST and times.null_count() > text.null_count():
+            times = times.fill_null(parse.parse_dates(text, parse.YEAR_FIRST))
+        wrong = (times.is_null() & text.is_not_null()).arg_true()
+        if len(wrong):
+            row = int(wrong[0])
+            raise TableError(
+                f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a date "
+                f"({self.order}): fix it, or leave the cell empty"
+            )
+        return times
+
+    def numbers(self, series: pl.Series) -> FloatArray:
+        """Return the days since 1970, and sine and cosine of each part."""
+        import polars as pl
+
+        times = self.times(series)
+        columns = [times.dt.timestamp("us").cast(pl.Float64) / MICROSECONDS_PER_DAY]
+        for part in self.parts:
+            angle = part_of(times, part) * (2 * np.pi / PERIODS[part])
+            columns += [angle.sin(), angle.cos()]
+        return np.column_stack([column.fill_null(np.nan).to_numpy() for column in columns])
+
+    def number_names(self) -> list[str]:
+        """Return the names of the days and of the parts."""
+        return [self.name, *(f"{self.name} {part} {side}" for part in self.parts for side in ("sine", "cosine"))]
+
+    def describe(self) -> str:
+        """Return what is made of it."""
+        return f"date ({', '.join(('days', *self.parts))})"
+
+
+def as_utc(series: pl.Series) -> pl.Series:
+    """Return dates or date-times as date-times in UTC, in microseconds."""
     import polars as pl
 
-    if isinstance(column, pl.Series):
-        return column
-    cells = np.asarray(column)
-    if cells.dtype != object:
-        return pl.Series(name, cells)
-    # Text, numbers and missing cells side by side.
-    return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+    if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone:
+        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return series.cast(pl.Datetime("us"))
 
 
-def _parsed_text(name: str, series: pl.Series) -> FloatArray:
-    """Return a column of text as numbers; truth values are 1 and 0, a missing cell is NaN.
+def part_of(times: pl.Series, part: str) -> pl.Series:
+    """Return a part of date-times as Float64: "month" from 0, "weekday" from 0 for Monday, "hour" with fractions."""
+    import polars as pl
+
+    if part == "month":
+        return times.dt.month().cast(pl.Float64) - 1
+    if part == "weekday":
+        return times.dt.weekday().cast(pl.Float64) - 1
+    return times.dt.hour().cast(pl.Float64) + times.dt.minute().cast(pl.Float64) / 60
+
+
+@dataclass(frozen=True)
+class Text(Column):
+    """Free text: its length, and which of its frequent words occur.
+
+    Args:
+        words: the frequent words, in lower case.
+    """
+
+    kind = "text"
+    words: tuple[str, ...] = ()
+
+    @property
+    def n_numbers(self) -> int:
+        """The length, and one for each word."""
+        return 1 + len(self.words)
+
+    def numbers(self, series: pl.Series) -> FloatArray:
+        """Return the length of each text, NaN where it is missing, and 1 for each word that occurs."""
+        import polars as pl
+
+        text = parse.as_text(series)
+        found = words_of(text)
+        columns = [text.str.len_chars().cast(pl.Float64).fill_null(np.nan).to_numpy()]
+        columns += [found.list.contains(word).fill_null(False).cast(pl.Float64).to_numpy() for word in self.words]
+        return np.column_stack(columns)
+
+    def number_names(self) -> list[str]:
+        """Return the names of length and words."""
+        return [f"{self.name} (length)", *(f"{self.name} has {word!r}" for word in self.words)]
+
+    def describe(self) -> str:
+        """Return the words."""
+        return f"text (length, {len(self.words)} words)"
+
+
+def words_of(text: pl.Series) -> pl.Series:
+    """Return the words of each text, runs of letters in lower case, as lists."""
+    return text.str.to_lowercase().str.extract_all(r"\p{L}+")
+
+
+@dataclass(frozen=True)
+class Dropped(Column):
+    """A column that is left out; the note says why."""
+
+    kind = "dropped"
+
+    def describe(self) -> str:
+        """Return why."""
+        return f"left out: {self.note}"
+
+
+COLUMN_TYPES: dict[str, type[Column]] = {
+    column_type.kind: column_type for column_type in (Number, IntegerCode, Category, Boolean, Date, Text, Dropped)
+}
+
+
+def column_from_dict(values: Mapping[str, Any]) -> Column:
+    """Return the column that `to_dict` described.
 
     Raises:
-        TableError: a cell is not a number.
+        ValueError: there is no such type, or a value is not one of its own.
     """
-    import polars as pl
-
-    text = series.str.strip_chars()
-    text = text.set(text.is_in(MISSING_WORDS), None)
-    words = text.str.to_lowercase()
-    if words.drop_nulls().is_in(["true", "false"]).all() and words.drop_nulls().len():
-        return (words == "true").cast(pl.Float64).fill_null(np.nan).to_numpy()
-    numbers = text.cast(pl.Float64, strict=False)
-    wrong = (numbers.is_null() & text.is_not_null()).to_numpy()
-    if not wrong.any():
-        return numbers.fill_null(np.nan).to_numpy()
-    row = int(np.flatnonzero(wrong)[0])
-    has_commas = has_decimal_commas(series)
-    if wrong.mean() > 0.5:
-        advice = f"it {DECIMAL_COMMAS}" if has_commas else ONLY_NUMBERS
-        raise TableError(f"the column {name!r} is text (row {row + 1} holds {_shortened(text[row])}): {advice}")
-    raise TableError(
-        f"row {row + 1}, column {name!r} holds {_shortened(text[row])}, which is not a number "
-        f"({wrong.sum():,} such {'cell' if wrong.sum() == 1 else 'cells'}): "
-        + (f"the column {DECIMAL_COMMAS}" if has_commas else "fix these cells, or leave out the column")
-    )
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    kind = COLUMN_TYPES.get(str(fields.pop("kind", None)))
+    if kind is None:
+        raise ValueError(f"there is no type of column {values.get('kind')!r}")
+    known = {field.name: field.type for field in dataclasses.fields(kind)}
+    if set(fields) != set(known):
+        raise ValueError(f"a column of type {kind.kind!r} has {sorted(known)}, not {sorted(fields)}")
+    for name, value in fields.items():
+        expected = {"str": str, "bool": bool, "int": int}.get(str(known[name]), tuple)
+        if type(value) is not expected or (expected is tuple and not all(isinstance(item, str) for item in value)):
+            raise ValueError(f"the {name} of a column cannot be {value!r}")
+    column = kind(**fields)
+    if len(set(column.levels)) != len(column.levels) or not 0 <= column.n_frequent <= len(column.levels):
+        raise ValueError(f"the column {column.name!r} has impossible levels")
+    return column
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return text quoted, cut after 40 characters, control characters escaped."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-def is_text(column: pl.Series) -> bool:
-    """Return whether most of the first cells are text that is not a number."""
-    import polars as pl
-
-    if column.dtype != pl.String:
-        return False
-    cells = column.drop_nulls().head(1000).str.strip_chars()
-    numbers = cells.cast(pl.Float64, strict=False)
-    truth = cells.str.to_lowercase().is_in(["true", "false", *MISSING_WORDS])
-    return 2 * int((numbers.is_null() & ~truth).sum()) > len(cells)
-
-
-def has_decimal_commas(column: pl.Series) -> bool:
-    """Return whether all cells that are not numbers would be with a decimal point in place of their comma.
-
-    Three digits after every comma are no sign of it: 1,234 may be one thousand two hundred.
-    """
-    import polars as pl
-
-    cells = column.drop_nulls().str.strip_chars()
-    cells = cells.filter(cells.cast(pl.Float64, strict=False).is_null() & ~cells.is_in(MISSING_WORDS))
-    return cells.str.contains(r"^[+-]?\d*,\d+$").all() and not cells.str.contains(r",\d{3}$").all()
-
-
-def check_finite_cells(X: FloatArray, features: Sequence[str], row_numbers: IntArray | None = None) -> None:
-    """Raise `TableError` with row and column of the first cell that is NaN, infinite or beyond 1e100."""
-    bad = ~(np.abs(X) <= MAX_MAGNITUDE)
-    if not bad.any():
-        return
-    row, column = np.argwhere(bad)[0]
-    number = row + 1 if row_numbers is None else row_numbers[row]
-    cell = X[row, column]
-    problem = "is missing (NaN)" if np.isnan(cell) else "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
-    counts = bad.sum(axis=0)
-    where = ", ".join(f"{features[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)[:10])
-    more = f"; such cells are in {where}" if bad.sum() > 1 else ""
-    raise TableError(
-        f"row {number}, column {features[column]!r} {problem}{more}: every cell must be a number of at most 1e100, so "
-        "fix these cells, or leave out their rows or columns"
-    )
-
-
-def _require_all(needed: Sequence[str], names: Sequence[str]) -> None:
-    """Raise `TableError` naming every column that is missing; the nearest name offered is one that is not needed."""
-    available = set(names)
-    missing = [name for name in needed if name not in available]
-    if missing:
-        unused = available - set(needed)
-        raise TableError(
-            f"the table lacks {', '.join(map(repr, missing[:10]))}{nearest(missing[0], sorted(unused))}: "
-            f"{len(needed):,} columns are needed; it has {', '.join(names[:20])}"
-        )
-
-
-def require_column(names: Sequence[str], name: str) -> None:
-    """Raise `TableError` unless the column is there; the message offers the nearest name."""
-    if name not in names:
-        raise TableError(f"there is no column {name!r}{nearest(name, names)}; the table has {', '.join(names[:20])}")
-
-
-def column_of_times(name: str, column: pl.Series) -> FloatArray:
-    """Return a column's times as numbers, `(n_rows,)`: of numbers, dates, or text in the ISO 8601 form.
-
-    Raises:
-        TableError: a cell is none of these, or missing.
-    """
-    import polars as pl
-
-    times = column
-    if column.dtype == pl.String:
-        text = column.str.strip_chars()
-        as_numbers = text.cast(pl.Float64, strict=False)
-        as_dates = _iso_datetimes(text) if as_numbers.null_count() else as_numbers
-        times = as_dates if as_dates.null_count() < as_numbers.null_count() else as_numbers
-    if times.dtype.is_temporal():
-        times = times.to_physical()
-    if not times.dtype.is_numeric():
-        raise TableError(f"the time {name!r} ({times.dtype}) must be numbers or dates such as 2024-12-31")
-    values = times.cast(pl.Float64).fill_null(np.nan).to_numpy()
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise TableError(
-            f"row {row + 1} of those with a target has the time {column[row]!r} in {name!r}; every row needs a number "
-            "or a date such as 2024-12-31"
-        )
-    return values
-
-
-def _iso_datetimes(text: pl.Series) -> pl.Series:
-    """Return ISO 8601 text as date-times; null where it is not, as 3/4/2024 may be in March or in April."""
-    import polars as pl
-
-    is_iso = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)
-    iso = text.set(~is_iso, None)
-    try:
-        return iso.str.to_datetime(strict=False)
-    except pl.exceptions.ComputeError:  # none of them is a date-time
-        return iso.clear(len(iso))
+def input_names(columns: Sequence[Column]) -> list[str]:
+    """Return a name for each input of a network: the numbers of all columns, then the codes."""
+    numbers = [name for column in columns for name in column.number_names()]
+    return [*numbers, *(column.name for column in columns if column.n_codes)]

@@ -1,10 +1,15 @@
-"""Encoding: column statistics, fitted on a member's training rows only, and rows stored in half the memory."""
+"""Encoding: what a network sees of a table's inputs, with statistics fitted on a member's training rows only.
+
+A table's inputs are numbers, which may be missing (NaN), and then codes of categories. They become columns: numbers with
+their gaps filled, an indicator for each number that may be missing, and for each category what a lookup holds for its
+code: one-hot columns, or target statistics and the level's count. Categories of many levels also get a learned vector,
+for which a column holds the row of its table. All but these are standardized.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,99 +17,374 @@ from numpy.typing import NDArray
 from tabcohort.types import FloatArray, IntArray
 
 ROWS_PER_SLICE = 4096  # so that no copy of a table in float64 is ever made
+N_INNER_FOLDS = 5  # of the training rows, for target statistics
+SMOOTHING = 10.0  # rows of the prior in a level's target statistic (Micci-Barreca 2001)
+MIN_ROWS_TO_LEARN = 4  # a level with fewer training rows shares a vector with the other rare ones
+NO_ROW = -1.0  # of the table of learned vectors: the zero vector
+
+
+# -- the structure, which all members of a config share -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What standardizing needs: `(x - center) * scale`, each of shape `(n_features,)`, float64."""
+class CategoryEncoding:
+    """How one category becomes columns.
 
-    center: FloatArray
-    scale: FloatArray
+    Args:
+        n_codes: its levels, the most frequent first, then "missing", then "unknown".
+        one_hot: whether a column for each level is made; otherwise target statistics and the count are.
+        width: number of columns that its lookup holds.
+        n_learned: levels with a learned vector of their own, the most frequent; 0 for no learned vectors.
+    """
+
+    n_codes: int
+    one_hot: bool
+    width: int
+    n_learned: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of its lookup."""
+        return self.n_codes, self.width
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table of learned vectors: a level's own, that of missing cells, and that of all rare levels."""
+        return self.n_learned + 2 if self.n_learned else 0
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Columns made from features: numbers, indicators of missing cells, and one-hot levels of categories.
+    """How the inputs of a table become columns: the numbers first, then indicators, lookups, and rows of vectors.
 
     Args:
-        source: the feature that each column is made from, `(n_columns,)`.
-        level: NaN for the feature itself, infinity for whether its cell is missing (1 or 0), and a category's code for
-            whether the cell holds it (1 or 0), `(n_columns,)`, float64. A level that no training row holds makes a
-            column that does not vary there, which standardizing sets to 0.
+        numbers: the inputs that are numbers.
+        missing: which of these have an indicator of missing cells, by their place in `numbers`.
+        codes: the inputs that are codes.
+        categories: how each of these is encoded.
     """
 
-    source: IntArray
-    level: FloatArray
+    numbers: tuple[int, ...]
+    missing: tuple[int, ...] = ()
+    codes: tuple[int, ...] = ()
+    categories: tuple[CategoryEncoding, ...] = ()
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of a row."""
+        return len(self.numbers) + len(self.codes)
+
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """The categories with learned vectors, by their place in `categories`."""
+        return tuple(place for place, category in enumerate(self.categories) if category.n_learned)
+
+    @property
+    def n_plain(self) -> int:
+        """Columns that are standardized numbers."""
+        return len(self.numbers) + len(self.missing) + sum(category.width for category in self.categories)
+
+    @property
+    def n_columns(self) -> int:
+        """Columns in all: the plain ones, and one for each category with learned vectors."""
+        return self.n_plain + len(self.learned)
+
+    @property
+    def lookup_starts(self) -> IntArray:
+        """Where each category's lookup, `(n_codes, width)`, begins in the vector of all, and where the last ends."""
+        return _starts(category.n_codes * category.width for category in self.categories)
+
+    @property
+    def code_starts(self) -> IntArray:
+        """Where each category's codes begin in a vector of all codes, and where the last ends."""
+        return _starts(category.n_codes for category in self.categories)
+
+    @property
+    def vector_rows(self) -> int:
+        """Rows of the table of learned vectors, of all categories."""
+        return sum(category.n_rows for category in self.categories)
 
 
-def encoding_of(n_features: int, levels: Mapping[int, int], missing: Iterable[int]) -> Encoding:
-    """Return the encoding of features: numbers as they are, then indicators of missing cells, then categories.
+def _starts(sizes: Iterable[int]) -> IntArray:
+    return np.cumsum([0, *sizes]).astype(np.int64)
+
+
+def plain_encoding(n_inputs: int) -> Encoding:
+    """Return the encoding of numbers without missing cells, which changes nothing."""
+    return Encoding(tuple(range(n_inputs)))
+
+
+def one_hot_encoding(n_inputs: int, levels: Mapping[int, int], missing: Iterable[int]) -> Encoding:
+    """Return the encoding of numbers and of categories with a column for each level.
 
     Args:
-        n_features: number of features.
-        levels: the number of levels, coded from 0, of each feature that is a category.
-        missing: the features whose cells may be missing.
+        n_inputs: number of inputs.
+        levels: the number of levels, coded from 0, of each input that is a category; the next code is "unknown".
+        missing: the inputs that are numbers whose cells may be missing.
     """
-    columns = [(feature, math.nan) for feature in range(n_features) if feature not in levels]
-    columns += [(feature, math.inf) for feature in missing]
-    columns += [(feature, float(code)) for feature, n_levels in levels.items() for code in range(n_levels)]
-    source, level = zip(*columns, strict=True)
-    return Encoding(np.array(source), np.array(level))
+    numbers = tuple(feature for feature in range(n_inputs) if feature not in levels)
+    places = tuple(numbers.index(feature) for feature in missing)
+    categories = tuple(CategoryEncoding(n_levels + 1, True, n_levels) for n_levels in levels.values())
+    return Encoding(numbers, places, tuple(levels), categories)
 
 
-def encode(X: FloatArray, encoding: Encoding) -> FloatArray:
-    """Return the encoded columns of rows, `(n_rows, n_columns)`, float64; a missing number is NaN."""
-    encoded = X[:, encoding.source]
-    is_missing, is_level = np.isposinf(encoding.level), np.isfinite(encoding.level)
-    encoded[:, is_missing] = np.isnan(encoded[:, is_missing])
-    encoded[:, is_level] = encoded[:, is_level] == encoding.level[is_level]
-    return encoded
+# -- what is fitted on training rows -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class StoredRows:
-    """A table's features in float32: a feature's value is `origin + unit * stored`.
-
-    Around zero float32 keeps seven digits of the differences between rows, however far from zero a column is (dates in
-    seconds, for example). The units are powers of two, so they cost no digit.
+class Statistics:
+    """What encoding needs to know of the training rows.
 
     Args:
-        stored: `(n_rows, n_features)`, float32, C-contiguous.
-        origin, unit: `(n_features,)`, float64.
+        center, scale: standardize a column, `(x - center) * scale`, `(n_columns,)`.
+        fill: what a missing number is filled with, `(n_numbers,)`; NaN becomes the center.
+        lookup: the columns of each code of each category, one after another; NaN becomes the center.
+        vector_row: the row of the table of learned vectors of each code, `(n_codes of all,)`; -1 for none.
     """
 
-    stored: NDArray[np.float32]
-    origin: FloatArray
-    unit: FloatArray
-
-    def statistics_of_stored(self, statistics: Statistics | None) -> Statistics:
-        """Return the statistics that standardize stored values as the given ones standardize the features.
-
-        None stands for features that are not standardized.
-        """
-        if statistics is None:
-            return Statistics(-self.origin / self.unit, self.unit)
-        return Statistics((statistics.center - self.origin) / self.unit, statistics.scale * self.unit)
+    center: FloatArray
+    scale: FloatArray
+    fill: FloatArray = field(default_factory=lambda: np.empty(0))
+    lookup: FloatArray = field(default_factory=lambda: np.empty(0))
+    vector_row: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
-def store_rows(X: FloatArray, statistics: Statistics | None) -> StoredRows:
-    """Return the rows in float32, around the centers of the statistics; unchanged where there are none."""
-    origin, unit = np.zeros(X.shape[1]), np.ones(X.shape[1])
-    if statistics is not None:
-        origin = statistics.center
-        varies = statistics.scale > 0
-        unit[varies] = np.exp2(-np.round(np.log2(statistics.scale[varies])))
-    stored = np.empty(X.shape, dtype=np.float32)
-    largest = np.finfo(np.float32).max / 4  # so that what is computed from it is finite, too
+@dataclass(frozen=True)
+class InnerFolds:
+    """Target statistics for the training rows themselves, each from the other inner folds.
+
+    Args:
+        fold: the inner fold of each row of the table, `(n_rows,)`, from 1; 0 for rows that do not train.
+        lookups: the lookup without each fold, `(n_folds, size)`.
+    """
+
+    fold: NDArray[np.int8]
+    lookups: FloatArray
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows that statistics are fitted on.
+
+    Args:
+        rows: row numbers, `(n,)`, rows that belong together side by side.
+        weight: of each, `(n,)`, positive.
+        y: class codes of each, `(n,)`.
+        n_classes: number of classes.
+        starts_block: whether a row does not belong to the one before it, `(n,)`.
+    """
+
+    rows: IntArray
+    weight: FloatArray
+    y: IntArray
+    n_classes: int
+    starts_block: NDArray[np.bool_]
+
+
+def fit_encoding(X: FloatArray, encoding: Encoding, training: TrainingRows) -> tuple[Statistics, InnerFolds | None]:
+    """Return the statistics of the training rows, and what they need for target statistics of their own.
+
+    Args:
+        X: the table's inputs, `(n_rows, n_inputs)`.
+        encoding: the structure.
+        training: the rows.
+    """
+    numbers = fit_statistics(X, training.weight, training.rows, n_columns=len(encoding.numbers))
+    fill = np.full(len(encoding.numbers), np.nan)
+    shares = np.zeros(len(encoding.numbers))
+    for place in np.flatnonzero(_has_missing(X, training.rows, len(encoding.numbers))):
+        cells = X[training.rows, place]
+        fill[place] = weighted_median(cells, training.weight)
+        shares[place] = np.average(np.isnan(cells), weights=training.weight)
+    centers, scales = [numbers.center], [numbers.scale]
+    indicator_share = shares[list(encoding.missing)]
+    centers.append(indicator_share)
+    scales.append(_inverse_deviation(indicator_share * (1 - indicator_share)))
+    lookups, vector_rows, fold = [], [], _inner_folds(X.shape[0], training, encoding)
+    for feature, category in zip(encoding.codes, encoding.categories, strict=True):
+        codes = X[training.rows, feature].astype(np.int64)
+        counts = _counts(codes, training, category, fold)
+        lookup = _lookup(counts, category)
+        share = counts.sum(axis=(0, 2)) / counts.sum()
+        center, scale = _column_statistics(lookup[0], share)
+        centers.append(center)
+        scales.append(scale)
+        lookups.append(lookup.reshape(len(lookup), -1))
+        vector_rows.append(_vector_rows(np.bincount(codes, minlength=category.n_codes), category))
+    return _assembled(encoding, centers, scales, fill, lookups, vector_rows, fold)
+
+
+def _assembled(
+    encoding: Encoding,
+    centers: list[FloatArray],
+    scales: list[FloatArray],
+    fill: FloatArray,
+    lookups: list[FloatArray],
+    vector_rows: list[FloatArray],
+    fold: NDArray[np.int8] | None,
+) -> tuple[Statistics, InnerFolds | None]:
+    n_learned = len(encoding.learned)
+    all_lookups = np.concatenate(lookups, axis=1) if lookups else np.empty((1, 0))
+    # Rows of the tables of all categories are counted through.
+    first_rows = np.cumsum([0, *(category.n_rows for category in encoding.categories)])
+    shifted = [np.where(rows < 0, rows, rows + first) for rows, first in zip(vector_rows, first_rows, strict=False)]
+    statistics = Statistics(
+        np.concatenate([*centers, np.zeros(n_learned)]),
+        np.concatenate([*scales, np.ones(n_learned)]),
+        fill,
+        all_lookups[0],
+        np.concatenate(shifted) if shifted else np.empty(0),
+    )
+    return statistics, None if fold is None else InnerFolds(fold, all_lookups[1:])
+
+
+def _has_missing(X: FloatArray, rows: IntArray, n_numbers: int) -> NDArray[np.bool_]:
+    """Return which of the first inputs have a missing cell in some rows."""
+    missing = np.zeros(n_numbers, dtype=bool)
+    for part in row_slices(len(rows)):
+        missing |= np.isnan(X[rows[part], :n_numbers]).any(axis=0)
+    return missing
+
+
+def weighted_median(values: FloatArray, weight: FloatArray) -> float:
+    """Return the weighted median of the values that are not NaN; NaN where there are none.
+
+    Where half of the weight lies exactly below a value it is the mean of that value and the one before, so that a
+    weight of 2 and two equal values have one median.
+    """
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.nan
+    order = np.argsort(values[known], kind="stable")
+    ordered, weights = values[known][order], weight[known][order]
+    below = np.cumsum(weights)
+    half = below[-1] / 2
+    place = int(np.searchsorted(below, half))
+    if below[place] == half:
+        return float((ordered[place] + ordered[min(place + 1, len(ordered) - 1)]) / 2)
+    return float(ordered[place])
+
+
+def _inverse_deviation(variance: FloatArray) -> FloatArray:
+    """Return one over the standard deviation, 0 where nothing varies."""
+    return np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 1e-24)
+
+
+def _inner_folds(n_rows: int, training: TrainingRows, encoding: Encoding) -> NDArray[np.int8] | None:
+    """Return the inner fold of each row, or None where no category has target statistics.
+
+    Training rows come in the order of a hash, so consecutive ones are a random sample; blocks stay together.
+    """
+    if all(category.one_hot for category in encoding.categories):
+        return None
+    block = np.cumsum(training.starts_block) - 1 if len(training.rows) else training.rows
+    n_blocks = int(block[-1]) + 1
+    fold = np.zeros(n_rows, dtype=np.int8)
+    fold[training.rows] = 1 + block * N_INNER_FOLDS // n_blocks
+    return fold
+
+
+def _counts(
+    codes: IntArray, training: TrainingRows, category: CategoryEncoding, fold: NDArray[np.int8] | None
+) -> FloatArray:
+    """Return the weight of each code and class in each inner fold, `(n_folds, n_codes, n_classes)`."""
+    n_codes, n_classes = category.n_codes, training.n_classes
+    cell = codes * n_classes + training.y
+    n_folds = 1
+    if fold is not None and not category.one_hot:
+        n_folds = N_INNER_FOLDS
+        cell += (fold[training.rows].astype(np.int64) - 1) * n_codes * n_classes
+    totals = np.bincount(cell, training.weight, n_folds * n_codes * n_classes)
+    return totals.reshape(n_folds, n_codes, n_classes)
+
+
+def _lookup(counts: FloatArray, category: CategoryEncoding) -> FloatArray:
+    """Return the columns of each code, `(1 + n_folds, n_codes, width)`: from all rows, and without each inner fold.
+
+    A code without training rows has NaN: it says nothing, as "unknown" does.
+    """
+    n_folds, n_codes, n_classes = counts.shape
+    total = counts.sum(axis=0)
+    if category.one_hot:
+        lookup = np.eye(n_codes, category.width)
+        if category.width == 1:  # of two levels one column says all
+            lookup = np.arange(n_codes, dtype=np.float64)[:, None]
+        lookup[total.sum(axis=1) == 0] = np.nan
+        return np.broadcast_to(lookup, (N_INNER_FOLDS + 1, n_codes, category.width)).copy()
+    n_targets = category.width - 1
+    lookup = np.empty((n_folds + 1, n_codes, category.width))
+    for place, seen in enumerate((total, *(total - counts[own] for own in range(n_folds)))):
+        n_rows = seen.sum(axis=1)
+        prior = (seen.sum(axis=0) + 0.5) / (seen.sum() + 0.5 * n_classes)
+        share = (seen + SMOOTHING * prior) / (n_rows + SMOOTHING)[:, None]
+        kept = share[:, 1:] if n_targets == 1 else share[:, :n_targets]
+        lookup[place, :, :n_targets] = np.log(kept / (1 - kept))
+        lookup[place, :, n_targets] = np.log1p(n_rows)
+    lookup[:, total.sum(axis=1) == 0, :n_targets] = np.nan
+    return lookup
+
+
+def _column_statistics(lookup: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return center and scale of a category's columns, given the share of the training rows that has each code."""
+    known = np.where(np.isnan(lookup), 0.0, lookup)
+    center = share @ known
+    return center, _inverse_deviation(share @ np.square(known - center))
+
+
+def _vector_rows(n_rows: IntArray, category: CategoryEncoding) -> FloatArray:
+    """Return the row of the category's own table of learned vectors for each code; -1 where no vector is trained."""
+    n_codes, n_learned = category.n_codes, category.n_learned
+    if not n_learned:
+        return np.full(n_codes, NO_ROW)
+    rows = np.full(n_codes, float(n_learned + 1))
+    rows[:n_learned] = np.arange(n_learned)
+    rows[n_codes - 2] = n_learned
+    is_rare = n_rows < MIN_ROWS_TO_LEARN
+    rows[is_rare] = n_learned + 1
+    if not n_rows[rows == n_learned + 1].any():
+        rows[rows == n_learned + 1] = NO_ROW
+    return rows
+
+
+# -- encoded columns ---------------------------------------------------------------------------------------------------
+
+
+def encode(X: FloatArray, encoding: Encoding, statistics: Statistics) -> FloatArray:
+    """Return the encoded columns of rows before they are standardized, `(n_rows, n_columns)`; NaN is the center.
+
+    A code that is not a whole number of the range is unknown.
+    """
+    numbers = X[:, list(encoding.numbers)]
+    is_missing = np.isnan(numbers)
+    parts = [np.where(is_missing, statistics.fill, numbers), is_missing[:, list(encoding.missing)].astype(np.float64)]
+    vectors = []
+    for place, (feature, category) in enumerate(zip(encoding.codes, encoding.categories, strict=True)):
+        codes = known_codes(X[:, feature], category.n_codes)
+        start, end = encoding.lookup_starts[place : place + 2]
+        parts.append(statistics.lookup[start:end].reshape(category.n_codes, category.width)[codes])
+        if category.n_learned:
+            vectors.append(statistics.vector_row[encoding.code_starts[place] + codes][:, None])
+    return np.concatenate([*parts, *vectors], axis=1)
+
+
+def known_codes(cells: FloatArray, n_codes: int) -> IntArray:
+    """Return codes as integers; the last code, "unknown", where a cell is none."""
+    is_code = (cells >= 0) & (cells < n_codes) & (cells == np.floor(cells))
+    return np.where(is_code, cells, n_codes - 1).astype(np.int64)
+
+
+def standardize(X: NDArray[np.floating], statistics: Statistics) -> NDArray[np.float32]:
+    """Return `(X - center) * scale`, computed in float64 and rounded to float32 once; 0 where X is missing (NaN)."""
+    standardized = np.empty(X.shape, dtype=np.float32)
     for rows in row_slices(len(X)):
-        moved = (X[rows] - origin) / unit
-        if statistics is not None:
-            moved[np.isnan(moved)] = 0.0  # a missing number becomes the mean
-        stored[rows] = np.clip(moved, -largest, largest)
-    return StoredRows(stored, origin, unit)
+        standardized[rows] = (X[rows] - statistics.center) * statistics.scale
+    standardized[np.isnan(standardized)] = 0
+    return standardized
 
 
-def fit_statistics(X: FloatArray, weight: FloatArray, rows: IntArray | None = None) -> Statistics:
+def fit_statistics(
+    X: FloatArray, weight: FloatArray, rows: IntArray | None = None, n_columns: int | None = None
+) -> Statistics:
     """Return the weighted mean of every column and the inverse of its weighted standard deviation.
 
     Missing cells (NaN) are ignored. A column that does not vary here has scale 0: a network that never saw it vary
@@ -114,13 +394,16 @@ def fit_statistics(X: FloatArray, weight: FloatArray, rows: IntArray | None = No
         X: `(n_rows, n_features)`, finite or NaN.
         weight: the weight of each training row, not negative.
         rows: row numbers of the training rows, `(n,)`; all rows when omitted.
+        n_columns: how many of the columns, from the first on; all when omitted.
     """
     rows = np.arange(len(X)) if rows is None else rows
+    X = X if n_columns is None or n_columns == X.shape[1] else X[:, :n_columns]
     # Subtracting a row first keeps the digits of columns that are far from zero (dates in seconds, for example).
     shift = X[rows[0]]
-    if np.isnan(shift).any():
-        shift = np.array([column[np.argmin(np.isnan(column))] for column in X[rows].T])
-        shift[np.isnan(shift)] = 0.0  # the whole column is missing
+    for column in np.flatnonzero(np.isnan(shift)):
+        cells = X[rows, column]
+        known = np.flatnonzero(~np.isnan(cells))
+        shift[column] = cells[known[0]] if len(known) else 0.0  # 0: the whole column is missing
     total, mean, variance, largest = *np.zeros((3, X.shape[1])), np.abs(shift)
     for part in row_slices(len(rows)):
         moved = X[rows[part]] - shift
@@ -142,15 +425,55 @@ def fit_statistics(X: FloatArray, weight: FloatArray, rows: IntArray | None = No
     return Statistics(center=shift + mean, scale=scale)
 
 
-def standardize(X: NDArray[np.floating], statistics: Statistics) -> NDArray[np.float32]:
-    """Return `(X - center) * scale`, computed in float64 and rounded to float32 once; 0 where X is missing (NaN)."""
-    standardized = np.empty(X.shape, dtype=np.float32)
-    for rows in row_slices(len(X)):
-        standardized[rows] = (X[rows] - statistics.center) * statistics.scale
-    standardized[np.isnan(standardized)] = 0
-    return standardized
-
-
 def row_slices(n_rows: int) -> Iterator[slice]:
     """Yield slices that together cover this many rows, a few thousand each."""
     return (slice(start, min(start + ROWS_PER_SLICE, n_rows)) for start in range(0, n_rows, ROWS_PER_SLICE))
+
+
+# -- rows in half the memory, which all members share -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """A table's inputs in 32 bits: a number's value is `origin + unit * stored`.
+
+    Around zero float32 keeps seven digits of the differences between rows, however far from zero a column is (dates in
+    seconds, for example). The units are powers of two, so they cost no digit.
+
+    Args:
+        stored: the numbers, `(n_rows, n_numbers)`, float32, C-contiguous; NaN where one is missing.
+        origin, unit: `(n_numbers,)`, float64.
+        codes: the codes, `(n_rows, n_categories)`, int32, C-contiguous.
+        has_missing: whether a number is missing.
+    """
+
+    stored: NDArray[np.float32]
+    origin: FloatArray
+    unit: FloatArray
+    codes: NDArray[np.int32]
+    has_missing: bool = False
+
+
+def store_rows(X: FloatArray, statistics: Statistics | None, n_numbers: int | None = None) -> StoredRows:
+    """Return the rows in 32 bits, numbers around the centers of the statistics; unchanged where there are none.
+
+    Args:
+        X: `(n_rows, n_inputs)`, the numbers first.
+        statistics: of the numbers.
+        n_numbers: how many of the inputs are numbers; all when omitted.
+    """
+    n_numbers = X.shape[1] if n_numbers is None else n_numbers
+    origin, unit = np.zeros(n_numbers), np.ones(n_numbers)
+    if statistics is not None:
+        origin = statistics.center
+        varies = statistics.scale > 0
+        unit[varies] = np.exp2(-np.round(np.log2(statistics.scale[varies])))
+    stored = np.empty((len(X), n_numbers), dtype=np.float32)
+    codes = np.empty((len(X), X.shape[1] - n_numbers), dtype=np.int32)
+    largest = np.finfo(np.float32).max / 4  # so that what is computed from it is finite, too
+    has_missing = False
+    for rows in row_slices(len(X)):
+        stored[rows] = np.clip((X[rows, :n_numbers] - origin) / unit, -largest, largest)
+        codes[rows] = X[rows, n_numbers:]
+        has_missing = has_missing or bool(np.isnan(stored[rows]).any())
+    return StoredRows(stored, origin, unit, codes, has_missing)

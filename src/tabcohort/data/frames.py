@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import (
-    DECIMAL_COMMAS,
-    ONLY_NUMBERS,
-    column_of_times,
-    feature_matrix,
-    has_decimal_commas,
-    is_text,
-    require_column,
-)
+from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
-from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.data.inputs import require_column, table_inputs
+from tabcohort.data.parse import as_series
+from tabcohort.data.recognize import KINDS, recognize, recognize_columns
+from tabcohort.errors import TabcohortError, TabcohortWarning, TableError, nearest
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -31,66 +26,161 @@ MAX_NUMERIC_CLASSES = 20  # more different fractions than this are a measurement
 
 
 @dataclass(frozen=True)
+class ColumnChoices:
+    """What a person says of a frame's columns; every other one but the target is a feature, of the type it looks like.
+
+    Args:
+        keys, groups, time, weight: see `Table.from_frame`.
+        types: the type of columns by name.
+    """
+
+    keys: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    time: str | None = None
+    weight: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Columns that are no features, as they are for something else."""
+        return (*self.keys, *self.groups, *(name for name in (self.time, self.weight) if name is not None))
+
+
+@dataclass(frozen=True)
 class FrameParts:
     """What a frame holds for a table; its rows are those with a target.
 
     Args:
-        features: names of the feature columns.
-        X: features, `(n_rows, n_features)`.
+        columns: the features.
+        dropped: columns that are left out.
+        X: inputs, `(n_rows, n_inputs)`.
         labels: the target's values, `(n_rows,)`, as text.
+        weight: of the rows, `(n_rows,)`.
         group_ids: the group of each row, `(n_rows,)`, or None.
         time: the time of each row, `(n_rows,)`, or None.
         row_numbers: the rows' numbers in the frame, counted from 1, `(n_rows,)`.
     """
 
-    features: list[str]
+    columns: list[Column]
+    dropped: list[Column]
     X: FloatArray
     labels: NDArray[Any]
+    weight: FloatArray
     group_ids: IntArray | None
     time: FloatArray | None
     row_numbers: IntArray
 
 
-def frame_parts(
-    frame: pl.DataFrame,
-    target: str,
-    keys: Sequence[str] = (),
-    groups: Sequence[str] = (),
-    time: str | None = None,
-    drop: Sequence[str] = (),
-) -> FrameParts:
-    """Return what a frame holds for a table: every column is a feature except those that are named here.
+def as_frame(data: Any) -> pl.DataFrame:
+    """Return a frame, a pyarrow table or a mapping of columns as a polars frame with names that are text.
 
     Raises:
-        TableError: a named column is not there, a feature is not numbers, or a class has a single row.
+        TableError: it is none of these, or two columns have one name.
+    """
+    import polars as pl
+
+    if isinstance(data, pl.DataFrame):
+        return data
+    if hasattr(data, "column_names") and hasattr(data, "schema"):
+        return pl.DataFrame(data)
+    if not (hasattr(data, "columns") or isinstance(data, Mapping)):
+        raise TableError(
+            f"a table is made of a pandas or polars frame, a pyarrow table or a mapping of columns, not of "
+            f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y)"
+        )
+    names = list(data.columns if hasattr(data, "columns") else data)
+    text = ["_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
+    repeated = [name for name, count in Counter(text).items() if count > 1]
+    if repeated:
+        raise TableError(f"two columns are called {repeated[0]!r}; give every column a name of its own")
+    series = [as_series(own, data[name]) for own, name in zip(text, names, strict=True)]
+    lengths = {len(own) for own in series}
+    if len(lengths) > 1:
+        raise TableError(f"all columns must have the same number of rows; they have {sorted(lengths)}")
+    return pl.DataFrame([own.alias(name) for own, name in zip(series, text, strict=True)])
+
+
+def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None = None) -> FrameParts:
+    """Return what a frame holds for a table.
+
+    Raises:
+        TableError: a named column is not there, a column cannot be read, or a class has a single row.
 
     Warns:
-        TabcohortWarning: rows have no target, or a column is a copy of it, looks like an identifier, or connects rows.
+        TabcohortWarning: rows have no target, columns are left out or read in a way worth knowing, or rows connected.
     """
-    reserved = (*keys, *groups, *([] if time is None else [time]), *drop)
-    for name in (target, *reserved):
-        require_column(frame.columns, name)
-    if target in reserved:
-        raise TableError(f"{target!r} is the target, so it cannot be a key, a group or a time, or be left out")
+    choices = choices or ColumnChoices()
+    _check_choices(frame, target, choices)
     labels, has_target = target_labels(frame, target)
     warn_of_rows_without_target(has_target, target)
     _refuse_single_rows(labels[has_target], target)
     rows = frame.filter(has_target)
-    features = [name for name in frame.columns if name != target and name not in reserved]
-    features = _without_copies(rows, features, target, labels[has_target])
-    _warn_of_identifiers(frame, features)
-    _refuse_text_columns(frame, features)
-    X = feature_matrix(frame, features)[has_target]  # of the whole frame, so that errors name rows as it counts them
-    codes = group_codes(rows, keys, groups)
+    names = [name for name in frame.columns if name != target and name not in choices.reserved]
+    # Of the whole frame, so that errors name rows as it counts them.
+    columns = recognize_columns(frame, names, choices.types)
+    columns = _without_copies_of_target(rows, columns, target, labels[has_target])
+    dropped = [column for column in columns if isinstance(column, Dropped)]
+    features = [column for column in columns if not isinstance(column, Dropped)]
+    warn_of_columns(columns, choices.types)
+    codes = group_codes(rows, choices.keys, choices.groups)
     warn_of_groups(rows, codes)
     return FrameParts(
         features,
-        X,
+        dropped,
+        table_inputs(frame, features)[has_target] if features else np.empty((len(rows), 0)),
         labels[has_target],
+        np.ones(len(rows)) if choices.weight is None else _weights(rows[choices.weight]),
         group_ids_of(codes.values()),
-        None if time is None else column_of_times(time, rows[time]),
+        None if choices.time is None else column_of_times(choices.time, rows[choices.time]),
         np.flatnonzero(has_target) + 1,
     )
+
+
+def _check_choices(frame: pl.DataFrame, target: str, choices: ColumnChoices) -> None:
+    """Raise `TableError` if a named column is not there, or is named for two things."""
+    for name in (target, *choices.reserved, *choices.types):
+        require_column(frame.columns, name)
+    if target in (*choices.reserved, *choices.types):
+        raise TableError(
+            f"{target!r} is the target, so it cannot be a key, a group, a time or a weight, have a type or be left out"
+        )
+    for name, kind in choices.types.items():
+        if kind not in KINDS:
+            raise TableError(f"there is no type {kind!r}{nearest(kind, KINDS)}; the types are {', '.join(KINDS)}")
+        if name in choices.reserved and kind != "drop":
+            raise TableError(f"{name!r} is a key, a group, a time or a weight, and so no feature of type {kind!r}")
+
+
+def _weights(series: pl.Series) -> FloatArray:
+    """Return the weight of each row.
+
+    Raises:
+        TableError: one is missing or is not a number.
+    """
+    weight = Number(series.name).numbers(series)[:, 0]
+    if np.isnan(weight).any():
+        row = int(np.flatnonzero(np.isnan(weight))[0])
+        raise TableError(f"row {row + 1} of those with a target has no weight in {series.name!r}; every row needs one")
+    return weight
+
+
+def warn_of_columns(columns: Sequence[Column], types: Container[str] = ()) -> None:
+    """Warn of columns that are left out, and of decisions worth knowing, except where types are given."""
+    notes = {column.name: column for column in columns if column.note and column.name not in types}
+    left_out = [f"{name!r} ({column.note})" for name, column in notes.items() if isinstance(column, Dropped)]
+    if left_out:
+        more = f" and {len(left_out) - 10} more" if len(left_out) > 10 else ""
+        warnings.warn(f"left out: {'; '.join(left_out[:10])}{more}", TabcohortWarning, stacklevel=5)
+    for name, column in notes.items():
+        if not isinstance(column, (Dropped, IntegerCode)):
+            warnings.warn(f"the column {name!r}: {column.note}", TabcohortWarning, stacklevel=5)
+    codes = [repr(name) for name, column in notes.items() if isinstance(column, IntegerCode)]
+    if codes:
+        warnings.warn(
+            f"few distinct whole numbers, read as numbers and as categories: {', '.join(codes)}",
+            TabcohortWarning,
+            stacklevel=5,
+        )
 
 
 def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], BoolArray]:
@@ -154,50 +244,45 @@ def _refuse_single_rows(labels: NDArray[Any], target: str) -> None:
         raise TableError(single_row_message(str(distinct[counts == 1][0]), target))
 
 
-def _without_copies(frame: pl.DataFrame, features: list[str], target: str, labels: NDArray[Any]) -> list[str]:
-    """Return the features without those that are the target under other names, with a warning for each."""
+def _without_copies_of_target(
+    frame: pl.DataFrame, columns: Sequence[Column], target: str, labels: NDArray[Any]
+) -> list[Column]:
+    """Return the columns, those that are the target under other names marked as dropped."""
     import polars as pl
 
     truth = pl.Series("truth", labels)
     n_classes = truth.n_unique()
     if not 1 < n_classes < len(labels):  # a target of one class, or of another in every row, is refused later
-        return features
-    kept = []
-    for name in features:
-        column = frame[name]
-        if column.n_unique() == n_classes and pl.DataFrame([column.alias("copy"), truth]).n_unique() == n_classes:
-            message = f"the column {name!r} is a copy of the target {target!r} and is left out"
-            warnings.warn(message, TabcohortWarning, stacklevel=4)
-        else:
-            kept.append(name)
+        return list(columns)
+    kept: list[Column] = []
+    for column in columns:
+        cells = frame[column.name]
+        is_copy = (
+            not isinstance(column, Dropped)
+            and cells.n_unique() == n_classes
+            and pl.DataFrame([cells.alias("copy"), truth]).n_unique() == n_classes
+        )
+        note = f"a copy of the target {target!r}"
+        kept.append(Dropped(column.name, column.has_missing, note) if is_copy else column)
     return kept
 
 
-def _warn_of_identifiers(frame: pl.DataFrame, features: list[str]) -> None:
-    """Warn of columns that look like identifiers: a different whole number in every row."""
-    import polars as pl
+def column_of_times(name: str, column: pl.Series) -> FloatArray:
+    """Return a column's times as numbers, `(n_rows,)`: of numbers, dates, or text that is one of these.
 
-    for name in features:
-        if not (frame[name].dtype.is_integer() or frame[name].dtype == pl.String):
-            continue
-        column = frame[name].cast(pl.String).str.strip_chars()
-        if len(frame) >= 50 and column.n_unique() == len(frame) and column.str.contains(r"^\d+$").all():
-            warnings.warn(
-                f"the column {name!r} is a different whole number in every row; if it only identifies rows, name it a "
-                "key (--key) so that it is not a feature",
-                TabcohortWarning,
-                stacklevel=4,
-            )
-
-
-def _refuse_text_columns(frame: pl.DataFrame, features: list[str]) -> None:
-    """Raise `TableError` naming every text column, where there are several; a single one gets an error with its row."""
-    columns = [name for name in features if is_text(frame[name])]
-    with_commas = [name for name in columns if has_decimal_commas(frame[name])]
-    if with_commas and len(columns) > 1:
-        raise TableError(f"the text of {', '.join(map(repr, with_commas))} {DECIMAL_COMMAS}")
-    if len(columns) > 1:
+    Raises:
+        TableError: a cell is none of these, or missing.
+    """
+    try:
+        found = recognize(column, "date" if column.dtype.is_temporal() else None)
+        kind: Column = found if isinstance(found, (Date, Number)) else recognize(column, "number")
+        values = kind.numbers(column)[:, 0]
+    except TabcohortError:
+        values = np.full(len(column), np.nan)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
         raise TableError(
-            f"the columns {', '.join(map(repr, columns))} are text: {ONLY_NUMBERS}: "
-            + " ".join(f"--drop {shlex.quote(name)}" for name in columns)
+            f"row {row + 1} of those with a target has the time {column[row]!r} in {name!r}; every row needs a number "
+            "or a date such as 2024-12-31"
         )
+    return values

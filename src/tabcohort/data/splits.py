@@ -374,9 +374,29 @@ def merge_duplicates(table: Table, rows: IntArray) -> tuple[IntArray, FloatArray
         table: the rows.
         rows: row numbers, `(n,)`, equal rows side by side as splits give them.
     """
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = table.y[rows[1:]] != table.y[rows[:-1]]
+    first = _differs_from_last(table, rows)
+    first[1:] |= table.y[rows[1:]] != table.y[rows[:-1]]
+    return rows[first], np.add.reduceat(table.weight[rows], np.flatnonzero(first))
+
+
+def starts_of_blocks(table: Table, rows: IntArray) -> BoolArray:
+    """Return whether each row does not belong to the one before it: it has other inputs and is of another group.
+
+    Args:
+        table: the rows.
+        rows: row numbers, `(n,)`, rows that belong together side by side as splits give them.
+    """
+    starts = _differs_from_last(table, rows)
+    if table.group_ids is not None:
+        starts[1:] &= table.group_ids[rows[1:]] != table.group_ids[rows[:-1]]
+    return starts
+
+
+def _differs_from_last(table: Table, rows: IntArray) -> BoolArray:
+    """Return whether the inputs of each row are not those of the one before it; missing cells are equal."""
+    differs = np.ones(len(rows), dtype=bool)
     for part in row_slices(len(rows) - 1):
         values = table.X[rows[part.start : part.stop + 1]]
-        first[1:][part] |= (values[1:] != values[:-1]).any(axis=1)
-    return rows[first], np.add.reduceat(table.weight[rows], np.flatnonzero(first))
+        same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+        differs[1:][part] = ~same.all(axis=1)
+    return differs

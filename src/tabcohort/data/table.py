@@ -1,10 +1,11 @@
-"""A table: features as numbers, class codes, and the schema that names them."""
+"""A table: inputs as numbers, class codes, and the schema that names them."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import check_finite_cells, feature_matrix, require_column
+from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, Number, input_names
+from tabcohort.data.encoder import CategoryEncoding, Encoding, StoredRows, fit_statistics, store_rows
 from tabcohort.data.frames import (
     MAX_NUMERIC_CLASSES,
+    ColumnChoices,
+    as_frame,
     frame_parts,
     measurement_message,
     single_row_message,
@@ -22,33 +26,93 @@ from tabcohort.data.frames import (
     warn_of_rows_without_target,
 )
 from tabcohort.data.groups import group_codes, group_ids_of
+from tabcohort.data.inputs import check_cells, require_column, table_inputs
 from tabcohort.data.sources import read_frame
 from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.settings import Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
 
 
+MAX_TARGET_STATISTICS = 8  # classes; with more, a category of many levels has its count and its learned vector only
+
+
 @dataclass(frozen=True)
 class Schema:
-    """What a model must know about a table's columns.
+    """What a model must know about a table's columns: the contract that later tables are held to.
 
     Args:
-        features: names of the feature columns, in the model's order.
+        columns: the features and their types, in the model's order.
         target: name of the column to predict.
         classes: the target's labels; a class's code is its place here.
         positive: code of the positive class; None where there are more than two classes and none was named.
         keys: names of columns that identify a row; they are carried along with predictions and are no features.
         groups: names of columns whose equal values say that rows may be alike; they are no features.
+        dropped: columns that were left out, and why.
     """
 
-    features: tuple[str, ...]
+    columns: tuple[Column, ...]
     target: str
     classes: tuple[Label, ...]
     positive: int | None
     keys: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    dropped: tuple[Column, ...] = ()
+
+    @functools.cached_property
+    def features(self) -> tuple[str, ...]:
+        """Names of the feature columns, in the model's order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def n_numbers(self) -> int:
+        """Inputs that are numbers; they come before the codes."""
+        return sum(column.n_numbers for column in self.columns)
+
+    def encoding(self, config: Config) -> Encoding | None:
+        """Return how a config's networks encode the inputs; None for numbers without missing cells.
+
+        Up to eight levels have a column each. More have target statistics, their count, and for the networks with
+        hidden layers a learned vector.
+        """
+        firsts = np.cumsum([0, *(column.n_numbers for column in self.columns)])
+        missing = [
+            int(first)
+            for first, column in zip(firsts, self.columns, strict=False)
+            if column.n_numbers and column.has_missing
+        ]
+        coded = [column for column in self.columns if column.n_codes]
+        if not missing and not coded:
+            return None
+        codes = tuple(range(self.n_numbers, self.n_numbers + len(coded)))
+        has_vectors = config.model != "logistic"
+        categories = tuple(self._category(column, has_vectors) for column in coded)
+        return Encoding(tuple(range(self.n_numbers)), tuple(missing), codes, categories)
+
+    def column_names(self, encoding: Encoding) -> list[str]:
+        """Return a name for each column that an encoding makes: "age", "age is missing", "city = Oslo", "city (count)"."""
+        numbers = input_names(self.columns)[: self.n_numbers]
+        names = [*numbers, *(f"{numbers[place]} is missing" for place in encoding.missing)]
+        coded = [column for column in self.columns if column.n_codes]
+        for column, category in zip(coded, encoding.categories, strict=True):
+            levels = [*column.levels, "missing"][: category.width]
+            if category.one_hot and category.width == 1:
+                levels = [column.levels[1]]
+            targets = [self.classes[1]] if len(self.classes) == 2 else list(self.classes)
+            statistics = [*(f"{column.name} (share of {label})" for label in targets[: category.width - 1])]
+            one_hot = [f"{column.name} = {level}" for level in levels]
+            names += one_hot if category.one_hot else [*statistics, f"{column.name} (count)"]
+        return [*names, *(f"{coded[place].name} (learned)" for place in encoding.learned)]
+
+    def _category(self, column: Column, has_vectors: bool) -> CategoryEncoding:
+        n_levels, n_classes = len(column.levels), len(self.classes)
+        if n_levels <= ONE_HOT_LEVELS:
+            width = 1 if n_levels == 2 and not column.has_missing else n_levels + column.has_missing
+            return CategoryEncoding(column.n_codes, True, width)
+        n_targets = 1 if n_classes == 2 else n_classes if n_classes <= MAX_TARGET_STATISTICS else 0
+        return CategoryEncoding(column.n_codes, False, n_targets + 1, column.n_frequent if has_vectors else 0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +120,8 @@ class Table:
     """Rows to learn from. Make one with `Table.from_frame`, `Table.from_arrays` or `Table.from_file`.
 
     Args:
-        X: features, `(n_rows, n_features)`, float64, finite.
+        X: inputs, `(n_rows, n_inputs)`, float64: the numbers of all columns, finite or NaN where one is missing, and
+            then the codes of all columns that have levels.
         y: class codes, `(n_rows,)`, int64.
         weight: row weights, `(n_rows,)`, float64, positive.
         schema: the names of all these.
@@ -74,34 +139,48 @@ class Table:
     @classmethod
     def from_frame(
         cls,
-        frame: pl.DataFrame,
+        frame: Any,
         target: str,
         *,
         positive: Label | None = None,
         keys: Sequence[str] = (),
         groups: Sequence[str] = (),
         time: str | None = None,
-        drop: Sequence[str] = (),
+        weight: str | None = None,
+        types: Mapping[str, str] | None = None,
     ) -> Table:
-        """Return the table of a polars frame: every column is a feature except those that are named here.
+        """Return the table of a frame: every column is a feature except those that are named for something else.
 
         Args:
-            frame: the rows; those without a target are left out, with a warning that counts them.
+            frame: the rows: a polars or pandas frame, a pyarrow table, or a mapping of columns. Those without a target
+                are left out, with a warning that counts them.
             target: the column to predict.
             positive: label of the positive class; of two classes the last in sorted order when omitted.
             keys: columns that identify a row; rows of one key stay together, and keys are carried along.
             groups: columns of which rows with the same value stay together.
             time: a column of numbers or dates; members validate and test on rows later than those they train on.
-            drop: columns to leave out.
+            weight: a column of row weights; rows of weight 0 are left out.
+            types: the type of columns that are not to be read as they look: "number", "category", "boolean", "date",
+                "text", "integer code", or "drop" to leave one out.
 
         Raises:
-            TableError: a named column is not there, a feature is not numbers, or a class has a single row.
+            TableError: a named column is not there, a column cannot be read, or a class has a single row.
+
+        Warns:
+            TabcohortWarning: rows have no target, or columns are left out.
+
+        Example:
+            >>> frame = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Oslo", "Rome"], "bought": ["n", "y", "y", "n"]}
+            >>> table = Table.from_frame(frame, "bought", types={"city": "category"})
+            >>> [column.describe() for column in table.schema.columns]
+            ['number', 'category of 2 levels']
         """
-        parts = frame_parts(frame, target, keys, groups, time, drop)
-        rows = _Rows(
-            parts.X, parts.labels, np.ones(len(parts.X)), parts.row_numbers, parts.group_ids, parts.time
+        choices = ColumnChoices(tuple(keys), tuple(groups), time, weight, dict(types or {}))
+        parts = frame_parts(as_frame(frame), target, choices)
+        rows = _Rows(parts.X, parts.labels, parts.weight, parts.row_numbers, parts.group_ids, parts.time)
+        schema = Schema(
+            tuple(parts.columns), target, (), None, choices.keys, choices.groups, dropped=tuple(parts.dropped)
         )  # fmt: skip
-        schema = Schema(tuple(parts.features), target, (), None, tuple(keys), tuple(groups))
         return _checked_table(rows, schema, positive)
 
     @classmethod
@@ -114,19 +193,20 @@ class Table:
         keys: Sequence[str] = (),
         groups: Sequence[str] = (),
         time: str | None = None,
-        drop: Sequence[str] = (),
+        weight: str | None = None,
+        types: Mapping[str, str] | None = None,
     ) -> Table:
-        """Return the table of a CSV, TSV or Parquet file.
+        """Return the table of a file in any of the formats that `read_frame` knows.
 
         Args:
             path: the file.
-            target, positive, keys, groups, time, drop: as in `from_frame`.
+            target, positive, keys, groups, time, weight, types: as in `from_frame`.
 
         Raises:
             TableError: the file cannot be read, or as in `from_frame`.
         """
         return cls.from_frame(
-            read_frame(path), target, positive=positive, keys=keys, groups=groups, time=time, drop=drop
+            read_frame(path), target, positive=positive, keys=keys, groups=groups, time=time, weight=weight, types=types
         )  # fmt: skip
 
     @classmethod
@@ -135,7 +215,7 @@ class Table:
         X: FloatArray,
         y: NDArray[Any],
         *,
-        features: Sequence[str] | None = None,
+        features: Sequence[str | Column] | None = None,
         target: str = "target",
         positive: Label | None = None,
         weight: FloatArray | None = None,
@@ -145,9 +225,9 @@ class Table:
         """Return the table of arrays.
 
         Args:
-            X: features, `(n_rows, n_features)`, finite.
+            X: numbers, `(n_rows, n_features)`, finite or NaN where one is missing; or the inputs of given columns.
             y: the target's labels, `(n_rows,)`.
-            features: column names; `x0`, `x1`, ... when omitted.
+            features: column names; `x0`, `x1`, ... when omitted; or the columns that `X` has the inputs of.
             target: the target's name.
             positive: label of the positive class; of two classes the last in sorted order when omitted.
             weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when omitted.
@@ -165,22 +245,10 @@ class Table:
             ('no', 'yes')
         """
         rows = _rows_of_arrays(X, y, weight, group_ids, time)
-        names = tuple(features) if features is not None else tuple(f"x{i}" for i in range(X.shape[1]))
-        return _checked_table(rows, Schema(names, target, (), None), positive)
-
-    @classmethod
-    def with_missing_cells(cls, X: FloatArray, y: NDArray[Any], weight: FloatArray | None = None) -> Table:
-        """Return the table of arrays whose cells may be missing (NaN), for a network that begins with `Encode`.
-
-        Args:
-            X: features, `(n_rows, n_features)`, finite or NaN.
-            y, weight: as in `from_arrays`.
-
-        Raises:
-            TableError: as in `from_arrays`.
-        """
-        filled = cls.from_arrays(np.where(np.isnan(X), 0.0, X), y, weight=weight)
-        return replace(filled, X=X if weight is None else X[weight > 0])
+        columns = _columns_of_arrays(X, features)
+        dropped = tuple(column for column in columns if isinstance(column, Dropped))
+        kept = tuple(column for column in columns if not isinstance(column, Dropped))
+        return _checked_table(rows, Schema(kept, target, (), None, dropped=dropped), positive)
 
     @classmethod
     def for_schema(cls, frame: pl.DataFrame, schema: Schema) -> Table:
@@ -203,14 +271,19 @@ class Table:
                 f"the model knows no class {str(unknown[0])!r} of {schema.target!r}; "
                 f"its classes are {', '.join(map(repr, schema.classes[:10]))}"
             )
-        X = feature_matrix(frame, schema.features)[has_target]
-        check_finite_cells(X, schema.features, np.flatnonzero(has_target) + 1)
+        X = table_inputs(frame, schema.columns)[has_target]
+        check_cells(X, schema.columns, np.flatnonzero(has_target) + 1)
         y = np.array([codes[label] for label in labels[has_target]], dtype=np.int64)
         available = set(frame.columns)
         keys = schema.keys if set(schema.keys) <= available else ()
         groups = [name for name in schema.groups if name in available]
         group_ids = group_ids_of(group_codes(frame.filter(has_target), keys, groups).values())
         return cls(X, y, np.ones(len(X)), schema, group_ids)
+
+    def stored_rows(self) -> StoredRows:
+        """Return the rows as all members share them, in 32 bits."""
+        n_numbers = self.schema.n_numbers
+        return store_rows(self.X, fit_statistics(self.X, self.weight, n_columns=n_numbers), n_numbers)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""
@@ -257,12 +330,26 @@ def _rows_of_arrays(
     return _Rows(X, y, weight, np.arange(1, len(X) + 1), group_ids, time)
 
 
+def _columns_of_arrays(X: FloatArray, features: Sequence[str | Column] | None) -> list[Column]:
+    """Return the columns that an array has: numbers, unless columns are given.
+
+    Raises:
+        TableError: there is another number of names than of columns.
+    """
+    given = [f"x{i}" for i in range(X.shape[1])] if features is None else list(features)
+    if given and isinstance(given[0], Column):
+        return [column for column in given if isinstance(column, Column)]
+    if len(given) != X.shape[1]:
+        raise TableError(f"X has {X.shape[1]} columns and needs as many names; it has {given[:20]}")
+    has_missing = np.isnan(X).any(axis=0)
+    return [Number(str(name), bool(missing)) for name, missing in zip(given, has_missing, strict=True)]
+
+
 def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table:
     """Check cells and labels, and name the classes, which the schema does not have yet."""
-    n_columns = rows.X.shape[1]
-    if len(schema.features) != n_columns or len(set(schema.features)) != n_columns:
-        raise TableError(f"X has {n_columns} columns and needs as many different names; it has {schema.features[:20]}")
-    check_finite_cells(rows.X, schema.features, rows.row_numbers)
+    if len(set(schema.features)) != len(schema.features):
+        raise TableError(f"columns need different names; they are {', '.join(schema.features[:20])}")
+    check_cells(rows.X, schema.columns, rows.row_numbers)
     if not (rows.weight > 0).all():
         rows = rows.take(rows.weight > 0)
     _check_labels(rows, schema.target)
@@ -271,8 +358,9 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
     if counts.min() == 1:
         message = single_row_message(_plain(classes[counts == 1][0]), schema.target)
         warnings.warn(message, TabcohortWarning, stacklevel=3)
-    if n_columns == 0:
-        raise TableError("there is no column to predict from (0 features)")
+    if not schema.columns:
+        reasons = "; ".join(f"{column.name!r} is {column.note}" for column in schema.dropped[:10])
+        raise TableError(f"there is no column to predict from{': ' + reasons if reasons else ' (0 features)'}")
     labels = tuple(_plain(label) for label in classes)
     schema = replace(schema, classes=labels, positive=positive_code(labels, positive, schema.target))
     return Table(rows.X, y.astype(np.int64), rows.weight, schema, rows.group_ids, rows.time)

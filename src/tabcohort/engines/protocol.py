@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.engines.batches import BatchPlan
+from tabcohort.engines.reading import Reading
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import TrainingError
 from tabcohort.types import IntArray
@@ -22,8 +23,7 @@ class MemberData:
     """What a member's engine sees of the table: rows that it shares with other members, and how it reads them.
 
     Args:
-        rows: of the whole table, `(n_rows, n_features)`, float32. A row's inputs are `(row - center) * scale`.
-        center, scale: `(n_features,)`, float32, fitted on the training rows.
+        reading: the rows, and what makes columns of them.
         train: row numbers of the training rows, `(n_train,)`.
         soft_targets: the weight of each class in each training row's target, `(n_train, n_classes)`, float32: the row's
             weight on its class, or spread by label smoothing. Losses and mixup are linear in it.
@@ -34,9 +34,7 @@ class MemberData:
         TrainingError: the batches are of another number of rows.
     """
 
-    rows: NDArray[np.float32]
-    center: NDArray[np.float32]
-    scale: NDArray[np.float32]
+    reading: Reading
     train: IntArray
     soft_targets: NDArray[np.float32]
     batches: BatchPlan
@@ -45,10 +43,6 @@ class MemberData:
     def __post_init__(self) -> None:
         if self.batches.n_rows != len(self.train):  # the kernels check no bounds
             raise TrainingError(f"the batches are of {self.batches.n_rows} rows, and {len(self.train)} train")
-
-    def inputs(self, which: IntArray) -> NDArray[np.float32]:
-        """Return the inputs of some rows, `(len(which), n_features)`, float32."""
-        return (self.rows[which] - self.center) * self.scale
 
 
 class Engine(Protocol):

@@ -57,9 +57,9 @@ class TorchEngine:
         if dtype not in (torch.float32, torch.float64):
             raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")
         preprocessing, self.learning = _parts(module)  # rows are preprocessed once, and mixed after that
-        self.inputs = preprocessing(torch.from_numpy(data.inputs(data.train)).to(device, dtype))
+        self.inputs = preprocessing(torch.from_numpy(data.reading.inputs(data.train)).to(device, dtype))
         self.targets = torch.from_numpy(data.soft_targets).to(device, dtype)
-        self.val_inputs = preprocessing(torch.from_numpy(data.inputs(data.validation.rows)).to(device, dtype))
+        self.val_inputs = preprocessing(torch.from_numpy(data.reading.inputs(data.validation.rows)).to(device, dtype))
         self.targets_sum_to_one = bool((data.soft_targets.sum(axis=1) == 1).all())
         check_logits(self.learning, self.val_inputs[:1], n_classes=data.soft_targets.shape[1])
         self.parameters = FlatParameters(module)
@@ -84,7 +84,7 @@ class TorchEngine:
                 inputs, targets = self.inputs.index_select(0, rows), self.targets.index_select(0, rows)
                 if batches.mix[step] < 1:
                     partners = all_partners[here]
-                    inputs = torch.lerp(inputs.index_select(0, partners), inputs, batches.mix[step])
+                    inputs = self._mixed(inputs, inputs.index_select(0, partners), batches.mix[step])
                     targets = torch.lerp(targets.index_select(0, partners), targets, batches.mix[step])
                 dropout.take_key(int(batches.layer_keys[step]))
                 loss = loss_sum(self.learning(inputs), targets, self.targets_sum_to_one)
@@ -108,6 +108,12 @@ class TorchEngine:
         with torch.no_grad():
             for name, array in state.items():
                 self._tensors[name].copy_(torch.from_numpy(np.array(array)))
+
+    def _mixed(self, own: Tensor, other: Tensor, weight: float) -> Tensor:
+        """Return `weight * own + (1 - weight) * other`; rows of learned vectors are those of the heavier one."""
+        n_mixed = own.shape[1] - len(self.data.reading.learned)
+        heavier = own if weight >= 0.5 else other
+        return torch.cat([torch.lerp(other[:, :n_mixed], own[:, :n_mixed], weight), heavier[:, n_mixed:]], dim=1)
 
     def _clip(self) -> None:
         if self.config.clip_norm is not None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tabcohort.data.table import Schema
 from tabcohort.evaluation.decision import parse_objective
 from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.metrics import METRICS
@@ -38,7 +39,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
     """
     report, schema, rule = predictor.report, predictor.schema, predictor.decision_rule
     return {
-        "schema": {name: list(value) if isinstance(value, tuple) else value for name, value in vars(schema).items()},
+        "schema": schema_facts(schema),
         "members": list(predictor.members),
         "calibrator": {**vars(predictor.calibrator), "shift": predictor.calibrator.shift.tolist()},
         "decision_rule": {**vars(rule), "set_thresholds": rule.set_thresholds.tolist()},
@@ -61,6 +62,26 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "configs": config_facts(report.configs),
         "coefficients": _coefficient_facts(predictor),
         "report": report_to_dict(report),
+    }
+
+
+def schema_facts(schema: Schema) -> dict[str, Any]:
+    """Return a schema as plain JSON values.
+
+    Returns:
+        `features`: names of the columns that are used; `columns`: what `Column.to_dict` gives for each; `dropped`: the
+        same for those that were left out; `target`; `classes`; `positive`: the place of the positive class, or null;
+        `keys`; `groups`.
+    """
+    return {
+        "features": list(schema.features),
+        "columns": [column.to_dict() for column in schema.columns],
+        "dropped": [column.to_dict() for column in schema.dropped],
+        "target": schema.target,
+        "classes": list(schema.classes),
+        "positive": schema.positive,
+        "keys": list(schema.keys),
+        "groups": list(schema.groups),
     }
 
 

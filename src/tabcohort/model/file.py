@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
+from tabcohort.data.columns import column_from_dict
 from tabcohort.data.table import Schema
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluation.calibration import Calibrator
@@ -79,7 +80,9 @@ def _schema(values: Mapping[str, Any]) -> Schema:
     Raises:
         ValueError: names or classes are repeated, or the positive class is not among them.
     """
-    features, classes, keys, groups = (tuple(values[name]) for name in ("features", "classes", "keys", "groups"))
+    classes, keys, groups = (tuple(values[name]) for name in ("classes", "keys", "groups"))
+    columns, dropped = (tuple(map(column_from_dict, values[name])) for name in ("columns", "dropped"))
+    features = [column.name for column in columns]
     positive = values["positive"]
     if len(set(features)) != len(features) or len(set(classes)) != len(classes) or len(classes) < 2 or not features:
         raise ValueError("its schema has no features, or repeated names, or fewer than two classes")
@@ -87,7 +90,7 @@ def _schema(values: Mapping[str, Any]) -> Schema:
         raise ValueError("neither of its two classes is the positive one")
     if positive is not None and not (isinstance(positive, int) and 0 <= positive < len(classes)):
         raise ValueError("its positive class is not among its classes")
-    return Schema(features, str(values["target"]), classes, positive, keys, groups)
+    return Schema(columns, str(values["target"]), classes, positive, keys, groups, dropped)
 
 
 def _member(number: Any, members: tuple[MemberReport, ...]) -> int:
@@ -102,12 +105,16 @@ def _network(number: int, arrays: dict[str, NDArray[Any]], schema: Schema, repor
     own = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
     own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
     config = report.configs[report.members[number].config].config
-    program = build_program(config, len(schema.features), len(schema.classes))
+    n_inputs = schema.n_numbers + sum(column.n_codes > 0 for column in schema.columns)
+    program = build_program(config, n_inputs, len(schema.classes), schema.encoding(config))
     if program.n_parameters + program.n_buffers != sum(array.size for array in own.values()):
         raise ValueError("its arrays are not those of the network it describes")
     with np.errstate(over="ignore"):
         network = blank_network(program).with_named(own)
-    if not (np.isfinite(network.parameters).all() and np.isfinite(network.buffers).all()):
+    may_be_missing = ("encode.fill", "encode.lookup")  # there NaN stands for the mean
+    if not all(np.isfinite(array).all() for name, array in own.items() if name not in may_be_missing) or not (
+        np.isfinite(network.parameters).all() and not np.isinf(network.buffers).any()
+    ):
         raise ValueError("a weight is not finite, or beyond float32")
     return network
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import check_finite_cells, feature_matrix, feature_row
+from tabcohort.data.inputs import check_cells, row_inputs, table_inputs
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.errors import TabcohortWarning, TableError
@@ -104,14 +104,14 @@ class Predictor:
         Raises:
             TableError: a column is missing, or a cell is not a finite number.
         """
-        return self._inference.logits(self._features(data))
+        return self._inference.logits(self._inputs(data))
 
     def log_proba_and_spread(self, data: Any) -> tuple[FloatArray, FloatArray]:
         """Return log probabilities, and the spread of each probability between networks, both `(n_rows, n_classes)`.
 
         The spread is the standard deviation of the networks' probabilities, each calibrated like their mean.
         """
-        return self._log_proba_and_spread(self._features(data))
+        return self._log_proba_and_spread(self._inputs(data))
 
     def log_proba(self, data: Any) -> FloatArray:
         """Return the log probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
@@ -145,7 +145,8 @@ class Predictor:
         Raises:
             TableError: a column is missing, or its value is not a finite number.
         """
-        row = self._features(feature_row(record, self.schema.features))
+        row = row_inputs(record, self.schema.columns)
+        check_cells(row, self.schema.columns)
         log_proba, spread = self._log_proba_and_spread(row)
         code, classes = int(self.codes(log_proba)[0]), self.schema.classes
         probability = {name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)}
@@ -168,11 +169,12 @@ class Predictor:
         import polars as pl
 
         schema = self.schema
-        X = feature_matrix(frame, schema.features)
+        X = self._inputs(frame)
         self._warn_of_ignored_columns(frame)
-        log_proba, spread = self.log_proba_and_spread(X)
+        log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
-        self._warn_of_outliers(X, frame.select(schema.features))
+        self._warn_of_outliers(X, frame)
+        self._warn_of_unknown_levels(X)
         keys = [_plain_key(frame[name]) for name in schema.keys if name in frame.columns]
         columns = [
             pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
@@ -235,7 +237,7 @@ class Predictor:
         Raises:
             TableError: the table has another schema.
         """
-        log_proba = self._log_proba_of(table, log_proba)
+        log_proba = self.log_proba_of(table) if log_proba is None else log_proba
         y_pred, group_ids = self.codes(log_proba), table.group_ids
         return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.config.seed, y_pred, group_ids)
 
@@ -248,7 +250,8 @@ class Predictor:
         Raises:
             TableError: the table has another schema.
         """
-        return evaluate_sets(self.sets(self._log_proba_of(table, log_proba)), table.y, table.weight)
+        log_proba = self.log_proba_of(table) if log_proba is None else log_proba
+        return evaluate_sets(self.sets(log_proba), table.y, table.weight)
 
     # -- what the model looks at -------------------------------------------------------------------------------------
 
@@ -260,28 +263,24 @@ class Predictor:
         models = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
         if models != {"logistic"} or len(self.schema.classes) != 2:
             return None
-        coefficients = np.zeros(len(self.schema.features))
+        names = self.schema.column_names(self.networks[0].encoding)
+        coefficients = np.zeros(len(names))
         for weight, network in zip(self.weights, self.networks, strict=True):
             path = next(op.path for op in network.program.operations if op.kind == "linear")
             coefficients += weight * network.named()[f"{path}.weight"][0]
         if self.schema.positive == 0:  # the logit is of the second class
             coefficients = -coefficients
         order = np.argsort(-np.abs(coefficients), kind="stable")
-        return {self.schema.features[i]: float(coefficients[i]) for i in order}
+        return {names[i]: float(coefficients[i]) for i in order}
 
     def outlier_cells(self, data: Any) -> tuple[IntArray, FloatArray]:
         """Return each row's cell that is farthest from what the training rows held: often a wrong unit.
 
         Returns:
-            The place of its column in `schema.features`, `(n_rows,)`, and its distance from the training rows' mean in
-            their standard deviations, `(n_rows,)`.
+            The place of its number among those of all columns (see `input_names`), `(n_rows,)`, and its distance from
+            the training rows' mean in their standard deviations, `(n_rows,)`; 0 where there are no numbers.
         """
-        X = feature_matrix(data, self.schema.features)
-        statistics = self.networks[0].statistics()
-        assert statistics is not None  # every network of a config begins with `standardize`
-        distance = np.abs((X - statistics.center) * statistics.scale)
-        column = distance.argmax(axis=1)
-        return column, distance[np.arange(len(X)), column]
+        return self._outlier_cells(table_inputs(data, self.schema.columns))
 
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
@@ -291,20 +290,36 @@ class Predictor:
             f"{len(self.out_of_fold.y):,} rows>"
         )
 
-    def _features(self, data: Any) -> FloatArray:
-        X = feature_matrix(data, self.schema.features)
-        check_finite_cells(X, self.schema.features)
+    def _inputs(self, data: Any) -> FloatArray:
+        X = table_inputs(data, self.schema.columns)
+        check_cells(X, self.schema.columns)
         return X
+
+    def _outlier_cells(self, X: FloatArray) -> tuple[IntArray, FloatArray]:
+        statistics, n_numbers = self.networks[0].statistics(), self.schema.n_numbers
+        assert statistics is not None  # every network of a config has `standardize`
+        if not n_numbers:
+            return np.zeros(len(X), dtype=np.int64), np.zeros(len(X))
+        numbers = X[:, :n_numbers]
+        distance = np.abs((numbers - statistics.center[:n_numbers]) * statistics.scale[:n_numbers])
+        distance[np.isnan(distance)] = 0.0
+        place = distance.argmax(axis=1)
+        return place, distance[np.arange(len(X)), place]
 
     def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
         return tuple(label for label, is_in in zip(self.schema.classes, in_set, strict=True) if is_in)
 
-    def _log_proba_of(self, table: Table, log_proba: FloatArray | None) -> FloatArray:
+    def log_proba_of(self, table: Table) -> FloatArray:
+        """Return the log probability of every class for the rows of a table, `(n_rows, n_classes)`.
+
+        Raises:
+            TableError: the table has another schema.
+        """
         if table.schema != self.schema:
             raise TableError(
                 "the table does not have this model's schema; make it by Table.for_schema(frame, model.schema)"
             )
-        return self.log_proba(table.X) if log_proba is None else log_proba
+        return self._log_proba_and_spread(table.X)[0]
 
     def _log_proba_and_spread(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         n_classes = len(self.schema.classes)
@@ -336,14 +351,27 @@ class Predictor:
             message = f"ignored, as the model was trained without them: {', '.join(ignored[:10])}"
             warnings.warn(message, TabcohortWarning, stacklevel=3)
 
+    def _warn_of_unknown_levels(self, X: FloatArray) -> None:
+        """Warn of cells whose level no training row had, with their number in each column."""
+        coded = [column for column in self.schema.columns if column.n_codes]
+        first = self.schema.n_numbers
+        n_unknown = {
+            column.name: int((X[:, first + place] == column.n_codes - 1).sum()) for place, column in enumerate(coded)
+        }
+        parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in n_unknown.items() if count]
+        if parts:
+            message = f"levels that the model was not trained on, read as unknown: {', '.join(parts[:10])}"
+            warnings.warn(message, TabcohortWarning, stacklevel=3)
+
     def _warn_of_outliers(self, X: FloatArray, frame: pl.DataFrame) -> None:
         """Warn of the row with the farthest cell, and of how many others have one."""
-        column, distance = self.outlier_cells(X)
+        place, distance = self._outlier_cells(X)
         rows = np.flatnonzero(distance > OUTLIER)
         if not len(rows):
             return
         row = int(rows[distance[rows].argmax()])
-        cells = frame[:, int(column[row])]
+        owner = [column.name for column in self.schema.columns for _ in range(column.n_numbers)]
+        cells = frame[owner[place[row]]]
         n_others = len(rows) - 1
         others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
         warnings.warn(

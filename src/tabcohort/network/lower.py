@@ -156,7 +156,9 @@ def _leaf(builder: Builder, layer: nn.Module, path: str, source: int) -> int:
             if match == "identity":
                 return source
             if isinstance(match, Match):
-                return builder.add(kind, path, source, d_out=match.d_out, constants=match.constants)
+                return builder.add(
+                    kind, path, source, d_out=match.d_out, constants=match.constants, encoding=match.encoding
+                )  # fmt: skip
     description = str(layer) if "\n" not in str(layer) else type(layer).__name__
     raise EngineError(
         f"{_where(path)} ({description}) cannot be compiled; train it with engine='torch', or build it of "

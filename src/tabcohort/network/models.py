@@ -10,13 +10,15 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from tabcohort.data.encoder import Statistics, encoding_of
+from tabcohort.data.encoder import Encoding, Statistics, one_hot_encoding
 from tabcohort.errors import TrainingError
 from tabcohort.network.ops import OPS
+from tabcohort.network.program import VECTOR_LENGTH
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 
@@ -64,12 +66,18 @@ class Standardize(nn.Module):
 
 
 class Encode(nn.Module):
-    """One-hot columns of categories and indicators of missing cells, before `Standardize`, which fills missing with 0.
+    """Columns of numbers, indicators of missing cells and categories, before `Standardize`.
 
-    The columns are the numbers, then one for each feature whose cells may be missing (1 where they are), then one for
-    each level of each category (1 where the cell holds it). A level that was never trained on, or is unknown, is all 0.
+    The columns are the numbers, then one for each number whose cells may be missing (1 where they are), then those of
+    each category: by default one for each level (1 where the cell holds it). What is missing or unknown in a number or
+    a category is NaN, which `Standardize` sets to the mean.
 
-    **Shape**: `(n_rows, n_features)` to `(n_rows, n_columns)`; `n_columns` is its attribute.
+    Args:
+        encoding: how inputs become columns; or the number of inputs, and then
+        levels: the number of levels, coded from 0, of each input that is a category,
+        missing: the inputs whose cells may be missing.
+
+    **Shape**: `(n_rows, n_inputs)` to `(n_rows, n_columns)`; `n_columns` is its attribute.
 
     Example:
         >>> encode = Encode(2, levels={1: 3}, missing=(0,))
@@ -78,23 +86,81 @@ class Encode(nn.Module):
                 [nan, 1., 1., 0., 0.]])
     """
 
-    source: Tensor
-    level: Tensor
+    fill: Tensor
+    lookup: Tensor
+    vector_row: Tensor
 
-    def __init__(self, n_features: int, levels: Mapping[int, int] | None = None, missing: Iterable[int] = ()) -> None:
+    def __init__(
+        self, encoding: Encoding | int, levels: Mapping[int, int] | None = None, missing: Iterable[int] = ()
+    ) -> None:
         super().__init__()
-        encoding = encoding_of(n_features, levels or {}, missing)
-        self.n_columns = len(encoding.source)
-        self.register_buffer("source", torch.from_numpy(encoding.source).double())
-        self.register_buffer("level", torch.from_numpy(encoding.level))
+        if isinstance(encoding, int):
+            encoding = one_hot_encoding(encoding, levels or {}, missing)
+        self.encoding, self.n_columns = encoding, encoding.n_columns
+        identities = [
+            np.where(np.arange(category.n_codes)[:, None] == category.n_codes - 1, np.nan, np.eye(*category.shape))
+            for category in encoding.categories
+        ]
+        lookup = np.concatenate([np.empty(0), *(identity.ravel() for identity in identities)])
+        self.register_buffer("fill", torch.full((len(encoding.numbers),), torch.nan, dtype=torch.float64))
+        self.register_buffer("lookup", torch.from_numpy(lookup))
+        self.register_buffer("vector_row", torch.zeros(int(encoding.code_starts[-1]), dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        cells = x[:, self.source.long()]
-        encoded = torch.where(self.level.isposinf(), cells.isnan().to(x.dtype), cells)
-        return torch.where(self.level.isfinite(), (cells == self.level).to(x.dtype), encoded)
+        encoding = self.encoding
+        numbers = x[:, list(encoding.numbers)]
+        missing = numbers.isnan()
+        columns = [torch.where(missing, self.fill.to(x.dtype), numbers), missing[:, list(encoding.missing)].to(x.dtype)]
+        vector_rows = []
+        for place, (source, category) in enumerate(zip(encoding.codes, encoding.categories, strict=True)):
+            cells = x[:, source]
+            is_code = (cells >= 0) & (cells < category.n_codes) & (cells == cells.floor())
+            codes = torch.where(is_code, cells, category.n_codes - 1).long()
+            start, end = encoding.lookup_starts[place : place + 2]
+            columns.append(self.lookup[start:end].view(category.shape)[codes].to(x.dtype))
+            if category.n_learned:
+                vector_rows.append(self.vector_row[encoding.code_starts[place] + codes][:, None].to(x.dtype))
+        return torch.cat([*columns, *vector_rows], dim=1)
 
     def extra_repr(self) -> str:
         return f"n_columns={self.n_columns}"
+
+
+class Embed(nn.Module):
+    """Learned vectors of categories: the last columns hold rows of a table, whose vectors take their place.
+
+    A row of -1 stands for the zero vector.
+
+    Args:
+        n_categories: columns that hold rows.
+        n_rows: rows of the table, of all categories together.
+        length: of a vector.
+
+    **Shape**: `(n_rows, d)` to `(n_rows, d - n_categories + n_categories * length)`.
+
+    Example:
+        >>> Embed(1, 5, 2)(torch.tensor([[0.5, 3.0], [0.5, -1.0]]))[1]
+        tensor([0.5000, 0.0000, 0.0000], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(self, n_categories: int, n_rows: int, length: int) -> None:
+        super().__init__()
+        self.sizes = (n_categories, n_rows, length)
+        self.weight = nn.Parameter(torch.empty(length, n_rows))
+        nn.init.uniform_(self.weight, -1 / math.sqrt(length), 1 / math.sqrt(length))
+
+    def d_out(self, d_in: int) -> int:
+        """Return the columns it writes, given those that it reads."""
+        return d_in + self.sizes[0] * (self.sizes[2] - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n_plain = x.shape[1] - self.sizes[0]
+        rows = x[:, n_plain:].long()
+        vectors = self.weight.T[rows.clamp(min=0)] * (rows >= 0)[:, :, None]
+        return torch.cat([x[:, :n_plain], vectors.flatten(1)], dim=1)
+
+    def extra_repr(self) -> str:
+        return "n_categories={}, n_rows={}, length={}".format(*self.sizes)
 
 
 class SmoothClip(nn.Module):
@@ -213,33 +279,37 @@ def _activation(name: str) -> nn.Module:
     return nn.ReLU(inplace=True) if name == "relu" else OPS[name].layer_class()()  # in place: one pass less in memory
 
 
-def build_model(config: Config, n_features: int, n_classes: int) -> nn.Sequential:
-    """Return a config's network after a `Standardize` layer; its weights are not initialized yet.
+def build_model(config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None) -> nn.Sequential:
+    """Return a config's network after what prepares its inputs; its weights are not initialized yet.
 
-    The two children are called `standardize` and `network`.
+    The children are called `standardize` and `network`, and where there is an encoding also `encode` and `embed`.
     """
     with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are not used
-        return _layers(config, n_features, 1 if n_classes == 2 else n_classes)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        if encoding is not None:
+            layers["encode"], n_inputs = Encode(encoding), encoding.n_columns
+        layers["standardize"] = Standardize(n_inputs)
+        if encoding is not None and encoding.learned:
+            embed = Embed(len(encoding.learned), encoding.vector_rows, VECTOR_LENGTH)
+            layers["embed"], n_inputs = embed, embed.d_out(n_inputs)
+        layers["network"] = _network(config, n_inputs, 1 if n_classes == 2 else n_classes)
+        return nn.Sequential(layers)
 
 
-def _layers(config: Config, n_features: int, n_outputs: int) -> nn.Sequential:
-    network: nn.Module
+def _network(config: Config, n_features: int, n_outputs: int) -> nn.Module:
     if config.model == "logistic":
-        network = LogisticRegression(n_features, n_outputs)
-    elif config.model == "mlp":
-        network = MLP(
-            n_features, config.hidden, n_outputs, config.activation, config.dropout, config.batch_norm
-        )  # fmt: skip
-    else:
-        network = ResidualMLP(n_features, config.hidden, n_outputs, config.dropout)
-    return nn.Sequential(OrderedDict(standardize=Standardize(n_features), network=network))
+        return LogisticRegression(n_features, n_outputs)
+    if config.model == "mlp":
+        return MLP(n_features, config.hidden, n_outputs, config.activation, config.dropout, config.batch_norm)
+    return ResidualMLP(n_features, config.hidden, n_outputs, config.dropout)
 
 
 @torch.no_grad()
 def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
     """Draw every linear layer's weights uniformly from +-sqrt(6 / (d_in + d_out)) and set its biases to zero.
 
-    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
+    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)). Learned vectors
+    are drawn from +-1 / sqrt(length).
 
     Args:
         module: changed in place.
@@ -252,3 +322,6 @@ def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
             layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(layer.weight.shape))))
             if layer.bias is not None:
                 layer.bias.zero_()
+        elif isinstance(layer, Embed):
+            bound = 1 / math.sqrt(layer.sizes[2])
+            layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(layer.weight.shape))))

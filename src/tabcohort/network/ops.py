@@ -7,6 +7,7 @@ imported only when a layer is made or matched.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from tabcohort.data.encoder import Encoding
+
 KEEP_UNITS = 2**15  # dropout's share of kept units is counted in 32,768ths
-GLOROT = "glorot"
+GLOROT, VECTORS = "glorot", "vectors"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class Operation:
         parameters: where each of its parameters begins in the parameter vector; a matrix is `(d_in, d_out)` there.
         buffers: where each of its buffers begins in the buffer vector.
         constants: what `OPS` says of its kind: epsilon and momentum of batch norm, epsilon of layer norm, the slope of
-            leaky ReLU, the share that dropout keeps in 32,768ths, the limit of smooth clip.
+            leaky ReLU, the share that dropout keeps in 32,768ths, the limit of smooth clip; of `embed` the number of
+            categories, the rows of their table and the length of a vector.
         n_parameters: number of parameters.
+        encoding: of `encode`, how inputs become columns.
     """
 
     kind: str
@@ -44,6 +49,7 @@ class Operation:
     buffers: tuple[int, ...] = ()
     constants: tuple[float, ...] = ()
     n_parameters: int = 0
+    encoding: Encoding | None = None
 
     @property
     def spec(self) -> OpSpec:
@@ -57,21 +63,23 @@ class ArraySpec:
 
     Args:
         name: of the array.
-        shape: given the columns of what the operation reads and writes; that of a matrix is `(d_out, d_in)`.
-        initial: the value of each number before training, or "glorot" for random ones (Glorot & Bengio 2010).
+        shape: given the operation and the columns that it reads; that of a matrix is `(d_out, d_in)`.
+        initial: the value of each number before training, or "glorot" (Glorot & Bengio 2010) or "vectors" (uniform up
+            to one over the root of a vector's length) for random ones.
     """
 
     name: str
-    shape: Callable[[int, int], tuple[int, ...]] = lambda d_in, d_out: (d_out,)
+    shape: Callable[[Operation, int], tuple[int, ...]] = lambda operation, d_in: (operation.d_out,)
     initial: float | str = 0.0
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a layer's operation has beside its inputs: its columns, where they differ, and its constants."""
+    """What a layer's operation has beside its inputs: its columns, where they differ, its constants and encoding."""
 
     d_out: int | None = None
     constants: tuple[float, ...] = ()
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class OpSpec:
     Args:
         code: the number by which kernels know it; any that no other operation has.
         parameters: what training changes, at most two arrays; matrices decay.
-        buffers: statistics, at most two arrays.
+        buffers: statistics; those of kernels are at most two arrays.
         layer: dotted name of its PyTorch class; empty where it has none of its own.
         arguments: the arguments of that class, given the operation and the columns that it reads.
         match: what the operation of such a layer has, given the layer and the columns that it reads; None where the
@@ -121,6 +129,15 @@ def keep_share(p: float) -> int:
 # -- what PyTorch layers must be like to be an operation -------------------------------------------------------------
 
 
+def _match_encode(layer: Any, d_in: int) -> Match | None:
+    encoding = layer.encoding
+    return Match(encoding.n_columns, encoding=encoding) if encoding.n_inputs == d_in else None
+
+
+def _match_embed(layer: Any, d_in: int) -> Match | None:
+    return Match(layer.d_out(d_in), constants=layer.sizes) if layer.sizes[0] <= d_in else None
+
+
 def _match_dropout(layer: Any, d_in: int) -> Match | str:
     return "identity" if layer.p == 0 else Match(constants=(keep_share(layer.p),))
 
@@ -141,14 +158,24 @@ def _match_layer_norm(layer: Any, d_in: int) -> Match | None:
     return Match(constants=(layer.eps,)) if is_affine and layer.normalized_shape == (d_in,) else None
 
 
+def _encoding(operation: Operation) -> Encoding:
+    assert operation.encoding is not None  # every `encode` has one
+    return operation.encoding
+
+
 _NORM = (ArraySpec("weight", initial=1.0), ArraySpec("bias"))
 _OWN = "tabcohort.network.models"
 
 OPS: dict[str, OpSpec] = {
     "encode": OpSpec(
-        0, buffers=(ArraySpec("source"), ArraySpec("level")), changes_width=True, prepares_input=True,
-        only_after=frozenset(), layer=f"{_OWN}.Encode", arguments=lambda operation, d_in: (operation.d_out,),
-        match=lambda layer, d_in: Match(layer.n_columns),
+        0,
+        buffers=(
+            ArraySpec("fill", lambda operation, d_in: (len(_encoding(operation).numbers),), math.nan),
+            ArraySpec("lookup", lambda operation, d_in: (int(_encoding(operation).lookup_starts[-1]),)),
+            ArraySpec("vector_row", lambda operation, d_in: (int(_encoding(operation).code_starts[-1]),)),
+        ),
+        changes_width=True, prepares_input=True, only_after=frozenset(), layer=f"{_OWN}.Encode",
+        arguments=lambda operation, d_in: (operation.encoding,), match=_match_encode,
     ),
     "standardize": OpSpec(
         1, buffers=(ArraySpec("center"), ArraySpec("scale", initial=1.0)), prepares_input=True,
@@ -159,8 +186,13 @@ OPS: dict[str, OpSpec] = {
         layer=f"{_OWN}.SmoothClip", arguments=lambda operation, d_in: operation.constants[:1],
         match=lambda layer, d_in: Match(constants=(layer.limit,)),
     ),
+    "embed": OpSpec(
+        16, parameters=(ArraySpec("weight", lambda op, d_in: (int(op.constants[2]), int(op.constants[1])), VECTORS),),
+        changes_width=True, only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.Embed",
+        arguments=lambda operation, d_in: tuple(int(size) for size in operation.constants), match=_match_embed,
+    ),
     "linear": OpSpec(
-        3, parameters=(ArraySpec("weight", lambda d_in, d_out: (d_out, d_in), GLOROT), ArraySpec("bias")),
+        3, parameters=(ArraySpec("weight", lambda op, d_in: (op.d_out, d_in), GLOROT), ArraySpec("bias")),
         changes_width=True, layer="torch.nn.Linear", arguments=lambda operation, d_in: (d_in, operation.d_out),
         match=_match_linear, n_products=lambda d_in, d_out: d_in * d_out,
     ),

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.encoder import Encoding, Statistics
-from tabcohort.network.ops import GLOROT, OPS, ArraySpec, Operation, keep_share
+from tabcohort.data.encoder import Encoding, Statistics, plain_encoding
+from tabcohort.network.ops import GLOROT, OPS, VECTORS, ArraySpec, Operation, keep_share
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray
@@ -97,7 +97,13 @@ class Builder:
         return self.operations[value - 1].d_out if value else self.n_inputs
 
     def add(
-        self, kind: str, path: str, *sources: int, d_out: int | None = None, constants: Sequence[float] = ()
+        self,
+        kind: str,
+        path: str,
+        *sources: int,
+        d_out: int | None = None,
+        constants: Sequence[float] = (),
+        encoding: Encoding | None = None,
     ) -> int:
         """Add an operation and return the value that it writes.
 
@@ -106,20 +112,17 @@ class Builder:
             path: where the layer is in the module.
             sources: the values that it reads.
             d_out: columns of what it writes; as many as it reads when omitted.
-            constants: see `Operation`.
+            constants, encoding: see `Operation`.
         """
         d_in = self.width(sources[0])
         d_out = d_in if d_out is None else d_out
         if d_out != d_in and not OPS[kind].changes_width:
             raise ValueError(f"{kind} writes as many columns as it reads: {d_in}, not {d_out}")
-        n_parameters = sum(math.prod(array.shape(d_in, d_out)) for array in OPS[kind].parameters)
-        self.operations.append(
-            Operation(
-                kind, path, sources, len(self.operations) + 1, d_out,
-                constants=tuple(constants), n_parameters=n_parameters,
-            )
-        )  # fmt: skip
-        return len(self.operations)
+        result = len(self.operations) + 1
+        op = Operation(kind, path, sources, result, d_out, constants=tuple(constants), encoding=encoding)
+        n_parameters = sum(math.prod(array.shape(op, d_in)) for array in op.spec.parameters)
+        self.operations.append(replace(op, n_parameters=n_parameters))
+        return result
 
     def dropout(self, path: str, source: int, p: float) -> int:
         """Add dropout with probability `p` of a zero; nothing where `p` is 0."""
@@ -140,7 +143,7 @@ class Builder:
 
     def _sizes(self, op: Operation, arrays: tuple[ArraySpec, ...]) -> list[tuple[int, bool]]:
         """Return the size of each array of an operation, and whether it is a matrix."""
-        shapes = [array.shape(self.width(op.sources[0]), op.d_out) for array in arrays]
+        shapes = [array.shape(op, self.width(op.sources[0])) for array in arrays]
         return [(math.prod(shape), len(shape) == 2) for shape in shapes]
 
 
@@ -189,22 +192,24 @@ class Network:
         return network
 
     def with_statistics(self, statistics: Statistics) -> Network:
-        """Return this network with these statistics in its `standardize` operation, where it has one."""
+        """Return this network with these statistics in its `encode` and `standardize` operations, where it has them."""
         network = Network(self.program, self.parameters.copy(), self.buffers.copy())
-        if (buffers := network._buffers_of("standardize")) is None:
-            return self
-        buffers[0][:], buffers[1][:] = statistics.center, statistics.scale
+        for kind, names in (("encode", ("fill", "lookup", "vector_row")), ("standardize", ("center", "scale"))):
+            for name, buffer in (network._buffers_of(kind) or {}).items():
+                if name in names:
+                    buffer[:] = getattr(statistics, name)
         return network
 
     def statistics(self) -> Statistics | None:
-        """Return the statistics of its `standardize` operation; None where it has none."""
+        """Return the statistics of its `standardize` and `encode` operations; None where it has no `standardize`."""
         buffers = self._buffers_of("standardize")
-        return None if buffers is None else Statistics(*buffers)
+        return None if buffers is None else Statistics(**buffers, **(self._buffers_of("encode") or {}))
 
-    def encoding(self) -> Encoding | None:
-        """Return the columns of its `encode` operation; None where it has none."""
-        buffers = self._buffers_of("encode")
-        return None if buffers is None else Encoding(buffers[0].astype(np.int64), buffers[1])
+    @property
+    def encoding(self) -> Encoding:
+        """How its inputs become columns: unchanged, where it has no `encode` operation."""
+        first = self.program.operations[0]
+        return first.encoding or plain_encoding(self.program.n_inputs)
 
     def views(self) -> Iterator[tuple[str, NDArray[np.floating], ArraySpec]]:
         """Yield name, numbers and specification of every array; writing to the numbers changes the network.
@@ -220,15 +225,18 @@ class Network:
                 (self.buffers, op.buffers, op.spec.buffers),
             ):
                 for start, array in zip(starts, arrays, strict=True):
-                    shape = array.shape(widths[op.sources[0]], op.d_out)
+                    shape = array.shape(op, widths[op.sources[0]])
                     view = vector[start : start + math.prod(shape)].reshape(shape[::-1]).T
                     yield f"{prefix}{array.name}", view, array
 
-    def _buffers_of(self, kind: str) -> list[FloatArray] | None:
-        """Return the buffers of the only operation of a kind; None where there is none."""
+    def _buffers_of(self, kind: str) -> dict[str, FloatArray] | None:
+        """Return the buffers of the only operation of a kind by name; None where there is none."""
+        widths = self.program.widths
         for op in self.program.operations:
             if op.kind == kind:
-                return [self.buffers[start : start + op.d_out] for start in op.buffers]
+                sizes = [math.prod(array.shape(op, widths[op.sources[0]])) for array in op.spec.buffers]
+                places = zip(op.spec.buffers, op.buffers, sizes, strict=True)
+                return {array.name: self.buffers[start : start + size] for array, start, size in places}
         return None
 
 
@@ -236,15 +244,15 @@ def blank_network(program: Program, dtype: type[np.floating] = np.float32) -> Ne
     """Return a network before training: gains, scales and variances are 1, everything else 0."""
     network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
     for _, view, array in network.views():
-        view[...] = 0.0 if array.initial == GLOROT else array.initial
+        view[...] = 0.0 if isinstance(array.initial, str) else array.initial
     return network
 
 
 def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
     """Return a network whose matrices are drawn uniformly from +-sqrt(6 / (d_in + d_out)); its biases are zero.
 
-    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
-    `tabcohort.network.models.initialize_weights` draws the same numbers for a module.
+    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)). Learned vectors
+    are drawn from +-1 / sqrt(length). `tabcohort.network.models.initialize_weights` draws the same for a module.
     """
     network = blank_network(program)
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
@@ -252,18 +260,31 @@ def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
         if array.initial == GLOROT:
             bound = math.sqrt(6 / sum(view.shape))
             view[...] = rng.uniform(-bound, bound, view.shape)
+        elif array.initial == VECTORS:
+            bound = 1 / math.sqrt(view.shape[0])
+            view[...] = rng.uniform(-bound, bound, view.shape)
     return network
 
 
-def build_program(config: Config, n_features: int, n_classes: int) -> Program:
+def build_program(config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None) -> Program:
     """Return the program of a config's network: the one that `tabcohort.network.models.build_model` builds."""
-    builder = Builder(n_features)
-    value = builder.add("standardize", "standardize", 0)
+    builder = Builder(n_inputs)
+    value = 0
+    if encoding is not None:
+        value = builder.add("encode", "encode", 0, d_out=encoding.n_columns, encoding=encoding)
+    value = builder.add("standardize", "standardize", value)
+    if encoding is not None and encoding.learned:
+        n_learned = len(encoding.learned)
+        value = builder.add(
+            "embed", "embed", value, d_out=encoding.n_plain + n_learned * VECTOR_LENGTH,
+            constants=(n_learned, encoding.vector_rows, VECTOR_LENGTH),
+        )  # fmt: skip
     networks = {"logistic": _logistic, "mlp": _mlp, "residual": _residual}
     value = networks[config.model](builder, value, config, 1 if n_classes == 2 else n_classes)
     return builder.finish(value)
 
 
+VECTOR_LENGTH = 8  # of a category's learned vectors (Holzmüller et al. 2024)
 BATCH_NORM = (1e-5, 0.1)  # epsilon, and the momentum of the running statistics: PyTorch's defaults
 LEAKY_SLOPE = 0.01
 

@@ -11,12 +11,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.encoder import Statistics, StoredRows, fit_statistics
-from tabcohort.data.splits import Split, merge_duplicates
+from tabcohort.data.encoder import Encoding, InnerFolds, Statistics, TrainingRows, fit_encoding, fit_statistics
+from tabcohort.data.splits import Split, merge_duplicates, starts_of_blocks
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.engines.reading import Reading
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import EngineError, SettingsError
 from tabcohort.network.program import Program
@@ -28,18 +29,31 @@ from tabcohort.types import FloatArray, IntArray
 MIN_PRODUCTS_FOR_ACCELERATOR = 2e8
 
 
-def training_statistics(table: Table, split: Split) -> Statistics:
-    """Return the statistics of the training rows, which the network's `standardize` uses."""
+def fit_on_training_rows(
+    table: Table, split: Split, encoding: Encoding | None = None
+) -> tuple[Statistics, InnerFolds | None]:
+    """Return the statistics of the training rows, and target statistics for these rows themselves.
+
+    Args:
+        table: the rows.
+        split: which of them train.
+        encoding: how inputs become columns; None for numbers that are only standardized.
+    """
     rows, weight = merge_duplicates(table, split.train)
-    return fit_statistics(table.X, weight, rows)
+    if encoding is None:
+        return fit_statistics(table.X, weight, rows), None
+    starts_block = starts_of_blocks(table, split.train)
+    training = TrainingRows(
+        split.train, table.weight[split.train], table.y[split.train], len(table.schema.classes), starts_block
+    )
+    return fit_encoding(table.X, encoding, training)
 
 
 def member_data(
     table: Table,
     split: Split,
     config: Config,
-    stored: StoredRows,
-    statistics: Statistics | None,
+    reading: Reading,
     has_batch_norm: bool,
     member: int = 0,
 ) -> MemberData:
@@ -49,8 +63,7 @@ def member_data(
         table: the rows.
         split: which of them train and validate.
         config: batches, mixup, class weights and label smoothing are used.
-        stored: the rows as members share them.
-        statistics: what standardizes the rows; None where the network takes them as they are.
+        reading: how the engine reads the rows.
         has_batch_norm: whether a step of a single row is impossible.
         member: its number, which with the seed selects its random streams.
 
@@ -66,9 +79,7 @@ def member_data(
     batches = BatchPlan(
         len(rows), batch_size, config.mixup_alpha, config.mixup_probability, has_batch_norm, config.seed, member
     )
-    reading = stored.statistics_of_stored(statistics)
-    center, scale = reading.center.astype(np.float32), reading.scale.astype(np.float32)
-    return MemberData(stored.stored, center, scale, rows, targets, batches, validation)
+    return MemberData(reading, rows, targets, batches, validation)
 
 
 def _training_rows(

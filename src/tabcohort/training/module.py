@@ -12,11 +12,12 @@ import torch
 import torch.nn as nn
 from numpy.typing import ArrayLike
 
-from tabcohort.data.encoder import store_rows
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
 from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError
 from tabcohort.network.lower import lower, network_of, write_numbers
@@ -28,9 +29,9 @@ from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, t
 from tabcohort.training.member import (
     checkpoint_identity,
     choose_engine,
+    fit_on_training_rows,
     member_data,
     releasing,
-    training_statistics,
 )
 from tabcohort.types import FloatArray
 
@@ -102,12 +103,11 @@ def train(
         table = replace(table, X=encode(torch.from_numpy(table.X)).numpy())
     statistics = None
     if standardize is not None:
-        statistics = training_statistics(table, split)
+        statistics, _ = fit_on_training_rows(table, split)
         standardize.set_statistics(statistics)
     engine_name = _choose(network, table, split, config)
-    member = member_data(
-        table, split, config, store_rows(table.X, statistics), statistics, has_batch_norm(network)
-    )  # fmt: skip
+    reading = make_reading(store_rows(table.X, statistics), plain_encoding(table.X.shape[1]), statistics)
+    member = member_data(table, split, config, reading, has_batch_norm(network))
     try:
         with releasing(_make_engine(engine_name, network, member, config)) as engine:
             if checkpoint is None:
@@ -155,7 +155,9 @@ class TorchNetworkEngine(TorchEngine):
 
     def __init__(self, network: Network, data: MemberData, config: Config) -> None:
         self.network = network
-        self.whole = build_model(config, data.rows.shape[1], data.soft_targets.shape[1])
+        program = network.program
+        encoding = program.operations[0].encoding
+        self.whole = build_model(config, program.n_inputs, data.soft_targets.shape[1], encoding)
         write_numbers(network, self.whole)
         super().__init__(_parts(self.whole)[2], data, config, choose_device(config.device))
 
@@ -180,7 +182,7 @@ class CompiledModuleEngine(CompiledEngine):
 
     def __init__(self, module: nn.Module, data: MemberData, config: Config) -> None:
         self.module = module
-        program = lower(module, data.rows.shape[1])
+        program = lower(module, data.reading.n_columns)
         super().__init__(network_of(module, program), data, config)
 
     def release(self) -> None:
@@ -273,4 +275,7 @@ def _table_of_arrays(data: tuple[ArrayLike, ...], allow_missing: bool) -> Table:
         raise TableError(f"the rows and their weights must be arrays of numbers: {error}") from None
     y = np.asarray(data[1])
     labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    return (Table.with_missing_cells if allow_missing else Table.from_arrays)(X, labels, weight=weight)
+    table = Table.from_arrays(X, labels, weight=weight)
+    if not allow_missing and np.isnan(table.X).any():
+        raise TableError("the rows have missing cells (NaN), which a module takes only behind an Encode layer")
+    return table

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import Batches, BatchPlan
 from tabcohort.engines.compiled import jit, kernels
 from tabcohort.engines.compiled.layout import Layout
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
 from tabcohort.network.program import Network, Program, build_program
@@ -94,8 +96,8 @@ class CompiledEngine:
         val_logits = np.empty((n_epochs, len(validation.rows), self.n_outputs), self.dtype)
         kernels.run_epochs(
             layout.operations, layout.constants, layout.values, layout.n_preprocessing, *state.values(),
-            self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, data.rows, data.center,
-            data.scale, data.train, self._targets, block.orders, block.bounds, block.mixes.astype(self.dtype),
+            self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, data.reading, data.train,
+            self._targets, block.orders, block.bounds, block.mixes.astype(self.dtype),
             block.partners, block.layer_keys, losses, (epoch - 1) * n_steps, np.array(rates[:n_epochs], self.dtype),
             *self._optimizer, validation.rows, layout.rows, val_logits,
         )  # fmt: skip
@@ -140,7 +142,8 @@ def compile_kernels(dtype: str) -> None:
     """Compile what trains with numbers of this dtype, on a network that is as small as can be."""
     program = build_program(Config(model="logistic"), 1, 2)
     network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
-    rows, numbers = np.zeros((2, 1), np.float32), np.arange(2)
-    batches, validation = BatchPlan(2, 2, 0.0, 0.0, False, seed=0), ValidationSet(numbers, numbers, np.ones(2), None)
-    data = MemberData(rows, rows[0], rows[0], numbers, rows.repeat(2, axis=1), batches, validation)
+    rows, targets = np.arange(2), np.zeros((2, 2), np.float32)
+    batches, validation = BatchPlan(2, 2, 0.0, 0.0, False, seed=0), ValidationSet(rows, rows, np.ones(2), None)
+    reading = make_reading(store_rows(np.zeros((2, 1)), None), plain_encoding(1), None)
+    data = MemberData(reading, rows, targets, batches, validation)
     CompiledEngine(network, data, Config()).run_epoch(1, [0.0])

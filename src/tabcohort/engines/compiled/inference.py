@@ -7,16 +7,23 @@ input to the last by the same instructions, whatever rows are beside it. A matri
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tabcohort.data.encoder import Encoding, Statistics
-from tabcohort.engines.compiled.inference_kernels import AFFINE, LINEAR, ROWS_PER_BLOCK, SUPPORTED, run
+from tabcohort.data.encoder import NO_ROW, Encoding, Statistics
+from tabcohort.engines.compiled.inference_kernels import (
+    AFFINE,
+    LINEAR,
+    ROWS_PER_BLOCK,
+    SUPPORTED,
+    Columns,
+    Fitted,
+    run,
+)
 from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
 from tabcohort.network.ops import Operation
@@ -61,16 +68,15 @@ class Inference:
         first = networks[0]
         self.n_inputs, self.n_outputs = first.program.n_inputs, first.program.n_outputs
         self.dtype = first.parameters.dtype
-        self.encoding = _encoding_of(first)
-        if self.encoding.source.max(initial=0) >= self.n_inputs:  # the kernel checks no bounds
-            raise ValueError(f"a column is made of feature {self.encoding.source.max()} of {self.n_inputs}")
+        self.encoding = first.encoding
+        _check_bounds(self.encoding, self.n_inputs)
         statistics, rows, constants, begins, lasts = [], [], [], [0], []
         arrays, n_numbers, self.work_size = [np.empty(0)], 0, 0
         for network in networks:
-            _check_same(network, first, self.encoding)
-            statistics.append(_statistics_of(network, len(self.encoding.source)))
+            _check_same(network, first)
+            statistics.append(_statistics_of(network))
             instructions, last = _instructions(network)
-            starts, widths = _places_of_values(network, len(self.encoding.source))
+            starts, widths = _places_of_values(network)
             # A row of `table` is kind, two sources, result, where weights and biases begin, columns read and written.
             for instruction in instructions:
                 source, source_2 = (*instruction.sources, instruction.sources[0])[:2]
@@ -89,8 +95,8 @@ class Inference:
         self.begins, self.lasts = np.array(begins), np.array(lasts)
         self.constants = np.array(constants, dtype=self.dtype)
         self.numbers = np.concatenate(arrays).astype(self.dtype)
-        self.centers = np.array([network_statistics.center for network_statistics in statistics])
-        self.scales = np.array([network_statistics.scale for network_statistics in statistics])
+        self.columns = _columns(self.encoding)
+        self.fitted = Fitted(*(np.array([getattr(own, name) for own in statistics]) for name in Fitted._fields))
 
     def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
         """Return the logits of rows by each network, `(n_rows, n_networks, n_outputs)`, float64.
@@ -125,41 +131,63 @@ class Inference:
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
         work = aligned(self.work_size, self.dtype, np.empty)  # every value is written before it is read
         run(
-            self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows, self.encoding.source,
-            self.encoding.level, self.centers, self.scales, logits,
+            self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows, self.columns, self.fitted,
+            logits,
         )  # fmt: skip
 
 
-def _encoding_of(network: Network) -> Encoding:
-    """Return how a network's columns are made from features: unchanged, where it has no `encode` operation."""
-    n_inputs = network.program.n_inputs
-    return network.encoding() or Encoding(np.arange(n_inputs), np.full(n_inputs, math.nan))
+def _check_bounds(encoding: Encoding, n_inputs: int) -> None:
+    """Raise `ValueError` if an input is not one of those that there are: the kernel checks no bounds."""
+    used = sorted((*encoding.numbers, *encoding.codes))
+    if used != list(range(n_inputs)) or any(not 0 <= place < len(encoding.numbers) for place in encoding.missing):
+        raise ValueError(f"columns are made of inputs {used[:20]}; there are {n_inputs}")
 
 
-def _statistics_of(network: Network, n_columns: int) -> Statistics:
-    """Return the statistics that standardize a network's columns; neutral ones where it has none."""
-    return network.statistics() or Statistics(np.zeros(n_columns), np.ones(n_columns))
+def _columns(encoding: Encoding) -> Columns:
+    vectors = (
+        encoding.numbers,
+        encoding.missing,
+        encoding.codes,
+        encoding.learned,
+        [category.n_codes for category in encoding.categories],
+        [category.width for category in encoding.categories],
+        encoding.lookup_starts,
+        encoding.code_starts,
+    )
+    return Columns(*(np.array(vector, dtype=np.int64) for vector in vectors))
 
 
-def _check_same(network: Network, first: Network, encoding: Encoding) -> None:
+def _statistics_of(network: Network) -> Statistics:
+    """Return the statistics of a network; neutral ones where it has none.
+
+    Raises:
+        ValueError: a code has a learned vector that the network does not have.
+    """
+    encoding = network.encoding
+    own = network.statistics() or Statistics(np.zeros(encoding.n_columns), np.ones(encoding.n_columns))
+    rows = own.vector_row
+    if not ((rows >= NO_ROW) & (rows < max(encoding.vector_rows, 1)) & (rows == np.floor(rows))).all():
+        raise ValueError("a code has an impossible row in the table of learned vectors")
+    return own if len(own.fill) else replace(own, fill=np.full(len(encoding.numbers), np.nan))
+
+
+def _check_same(network: Network, first: Network) -> None:
     """Raise `ValueError` unless a network has the inputs and outputs of the first one."""
-    own = _encoding_of(network)
     if not (
         network.program.n_inputs == first.program.n_inputs
         and network.program.n_outputs == first.program.n_outputs
         and network.parameters.dtype == first.parameters.dtype
-        and np.array_equal(own.source, encoding.source)
-        and np.array_equal(own.level, encoding.level, equal_nan=True)
+        and network.encoding == first.encoding
     ):
         raise ValueError("networks that predict together must read the same columns and have the same outputs")
 
 
-def _places_of_values(network: Network, n_columns: int) -> tuple[list[int], list[int]]:
+def _places_of_values(network: Network) -> tuple[list[int], list[int]]:
     """Return where each value of a network's program begins in the work memory, and where the last ends; their widths.
 
     Value 0 holds the encoded rows, which may be wider than the table's.
     """
-    widths = [n_columns, *network.program.widths[1:]]
+    widths = [network.encoding.n_columns, *network.program.widths[1:]]
     ends = np.cumsum([ROWS_PER_BLOCK * -(-width // 16) * 16 for width in widths])
     return [0, *ends.tolist()], widths
 
@@ -195,7 +223,10 @@ def _weight_and_bias(network: Network, op: Operation) -> tuple[FloatArray, Float
     """Return an operation's parameters in float64; a batch norm's are those of `x gain + shift` in evaluation mode."""
     if not op.n_parameters:
         return np.empty(0), np.empty(0)
-    numbers, (start, bias_start) = network.parameters.astype(np.float64), op.parameters
+    numbers, start = network.parameters.astype(np.float64), op.parameters[0]
+    if op.kind == "embed":
+        return numbers[start : start + op.n_parameters], np.empty(0)
+    bias_start = op.parameters[1]
     bias = numbers[bias_start : bias_start + op.d_out]
     weight = numbers[start : start + op.n_parameters - op.d_out]
     if op.kind == "linear":

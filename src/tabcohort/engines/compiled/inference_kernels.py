@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -10,12 +12,44 @@ from tabcohort.engines.compiled.matmul import product
 from tabcohort.engines.compiled.operations import activate, smooth_clip
 from tabcohort.engines.compiled.simd import matrix, part
 from tabcohort.network.ops import ACTIVATIONS, OPS
+from tabcohort.types import FloatArray, IntArray
 
 ROWS_PER_BLOCK = 256  # so that the values of a block stay in the cache
 MAX_DEVIATIONS = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow
 AFFINE = -1  # what is left of a batch normalisation: out = x gain + shift
-LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP = (OPS[name].code for name in ("linear", "layer_norm", "add", "smooth_clip"))
-SUPPORTED = frozenset((AFFINE, LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, *(OPS[name].code for name in ACTIVATIONS)))
+LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, EMBED = (
+    OPS[name].code for name in ("linear", "layer_norm", "add", "smooth_clip", "embed")
+)
+SUPPORTED = frozenset((AFFINE, LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, EMBED, *(OPS[name].code for name in ACTIVATIONS)))
+
+
+class Columns(NamedTuple):
+    """How inputs become columns, as `tabcohort.data.encoder.Encoding` says it; all are int64 vectors.
+
+    Args:
+        numbers, missing, codes, learned: as there.
+        n_codes, widths: of each category.
+        lookup_starts, code_starts: where each category begins in the lookup, and among all codes.
+    """
+
+    numbers: IntArray
+    missing: IntArray
+    codes: IntArray
+    learned: IntArray
+    n_codes: IntArray
+    widths: IntArray
+    lookup_starts: IntArray
+    code_starts: IntArray
+
+
+class Fitted(NamedTuple):
+    """The statistics of each network, `(n_networks, ...)`, float64; see `tabcohort.data.encoder.Statistics`."""
+
+    center: FloatArray
+    scale: FloatArray
+    fill: FloatArray
+    lookup: FloatArray
+    vector_row: FloatArray
 
 
 @njit(**IN_ORDER)
@@ -35,42 +69,72 @@ def layer_norm(x, gain, shift, out, eps):
 
 
 @njit(**IN_ORDER)
-def encode_rows(X, rows, source, level, center, scale, out):
-    """out = (encoded X - center) scale, for some rows, 0 where it is missing; see `tabcohort.data.encoder.Encoding`
+def standardized(cell, center, scale):
+    """(cell - center) scale, 0 where it is NaN, clipped at `MAX_DEVIATIONS`"""
+    x = min(max((cell - center) * scale, -MAX_DEVIATIONS), MAX_DEVIATIONS)
+    return 0.0 if np.isnan(cell) else x
 
-    A value farther from the mean than `MAX_DEVIATIONS` is clipped.
-    """
+
+@njit(**IN_ORDER)
+def encode_rows(X, rows, columns, fitted, m, out):
+    """out = (encoded X - center) scale, for some rows and network m, then rows of its table of learned vectors."""
+    center, scale, n_numbers = fitted.center[m], fitted.scale[m], columns.numbers.size
     for i in range(rows.size):
-        row = rows[i]
-        for j in range(center.size):
-            cell = X[row, source[j]]
-            if level[j] == np.inf:
-                cell = 1.0 if np.isnan(cell) else 0.0
-            elif not np.isnan(level[j]):
-                cell = 1.0 if cell == level[j] else 0.0
-            x = (cell - center[j]) * scale[j]
-            x = min(max(x, -MAX_DEVIATIONS), MAX_DEVIATIONS)
-            out[i, j] = 0.0 if np.isnan(cell) else x
+        row, column = rows[i], n_numbers
+        for j in range(n_numbers):
+            cell = X[row, columns.numbers[j]]
+            out[i, j] = standardized(fitted.fill[m, j] if np.isnan(cell) else cell, center[j], scale[j])
+        for k in range(columns.missing.size):
+            is_missing = np.isnan(X[row, columns.numbers[columns.missing[k]]])
+            out[i, column] = standardized(1.0 if is_missing else 0.0, center[column], scale[column])
+            column += 1
+        for c in range(columns.codes.size):
+            code, start = code_of(X[row, columns.codes[c]], columns.n_codes[c]), columns.lookup_starts[c]
+            for j in range(columns.widths[c]):
+                cell = fitted.lookup[m, start + code * columns.widths[c] + j]
+                out[i, column] = standardized(cell, center[column], scale[column])
+                column += 1
+        for k in range(columns.learned.size):
+            c = columns.learned[k]
+            code = code_of(X[row, columns.codes[c]], columns.n_codes[c])
+            out[i, column + k] = fitted.vector_row[m, columns.code_starts[c] + code]
+
+
+@njit(**IN_ORDER)
+def code_of(cell, n_codes):
+    """The code in a cell; the last one, "unknown", where it holds none"""
+    return np.int64(cell) if cell >= 0 and cell < n_codes and cell == np.floor(cell) else n_codes - 1
 
 
 @njit(**{**IN_ORDER, **KEPT})
-def run(table, begins, lasts, constants, numbers, work, X, rows, source_of, level, centers, scales, logits):
+def run(table, begins, lasts, constants, numbers, work, X, rows, columns, fitted, logits):
     """Compute the logits of rows, a block at a time, by each of some networks.
 
     Network m has the operations `begins[m]` to `begins[m + 1]`, and its logits are then at `lasts[m]`.
     """
-    capacity, n_columns = ROWS_PER_BLOCK, centers.shape[1]
+    capacity, n_columns = ROWS_PER_BLOCK, fitted.center.shape[1]
     for start in range(0, rows.size, capacity):
         n = min(capacity, rows.size - start)
         block = rows[start : start + n]
         for m in range(lasts.size):
-            encode_rows(X, block, source_of, level, centers[m], scales[m], matrix(work, 0, n, n_columns))
+            encode_rows(X, block, columns, fitted, m, matrix(work, 0, n, n_columns))
             for o in range(begins[m], begins[m + 1]):
                 kind, source, source_2, result, weight, bias, d_in, d_out = table[o]
                 x = matrix(work, source, n, d_in)
                 out = matrix(work, result, n, d_out)
                 if kind == LINEAR:
                     product(x, matrix(numbers, weight, d_in, d_out), part(numbers, bias, d_out), out)
+                elif kind == EMBED:
+                    n_learned = columns.learned.size
+                    n_plain = d_in - n_learned
+                    length = (d_out - n_plain) // n_learned
+                    for i in range(n):
+                        for j in range(n_plain):
+                            out[i, j] = x[i, j]
+                        for k in range(n_learned):
+                            row, place = np.int64(x[i, n_plain + k]), n_plain + k * length
+                            for j in range(length):
+                                out[i, place + j] = numbers[weight + row * length + j] if row >= 0 else 0
                 elif kind == AFFINE:
                     for i in range(n):
                         for j in range(d_out):

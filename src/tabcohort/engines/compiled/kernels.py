@@ -84,22 +84,61 @@ def update(optimizer, p, g, factor, moment_1, moment_2, step, rate, decay, n_in_
 
 
 @njit(**COMPILED)
-def gather(stored, center, scale, rows, inputs):
-    """inputs = (stored - center) scale, for some rows"""
+def gather(reading, rows, inputs):
+    """Compute the columns of some rows; see `tabcohort.engines.reading.Reading`."""
+    stored, center, scale = reading.stored, reading.center, reading.scale
     for i in range(rows.size):
         row = rows[i]  # read once: the compiler must assume that writing to `inputs` changes it
         for j in range(stored.shape[1]):
             inputs[i, j] = (stored[row, j] - center[j]) * scale[j]
+    if reading.filled.size > 0:
+        fill_missing(reading, rows, inputs)
+    if reading.codes.shape[1] > 0:
+        look_up(reading, rows, inputs)
 
 
 @njit(**COMPILED)
-def mix(batch, partners, own, spare):
-    """Mix each row with its partner: own a + (1 - own) b."""
+def fill_missing(reading, rows, inputs):
+    """Fill in what stands for missing numbers, and compute their indicators."""
+    stored, filled, n_numbers = reading.stored, reading.filled, reading.stored.shape[1]
+    for i in range(rows.size):
+        row = rows[i]
+        for j in range(n_numbers):
+            if np.isnan(inputs[i, j]):
+                inputs[i, j] = filled[j]
+        for k in range(reading.missing.size):
+            is_missing = np.isnan(stored[row, reading.missing[k]])
+            inputs[i, n_numbers + k] = reading.absent[k] if is_missing else reading.present[k]
+
+
+@njit(**COMPILED)
+def look_up(reading, rows, inputs):
+    """Copy the columns of each category's code, and then the rows of learned vectors."""
+    codes, first = reading.codes, reading.stored.shape[1] + reading.missing.size
+    for i in range(rows.size):
+        row, column = rows[i], first
+        lookup = reading.lookups[reading.fold[row] if reading.fold.size > 0 else 0]
+        for c in range(codes.shape[1]):
+            width = reading.widths[c]
+            start = reading.lookup_starts[c] + codes[row, c] * width
+            for j in range(width):
+                inputs[i, column + j] = lookup[start + j]
+            column += width
+        for k in range(reading.learned.size):
+            c = reading.learned[k]
+            inputs[i, column + k] = reading.vector_rows[reading.code_starts[c] + codes[row, c]]
+
+
+@njit(**COMPILED)
+def mix(batch, partners, own, spare, n_mixed):
+    """Mix each row with its partner: own a + (1 - own) b; columns from `n_mixed` on are those of the heavier one."""
     accumulate(batch, spare, 1)
     for i in range(batch.shape[0]):
         partner = partners[i]
-        for j in range(batch.shape[1]):
+        for j in range(n_mixed):
             batch[i, j] = spare[partner, j] + own * (spare[i, j] - spare[partner, j])
+        for j in range(n_mixed, batch.shape[1]):
+            batch[i, j] = spare[i, j] if own >= 0.5 else spare[partner, j]
 
 
 # The sources that tell whether code on disk is up to date have only the kernels of this package.
@@ -110,8 +149,7 @@ _KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
 @njit(**{**COMPILED, **_KEPT})
 def run_epochs(
     operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
-    kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, stored, center, scale, train,
-    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, optimizer, n_in_matrices, decay,
+    kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train, targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, optimizer, n_in_matrices, decay,
     beta1, beta2, eps, max_norm, validation, capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
@@ -134,13 +172,14 @@ def run_epochs(
                 batch_rows[i] = train[row]
                 for k in range(targets.shape[1]):
                     target[i, k] = targets[row, k]
-            gather(stored, center, scale, batch_rows[:n], value_of(work, values, 0, n))
+            gather(reading, batch_rows[:n], value_of(work, values, 0, n))
             if first > 0:
                 forward(preprocessing, constants_of_preprocessing, values, parameters, buffers, work, n, yes, key)
             if own < 1:
                 inputs, with_whom = value_of(work, values, first, n), partners[e, bounds[s] : bounds[s + 1]]
-                mix(inputs, with_whom, own, matrix(spare, 0, n, inputs.shape[1]))
-                mix(target, with_whom, own, matrix(spare, 0, n, targets.shape[1]))
+                n_mixed = inputs.shape[1] - reading.learned.size
+                mix(inputs, with_whom, own, matrix(spare, 0, n, inputs.shape[1]), n_mixed)
+                mix(target, with_whom, own, matrix(spare, 0, n, targets.shape[1]), targets.shape[1])
             forward(learning, constants_of_learning, values, parameters, buffers, work, n, yes, key)
             dlogits = gradient_of(work, values, last, n)
             losses[e, s] = loss_and_gradient(value_of(work, values, last, n), target, dlogits)
@@ -151,7 +190,7 @@ def run_epochs(
             )  # fmt: skip
         for start in range(0, validation.size, capacity):
             n = min(capacity, validation.size - start)
-            gather(stored, center, scale, validation[start : start + n], value_of(work, values, 0, n))
+            gather(reading, validation[start : start + n], value_of(work, values, 0, n))
             forward(operations, constants, values, parameters, buffers, work, n, no, keys[e, 0])
             accumulate(value_of(work, values, last, n), val_logits[e, start : start + n], yes)
         if kept_parameters.shape[0] > 0:

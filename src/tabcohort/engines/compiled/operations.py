@@ -114,6 +114,43 @@ def no_backward(op, constant, values, parameters, gradient, work, rows, key, spa
     """Nothing that is learned comes before."""
 
 
+# -- embed: learned vectors in place of the last columns, which hold rows of their table -------------------------------
+
+
+@njit(**INLINED)
+def embed_forward(op, constant, values, parameters, buffers, work, rows, training, key):
+    """out = the plain columns of x, then the vector of each row number; zeros for -1"""
+    x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
+    length = np.int64(constant[2])
+    n_plain = x.shape[1] - np.int64(constant[0])
+    vectors = matrix(parameters, op[WEIGHT], np.int64(constant[1]), length)
+    for i in range(rows):
+        for j in range(n_plain):
+            out[i, j] = x[i, j]
+        for c in range(n_plain, x.shape[1]):
+            row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
+            for j in range(length):
+                out[i, start + j] = vectors[row, j] if row >= 0 else 0
+
+
+@njit(**INLINED)
+def embed_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
+    """dvectors[row] = the sum of dout over the columns that hold this row; what comes before learns nothing"""
+    x, dout = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[RESULT], rows)
+    length = np.int64(constant[2])
+    n_plain = x.shape[1] - np.int64(constant[0])
+    dvectors = matrix(gradient, op[WEIGHT], np.int64(constant[1]), length)
+    numbers = flat(dvectors)
+    for i in range(numbers.size):
+        numbers[i] = 0
+    for i in range(rows):
+        for c in range(n_plain, x.shape[1]):
+            row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
+            if row >= 0:
+                for j in range(length):
+                    dvectors[row, j] += dout[i, start + j]
+
+
 # -- linear: out = x W + b -------------------------------------------------------------------------------------------
 
 
@@ -369,6 +406,7 @@ _ACTIVATION = OpKernels(activation_forward, activation_backward)
 
 KERNELS: dict[str, OpKernels] = {
     "smooth_clip": OpKernels(smooth_clip_forward, no_backward),
+    "embed": OpKernels(embed_forward, embed_backward),
     "linear": OpKernels(linear_forward, linear_backward),
     "batch_norm": OpKernels(batch_norm_step_forward, batch_norm_step_backward, scratch=lambda rows, d_out: 5 * d_out),
     "layer_norm": OpKernels(

@@ -1,0 +1,141 @@
+"""From a frame, an array or a record to a network's inputs, by the columns of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tabcohort.data import parse
+from tabcohort.data.columns import MAX_MAGNITUDE, Column, input_names
+from tabcohort.errors import TableError, nearest
+from tabcohort.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:
+    """Return the inputs of rows: the numbers of all columns, then the codes.
+
+    Args:
+        data: a frame (pandas, polars, a mapping of columns), whose columns are found by name in any order, or an array
+            whose columns are in the order of these.
+        columns: of the schema.
+
+    Returns:
+        `(n_rows, n_inputs)`, float64; a missing number is NaN.
+
+    Raises:
+        TableError: a column is missing, a cell is not what its column holds, or an array has another shape.
+    """
+    if hasattr(data, "columns") or isinstance(data, Mapping):
+        return _joined([(column, series) for column, series in zip(columns, _series(data, columns), strict=True)])
+    X = _as_matrix(data, len(columns))
+    if X.dtype != object:
+        X = X.astype(np.float64, copy=False)
+        if all(column.n_numbers == 1 and not column.n_codes for column in columns):
+            return X
+    return _joined([(column, parse.as_series(column.name, X[:, i])) for i, column in enumerate(columns)])
+
+
+def _as_matrix(data: Any, n_columns: int) -> Any:
+    if hasattr(data, "toarray"):
+        raise TableError("a sparse matrix cannot be used; make it dense: X.toarray()")
+    try:
+        X = np.asarray(data)
+        if X.dtype.kind not in "OUS":
+            X = X.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"the rows must be a frame, or an array of numbers or text: {error}") from None
+    if X.ndim != 2 or X.shape[1] != n_columns:
+        raise TableError(f"the model needs {n_columns} columns, as an array of shape (n, {n_columns}); it has {X.shape}")
+    return X.astype(object) if X.dtype.kind in "US" else X
+
+
+def _series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
+    """Return the columns of a frame by name."""
+    name_of = {str(name): name for name in (data.columns if hasattr(data, "columns") else data)}
+    require_columns([column.name for column in columns], list(name_of))
+    series = [parse.as_series(column.name, data[name_of[column.name]]) for column in columns]
+    for column, own in zip(columns, series, strict=True):
+        if len(own) != len(series[0]):
+            rows = f"{column.name!r} has {len(own)}, {columns[0].name!r} has {len(series[0])}"
+            raise TableError(f"all columns must have the same number of rows; {rows}")
+    return series
+
+
+def _joined(pairs: Sequence[tuple[Column, pl.Series]]) -> FloatArray:
+    """Return the numbers of all columns, then their codes, filled in one by one."""
+    n_numbers = sum(column.n_numbers for column, _ in pairs)
+    n_codes = sum(column.n_codes > 0 for column, _ in pairs)
+    X = np.empty((len(pairs[0][1]) if pairs else 0, n_numbers + n_codes))
+    number, code = 0, n_numbers
+    for column, series in pairs:
+        if column.n_numbers:
+            X[:, number : number + column.n_numbers] = column.numbers(series)
+            number += column.n_numbers
+        if column.n_codes:
+            X[:, code] = column.codes(series)
+            code += 1
+    # NaN has many bit patterns, and equal rows must have equal bits.
+    X[np.isnan(X)] = np.nan
+    return X
+
+
+def row_inputs(record: Mapping[str, Any], columns: Sequence[Column]) -> FloatArray:
+    """Return the inputs of one record, `(1, n_inputs)`; a name that it lacks is an error, a value of None is missing.
+
+    Raises:
+        TableError: a column is missing, or its value is not what the column holds.
+    """
+    if not isinstance(record, Mapping):
+        raise TableError(f"a record is a mapping of column names to values; it is {type(record).__name__}")
+    numbers: list[float] = []
+    codes: list[float] = []
+    for column in columns:
+        quick = column.cell(record[column.name]) if column.name in record else None
+        if quick is None:
+            return table_inputs({name: [value] for name, value in record.items()}, columns)
+        numbers += quick[0]
+        if quick[1] is not None:
+            codes.append(quick[1])
+    return np.array([[*numbers, *codes]], dtype=np.float64)
+
+
+def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray | None = None) -> None:
+    """Raise `TableError` with row and column of the first number that is infinite or beyond 1e100."""
+    bad = np.abs(X) > MAX_MAGNITUDE
+    if not bad.any():
+        return
+    names = input_names(columns)
+    row, place = np.argwhere(bad)[0]
+    number = row + 1 if row_numbers is None else row_numbers[row]
+    cell = X[row, place]
+    problem = "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
+    counts = bad.sum(axis=0)
+    where = ", ".join(f"{names[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)[:10])
+    more = f"; such cells are in {where}" if bad.sum() > 1 else ""
+    raise TableError(
+        f"row {number}, column {names[place]!r} {problem}{more}: a number must be at most 1e100, so fix these cells, "
+        "leave them empty, or leave out their rows or columns"
+    )
+
+
+def require_columns(needed: Sequence[str], names: Sequence[str]) -> None:
+    """Raise `TableError` naming every column that is missing; the nearest name offered is one that is not needed."""
+    available = set(names)
+    missing = [name for name in needed if name not in available]
+    if missing:
+        unused = available - set(needed)
+        raise TableError(
+            f"the table lacks {', '.join(map(repr, missing[:10]))}{nearest(missing[0], sorted(unused))}: "
+            f"{len(needed):,} columns are needed; it has {', '.join(names[:20])}"
+        )
+
+
+def require_column(names: Sequence[str], name: str) -> None:
+    """Raise `TableError` unless the column is there; the message offers the nearest name."""
+    if name not in names:
+        raise TableError(f"there is no column {name!r}{nearest(name, names)}; the table has {', '.join(names[:20])}")

@@ -1,0 +1,177 @@
+"""What text in cells means: missing, a number in one of several notations, a truth value, or a date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tabcohort.errors import TableError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MISSING_WORDS = frozenset(
+    ("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nil", "nat", "missing", "?", "-", "--", ".")
+)
+TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
+PLAIN, GROUPED, COMMA = "plain", "grouped", "decimal comma"  # notations of numbers: 1234.5, $1,234.5 or 95 %, 1.234,5
+N_SAMPLED = 2_000  # cells that a notation is recognised by, before all are parsed
+_GROUPED = r"^[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d*)?(?:[eE][+-]?\d+)?$"
+_COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)?(?:,\d+)?$"
+_SYMBOLS = r"[\s\u00a0\u202f'’$€£¥₹%]"
+
+
+def as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
+    """Return one column of a frame, an array or a list as a polars series; text beside other things becomes text."""
+    import polars as pl
+
+    if isinstance(column, pl.Series):
+        return column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
+    cells = np.asarray(column)
+    if cells.ndim != 1:
+        raise TableError(f"the column {name!r} must have one value per row; it is of shape {cells.shape}")
+    if cells.dtype != object:
+        return pl.Series(name, cells)
+    present = [not (cell is None or cell is getattr(cell, "NA", cell) is None or _is_nan(cell)) for cell in cells]
+    kinds = {type(cell) for cell, is_there in zip(cells, present, strict=True) if is_there}
+    if kinds and kinds <= {bool, np.bool_}:
+        return pl.Series(
+            name, [bool(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.Boolean
+        )
+    return pl.Series(
+        name, [str(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.String
+    )
+
+
+def _is_nan(cell: Any) -> bool:
+    """Return whether a cell is NaN, NaT or pandas' NA, whose comparison with itself is not true."""
+    try:
+        return not bool(cell == cell)
+    except (TypeError, ValueError):  # pandas' NA has no truth value
+        return True
+
+
+def as_text(series: pl.Series) -> pl.Series:
+    """Return cells as trimmed text: a whole number without a decimal point, null where a cell is empty."""
+    import polars as pl
+
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
+    text = series.cast(pl.String).str.strip_chars().str.normalize("NFC")
+    if series.dtype.is_float() or series.dtype == pl.String:
+        text = text.str.replace(r"^([+-]?\d+)\.0+$", "$1")
+    return text.set(text == "", None)
+
+
+def without_missing_words(text: pl.Series) -> pl.Series:
+    """Return text with null where a cell says that it is missing."""
+    return text.set(text.str.to_lowercase().is_in(list(MISSING_WORDS)), None)
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def parse_numbers(text: pl.Series, notation: str = PLAIN) -> pl.Series:
+    """Return text in a notation as Float64; null where it is not a number in it."""
+    import polars as pl
+
+    if notation == PLAIN:
+        return text.cast(pl.Float64, strict=False)
+    cleaned = text.str.replace_all(_SYMBOLS, "")
+    if notation == GROUPED:
+        cleaned = cleaned.set(~cleaned.str.contains(_GROUPED), None).str.replace_all(",", "", literal=True)
+    else:
+        cleaned = cleaned.set(~cleaned.str.contains(_COMMA), None)
+        cleaned = cleaned.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    numbers = cleaned.cast(pl.Float64, strict=False)
+    return numbers.zip_with(~text.str.contains("%", literal=True).fill_null(False), numbers / 100)
+
+
+def notation_of(text: pl.Series) -> str:
+    """Return the notation in which most cells are numbers; of equally good ones the plainest.
+
+    Three digits after every comma are thousands: 1,234 is one thousand two hundred thirty-four.
+    """
+    some = text.drop_nulls().head(N_SAMPLED)
+    n_parsed = {notation: len(parse_numbers(some, notation).drop_nulls()) for notation in (PLAIN, GROUPED, COMMA)}
+    return max(n_parsed, key=n_parsed.__getitem__)
+
+
+# -- truth values ----------------------------------------------------------------------------------------------------
+
+
+def parse_truth(text: pl.Series) -> pl.Series:
+    """Return words such as yes and no as 1.0 and 0.0; null where a cell is neither."""
+    import polars as pl
+
+    words = text.str.to_lowercase()
+    truth = pl.Series(text.name, np.full(len(text), np.nan)).fill_nan(None)
+    truth = truth.set(words.is_in([*TRUE_WORDS, "1", "1.0"]).fill_null(False), 1.0)
+    return truth.set(words.is_in([*FALSE_WORDS, "0", "0.0"]).fill_null(False), 0.0)
+
+
+def is_truth(levels: list[str]) -> bool:
+    """Return whether distinct words are truth values: both kinds, and one spelling of each but for capitals."""
+    words = {level.lower() for level in levels}
+    return len(words) == 2 and len(words & TRUE_WORDS) == 1 and len(words & FALSE_WORDS) == 1
+
+
+# -- dates -----------------------------------------------------------------------------------------------------------
+
+YEAR_FIRST, DAY_FIRST, MONTH_FIRST, COMPACT = "year first", "day first", "month first", "compact"
+_TIME = r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
+_DATE = r"^(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})" + _TIME
+_COMPACT = r"^((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
+AMBIGUOUS = "ambiguous"  # both 3/4 and 4/3 are possible in all cells
+MIXED = "mixed"  # some cells can only be day first and others only month first
+
+
+def date_order(text: pl.Series) -> str | None:
+    """Return in which order dates are written: a constant of this module, or None where most cells are no dates."""
+    import polars as pl
+
+    some = text.drop_nulls().head(N_SAMPLED)
+    if not len(some):
+        return None
+    if some.str.contains(_COMPACT).all():
+        return COMPACT
+    if not some.str.contains(_DATE).mean() > 0.9:  # type: ignore[operator]
+        return None
+    groups = text.drop_nulls().unique().str.extract_groups(_DATE).struct
+    first, second, third = (groups.field(str(place)) for place in (1, 2, 3))
+    if (first.str.len_chars() == 4).mean() > 0.9:  # type: ignore[operator]
+        return YEAR_FIRST
+    if not (third.str.len_chars() == 4).mean() > 0.9:  # type: ignore[operator]
+        return None
+    first_is_day = bool((first.cast(pl.Int64) > 12).any())
+    second_is_day = bool((second.cast(pl.Int64) > 12).any())
+    if first_is_day and second_is_day:
+        return MIXED
+    if not first_is_day and not second_is_day:
+        return AMBIGUOUS
+    return DAY_FIRST if first_is_day else MONTH_FIRST
+
+
+def parse_dates(text: pl.Series, order: str) -> pl.Series:
+    """Return text as date-times in UTC; null where a cell is no date in this order."""
+    import polars as pl
+
+    pattern = f"{_COMPACT[:-1]}$" if order == COMPACT else _DATE
+    groups = text.str.extract_groups(pattern).struct
+    places = {DAY_FIRST: (3, 2, 1), MONTH_FIRST: (3, 1, 2)}.get(order, (1, 2, 3))
+    year, month, day = (groups.field(str(place)) for place in places)
+    parts = [year.str.zfill(4), month.str.zfill(2), day.str.zfill(2)]
+    hour, minute, second = (
+        (groups.field(str(place)) for place in (4, 5, 6)) if order != COMPACT else (pl.Series([None] * len(text)),) * 3
+    )
+    clock = [part.cast(pl.String).fill_null("00").str.zfill(2) for part in (hour, minute, second)]
+    written = parts[0] + "-" + parts[1] + "-" + parts[2] + " " + clock[0] + ":" + clock[1] + ":" + clock[2]
+    times = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    if order == COMPACT:
+        return times.alias(text.name)
+    zone = groups.field("7").fill_null("Z").str.replace("Z", "+00:00", literal=True).str.replace(":", "", literal=True)
+    minutes = zone.str.slice(1, 2).cast(pl.Int64) * 60 + zone.str.slice(3, 2).cast(pl.Int64)
+    signed = minutes * zone.str.starts_with("-").cast(pl.Int64).replace({0: -1, 1: 1})
+    return (times + (signed * 60_000_000).cast(pl.Duration("us"))).alias(text.name)
