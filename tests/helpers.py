@@ -33,9 +33,10 @@ from tabcohort.cohort.members import MemberResult, train_member
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.cohort.runner import RunResult, run_members
-from tabcohort.data.encoder import fit_statistics, store_rows
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import TrainingError
 from tabcohort.network.ops import ACTIVATIONS
@@ -166,11 +167,11 @@ def data_of_inputs(
     batches: BatchPlan,
 ) -> MemberData:
     """Return the data of an engine whose inputs are these rows as they are; the validation rows are of class 0."""
-    rows = np.concatenate([train_inputs, val_inputs]).astype(np.float32)
+    rows = np.concatenate([train_inputs, val_inputs])
     n_train, n_features = train_inputs.shape
     validation = np.arange(n_train, len(rows))
     return MemberData(
-        rows, np.zeros(n_features, np.float32), np.ones(n_features, np.float32), np.arange(n_train),
+        make_reading(store_rows(rows, None), plain_encoding(n_features), None), np.arange(n_train),
         soft_targets.astype(np.float32), batches,
         ValidationSet(validation, np.zeros(len(validation), np.int64), np.ones(len(validation)), None),
     )  # fmt: skip
@@ -322,5 +323,4 @@ def n_epochs_of(result: RunResult) -> dict[int, set[int]]:
 
 def train_alone(plan: CohortPlan, member: Member) -> MemberResult:
     """Return what one member of a plan has when it is trained alone."""
-    rows = store_rows(plan.table.X, fit_statistics(plan.table.X, plan.table.weight))
-    return train_member(plan, rows, None, member)
+    return train_member(plan, plan.table.stored_rows(), None, member)

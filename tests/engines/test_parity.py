@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import data_of_inputs, programs, random_network
+from helpers import called_from_python, data_of_inputs, programs, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
@@ -23,18 +23,25 @@ from tabcohort import (
     LogisticRegression,
     ResidualMLP,
     Table,
+    build_model,
     initialize_weights,
     load_sample,
 )
 from tabcohort.cohort.fit import fit
 from tabcohort.engines.batches import Batches, BatchPlan
+from tabcohort.data.encoder import encode, standardize
+from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.compiled.inference import Inference
+from tabcohort.engines.compiled.kernels import gather
 from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm, hashed_dropout, loss_sum
 from tabcohort.network.lower import network_of, to_module
-from tabcohort.network.models import SmoothClip
+from tabcohort.network.models import Embed, SmoothClip
 from tabcohort.network.ops import ACTIVATIONS
-from tabcohort.network.program import Network, Program
+from tabcohort.network.program import Network, Program, build_program, initialize_network
+from tabcohort.training.member import fit_on_training_rows, member_data
 from tabcohort.training.module import CompiledModuleEngine
 
 D_IN = 7
@@ -53,6 +60,7 @@ LAYERS: dict[str, nn.Module] = {
     "residual": ResidualMLP(D_IN, (6, 6, 4), 3, dropout=0.2),
     "smooth clip": nn.Sequential(SmoothClip(0.7), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
     "one dropout twice": nn.Sequential(nn.Linear(D_IN, 5), DROPOUT, nn.Linear(5, 5), DROPOUT, nn.Linear(5, 1)),
+    "embed": nn.Sequential(Embed(2, 6, 3), nn.Linear(D_IN + 4, 5), nn.ReLU(), nn.Linear(5, 1)),
     "one layer twice": nn.Sequential(nn.Linear(D_IN, 5), TWICE, nn.Linear(5, 4), TWICE, nn.Linear(4, 1)),
     **{name: MLP(D_IN, (6, 5), 1, activation=name) for name in ACTIVATIONS},
 }
@@ -105,7 +113,7 @@ def gradients_by_autograd(module: nn.Module, data: MemberData, key: int) -> dict
     module.train()
     with hashed_dropout(module) as dropout:
         dropout.take_key(key)
-        logits = module(torch.from_numpy(data.inputs(data.train)).double())
+        logits = module(torch.from_numpy(data.reading.inputs(data.train)).double())
         loss = loss_sum(logits, torch.from_numpy(data.soft_targets).double()) / len(logits)
         gradients = torch.autograd.grad(loss, list(module.parameters()))
     names = [name for name, _ in module.named_parameters()]
@@ -227,7 +235,7 @@ def test_full_batches_to_convergence_equal_scikit_learn_without_penalty() -> Non
     for epoch in range(1, 2001):
         engine.run_epoch(epoch, [0.5] * 2000)
     engine.release()
-    expected = SklearnLogistic(C=np.inf, tol=1e-10, max_iter=1000).fit(data.inputs(data.train).astype(float), y)
+    expected = SklearnLogistic(C=np.inf, tol=1e-10, max_iter=1000).fit(data.reading.inputs(data.train).astype(float), y)
     np.testing.assert_allclose(module.weight.detach().numpy(), expected.coef_, atol=1e-4)
     np.testing.assert_allclose(module.bias.detach().numpy(), expected.intercept_, atol=1e-4)
 
@@ -262,3 +270,79 @@ def test_the_longest_step_and_any_number_of_validation_rows_have_room(batch_size
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-7
+
+
+def mixed_data(config: Config, n_classes: int = 2, n_rows: int = 120) -> tuple[Table, Program, MemberData]:
+    """Return a table of numbers with gaps, a category of few levels and two of many, and what a member's engine sees."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n_rows) % n_classes
+    city = rng.integers(12, size=n_rows)
+    frame = {
+        "age": np.where(rng.random(n_rows) < 0.2, np.nan, rng.normal(size=n_rows) + y),
+        "sex": rng.choice(["f", "m"], n_rows),
+        "city": [f"city {code}" for code in city],
+        "shop": [f"shop {code}" for code in (city * 7 + y) % 30],
+        "weather": rng.choice(["sun", "rain", ""], n_rows),
+        "y": [f"class {code}" for code in y],
+    }
+    table = Table.from_frame(frame, "y")
+    program = build_program(config, table.X.shape[1], n_classes, table.schema.encoding(config))
+    split = train_validation_test_split(table, config)
+    encoding = program.operations[0].encoding
+    assert encoding is not None
+    reading = make_reading(table.stored_rows(), encoding, *fit_on_training_rows(table, split, encoding))
+    return table, program, member_data(table, split, config, reading, program.has_batch_norm)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
+def test_the_engines_agree_on_categories_missing_cells_and_learned_vectors(model: str, n_classes: int) -> None:
+    config = Config(model=model, hidden=(8,), batch_size=16, mixup_alpha=0.4, mixup_probability=0.6, clip_norm=0.5)
+    table, program, data = mixed_data(config, n_classes)
+    assert any(op.kind == "embed" for op in program.operations) == (model != "logistic")
+    whole = build_model(config, table.X.shape[1], n_classes, program.operations[0].encoding).double()
+    learning = prepared(nn.Sequential(*list(whole)[2:]))  # what comes after encoding and standardizing
+    module, reference, other, compiled = both(learning, data, config)
+    rates = [0.01] * 30
+    for epoch in range(1, 31):
+        expected, actual = reference.run_epoch(epoch, rates), compiled.run_epoch(epoch, rates)
+        np.testing.assert_allclose(actual.step_losses, expected.step_losses, rtol=1e-8)
+        np.testing.assert_allclose(actual.val_logits, expected.val_logits, rtol=1e-7, atol=1e-8)
+    reference.release()
+    compiled.release()
+    assert largest_difference(module, other) < 1e-8
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
+def test_a_trained_network_predicts_what_its_layers_compute_from_the_tables_inputs(model: str) -> None:
+    """Encoding, standardizing and learned vectors in the inference kernels, beside PyTorch's layers."""
+    config = Config(model=model, hidden=(8,))
+    table, program, _ = mixed_data(config, n_classes=3)
+    encoding = program.operations[0].encoding
+    assert encoding is not None
+    split = train_validation_test_split(table, config)
+    statistics, _ = fit_on_training_rows(table, split, encoding)
+    network = initialize_network(program, seed=0).with_statistics(statistics)
+    unseen = table.X[:1].copy()
+    unseen[0, table.schema.n_numbers :] = [column.n_codes - 1 for column in table.schema.columns if column.n_codes]
+    X = np.concatenate([table.X, unseen])
+    module = to_module(network)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(X)).double().numpy()
+    actual = Inference([network]).logits(X)[:, 0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    inputs = standardize(encode(table.X, encoding, statistics), statistics)
+    rows = np.concatenate([split.validation, split.test])
+    reading = make_reading(table.stored_rows(), encoding, statistics)
+    np.testing.assert_allclose(reading.inputs(rows), inputs[rows], rtol=1e-5, atol=1e-6)
+
+
+def test_the_compiled_engine_reads_rows_as_the_reading_says() -> None:
+    config = Config(hidden=(8,))
+    _, _, data = mixed_data(config, n_classes=3)
+    reading, rows = data.reading, np.concatenate([data.train, data.validation.rows])
+    inputs = np.empty((len(rows), reading.n_columns), np.float32)
+    called_from_python(gather)(reading, rows, inputs)
+    np.testing.assert_allclose(inputs, reading.inputs(rows), rtol=1e-6, atol=1e-7)
+    assert len(np.unique(reading.fold[data.train])) == 5
+    assert not reading.fold[data.validation.rows].any()
