@@ -28,9 +28,9 @@ from tabcohort import (
     load_sample,
 )
 from tabcohort.cohort.fit import fit
-from tabcohort.engines.batches import Batches, BatchPlan
 from tabcohort.data.encoder import encode, standardize
 from tabcohort.data.splits import train_validation_test_split
+from tabcohort.engines.batches import Batches, BatchPlan
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.compiled.kernels import gather
@@ -273,7 +273,7 @@ def test_the_longest_step_and_any_number_of_validation_rows_have_room(batch_size
 
 
 def mixed_data(config: Config, n_classes: int = 2, n_rows: int = 120) -> tuple[Table, Program, MemberData]:
-    """Return a table of numbers with gaps, a category of few levels and two of many, and what a member's engine sees."""
+    """Return a table of numbers and categories with missing cells, a network for it, and what its engine sees."""
     rng = np.random.default_rng(0)
     y = np.arange(n_rows) % n_classes
     city = rng.integers(12, size=n_rows)

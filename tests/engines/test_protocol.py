@@ -11,9 +11,11 @@ import torch
 from helpers import data_of_inputs
 from torch import nn
 
+from tabcohort.data.encoder import Statistics, plain_encoding, store_rows
 from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import Engine, MemberData, check_shape_of_logits
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import TrainingError
@@ -116,8 +118,9 @@ def test_the_inputs_of_a_row_are_its_difference_from_the_center_times_the_scale(
     rows, center, scale = (rng.normal(size=shape).astype(np.float32) for shape in ((9, 3), 3, 3))
     validation = ValidationSet(np.array([0, 1]), np.zeros(2, np.int64), np.ones(2), None)
     plan = BatchPlan(3, 3, 0.0, 0.0, needs_pairs=False, seed=0)
-    data = MemberData(rows, center, scale, np.array([4, 2, 8]), np.ones((3, 2), np.float32), plan, validation)
-    inputs = data.inputs(data.train)
+    reading = make_reading(store_rows(rows, None), plain_encoding(3), Statistics(center, scale))
+    data = MemberData(reading, np.array([4, 2, 8]), np.ones((3, 2), np.float32), plan, validation)
+    inputs = data.reading.inputs(data.train)
     assert inputs.dtype == np.float32
     np.testing.assert_array_equal(inputs, (rows[[4, 2, 8]] - center) * scale)
 

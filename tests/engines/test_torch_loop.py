@@ -61,11 +61,11 @@ def targets_of(data: MemberData) -> Tensor:
 
 
 def inputs_of(data: MemberData) -> Tensor:
-    return torch.from_numpy(data.inputs(data.train)).double()
+    return torch.from_numpy(data.reading.inputs(data.train)).double()
 
 
 def val_inputs_of(data: MemberData) -> Tensor:
-    return torch.from_numpy(data.inputs(data.validation.rows)).double()
+    return torch.from_numpy(data.reading.inputs(data.validation.rows)).double()
 
 
 def network(n_classes: int = 2, dtype: torch.dtype = torch.float64, **changes: Any) -> nn.Module:
@@ -281,7 +281,7 @@ def test_a_mixed_step_trains_on_mixed_inputs_with_mixed_targets() -> None:
     batches = epoch_of(data, 2)
     assert 0 < (batches.mix < 1).sum() < batches.n_steps
     result = TorchEngine(module, data, Config(), CPU).run_epoch(2, [0.01] * 2)
-    train_inputs = data.inputs(data.train)
+    train_inputs = data.reading.inputs(data.train)
     for step, (inputs, logits) in enumerate(module.steps):
         here = slice(batches.bounds[step], batches.bounds[step + 1])
         rows, own = batches.order[here], batches.mix[step]

@@ -200,9 +200,8 @@ def test_encode_standardize_and_smooth_clip_go_through_a_network_and_back() -> N
     assert [op.kind for op in program.operations[:-1]] == ["encode", "standardize", "smooth_clip", "linear"]
     assert program.widths == (4, 9, 9, 9, 2)
     network = network_of(module, program)
-    encoding = network.encoding()
-    assert encoding is not None
-    assert encoding.source.tolist() == [0, 2, 0, 2, 1, 1, 1, 3, 3]
+    assert network.encoding == encode.encoding
+    assert (encode.encoding.numbers, encode.encoding.missing, encode.encoding.codes) == ((0, 2), (0, 1), (1, 3))
     again = to_module(network)
     rows = torch.tensor([[0.5, 2.0, torch.nan, 1.0], [torch.nan, 0.0, -3.0, 0.0]], dtype=torch.float64)
     with torch.no_grad():
@@ -277,7 +276,9 @@ def test_a_layer_that_cannot_be_lowered_is_named_by_its_path(name: str) -> None:
 
 
 def test_the_error_says_what_can_be_used_instead() -> None:
-    with pytest.raises(EngineError, match=r"or build it of Encode, Standardize, SmoothClip, .* ResidualBlock and Seq"):
+    with pytest.raises(
+        EngineError, match=r"or build it of Encode, Standardize, SmoothClip, Embed, .* ResidualBlock and Seq"
+    ):
         lower(nn.Softplus(), D_IN)
 
 

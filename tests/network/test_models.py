@@ -10,10 +10,11 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from tabcohort.data.encoder import Statistics, encode, encoding_of
+from tabcohort.data.encoder import Statistics, encode, one_hot_encoding
 from tabcohort.engines.torch_loop import loss_sum
 from tabcohort.network.models import (
     MLP,
+    Embed,
     Encode,
     LogisticRegression,
     ResidualBlock,
@@ -141,7 +142,7 @@ def test_an_mlp_computes_what_its_layers_say(name: str) -> None:
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
 def test_two_classes_have_one_logit_and_more_have_one_each(model: str, n_classes: int) -> None:
-    module = build_model(Config(model=model, hidden=(6, 4)), n_features=5, n_classes=n_classes)
+    module = build_model(Config(model=model, hidden=(6, 4)), n_inputs=5, n_classes=n_classes)
     assert [name for name, _ in module.named_children()] == ["standardize", "network"]
     assert module(torch.zeros(4, 5)).shape == (4, 1 if n_classes == 2 else n_classes)
 
@@ -182,12 +183,26 @@ def test_smooth_clip_is_the_identity_near_zero_and_never_beyond_its_limit() -> N
 
 
 def test_encode_makes_the_columns_of_the_encoding() -> None:
-    X = np.array([[0.5, 2.0, np.nan], [np.nan, 0.0, 7.0], [-1.0, 5.0, 1.0]])  # the level 5 was never seen
+    X = np.array([[0.5, 2.0, np.nan], [np.nan, 0.0, 7.0], [-1.0, 5.0, 1.0]])  # there is no level 5
     layer = Encode(3, levels={1: 3}, missing=(0, 2))
-    expected = encode(X, encoding_of(3, {1: 3}, (0, 2)))
-    assert layer.n_columns == expected.shape[1] == 7
+    encoding = one_hot_encoding(3, {1: 3}, (0, 2))
+    statistics = Statistics(np.zeros(7), np.ones(7), layer.fill.numpy(), layer.lookup.numpy(), layer.vector_row.numpy())
+    expected = encode(X, encoding, statistics)
+    assert layer.n_columns == encoding.n_columns == expected.shape[1] == 7
     np.testing.assert_array_equal(layer(torch.from_numpy(X)).numpy(), expected)
-    assert layer(torch.from_numpy(X))[2, 4:].tolist() == [0.0, 0.0, 0.0]
+    np.testing.assert_array_equal(expected[0], [0.5, np.nan, 0, 1, 0, 0, 1])
+    np.testing.assert_array_equal(expected[2, 4:], [np.nan] * 3)
+
+
+def test_embed_puts_vectors_in_the_place_of_row_numbers() -> None:
+    layer = Embed(2, 3, 4)
+    x = torch.tensor([[0.5, 2.0, 0.0], [1.5, -1.0, 2.0]])
+    out = layer(x)
+    assert out.shape == (2, layer.d_out(3)) == (2, 9)
+    assert torch.equal(out[0], torch.cat([x[0, :1], layer.weight[:, 2], layer.weight[:, 0]]))
+    assert torch.equal(out[1, :5], torch.tensor([1.5, 0, 0, 0, 0]))
+    assert layer.weight.abs().max() <= 0.5
+    assert str(layer) == "Embed(n_categories=2, n_rows=3, length=4)"
 
 
 # Initial weights

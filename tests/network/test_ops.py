@@ -17,10 +17,10 @@ from helpers import config_of, noisy_rows
 from torch import Tensor, nn
 
 from tabcohort import MLP, EngineError, ResidualMLP, lower, train
+from tabcohort.data.encoder import CategoryEncoding, Encoding
 from tabcohort.engines.compiled.operations import KERNELS
 from tabcohort.network.ops import (
     ACTIVATIONS,
-    GLOROT,
     KEEP_UNITS,
     OPS,
     ArraySpec,
@@ -39,13 +39,20 @@ CONSTANTS: dict[str, tuple[float, ...]] = {
     "layer_norm": (1e-4,),
     "leaky_relu": (0.3,),
     "dropout": (keep_share(0.25),),
+    "embed": (2, 6, 4),
     **dict.fromkeys(("relu", "gelu", "silu", "tanh", "sigmoid"), (0.0,)),
 }
 
 
+# Of two numbers, one of which may be missing, and a category that has a learned vector.
+ENCODING = Encoding((0, 1), (1,), (2,), (CategoryEncoding(4, True, 2, n_learned=2),))
+
+
 def operation_of(kind: str, d_in: int = 3, d_out: int = 5) -> Operation:
+    d_out = {"encode": ENCODING.n_columns, "embed": 1 + 2 * 4}.get(kind, d_out)
     d_out = d_out if OPS[kind].changes_width else d_in
-    return Operation(kind, "layer", (0,), 1, d_out, constants=CONSTANTS.get(kind, ()))
+    encoding = ENCODING if kind == "encode" else None
+    return Operation(kind, "layer", (0,), 1, d_out, constants=CONSTANTS.get(kind, ()), encoding=encoding)
 
 
 # The table
@@ -63,9 +70,9 @@ def test_every_operation_has_kernels_or_is_done_before_or_after_them() -> None:
 
 
 def test_no_operation_has_more_arrays_than_a_row_of_the_kernels_table() -> None:
-    for kind, spec in OPS.items():
-        assert len(spec.parameters) <= 2, kind
-        assert len(spec.buffers) <= 2, kind
+    for kind in KERNELS:
+        assert len(OPS[kind].parameters) <= 2, kind
+        assert len(OPS[kind].buffers) <= 2, kind
 
 
 def test_only_operations_that_learn_nothing_may_come_before_rows_are_mixed() -> None:
@@ -86,11 +93,12 @@ def test_the_arrays_of_an_operation_are_those_of_its_layers_state(kind: str) -> 
         if not name.endswith("num_batches_tracked")
     }
     arrays = (*op.spec.parameters, *op.spec.buffers)
-    assert {array.name: array.shape(3, op.d_out) for array in arrays} == {
+    assert {array.name: array.shape(op, 3) for array in arrays} == {
         name: tuple(tensor.shape) for name, tensor in state.items()
     }
     for array in arrays:
-        if array.initial != GLOROT and kind not in ("linear", "encode"):  # PyTorch's biases of linear are random
+        is_random = isinstance(array.initial, str) or kind == "linear"  # also PyTorch's biases
+        if not is_random and array.name != "lookup":  # which is one-hot at first in the layer
             np.testing.assert_array_equal(state[array.name].numpy(), array.initial, err_msg=f"{kind}.{array.name}")
 
 
@@ -101,6 +109,7 @@ def test_the_layer_of_an_operation_is_lowered_to_that_operation(kind: str) -> No
     assert isinstance(match, Match)
     assert match.constants == pytest.approx(op.constants, abs=0.0)
     assert (op.d_out if match.d_out is None else match.d_out) == op.d_out
+    assert match.encoding == op.encoding
 
 
 @pytest.mark.parametrize("kind", ["linear", "batch_norm", "layer_norm"])
@@ -157,7 +166,9 @@ from tabcohort import Config, lower, to_module, train
 from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.compiled import kernels
 from tabcohort.engines.compiled.inference import Inference
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.network.lower import network_of
@@ -188,7 +199,7 @@ module = chain().double()
 start = copy.deepcopy(module)
 rows, targets = X.astype(np.float32), np.eye(2, dtype=np.float32)[y]
 data = MemberData(
-    rows, np.zeros(3, np.float32), np.ones(3, np.float32), np.arange(50), targets[:50],
+    make_reading(store_rows(rows, None), plain_encoding(3), None), np.arange(50), targets[:50],
     BatchPlan(50, 16, 0.3, 0.5, False, seed=0), ValidationSet(np.arange(50, 60), y[50:], np.ones(10), None),
 )
 config = Config(weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
@@ -202,7 +213,7 @@ for engine in engines:
 
 # The gradient of a full batch, by autograd and by hand.
 plan = BatchPlan(50, 50, 0.0, 0.0, False, seed=0)
-full = MemberData(data.rows, data.center, data.scale, data.train, data.soft_targets, plan, data.validation)
+full = MemberData(data.reading, data.train, data.soft_targets, plan, data.validation)
 by_hand = CompiledModuleEngine(copy.deepcopy(start), full, Config(weight_decay=0.0))
 by_hand.run_epoch(1, [0.0])
 gradients = Network(by_hand.network.program, by_hand._gradient, by_hand.network.buffers).named()

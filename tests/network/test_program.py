@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tabcohort.data.encoder import Statistics
+from tabcohort.data.encoder import Statistics, one_hot_encoding, plain_encoding
 from tabcohort.network.lower import lower, network_of
 from tabcohort.network.models import ResidualMLP, build_model, initialize_weights
 from tabcohort.network.ops import ACTIVATIONS
@@ -273,17 +273,26 @@ def test_an_operation_that_keeps_its_width_cannot_be_given_another_one(kind: str
 
 
 def test_only_a_network_with_an_encode_operation_has_an_encoding() -> None:
-    builder = Builder(2)
-    value = builder.add("encode", "encode", 0, d_out=3)
-    network = blank_network(builder.finish(builder.add("linear", "layer", value, d_out=1)))
-    network = network.with_named(
-        {**network.named(), "encode.source": np.array([0.0, 1.0, 1.0]), "encode.level": np.array([np.nan, 0.0, 1.0])}
-    )
-    encoding = network.encoding()
-    assert encoding is not None
-    assert (encoding.source.tolist(), encoding.source.dtype) == ([0, 1, 1], np.int64)
-    np.testing.assert_array_equal(encoding.level, [np.nan, 0.0, 1.0])
-    assert blank_network(residual_program()).encoding() is None
+    encoding = one_hot_encoding(2, {1: 2}, (0,))
+    network = blank_network(build_program(Config(model="logistic"), 2, 2, encoding))
+    assert network.encoding == encoding
+    assert {name: array.shape for name, array in network.named().items() if name.startswith("encode")} == {
+        "encode.fill": (1,), "encode.lookup": (6,), "encode.vector_row": (3,),
+    }  # fmt: skip
+    other = blank_network(residual_program())
+    assert other.encoding == plain_encoding(other.program.n_inputs)
+
+
+def test_statistics_go_into_a_network_and_back() -> None:
+    encoding = one_hot_encoding(2, {1: 2}, (0,))
+    network = blank_network(build_program(Config(model="logistic"), 2, 2, encoding))
+    assert np.isnan(network.named()["encode.fill"]).all()
+    rng = np.random.default_rng(0)
+    given = Statistics(*(rng.normal(size=size) for size in (4, 4, 1, 6, 3)))
+    actual = network.with_statistics(given).statistics()
+    assert actual is not None
+    for name, values in vars(given).items():
+        np.testing.assert_array_equal(vars(actual)[name], values)
 
 
 def test_reading_a_module_copies_it() -> None:

@@ -143,10 +143,10 @@ class Number(Column):
         if wrong.any():
             row = int(wrong.arg_true()[0])
             n_more = int(wrong.sum()) - 1
-            more = f" and {n_more:,} more cells are none either" if n_more else ""
+            more = f", and so do {n_more:,} more rows" if n_more else ""
             raise TableError(
-                f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a number{more}: "
-                "fix it, or leave the cell empty"
+                f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a number"
+                f"{more}: fix it, or leave the cell empty"
             )
         return numbers.fill_null(np.nan).to_numpy()
 
@@ -296,7 +296,9 @@ class IntegerCode(Number):
 
         numbers = pl.Series(self._numbers(series)).fill_nan(None)
         levels = pl.Series([float(level) for level in self.level_names])
-        codes = numbers.replace_strict(levels, pl.Series(range(len(levels)), dtype=pl.Float64), default=self.n_codes - 1.0)
+        codes = numbers.replace_strict(
+            levels, pl.Series(range(len(levels)), dtype=pl.Float64), default=self.n_codes - 1.0
+        )
         return codes.set(numbers.is_null(), self.n_codes - 2.0).to_numpy().copy()
 
     def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:

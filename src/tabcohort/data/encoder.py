@@ -1,15 +1,15 @@
 """Encoding: what a network sees of a table's inputs, with statistics fitted on a member's training rows only.
 
-A table's inputs are numbers, which may be missing (NaN), and then codes of categories. They become columns: numbers with
-their gaps filled, an indicator for each number that may be missing, and for each category what a lookup holds for its
-code: one-hot columns, or target statistics and the level's count. Categories of many levels also get a learned vector,
-for which a column holds the row of its table. All but these are standardized.
+The inputs of a table are numbers, which may be missing (NaN), and then codes of categories. They become columns: the
+numbers, missing ones filled in; an indicator for each number that may be missing; and for each category what a lookup holds for
+its code, one-hot columns or target statistics and the level's count. A category of many levels also has a learned
+vector, for which a column holds the row of its table. All columns but these are standardized.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,7 +206,7 @@ def fit_encoding(X: FloatArray, encoding: Encoding, training: TrainingRows) -> t
         counts = _counts(codes, training, category, fold)
         lookup = _lookup(counts, category)
         share = counts.sum(axis=(0, 2)) / counts.sum()
-        center, scale = _column_statistics(lookup[0], share)
+        center, scale = _column_statistics(lookup[0], share, category.one_hot)
         centers.append(center)
         scales.append(scale)
         lookups.append(lookup.reshape(len(lookup), -1))
@@ -324,11 +324,16 @@ def _lookup(counts: FloatArray, category: CategoryEncoding) -> FloatArray:
     return lookup
 
 
-def _column_statistics(lookup: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return center and scale of a category's columns, given the share of the training rows that has each code."""
+def _column_statistics(lookup: FloatArray, share: FloatArray, one_hot: bool) -> tuple[FloatArray, FloatArray]:
+    """Return center and scale of a category's columns, given the share of the training rows that has each code.
+
+    One-hot columns are scaled by half their range (as by Holzmüller et al. 2024): by their standard deviation a rare
+    level would have a large value.
+    """
     known = np.where(np.isnan(lookup), 0.0, lookup)
     center = share @ known
-    return center, _inverse_deviation(share @ np.square(known - center))
+    scale = _inverse_deviation(share @ np.square(known - center))
+    return center, np.where(scale > 0, 2.0, 0.0) if one_hot else scale
 
 
 def _vector_rows(n_rows: IntArray, category: CategoryEncoding) -> FloatArray:

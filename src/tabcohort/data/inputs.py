@@ -50,7 +50,9 @@ def _as_matrix(data: Any, n_columns: int) -> Any:
     except (TypeError, ValueError) as error:
         raise TableError(f"the rows must be a frame, or an array of numbers or text: {error}") from None
     if X.ndim != 2 or X.shape[1] != n_columns:
-        raise TableError(f"the model needs {n_columns} columns, as an array of shape (n, {n_columns}); it has {X.shape}")
+        raise TableError(
+            f"the model needs {n_columns} columns, as an array of shape (n, {n_columns}); it has {X.shape}"
+        )
     return X.astype(object) if X.dtype.kind in "US" else X
 
 

@@ -13,7 +13,25 @@ if TYPE_CHECKING:
     import polars as pl
 
 MISSING_WORDS = frozenset(
-    ("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nil", "nat", "missing", "?", "-", "--", ".")
+    (
+        "",
+        "na",
+        "n/a",
+        "#n/a",
+        "#na",
+        "<na>",
+        "nan",
+        "-nan",
+        "null",
+        "none",
+        "nil",
+        "nat",
+        "missing",
+        "?",
+        "-",
+        "--",
+        ".",
+    )
 )
 TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 PLAIN, GROUPED, COMMA = "plain", "grouped", "decimal comma"  # notations of numbers: 1234.5, $1,234.5 or 95 %, 1.234,5

@@ -34,13 +34,17 @@ if TYPE_CHECKING:
 
 MIN_ROWS_FOR_AN_ID = 20  # below, any column may have other values in each row
 SHARE_FOR_AN_ID = 0.95  # of the rows with another value
-NAMES_OF_IDS = re.compile(r"(?i)(^|[\s_.-])(id|ids|key|uuid|guid|index|idx|row|rownum|nr|no|number)$|^(id|row)[\s_.-]|[a-z]I[Dd]$")
+NAMES_OF_IDS = re.compile(
+    r"(?i)(^|[\s_.-])(id|ids|key|uuid|guid|index|idx|row|rownum|nr|no|number)$|^(id|row)[\s_.-]|[a-z]I[Dd]$"
+)
 MAX_CODES = 1_000  # distinct whole numbers that may be codes
-MAX_CODE_SHARE = 0.1  # of the rows, that their number may be
+MAX_CODE_SHARE = 0.03  # of the rows, that their number may be
+MIN_RAGGEDNESS = 0.5  # median distance of a count's logarithm from the mean of its neighbours'
 MAX_LEVELS = 50_000
 SHARE_OF_NUMBERS = 0.95  # of the cells of a column, from which on the others are mistakes
 MAX_MISSING_WORDS = 3  # distinct words in a column of numbers that may stand for missing cells
 N_WORDS, ROWS_FOR_A_WORD = 24, 10  # of free text
+N_COMPARED = 200  # cells that two columns must share before all of them are compared
 MIN_PARTS = 3  # different months, weekdays or hours that make a part worth having
 
 
@@ -79,7 +83,7 @@ def recognize_columns(
     for name in names:
         try:
             column = recognize(frame[name], kinds.get(name))
-        except _NotReadable as error:
+        except _UnreadableError as error:
             problems.append(error.problem)
         else:
             columns.append(column)
@@ -88,7 +92,7 @@ def recognize_columns(
     return _without_copies(frame, columns, kinds)
 
 
-class _NotReadable(TableError):
+class _UnreadableError(TableError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(_message([problem]))
         self.problem = problem
@@ -115,7 +119,7 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         if kind == "drop":
             return Dropped(name, note="as was asked for")
-        raise _NotReadable(_problem(name, f"the column {name!r} holds {series.dtype}, no single values", "--drop"))
+        raise _UnreadableError(_problem(name, f"the column {name!r} holds {series.dtype}, no single values", "--drop"))
     if kind is not None:
         return _OF_KIND[kind](series)
     if len(series) == series.null_count():
@@ -162,7 +166,9 @@ def _from_numbers(numbers: pl.Series, notation: str, missing_words: tuple[str, .
     if _are_compact_dates(distinct):
         return _date(numbers, parse.COMPACT)
     if len(distinct) == len(numbers) >= MIN_ROWS_FOR_AN_ID and _is_counter(numbers.to_numpy(), distinct, name):
-        return Dropped(name, note=f"an identifier: a different whole number in every row (--number {shlex.quote(name)})")
+        return Dropped(
+            name, note=f"an identifier: a different whole number in every row (--number {shlex.quote(name)})"
+        )
     if _may_be_codes(known.to_numpy(), distinct):
         return _integer_code(numbers, notation, missing_words)
     return number
@@ -172,7 +178,7 @@ def _are_compact_dates(distinct: Any) -> bool:
     """Return whether whole numbers are dates such as 20241231."""
     import polars as pl
 
-    if not (19_000_101 <= distinct[0] and distinct[-1] <= 21_001_231):
+    if not (distinct[0] >= 19_000_101 and distinct[-1] <= 21_001_231):
         return False
     text = pl.Series(distinct.astype(np.int64)).cast(pl.String)
     return parse.date_order(text) == parse.COMPACT and parse.parse_dates(text, parse.COMPACT).null_count() == 0
@@ -194,12 +200,8 @@ def _may_be_codes(known: Any, distinct: Any) -> bool:
         return False
     if (np.diff(distinct) == 1).mean() < 0.5:
         return True
-    counts = np.unique(known, return_counts=True)[1].astype(np.float64)
-    if len(counts) < 5:
-        return False
-    # A Poisson count differs from its neighbours' mean by about its root.
-    gap = np.abs(counts[1:-1] - (counts[:-2] + counts[2:]) / 2)
-    return bool(np.median(gap / np.sqrt(counts[1:-1] + 1)) > 3 and np.median(gap / (counts[1:-1] + 1)) > 0.5)
+    logs = np.log1p(np.unique(known, return_counts=True)[1])
+    return len(logs) >= 5 and bool(np.median(np.abs(logs[1:-1] - (logs[:-2] + logs[2:]) / 2)) > MIN_RAGGEDNESS)
 
 
 def _integer_code(numbers: pl.Series, notation: str, missing_words: tuple[str, ...]) -> IntegerCode:
@@ -250,7 +252,7 @@ def _as_numbers(text: pl.Series, known: pl.Series) -> Column | None:
             return None
     words = known.filter(numbers.is_null()).unique().sort()
     if len(words) > MAX_MISSING_WORDS or (n_wrong == 1 and len(known) > 1):
-        raise _NotReadable(_mistake(text, known, numbers))
+        raise _UnreadableError(_mistake(text, known, numbers))
     cells = parse.without_missing_words(text)
     cells = cells.set(cells.is_in(words.to_list()), None)
     column = _from_numbers(parse.parse_numbers(cells, notation), notation, tuple(words.to_list()))
@@ -263,26 +265,23 @@ def _mistake(text: pl.Series, known: pl.Series, numbers: pl.Series) -> Problem:
     """Return the problem of a column of numbers in which some cells are not."""
     wrong = known.filter(numbers.is_null())[0]
     row = int((text == wrong).fill_null(False).arg_true()[0])
-    share = 1 - numbers.null_count() / len(known)
-    return _problem(
-        text.name,
-        f"row {row + 1}, column {text.name!r} holds {shortened(wrong)}, and {100 * share:.4g}% of its cells are numbers",
-        "--category",
-    )
+    share = f"{100 * (1 - numbers.null_count() / len(known)):.4g}%"
+    message = f"row {row + 1}, column {text.name!r} holds {shortened(wrong)}, and {share} of its cells are numbers"
+    return _problem(text.name, message, "--category")
 
 
 def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
     """Return the column as dates; None where it is something else.
 
     Raises:
-        _NotReadable: days and months are mixed up.
+        _UnreadableError: days and months are mixed up.
     """
     order = parse.date_order(known)
     if order is None:
         return None
     if order == parse.MIXED:
         message = f"the dates of {text.name!r} have the day first in some rows and the month first in others"
-        raise _NotReadable(_problem(text.name, message, "--category"))
+        raise _UnreadableError(_problem(text.name, message, "--category"))
     note = ""
     if order == parse.AMBIGUOUS:
         order, note = parse.MONTH_FIRST, "days and months cannot be told apart; read as month/day/year"
@@ -294,7 +293,7 @@ def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
     if len(wrong):
         row = int(wrong[0])
         message = f"row {row + 1}, column {text.name!r} holds {shortened(text[row])}, and most others are dates"
-        raise _NotReadable(_problem(text.name, message, "--category"))
+        raise _UnreadableError(_problem(text.name, message, "--category"))
     column = _date_or_constant(times, order)
     return replace(column, note=note) if note and isinstance(column, Date) else column
 
@@ -403,25 +402,20 @@ KINDS = tuple(_OF_KIND)
 
 def _without_copies(frame: pl.DataFrame, columns: Sequence[Column], kinds: Iterable[str]) -> list[Column]:
     """Return the columns, those that repeat an earlier one cell by cell marked as dropped."""
-    first: dict[tuple[str, int], str] = {}
+    alike: dict[tuple[object, ...], list[str]] = {}
     kept: list[Column] = []
     for column in columns:
-        if isinstance(column, Dropped) or column.name in kinds:
-            kept.append(column)
-            continue
-        text = parse.as_text(frame[column.name])
-        key = (column.kind, int(text.hash(0).to_frame().select(_sum_by_place(len(text))).item()))
-        twin = first.get(key)
-        if twin is not None and text.equals(parse.as_text(frame[twin]), check_names=False):
-            kept.append(Dropped(column.name, column.has_missing, f"a copy of {twin!r}"))
-        else:
-            first.setdefault(key, column.name)
-            kept.append(column)
+        twin = None
+        if not isinstance(column, Dropped) and column.name not in kinds:
+            start = (column.kind, *parse.as_text(frame[column.name].head(N_COMPARED)))
+            text = parse.as_text(frame[column.name]) if start in alike else None
+            others = alike.setdefault(start, [])
+            twin = next((name for name in others if text is not None and _are_equal(text, frame[name])), None)
+            others.append(column.name)
+        note = f"a copy of {twin!r}"
+        kept.append(column if twin is None else Dropped(column.name, column.has_missing, note))
     return kept
 
 
-def _sum_by_place(n_rows: int) -> Any:
-    """Return an expression that sums hashes, each rotated by its row: columns with other cells differ."""
-    import polars as pl
-
-    return (pl.all() // 1_048_576 * (pl.int_range(n_rows) % 1_021 + 1)).sum()
+def _are_equal(text: pl.Series, other: pl.Series) -> bool:
+    return text.equals(parse.as_text(other), check_names=False, null_equal=True)

@@ -92,7 +92,7 @@ class Schema:
         return Encoding(tuple(range(self.n_numbers)), tuple(missing), codes, categories)
 
     def column_names(self, encoding: Encoding) -> list[str]:
-        """Return a name for each column that an encoding makes: "age", "age is missing", "city = Oslo", "city (count)"."""
+        """Return a name for each column that an encoding makes, such as "age is missing" and "city = Oslo"."""
         numbers = input_names(self.columns)[: self.n_numbers]
         names = [*numbers, *(f"{numbers[place]} is missing" for place in encoding.missing)]
         coded = [column for column in self.columns if column.n_codes]
@@ -170,10 +170,10 @@ class Table:
             TabcohortWarning: rows have no target, or columns are left out.
 
         Example:
-            >>> frame = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Oslo", "Rome"], "bought": ["n", "y", "y", "n"]}
-            >>> table = Table.from_frame(frame, "bought", types={"city": "category"})
+            >>> frame = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Bern", "Rome"], "sold": [0, 1, 1, 0]}
+            >>> table = Table.from_frame(frame, "sold", types={"city": "category"})
             >>> [column.describe() for column in table.schema.columns]
-            ['number', 'category of 2 levels']
+            ['number', 'category of 3 levels']
         """
         choices = ColumnChoices(tuple(keys), tuple(groups), time, weight, dict(types or {}))
         parts = frame_parts(as_frame(frame), target, choices)

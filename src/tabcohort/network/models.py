@@ -308,8 +308,8 @@ def _network(config: Config, n_features: int, n_outputs: int) -> nn.Module:
 def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
     """Draw every linear layer's weights uniformly from +-sqrt(6 / (d_in + d_out)) and set its biases to zero.
 
-    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)). Learned vectors
-    are drawn from +-1 / sqrt(length).
+    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
+    Learned vectors are drawn from +-1 / sqrt(length).
 
     Args:
         module: changed in place.

@@ -193,11 +193,12 @@ class Network:
 
     def with_statistics(self, statistics: Statistics) -> Network:
         """Return this network with these statistics in its `encode` and `standardize` operations, where it has them."""
+        if self._buffers_of("standardize") is None:
+            return self
         network = Network(self.program, self.parameters.copy(), self.buffers.copy())
-        for kind, names in (("encode", ("fill", "lookup", "vector_row")), ("standardize", ("center", "scale"))):
+        for kind in ("encode", "standardize"):
             for name, buffer in (network._buffers_of(kind) or {}).items():
-                if name in names:
-                    buffer[:] = getattr(statistics, name)
+                buffer[:] = getattr(statistics, name)
         return network
 
     def statistics(self) -> Statistics | None:
@@ -251,8 +252,8 @@ def blank_network(program: Program, dtype: type[np.floating] = np.float32) -> Ne
 def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
     """Return a network whose matrices are drawn uniformly from +-sqrt(6 / (d_in + d_out)); its biases are zero.
 
-    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)). Learned vectors
-    are drawn from +-1 / sqrt(length). `tabcohort.network.models.initialize_weights` draws the same for a module.
+    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
+    Learned vectors are drawn from +-1 / sqrt(length). `tabcohort.network.models.initialize_weights` draws the same.
     """
     network = blank_network(program)
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)

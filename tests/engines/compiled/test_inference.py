@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tabcohort.data.encoder import Statistics
+from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, one_hot_encoding
 from tabcohort.engines.compiled import inference
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.compiled.inference_kernels import AFFINE, ROWS_PER_BLOCK
@@ -248,11 +248,18 @@ def test_an_operation_without_an_inference_kernel_is_refused_by_name(monkeypatch
 
 def test_a_column_of_a_feature_that_the_rows_do_not_have_is_refused() -> None:
     """The kernel checks no bounds."""
-    builder = Builder(2)
-    value = builder.add("encode", "encode", 0, d_out=3)
-    network = blank_network(builder.finish(builder.add("linear", "last", value, d_out=1)))
-    named = {**network.named(), "encode.source": np.array([0.0, 1.0, 2.0]), "encode.level": np.full(3, np.nan)}
-    with pytest.raises(ValueError, match=r"^a column is made of feature 2 of 2$"):
+    program = build_program(Config(model="logistic"), 2, 2, one_hot_encoding(3, {1: 2}, (0,)))
+    with pytest.raises(ValueError, match=r"^columns are made of inputs \[0, 1, 2\]; there are 2$"):
+        Inference([blank_network(program)])
+
+
+@pytest.mark.parametrize("row", [-2.0, 4.0, 0.5, np.nan])
+def test_a_code_without_a_row_in_the_table_of_vectors_is_refused(row: float) -> None:
+    encoding = Encoding((), (), (0,), (CategoryEncoding(3, False, 2, n_learned=2),))
+    network = blank_network(build_program(Config(), 1, 2, encoding))
+    assert encoding.vector_rows == 4
+    named = {**network.named(), "encode.vector_row": np.array([0.0, row, -1.0])}
+    with pytest.raises(ValueError, match=r"^a code has an impossible row in the table of learned vectors$"):
         Inference([network.with_named(named)])
 
 

@@ -13,9 +13,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tabcohort.data.encoder import Statistics, encode, encoding_of, standardize
+from tabcohort.data.encoder import (
+    CategoryEncoding,
+    Encoding,
+    Statistics,
+    encode,
+    plain_encoding,
+    standardize,
+)
 from tabcohort.engines.compiled import inference_kernels
-from tabcohort.engines.compiled.inference_kernels import AFFINE, MAX_DEVIATIONS, SUPPORTED
+from tabcohort.engines.compiled.inference import _columns
+from tabcohort.engines.compiled.inference_kernels import AFFINE, MAX_DEVIATIONS, SUPPORTED, Fitted
 from tabcohort.network.ops import OPS
 
 encode_rows = called_from_python(inference_kernels.encode_rows)
@@ -29,24 +37,36 @@ NAN = np.nan
 def test_rows_are_encoded_and_standardized_as_by_the_encoder(seed: int, n_rows: int) -> None:
     """Numbers with missing cells, indicators of these, and categories with levels that were never seen."""
     rng = np.random.default_rng(seed)
-    X = np.column_stack([rng.normal(size=n_rows), rng.integers(0, 5, n_rows), rng.normal(size=n_rows)])
+    X = np.column_stack([rng.normal(size=n_rows), rng.integers(-1, 7, n_rows), rng.normal(size=n_rows)])
     X[rng.random(X.shape) < 0.2] = NAN
-    encoding = encoding_of(3, levels={1: 3}, missing=(0, 1, 2))
-    n_columns = len(encoding.source)
-    statistics = Statistics(rng.normal(size=n_columns), rng.uniform(0.5, 2, n_columns))
+    encoding = Encoding((0, 2), (1,), (1,), (CategoryEncoding(6, False, 2, n_learned=3),))
+    lookup, vector_row = rng.normal(size=12), rng.integers(-1, 5, 6).astype(float)
+    lookup[rng.random(12) < 0.2] = NAN
+    fill = np.array([NAN, 0.3])
+    center, scale = rng.normal(size=5), rng.uniform(0.5, 2, 5)
+    statistics = Statistics(np.append(center, 0.0), np.append(scale, 1.0), fill, lookup, vector_row)
     rows = rng.integers(0, n_rows, 12)
-    out = np.full((12, n_columns), NAN)
-    encode_rows(X, rows, encoding.source, encoding.level, statistics.center, statistics.scale, out)
-    expected = standardize(encode(X[rows], encoding), statistics)
+    out = np.full((12, encoding.n_columns), NAN)
+    encode_rows(X, rows, _columns(encoding), fitted_of(statistics), 0, out)
+    expected = standardize(encode(X[rows], encoding, statistics), statistics)
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
-    assert (out[:, :2][np.isnan(X[rows][:, [0, 2]])] == 0).all()
+    assert (out[:, 0][np.isnan(X[rows, 0])] == 0).all()
+
+
+def fitted_of(statistics: Statistics) -> Fitted:
+    return Fitted(*(getattr(statistics, name)[None] for name in Fitted._fields))
+
+
+def encode_one(X: Any, center: float, scale: float, out: Any) -> None:
+    statistics = Statistics(np.array([center]), np.array([scale]), np.array([NAN]))
+    encode_rows(X, np.arange(len(X)), _columns(plain_encoding(1)), fitted_of(statistics), 0, out)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_value_far_from_the_mean_is_clipped_and_a_missing_one_is_the_mean(dtype: Any) -> None:
     X = np.array([[1e300], [-np.inf], [np.inf], [NAN], [3.0]])
     out = np.full((5, 1), NAN, dtype)
-    encode_rows(X, np.arange(5), np.array([0]), np.array([NAN]), np.array([2.0]), np.array([10.0]), out)
+    encode_one(X, 2.0, 10.0, out)
     expected = np.array([MAX_DEVIATIONS, -MAX_DEVIATIONS, MAX_DEVIATIONS, 0.0, 10.0], dtype)
     np.testing.assert_array_equal(out[:, 0], expected)
 
@@ -54,7 +74,7 @@ def test_a_value_far_from_the_mean_is_clipped_and_a_missing_one_is_the_mean(dtyp
 def test_a_column_that_never_varied_is_zero_whatever_it_holds() -> None:
     X = np.array([[0.0], [1e300], [NAN]])
     out = np.full((3, 1), NAN)
-    encode_rows(X, np.arange(3), np.array([0]), np.array([NAN]), np.array([5.0]), np.array([0.0]), out)
+    encode_one(X, 5.0, 0.0, out)
     np.testing.assert_array_equal(out, 0)
 
 

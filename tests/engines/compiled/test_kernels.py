@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from helpers import called_from_python
 
+from tabcohort.data.encoder import Statistics, plain_encoding, store_rows
 from tabcohort.engines.compiled import kernels
 from tabcohort.engines.compiled.jit import KEPT
 from tabcohort.engines.compiled.kernels import ADAM, ADAMW, OPERATIONS, SGD
+from tabcohort.engines.reading import make_reading
 from tabcohort.network.ops import OPS
 
 update, clip_factor = called_from_python(kernels.update), called_from_python(kernels.clip_factor)
@@ -100,20 +102,29 @@ def test_a_gradient_that_is_not_finite_is_not_clipped_away() -> None:
 def test_rows_are_gathered_and_standardized(dtype: Any) -> None:
     stored, center, scale = (normal(*shape, seed=3).astype(np.float32) for shape in ((20, 5), (5,), (5,)))
     rows, inputs = np.array([19, 0, 7, 7]), np.full((4, 5), np.nan, dtype)
-    gather(stored, center, scale, rows, inputs)
+    reading = make_reading(store_rows(stored, None), plain_encoding(5), Statistics(center, scale))
+    gather(reading, rows, inputs)
     expected = (stored[rows].astype(np.float64) - center) * scale
     np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-6)
-    in_float32 = (stored[rows] - center) * scale  # as `MemberData.inputs`, which the PyTorch engine uses
-    np.testing.assert_array_equal(inputs.astype(np.float32), in_float32)
+    np.testing.assert_array_equal(inputs.astype(np.float32), reading.inputs(rows))  # which the PyTorch engine uses
 
 
 @DTYPES
 def test_rows_are_mixed_with_their_partners(dtype: Any) -> None:
     batch, partners, own = normal(6, 3).astype(dtype), np.array([1, 0, 2, 5, 3, 4]), dtype(0.3)
     before, spare = batch.copy(), np.empty((6, 3), dtype)
-    mix(batch, partners, own, spare)
+    mix(batch, partners, own, spare, 3)
     np.testing.assert_allclose(batch, 0.3 * before + 0.7 * before[partners], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(batch[2], before[2], rtol=1e-6)  # its partner is itself
+
+
+@pytest.mark.parametrize(("own", "is_own"), [(0.3, False), (0.5, True), (0.9, True)])
+def test_rows_of_learned_vectors_are_those_of_the_heavier_row(own: float, is_own: bool) -> None:
+    batch, partners = normal(4, 3), np.array([1, 0, 3, 2])
+    before, spare = batch.copy(), np.empty((4, 3))
+    mix(batch, partners, own, spare, 2)
+    np.testing.assert_allclose(batch[:, :2], (own * before + (1 - own) * before[partners])[:, :2])
+    np.testing.assert_array_equal(batch[:, 2], before[:, 2] if is_own else before[partners, 2])
 
 
 # What is compiled

@@ -149,7 +149,8 @@ _KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
 @njit(**{**COMPILED, **_KEPT})
 def run_epochs(
     operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
-    kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train, targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, optimizer, n_in_matrices, decay,
+    kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train,
+    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, optimizer, n_in_matrices, decay,
     beta1, beta2, eps, max_norm, validation, capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
