@@ -8,33 +8,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from tabcohort import TabcohortWarning, Table, TableError
-from tabcohort.data.frames import frame_parts, target_labels
+from tabcohort.data.columns import Boolean, Category, Dropped, Number
+from tabcohort.data.frames import ColumnChoices, as_frame, frame_parts, target_labels
 
 N_ROWS = 30
 
 
 def frame_of(**columns: Any) -> pl.DataFrame:
-    """Return 30 rows with the feature a (0, 1, 2, ... as text) and the target y (yes, no)."""
-    defaults = {"a": [str(i) for i in range(N_ROWS)], "y": ["yes", "no"] * (N_ROWS // 2)}
+    """Return 30 rows with the feature a (0.5, 1.5, 2.5, ... as text) and the target y (yes, no)."""
+    defaults = {"a": [str(i + 0.5) for i in range(N_ROWS)], "y": ["yes", "no"] * (N_ROWS // 2)}
     return pl.DataFrame({**defaults, **columns}, strict=False)
 
 
 def with_cell(cell: str, row: int = 5, n_rows: int = N_ROWS) -> pl.DataFrame:
     """Return a frame whose column a holds this cell in this row, counted from 1."""
-    cells = [str(i) for i in range(n_rows)]
+    cells = [str(i + 0.5) for i in range(n_rows)]
     cells[row - 1] = cell
     return pl.DataFrame({"a": cells, "y": ["yes", "no"] * (n_rows // 2)})
 
 
 def test_the_parts_of_a_frame_are_of_its_rows_with_a_target() -> None:
-    data = frame_of(y=[None, *["yes", "no"] * 14, ""], when=range(N_ROWS), note=["text"] * N_ROWS, b=range(0, 60, 2))
+    data = frame_of(
+        y=[None, *["yes", "no"] * 14, ""], when=range(N_ROWS), note=["text"] * N_ROWS, b=[i / 2 for i in range(N_ROWS)],
+        heavy=[2] * N_ROWS,
+    )  # fmt: skip
+    choices = ColumnChoices(time="when", weight="heavy", types={"note": "drop"})
     with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
-        parts = frame_parts(data, "y", time="when", drop=["note"])
-    assert parts.features == ["a", "b"]
-    np.testing.assert_array_equal(parts.X, np.column_stack([np.arange(1, 29), np.arange(2, 58, 2)]))
+        parts = frame_parts(data, "y", choices)
+    assert parts.columns == [Number("a"), Number("b")]
+    assert parts.dropped == [Dropped("note", note="as was asked for")]
+    np.testing.assert_array_equal(parts.X, np.column_stack([np.arange(1.5, 29), np.arange(0.5, 14.5, 0.5)]))
+    np.testing.assert_array_equal(parts.weight, np.full(28, 2.0))
     assert parts.labels.tolist() == ["yes", "no"] * 14
     np.testing.assert_array_equal(parts.row_numbers, np.arange(2, 30))
     np.testing.assert_array_equal(parts.time, np.arange(1, 29))
@@ -42,10 +50,10 @@ def test_the_parts_of_a_frame_are_of_its_rows_with_a_target() -> None:
 
 
 def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left_out() -> None:
-    data = with_cell("NaN", row=7).with_columns(y=pl.Series([None, None, *["yes", "no"] * 14]))
+    data = with_cell("inf", row=7).with_columns(y=pl.Series([None, None, *["yes", "no"] * 14]))
     with (
         pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"),
-        pytest.raises(TableError, match="row 7, column 'a' is missing"),
+        pytest.raises(TableError, match="row 7, column 'a' is infinite"),
     ):
         Table.from_frame(data, "y")
 
@@ -57,7 +65,7 @@ def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left
 def test_rows_without_a_target_are_left_out_and_counted(missing: list[Any]) -> None:
     with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
         table = Table.from_frame(frame_of(y=["yes", "no"] * 14 + missing), "y")
-    assert table.X[:, 0].tolist() == list(range(28))
+    assert table.X[:, 0].tolist() == [i + 0.5 for i in range(28)]
     assert table.schema.classes == ("no", "yes")
 
 
@@ -121,11 +129,12 @@ def test_labels_are_text_in_which_whole_numbers_have_no_point(cells: list[Any], 
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [{"keys": ["y"]}, {"drop": ["y"]}, {"groups": ["y"]}, {"time": "y"}])
+@pytest.mark.parametrize(
+    "names", [{"keys": ["y"]}, {"types": {"y": "drop"}}, {"groups": ["y"]}, {"time": "y"}, {"weight": "y"}]
+)
 def test_the_target_cannot_be_something_else_too(names: dict[str, Any]) -> None:
-    with pytest.raises(
-        TableError, match=r"^'y' is the target, so it cannot be a key, a group or a time, or be left out$"
-    ):
+    words = "^'y' is the target, so it cannot be a key, a group, a time or a weight, have a type or be left out$"
+    with pytest.raises(TableError, match=words):
         Table.from_frame(frame_of(), "y", **names)
 
 
@@ -134,7 +143,8 @@ def test_the_target_cannot_be_something_else_too(names: dict[str, Any]) -> None:
     [
         {"target": "diagnosys"},
         {"keys": ["diagnosys"]},
-        {"drop": ["diagnosys"]},
+        {"types": {"diagnosys": "drop"}},
+        {"weight": "diagnosys"},
         {"groups": ["diagnosys"]},
         {"time": "diagnosys"},
     ],
@@ -151,39 +161,111 @@ def test_a_column_that_is_not_there_offers_the_nearest_name(names: dict[str, Any
 
 def test_a_column_that_is_the_target_in_other_words_is_left_out() -> None:
     data = frame_of(coded=["1", "0"] * 15, nearly=["1", "0"] * 14 + ["0", "1"])
-    with pytest.warns(TabcohortWarning, match="^the column 'coded' is a copy of the target 'y' and is left out$"):
+    with pytest.warns(TabcohortWarning, match=r"^left out: 'coded' \(a copy of the target 'y'\)$"):
         table = Table.from_frame(data, "y")
     assert table.schema.features == ("a", "nearly")
+    assert [column.name for column in table.schema.dropped] == ["coded"]
 
 
 def numbered(n_rows: int) -> pl.DataFrame:
+    """Return rows with a column that counts them."""
     rows = range(n_rows)
     return pl.DataFrame({"id": rows, "x": [i * 0.5 for i in rows], "y": [("no", "yes")[i % 2] for i in rows]})
 
 
-def test_a_column_of_another_whole_number_in_every_row_is_warned_of() -> None:
-    words = r"^the column 'id' is a different whole number in every row; .*\(--key\) so that it is not a feature$"
+def test_a_column_of_another_whole_number_in_every_row_is_left_out_with_the_option_that_keeps_it() -> None:
+    words = r"^left out: 'id' \(an identifier: a different whole number in every row \(--number id\)\)$"
     with pytest.warns(TabcohortWarning, match=words) as warned:
-        table = Table.from_frame(numbered(50), "y")
+        table = Table.from_frame(numbered(20), "y")
     assert len(warned) == 1
-    assert table.schema.features == ("id", "x")
-    assert Table.from_frame(numbered(49), "y").schema.features == ("id", "x")
+    assert table.schema.features == ("x",)
+    assert Table.from_frame(numbered(18), "y").schema.features == ("id", "x")
+    assert Table.from_frame(numbered(20), "y", types={"id": "number"}).schema.features == ("id", "x")
 
 
-def test_all_columns_of_text_are_named_at_once_with_what_leaves_them_out() -> None:
+def test_columns_of_text_are_categories() -> None:
     data = frame_of(colour=["red", "blue", "green"] * 10, **{"where from": ["here", "there", "far"] * 10})
-    words = re.escape(
-        "the columns 'colour', 'where from' are text: only numbers can be features so far: convert it, name it a key "
-        "(--key), or leave it out (--drop): --drop colour --drop 'where from'"
+    columns = Table.from_frame(data, "y").schema.columns
+    assert columns[0] == Number("a")
+    assert columns[1:] == (
+        Category("colour", level_names=("blue", "green", "red"), n_frequent_levels=3),
+        Category("where from", level_names=("far", "here", "there"), n_frequent_levels=3),
     )
-    with pytest.raises(TableError, match=f"^{words}$"):
-        Table.from_frame(data, "y")
 
 
-def test_all_columns_with_decimal_commas_are_named_at_once() -> None:
-    data = frame_of(a=["1,5", "2,5", "3"] * 10, b=["0,1", "0,2", "0,3"] * 10, colour=["red", "blue", "green"] * 10)
-    words = "the text of 'a', 'b' looks like numbers with decimal commas; write decimal points (1.5)"
+def test_columns_with_decimal_commas_are_numbers() -> None:
+    data = frame_of(a=["1,5", "2,5", "3"] * 10, b=["0,1", "0,2", "0,3"] * 10)
+    table = Table.from_frame(data, "y")
+    assert table.X[:3].tolist() == [[1.5, 0.1], [2.5, 0.2], [3.0, 0.3]]
+
+
+def test_a_weight_that_is_missing_is_named_by_its_row() -> None:
+    words = "^row 3 of those with a target has no weight in 'heavy'; every row needs one$"
+    with pytest.raises(TableError, match=words):
+        Table.from_frame(frame_of(heavy=["1", "2", "", *["1"] * 27]), "y", weight="heavy")
+
+
+def test_a_type_that_does_not_exist_offers_the_nearest() -> None:
+    words = r"^there is no type 'categry' \(did you mean 'category'\?\); the types are number, category, "
+    with pytest.raises(TableError, match=words):
+        Table.from_frame(frame_of(), "y", types={"a": "categry"})
+
+
+def test_a_column_that_is_for_something_else_has_no_type() -> None:
+    words = "^'a' is a key, a group, a time or a weight, and so no feature of type 'number'$"
+    with pytest.raises(TableError, match=words):
+        Table.from_frame(frame_of(), "y", keys=["a"], types={"a": "number"})
+
+
+def test_decisions_worth_knowing_are_warned_of_once_each_and_not_where_a_type_is_given() -> None:
+    codes = ["101", "205", "311"] * 10
+    words = "^few distinct whole numbers, read as numbers and as categories: 'code', 'other'$"
+    with pytest.warns(TabcohortWarning, match=words) as warned:
+        Table.from_frame(frame_of(code=codes, other=codes[::-1]), "y")
+    assert len(warned) == 1
+    Table.from_frame(frame_of(code=codes), "y", types={"code": "integer code"})
+
+
+# -- from anything to a frame ----------------------------------------------------------------------------------------
+
+
+COLUMNS = {"a": [1.5, 2.5], "b": ["x", None], "c": [True, False]}
+
+
+@pytest.mark.parametrize(
+    "make", [pl.DataFrame, pd.DataFrame, pa.table, dict], ids=["polars", "pandas", "arrow", "dict"]
+)
+def test_a_frame_of_any_library_is_the_same_frame(make: Any) -> None:
+    frame = as_frame(make(COLUMNS))
+    assert frame.equals(pl.DataFrame(COLUMNS))
+    assert frame.schema == pl.DataFrame(COLUMNS).schema
+
+
+@pytest.mark.parametrize("data", [np.ones((2, 2)), [[1, 2]], "table.csv", None])
+def test_what_is_no_frame_is_refused_by_its_type(data: Any) -> None:
+    words = (
+        "a table is made of a pandas or polars frame, a pyarrow table or a mapping of columns, not of "
+        f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y)"
+    )
     with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
-        Table.from_frame(data, "y")
-    with pytest.raises(TableError, match=r"^the text of 'a' looks like numbers with decimal commas"):
-        Table.from_frame(data.drop("b"), "y")
+        as_frame(data)
+
+
+def test_names_are_made_text_and_must_differ() -> None:
+    assert as_frame(pd.DataFrame([[1, 2]])).columns == ["0", "1"]
+    nested = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "mean"), ("a", 2)]))
+    assert as_frame(nested).columns == ["a_mean", "a_2"]
+    words = "^two columns are called '1'; give every column a name of its own$"
+    with pytest.raises(TableError, match=words):
+        as_frame(pd.DataFrame([[1, 2]], columns=[1, "1"]))
+
+
+def test_columns_of_a_mapping_have_as_many_rows() -> None:
+    with pytest.raises(TableError, match=r"^all columns must have the same number of rows; they have \[1, 2\]$"):
+        as_frame({"a": [1, 2], "b": [1]})
+
+
+def test_booleans_are_booleans_whatever_their_library() -> None:
+    data = frame_of(flag=[True, False, True] * 10)
+    for frame in (data, data.to_pandas(), data.with_columns(flag=pl.col("flag").cast(pl.String))):
+        assert Table.from_frame(frame, "y").schema.columns[1] == Boolean("flag")

@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from test_frames import N_ROWS, frame_of
 
-from tabcohort import Schema, TabcohortWarning, Table, TableError
+from tabcohort import Config, Schema, TabcohortWarning, Table, TableError
+from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Number
+from tabcohort.data.encoder import CategoryEncoding, Encoding
 
 # -- from frames and files -------------------------------------------------------------------------------------------
 
@@ -43,41 +45,61 @@ def test_the_positive_class_is_named_or_the_last_of_two() -> None:
 
 
 def test_keys_and_dropped_columns_are_no_features() -> None:
-    data = frame_of(id=[f"p{i}" for i in range(N_ROWS)], note=["text"] * N_ROWS, b=[1] * N_ROWS)
-    table = Table.from_frame(data, "y", keys=["id"], drop=["note"])
+    data = frame_of(id=[f"p{i}" for i in range(N_ROWS)], note=["text"] * N_ROWS, b=[1, 2, 2] * 10)
+    table = Table.from_frame(data, "y", keys=["id"], types={"note": "drop", "b": "number"})
     assert table.schema.features == ("a", "b")
     assert table.schema.keys == ("id",)
 
 
 def test_a_table_without_features_is_refused() -> None:
+    with pytest.raises(TableError, match=r"^there is no column to predict from; left out: 'a' \(as was asked for\)$"):
+        Table.from_frame(frame_of(), "y", types={"a": "drop"})
     with pytest.raises(TableError, match=r"^there is no column to predict from \(0 features\)$"):
-        Table.from_frame(frame_of(), "y", drop=["a"])
+        Table.from_frame(frame_of().select("y"), "y")
 
 
 @pytest.mark.filterwarnings("ignore:30 rows have 10 different values of site")
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
 def test_a_table_from_a_file_is_that_of_its_frame(suffix: str, tmp_path: Path) -> None:
     data = frame_of(a=[str(i / 8) for i in range(N_ROWS)], site=[f"s{i // 3}" for i in range(N_ROWS)])
-    data = data.with_columns(id=pl.Series([f"p{i}" for i in range(N_ROWS)]), when=pl.arange(N_ROWS), note=pl.lit("x"))
+    data = data.with_columns(
+        id=pl.Series([f"p{i}" for i in range(N_ROWS)]),
+        when=pl.arange(N_ROWS),
+        note=pl.lit("x"),
+        heavy=pl.arange(N_ROWS) % 3,
+    )
     path = tmp_path / f"table.{suffix}"
     if suffix == "parquet":
         data.write_parquet(path)
     else:
         data.write_csv(path, separator="," if suffix == "csv" else "\t")
-    columns: dict[str, Any] = {"positive": "no", "keys": ["id"], "groups": ["site"], "time": "when", "drop": ["note"]}
+    columns: dict[str, Any] = {
+        "positive": "no",
+        "keys": ["id"],
+        "groups": ["site"],
+        "time": "when",
+        "weight": "heavy",
+        "types": {"note": "drop"},
+    }
     table, expected = Table.from_file(path, "y", **columns), Table.from_frame(data, "y", **columns)
-    assert table.schema == expected.schema == Schema(("a",), "y", ("no", "yes"), 0, ("id",), ("site",))
+    assert table.schema == expected.schema == Schema(
+        (Number("a"),), "y", ("no", "yes"), 0, ("id",), ("site",), (Dropped("note", note="as was asked for"),)
+    )  # fmt: skip
     assert table.fingerprint() == expected.fingerprint()
-    np.testing.assert_array_equal(table.group_ids, np.arange(N_ROWS) // 3)
-    np.testing.assert_array_equal(table.time, np.arange(N_ROWS))
-    assert Table.from_file(str(path), "y", drop=["id", "site", "note"]).schema.features == ("a", "when")
+    kept = np.arange(N_ROWS)[np.arange(N_ROWS) % 3 > 0]
+    np.testing.assert_array_equal(table.group_ids, kept // 3)
+    np.testing.assert_array_equal(table.time, kept)
+    np.testing.assert_array_equal(table.weight, kept % 3)
+    without = dict.fromkeys(["id", "site", "note", "heavy"], "drop")
+    assert Table.from_file(str(path), "y", types={**without, "when": "number"}).schema.features == ("a", "when")
 
 
 def test_a_file_that_is_not_there_or_is_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"^there is no file '.*nothing\.csv'"):
         Table.from_file(tmp_path / "nothing.csv", "y")
     frame_of(a=[""] * N_ROWS).write_csv(tmp_path / "missing.csv")
-    with pytest.raises(TableError, match=r"^row 1, column 'a' is missing \(NaN\)"):
+    words = r"^there is no column to predict from; left out: 'a' \(all cells are missing\)$"
+    with pytest.warns(TabcohortWarning, match="^left out: 'a'"), pytest.raises(TableError, match=words):
         Table.from_file(tmp_path / "missing.csv", "y")
 
 
@@ -112,13 +134,26 @@ def test_there_is_one_weight_and_one_group_per_row() -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 def test_a_weight_that_is_no_weight_is_refused(weight: float) -> None:
-    with pytest.raises(TableError, match=r"^row 3 has the weight .*; a weight must be 0 or a positive number$"):
+    words = r"^row 3 has the weight .*; a weight must be 0 or a positive number$"
+    with pytest.raises(TableError, match=words):
         Table.from_arrays(np.ones((4, 2)), np.array([0, 1, 0, 1]), weight=np.array([1, 1, weight, 1]))
+    weights = [1, 1, weight, *[1] * 27]
+    if not np.isnan(weight):
+        with pytest.raises(TableError, match=words):
+            Table.from_frame(frame_of(heavy=weights), "y", weight="heavy")
 
 
-@pytest.mark.parametrize("features", [["a"], ["a", "b", "c"], ["a", "a"], []])
-def test_features_need_as_many_different_names(features: list[str]) -> None:
-    with pytest.raises(TableError, match="X has 2 columns and needs as many different names; it has "):
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (["a"], r"^X has 2 columns and needs as many names; it has \['a'\]$"),
+        (["a", "b", "c"], r"^X has 2 columns and needs as many names; it has \['a', 'b', 'c'\]$"),
+        (["a", "a"], "^columns need different names; they are a, a$"),
+        ([], r"^X has 2 columns and needs as many names; it has \[\]$"),
+    ],
+)
+def test_features_need_as_many_different_names(features: list[str], words: str) -> None:
+    with pytest.raises(TableError, match=words):
         Table.from_arrays(np.ones((4, 2)), np.array([0, 1, 0, 1]), features=features)
 
 
@@ -170,37 +205,111 @@ def test_there_is_one_finite_time_per_row() -> None:
 # -- with missing cells ----------------------------------------------------------------------------------------------
 
 
-def test_cells_may_be_missing_where_the_network_encodes_them() -> None:
-    X, y = np.array([[0.0, np.nan], [1.0, 2.0], [np.nan, 3.0], [4.0, np.nan]]), np.array(["no", "yes", "no", "yes"])
-    table = Table.with_missing_cells(X, y)
+def test_cells_may_be_missing_and_their_columns_say_so() -> None:
+    X, y = np.array([[0.0, np.nan, 1], [1.0, 2.0, 2], [np.nan, 3.0, 3], [4.0, np.nan, 4]]), np.array(["n", "y"] * 2)
+    table = Table.from_arrays(X, y)
     np.testing.assert_array_equal(table.X, X)
     assert table.y.tolist() == [0, 1, 0, 1]
-    assert table.schema == Schema(("x0", "x1"), "target", ("no", "yes"), 1)
-    weight = np.array([1.0, 2.0, 3.0, 0.0])
-    with pytest.warns(TabcohortWarning, match="^the class 'yes' of 'target' has a single row"):
-        weighted = Table.with_missing_cells(X, y, weight)
+    columns = (Number("x0", has_missing=True), Number("x1", has_missing=True), Number("x2"))
+    assert table.schema == Schema(columns, "target", ("n", "y"), 1)
+    with pytest.warns(TabcohortWarning, match="^the class 'y' of 'target' has a single row"):
+        weighted = Table.from_arrays(X, y, weight=np.array([1.0, 2.0, 3.0, 0.0]))
     np.testing.assert_array_equal(weighted.X, X[:3])
     np.testing.assert_array_equal(weighted.weight, [1, 2, 3])
-    complete = np.arange(8.0).reshape(4, 2)
-    assert Table.with_missing_cells(complete, y).fingerprint() == Table.from_arrays(complete, y).fingerprint()
 
 
 def test_tables_that_differ_in_a_missing_cell_have_different_fingerprints() -> None:
     y = np.array([0, 1, 0, 1])
     one, other = np.zeros((4, 2)), np.zeros((4, 2))
     one[1, 0] = np.nan
-    fingerprints = {Table.with_missing_cells(X, y).fingerprint() for X in (one, other, one.copy())}
+    fingerprints = {Table.from_arrays(X, y).fingerprint() for X in (one, other, one.copy())}
     assert len(fingerprints) == 2
+
+
+def test_a_missing_cell_has_one_fingerprint_whatever_its_bits() -> None:
+    y = np.array([0, 1, 0, 1])
+    one, other = np.arange(4.0)[:, None], np.arange(4.0)[:, None]
+    one[1, 0], other[1, 0] = np.nan, -np.nan
+    assert one.tobytes() != other.tobytes()
+    assert Table.from_arrays(one, y).fingerprint() == Table.from_arrays(other, y).fingerprint()
 
 
 def test_cells_that_are_infinite_or_too_large_are_refused_beside_missing_ones() -> None:
     X, y = np.array([[0.0, np.nan], [1.0, np.inf], [np.nan, 3.0], [4.0, 1.0]]), np.array([0, 1, 0, 1])
-    with pytest.raises(TableError, match=r"^row 2, column 'x1' is infinite \(inf\): every cell must be"):
-        Table.with_missing_cells(X, y)
+    with pytest.raises(TableError, match=r"^row 2, column 'x1' is infinite \(inf\): a number must be at most 1e100"):
+        Table.from_arrays(X, y)
+    X = np.ones((4, 2))
     with pytest.raises(TableError, match=r"^row 3 has the weight -1; a weight must be 0 or a positive number$"):
-        Table.with_missing_cells(np.ones((4, 2)), y, np.array([1.0, 1, -1, 1]))
+        Table.from_arrays(X, y, weight=np.array([1.0, 1, -1, 1]))
     with pytest.raises(TableError, match=re.escape("y (n_rows,); they are (4, 2) and (3,)")):
-        Table.with_missing_cells(np.ones((4, 2)), y[:3])
+        Table.from_arrays(X, y[:3])
+
+
+# -- the encoding of a schema ----------------------------------------------------------------------------------------
+
+
+def schema_of(*columns: Column, classes: tuple[str, ...] = ("no", "yes")) -> Schema:
+    """Return a schema of columns."""
+    return Schema(columns, "y", classes, None)
+
+
+def category(n_levels: int, has_missing: bool = False, n_frequent: int = 0, name: str = "c") -> Category:
+    """Return a category of levels 0, 1, 2, ..."""
+    return Category(name, has_missing, level_names=tuple(map(str, range(n_levels))), n_frequent_levels=n_frequent)
+
+
+def test_numbers_without_missing_cells_need_no_encoding() -> None:
+    assert schema_of(Number("a"), Date("b", parts=("hour",))).encoding(Config()) is None
+    assert schema_of(Number("a", has_missing=True)).encoding(Config()) == Encoding((0,), (0,))
+
+
+def test_only_the_first_number_of_a_column_has_an_indicator() -> None:
+    schema = schema_of(Number("a"), Date("b", has_missing=True, parts=("hour",)), Number("c", has_missing=True))
+    encoding = schema.encoding(Config())
+    assert encoding == Encoding((0, 1, 2, 3, 4), (1, 4))
+    names = ["a", "b", "b hour sine", "b hour cosine", "c", "b is missing", "c is missing"]
+    assert schema.column_names(encoding) == names
+
+
+@pytest.mark.parametrize(
+    ("column", "classes", "expected"),
+    [
+        (category(2), 2, CategoryEncoding(4, True, 1)),
+        (category(2, has_missing=True), 2, CategoryEncoding(4, True, 3)),
+        (category(8), 2, CategoryEncoding(10, True, 8)),
+        (category(8, has_missing=True), 2, CategoryEncoding(10, True, 9)),
+        (category(9, n_frequent=5), 2, CategoryEncoding(11, False, 2, 5)),
+        (category(9, n_frequent=5), 3, CategoryEncoding(11, False, 4, 5)),
+        (category(9, n_frequent=5), 8, CategoryEncoding(11, False, 9, 5)),
+        (category(9, n_frequent=5), 9, CategoryEncoding(11, False, 1, 5)),
+        (Boolean("c"), 2, CategoryEncoding(4, True, 1)),
+    ],
+)
+def test_few_levels_have_a_column_each_and_more_have_target_statistics(
+    column: Column, classes: int, expected: CategoryEncoding
+) -> None:
+    schema = schema_of(Number("a"), column, classes=tuple(map(str, range(classes))))
+    encoding = schema.encoding(Config())
+    assert encoding == Encoding((0,), (), (1,), (expected,))
+    assert len(schema.column_names(encoding)) == encoding.n_columns
+    logistic = schema.encoding(Config(model="logistic"))
+    assert logistic == Encoding((0,), (), (1,), (replace(expected, n_learned=0),))
+
+
+def test_encoded_columns_are_named_after_their_levels_and_classes() -> None:
+    schema = schema_of(
+        category(2, name="sex"), category(3, True, name="port"), category(9, n_frequent=4, name="city"),
+        classes=("no", "yes"),
+    )  # fmt: skip
+    names = ["sex = 1", "port = 0", "port = 1", "port = 2", "port = missing", "city (share of yes)", "city (count)"]
+    encoding = schema.encoding(Config())
+    assert encoding is not None
+    assert schema.column_names(encoding) == [*names, "city (learned)"]
+    of_three = replace(schema, classes=("a", "b", "c"))
+    encoding = of_three.encoding(Config(model="logistic"))
+    assert encoding is not None
+    shares = [f"city (share of {label})" for label in "abc"]
+    assert of_three.column_names(encoding) == [*names[:5], *shares, "city (count)"]
 
 
 # -- for a model's schema --------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Number(Column):
         if wrong.any():
             row = int(wrong.arg_true()[0])
             n_more = int(wrong.sum()) - 1
-            more = f", and so do {n_more:,} more rows" if n_more else ""
+            more = f" (and {n_more:,} more such cells)" if n_more else ""
             raise TableError(
                 f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a number"
                 f"{more}: fix it, or leave the cell empty"

@@ -17,7 +17,7 @@ from tabcohort.data.inputs import require_column, table_inputs
 from tabcohort.data.parse import as_series
 from tabcohort.data.recognize import KINDS, recognize, recognize_columns
 from tabcohort.errors import TabcohortError, TabcohortWarning, TableError, nearest
-from tabcohort.types import BoolArray, FloatArray, IntArray
+from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,6 +113,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     _check_choices(frame, target, choices)
     labels, has_target = target_labels(frame, target)
     warn_of_rows_without_target(has_target, target)
+    check_classes(labels[has_target], target)
     _refuse_single_rows(labels[has_target], target)
     rows = frame.filter(has_target)
     names = [name for name in frame.columns if name != target and name not in choices.reserved]
@@ -155,7 +156,7 @@ def _weights(series: pl.Series) -> FloatArray:
     """Return the weight of each row.
 
     Raises:
-        TableError: one is missing or is not a number.
+        TableError: one is missing or is not a number; `Table` checks that none is negative or infinite.
     """
     weight = Number(series.name).numbers(series)[:, 0]
     if np.isnan(weight).any():
@@ -237,10 +238,28 @@ def single_row_message(label: Any, target: str) -> str:
     )
 
 
+def check_classes(labels: NDArray[Any], target: str) -> None:
+    """Raise `TableError` if the rows are of one class, or each of its own."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        number = f"1 class only, {plain_label(classes[0])!r}," if len(classes) else "no class"
+        raise TableError(
+            f"the target {target!r} must have at least two classes; it has {number} in {len(labels)} row(s)"
+        )
+    if len(classes) == len(labels):
+        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
+
+
+def plain_label(label: Any) -> Label:
+    """Return a label as the plain Python value that JSON can hold."""
+    value = label.item() if isinstance(label, np.generic) else label
+    return value if isinstance(value, (str, int, float, bool)) else str(value)
+
+
 def _refuse_single_rows(labels: NDArray[Any], target: str) -> None:
-    """Raise `TableError` for a class with one row, unless all classes are like that, which gets another error."""
+    """Raise `TableError` for a class with one row."""
     distinct, counts = np.unique(labels, return_counts=True)
-    if len(distinct) and (counts == 1).any() and not (counts == 1).all():
+    if (counts == 1).any():
         raise TableError(single_row_message(str(distinct[counts == 1][0]), target))
 
 
@@ -252,8 +271,6 @@ def _without_copies_of_target(
 
     truth = pl.Series("truth", labels)
     n_classes = truth.n_unique()
-    if not 1 < n_classes < len(labels):  # a target of one class, or of another in every row, is refused later
-        return list(columns)
     kept: list[Column] = []
     for column in columns:
         cells = frame[column.name]

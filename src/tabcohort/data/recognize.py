@@ -83,7 +83,7 @@ def recognize_columns(
     for name in names:
         try:
             column = recognize(frame[name], kinds.get(name))
-        except _UnreadableError as error:
+        except _UnreadableColumnError as error:
             problems.append(error.problem)
         else:
             columns.append(column)
@@ -92,7 +92,7 @@ def recognize_columns(
     return _without_copies(frame, columns, kinds)
 
 
-class _UnreadableError(TableError):
+class _UnreadableColumnError(TableError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(_message([problem]))
         self.problem = problem
@@ -119,7 +119,9 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         if kind == "drop":
             return Dropped(name, note="as was asked for")
-        raise _UnreadableError(_problem(name, f"the column {name!r} holds {series.dtype}, no single values", "--drop"))
+        raise _UnreadableColumnError(
+            _problem(name, f"the column {name!r} holds {series.dtype}, no single values", "--drop")
+        )
     if kind is not None:
         return _OF_KIND[kind](series)
     if len(series) == series.null_count():
@@ -178,7 +180,7 @@ def _are_compact_dates(distinct: Any) -> bool:
     """Return whether whole numbers are dates such as 20241231."""
     import polars as pl
 
-    if not (distinct[0] >= 19_000_101 and distinct[-1] <= 21_001_231):
+    if distinct[0] < 19_000_101 or distinct[-1] > 21_001_231:
         return False
     text = pl.Series(distinct.astype(np.int64)).cast(pl.String)
     return parse.date_order(text) == parse.COMPACT and parse.parse_dates(text, parse.COMPACT).null_count() == 0
@@ -252,7 +254,7 @@ def _as_numbers(text: pl.Series, known: pl.Series) -> Column | None:
             return None
     words = known.filter(numbers.is_null()).unique().sort()
     if len(words) > MAX_MISSING_WORDS or (n_wrong == 1 and len(known) > 1):
-        raise _UnreadableError(_mistake(text, known, numbers))
+        raise _UnreadableColumnError(_mistake(text, known, numbers))
     cells = parse.without_missing_words(text)
     cells = cells.set(cells.is_in(words.to_list()), None)
     column = _from_numbers(parse.parse_numbers(cells, notation), notation, tuple(words.to_list()))
@@ -265,8 +267,10 @@ def _mistake(text: pl.Series, known: pl.Series, numbers: pl.Series) -> Problem:
     """Return the problem of a column of numbers in which some cells are not."""
     wrong = known.filter(numbers.is_null())[0]
     row = int((text == wrong).fill_null(False).arg_true()[0])
-    share = f"{100 * (1 - numbers.null_count() / len(known)):.4g}%"
-    message = f"row {row + 1}, column {text.name!r} holds {shortened(wrong)}, and {share} of its cells are numbers"
+    share = 1 - numbers.null_count() / len(known)
+    message = (
+        f"row {row + 1}, column {text.name!r} holds {shortened(wrong)}, and {100 * share:.4g}% of its cells are numbers"
+    )
     return _problem(text.name, message, "--category")
 
 
@@ -274,14 +278,14 @@ def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
     """Return the column as dates; None where it is something else.
 
     Raises:
-        _UnreadableError: days and months are mixed up.
+        _UnreadableColumnError: days and months are mixed up.
     """
     order = parse.date_order(known)
     if order is None:
         return None
     if order == parse.MIXED:
         message = f"the dates of {text.name!r} have the day first in some rows and the month first in others"
-        raise _UnreadableError(_problem(text.name, message, "--category"))
+        raise _UnreadableColumnError(_problem(text.name, message, "--category"))
     note = ""
     if order == parse.AMBIGUOUS:
         order, note = parse.MONTH_FIRST, "days and months cannot be told apart; read as month/day/year"
@@ -293,7 +297,7 @@ def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
     if len(wrong):
         row = int(wrong[0])
         message = f"row {row + 1}, column {text.name!r} holds {shortened(text[row])}, and most others are dates"
-        raise _UnreadableError(_problem(text.name, message, "--category"))
+        raise _UnreadableColumnError(_problem(text.name, message, "--category"))
     column = _date_or_constant(times, order)
     return replace(column, note=note) if note and isinstance(column, Date) else column
 

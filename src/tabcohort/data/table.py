@@ -19,8 +19,10 @@ from tabcohort.data.frames import (
     MAX_NUMERIC_CLASSES,
     ColumnChoices,
     as_frame,
+    check_classes,
     frame_parts,
     measurement_message,
+    plain_label,
     single_row_message,
     target_labels,
     warn_of_rows_without_target,
@@ -92,7 +94,7 @@ class Schema:
         return Encoding(tuple(range(self.n_numbers)), tuple(missing), codes, categories)
 
     def column_names(self, encoding: Encoding) -> list[str]:
-        """Return a name for each column that an encoding makes, such as "age is missing" and "city = Oslo"."""
+        """Return a name for each column of an encoding: "age", "age is missing", "city = Oslo", "city (count)"."""
         numbers = input_names(self.columns)[: self.n_numbers]
         names = [*numbers, *(f"{numbers[place]} is missing" for place in encoding.missing)]
         coded = [column for column in self.columns if column.n_codes]
@@ -170,8 +172,8 @@ class Table:
             TabcohortWarning: rows have no target, or columns are left out.
 
         Example:
-            >>> frame = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Bern", "Rome"], "sold": [0, 1, 1, 0]}
-            >>> table = Table.from_frame(frame, "sold", types={"city": "category"})
+            >>> cells = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Oslo", "Oslo"], "bought": list("nyyn")}
+            >>> table = Table.from_frame(cells, "bought", types={"city": "category"})
             >>> [column.describe() for column in table.schema.columns]
             ['number', 'category of 3 levels']
         """
@@ -320,10 +322,8 @@ def _rows_of_arrays(
         if array is not None and array.shape != y.shape:
             raise TableError(f"there must be one {name} per row, of shape {y.shape}; the shape is {array.shape}")
     weight = np.ones(len(X)) if weight is None else weight
-    invalid = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
-    if len(invalid):
-        row = invalid[0]
-        raise TableError(f"row {row + 1} has the weight {weight[row]:g}; a weight must be 0 or a positive number")
+    if np.isnan(X).any():
+        X = np.where(np.isnan(X), np.nan, X)  # NaN has many bit patterns, and equal rows must have equal bits
     if time is not None and not np.isfinite(time).all():
         row = int(np.flatnonzero(~np.isfinite(time))[0])
         raise TableError(f"row {row + 1} has the time {time[row]}; every row needs a time that is a number")
@@ -350,18 +350,24 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
     if len(set(schema.features)) != len(schema.features):
         raise TableError(f"columns need different names; they are {', '.join(schema.features[:20])}")
     check_cells(rows.X, schema.columns, rows.row_numbers)
+    invalid = np.flatnonzero(~(np.isfinite(rows.weight) & (rows.weight >= 0)))
+    if len(invalid):
+        row, weight = rows.row_numbers[invalid[0]], rows.weight[invalid[0]]
+        raise TableError(f"row {row} has the weight {weight:g}; a weight must be 0 or a positive number")
     if not (rows.weight > 0).all():
         rows = rows.take(rows.weight > 0)
     _check_labels(rows, schema.target)
+    check_classes(rows.labels, schema.target)
     classes, y, counts = np.unique(rows.labels, return_inverse=True, return_counts=True)
-    _check_classes(classes, counts, schema.target)
     if counts.min() == 1:
-        message = single_row_message(_plain(classes[counts == 1][0]), schema.target)
+        message = single_row_message(plain_label(classes[counts == 1][0]), schema.target)
         warnings.warn(message, TabcohortWarning, stacklevel=3)
     if not schema.columns:
-        reasons = "; ".join(f"{column.name!r} is {column.note}" for column in schema.dropped[:10])
-        raise TableError(f"there is no column to predict from{': ' + reasons if reasons else ' (0 features)'}")
-    labels = tuple(_plain(label) for label in classes)
+        reasons = "; ".join(f"{column.name!r} ({column.note})" for column in schema.dropped[:10])
+        raise TableError(
+            f"there is no column to predict from{'; left out: ' + reasons if reasons else ' (0 features)'}"
+        )
+    labels = tuple(plain_label(label) for label in classes)
     schema = replace(schema, classes=labels, positive=positive_code(labels, positive, schema.target))
     return Table(rows.X, y.astype(np.int64), rows.weight, schema, rows.group_ids, rows.time)
 
@@ -384,16 +390,6 @@ def _check_labels(rows: _Rows, target: str) -> None:
             raise TableError(measurement_message(distinct, target))
 
 
-def _check_classes(classes: NDArray[Any], counts: IntArray, target: str) -> None:
-    """Raise `TableError` if the rows are of one class, or each of its own."""
-    n_rows = counts.sum()
-    if len(classes) < 2:
-        number = f"1 class only, {_plain(classes[0])!r}," if len(classes) else "no class"
-        raise TableError(f"the target {target!r} must have at least two classes; it has {number} in {n_rows} row(s)")
-    if len(classes) == n_rows:
-        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
-
-
 def positive_code(classes: tuple[Label, ...], positive: Label | None, target: str) -> int | None:
     """Return the code of the positive class; of two classes, the last where none is named.
 
@@ -407,9 +403,3 @@ def positive_code(classes: tuple[Label, ...], positive: Label | None, target: st
             return code
     names = ", ".join(repr(label) for label in classes[:10])
     raise TableError(f"the positive class {positive!r} is not in {target!r}, whose classes are {names}")
-
-
-def _plain(label: Any) -> Label:
-    """Return a label as the plain Python value that JSON can hold."""
-    value = label.item() if isinstance(label, np.generic) else label
-    return value if isinstance(value, (str, int, float, bool)) else str(value)
