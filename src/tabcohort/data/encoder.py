@@ -1,9 +1,9 @@
 """Encoding: what a network sees of a table's inputs, with statistics fitted on a member's training rows only.
 
-A table's inputs are numbers, which may be missing (NaN), and then codes of categories. They become columns: numbers,
-filled where they are missing, an indicator for each number that may be missing, and for each category what a lookup holds for its
-code: one-hot columns, or target statistics and the level's count. Categories of many levels also get a learned vector,
-for which a column holds the row of its table. All but these are standardized.
+The inputs of a table are numbers, which may be missing (NaN), and then codes of categories. They become columns: the
+numbers, missing ones filled in; an indicator for each number that may be missing; and for each category what a lookup
+holds for its code, one-hot columns or target statistics and the level's count. A category of many levels also has a
+learned vector, for which a column holds the row of its table. All columns but these are standardized.
 """
 
 from __future__ import annotations
