@@ -460,7 +460,7 @@ def column_from_dict(values: Mapping[str, Any]) -> Column:
     Raises:
         ValueError: there is no such type, or a value is not one of its own.
     """
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    fields: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in values.items()}
     kind = COLUMN_TYPES.get(str(fields.pop("kind", None)))
     if kind is None:
         raise ValueError(f"there is no type of column {values.get('kind')!r}")

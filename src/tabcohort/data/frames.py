@@ -62,7 +62,7 @@ class FrameParts:
     """
 
     columns: list[Column]
-    dropped: list[Column]
+    dropped: list[Dropped]
     X: FloatArray
     labels: NDArray[Any]
     weight: FloatArray

@@ -198,7 +198,7 @@ def _may_be_codes(known: Any, distinct: Any) -> bool:
 
     Counts and measurements fill their range, and their frequencies rise and fall smoothly; those of codes do not.
     """
-    if not 3 <= len(distinct) <= min(MAX_CODES, max(10, MAX_CODE_SHARE * len(known))):
+    if not 3 <= len(distinct) <= min(MAX_CODES, max(10, MAX_CODE_SHARE * len(known)), len(known) / ROWS_FOR_A_VECTOR):
         return False
     if (np.diff(distinct) == 1).mean() < 0.5:
         return True

@@ -14,11 +14,13 @@ import torch.nn as nn
 from numpy.typing import NDArray
 from rich.console import Console
 
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.data.sources import load_sample
 from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import TrainingError
@@ -172,12 +174,10 @@ def epochs_on_all_rows(
 
 def _data_of_all_rows(network: nn.Module, inputs: NDArray[np.float32], table: Table, config: Config) -> MemberData:
     """Return what an engine sees that trains on every row as it is, and validates on the same rows."""
-    (n_rows, n_features), rows = inputs.shape, np.arange(len(inputs))
+    n_rows, rows = len(inputs), np.arange(len(inputs))
     batch_size = batch_size_of(config, n_rows) or n_rows
     return MemberData(
-        inputs,
-        center=np.zeros(n_features, dtype=np.float32),
-        scale=np.ones(n_features, dtype=np.float32),
+        make_reading(store_rows(inputs.astype(np.float64), None), plain_encoding(inputs.shape[1]), None),
         train=rows,
         soft_targets=soft_targets(table.y, table.weight, len(table.schema.classes), config),
         batches=BatchPlan(n_rows, batch_size, 0.0, 0.0, has_batch_norm(network), config.seed),
