@@ -11,24 +11,31 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
+from scipy.stats import binom
 from test_out_of_fold import noisy_predictions
 
 from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.evaluation.decision import (
+    CONFIDENCE,
     OBJECTIVES,
+    LabelledRows,
     ThresholdObjective,
+    can_promise,
     check_objective,
     choose_decision_rule,
     choose_threshold,
     cross_fit_threshold,
     parse_objective,
     predicted_codes,
+    rows_of,
 )
 from tabcohort.evaluation.prediction_sets import set_thresholds
 from tabcohort.types import FloatArray, IntArray
 
 FEW = hypothesis_settings(max_examples=80, deadline=None)
-CHOSEN = ["balanced_accuracy", "f1", "sensitivity>=0.8", "sensitivity>=1", "cost=10:1", "cost=1:3"]
+BEST = ["balanced_accuracy", "f1", "cost=10:1", "cost=1:3"]
+RATES = ["sensitivity>=0.8", "sensitivity>=1", "specificity>=0.8", "precision>=0.7"]
+CHOSEN = [*BEST, *RATES]
 
 # -- objectives ------------------------------------------------------------------------------------------------------
 
@@ -44,6 +51,8 @@ CHOSEN = ["balanced_accuracy", "f1", "sensitivity>=0.8", "sensitivity>=1", "cost
         ("sensitivity>=0.95", ThresholdObjective("sensitivity", 0.95)),
         ("Sensitivity > 0.9", ThresholdObjective("sensitivity", 0.9)),
         ("sensitivity>=1", ThresholdObjective("sensitivity", 1.0)),
+        ("specificity >= .9", ThresholdObjective("specificity", 0.9)),
+        ("Precision>=0.75", ThresholdObjective("precision", 0.75)),
         ("cost=10:1", ThresholdObjective("cost", 10.0)),
         ("cost = 1 : 2.5", ThresholdObjective("cost", 0.4)),
     ],
@@ -64,7 +73,7 @@ def test_an_objective_may_be_a_word(text: str) -> None:
     [
         "", "0", "1", 0.0, 1.0, "1.5", "-0.5", -0.5, True, "nan", "inf", "half", "accuracy", "f2",
         "sensitivity", "sensitivity>=0", "sensitivity>=1.01", "sensitivity>=95%", "sensitivity<=0.9",
-        "specificity>=0.9", "cost=10", "cost=0:1", "cost=1:0", "cost=-1:1", "cost=10:1:1", "cost=1e999:1",
+        "specificity>=0", "precision>=2", "recall>=0.9", "cost=10", "cost=0:1", "cost=1:0", "cost=-1:1", "cost=10:1:1", "cost=1e999:1",
         "cost=1e300:1e-300", "cost=1e-300:1e300", "0.5 0.5x",
     ],
 )  # fmt: skip
@@ -74,7 +83,9 @@ def test_what_is_no_objective_is_an_error_that_says_what_is(text: str | float) -
     assert str(error.value) == f"the threshold must be {OBJECTIVES}; it is {text!r}"
 
 
-@pytest.mark.parametrize("example", ["balanced_accuracy", "f1", "sensitivity>=0.95", "cost=10:1"])
+@pytest.mark.parametrize(
+    "example", ["balanced_accuracy", "f1", "sensitivity>=0.95", "specificity>=0.95", "precision>=0.9", "cost=10:1"]
+)
 def test_the_examples_of_the_message_are_objectives(example: str) -> None:
     assert f"'{example}'" in OBJECTIVES
     parse_objective(example)
@@ -98,8 +109,6 @@ def utility_of(objective: ThresholdObjective, y_pred: IntArray, y: IntArray, wei
         return float(balanced_accuracy_score(y, y_pred, sample_weight=weight))
     if objective.kind == "f1":
         return float(f1_score(y, y_pred, sample_weight=weight, zero_division=0.0))
-    if objective.kind == "sensitivity":
-        return -float(alarms) if hits / (hits + missed) >= objective.value - 1e-12 else -math.inf
     return -float(objective.value * missed + alarms)
 
 
@@ -120,13 +129,26 @@ def predicted_rows(draw: st.DrawFn) -> tuple[FloatArray, IntArray, FloatArray]:
     return rng.integers(grid + 1, size=n_rows) / grid, y, rng.integers(1, 4, size=n_rows).astype(np.float64)
 
 
-@given(predicted_rows(), st.sampled_from(CHOSEN))
+def rows_from(
+    proba: FloatArray, y: IntArray, weight: FloatArray | None = None, group_ids: IntArray | None = None
+) -> LabelledRows:
+    """Return rows to choose a threshold on, of weight 1 and independent when omitted."""
+    n_rows = len(proba)
+    return LabelledRows(
+        proba,
+        np.asarray(y) == 1,
+        np.ones(n_rows) if weight is None else weight,
+        np.arange(n_rows) if group_ids is None else group_ids,
+    )
+
+
+@given(predicted_rows(), st.sampled_from(BEST))
 @FEW
 def test_no_threshold_serves_an_objective_better_and_of_the_best_it_is_nearest_to_a_half(
     rows: tuple[FloatArray, IntArray, FloatArray], text: str
 ) -> None:
     (proba, y, weight), objective = rows, parse_objective(text)
-    threshold = choose_threshold(objective, proba, y == 1, weight)
+    threshold = choose_threshold(objective, rows_from(proba, y, weight))
     assert 0 <= threshold <= 1
     utility = utility_of(objective, (proba >= threshold).astype(np.int64), y, weight)
     candidates = all_thresholds(proba)
@@ -136,54 +158,133 @@ def test_no_threshold_serves_an_objective_better_and_of_the_best_it_is_nearest_t
     assert abs(threshold - 0.5) == pytest.approx(np.abs(best - 0.5).min(), abs=1e-12)
 
 
-@given(predicted_rows(), st.floats(0.01, 1.0))
-@FEW
-def test_the_sensitivity_is_kept_on_the_rows_that_the_threshold_was_chosen_on(
-    rows: tuple[FloatArray, IntArray, FloatArray], least: float
-) -> None:
-    proba, y, weight = rows
-    threshold = choose_threshold(ThresholdObjective("sensitivity", least), proba, y == 1, weight)
-    hits = weight[(y == 1) & (proba >= threshold)].sum()
-    assert hits / weight[y == 1].sum() >= least - 1e-9
-
-
-@given(predicted_rows(), st.sampled_from(CHOSEN))
+@given(predicted_rows(), st.sampled_from(BEST))
 @FEW
 def test_a_row_of_weight_two_counts_like_two_rows(rows: tuple[FloatArray, IntArray, FloatArray], text: str) -> None:
     proba, y, weight = rows
-    times = weight.astype(np.int64)
-    repeated = [np.repeat(values, times) for values in (proba, y == 1, np.ones(len(proba)))]
-    objective = parse_objective(text)
-    assert choose_threshold(objective, *repeated) == choose_threshold(objective, proba, y == 1, weight)
+    times, objective = weight.astype(np.int64), parse_objective(text)
+    repeated = rows_from(np.repeat(proba, times), np.repeat(y, times))
+    assert choose_threshold(objective, repeated) == choose_threshold(objective, rows_from(proba, y, weight))
 
 
 def test_a_probability_is_its_own_threshold_whatever_the_rows() -> None:
     nothing = np.empty(0)
-    assert choose_threshold(ThresholdObjective("probability", 0.37), nothing, nothing.astype(bool), nothing) == 0.37
+    assert choose_threshold(ThresholdObjective("probability", 0.37), rows_from(nothing, nothing)) == 0.37
 
 
 @pytest.mark.parametrize("text", CHOSEN)
 @pytest.mark.parametrize("value", [True, False])
 def test_rows_of_one_class_have_a_threshold_too(text: str, value: bool) -> None:
     proba = np.array([0.2, 0.6, 0.9])
-    threshold = choose_threshold(parse_objective(text), proba, np.full(3, value), np.ones(3))
-    if text != "f1" or value:
+    threshold = choose_threshold(parse_objective(text), rows_from(proba, np.full(3, int(value))))
+    if value or not text.startswith(("f1", "precision")):
         np.testing.assert_array_equal(proba >= threshold, value)
 
 
-@pytest.mark.parametrize("text", CHOSEN)
+@pytest.mark.parametrize("text", BEST)
 @pytest.mark.parametrize("upper", [0.7, 1.0 - 2**-53, 1.0])
 def test_a_threshold_is_between_neighbours_in_double_precision(text: str, upper: float) -> None:
     proba = np.array([np.nextafter(upper, 0), upper])
-    threshold = choose_threshold(parse_objective(text), proba, np.array([False, True]), np.ones(2))
+    threshold = choose_threshold(parse_objective(text), rows_from(proba, np.array([0, 1])))
     assert (proba >= threshold).tolist() == [False, True]
 
 
 def test_rows_of_probability_one_are_predicted_positive_by_every_threshold_also_by_the_one_that_is_chosen() -> None:
-    objective, truth = parse_objective("cost=1:100"), np.array([False, True, False])
-    threshold = choose_threshold(objective, np.array([0.2, 0.6, 1.0]), truth, np.ones(3))
+    objective, truth = parse_objective("cost=1:100"), np.array([0, 1, 0])
+    threshold = choose_threshold(objective, rows_from(np.array([0.2, 0.6, 1.0]), truth))
     assert threshold == pytest.approx(0.4)  # the false alarm cannot be helped, the other row can
-    assert choose_threshold(objective, np.ones(3), truth, np.ones(3)) == 0.5
+    assert choose_threshold(objective, rows_from(np.ones(3), truth)) == 0.5
+
+
+# -- rates with a margin ---------------------------------------------------------------------------------------------
+
+
+def rates_at(threshold: float, proba: FloatArray, y: IntArray) -> dict[str, float]:
+    """Return the rates that may be asked for, at a threshold."""
+    (right, alarms), (missed, hits) = confusion_matrix(y, proba >= threshold, labels=[0, 1])
+    return {
+        "sensitivity": hits / (hits + missed),
+        "specificity": right / (right + alarms),
+        "precision": hits / max(1, hits + alarms),
+    }
+
+
+@pytest.mark.parametrize("least", [0.5, 0.8, 0.95, 0.99])
+@pytest.mark.parametrize("n_positive", [3, 20, 90, 400])
+def test_as_many_positives_are_missed_as_a_tolerance_limit_allows(least: float, n_positive: int) -> None:
+    """A threshold below the (k + 1)-th positive holds where a binomial count of misses exceeds k often enough."""
+    rng = np.random.default_rng(n_positive)
+    y = np.repeat([0, 1], [200, n_positive])
+    proba = rng.uniform(size=len(y))
+    allowed = [k for k in range(n_positive) if binom.cdf(k, n_positive, 1 - least) <= 1 - CONFIDENCE]
+    rows, objective = rows_from(proba, y), ThresholdObjective("sensitivity", least)
+    missed = int((proba[y == 1] < choose_threshold(objective, rows)).sum())
+    assert missed <= max(allowed, default=0)
+    if missed < max(allowed, default=0):  # one more would be missed without a false alarm less
+        last = np.sort(proba[y == 1])[max(allowed)]
+        threshold = choose_threshold(objective, rows)
+        assert not ((proba[y == 0] >= threshold) & (proba[y == 0] < last)).any()
+    assert can_promise(objective, rows) == bool(allowed)
+
+
+@pytest.mark.parametrize("text", ["sensitivity>=0.9", "specificity>=0.9", "precision>=0.8"])
+def test_new_rows_have_the_rate_that_was_asked_for_in_about_nine_tables_of_ten(text: str) -> None:
+    objective, n_tables = parse_objective(text), 120
+    population = noisy_predictions(40_000, seed=1, has_weights=False)
+    proba = np.exp(population.log_proba[:, 1])
+    measured, holds, cross_fitted = [], [], []
+    for seed in range(n_tables):
+        sample = noisy_predictions(300, seed=100 + seed, n_folds=5, has_weights=False)
+        threshold = choose_threshold(objective, rows_of(sample, 1))
+        measured.append(rates_at(threshold, proba, population.y)[objective.kind])
+        holds.append(measured[-1] >= objective.value)
+        y_pred = cross_fit_threshold(objective, sample, 1)
+        own = rates_at(0.5, y_pred.astype(np.float64), sample.y)[objective.kind]
+        cross_fitted.append(own >= objective.value)
+    assert 0.84 <= np.mean(holds) <= 0.99
+    assert np.mean(cross_fitted) >= 0.9
+    assert np.mean(measured) <= objective.value + 0.06  # and not by predicting everything
+
+
+@pytest.mark.parametrize(("kind", "others"), [("sensitivity", 0), ("specificity", 1), ("precision", 1)])
+def test_a_rate_costs_as_few_errors_of_the_other_kind_as_its_margin_allows(kind: str, others: int) -> None:
+    sample = noisy_predictions(400, seed=3, has_weights=False)
+    rows = rows_of(sample, 1)
+    least = {"sensitivity": 0.85, "specificity": 0.85, "precision": 0.8}[kind]
+    threshold = choose_threshold(ThresholdObjective(kind, least), rows)
+    own = ((rows.proba >= threshold) != rows.is_positive)[sample.y == others].sum()
+    for stricter in (least + 0.02, least + 0.05):
+        other = choose_threshold(ThresholdObjective(kind, stricter), rows)
+        assert ((rows.proba >= other) != rows.is_positive)[sample.y == others].sum() >= own
+
+
+@pytest.mark.parametrize("kind", ["sensitivity", "specificity", "precision"])
+def test_too_few_rows_cannot_promise_a_rate_and_the_threshold_goes_as_far_as_they_do(kind: str) -> None:
+    proba, y = np.array([0.1, 0.3, 0.4, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 0, 1, 1])
+    objective, rows = ThresholdObjective(kind, 0.9), rows_from(proba, y)
+    assert not can_promise(objective, rows)
+    assert rates_at(choose_threshold(objective, rows), proba, y)[kind] == 1
+    many = rows_from(np.repeat(proba, 20), np.repeat(y, 20))
+    assert can_promise(objective, many)
+    assert can_promise(parse_objective("f1"), rows)
+
+
+def test_equal_rows_of_one_group_promise_no_more_than_one_of_them() -> None:
+    proba, y = np.array([0.1, 0.3, 0.4, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 0, 1, 1])
+    objective = ThresholdObjective("sensitivity", 0.9)
+    copies = rows_from(np.repeat(proba, 20), np.repeat(y, 20), group_ids=np.repeat(np.arange(6), 20))
+    assert not can_promise(objective, copies)
+    assert choose_threshold(objective, copies) == choose_threshold(objective, rows_from(proba, y))
+
+
+def test_the_scale_of_the_weights_plays_no_part() -> None:
+    sample = noisy_predictions(300, seed=5)
+    for text in RATES:
+        rows = rows_of(sample, 1)
+        scaled = replace(rows, weight=rows.weight * 1e-3)
+        objective = parse_objective(text)
+        assert choose_threshold(objective, rows) == choose_threshold(objective, scaled)
+        assert can_promise(objective, rows) == can_promise(objective, scaled)
 
 
 # -- predicted classes -----------------------------------------------------------------------------------------------
@@ -212,8 +313,13 @@ def test_the_predicted_classes_of_a_fold_do_not_depend_on_its_own_labels(text: s
     for inside, outside in predictions.folds():
         flipped = replace(predictions, y=np.where(inside, 1 - y, y))
         np.testing.assert_array_equal(cross_fit_threshold(objective, flipped, positive)[inside], before[inside])
-        proba, is_positive = np.exp(log_proba[outside, positive]), y[outside] == positive
-        threshold = choose_threshold(objective, proba, is_positive, weight[outside])
+        of_others = LabelledRows(
+            np.exp(log_proba[outside, positive]),
+            y[outside] == positive,
+            weight[outside],
+            predictions.group_ids[outside],
+        )
+        threshold = choose_threshold(objective, of_others)
         np.testing.assert_array_equal(before[inside], predicted_codes(log_proba[inside], positive, threshold))
 
 
@@ -240,8 +346,8 @@ def test_a_rule_has_the_thresholds_of_all_rows(objective: str | float | None, po
     if objective is None:
         assert (rule.objective, rule.threshold) == (None, None)
     else:
-        proba = np.exp(log_proba[:, positive])
-        expected = choose_threshold(parse_objective(objective), proba, y == positive, weight)
+        rows = LabelledRows(np.exp(log_proba[:, positive]), y == positive, weight, predictions.group_ids)
+        expected = choose_threshold(parse_objective(objective), rows)
         assert (rule.objective, rule.threshold) == (str(objective), expected)
 
 

@@ -17,8 +17,8 @@ from tabcohort.reproduce.experiments import EXPERIMENTS
 USER_ERROR = 2
 TABLE = "CSV, TSV (also gzipped) or Parquet, or sample:breast-cancer, sample:wine, sample:digits, sample:iris"
 THRESHOLD = (
-    "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'cost=10:1' (a missed positive : a false alarm), or none (the "
-    "most probable class)"
+    "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'specificity>=0.95', 'precision>=0.9', 'cost=10:1' (a missed "
+    "positive : a false alarm), or none (the most probable class)"
 )
 
 

@@ -105,6 +105,21 @@ def wilson(successes: float, trials: float) -> tuple[float, float]:
     return max(0.0, center - half_width), min(1.0, center + half_width)
 
 
+def clopper_pearson_lower(successes: FloatArray, trials: FloatArray, confidence: float) -> FloatArray:
+    """Return the one-sided lower limits of proportions (Clopper & Pearson 1934), `(n,)`; 0 without a success.
+
+    Args:
+        successes, trials: of each proportion, `(n,)`; they need not be whole numbers.
+        confidence: probability that the true proportion is not below the limit, at least.
+    """
+    from scipy.special import betaincinv
+
+    successes = np.clip(successes, 0.0, trials)
+    any_success = successes > 0
+    limits = betaincinv(np.where(any_success, successes, 1.0), trials - successes + 1.0, 1.0 - confidence)
+    return np.where(any_success, limits, 0.0)
+
+
 def newcombe_auc(auc: float, n_first: float, n_second: float) -> tuple[float, float]:
     """Return the 95 % interval of a ROC AUC: method 5 of Newcombe (2006), by bisection; NaN without both classes.
 
