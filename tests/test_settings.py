@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import SMALL, make_small_table
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tabcohort import fit
 from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.settings import CohortSettings, Config, Rule, read_toml, rules
+from tabcohort.settings import CohortSettings, Config, Rule, read_toml, rules, unused_names, without_unused
 
 SHARE = st.floats(0, 0.9)
 VALID = st.fixed_dictionaries(
@@ -384,3 +386,52 @@ def test_a_toml_file_is_read_as_what_the_caller_calls_it(tmp_path: Path) -> None
     assert read_toml(tmp_path / "a.toml", "grid") == {"a": [1, 2]}
     with pytest.raises(SettingsError, match=r"^there is no grid '.*b\.toml'$"):
         read_toml(tmp_path / "b.toml", "grid")
+
+
+# Settings that a config does not use
+
+
+@pytest.mark.parametrize(
+    ("changes", "unused"),
+    [
+        ({}, {"momentum", "schedule_factor", "schedule_patience", "schedule_every", "mixup_probability"}),
+        ({"mixup_alpha": 0.2}, {"momentum", "schedule_factor", "schedule_patience", "schedule_every"}),
+        ({"mixup_alpha": 0.2, "schedule": "plateau"}, {"momentum", "schedule_every"}),
+        ({"mixup_alpha": 0.2, "schedule": "step"}, {"momentum", "schedule_patience"}),
+        ({"mixup_alpha": 0.2, "schedule": "exponential"}, {"momentum", "schedule_patience", "schedule_every"}),
+        (
+            {"mixup_alpha": 0.2, "schedule": "plateau", "optimizer": "sgd"},
+            {"beta1", "beta2", "epsilon", "schedule_every"},
+        ),
+        (
+            {"mixup_alpha": 0.2, "schedule": "plateau", "model": "residual"},
+            {"activation", "batch_norm", "momentum", "schedule_every"},
+        ),
+        (
+            {"mixup_alpha": 0.2, "schedule": "plateau", "model": "logistic"},
+            {"hidden", "activation", "dropout", "batch_norm", "momentum", "schedule_every"},
+        ),
+        (
+            {"mixup_alpha": 0.2, "schedule": "plateau", "hidden": ()},
+            {"activation", "dropout", "batch_norm", "momentum", "schedule_every"},
+        ),
+    ],
+)
+def test_a_config_names_what_it_does_not_use(changes: dict[str, Any], unused: set[str]) -> None:
+    assert unused_names(Config(**changes)) == unused
+
+
+def test_what_is_not_used_changes_no_network() -> None:
+    """Each setting gets another value where it is not used, and training gives the same bits."""
+    others = {
+        "activation": "tanh", "dropout": 0.4, "batch_norm": True, "hidden": (3,), "momentum": 0.3, "beta1": 0.5,
+        "beta2": 0.9, "epsilon": 1e-3, "schedule_factor": 0.9, "schedule_patience": 1, "schedule_every": 3,
+        "mixup_probability": 0.9,
+    }  # fmt: skip
+    for changes in ({"model": "logistic"}, {"model": "residual"}, {"optimizer": "sgd"}, {"hidden": ()}):
+        config = Config(**{"hidden": (8,), "max_epochs": 4, "learning_rate": 0.02, **changes})
+        different = replace(config, **{name: others[name] for name in unused_names(config)})
+        assert different != config
+        assert without_unused(different) == without_unused(config)
+        one, other = (fit(make_small_table(), changed, SMALL) for changed in (config, different))
+        np.testing.assert_array_equal(one.out_of_fold.log_proba, other.out_of_fold.log_proba)

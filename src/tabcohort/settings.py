@@ -268,6 +268,40 @@ class Config:
         return cls.from_dict(values)
 
 
+def unused_names(config: Config) -> set[str]:
+    """Return the names of the settings that a config's network and its training do not use, whatever their values are.
+
+    Example:
+        >>> sorted(unused_names(Config(model="logistic")) - unused_names(Config()))
+        ['activation', 'batch_norm', 'dropout', 'hidden']
+    """
+    names: set[str] = set()
+    if config.model == "logistic":
+        names |= {"hidden", "activation", "dropout", "batch_norm"}
+    elif not config.hidden:
+        names |= {"activation", "dropout", "batch_norm"}
+    elif config.model == "residual":
+        names |= {"activation", "batch_norm"}
+    names |= {"beta1", "beta2", "epsilon"} if config.optimizer == "sgd" else {"momentum"}
+    names |= {name for name, schedules in _SCHEDULES_WITH.items() if config.schedule not in schedules}
+    if config.mixup_alpha == 0:
+        names.add("mixup_probability")
+    return names
+
+
+_SCHEDULES_WITH = {
+    "schedule_factor": ("plateau", "step", "exponential"),
+    "schedule_patience": ("plateau",),
+    "schedule_every": ("step",),
+}
+
+
+def without_unused(config: Config) -> Config:
+    """Return the config with the default value of each setting that it does not use: equal networks have equal ones."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    return dataclasses.replace(config, **{name: defaults[name] for name in unused_names(config)})
+
+
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
     """Return the contents of a TOML file.
 

@@ -181,3 +181,22 @@ def test_settings_of_the_decision_reach_the_model(changes: dict[str, Any]) -> No
     predictor = fit(table_of(), config_of(max_epochs=2), CohortSettings(folds=3, seeds=1, **changes))
     assert predictor.decision_rule.threshold == changes.get("threshold")
     assert predictor.decision_rule.coverage == changes.get("coverage", 0.9)
+
+
+def test_class_weights_touch_no_reported_figure() -> None:
+    """Balanced weights train and validate; what is reported counts each test row once."""
+    X, y = noisy_rows(200)
+    keep = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:20]])
+    table = Table.from_arrays(X[keep], y[keep])
+    plain, balanced = (fit(table, config_of(class_weight=weight), SMALL) for weight in (None, "balanced"))
+    assert not np.array_equal(plain.out_of_fold.log_proba, balanced.out_of_fold.log_proba)
+    rows, report = balanced.out_of_fold, balanced.report
+    assert (rows.weight == 1).all()
+    assert report.evaluation.confusion.sum(axis=1).tolist() == np.bincount(table.y).tolist()
+    proba = np.exp(rows.log_proba.astype(np.float64))
+    y_pred, values = proba.argmax(axis=1), {name: own.value for name, own in report.evaluation.metrics.items()}
+    assert values["accuracy"] == pytest.approx(np.mean(y_pred == rows.y))
+    assert values["sensitivity"] == pytest.approx(y_pred[rows.y == 1].mean())
+    assert values["log_loss"] == pytest.approx(-np.log(proba[np.arange(len(rows.y)), rows.y]).mean(), rel=1e-6)
+    assert report.configs[0].n_rows == len(rows.y)
+    assert [member.n_test for member in report.members] == [member.n_test for member in plain.report.members]

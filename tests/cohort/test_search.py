@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tabcohort import Config, SettingsError
+from tabcohort import Config, SettingsError, TabcohortWarning
 from tabcohort.cohort.search import MAX_CONFIGS, grid, grid_from_toml, random_configs
+from tabcohort.settings import without_unused
 
 BASE = Config(hidden=(8,), max_epochs=3, seed=5)
 
@@ -66,7 +67,7 @@ def test_class_weights_of_the_base_stay() -> None:
             "^the setting 'model' must be 'logistic' or 'mlp' or 'residual'; it is 'tree'$",
         ),
         (
-            {"dropout": np.linspace(0, 0.9, 101).tolist(), "momentum": np.linspace(0, 0.9, 100).tolist()},
+            {"dropout": np.linspace(0, 0.9, 101).tolist(), "label_smoothing": np.linspace(0, 0.9, 100).tolist()},
             "^the grid has 10,100 combinations, and at most 10,000 can be tried$",
         ),
     ],
@@ -78,7 +79,7 @@ def test_a_grid_that_cannot_be_tried_is_an_error(values: dict[str, object], mess
 
 def test_a_grid_may_have_as_many_configs_as_can_be_tried() -> None:
     shares = np.linspace(0, 0.9, 100).tolist()
-    assert len(grid({"dropout": shares, "momentum": shares}, BASE)) == MAX_CONFIGS
+    assert len(grid({"dropout": shares, "label_smoothing": shares}, BASE)) == MAX_CONFIGS
 
 
 def test_a_file_is_the_grid_of_its_values(tmp_path: Path) -> None:
@@ -101,12 +102,39 @@ def test_a_file_that_is_not_toml_is_an_error(tmp_path: Path, content: bytes) -> 
         grid_from_toml(path, BASE)
 
 
+# Configs that are the same network
+
+
+SAME = r"^left out, as they differ from another config only in settings that .* do not use: {} of {} configs$"
+
+
+def test_combinations_that_differ_only_in_what_is_not_used_are_one_config() -> None:
+    with pytest.warns(TabcohortWarning, match=SAME.format(3, 8)):
+        configs = grid({"model": ["logistic", "mlp"], "dropout": [0.2, 0.3], "hidden": [[8], [4]]}, BASE)
+    logistic = replace(BASE, model="logistic", hidden=Config().hidden)
+    networks = [replace(BASE, dropout=dropout, hidden=hidden) for dropout in (0.2, 0.3) for hidden in ((8,), (4,))]
+    assert configs == [logistic, *networks]
+
+
+def test_random_configs_that_are_the_same_are_tried_once() -> None:
+    drawn = {"hidden", "dropout", "learning_rate", "weight_decay", "batch_size", "mixup_alpha", "schedule"}
+    base = replace(BASE, model="residual")
+    with pytest.warns(TabcohortWarning, match=SAME.format(9, 10)):  # activation and batch_norm are left to draw
+        assert random_configs(10, base, {"model", *drawn}) == [base]
+
+
+def test_random_configs_hold_the_default_of_what_they_do_not_use() -> None:
+    for config in random_configs(60, BASE):
+        assert config == without_unused(config)
+    assert {config.activation for config in random_configs(60, BASE) if config.model != "mlp"} == {"relu"}
+
+
 # Random configs
 
 
 def test_random_configs_begin_with_the_base_and_are_the_same_however_many_there_are() -> None:
     many = random_configs(40, BASE)
-    assert many[0] is BASE
+    assert many[0] == BASE
     assert random_configs(40, BASE) == many
     assert random_configs(7, BASE) == many[:7]
     assert random_configs(1, BASE) == [BASE]
@@ -135,7 +163,7 @@ def test_names_that_are_fixed_are_those_of_the_base() -> None:
     fixed = ("model", "dropout", "hidden")
     for config, free in zip(random_configs(30, BASE, fixed)[1:], random_configs(30, BASE)[1:], strict=True):
         assert [getattr(config, name) for name in fixed] == [getattr(BASE, name) for name in fixed]
-        assert (config.weight_decay, config.activation) == (free.weight_decay, free.activation)
+        assert (config.weight_decay, config.batch_size) == (free.weight_decay, free.batch_size)
 
 
 def test_a_fixed_model_has_the_learning_rates_of_its_kind() -> None:
@@ -149,7 +177,8 @@ def test_a_fixed_model_has_the_learning_rates_of_its_kind() -> None:
 
 
 def test_random_rates_and_decays_are_spread_evenly_over_magnitudes() -> None:
-    configs = random_configs(600, BASE)[1:]
+    with pytest.warns(TabcohortWarning, match=SAME.format(1, 600)):  # two logistic models have the same draws
+        configs = random_configs(600, BASE)[1:]
     rates = np.log10([config.learning_rate for config in configs if config.model != "logistic"])
     decays = np.log10([config.weight_decay for config in configs])
     for values, low, high in ((rates, np.log10(3e-4), -2.0), (decays, -6.0, -1.0)):

@@ -282,6 +282,14 @@ def test_predictions_have_the_groups_of_their_rows_without_gaps() -> None:
     assert len(np.unique(own.group_ids)) == len(own.rows) // 4
 
 
+def test_copies_of_a_row_are_of_one_group() -> None:
+    copies = np.tile(np.arange(40), 3)
+    table = Table.from_arrays(table_of(40).X[copies], np.tile(table_of(40).y, 3))
+    plan = make_plan(table, config_of(max_epochs=1), SMALL)
+    groups = out_of_fold(plan, run(plan))[0].group_ids
+    np.testing.assert_array_equal(groups[:, None] == groups, copies[:, None] == copies)
+
+
 def test_the_selection_is_of_the_configs_by_their_numbers(plan: CohortPlan, result: RunResult) -> None:
     predictions = out_of_fold(plan, result)
     selected = select_and_calibrate(plan, result, predictions)

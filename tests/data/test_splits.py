@@ -20,6 +20,7 @@ from tabcohort.data.splits import (
     StratifiedFolds,
     TimeFolds,
     cohort_size,
+    dependent_groups,
     make_splits,
     merge_duplicates,
     row_hashes,
@@ -571,3 +572,43 @@ def test_merging_leaves_no_row_twice_and_no_weight_behind(case: Case) -> None:
     assert len(np.unique(labelled[merged], axis=0)) == len(merged) == len(np.unique(labelled[train], axis=0))
     for row, total in zip(merged, weight, strict=True):
         assert total == table.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()
+
+
+# -- groups of dependent rows ----------------------------------------------------------------------------------------
+
+
+def numbers_table(
+    X: FloatArray, y: IntArray | None = None, group_ids: IntArray | None = None, labels: tuple[str, str] = ("a", "b")
+) -> Table:
+    """Return a table of numbers whose classes take turns when omitted."""
+    y = np.arange(len(X)) % 2 if y is None else y
+    return Table.from_arrays(X, np.array(labels)[y], group_ids=group_ids)
+
+
+def test_rows_that_differ_have_the_groups_of_their_table() -> None:
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    assert dependent_groups(numbers_table(X)) is None
+    group_ids = np.arange(30) // 3
+    assert dependent_groups(numbers_table(X, group_ids=group_ids)) is group_ids
+    same_inputs = np.vstack([X, X])
+    assert dependent_groups(numbers_table(same_inputs, np.repeat([0, 1], 30))) is None  # of the other class
+
+
+def test_copies_of_a_row_are_one_group_and_also_in_the_groups_of_their_table() -> None:
+    X, y = np.random.default_rng(0).normal(size=(30, 3)), np.arange(30) % 2
+    X[4, 1] = np.nan  # missing cells are equal
+    copies = np.tile(np.arange(30), 3)
+    groups = dependent_groups(numbers_table(X[copies], y[copies]))
+    assert groups is not None
+    np.testing.assert_array_equal(groups[:, None] == groups, copies[:, None] == copies)
+    pairs = np.arange(90) // 2  # of rows side by side
+    joined = dependent_groups(numbers_table(X[copies], y[copies], pairs))
+    assert joined is not None
+    assert len(np.unique(joined)) == 15
+    assert (joined[copies == 7] == joined[7]).all()
+    assert joined[6] == joined[7]
+
+
+def test_equal_rows_of_levels_and_small_numbers_are_other_cases() -> None:
+    X = np.random.default_rng(0).integers(3, size=(200, 2)).astype(np.float64)
+    assert dependent_groups(numbers_table(X)) is None

@@ -380,3 +380,16 @@ def test_the_fingerprint_changes_with_one_cell_label_name_or_weight() -> None:
 def test_the_fingerprint_does_not_depend_on_the_memory_layout() -> None:
     X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
     assert Table.from_arrays(np.asfortranarray(X), y).fingerprint() == Table.from_arrays(X, y).fingerprint()
+
+
+def test_a_column_that_varies_too_little_beside_its_size_is_named() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    X[:, 1] = 1e9 + 1e-6 * (np.arange(40) % 3)
+    X[:, 2] = 5.0  # constant, which is another matter
+    table = Table.from_arrays(X, np.arange(40) % 2, features=["a", "far", "same"])
+    words = r"^not used, as the values differ by less than 1e-12 of their size: 'far'; subtract what the values have"
+    with pytest.warns(TabcohortWarning, match=words):
+        table.stored_rows()
+    near = Table.from_arrays(np.where(X > 1e8, X - 1e9, X), np.arange(40) % 2)
+    near.stored_rows()

@@ -14,6 +14,7 @@ from scipy import stats
 from tabcohort.evaluation.intervals import (
     UNKNOWN,
     Z95,
+    clopper_pearson_lower,
     design_effect,
     mean_estimate,
     newcombe_auc,
@@ -24,6 +25,15 @@ from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.types import FloatArray, IntArray
 
 # -- proportions and areas -------------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_clopper_and_pearson_is_where_so_many_successes_become_unlikely() -> None:
+    successes, trials = np.array([1.0, 7.0, 30.0, 30.0]), np.array([10.0, 10.0, 30.0, 400.0])
+    limits = clopper_pearson_lower(successes, trials, 0.9)
+    np.testing.assert_allclose(stats.binom.sf(successes - 1, trials.astype(int), limits), 0.1)
+    np.testing.assert_array_equal(clopper_pearson_lower(np.zeros(2), np.array([0.0, 8.0]), 0.9), 0.0)
+    between = clopper_pearson_lower(np.array([7.0, 7.5, 8.0]), np.full(3, 10.0), 0.9)
+    assert between[0] < between[1] < between[2]  # weighted counts are not whole
 
 
 def test_wilson_gives_the_published_interval() -> None:

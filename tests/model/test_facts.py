@@ -23,6 +23,7 @@ from tabcohort.model.facts import (
     FEW_ROWS,
     config_facts,
     describe_config,
+    describe_configs,
     evaluation_facts,
     facts,
     name_of_network,
@@ -55,7 +56,7 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
         "schema", "members", "calibrator", "decision_rule", "model", "rows", "training", "evaluation", "calibration",
         "sets", "threshold", "configs", "coefficients", "report",
     ]  # fmt: skip
-    assert keys["schema"] == {"features", "target", "classes", "positive", "keys", "groups"}
+    assert keys["schema"] == {"features", "columns", "dropped", "target", "classes", "positive", "keys", "groups"}
     assert keys["calibrator"] == {"method", "scale", "shift"}
     assert keys["decision_rule"] == {"coverage", "set_thresholds", "objective", "threshold"}
     assert keys["model"] == {"networks", "n_networks", "n_parameters", "n_features"}
@@ -66,12 +67,15 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     }  # fmt: skip
     assert keys["evaluation"] == {
         "metrics", "confusion", "n_rows", "n_groups", "class_counts", "majority", "few_rows", "rare_classes",
+        "seldom_predicted",
     }  # fmt: skip
     assert keys["calibration"] == {"log_loss_before", "log_loss_after", "ece_before", "ece_after"}
     assert keys["sets"] == {
         "coverage", "covered", "covered_by_class", "single", "several", "empty", "suggested_coverage",
     }  # fmt: skip
-    assert keys["threshold"] == {"value", "objective", "was_chosen"}
+    assert keys["threshold"] == {
+        "value", "objective", "was_chosen", "metric", "measured", "asked", "holds", "is_promised", "confidence",
+    }  # fmt: skip
     assert keys["configs"] == {"n", "ranking", "failed", "n_untried", "n_dropped"}
     for config in plain["configs"]["ranking"]:
         assert set(config) == {
@@ -102,8 +106,9 @@ def test_whoever_changes_the_facts_does_not_change_the_model(cohort: Predictor) 
 
 def test_facts_are_what_the_model_is(cohort: Predictor) -> None:
     model_facts, report = facts(cohort), cohort.report
+    columns = [column.to_dict() for column in cohort.schema.columns]
     assert model_facts["schema"] == {
-        "features": ["x0", "x1", "x2"], "target": "target", "classes": ["no", "yes"], "positive": 1, "keys": [],
+        "columns": columns, "dropped": [], "features": ["x0", "x1", "x2"], "target": "target", "classes": ["no", "yes"], "positive": 1, "keys": [],
         "groups": [],
     }  # fmt: skip
     assert model_facts["members"] == list(cohort.members)
@@ -196,13 +201,27 @@ def evaluation_of(confusion: list[list[float]], n_rows: int = 100) -> Evaluation
 
 
 def test_classes_are_counted_by_their_true_rows() -> None:
-    counted = evaluation_facts(evaluation_of([[2.0, 7.5], [20.0, 10.5], [1.0, 9.0]]), ["a", "b", "c"])
+    counted = evaluation_facts(evaluation_of([[2.0, 7.5, 0.0], [20.0, 10.5, 0.0], [1.0, 0.0, 9.0]]), ["a", "b", "c"])
     assert counted["class_counts"] == [9.5, 30.5, 10.0]
     assert counted["majority"] == {"label": "b", "accuracy": 30.5 / 50}
     assert counted["few_rows"] == FEW_ROWS == 10
     assert counted["rare_classes"] == ["a"]  # ten rows are not fewer than ten
     assert (counted["n_rows"], counted["n_groups"]) == (100, 90)
-    assert counted["confusion"] == [[2.0, 7.5], [20.0, 10.5], [1.0, 9.0]]
+    assert counted["confusion"] == [[2.0, 7.5, 0.0], [20.0, 10.5, 0.0], [1.0, 0.0, 9.0]]
+
+
+def test_a_class_that_hardly_a_row_is_predicted_to_be_of_is_named_with_a_remedy() -> None:
+    """29 of 3,000 rows are positive, and none of them is predicted to be."""
+    counted = evaluation_facts(evaluation_of([[2970.0, 1.0], [29.0, 0.0]]), ["no", "yes"])
+    assert counted["seldom_predicted"] == [
+        {"label": "yes", "count": 29.0, "predicted": 1.0, "remedy": "--threshold balanced_accuracy"}
+    ]
+    some = evaluation_facts(evaluation_of([[2968.0, 3.0], [29.0, 0.0]]), ["no", "yes"])
+    assert some["seldom_predicted"] == []  # few, but a tenth of its rows
+    three = evaluation_facts(evaluation_of([[50.0, 0.0, 0.0], [9.0, 0.0, 0.0], [8.0, 0.0, 40.0]]), ["a", "b", "c"])
+    assert three["seldom_predicted"] == [
+        {"label": "b", "count": 9.0, "predicted": 0.0, "remedy": 'class_weight = "balanced" in --settings'}
+    ]
 
 
 def test_of_equally_frequent_classes_the_first_is_the_majority_and_labels_keep_their_type() -> None:
@@ -281,11 +300,32 @@ def test_a_coverage_is_suggested_where_sets_miss_rows_on_purpose(
 def test_the_threshold_says_whether_it_was_chosen(predictor: Predictor) -> None:
     for objective, was_chosen in ((None, False), ("f1", True), ("cost=5:1", True), (0.3, False), ("0.3", False)):
         model = predictor.with_decision_rule(objective)
-        assert facts(model)["threshold"] == {
-            "value": model.decision_rule.threshold,
-            "objective": None if objective is None else str(objective),
-            "was_chosen": was_chosen,
-        }
+        threshold = facts(model)["threshold"]
+        assert threshold["value"] == model.decision_rule.threshold
+        assert threshold["objective"] == (None if objective is None else str(objective))
+        assert threshold["was_chosen"] == was_chosen
+        assert [threshold[key] for key in ("asked", "holds", "is_promised")] == [None] * 3
+
+
+@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy"])
+def test_the_metric_of_an_objective_is_measured_by_cross_fitting(predictor: Predictor, metric: str) -> None:
+    model = predictor.with_decision_rule(metric)
+    threshold = facts(model)["threshold"]
+    assert (threshold["metric"], threshold["measured"]) == (metric, model.report.evaluation.metrics[metric].value)
+
+
+@pytest.mark.parametrize(("metric", "least"), [("sensitivity", 0.7), ("specificity", 0.7), ("precision", 0.3)])
+def test_what_was_asked_for_is_beside_what_was_measured(predictor: Predictor, metric: str, least: float) -> None:
+    model = predictor.with_decision_rule(f"{metric}>={least}")
+    measured = model.report.evaluation.metrics[metric].value
+    assert measured > least
+    expected = {"metric": metric, "measured": measured, "asked": least, "holds": True, "is_promised": True}
+    threshold = facts(model)["threshold"]
+    assert {key: threshold[key] for key in expected} == expected
+    assert threshold["confidence"] == 0.9
+    too_much = facts(predictor.with_decision_rule(f"{metric}>=0.999"))["threshold"]
+    assert not too_much["is_promised"]  # by 90 rows
+    assert too_much["holds"] == (too_much["measured"] >= 0.999)
 
 
 # -- configs ---------------------------------------------------------------------------------------------------------
@@ -303,7 +343,7 @@ def untried(**changes: Any) -> ConfigReport:
     return replace(tried(0.0, 0, rate=0.5), log_loss=UNKNOWN, log_loss_gap=UNKNOWN, **changes)
 
 
-def test_configs_are_ranked_by_log_loss_and_those_of_fewer_rows_come_last() -> None:
+def test_configs_are_ranked_by_log_loss_and_those_that_were_dropped_or_tested_on_fewer_rows_come_last() -> None:
     reports = [
         tried(0.6, weight=0.25),
         untried(),
@@ -315,14 +355,14 @@ def test_configs_are_ranked_by_log_loss_and_those_of_fewer_rows_come_last() -> N
     ]
     ranked = config_facts(reports)
     assert [(entry["number"], entry["log_loss"]["value"], entry["all_rows"]) for entry in ranked["ranking"]] == [
-        (4, 0.4, True), (7, 0.5, True), (1, 0.6, True), (6, 0.2, False), (3, 0.3, False),
+        (4, 0.4, True), (1, 0.6, True), (7, 0.5, True), (6, 0.2, False), (3, 0.3, False),
     ]  # fmt: skip
     assert ranked["ranking"][0] == {
         "number": 4, "name": "learning_rate 0.2", "log_loss": {"value": 0.4, "low": 0.4 - 0.1, "high": 0.4 + 0.1},
         "gap": {"value": 0.4 - 0.4, "low": 0.4 - 0.5, "high": 0.4 - 0.3}, "weight": 0.75, "dropped_after": None,
         "n_rows": 90, "all_rows": True,
     }  # fmt: skip
-    assert [entry["dropped_after"] for entry in ranked["ranking"]] == [None, 9, None, None, 5]
+    assert [entry["dropped_after"] for entry in ranked["ranking"]] == [None, None, 9, None, 5]
     assert ranked["failed"] == [
         {"number": 5, "name": "learning_rate 0.5", "message": "network 1: the loss stopped being finite"}
     ]
@@ -342,13 +382,32 @@ def test_the_ranking_of_a_cohort_is_that_of_its_configs(cohort: Predictor) -> No
     assert ranked["failed"][0]["message"] == reports[6].failed
     assert ranked["n_dropped"] == sum(report.dropped_after is not None for report in reports) > 0
     assert ranked["n_untried"] == 0
+    whole = [entry["dropped_after"] is None for entry in ranked["ranking"] if entry["all_rows"]]
     losses = [entry["log_loss"]["value"] for entry in ranked["ranking"] if entry["all_rows"]]
-    assert losses == sorted(losses)
+    assert whole == sorted(whole, reverse=True)
+    assert losses == sorted(losses[: sum(whole)]) + sorted(losses[sum(whole) :])
+    assert ranked["ranking"][0]["gap"]["value"] == 0
     for entry in ranked["ranking"]:
         report = reports[entry["number"] - 1]
         assert (entry["log_loss"], entry["gap"]) == (vars(report.log_loss), vars(report.log_loss_gap))
         assert entry["name"] == f"optimizer adamw, learning_rate {report.config.learning_rate:.3g}"
     assert sum(entry["weight"] for entry in ranked["ranking"]) == pytest.approx(1)
+
+
+def test_a_config_is_described_by_the_settings_that_it_uses() -> None:
+    mlp = Config(hidden=(8,), activation="gelu", batch_norm=True, dropout=0.3)
+    configs = [
+        mlp,
+        replace(mlp, model="residual"),
+        replace(mlp, model="logistic", optimizer="sgd"),
+        replace(mlp, schedule="step", schedule_every=7, activation="silu"),
+    ]
+    assert describe_configs(configs) == [
+        "mlp 8, activation gelu, optimizer adamw, schedule constant",
+        "residual 8, optimizer adamw, schedule constant",
+        "logistic, optimizer sgd, schedule constant",
+        "mlp 8, activation silu, optimizer adamw, schedule step",
+    ]
 
 
 def test_a_config_is_described_by_what_distinguishes_it() -> None:

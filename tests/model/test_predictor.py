@@ -14,7 +14,7 @@ from helpers import SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
 from tabcohort import Predictor, SettingsError, Table, TableError
 from tabcohort.evaluation.calibration import Calibrator, no_calibrator
-from tabcohort.evaluation.decision import choose_threshold, parse_objective
+from tabcohort.evaluation.decision import choose_threshold, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import evaluate
 from tabcohort.evaluation.prediction_sets import set_thresholds
 from tabcohort.network.lower import to_module
@@ -389,8 +389,7 @@ def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(
         np.testing.assert_array_equal(network.parameters, parameters)
         np.testing.assert_array_equal(network.buffers, buffers)
     rows, rule = changed.out_of_fold, changed.decision_rule
-    proba = np.exp(rows.log_proba[:, 1].astype(np.float64))
-    threshold = choose_threshold(parse_objective(objective), proba, rows.y == 1, rows.weight)
+    threshold = choose_threshold(parse_objective(objective), rows_of(rows.as_float64(), 1))
     assert (rule.objective, rule.threshold, rule.coverage) == (str(objective), threshold, 0.8)
     proba = changed.predict_proba(X)
     np.testing.assert_array_equal(proba, predictor.predict_proba(X))
@@ -425,8 +424,7 @@ def test_the_thresholds_that_a_row_is_measured_by_are_chosen_on_other_rows(
     for fold in np.unique(rows.fold_ids):
         own, others = rows.fold_ids == fold, rows.fold_ids != fold
         of_others = log_proba[others], rows.y[others], rows.weight[others]
-        proba, is_positive = np.exp(of_others[0][:, 1]), of_others[1] == 1
-        threshold = choose_threshold(parse_objective(objective), proba, is_positive, of_others[2])
+        threshold = choose_threshold(parse_objective(objective), rows_of(rows.as_float64(), 1, others))
         y_pred[own] = np.exp(log_proba[own, 1]) >= threshold
         sets[own] = np.exp(log_proba[own]) >= set_thresholds(*of_others, 0.8)
     expected = evaluate(log_proba, rows.y, rows.weight, 1, 0, y_pred)

@@ -147,7 +147,7 @@ def test_networks_that_reached_the_limit_of_epochs_are_counted() -> None:
 
 def test_configs_are_ranked_and_those_that_were_dropped_are_marked(tuned: Predictor) -> None:
     text, report = printed(describe(tuned)), tuned.report
-    ranking = sorted(report.configs, key=lambda config: config.log_loss.value)
+    ranking = sorted(report.configs, key=lambda config: (config.dropped_after is not None, config.log_loss.value))
     assert sorted(config.dropped_after or 0 for config in ranking) == [0] * 4 + [5]
     lines = text[text.index("\nrank ") + 1 :].splitlines()
     for rank, (config, line) in enumerate(zip(ranking, lines[1:], strict=False), 1):
@@ -268,6 +268,31 @@ def test_a_threshold_that_was_given_was_not_chosen() -> None:
     assert "threshold       yes from a probability of 0.3000 on, as was asked for\n" in text
 
 
+@pytest.mark.parametrize(("metric", "least"), [("sensitivity", 0.7), ("specificity", 0.7), ("precision", 0.3)])
+def test_a_rate_that_was_asked_for_is_beside_what_was_measured(predictor: Predictor, metric: str, least: float) -> None:
+    model = predictor.with_decision_rule(f"{metric}>={least}")
+    measured = model.report.evaluation.metrics[metric].value
+    line = f"a {metric} of at least {least} was asked for: holds, as the {metric} of the rows above is {measured:.4f}\n"
+    assert line in printed(describe(model))
+    assert "too few" not in printed(describe(model))
+
+
+def test_a_rate_that_does_not_hold_or_cannot_be_promised_is_said_in_words(predictor: Predictor) -> None:
+    document = describe(predictor.with_decision_rule("sensitivity>=0.99"))
+    document["threshold"].update(measured=0.9481, asked=0.95, holds=False)
+    lines = printed(document).splitlines()
+    start = lines.index(
+        f"{' ' * 16}a sensitivity of at least 0.95 was asked for: does not hold, as the sensitivity of the rows above "
+        "is 0.9481"
+    )
+    assert lines[start + 1] == (
+        f"{' ' * 16}the rows are too few to promise it for new rows with 90% confidence: the threshold is as strict "
+        "as they allow"
+    )
+    document["threshold"].update(measured=None)
+    assert "was asked for: does not hold, as the sensitivity of the rows above is unknown\n" in printed(document)
+
+
 # Evaluation
 
 
@@ -325,7 +350,8 @@ def test_rows_of_groups_are_counted_as_groups(predictor: Predictor) -> None:
     document = describe(predictor)
     assert "in 90 groups" not in printed(document)
     document["evaluation"]["n_groups"] = 30
-    expected = "\nin 30 groups (rows of one key or group): the intervals allow for rows of a group being alike\n"
+    groups = "\nin 30 groups (rows of one key or group, or copies of a row): "
+    expected = groups + "the intervals allow for rows of a group being alike\n"
     assert expected in printed(document)
 
 
@@ -340,6 +366,12 @@ def test_the_classes_are_counted_beside_the_simplest_prediction(predictor: Predi
     assert "\ntrue classes: 71 no, 42 yes; always predicting no would have accuracy 0.6283\n" in text
     assert "fewer than" not in text
     assert text.index("always predicting no") < text.index("\nmetric")
+    assert "never predicted" not in text
+    seldom = (
+        "\nyes is (almost) never predicted: 1 of these rows are, and 29 truly are; to find more of them, ask for "
+        "--threshold balanced_accuracy\n"
+    )
+    assert seldom in text_of([[2970.0, 1.0], [29.0, 0.0]])
     rare = "\nfewer than 10 of these rows are yes: figures that depend on them say little\n"
     assert rare in text_of([[70.0, 1.0], [2.0, 7.0]])
 

@@ -87,10 +87,10 @@ def _member_report(member: Member, split: Split, trained: MemberResult) -> Membe
 def _config_reports(
     plan: CohortPlan, result: RunResult, predictions: Mapping[int, OutOfFoldPredictions], selection: Selection
 ) -> tuple[ConfigReport, ...]:
-    """Return how each config did, beside the best one of the ensemble."""
+    """Return how each config did, beside the best one that may be in the ensemble and was trained to its end."""
     positive = plan.table.schema.positive
     losses = {config: mean_estimate(own.losses(), own.weight, own.group_ids) for config, own in predictions.items()}
-    best = predictions[min(selection.weights, key=lambda config: losses[config].value)]
+    best = predictions[min(selection.weights, key=lambda config: (config in result.dropped, losses[config].value))]
 
     def report(number: int) -> ConfigReport:
         config, failed = plan.configs[number], result.failed.get(number)

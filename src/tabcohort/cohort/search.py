@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tabcohort.errors import SettingsError
+from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.settings import Config, read_toml, rules, unknown_message
+from tabcohort.settings import Config, read_toml, rules, unknown_message, without_unused
 
 MAX_CONFIGS = 10_000
 WIDTHS = ((64,), (128, 64), (256, 128), (256, 256), (512, 128), (128, 128, 64))
@@ -34,8 +35,13 @@ def grid_from_toml(path: str | Path, base: Config) -> list[Config]:
 def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
     """Return every combination of lists of values by name, the last name varying fastest.
 
+    Settings that a config does not use have their default values, and of configs that are then equal there is one.
+
     Raises:
         SettingsError: a name is unknown, has no value, or one out of range, or there are too many combinations.
+
+    Warns:
+        TabcohortWarning: combinations are the same.
 
     Example:
         >>> configs = grid({"dropout": [0.0, 0.2], "hidden": [[8], [16]]}, Config())
@@ -53,16 +59,16 @@ def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
     n_configs = math.prod(len(values) for values in lists.values())
     if n_configs > MAX_CONFIGS:
         raise SettingsError(f"the grid has {n_configs:,} combinations, and at most {MAX_CONFIGS:,} can be tried")
-    return [
-        Config.from_dict({**base.to_dict(), **dict(zip(lists, combination, strict=True))})
-        for combination in itertools.product(*lists.values())
-    ]
+    combinations = itertools.product(*lists.values())
+    common = base.to_dict()
+    return _distinct([Config.from_dict({**common, **dict(zip(lists, values, strict=True))}) for values in combinations])
 
 
 def random_configs(n_configs: int, base: Config, fixed: Collection[str] = ()) -> list[Config]:
     """Return `base` and random changes of it: network, rate, decay, dropout, batches, mixup and schedule.
 
-    Rates and decays are drawn from a log-uniform distribution. Config i is the same however many there are.
+    Rates and decays are drawn from a log-uniform distribution. Config i is the same however many there are. Settings
+    that a config does not use have their default values, and of configs that are then equal there is one.
 
     Args:
         n_configs: number of configs.
@@ -71,10 +77,27 @@ def random_configs(n_configs: int, base: Config, fixed: Collection[str] = ()) ->
 
     Raises:
         SettingsError: the number is less than 1 or too large.
+
+    Warns:
+        TabcohortWarning: configs are the same, as too many names are fixed.
     """
     if not 1 <= n_configs <= MAX_CONFIGS:
         raise SettingsError(f"the number of configs must be from 1 to {MAX_CONFIGS:,}; it is {n_configs}")
-    return [base, *(_random_config(base, number, fixed) for number in range(1, n_configs))]
+    return _distinct([base, *(_random_config(base, number, fixed) for number in range(1, n_configs))])
+
+
+def _distinct(configs: Sequence[Config]) -> list[Config]:
+    """Return the different configs in their order, each with default values for what it does not use."""
+    distinct = list({str(config): config for config in map(without_unused, configs)}.values())
+    n_same = len(configs) - len(distinct)
+    if n_same:
+        warnings.warn(
+            f"left out, as they differ from another config only in settings that their networks do not use: {n_same:,} of "
+            f"{len(configs):,} configs",
+            TabcohortWarning,
+            stacklevel=3,
+        )
+    return distinct
 
 
 def _random_config(base: Config, number: int, fixed: Collection[str]) -> Config:

@@ -15,6 +15,7 @@ import numpy as np
 from tabcohort.cohort.interrupts import finishes_on_interrupt
 from tabcohort.cohort.plan import CohortPlan
 from tabcohort.cohort.runner import RunResult
+from tabcohort.data.splits import dependent_groups
 from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
 from tabcohort.evaluation.metrics import safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
@@ -53,7 +54,7 @@ def out_of_fold(plan: CohortPlan, result: RunResult) -> dict[int, OutOfFoldPredi
     """
     test_rows = {(member.repeat, member.fold): plan.split(member).test for member in result.members}
     fold_ids = plan.splitters[0].fold_ids() % MAX_FOLDS
-    group_ids = plan.table.group_ids
+    group_ids = dependent_groups(plan.table)
     by_config = {}
     for config in sorted({member.config for member in result.members}):
         total = np.zeros((len(plan.table.y), len(plan.table.schema.classes)))

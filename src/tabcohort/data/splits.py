@@ -171,6 +171,7 @@ COHORT_SIZES: tuple[tuple[float, int, int], ...] = (
 )
 FOLDS_IN_TIME = 4
 IDS_OF_A_SINGLE_SPLIT = 5
+MEASURED_SHARE = 0.5  # of the different rows with a value of their own in a column: chance does not repeat such rows
 SEED_STEP = 0x5851F42D4C957F2D  # far from any seed that a person would choose
 
 
@@ -400,3 +401,25 @@ def _differs_from_last(table: Table, rows: IntArray) -> BoolArray:
         same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
         differs[1:][part] = ~same.all(axis=1)
     return differs
+
+
+# -- groups: rows that intervals must not take for independent ones ---------------------------------------------------
+
+
+def dependent_groups(table: Table) -> IntArray | None:
+    """Return the group of each row, `(n_rows,)`: rows of one group or key, and copies of a row; None where none are.
+
+    Rows that are equal in all inputs and in class are copies if some column has a value of its own for most of the
+    different rows, as a measurement has. In a table of levels and small whole numbers alone equal rows are expected by
+    chance, and are other cases.
+    """
+    keys = row_hashes(table.X, 0) ^ (table.y.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    _, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+    if len(first) == len(keys) or not _has_measurements(table.X[first, : table.schema.n_numbers]):
+        return table.group_ids
+    return copies if table.group_ids is None else connected_groups(copies, table.group_ids)
+
+
+def _has_measurements(X: FloatArray) -> bool:
+    """Return whether a column has a value of its own for most of these rows."""
+    return any(len(np.unique(column)) > MEASURED_SHARE * len(X) for column in X.T)

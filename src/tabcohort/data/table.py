@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, Number, input_names
-from tabcohort.data.encoder import CategoryEncoding, Encoding, StoredRows, fit_statistics, store_rows
+from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, StoredRows, fit_statistics, store_rows
 from tabcohort.data.frames import (
     MAX_NUMERIC_CLASSES,
     ColumnChoices,
@@ -283,9 +283,28 @@ class Table:
         return cls(X, y, np.ones(len(X)), schema, group_ids)
 
     def stored_rows(self) -> StoredRows:
-        """Return the rows as all members share them, in 32 bits."""
+        """Return the rows as all members share them, in 32 bits.
+
+        Warns:
+            TabcohortWarning: columns vary too little beside their size to be used.
+        """
         n_numbers = self.schema.n_numbers
-        return store_rows(self.X, fit_statistics(self.X, self.weight, n_columns=n_numbers), n_numbers)
+        statistics = fit_statistics(self.X, self.weight, n_columns=n_numbers)
+        self._warn_of_tiny_deviations(statistics)
+        return store_rows(self.X, statistics, n_numbers)
+
+    def _warn_of_tiny_deviations(self, statistics: Statistics) -> None:
+        """Warn of the columns of numbers that vary and that standardization takes for constant."""
+        constant = np.flatnonzero(statistics.scale == 0)
+        names = input_names(self.schema.columns)
+        tiny = [names[i] for i in constant if len(np.unique(self.X[~np.isnan(self.X[:, i]), i])) > 1]
+        if tiny:
+            warnings.warn(
+                f"not used, as the values differ by less than 1e-12 of their size: {', '.join(map(repr, tiny[:10]))}; "
+                "subtract what the values have in common to use them",
+                TabcohortWarning,
+                stacklevel=4,
+            )
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""

@@ -187,7 +187,7 @@ def choose_threshold(objective: ThresholdObjective, rows: LabelledRows) -> float
 
 
 def can_promise(objective: ThresholdObjective, rows: LabelledRows) -> bool:
-    """Return whether a threshold is so good on these rows that new rows have the rate asked for, with 90 % confidence."""
+    """Return whether these rows are enough to promise new ones the rate that is asked for, with 90 % confidence."""
     if objective.required is None:
         return True
     return bool(_lower_bounds(objective, rows, *_thresholds(rows)).max() >= objective.required)
@@ -236,9 +236,7 @@ def _best(thresholds: FloatArray, utility: FloatArray) -> float:
     return float(thresholds[best[np.argmin(np.abs(thresholds[best] - 0.5))]])
 
 
-def _best_with(
-    objective: ThresholdObjective, thresholds: FloatArray, outcomes: _Outcomes, rates: FloatArray
-) -> float:
+def _best_with(objective: ThresholdObjective, thresholds: FloatArray, outcomes: _Outcomes, rates: FloatArray) -> float:
     """Return the threshold with the fewest errors of the other kind among those whose rate is high enough."""
     required = min(objective.value, float(rates.max()))
     errors = outcomes.alarms if objective.kind == "sensitivity" else outcomes.missed

@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabcohort.data.table import Schema
-from tabcohort.evaluation.decision import parse_objective
+from tabcohort.evaluation.decision import CONFIDENCE, can_promise, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import CohortReport, ConfigReport, estimate_to_dict, report_to_dict
+from tabcohort.settings import Config, unused_names
 from tabcohort.types import Label
 
 FEW_ROWS = 10  # of a class, below which its figures say little
+SELDOM_SHARE = 0.1  # of a class's rows: if fewer rows are predicted to be of it, that is said
 CUT_SHARE = 0.25  # of the networks: if more reached max_epochs, that is worth a hint
 
 
@@ -33,9 +35,9 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         of a network; `training`: `n_networks`, `n_epochs` in all, the first and last of the `best_epochs`,
         `n_at_max_epochs`, whether that is `cut_short`, `fit_seconds`, `seconds_saved`, `engine`, `device`,
         `stop_reason`; `evaluation`: see `evaluation_facts`; `calibration`: log loss and calibration error before and
-        after; `sets`: see `set_facts`; `threshold`: the threshold, its objective, and whether it was chosen; `configs`:
-        see `config_facts`; `coefficients`: a linear two-class model's weight per standard deviation of each feature,
-        and the class that it speaks for; `report`: what `report_to_dict` gives, histories included.
+        after; `sets`: see `set_facts`; `threshold`: see `threshold_facts`; `configs`: see `config_facts`;
+        `coefficients`: a linear two-class model's weight per standard deviation of each feature, and the class that it
+        speaks for; `report`: what `report_to_dict` gives, histories included.
     """
     report, schema, rule = predictor.report, predictor.schema, predictor.decision_rule
     return {
@@ -54,11 +56,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "evaluation": evaluation_facts(report.evaluation, schema.classes),
         "calibration": {**vars(report.calibration)},
         "sets": {**set_facts(report.sets, rule.coverage, schema.classes), "suggested_coverage": _suggestion(predictor)},
-        "threshold": {
-            "value": rule.threshold,
-            "objective": rule.objective,
-            "was_chosen": rule.objective is not None and parse_objective(rule.objective).kind != "probability",
-        },
+        "threshold": threshold_facts(predictor),
         "configs": config_facts(report.configs),
         "coefficients": _coefficient_facts(predictor),
         "report": report_to_dict(report),
@@ -91,9 +89,13 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
     Returns:
         `metrics`: for each, by name, its `label`, `value`, `low` and `high`; `confusion`: weight by true and predicted
         class; `n_rows`; `n_groups`; `class_counts`: weight of each class; `majority`: the most frequent class and the
-        accuracy of always predicting it; `rare_classes`: those with fewer than `few_rows` rows.
+        accuracy of always predicting it; `rare_classes`: those with fewer than `few_rows` rows; `seldom_predicted`: for
+        each class that hardly a row is predicted to be of, its `label`, its `count`, the number `predicted`, and as
+        `remedy` what to ask for instead.
     """
     counts = [float(sum(row)) for row in evaluation.confusion.tolist()]
+    n_predicted = [float(count) for count in evaluation.confusion.sum(axis=0)]
+    remedy = "--threshold balanced_accuracy" if len(classes) == 2 else 'class_weight = "balanced" in --settings'
     most = max(range(len(counts)), key=counts.__getitem__)
     return {
         "metrics": {
@@ -107,7 +109,43 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
         "majority": {"label": classes[most], "accuracy": counts[most] / sum(counts)},
         "few_rows": FEW_ROWS,
         "rare_classes": [label for label, count in zip(classes, counts, strict=True) if count < FEW_ROWS],
+        "seldom_predicted": [
+            {"label": label, "count": count, "predicted": predicted, "remedy": remedy}
+            for label, count, predicted in zip(classes, counts, n_predicted, strict=True)
+            if predicted < SELDOM_SHARE * count
+        ],
     }
+
+
+def threshold_facts(predictor: Predictor) -> dict[str, Any]:
+    """Return what the threshold is, and how well it does what it is for, as plain JSON values.
+
+    Returns:
+        `value`; `objective`; `was_chosen`: whether it was chosen for the objective, not given as a probability;
+        `metric`: name of the metric that the objective is about, and `measured`: its cross-fitted value; `asked`: the
+        least value that was asked for, or null; then `holds`: whether `measured` is at least that, and `is_promised`:
+        whether there are enough rows to promise it for new ones, with this `confidence`.
+    """
+    rule, schema = predictor.decision_rule, predictor.schema
+    values: dict[str, Any] = dict.fromkeys(("metric", "measured", "asked", "holds", "is_promised"))
+    is_chosen = False
+    if rule.objective is not None and schema.positive is not None:
+        objective = parse_objective(rule.objective)
+        is_chosen = objective.kind != "probability"
+        if objective.metric is not None:
+            measured = estimate_to_dict(predictor.report.evaluation.metrics[objective.metric])["value"]
+            values |= {"metric": objective.metric, "measured": measured}
+        if objective.required is not None:
+            measured = values["measured"]
+            values |= {
+                "asked": objective.required,
+                "holds": measured is not None and measured >= objective.required,
+                "is_promised": can_promise(objective, rows_of(predictor.out_of_fold.as_float64(), schema.positive)),
+            }
+    return {
+        "value": rule.threshold, "objective": rule.objective, "was_chosen": is_chosen, **values,
+        "confidence": CONFIDENCE,
+    }  # fmt: skip
 
 
 def set_facts(sets: SetEvaluation, coverage: float, classes: Sequence[Label]) -> dict[str, Any]:
@@ -134,16 +172,20 @@ def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
     """Return what was tried, as plain JSON values.
 
     Returns:
-        `ranking`: for each config with predictions, the best first: `name`, what distinguishes it from the others;
-        `number`; `log_loss`; `gap` to the best; `weight`; `dropped_after`; `n_rows`, and whether these are `all_rows`;
+        `ranking`: for each config with predictions, the best first, those that were dropped or tested on fewer rows
+        last: `name`, what distinguishes it from the others; `number`; `log_loss`; `gap` to the first; `weight`;
+        `dropped_after`; `n_rows`, and whether these are `all_rows`;
         `failed`: `number`, `name` and `message` of each config that failed; `n`, `n_untried`, `n_dropped`.
     """
-    configs = [report.config.to_dict() for report in reports]
-    same = {name for name in configs[0] if len({str(config[name]) for config in configs}) == 1}
-    names = [describe_config(config, same) for config in configs]
+    names = describe_configs([report.config for report in reports])
     tried = [number for number, report in enumerate(reports) if report.n_rows]
     most = max((reports[number].n_rows for number in tried), default=0)
-    tried.sort(key=lambda number: (reports[number].n_rows < most, reports[number].log_loss.value))
+
+    def place(number: int) -> tuple[bool, bool, float]:
+        report = reports[number]
+        return report.n_rows < most, report.dropped_after is not None, report.log_loss.value
+
+    tried.sort(key=place)
     ranking = [
         {
             "number": number + 1,
@@ -169,6 +211,18 @@ def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
         "n_untried": sum(not report.n_rows and not report.failed for report in reports),
         "n_dropped": sum(report.dropped_after is not None for report in reports),
     }
+
+
+def describe_configs(configs: Sequence[Config]) -> list[str]:
+    """Return a line for each config: the settings that it uses, but those that are the same in all that use them."""
+    unused = [unused_names(config) for config in configs]
+    values = [config.to_dict() for config in configs]
+    same = {
+        name
+        for name in values[0]
+        if len({str(own[name]) for own, names in zip(values, unused, strict=True) if name not in names}) <= 1
+    }
+    return [describe_config(own, same | names) for own, names in zip(values, unused, strict=True)]
 
 
 def describe_config(config: Mapping[str, Any], same: set[str] | frozenset[str] = frozenset()) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.inputs import check_cells, row_inputs, table_inputs
+from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.errors import TabcohortWarning, TableError
@@ -238,7 +239,7 @@ class Predictor:
             TableError: the table has another schema.
         """
         log_proba = self.log_proba_of(table) if log_proba is None else log_proba
-        y_pred, group_ids = self.codes(log_proba), table.group_ids
+        y_pred, group_ids = self.codes(log_proba), dependent_groups(table)
         return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.config.seed, y_pred, group_ids)
 
     def evaluate_sets(self, table: Table, log_proba: FloatArray | None = None) -> SetEvaluation:

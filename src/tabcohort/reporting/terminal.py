@@ -51,8 +51,8 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
 
 
 def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: float) -> None:
-    """Print what was tried, the best first, and what dropping the others early saved."""
-    console.print("\nrank  log loss  above the best, 95 % interval      weight  config", style="dim")
+    """Print what was tried, in the order of the ranking, and what dropping the others early saved."""
+    console.print("\nrank  log loss  above the first, 95 % interval     weight  config", style="dim")
     for rank, config in enumerate(configs["ranking"][:MAX_CONFIGS], 1):
         gap = config["gap"]
         interval = "" if rank == 1 or gap["value"] is None else (
@@ -100,7 +100,7 @@ def print_evaluation(
     console.print(f"\nmeasured on {_count(evaluation['n_rows'], 'row')}{escape(which)}{of}")
     if evaluation["n_groups"] < evaluation["n_rows"]:
         console.print(
-            f"in {_count(evaluation['n_groups'], 'group')} (rows of one key or group): "
+            f"in {_count(evaluation['n_groups'], 'group')} (rows of one key or group, or copies of a row): "
             "the intervals allow for rows of a group being alike"
         )
     counts = [f"{count:,.0f} {label}" for label, count in zip(classes, evaluation["class_counts"], strict=True)]
@@ -114,6 +114,12 @@ def print_evaluation(
         rare = ", ".join(map(str, evaluation["rare_classes"]))
         console.print(
             f"fewer than {evaluation['few_rows']} of these rows are {rare}: figures that depend on them say little",
+            markup=False,
+        )
+    for seldom in evaluation["seldom_predicted"]:
+        console.print(
+            f"{seldom['label']} is (almost) never predicted: {seldom['predicted']:,.0f} of these rows are, and "
+            f"{seldom['count']:,.0f} truly are; to find more of them, ask for {seldom['remedy']}",
             markup=False,
         )
     _print_table(console, _metrics_table(evaluation["metrics"]))
@@ -187,6 +193,20 @@ def _print_threshold(console: Console, threshold: Mapping[str, Any], schema: Map
         how = f", for {threshold['objective']}; the figures above are with thresholds that were chosen on other rows"
     label = escape(str(schema["classes"][schema["positive"]]))
     console.print(f"threshold       {label} from a probability of {threshold['value']:.4f} on{how}")
+    if threshold["asked"] is None:
+        return
+    name, measured = threshold["metric"], threshold["measured"]
+    shown = "unknown" if measured is None else f"{measured:.4f}"
+    verdict = "holds" if threshold["holds"] else "[bold]does not hold[/]"
+    console.print(
+        f"                a {name} of at least {threshold['asked']:g} was asked for: {verdict}, as the {name} of the "
+        f"rows above is {shown}"
+    )
+    if not threshold["is_promised"]:
+        console.print(
+            f"                the rows are too few to promise it for new rows with {threshold['confidence']:.0%} "
+            f"confidence: the threshold is as strict as they allow"
+        )
 
 
 def _metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
