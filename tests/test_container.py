@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import re
+import socket
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 import tabcohort
 from tabcohort import ModelFileError
-from tabcohort.container import FORMAT, MAGIC, read_container, write_container
+from tabcohort.container import FORMAT, MAGIC, check_writable, read_container, replace_file, write_container
 
 ARRAYS = {
     "weights": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -255,6 +257,77 @@ def test_a_document_that_json_cannot_hold_leaves_the_old_file(written: Path) -> 
 def test_a_file_has_the_rights_that_any_new_file_has(written: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     assert written.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def special_files(folder: Path) -> dict[str, Path]:
+    """Make a pipe and a socket, and links to these and to a device."""
+    os.mkfifo(folder / "pipe")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "socket"))
+    listener.close()  # its name stays
+    (folder / "device").symlink_to("/dev/null")
+    (folder / "link").symlink_to("pipe")
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files there")
+@pytest.mark.parametrize("check", [check_writable, lambda path: replace_file(path, lambda file: file.write(b"new"))])
+def test_what_is_not_a_regular_file_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    (tmp_path / "files").mkdir()
+    files = special_files(Path("files"))
+    kinds = {name: path.lstat().st_mode for name, path in files.items()}
+    for name, path in files.items():
+        words = rf"^'files/{name}' is a device, a pipe or a socket and would be replaced; name a file$"
+        with pytest.raises(ModelFileError, match=words):
+            check(path)
+    with pytest.raises(ModelFileError, match=r"^'files' is a folder; name a file$"):
+        check("files")
+    assert {name: path.lstat().st_mode for name, path in files.items()} == kinds
+    assert sorted(os.listdir("files")) == sorted(kinds)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store/model")
+    for text in (b"first", b"second"):  # a target that is not there yet, and one that is
+        check_writable(tmp_path / "link")
+        replace_file(tmp_path / "link", lambda file, text=text: file.write(text))  # type: ignore[misc]
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "store" / "model").read_bytes() == text
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "model", "store"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_in_a_circle_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(ModelFileError, match=r"one' cannot be written: Too many levels of symbolic links"):
+        check_writable(tmp_path / "one")
+
+
+def test_the_check_for_writing_leaves_everything_as_it_is(written: Path) -> None:
+    before = written.read_bytes()
+    check_writable(written)
+    check_writable(written.with_name("new"))
+    assert written.read_bytes() == before
+    assert list(written.parent.iterdir()) == [written]
+
+
+@pytest.mark.parametrize("name", ["nowhere/model", "m" * 300])
+def test_the_check_for_writing_finds_what_writing_would(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelFileError, match=r"' cannot be written: (No such file or directory|File name too long)"):
+        check_writable(tmp_path / name)
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("m" * 255)
+    check_writable(path)
+    replace_file(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
 
 
 ROOT = Path(tabcohort.__file__).parent

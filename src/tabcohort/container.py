@@ -4,16 +4,19 @@
     32 bytes   SHA-256 of all that follows
     the rest   safetensors: the arrays, and the document under the one metadata key "tabcohort"
 
-A file is written under a temporary name, synced and renamed, so that an existing file is never damaged.
+A file is written under a temporary name, synced and renamed, so that an existing file is never damaged. All files that
+people name are written by `replace_file`, which replaces regular files only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,24 +63,63 @@ def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]]
 def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file that replaces `path` when it is complete and synced; otherwise nothing changes.
 
+    Where `path` is a symbolic link, its target is replaced and the link stays.
+
     Raises:
-        ModelFileError: the file cannot be written there.
+        ModelFileError: the file cannot be written there, or is a device, a pipe, a socket or a folder.
     """
-    path = Path(path)
-    try:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with _as_model_file_error(path):
+        target = _file_to_replace(path)
+        temporary = _temporary_beside(target)
         try:
             with temporary.open("xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        _sync_folder(target.parent)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise what `replace_file` would, before any work is done: a file is made in the folder and removed.
+
+    Raises:
+        ModelFileError: as in `replace_file`.
+    """
+    with _as_model_file_error(path):
+        temporary = _temporary_beside(_file_to_replace(path))
+        temporary.open("xb").close()
+        temporary.unlink()
+
+
+@contextlib.contextmanager
+def _as_model_file_error(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ModelFileError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
+
+
+def _file_to_replace(path: str | Path) -> Path:
+    """Return the file that writing to `path` replaces, which is there as a regular file or not at all."""
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(mode):
+        raise ModelFileError(f"{str(path)!r} is a folder; name a file")
+    if not stat.S_ISREG(mode):
+        raise ModelFileError(f"{str(path)!r} is a device, a pipe or a socket and would be replaced; name a file")
+    return target
+
+
+def _temporary_beside(target: Path) -> Path:
+    """Return a new name in the same folder, so that renaming is atomic; it is short where the target's is long."""
+    return target.with_name(f".tabcohort.{os.getpid()}.{secrets.token_hex(4)}")
 
 
 def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which would open a window system
 
+from tabcohort.container import replace_file
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.model.report import CohortReport
@@ -25,8 +26,13 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
         path: the file; its ending (.png, .svg, .pdf) is the format.
 
     Raises:
-        ModelFileError: the image cannot be written there.
+        ModelFileError: the image cannot be written there, or the file has another ending.
     """
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise ModelFileError(
+            f"curves are an image: {str(path)!r} must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        )
     members = [member for member in report.members if member.history]
     name = "accuracy" if monitor == "log_loss" else monitor
     figure = Figure(figsize=(8, 6), layout="constrained")
@@ -56,10 +62,7 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
         for handle in axis.legend(frameon=False).legend_handles:
             handle.set_alpha(1)
     _draw_rates(metric, max((member.history for member in members), key=len))
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"the curves cannot be written to {str(path)!r}: {error}") from None
+    replace_file(path, lambda file: figure.savefig(file, format=ending.removeprefix("."), dpi=120))
 
 
 def _draw_rates(axis: Axes, history: Sequence[EpochRecord]) -> None:
