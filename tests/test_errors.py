@@ -1,4 +1,4 @@
-"""The errors: one tree, all of them value errors, and the nearest name for a message."""
+"""The errors: one tree, all of them value errors, and what helps their messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from tabcohort import errors
-from tabcohort.errors import TabcohortError, TabcohortWarning, nearest
+from tabcohort.errors import TabcohortError, TabcohortWarning, nearest, printable
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__]
 ERRORS = [kind for kind in CLASSES if issubclass(kind, Exception) and not issubclass(kind, Warning)]
@@ -52,3 +52,21 @@ def test_an_error_comes_back_from_another_process(kind: type[Exception]) -> None
 )
 def test_the_nearest_name_is_offered_if_there_is_a_near_one(name: str, names: list[str], expected: str) -> None:
     assert nearest(name, names) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größe 日本", "größe 日本"),
+        ("red \x1b[31m", r"red \x1b[31m"),
+        ("title \x9d0;x\x07", r"title \x9d0;x\x07"),
+        ("a\nb\rc\td\x00", r"a\nb\rc\td\x00"),
+        ("a\u2028b\u202ec\u2066", r"a\u2028b\u202ec\u2066"),
+        ("bad byte \udcff", r"bad byte \udcff"),
+        (r"already \x1b", r"already \x1b"),
+    ],
+)
+def test_what_would_change_a_terminal_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(shown) == shown
+    assert printable({text: [1, (text, None)]}) == {shown: [1, [shown, None]]}

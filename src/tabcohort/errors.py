@@ -16,7 +16,12 @@ two: what must hold, what came instead, where, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Control characters, ends of lines and paragraphs, marks that change the direction of writing, and halves of pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class TabcohortError(ValueError):
@@ -51,3 +56,23 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest of `names`, or an empty string when none is close."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def printable(value: Any) -> Any:
+    r"""Return text as it may be shown on a terminal: names, labels and cells can hold escape sequences and newlines.
+
+    Args:
+        value: text, whose control characters are escaped; a list, tuple or mapping of values, which are treated alike;
+            anything else, which is returned as it is.
+
+    Example:
+        >>> printable({"classes": ("no", "y\x1b[2Jes")})
+        {'classes': ['no', 'y\\x1b[2Jes']}
+    """
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), value)
+    if isinstance(value, Mapping):
+        return {printable(name): printable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [printable(item) for item in value]
+    return value
