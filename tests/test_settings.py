@@ -21,6 +21,8 @@ from tabcohort import fit
 from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.settings import CohortSettings, Config, Rule, read_toml, rules, unused_names, without_unused
+from tabcohort.data.recognize import KINDS
+from tabcohort.settings import COLUMN_TYPES, CohortSettings, Config, Rule, read_settings, read_toml, rules
 
 SHARE = st.floats(0, 0.9)
 VALID = st.fixed_dictionaries(
@@ -50,6 +52,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("model", "forest"),
     ("model", None),
     ("hidden", (0,)),
+    ("hidden", (10_001,)),
+    ("hidden", [10**9]),
     ("hidden", (2.5,)),
     ("hidden", 64),
     ("hidden", "64"),
@@ -135,7 +139,7 @@ def test_an_integer_beyond_every_float_is_handled_like_any_number(name: str) -> 
         ("batch_norm", "True or False"),
         ("batch_size", "'auto' or 'full' or a whole number in [1, inf]"),
         ("clip_norm", "a number in (0, inf] or None"),
-        ("hidden", "a sequence of positive whole numbers such as (256, 128)"),
+        ("hidden", "a sequence of positive whole numbers such as (256, 128), each at most 10,000"),
         ("class_weight", "'balanced' or a mapping of class label to positive weight or None"),
         ("positive", "a class label or None"),
     ],
@@ -435,3 +439,37 @@ def test_what_is_not_used_changes_no_network() -> None:
         assert without_unused(different) == without_unused(config)
         one, other = (fit(make_small_table(), changed, SMALL) for changed in (config, different))
         np.testing.assert_array_equal(one.out_of_fold.log_proba, other.out_of_fold.log_proba)
+
+
+# The types of columns
+
+
+def test_a_settings_file_may_hold_types_of_columns_beside_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('dropout = 0.3\n[columns]\nzip = "category"\n"a note" = "drop"\n', encoding="utf-8")
+    assert read_settings(path) == ({"dropout": 0.3}, {"zip": "category", "a note": "drop"})
+    assert Config.from_toml(path) == Config(dropout=0.3)
+    path.write_text("dropout = 0.3\n", encoding="utf-8")
+    assert read_settings(path) == ({"dropout": 0.3}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[columns]\nzip = "categry"', r"'zip' in '.*' cannot have the type 'categry' \(did you mean 'category'\?\)"),
+        ("[columns]\nzip = 3", r"the column 'zip' in '.*' cannot have the type 3; the types are number, category"),
+        ("[columns]\nzip = []", r"the column 'zip' in '.*' cannot have the type \[\]; the types are number, category"),
+        (
+            'columns = "category"',
+            r"^'columns' in '.*' must be a table: \[columns\], then a line column = \"type\" each$",
+        ),
+    ],
+)
+def test_a_type_that_there_is_not_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "settings.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=words):
+        Config.from_toml(tmp_path / "settings.toml")
+
+
+def test_the_types_in_settings_are_those_that_tables_know() -> None:
+    assert set(COLUMN_TYPES) == set(KINDS)

@@ -21,6 +21,10 @@ from tabcohort.errors import SettingsError, nearest
 from tabcohort.evaluation.metrics import METRICS
 
 
+MAX_WIDTH = 10_000  # units of a layer
+COLUMN_TYPES = ("number", "category", "boolean", "date", "text", "integer code", "drop")
+
+
 @dataclass(frozen=True)
 class Rule:
     """What a setting may be: one of some words, and/or a number in an interval, and/or None, and/or a special kind.
@@ -30,7 +34,7 @@ class Rule:
         number: `int`, `float`, `bool`, or None when no number is allowed.
         low, high: the bounds of the number; a bound is allowed itself unless it is marked open.
         none: whether None is allowed.
-        special: "widths" (a sequence of positive integers), "class_weight" (a mapping of label to weight), "label" or
+        special: "widths" (a sequence of integers from 1 to `MAX_WIDTH`), "class_weight" (a mapping of label to weight), "label" or
             "metric" (a name in `METRICS`).
     """
 
@@ -57,7 +61,9 @@ class Rule:
         if isinstance(value, bool):
             return self.number is bool or self.special == "label"
         if self.special == "widths":
-            return isinstance(value, (tuple, list)) and all(_is_integer(width) and width >= 1 for width in value)
+            return isinstance(value, (tuple, list)) and all(
+                _is_integer(width) and 1 <= width <= MAX_WIDTH for width in value
+            )
         if self.special == "class_weight":
             return isinstance(value, Mapping) and all(_is_real(weight) and weight > 0 for weight in value.values())
         if self.special == "label":
@@ -76,7 +82,7 @@ class Rule:
             left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
             parts.append(f"{kind} in {left}{self.low:g}, {self.high:g}{right}")
         if self.special == "widths":
-            parts.append("a sequence of positive whole numbers such as (256, 128)")
+            parts.append(f"a sequence of positive whole numbers such as (256, 128), each at most {MAX_WIDTH:,}")
         elif self.special == "class_weight":
             parts.append("a mapping of class label to positive weight")
         elif self.special == "label":
@@ -258,12 +264,14 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path, **overrides: Any) -> Config:
-        """Read a config from a flat TOML file; `overrides` that are not None take precedence.
+        """Read a config from a TOML file; `overrides` that are not None take precedence.
+
+        The types of columns that the file may hold are no part of it; see `read_settings`.
 
         Raises:
             SettingsError: the file is missing, is not TOML, or holds a setting that is unknown or out of range.
         """
-        values = read_toml(path, "settings file")
+        values, _ = read_settings(path)
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls.from_dict(values)
 
@@ -300,6 +308,30 @@ def without_unused(config: Config) -> Config:
     """Return the config with the default value of each setting that it does not use: equal networks have equal ones."""
     defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     return dataclasses.replace(config, **{name: defaults[name] for name in unused_names(config)})
+
+
+def read_settings(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what a settings file holds: the settings of a network, and the types of columns by name.
+
+    The types are its table `[columns]`, such as `zip = "category"` or `note = "drop"`.
+
+    Raises:
+        SettingsError: the file is missing, is not TOML, or gives a column a type that there is not.
+    """
+    values = read_toml(path, "settings file")
+    types = values.pop("columns", {})
+    if not isinstance(types, dict):
+        raise SettingsError(
+            f"'columns' in {str(path)!r} must be a table: [columns], then a line column = \"type\" each"
+        )
+    for name, kind in types.items():
+        if kind not in COLUMN_TYPES:
+            hint = nearest(kind, COLUMN_TYPES) if isinstance(kind, str) else ""
+            raise SettingsError(
+                f"the column {name!r} in {str(path)!r} cannot have the type {kind!r}{hint}; the types are "
+                f"{', '.join(COLUMN_TYPES)}"
+            )
+    return values, types
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:

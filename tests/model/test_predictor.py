@@ -60,6 +60,14 @@ def test_a_missing_name_offers_the_nearest(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
+    ("record", "kind"), [([1, 2, 3], "list"), (None, "NoneType"), ("x0", "str"), (X[0], "ndarray")]
+)
+def test_a_record_without_names_is_refused(predictor: Predictor, record: Any, kind: str) -> None:
+    with pytest.raises(TableError, match=f"^a record is a mapping of column names to values; it is {kind}$"):
+        predictor.predict_row(record)
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         ("tall", r"the column 'x1' is text \(row 1 holds 'tall'\)"),

@@ -13,6 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.data.encoder import Statistics, one_hot_encoding, plain_encoding
+from tabcohort.data.encoder import Statistics
+from tabcohort.errors import SettingsError
 from tabcohort.network.lower import lower, network_of
 from tabcohort.network.models import ResidualMLP, build_model, initialize_weights
 from tabcohort.network.ops import ACTIVATIONS
@@ -305,3 +307,10 @@ def test_reading_a_module_copies_it() -> None:
             tensor.add_(1)
     np.testing.assert_array_equal(network.parameters, before[0])
     np.testing.assert_array_equal(network.buffers, before[1])
+
+
+def test_a_network_that_memory_could_not_hold_is_refused() -> None:
+    words = r"^a network of 100,0\d\d,001 parameters is too large, at most 50,000,000 are possible: make .*\(10000, 10000\)$"
+    with pytest.raises(SettingsError, match=words):
+        build_program(Config(hidden=(10_000, 10_000)), 3, 2)
+    assert build_program(Config(hidden=(7_000, 7_000)), 3, 2).n_parameters == 49_042_001

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.encoder import Encoding, Statistics, plain_encoding
+from tabcohort.errors import SettingsError
 from tabcohort.network.ops import GLOROT, OPS, VECTORS, ArraySpec, Operation, keep_share
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
@@ -268,7 +269,11 @@ def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
 
 
 def build_program(config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None) -> Program:
-    """Return the program of a config's network: the one that `tabcohort.network.models.build_model` builds."""
+    """Return the program of a config's network: the one that `tabcohort.network.models.build_model` builds.
+
+    Raises:
+        SettingsError: the network has too many parameters.
+    """
     builder = Builder(n_inputs)
     value = 0
     if encoding is not None:
@@ -282,9 +287,16 @@ def build_program(config: Config, n_inputs: int, n_classes: int, encoding: Encod
         )  # fmt: skip
     networks = {"logistic": _logistic, "mlp": _mlp, "residual": _residual}
     value = networks[config.model](builder, value, config, 1 if n_classes == 2 else n_classes)
-    return builder.finish(value)
+    program = builder.finish(value)
+    if program.n_parameters > MAX_PARAMETERS:
+        raise SettingsError(
+            f"a network of {program.n_parameters:,} parameters is too large, at most {MAX_PARAMETERS:,} are possible: "
+            f"make the layers of 'hidden' smaller; it is {config.hidden}"
+        )
+    return program
 
 
+MAX_PARAMETERS = 50_000_000
 VECTOR_LENGTH = 8  # of a category's learned vectors (Holzmüller et al. 2024)
 BATCH_NORM = (1e-5, 0.1)  # epsilon, and the momentum of the running statistics: PyTorch's defaults
 LEAKY_SLOPE = 0.01
