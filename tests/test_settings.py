@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort import fit
+from tabcohort.data.recognize import KINDS
 from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.settings import CohortSettings, Config, Rule, read_toml, rules, unused_names, without_unused

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 from tabcohort.errors import SettingsError, nearest
 from tabcohort.evaluation.metrics import METRICS
 
-
 MAX_WIDTH = 10_000  # units of a layer
 COLUMN_TYPES = ("number", "category", "boolean", "date", "text", "integer code", "drop")
 
@@ -34,8 +33,8 @@ class Rule:
         number: `int`, `float`, `bool`, or None when no number is allowed.
         low, high: the bounds of the number; a bound is allowed itself unless it is marked open.
         none: whether None is allowed.
-        special: "widths" (a sequence of integers from 1 to `MAX_WIDTH`), "class_weight" (a mapping of label to weight), "label" or
-            "metric" (a name in `METRICS`).
+        special: "widths" (a sequence of integers from 1 to `MAX_WIDTH`), "class_weight" (a mapping of label to
+            weight), "label" or "metric" (a name in `METRICS`).
     """
 
     words: tuple[str, ...] = ()

@@ -13,6 +13,14 @@ from tabcohort import Predictor, save
 from tabcohort.cli.main import main
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, where models go that nobody names."""
+    path = tmp_path_factory.mktemp("current")
+    monkeypatch.chdir(path)
+    return path
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs a command in this process as a shell would."""

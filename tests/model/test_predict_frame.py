@@ -33,7 +33,7 @@ def test_a_frame_of_predictions_has_a_row_for_each_row_and_says_what_the_arrays_
     predictions = model.predict_frame(pl.DataFrame(X[:, ::-1], schema=["x2", "x1", "x0"]))
     assert predictions.schema == {
         "row": pl.Int64, "predicted": pl.String, "probability no": pl.Float64, "probability yes": pl.Float64,
-        "spread": pl.Float64, "set": pl.List(pl.String),
+        "spread": pl.Float64, "set": pl.List(pl.String), "warnings": pl.String,
     }  # fmt: skip
     assert predictions["row"].to_list() == list(range(1, len(X) + 1))
     assert predictions["predicted"].to_list() == model.predict(X).tolist()
@@ -56,16 +56,16 @@ def test_a_set_is_a_list_also_where_it_is_empty_and_labels_are_text_in_it() -> N
 
 
 @pytest.mark.filterwarnings("ignore:the keys day, number, part, sure identify rows only together")
-def test_keys_are_carried_along_as_numbers_or_text_in_their_order() -> None:
+def test_keys_are_carried_along_in_their_order() -> None:
     days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 2, 29), eager=True)
     number, part = [None, *np.arange(59) / 2], ["a", "b"] * 30
     frame = keyed_frame(day=days, number=number, part=part, sure=[True, False] * 30)
     predictor = fit_frame(frame, keys=["day", "number", "part", "sure"])
-    other = frame.drop("y").select(reversed(frame.drop("y").columns)).with_columns(pl.col("number").fill_null(np.nan))
+    other = frame.drop("y").select(reversed(frame.drop("y").columns))
     predictions = predictor.predict_frame(other)
     assert predictions.columns[:5] == ["day", "number", "part", "sure", "predicted"]
-    assert predictions["day"].to_list() == [str(day) for day in days]
-    assert predictions["number"].to_list() == number  # NaN is null, as JSON has no NaN
+    assert predictions["day"].to_list() == days.to_list()
+    assert predictions["number"].to_list() == number
     assert predictions["part"].to_list() == part
     assert predictions["sure"].to_list() == [True, False] * 30
     assert predictor.predict_frame(other.drop("day", "part")).columns[:3] == ["number", "sure", "predicted"]
@@ -73,14 +73,33 @@ def test_keys_are_carried_along_as_numbers_or_text_in_their_order() -> None:
     assert without.columns[:2] == ["row", "predicted"]
 
 
-@pytest.mark.parametrize("name", ["predicted", "probability yes", "spread", "set"])
-def test_a_key_with_the_name_of_a_prediction_is_refused(name: str) -> None:
-    frame = keyed_frame(**{name: [f"p{i}" for i in range(60)]})
-    words = f"^the key '{name}' has the name of a column of the predictions; rename it$"
-    predictor = fit_frame(frame, keys=[name])
-    with pytest.raises(TableError, match=words):
-        predictor.predict_frame(frame)
-    assert predictor.predict_frame(frame.drop(name)).columns[0] == "row"
+@pytest.mark.filterwarnings("ignore:ignored, as the model was trained without them")
+@pytest.mark.parametrize("name", ["predicted", "probability yes", "spread", "set", "warnings"])
+def test_a_column_with_the_name_of_a_prediction_is_renamed_with_a_warning(name: str) -> None:
+    cells = [f"p{i}" for i in range(60)]
+    frame = keyed_frame(**{name: cells, f"{name} (input)": cells})
+    predictor = fit_frame(frame, keys=[name], types={f"{name} (input)": "drop"})
+    words = rf"^the column '{name}' is written as '{name} \(input\)': the predictions have a column of its name$"
+    with pytest.warns(TabcohortWarning, match=words):
+        predictions = predictor.predict_frame(frame.drop(f"{name} (input)"))
+    assert predictions.columns[:2] == [f"{name} (input)", "predicted"]
+    assert predictions[f"{name} (input)"].to_list() == cells
+    with pytest.warns(TabcohortWarning, match=r"is written as '.* \(input\) \(input\)'"):
+        predictions = predictor.predict_frame(frame, frame.columns)
+    assert predictions.columns[3:5] == [f"{name} (input) (input)", f"{name} (input)"]
+
+
+def test_columns_of_the_input_come_first_as_they_are() -> None:
+    frame = keyed_frame(id=[f"p{i}" for i in range(60)])
+    predictor = fit_frame(frame, keys=["id"])
+    answer = predictor.predict_frame(frame).drop("id")
+    assert predictor.predict_frame(frame, frame.columns).equals(pl.concat([frame, answer], how="horizontal"))
+    assert predictor.predict_frame(frame, ["y", "x0", "y"]).equals(
+        pl.concat([frame.select("y", "x0"), answer], how="horizontal")
+    )
+    assert predictor.predict_frame(frame, []).equals(answer)
+    with pytest.raises(TableError, match=r"^there is no column 'idd' \(did you mean 'id'\?\); the table has x0"):
+        predictor.predict_frame(frame, ["idd"])
 
 
 @pytest.mark.filterwarnings("ignore:60 rows have 20 different values of site")
@@ -123,12 +142,36 @@ def test_a_frame_that_cannot_be_predicted_is_refused(predictor: Predictor) -> No
     frame = pl.DataFrame(X, schema=["x0", "x1", "x2"])
     with pytest.raises(TableError, match=r"^the table lacks 'x1': 3 columns are needed; it has x0, x2$"):
         predictor.predict_frame(frame.drop("x1"))
-    with pytest.raises(TableError, match=r"^row 4, column 'x1' is missing \(NaN\): every cell must be a number"):
-        predictor.predict_frame(frame.with_columns(x1=pl.when(pl.arange(90) != 3).then("x1")))
+    with pytest.raises(TableError, match=r"^row 4, column 'x1' is infinite \(inf\): a number must be at most 1e100"):
+        predictor.predict_frame(frame.with_columns(x1=pl.when(pl.arange(90) != 3).then("x1").otherwise(np.inf)))
+
+
+@pytest.mark.filterwarnings("ignore:few distinct whole numbers")
+def test_what_is_unusual_in_a_row_is_said_in_it_and_counted_in_a_warning() -> None:
+    city = ["Oslo", "Rome", "Bern"] * 20
+    predictor = fit_frame(keyed_frame(city=city, gaps=[None, "a", "b"] * 20), types={"city": "category"})
+    new = keyed_frame(city=city, gaps=[None, "a", "b"] * 20).drop("y")[:6].with_columns(
+        x0=pl.Series([0.0, None, 1e6, 0.0, 0.0, None]), city=pl.Series(["Oslo", "Lima", None, "Lima", "Rome", "Bern"])
+    )  # fmt: skip
+    with pytest.warns(TabcohortWarning) as warned:
+        predictions = predictor.predict_frame(new)
+    assert predictions["warnings"].to_list() == [
+        "",
+        "unknown level of 'city'; missing 'x0'",
+        "far from the training rows in 'x0'; missing 'city'",
+        "unknown level of 'city'",
+        "",
+        "missing 'x0'",
+    ]
+    far, unknown, missing = (str(warning.message) for warning in warned)
+    assert far.startswith("row 3, column 'x0' holds 1000000.0, ")
+    assert unknown == "levels that the model was not trained on, read as unknown: 'city' (2 rows)"
+    assert missing == "missing cells in columns where no training row had one: 'x0' (2 rows), 'city' (1 row)"
+    assert [warning.filename for warning in warned] == [__file__] * 3
 
 
 def test_a_frame_without_rows_has_no_predictions_but_their_columns(predictor: Predictor) -> None:
     frame = pl.DataFrame(X, schema=["x0", "x1", "x2"])
     nothing = predictor.predict_frame(frame.head(0))
-    assert nothing.shape == (0, 6)
+    assert nothing.shape == (0, 7)
     assert nothing.schema == predictor.predict_frame(frame).schema

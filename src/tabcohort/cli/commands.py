@@ -6,7 +6,6 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -16,10 +15,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tabcohort.cli import files
+from tabcohort.cli.output import consoles, print_json, print_lines
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    import polars as pl
 
     from tabcohort.data.sources import Sample
     from tabcohort.data.table import Table
@@ -35,7 +36,7 @@ def fit(options: argparse.Namespace) -> int:
     """Train a cohort of one config."""
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
-    _check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
+    files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     config = _config(options)
     return _train(options, [config], _cohort_settings(options))
 
@@ -43,14 +44,14 @@ def fit(options: argparse.Namespace) -> int:
 def tune(options: argparse.Namespace) -> int:
     """Train a cohort of many configs."""
     from tabcohort.cohort.search import grid_from_toml, random_configs
-    from tabcohort.settings import read_toml
+    from tabcohort.settings import read_settings
 
-    _check_outputs((options.out,), inputs=(options.table, options.settings, options.grid))
+    files.check_outputs((options.out,), inputs=(options.table, options.settings, options.grid))
     base = _config(options)
     if options.grid:
         configs = grid_from_toml(options.grid, base)
     else:
-        fixed = set(read_toml(options.settings, "settings file")) if options.settings else set()
+        fixed = set(read_settings(options.settings)[0]) if options.settings else set()
         n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
         configs = random_configs(n_configs, base, fixed | {"model"} if options.model else fixed)
     options.curves = options.checkpoint = None
@@ -59,57 +60,91 @@ def tune(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace, configs: Sequence[Config], settings: CohortSettings) -> int:
     """Train on the table that the options name, write and print what they ask for."""
-    from tabcohort.reporting.terminal import ProgressDisplay, print_model
+    from tabcohort.model.file import describe
+    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model
 
-    out, messages = _consoles()
-    messages.print(f"reading {options.table}", markup=False)
+    if options.out is None:
+        files.check_default_model(options.table)
+    out, messages = consoles(options.quiet)
+    print_lines(messages, f"reading {options.table}")
     table = _table(options, configs[0].positive)
-    messages.print(f"{len(table.y):,} rows, {len(table.schema.columns)} features")
+    print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
 
     from tabcohort.cohort.fit import fit
-    from tabcohort.model.file import describe, save
 
-    with ProgressDisplay(messages) as display:
-        predictor = fit(table, configs, settings, display, options.checkpoint)
+    with ProgressLog(messages) if options.verbose else ProgressDisplay(messages) as progress:
+        predictor = fit(table, configs, settings, progress, options.checkpoint)
     is_interrupted = predictor.report.stop_reason == "interrupted"
-    if options.out and is_interrupted and Path(options.out).exists():
-        path = Path(options.out)
-        options.out = str(path.with_name(f"{path.stem}.interrupted{path.suffix}"))
-        print(f"{path} is unchanged; the interrupted model is in {options.out}", file=sys.stderr)
-    if options.out:
-        save(predictor, options.out)
+    path = _model_path(options, is_interrupted)
+    files.save_or_rescue(predictor, path)
     if options.curves:
-        from tabcohort.reporting.curves import draw_curves
-
-        draw_curves(predictor.report, configs[0].monitor, options.curves)
+        _draw_curves(predictor, configs[0].monitor, options.curves, path)
     document = describe(predictor)
     if options.json:
-        _print_json(document)
+        print_lines(messages, f"model    {path}")
+        print_json(_without_histories(document, options))
     else:
         print_model(out, document)
-        out.print(_next_steps(options), markup=False)
+        print_lines(out, "", *_next_steps(options, path))
     return INTERRUPTED if is_interrupted else 0
+
+
+def _model_path(options: argparse.Namespace, is_interrupted: bool) -> Path:
+    """Return where the model goes; one that was interrupted overwrites no other."""
+    if options.out is None:
+        return files.default_model(options.table)
+    path = Path(options.out)
+    if not (is_interrupted and path.exists()):
+        return path
+    other = files.unused(path.with_name(f"{path.stem}.interrupted{path.suffix}"))
+    _, messages = consoles()
+    print_lines(messages, f"{path} is unchanged; the interrupted model is in {other}")
+    return other
+
+
+def _draw_curves(predictor: Predictor, monitor: str, image: str, path: Path) -> None:
+    """Draw the curves of a model that is in the file `path`."""
+    from tabcohort.reporting.curves import draw_curves
+
+    try:
+        draw_curves(predictor.report, monitor, image)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
 
 
 def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
     from tabcohort.model.file import load
 
-    _check_outputs((options.out,), inputs=(options.model, options.table))
+    files.check_outputs((options.out,), inputs=(options.model, options.table))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
         raise SettingsError(f"{options.out!r} must end in .csv or .parquet")
-    predictor, frame = load(options.model), _open(options.table).frame
+    _, messages = consoles(options.quiet)
+    predictor = load(options.model)
+    if options.verbose:
+        print_lines(messages, repr(predictor), f"reading {options.table}")
+    frame = _open(options.table).frame
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
-    predictions = predictor.predict_frame(frame)
+    predictions = predictor.predict_frame(frame, _columns_to_write(options.columns, frame))
+    numbers = [*predictor.probability_columns, "spread"]
     if options.json:
-        _print_json({"predictions": predictions.to_dicts()})
+        print_json({"predictions": files.json_rows(predictions)})
     if options.out:
-        _write_frame(predictions, options.out)
-        print(f"{len(predictions):,} predictions in {options.out}", file=sys.stderr)
+        files.write_predictions(predictions, options.out, numbers)
+        print_lines(messages, f"{len(predictions):,} predictions in {options.out}")
     elif not options.json:
-        sys.stdout.write(_with_joined_sets(predictions).write_csv())
+        sys.stdout.write(files.csv_text(predictions, numbers, sys.stdout.isatty()))
     return 0
+
+
+def _columns_to_write(names: str | None, frame: pl.DataFrame) -> list[str]:
+    """Return the input columns that are written beside the predictions: all, none, or those with these names."""
+    if names is None or names == "all":
+        return frame.columns
+    if names == "none":
+        return []
+    return [names] if names in frame.columns else names.split(",")
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -131,9 +166,9 @@ def evaluate(options: argparse.Namespace) -> int:
     coverage = predictor.decision_rule.coverage
     sets = set_facts(predictor.evaluate_sets(table, log_proba), coverage, schema.classes)
     if options.json:
-        _print_json({"classes": schema.classes, **evaluation, "sets": sets})
+        print_json({"classes": schema.classes, **evaluation, "sets": sets})
     else:
-        out, _ = _consoles()
+        out, _ = consoles()
         print_evaluation(out, evaluation, vars(schema), f" of {options.table}")
         out.print()
         print_sets(out, sets)
@@ -145,14 +180,16 @@ def info(options: argparse.Namespace) -> int:
     from tabcohort.container import read_container
 
     _, document = read_container(options.model, "model")
-    if options.json:
-        _print_json(document)
-        return 0
-    from tabcohort.reporting.terminal import print_model
-
     try:
-        print_model(_consoles()[0], document)
-    except (LookupError, TypeError, ValueError) as error:
+        if options.json:
+            print_json(_without_histories(document, options))
+        else:
+            from tabcohort.reporting.terminal import print_model
+
+            print_model(consoles()[0], document)
+    except TabcohortError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{options.model!r} is not a valid model file: {error!r}") from None
     return 0
 
@@ -162,7 +199,7 @@ def decide(options: argparse.Namespace) -> int:
     from tabcohort.model.file import describe, load, save
     from tabcohort.reporting.terminal import print_model
 
-    _check_outputs((options.out,), inputs=())
+    files.check_outputs((options.out,), inputs=())
     if options.threshold is None and options.coverage is None:
         raise SettingsError("say what to change: --threshold OBJECTIVE, --coverage SHARE, or both")
     changed = _with_decision_rule(load(options.model), options)
@@ -170,11 +207,12 @@ def decide(options: argparse.Namespace) -> int:
         save(changed, options.out)
     document = describe(changed)
     if options.json:
-        _print_json(document)
+        print_json(_without_histories(document, options))
         return 0
-    print_model(_consoles()[0], document)
+    out, _ = consoles()
+    print_model(out, document)
     kept = f"model    {options.out}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
-    print(f"\n{kept}")
+    print_lines(out, "", kept)
     return 0
 
 
@@ -184,7 +222,7 @@ def reproduce(options: argparse.Namespace) -> int:
 
     if options.seeds is not None and options.seeds < 1:
         raise SettingsError(f"--seeds must be at least 1; it is {options.seeds}")
-    out, messages = _consoles()
+    out, messages = consoles()
     if options.grid and options.name != "patent":
         raise SettingsError(f"--grid is the tuning of 'patent'; {options.name!r} has none")
     if options.grid and options.seeds is not None:
@@ -194,7 +232,7 @@ def reproduce(options: argparse.Namespace) -> int:
     else:
         findings = run(options.name, options.seeds, messages)
     if options.json:
-        _print_json(findings.to_dict())
+        print_json(findings.to_dict())
     else:
         findings.print(out)
     return 0
@@ -259,18 +297,22 @@ def _table(options: argparse.Namespace, positive: Any) -> Table:
     )
     if positive is None and table.schema.positive is not None:
         name = table.schema.classes[table.schema.positive]
-        print(f"positive class: {name} (the last in sorted order; name another with --positive)", file=sys.stderr)
+        _, messages = consoles(options.quiet)
+        print_lines(messages, f"positive class: {name} (the last in sorted order; name another with --positive)")
     return table
 
 
 def _types(options: argparse.Namespace) -> dict[str, str]:
-    """Return the types of columns that the options give."""
+    """Return the types of columns that the options give, and those of the settings file for other columns."""
+    from tabcohort.settings import read_settings
+
     types: dict[str, str] = {}
     for kind in ("category", "number", "date", "text", "drop"):
         for name in getattr(options, kind):
             if types.setdefault(name, kind) != kind:
                 raise SettingsError(f"the column {name!r} is given two types: --{types[name]} and --{kind}")
-    return types
+    in_file = read_settings(options.settings)[1] if options.settings else {}
+    return {**in_file, **types}
 
 
 def _with_decision_rule(predictor: Predictor, options: argparse.Namespace) -> Predictor:
@@ -295,56 +337,19 @@ def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> Non
 # -- output ----------------------------------------------------------------------------------------------------------
 
 
-def _check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> None:
-    """Raise before any work is done if a file could not be written, or would overwrite what is read."""
-    read = {Path(path).resolve() for path in filter(None, inputs)}
-    written = [Path(path).resolve() for path in filter(None, paths)]
-    if len(set(written)) < len(written):
-        raise SettingsError(f"{paths[0]!r} is named twice, and one would overwrite the other; name different files")
-    for path in filter(None, paths):
-        if Path(path).resolve() in read:
-            raise SettingsError(f"{path!r} is what this command reads; write to another file")
-        if not Path(path).resolve().parent.is_dir():
-            raise SettingsError(f"there is no folder {str(Path(path).parent)!r} to write to; make it first")
-        if Path(path).is_dir():
-            raise SettingsError(f"{path!r} is a folder; name a file")
+def _without_histories(document: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is known of a model without what happened in each epoch, which is long, unless that is asked for."""
+    if options.history:
+        return document
+    report = document["report"]
+    members = [{name: value for name, value in member.items() if name != "history"} for member in report["members"]]
+    return {**document, "report": {**report, "members": members}}
 
 
-def _next_steps(options: argparse.Namespace) -> str:
-    curves = f"\ncurves   {options.curves}" if options.curves else ""
-    if not options.out:
-        return f"{curves}\nnot kept: add --out MODEL.tabcohort to keep this model and predict with it"
+def _next_steps(options: argparse.Namespace, model: Path) -> list[str]:
+    """Return lines that say what was written, and a command to go on with."""
     table = options.table if options.table.startswith("sample:") else "NEW_TABLE"
     is_on_path = shutil.which("tabcohort") or Path(sys.argv[0]).name != "tabcohort"
     command = "tabcohort" if is_on_path else os.path.relpath(sys.argv[0])
-    return f"{curves}\nmodel    {options.out}\nnext     {command} predict {shlex.quote(options.out)} {table}"
-
-
-def _with_joined_sets(predictions: Any) -> Any:
-    """Return predictions with each set as one cell of text, the same in CSV and Parquet."""
-    import polars as pl
-
-    return predictions.with_columns(pl.col("set").list.join("|"))
-
-
-def _write_frame(predictions: Any, path: str) -> None:
-    import polars as pl
-
-    from tabcohort.container import replace_file
-
-    frame = _with_joined_sets(predictions)
-    try:
-        replace_file(path, frame.write_parquet if path.lower().endswith(".parquet") else frame.write_csv)
-    except pl.exceptions.PolarsError as error:
-        raise TabcohortError(f"{path!r} cannot be written: {error}") from None
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, allow_nan=False, indent=1))
-
-
-def _consoles() -> tuple[Console, Console]:
-    """Return the consoles of standard output, for results, and of standard error, for messages."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+    curves = [f"curves   {options.curves}"] if options.curves else []
+    return [*curves, f"model    {model}", f"next     {shlex.join([command, 'predict', str(model), table])}"]

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from tabcohort.cli.commands import INTERRUPTED
+from tabcohort.cli.output import ClosedPipeError, ReportError, checked_streams, report_error, report_error_as_json
 from tabcohort.cli.parser import USER_ERROR, make_parser
-from tabcohort.errors import TabcohortError, TabcohortWarning
+from tabcohort.errors import TabcohortError, TabcohortWarning, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 2 for a user error, 130 for Ctrl-C."""
-    parser = make_parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    report = report_error_as_json if "--json" in arguments else report_error
+    with checked_streams():
+        try:
+            try:
+                return _run(arguments, report)
+            finally:
+                sys.stdout.flush()
+        except TabcohortError as error:
+            report(str(error))
+            return USER_ERROR
+        except KeyboardInterrupt:
+            report_error("interrupted")
+            return INTERRUPTED
+        except ClosedPipeError:
+            return 0
+
+
+def _run(arguments: Sequence[str], report: ReportError) -> int:
+    parser = make_parser(report)
     options = parser.parse_args(arguments)
     if options.run is None:
         parser.print_help(sys.stderr)
         return USER_ERROR
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
-    try:
-        return int(options.run(options))
-    except TabcohortError as error:
-        print(f"tabcohort: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("tabcohort: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, `| head` for example
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    warnings.showwarning = _hide_warning if options.quiet else _show_warning  # type: ignore[assignment]
+    return int(options.run(options))
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
     name = "note" if issubclass(category, TabcohortWarning) else category.__name__
-    print(f"{name}: {message}", file=sys.stderr)
+    print(f"{name}: {printable(str(message))}", file=sys.stderr)
+
+
+def _hide_warning(*warning: Any) -> None:
+    """Show nothing."""

@@ -12,6 +12,8 @@ from rich_argparse import RichHelpFormatter
 
 from tabcohort import __version__
 from tabcohort.cli import commands
+from tabcohort.cli.output import ReportError, report_error
+from tabcohort.errors import nearest
 from tabcohort.reproduce.experiments import EXPERIMENTS
 
 USER_ERROR = 2
@@ -39,33 +41,56 @@ class _Once(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and that takes each option once."""
+    """An argument parser whose errors are one line with the nearest name, and that takes each option once."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, report: ReportError = report_error, **keywords: Any) -> None:
         super().__init__(*arguments, **{"formatter_class": RichHelpFormatter, **keywords})
+        self.report = report
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit."""
-        self.exit(USER_ERROR, f"tabcohort: {message}; see {self.prog} --help\n")
+        self.report(f"{message}; see {self.prog} --help")
+        self.exit(USER_ERROR)
+
+    def parse_known_args(self, *arguments: Any, **keywords: Any) -> Any:
+        """Return the options, if all arguments are known: a command knows best what it has."""
+        options, unknown = super().parse_known_args(*arguments, **keywords)
+        name = next((argument.partition("=")[0] for argument in unknown if argument.startswith("-")), None)
+        if name is not None:
+            self.error(f"there is no option {name!r}{nearest(name, self._option_string_actions)}")
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices = [] if action.choices is None else list(action.choices)
+        if choices and value not in choices:
+            names = f"{nearest(str(value), map(str, choices))}; choose from {', '.join(map(str, choices))}"
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{names}")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def make_parser(report: ReportError = report_error) -> argparse.ArgumentParser:
+    """Return the parser of all commands.
+
+    Args:
+        report: prints what is wrong with the arguments, before the parser exits.
+    """
     parser = _Parser(
+        report=report,
         prog="tabcohort",
         description="Classifiers for tables that you can trust.",
-        epilog="Start here: tabcohort fit sample:breast-cancer --out cancer.tabcohort",
+        epilog="Start here: tabcohort fit sample:breast-cancer",
     )
     parser.add_argument("--version", action="version", version=f"tabcohort {__version__}")
     shtab.add_argument_to(parser, "--print-completion", help="print a completion script for this shell")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, quiet=False, verbose=False)
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for name, command in COMMANDS.items():
         summary, example = command.summary, f"Example: tabcohort {name} {command.example}"
         subparser = subparsers.add_parser(
-            name, help=summary, description=summary.capitalize() + ".", epilog=example
+            name, help=summary, description=summary.capitalize() + ".", epilog=example, report=report
         )  # fmt: skip
         subparser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
         subparser.set_defaults(run=command.run)
@@ -106,6 +131,9 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument("table", metavar="TABLE", help=TABLE)
     command.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
+    beside = "the table's columns to write beside the predictions: all (if omitted), none, or their names"
+    command.add_argument("--columns", metavar="A,B", help=beside)
+    _add_messages(command)
     _add_decision_options(command)
 
 
@@ -114,10 +142,16 @@ def _evaluate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("table", metavar="TABLE", help=TABLE)
 
 
+def _info_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    _add_history(command)
+
+
 def _decide_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_decision_options(command)
     command.add_argument("--out", metavar="MODEL", help="write the changed model here (default: only show it)")
+    _add_history(command)
 
 
 def _reproduce_options(command: argparse.ArgumentParser) -> None:
@@ -131,10 +165,23 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a model file")
 
 
+def _add_history(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--history", action="store_true", help="in --json: what happened in each epoch, too")
+
+
+def _add_messages(command: argparse.ArgumentParser) -> None:
+    """Add how much is said on standard error."""
+    messages = command.add_mutually_exclusive_group()
+    messages.add_argument("--quiet", action="store_true", help="print results and errors only")
+    messages.add_argument("--verbose", action="store_true", help="say more, such as a line per finished network")
+
+
 def _add_table_options(command: argparse.ArgumentParser) -> None:
     """Add which table, which columns, and where the model goes."""
     command.add_argument("table", metavar="TABLE", help=TABLE)
-    command.add_argument("--out", metavar="MODEL", help="write the model to this file (MODEL.tabcohort)")
+    command.add_argument("--out", metavar="MODEL", help="write the model to this file (NAME_OF_TABLE.tabcohort)")
+    _add_history(command)
+    _add_messages(command)
     columns = command.add_argument_group("columns")
     columns.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
     columns.add_argument("--positive", metavar="LABEL", help="the positive class of two (the last in sorted order)")
@@ -202,7 +249,7 @@ COMMANDS = {
         "relapse.tabcohort last_year.csv",
         _evaluate_options,
     ),
-    "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _add_model),
+    "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
     "decide": Command(
         commands.decide,
         "choose another threshold or coverage for a model, without training",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tabcohort.data.inputs import check_cells, row_inputs, table_inputs
 from tabcohort.data.splits import dependent_groups
+from tabcohort.data.inputs import check_cells, require_column, row_inputs, table_inputs
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.errors import TabcohortWarning, TableError
@@ -22,6 +23,7 @@ from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.report import CohortReport
+from tabcohort.model.unusual import OUTLIER, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_LOGITS_AT_ONCE = 2**20
-OUTLIER = 20.0  # standard deviations from the training rows' mean
 
 
 @dataclass(frozen=True)
@@ -155,43 +156,55 @@ class Predictor:
             classes[code], probability, float(spread[0, code]), self._labels_in(self.sets(log_proba)[0])
         )  # fmt: skip
 
-    def predict_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def predict_frame(self, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return predictions as a frame, a row for each row of a polars frame.
 
-        Its columns are the keys, or the row number where the frame has none, `predicted`, `probability <class>` for
-        each class, `spread` (see `predict_uncertainty`), and `set`, the list of classes in the prediction set.
+        Its last columns are `predicted`, `probability <class>` for each class, `spread` (see `predict_uncertainty`),
+        `set`, the list of classes in the prediction set, and `warnings`, what is unusual in the row.
+
+        Args:
+            frame: the rows.
+            columns: of the frame, which come first, as they are; its keys, or the row number where it has none, when
+                omitted. One that has the name of a column of the predictions gets " (input)" behind it.
 
         Raises:
-            TableError: a column is missing, a cell is not a finite number, or a key has the name of such a column.
+            TableError: a column is missing, or a cell is not what its column holds.
 
         Warns:
-            TabcohortWarning: columns are ignored, or cells are far from what the training rows held.
+            TabcohortWarning: columns are ignored or renamed, or cells are unlike those of the training rows.
         """
         import polars as pl
 
         schema = self.schema
+        for name in columns or ():
+            require_column(frame.columns, name)
         X = self._inputs(frame)
         self._warn_of_ignored_columns(frame)
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
+        cells = unusual_cells(X, schema.columns, self._distances(X))
         self._warn_of_outliers(X, frame)
-        self._warn_of_unknown_levels(X)
-        keys = [_plain_key(frame[name]) for name in schema.keys if name in frame.columns]
-        columns = [
+        _warn_of_cells("levels that the model was not trained on, read as unknown", cells.unknown)
+        _warn_of_cells("missing cells in columns where no training row had one", cells.missing)
+        answer = [
             pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
-            *(
-                pl.Series(f"probability {label}", proba)
-                for label, proba in zip(schema.classes, np.exp(log_proba).T, strict=True)
-            ),
+            *map(pl.Series, self.probability_columns, np.exp(log_proba).T),
             pl.Series("spread", spread[np.arange(len(X)), codes]),
             pl.Series(
                 "set", [list(map(str, self._labels_in(row))) for row in self.sets(log_proba)], dtype=pl.List(pl.String)
             ),
+            pl.Series("warnings", cells.warnings(len(X)), dtype=pl.String),
         ]
-        clashes = {key.name for key in keys} & {column.name for column in columns}
-        if clashes:
-            raise TableError(f"the key {min(clashes)!r} has the name of a column of the predictions; rename it")
-        return pl.DataFrame([*(keys or [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]), *columns])
+        names = [name for name in schema.keys if name in frame.columns] if columns is None else columns
+        beside = [frame[name] for name in dict.fromkeys(names)]
+        if columns is None and not beside:
+            beside = [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
+        return pl.DataFrame([*_renamed(beside, [column.name for column in answer]), *answer])
+
+    @property
+    def probability_columns(self) -> list[str]:
+        """The columns of `predict_frame` that hold the probability of each class."""
+        return [f"probability {label}" for label in self.schema.classes]
 
     def codes(self, log_proba: FloatArray) -> IntArray:
         """Return the code of each row's predicted class, `(n_rows,)`, from its log probabilities."""
@@ -297,15 +310,19 @@ class Predictor:
         return X
 
     def _outlier_cells(self, X: FloatArray) -> tuple[IntArray, FloatArray]:
-        statistics, n_numbers = self.networks[0].statistics(), self.schema.n_numbers
-        assert statistics is not None  # every network of a config has `standardize`
-        if not n_numbers:
+        distance = self._distances(X)
+        if not distance.shape[1]:
             return np.zeros(len(X), dtype=np.int64), np.zeros(len(X))
-        numbers = X[:, :n_numbers]
-        distance = np.abs((numbers - statistics.center[:n_numbers]) * statistics.scale[:n_numbers])
-        distance[np.isnan(distance)] = 0.0
         place = distance.argmax(axis=1)
         return place, distance[np.arange(len(X)), place]
+
+    def _distances(self, X: FloatArray) -> FloatArray:
+        """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
+        statistics, n_numbers = self.networks[0].statistics(), self.schema.n_numbers
+        assert statistics is not None  # every network of a config has `standardize`
+        distance: FloatArray = np.abs((X[:, :n_numbers] - statistics.center[:n_numbers]) * statistics.scale[:n_numbers])
+        distance[np.isnan(distance)] = 0.0
+        return distance
 
     def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
         return tuple(label for label, is_in in zip(self.schema.classes, in_set, strict=True) if is_in)
@@ -352,18 +369,6 @@ class Predictor:
             message = f"ignored, as the model was trained without them: {', '.join(ignored[:10])}"
             warnings.warn(message, TabcohortWarning, stacklevel=3)
 
-    def _warn_of_unknown_levels(self, X: FloatArray) -> None:
-        """Warn of cells whose level no training row had, with their number in each column."""
-        coded = [column for column in self.schema.columns if column.n_codes]
-        first = self.schema.n_numbers
-        n_unknown = {
-            column.name: int((X[:, first + place] == column.n_codes - 1).sum()) for place, column in enumerate(coded)
-        }
-        parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in n_unknown.items() if count]
-        if parts:
-            message = f"levels that the model was not trained on, read as unknown: {', '.join(parts[:10])}"
-            warnings.warn(message, TabcohortWarning, stacklevel=3)
-
     def _warn_of_outliers(self, X: FloatArray, frame: pl.DataFrame) -> None:
         """Warn of the row with the farthest cell, and of how many others have one."""
         place, distance = self._outlier_cells(X)
@@ -383,10 +388,25 @@ class Predictor:
         )
 
 
-def _plain_key(column: pl.Series) -> pl.Series:
-    """Return a key column as numbers or text that JSON can hold."""
-    import polars as pl
+def _warn_of_cells(what: str, cells: Mapping[str, BoolArray]) -> None:
+    """Warn of unusual cells with their number in each column."""
+    counts = {name: int(is_unusual.sum()) for name, is_unusual in cells.items()}
+    parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in counts.items()]
+    if parts:
+        warnings.warn(f"{what}: {', '.join(parts[:10])}", TabcohortWarning, stacklevel=3)
 
-    if column.dtype.is_float():
-        return column.fill_nan(None)
-    return column if column.dtype.is_integer() or column.dtype == pl.Boolean else column.cast(pl.String)
+
+def _renamed(columns: Sequence[pl.Series], taken: Sequence[str]) -> list[pl.Series]:
+    """Return columns of the input, those renamed whose names columns of the predictions have."""
+    names = {column.name for column in columns} | set(taken)
+    renamed = []
+    for column in columns:
+        own = column.name
+        if own in taken:
+            while own in names:
+                own = f"{own} (input)"
+            names.add(own)
+            message = f"the column {column.name!r} is written as {own!r}: the predictions have a column of its name"
+            warnings.warn(message, TabcohortWarning, stacklevel=3)
+        renamed.append(column.alias(own))
+    return renamed

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from tabcohort.cohort.progress import RunProgress
+from tabcohort.errors import printable
 
 MAX_COEFFICIENTS = 8
 MAX_CLASSES = 12
@@ -24,6 +25,7 @@ STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of se
 
 def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     """Print what a model is, how it was trained, and how good it is on rows that it never saw."""
+    facts = printable({name: value for name, value in facts.items() if name != "report"})
     schema, model = facts["schema"], facts["model"]
     console.print(
         f"[bold]{_listed(model['networks'], MAX_NETWORKS)}[/] predicts [bold]{escape(schema['target'])}[/] "
@@ -52,6 +54,7 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
 
 def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: float) -> None:
     """Print what was tried, in the order of the ranking, and what dropping the others early saved."""
+    configs = printable(configs)
     console.print("\nrank  log loss  above the first, 95 % interval     weight  config", style="dim")
     for rank, config in enumerate(configs["ranking"][:MAX_CONFIGS], 1):
         gap = config["gap"]
@@ -95,6 +98,7 @@ def print_evaluation(
         schema: with the classes.
         which: what to say about the rows, after their number.
     """
+    evaluation, schema, which = printable(evaluation), printable(schema), printable(which)
     positive, classes = schema["positive"], schema["classes"]
     of = f"; positive class [bold]{escape(str(classes[positive]))}[/]" if positive is not None else ""
     console.print(f"\nmeasured on {_count(evaluation['n_rows'], 'row')}{escape(which)}{of}")
@@ -131,6 +135,7 @@ def print_evaluation(
 
 def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     """Print how often prediction sets hold the true class, and how often they are an abstention."""
+    sets = printable(sets)
     by_class = [
         f"{escape(str(entry['label']))} {entry['covered']:.1%}"
         for entry in sets["covered_by_class"][:MAX_CLASSES]
@@ -295,6 +300,32 @@ class ProgressDisplay:
             self._bar.update(self._task, total=progress.n_members, completed=progress.n_done, description=line)
         else:
             self.console.print(line)
+
+
+class ProgressLog:
+    """Says on standard error how far a cohort is whenever a network has been trained.
+
+    Use it as `ProgressDisplay`.
+
+    Args:
+        console: of standard error.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._n_done = 0
+
+    def __enter__(self) -> ProgressLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is left to do."""
+
+    def __call__(self, progress: RunProgress) -> None:
+        """Print a line if more networks are trained than in the last one."""
+        if progress.n_done > self._n_done:
+            self._n_done = progress.n_done
+            self.console.print(describe_progress(progress))
 
 
 def describe_progress(progress: RunProgress) -> str:

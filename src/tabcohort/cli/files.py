@@ -1,0 +1,194 @@
+"""What is written: where a model goes when nobody says, and predictions as files and text."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, printable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tabcohort.model.predictor import Predictor
+
+MODEL = ".tabcohort"
+# Endings of tables, and of what they are packed in, that are no part of a model's name.
+ENDINGS = (
+    ".csv", ".tsv", ".tab", ".txt", ".parquet", ".arrow", ".feather", ".ipc", ".json", ".jsonl", ".ndjson", ".xls",
+    ".xlsx", ".db", ".sqlite", ".sqlite3", ".duckdb", ".gz", ".zip", ".zst", ".bz2", ".xz",
+)  # fmt: skip
+DIGITS = 6  # significant digits of probabilities in text
+
+
+# -- before any work is done -----------------------------------------------------------------------------------------
+
+
+def check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> None:
+    """Raise before any work is done if a file could not be written, or would overwrite what is read.
+
+    Raises:
+        SettingsError: a file is also read, is named twice, or is in a folder that is not there.
+        ModelFileError: a file cannot be written, or is a folder, a device, a pipe or a socket.
+    """
+    from tabcohort.container import check_writable
+
+    read = {os.path.realpath(path) for path in filter(None, inputs)}
+    written = [os.path.realpath(path) for path in filter(None, paths)]
+    if len(set(written)) < len(written):
+        raise SettingsError(f"{paths[0]!r} is named twice, and one would overwrite the other; name different files")
+    for path in filter(None, paths):
+        target = Path(os.path.realpath(path))
+        if str(target) in read:
+            raise SettingsError(f"{path!r} is what this command reads; write to another file")
+        if not target.parent.is_dir():
+            raise SettingsError(f"there is no folder {str(Path(path).parent)!r} to write to; make it first")
+        check_writable(path)
+
+
+def check_default_model(table: str) -> None:
+    """Raise before any work is done if a model without a name could not be kept.
+
+    Raises:
+        ModelFileError: the current folder cannot be written to.
+    """
+    from tabcohort.container import check_writable
+
+    try:
+        check_writable(default_model(table))
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; say where the model goes with --out MODEL{MODEL}") from None
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def default_model(table: str) -> Path:
+    """Return where a model goes when nobody says: the table's name in the current folder, which overwrites nothing.
+
+    Example:
+        >>> str(default_model("somewhere/patients.csv.gz")), str(default_model("sample:wine")), str(default_model("-"))
+        ('patients.tabcohort', 'wine.tabcohort', 'model.tabcohort')
+    """
+    name = "model" if table == "-" or "://" in table else Path(table.removeprefix("sample:")).name
+    while Path(name).suffix.lower() in ENDINGS:
+        name = Path(name).stem
+    return unused(Path(f"{name}{MODEL}"))
+
+
+def unused(path: Path) -> Path:
+    """Return the path, or the first of NAME-2, NAME-3 and so on that is not there."""
+    return next(own for own in _numbered(path) if not os.path.lexists(own))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    number = 2
+    while True:
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+
+
+def save_or_rescue(predictor: Predictor, path: Path) -> None:
+    """Write a model, or keep it in a temporary folder where that has become impossible since it was checked.
+
+    Raises:
+        ModelFileError: it cannot be written there; the message says where it is.
+    """
+    from tabcohort.model.file import save
+
+    try:
+        save(predictor, path)
+    except ModelFileError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="tabcohort-"), path.name)
+        try:
+            save(predictor, rescued)
+        except ModelFileError:
+            raise error from None
+        raise ModelFileError(f"{error}; the model was kept as {str(rescued)!r}") from None
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------
+
+
+def write_predictions(predictions: pl.DataFrame, path: str, numbers: Sequence[str]) -> None:
+    """Write predictions as Parquet, as they are, or as CSV, with these columns of numbers rounded.
+
+    Raises:
+        ModelFileError: the file cannot be written.
+        TabcohortError: a column cannot be written in this format.
+    """
+    import polars as pl
+
+    from tabcohort.container import replace_file
+
+    is_parquet = path.lower().endswith(".parquet")
+    frame = _with_joined_sets(predictions) if is_parquet else _for_csv(predictions, numbers)
+    try:
+        replace_file(path, frame.write_parquet if is_parquet else frame.write_csv)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TabcohortError(f"{path!r} cannot be written: {error}") from None
+
+
+def csv_text(predictions: pl.DataFrame, numbers: Sequence[str], is_terminal: bool) -> str:
+    """Return predictions as CSV, with these columns of numbers rounded; for a terminal, control characters escaped."""
+    import polars as pl
+
+    frame = _for_csv(predictions, numbers)
+    if is_terminal:
+        frame = pl.DataFrame(
+            [
+                pl.Series(printable(column.name), printable(column.to_list()), dtype=pl.String)
+                if column.dtype == pl.String
+                else column.alias(printable(column.name))
+                for column in frame
+            ]
+        )
+    return frame.write_csv()
+
+
+def json_rows(predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return predictions as plain JSON values, one dictionary per row; sets are lists."""
+    columns = [column if column.name == "set" else _as_json(column) for column in predictions]
+    return predictions.with_columns(columns).to_dicts()
+
+
+def _for_csv(predictions: pl.DataFrame, numbers: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    frame = _with_joined_sets(predictions).with_columns(pl.col(list(numbers)).round_sig_figs(DIGITS))
+    return frame.with_columns([_as_text(column) for column in frame if _has_no_text(column)])
+
+
+def _with_joined_sets(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return predictions with each set as one cell of text, the same in CSV and Parquet."""
+    import polars as pl
+
+    return predictions.with_columns(pl.col("set").list.join("|"))
+
+
+def _has_no_text(column: pl.Series) -> bool:
+    """Return whether CSV and JSON have no form for the cells of a column, as for lists and bytes."""
+    import polars as pl
+
+    return column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return pl.Series(column.name, [None if cell is None else str(cell) for cell in column.to_list()], dtype=pl.String)
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Return a column as numbers, truth values or text; a number that is not finite is null, as JSON has none."""
+    import polars as pl
+
+    if column.dtype.is_float():
+        return column.set(~column.is_finite(), None)
+    if column.dtype.is_integer() or column.dtype in (pl.Boolean, pl.String, pl.Null):
+        return column
+    return _as_text(column) if _has_no_text(column) else column.cast(pl.String)

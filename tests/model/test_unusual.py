@@ -1,0 +1,49 @@
+"""Cells that training rows did not have: unknown levels, great distances and gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tabcohort.data.columns import Category, Column, IntegerCode, Number, Text
+from tabcohort.model.unusual import OUTLIER, unusual_cells
+
+NAN = np.nan
+COLUMNS: list[Column] = [
+    Number("age"),
+    Text("note", words=("rare",)),
+    Number("dose", has_missing=True),
+    IntegerCode("ward", level_names=("1", "2")),
+    Category("city", level_names=("Oslo", "Rome")),
+]
+ROWS = {  # age, length of the note, its word, dose, ward, and the codes of ward and city
+    "": (40, 9, 0, 1, 2, 1, 0),
+    "missing 'age'": (NAN, 9, 0, NAN, 1, 0, 1),
+    "unknown level of 'ward'; unknown level of 'city'": (40, 9, 0, 1, 7, 3, 3),
+    "missing 'note'; missing 'ward'; missing 'city'": (40, NAN, 0, 1, NAN, 2, 2),
+}
+
+
+def test_each_row_is_told_what_is_unusual_in_it() -> None:
+    X = np.array(list(ROWS.values()), dtype=float)
+    cells = unusual_cells(X, COLUMNS, np.zeros((len(X), 5)))
+    assert cells.warnings(len(X)) == list(ROWS)
+    assert {name: rows.tolist() for name, rows in cells.unknown.items()} == {
+        "ward": [False, False, True, False], "city": [False, False, True, False]
+    }  # fmt: skip
+    assert list(cells.missing) == ["age", "note", "ward", "city"]
+    assert cells.far == {}
+
+
+def test_the_distance_of_a_cell_is_that_of_its_first_number() -> None:
+    """A rare word of a text is far from its mean wherever it occurs."""
+    X = np.array([ROWS[""]] * 3, dtype=float)
+    distance = np.zeros((3, 5))
+    distance[0, 0], distance[1, 2], distance[2, 4] = OUTLIER + 1, OUTLIER + 1, OUTLIER
+    cells = unusual_cells(X, COLUMNS, distance)
+    assert cells.warnings(3) == ["far from the training rows in 'age'", "", ""]
+
+
+def test_rows_that_are_not_there_have_no_warnings() -> None:
+    cells = unusual_cells(np.empty((0, 7)), COLUMNS, np.empty((0, 5)))
+    assert cells.warnings(0) == []
+    assert (cells.unknown, cells.far, cells.missing) == ({}, {}, {})
