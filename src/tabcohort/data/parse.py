@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,15 +78,32 @@ def as_text(series: pl.Series) -> pl.Series:
 
     if series.dtype.is_float():
         series = series.fill_nan(None)
-    text = series.cast(pl.String).str.strip_chars().str.normalize("NFC")
-    if series.dtype.is_float() or series.dtype == pl.String:
-        text = text.str.replace(r"^([+-]?\d+)\.0+$", "$1")
-    return text.set(text == "", None)
+    has_decimals = series.dtype.is_float() or series.dtype == pl.String
+
+    def trimmed(cells: pl.Series) -> pl.Series:
+        text = cells.str.strip_chars().str.normalize("NFC")
+        text = text.str.replace(r"^([+-]?\d+)\.0+$", "$1") if has_decimals else text
+        return text.set(text == "", None)
+
+    return by_distinct(trimmed, series.cast(pl.String))
 
 
 def without_missing_words(text: pl.Series) -> pl.Series:
     """Return text with null where a cell says that it is missing."""
-    return text.set(text.str.to_lowercase().is_in(list(MISSING_WORDS)), None)
+    distinct = text.unique()
+    words = distinct.filter(distinct.str.to_lowercase().is_in(list(MISSING_WORDS)))
+    return text.set(text.is_in(words.implode()), None) if len(words) else text
+
+
+def by_distinct(function: Callable[[pl.Series], pl.Series], text: pl.Series) -> pl.Series:
+    """Return what a function makes of cells one by one; where many are equal it is called with the distinct ones."""
+    distinct = text.unique().drop_nulls()
+    if len(distinct) > len(text) / 4:
+        return function(text)
+    made = function(distinct)
+    if made.dtype == distinct.dtype and made.equals(distinct, null_equal=True):
+        return text
+    return text.replace_strict(distinct, made, default=None, return_dtype=made.dtype)
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------
@@ -174,6 +192,10 @@ def date_order(text: pl.Series) -> str | None:
 
 def parse_dates(text: pl.Series, order: str) -> pl.Series:
     """Return text as date-times in UTC; null where a cell is no date in this order."""
+    return by_distinct(lambda cells: _parse_each_date(cells, order), text)
+
+
+def _parse_each_date(text: pl.Series, order: str) -> pl.Series:
     import polars as pl
 
     pattern = f"{_COMPACT[:-1]}$" if order == COMPACT else _DATE
