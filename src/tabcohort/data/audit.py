@@ -1,0 +1,508 @@
+"""The leak audit: what in a table may flatter a model or mislead it, found before training.
+
+Each check is a function of the audited rows; `CHECKS` lists them. None changes anything: a finding says what was seen,
+and which option or edit handles it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tabcohort.data import parse
+from tabcohort.data.columns import Category, Column, Date, Dropped, Number, shortened
+from tabcohort.data.frames import ColumnChoices, target_labels
+from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc
+from tabcohort.data.recognize import NAMES_OF_IDS
+from tabcohort.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_ROWS = 20_000  # that one-column models are fitted on
+MIN_ROWS = 20  # of a table that is audited
+MAX_CLASSES = 50  # told apart; the rows of rarer ones are left out
+MIN_AUC, MIN_ACCURACY = 0.99, 0.98  # of a column that nearly is the target
+MIN_AGREEMENT = 0.95  # with the target, of a column with as few levels
+MAX_RELATIVE_ERROR = 0.1  # of both, in errors of always predicting the most frequent class
+MIN_MISSING_AUC = 0.8
+MAX_P_VALUE = 1e-9  # of rows that are all of one class by chance
+MIN_DUPLICATES = 0.01  # of the rows
+ROWS_PER_GROUP = (1.5, 50)
+MIN_GROUPS, MIN_GROUP_PAIRS = 20, 100
+MIN_GROUP_KAPPA, MIN_ORDER_KAPPA = 0.5, 0.1  # agreement of labels beyond chance
+MIN_Z = 6.0  # standard errors
+SORTED = 0.95  # rank correlation with the row number
+MIN_SENTINELS = 5  # cells
+MIN_VALUES = 8  # distinct ones beside a sentinel
+MAX_COUNT_CLASSES = 20  # more whole numbers as a target are counts rather than classes
+ROWS_PER_CLASS = 5
+N_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a table worth knowing before training.
+
+    Args:
+        kind: "target", "afterwards", "duplicates", "group", "order", "row number", "identifier", "sentinel",
+            "spelling" or "classes".
+        columns: that it is about; none where it is about the rows.
+        message: what was found, with its evidence.
+        evidence: the figures in the message, by name.
+        remedy: the option or the edit that handles it.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+    message: str
+    evidence: dict[str, Any]
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.remedy}"
+
+
+def audit(
+    frame: pl.DataFrame, target: str, columns: Sequence[Column], choices: ColumnChoices | None = None
+) -> tuple[Finding, ...]:
+    """Return what in a table may be a leak or mislead, the gravest first.
+
+    One-column models see at most 20,000 rows, always the same.
+
+    Args:
+        frame: the rows.
+        target: the column to predict.
+        columns: the features, as `recognize_columns` gives them; those that are dropped are not looked at.
+        choices: columns that are keys, groups, times or weights.
+
+    Raises:
+        TableError: the target looks like a measurement.
+    """
+    labels, has_target = target_labels(frame, target)
+    classes, y = np.unique(labels[has_target], return_inverse=True)
+    if len(y) < MIN_ROWS or len(classes) < 2:
+        return ()
+    features = tuple(column for column in columns if not isinstance(column, Dropped))
+    rows = _Rows(frame.filter(has_target), target, classes.tolist(), y, features, choices or ColumnChoices())
+    return tuple(finding for check in CHECKS for finding in check(rows))
+
+
+class _Rows:
+    """The rows with a target, and a sample of them, in their order, for what need not see all."""
+
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        target: str,
+        classes: list[str],
+        y: IntArray,
+        columns: tuple[Column, ...],
+        choices: ColumnChoices,
+    ) -> None:
+        self.frame, self.target, self.classes, self.y = frame, target, classes, y
+        self.columns, self.choices = columns, choices
+        rng = np.random.default_rng(0)
+        counts = np.bincount(y)
+        frequent = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
+        rows = np.flatnonzero(np.isin(y, frequent))
+        self.sample = np.sort(rng.choice(rows, MAX_ROWS, replace=False)) if len(rows) > MAX_ROWS else rows
+        self.sample_y = np.unique(y[self.sample], return_inverse=True)[1]
+        self.sampled = frame.select(column.name for column in columns)[self.sample]
+        self.majority = float(np.bincount(self.sample_y).max() / len(self.sample))
+
+    @functools.cache  # noqa: B019 - lives as long as one audit
+    def values(self, column: Column) -> FloatArray | IntArray:
+        """Return numbers, NaN where missing, or codes of levels, of the sampled rows."""
+        series = self.sampled[column.name]
+        if isinstance(column, (Number, Date)):
+            return column.numbers(series)[:, 0]
+        return _codes(parse.as_text(series))
+
+    @functools.cache  # noqa: B019 - lives as long as one audit
+    def is_missing(self, column: Column) -> Any:
+        """Return which cells of the sampled rows are missing."""
+        values = self.values(column)
+        if values.dtype.kind == "f":
+            return np.isnan(values)
+        return parse.without_missing_words(parse.as_text(self.sampled[column.name])).is_null().to_numpy()
+
+    @functools.cache  # noqa: B019 - lives as long as one audit
+    def n_distinct(self, column: Column) -> int:
+        """Return the number of distinct cells of all rows."""
+        return int(self.frame[column.name].drop_nulls().n_unique())
+
+    @functools.cached_property
+    def groups(self) -> dict[str, Finding]:
+        """What looks like a group, by column."""
+        found = ((column.name, _group(self, column)) for column in self.columns)
+        return {name: finding for name, finding in found if finding is not None}
+
+
+def _codes(text: pl.Series) -> IntArray:
+    """Return a code per cell, from 0, that is equal where cells are; missing ones have code 0."""
+    import polars as pl
+
+    return (text.rank("dense").cast(pl.Int64).fill_null(0)).to_numpy()
+
+
+def _options(option: str, names: Iterable[str]) -> str:
+    return " ".join(f"{option} {shlex.quote(name)}" for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:N_EXAMPLES]))
+    return shown if len(names) <= N_EXAMPLES else f"{shown} and {len(names) - N_EXAMPLES} more"
+
+
+# -- the target ------------------------------------------------------------------------------------------------------
+
+
+def _nearly_the_target(rows: _Rows) -> list[Finding]:
+    """Find columns that predict the target nearly without error, and those named after one."""
+    found: dict[str, tuple[str, float]] = {}
+    for column in rows.columns:
+        if column.name in rows.groups:
+            continue
+        evidence = _gives_away(rows, column)
+        if evidence is not None:
+            found[column.name] = evidence
+    if len(found) > max(3, len(rows.columns) / 4):
+        names = tuple(found)
+        figure, value = found[names[0]]
+        message = (
+            f"{len(found)} of {len(rows.columns)} columns alone nearly give {rows.target!r} away ({_listed(names)})"
+        )
+        remedy = (
+            f"either the task is easy, or they were recorded after the outcome; {_options('--drop', names[:1])} if so"
+        )
+        return [Finding("target", names, message, {figure: value}, remedy)]
+    findings = []
+    for name, (figure, value) in found.items():
+        message = f"{name!r} alone nearly gives {rows.target!r} away ({figure} {value:.3f} on rows not learned from)"
+        remedy = f"check whether it is known before the outcome, and {_options('--drop', [name])} if not"
+        findings.append(Finding("target", (name,), message, {figure: value}, remedy))
+    return findings + _named_after(rows, tuple(found))
+
+
+def _gives_away(rows: _Rows, column: Column) -> tuple[str, float] | None:
+    """Return the figure and value by which a column nearly is the target; None where it is not."""
+    values, y = rows.values(column), rows.sample_y
+    shares = out_of_fold_shares(values, y)
+    correct, n_classes = accuracy(shares, y), shares.shape[1]
+    is_accurate = 1 - correct <= MAX_RELATIVE_ERROR * (1 - rows.majority)
+    n_values = len(np.unique(values[~rows.is_missing(column)]))
+    if n_classes == 2 and roc_auc(shares, y) >= MIN_AUC:
+        return "ROC AUC", roc_auc(shares, y)
+    is_copy = n_values <= n_classes + 1 and correct >= MIN_AGREEMENT
+    return ("accuracy", correct) if is_accurate and (is_copy or correct >= MIN_ACCURACY) else None
+
+
+def _named_after(rows: _Rows, leaks: Sequence[str]) -> list[Finding]:
+    """Find columns whose names continue that of a leak: they were probably recorded with it."""
+    findings = []
+    for column in rows.columns:
+        stem = next(
+            (leak for leak in leaks if column.name != leak and re.match(rf"{re.escape(leak)}[\W_]", column.name)), None
+        )
+        if stem is not None and column.name not in leaks:
+            auc = roc_auc(out_of_fold_shares(rows.values(column), rows.sample_y), rows.sample_y)
+            message = f"{column.name!r} was probably recorded together with {stem!r}, which gives {rows.target!r} away"
+            remedy = f"check whether it is known before the outcome, and {_options('--drop', [column.name])} if not"
+            findings.append(Finding("target", (column.name,), message, {"ROC AUC": auc}, remedy))
+    return findings
+
+
+def _known_afterwards(rows: _Rows) -> list[Finding]:
+    """Find columns whose missing cells predict the target, as those of a discharge date do."""
+    found: dict[str, float] = {}
+    for column in rows.columns:
+        missing = rows.is_missing(column)
+        if 0.005 < missing.mean() < 0.995:
+            auc = roc_auc(out_of_fold_shares(missing.astype(np.int64), rows.sample_y), rows.sample_y)
+            if auc >= MIN_MISSING_AUC or _is_pure(missing, rows.sample_y) or _is_pure(~missing, rows.sample_y):
+                found[column.name] = auc
+    if not found:
+        return []
+    names, best = tuple(found), max(found.values())
+    evidence = f"ROC AUC {best:.3f}" if best >= MIN_MISSING_AUC else "they, or the others, are all of one class"
+    message = f"the missing cells of {_listed(names)} predict {rows.target!r} ({evidence})"
+    remedy = f"if they are filled in after the outcome, {_options('--drop', names)}"
+    return [Finding("afterwards", names, message, {"ROC AUC": best}, remedy)]
+
+
+def _is_pure(part: Any, y: IntArray) -> bool:
+    """Return whether these rows are all of one class, and too many for chance."""
+    counts = np.bincount(y[part])
+    share = float((y == counts.argmax()).mean())
+    return bool(counts.max() == counts.sum() >= 0.05 * len(y) and share ** counts.sum() < MAX_P_VALUE)
+
+
+# -- rows that belong together ---------------------------------------------------------------------------------------
+
+
+def _duplicates(rows: _Rows) -> list[Finding]:
+    """Find rows with equal features."""
+    import polars as pl
+
+    if not rows.columns:
+        return []
+    hashes = rows.frame.select(column.name for column in rows.columns).hash_rows()
+    n_repeated = len(hashes) - hashes.n_unique()
+    if n_repeated < max(2, MIN_DUPLICATES * len(hashes)):
+        return []
+    labels = pl.DataFrame({"row": hashes, "y": rows.y}).group_by("row").agg(pl.len(), pl.col("y").n_unique().alias("n"))
+    n_mixed = int(labels.filter(pl.col("n") > 1)["len"].sum())
+    agree = "all with the same label" if not n_mixed else f"and {n_mixed:,} rows equal one with another label"
+    evidence = {"n_repeated": n_repeated, "share": n_repeated / len(hashes), "n_with_other_label": n_mixed}
+    message = f"{n_repeated:,} rows ({n_repeated / len(hashes):.0%}) repeat the features of an earlier one, {agree}"
+    remedy = (
+        "equal rows are never on two sides of a split, but if they are not separate cases they make the intervals too "
+        "narrow; remove the copies, or name what identifies a case with --key COLUMN"
+    )
+    return [Finding("duplicates", (), message, evidence, remedy)]
+
+
+def _groups(rows: _Rows) -> list[Finding]:
+    """Find columns that look like groups of rows."""
+    return [] if rows.choices.groups or rows.choices.keys else list(rows.groups.values())
+
+
+def _group(rows: _Rows, column: Column) -> Finding | None:
+    """Return the finding that a column is an id that repeats, or that labels are much alike within its levels."""
+    if not isinstance(column, (Category, Number)):
+        return None
+    n_levels, n_known = rows.n_distinct(column), len(rows.frame) - rows.frame[column.name].null_count()
+    if n_levels < MIN_GROUPS or not ROWS_PER_GROUP[0] <= n_known / n_levels <= ROWS_PER_GROUP[1]:
+        return None
+    if isinstance(column, Number) and (rows.values(column)[~rows.is_missing(column)] % 1).any():
+        return None
+    within, between = _label_agreement(rows, column)
+    is_named = NAMES_OF_IDS.search(column.name) is not None
+    if not (is_named or (within >= MIN_GROUP_KAPPA and between <= within / 2)):
+        return None
+    evidence = {"n_levels": n_levels, "rows_per_level": n_known / n_levels, "agreement": within}
+    message = (
+        f"{column.name!r} looks like a group ({n_levels:,} values with {n_known / n_levels:.1f} rows each, whose "
+        f"labels agree {within:.0%} beyond chance)"
+    )
+    remedy = f"{_options('--group', [column.name])} tests on values not learned from"
+    return Finding("group", (column.name,), message, evidence, remedy)
+
+
+def _label_agreement(rows: _Rows, column: Column) -> tuple[float, float]:
+    """Return how far labels agree beyond chance (kappa) within a column's levels, and between neighbouring levels.
+
+    Neighbours in the order of a number: labels that follow its size are no sign of groups.
+    """
+    series = rows.frame[column.name]
+    values = column.numbers(series)[:, 0] if isinstance(column, Number) else _codes(parse.as_text(series)).astype(float)
+    known = ~series.is_null().to_numpy() & ~np.isnan(values)
+    levels, codes = np.unique(values[known], return_inverse=True)
+    y, n_classes = rows.y[known], len(rows.classes)
+    if len(levels) * n_classes > 10_000_000:
+        return 0.0, 0.0
+    counts = np.bincount(codes * n_classes + y, minlength=len(levels) * n_classes).reshape(-1, n_classes).astype(float)
+    sizes = counts.sum(axis=1)
+    n_pairs = (sizes * (sizes - 1)).sum()
+    if n_pairs < MIN_GROUP_PAIRS:
+        return 0.0, 0.0
+    chance = float(np.square(counts.sum(axis=0) / sizes.sum()).sum())
+    within = (counts * (counts - 1)).sum() / n_pairs
+    between = (
+        (counts[1:] * counts[:-1]).sum() / (sizes[1:] * sizes[:-1]).sum() if isinstance(column, Number) else chance
+    )
+    return float((within - chance) / (1 - chance)), float((between - chance) / (1 - chance))
+
+
+# -- the order of the rows -------------------------------------------------------------------------------------------
+
+
+def _order(rows: _Rows) -> list[Finding]:
+    """Find rows in the order of a time, or whose neighbours have the same label."""
+    choices, y = rows.choices, rows.y
+    if choices.time or choices.groups or choices.keys:
+        return []
+    n_runs = int((np.diff(y) != 0).sum()) + 1
+    if n_runs <= 4 * len(rows.classes) and n_runs < len(y) / 10:
+        message = f"the rows are sorted by {rows.target!r}"
+        return [
+            Finding("order", (), message, {"n_runs": n_runs}, "this is harmless, as splits do not depend on the order")
+        ]
+    same, chance, z = _neighbour_agreement(y)
+    kappa = (same - chance) / (1 - chance)
+    evidence = {"agreement": same, "chance": chance}
+    times = [
+        column for column in rows.columns if isinstance(column, Date) and abs(_rank_correlation(rows, column)) >= SORTED
+    ]
+    if times:
+        name = times[0].name
+        message = f"the rows are in the order of {name!r}"
+        remedy = f"if the model is to predict later rows, {_options('--time', [name])} tests it on these"
+        return [Finding("order", (name,), message, evidence, remedy)]
+    if kappa < MIN_ORDER_KAPPA or z < MIN_Z:
+        return []
+    message = f"neighbouring rows have the same label in {same:.0%} of the cases, {chance:.0%} by chance"
+    remedy = (
+        "figures may be too good for rows that come later, or from elsewhere; name the column that says when (--time) "
+        "or of whom (--group) they are, if there is one"
+    )
+    return [Finding("order", (), message, evidence, remedy)]
+
+
+def _neighbour_agreement(y: IntArray) -> tuple[float, float, float]:
+    """Return how often neighbours have the same label, how often by chance, and the difference in standard errors."""
+    same = float((y[1:] == y[:-1]).mean())
+    chance = float(np.square(np.bincount(y) / len(y)).sum())
+    return same, chance, (same - chance) / float(np.sqrt(chance * (1 - chance) / (len(y) - 1)))
+
+
+def _rank_correlation(rows: _Rows, column: Column) -> float:
+    """Return Spearman's correlation of a column with the number of the row; 0 where it is constant."""
+    import polars as pl
+
+    values = rows.values(column).astype(np.float64)
+    known = ~np.isnan(values)
+    if known.sum() < MIN_ROWS or np.ptp(values[known]) == 0:
+        return 0.0
+    ranks = pl.Series(values[known]).rank("average").to_numpy()
+    return float(np.corrcoef(ranks, np.flatnonzero(known))[0, 1])
+
+
+def _row_numbers(rows: _Rows) -> list[Finding]:
+    """Find numbers that only count the rows."""
+    findings = []
+    for column in rows.columns:
+        if not isinstance(column, Number) or rows.n_distinct(column) < 0.95 * len(rows.frame):
+            continue
+        correlation = _rank_correlation(rows, column)
+        if abs(correlation) >= 0.99:
+            message = (
+                f"{column.name!r} follows the row number (rank correlation {correlation:.3f}, nearly all values differ)"
+            )
+            remedy = f"{_options('--drop', [column.name])}, or {_options('--time', [column.name])} if it is a time"
+            evidence = {"rank_correlation": correlation}
+            findings.append(Finding("row number", (column.name,), message, evidence, remedy))
+    return findings
+
+
+def _identifiers(rows: _Rows) -> list[Finding]:
+    """Find columns with other values in most rows, and a name such as id."""
+    findings = []
+    for column in rows.columns:
+        share = rows.n_distinct(column) / len(rows.frame)
+        is_named = NAMES_OF_IDS.search(column.name) is not None
+        is_whole = isinstance(column, Category) or (
+            isinstance(column, Number) and not (rows.values(column)[~rows.is_missing(column)] % 1).any()
+        )
+        if is_whole and (
+            (is_named and share > 1 / ROWS_PER_GROUP[0]) or (isinstance(column, Category) and share > 0.8)
+        ):
+            message = f"{column.name!r} looks like an identifier ({share:.0%} of its values differ)"
+            evidence = {"distinct_share": share}
+            findings.append(Finding("identifier", (column.name,), message, evidence, _options("--drop", [column.name])))
+    return findings
+
+
+# -- cells -----------------------------------------------------------------------------------------------------------
+
+
+def _sentinels(rows: _Rows) -> list[Finding]:
+    """Find numbers that stand for missing cells, such as -999."""
+    found: dict[float, list[tuple[str, float]]] = defaultdict(list)
+    for column in rows.columns:
+        if isinstance(column, Number):
+            values = rows.values(column)
+            sentinel = _sentinel(values[np.isfinite(values)].astype(np.float64))
+            if sentinel is not None:
+                found[sentinel].append((column.name, float((values == sentinel).mean())))
+    findings = []
+    for sentinel, columns in found.items():
+        names = tuple(name for name, _ in columns)
+        share = max(share for _, share in columns)
+        figures = f"{share:.1%} of the cells, far from all others"
+        message = f"{sentinel:g} in {_listed(names)} may stand for a missing cell ({figures})"
+        evidence = {"value": sentinel, "share": share}
+        findings.append(Finding("sentinel", names, message, evidence, "empty these cells if so"))
+    return findings
+
+
+def _sentinel(numbers: FloatArray) -> float | None:
+    """Return the smallest or largest number if it repeats and is far from all others; None where neither does."""
+    values, counts = np.unique(numbers, return_counts=True)
+    if len(values) <= MIN_VALUES:
+        return None
+    for value, count, others in ((values[0], counts[0], values[1:]), (values[-1], counts[-1], values[:-1])):
+        if count < max(MIN_SENTINELS, 0.002 * len(numbers)) or count > 0.9 * len(numbers):
+            continue
+        nearest = others[0] if value < others[0] else others[-1]
+        is_isolated = abs(value - nearest) > others[-1] - others[0]
+        is_negative = value in (-1, -9, -99, -999) and others[0] >= 0 and count > 3 * counts[1]
+        if is_isolated or is_negative or (value == 0 and _is_zero_missing(numbers, others)):
+            return float(value)
+    return None
+
+
+def _is_zero_missing(numbers: FloatArray, others: FloatArray) -> bool:
+    """Return whether zeros are few and far below numbers that are much alike, as in a column of blood pressures."""
+    positive = numbers[numbers != 0]
+    middle = float(np.median(positive))
+    is_alike = positive.std() < 0.5 * positive.mean()
+    return bool(len(others) >= 20 and others[0] >= 0.3 * middle > 0 and is_alike and len(positive) > len(numbers) / 2)
+
+
+def _spelling(rows: _Rows) -> list[Finding]:
+    """Find levels and labels that differ only in case, space or Unicode form."""
+    findings = []
+    spelled = {rows.target: rows.classes}
+    spelled |= {column.name: list(column.levels) for column in rows.columns if type(column) is Category}
+    for name, levels in spelled.items():
+        pairs = _same_but_for_spelling(levels)
+        if pairs:
+            examples = "; ".join(" and ".join(map(shortened, pair)) for pair in pairs[:N_EXAMPLES])
+            message = f"{name!r} has levels that differ only in case, space or Unicode form ({examples})"
+            findings.append(
+                Finding("spelling", (name,), message, {"n": len(pairs)}, "spell them the same if they mean the same")
+            )
+    return findings
+
+
+def _same_but_for_spelling(levels: Sequence[str]) -> list[list[str]]:
+    folded: dict[str, list[str]] = defaultdict(list)
+    for level in levels:
+        folded[" ".join(unicodedata.normalize("NFKC", level).casefold().split())].append(level)
+    return [same for same in folded.values() if len(same) > 1]
+
+
+def _classes(rows: _Rows) -> list[Finding]:
+    """Find targets that are counts, or have too many classes."""
+    n_classes, name = len(rows.classes), rows.target
+    per_class = len(rows.y) / n_classes
+    evidence = {"n_classes": n_classes, "rows_per_class": per_class}
+    if n_classes > MAX_COUNT_CLASSES and all(re.fullmatch(r"-?\d+", label) for label in rows.classes):
+        message = f"{name!r} holds {n_classes:,} different whole numbers, which looks like a count rather than classes"
+        return [
+            Finding("classes", (name,), message, evidence, "a classifier ignores their order; divide them into bins")
+        ]
+    if n_classes >= MIN_GROUPS and per_class < ROWS_PER_CLASS:
+        message = f"{name!r} has {n_classes:,} classes with {per_class:.1f} rows each"
+        return [
+            Finding(
+                "classes", (name,), message, evidence, "too few to learn from; merge classes, or name another target"
+            )
+        ]
+    return []
+
+
+CHECKS: tuple[Callable[[_Rows], list[Finding]], ...] = (
+    _nearly_the_target, _known_afterwards, _classes, _spelling, _duplicates, _groups, _order, _row_numbers,
+    _identifiers, _sentinels,
+)  # fmt: skip
