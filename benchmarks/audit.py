@@ -26,7 +26,7 @@ from tabcohort.data.columns import Column, Dropped
 from tabcohort.data.recognize import recognize_columns
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "data"))
-from planted_leaks import LEAKS, TARGET, clean_table  # noqa: E402
+from planted_leaks import LEAKS, TARGET, clean_table
 
 DATA_VARIABLE = "TABCOHORT_DATA"
 SEEDS = range(10)
@@ -46,7 +46,9 @@ def print_planted(console: Console) -> None:
         for seed in SEEDS:
             frame = plant(clean_table(seed), np.random.default_rng(seed))
             _, findings = audited(frame, TARGET)
-            times += any(finding.kind == kind and (not finding.columns or "planted" in finding.columns) for finding in findings)
+            times += any(
+                finding.kind == kind and (not finding.columns or "planted" in finding.columns) for finding in findings
+            )
         n_found += times == len(SEEDS)
         console.print(f"  {plant.__name__.replace('_', ' '):<28} {times} of {len(SEEDS)}")
     console.print(f"{n_found} of {len(LEAKS)} kinds of leaks found every time")
@@ -62,7 +64,9 @@ def print_false_alarms(console: Console) -> None:
             for finding in findings:
                 n_alarms += max(1, len(finding.columns))
                 console.print(f"  {n_rows} rows: {finding}", markup=False)
-    console.print(f"{20 * n_alarms / n_columns:.2f} false alarms per 20 columns of clean tables ({n_columns:,} columns)")
+    console.print(
+        f"{20 * n_alarms / n_columns:.2f} false alarms per 20 columns of clean tables ({n_columns:,} columns)"
+    )
 
 
 def print_real_tables(console: Console, folder: Path) -> None:

@@ -66,7 +66,8 @@ def outcome_in_other_words(frame: pl.DataFrame, rng: np.random.Generator) -> pl.
 
 def filled_in_afterwards(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     is_filled = rng.random(len(frame)) < np.where(_ill(frame) == 1, 0.9, 0.04)
-    return _with(frame, [float(days) if there else None for days, there in zip(rng.poisson(9, len(frame)), is_filled)])
+    days = rng.poisson(9, len(frame)).astype(float)
+    return _with(frame, days).with_columns(planted=pl.when(pl.Series(is_filled)).then("planted"))
 
 
 def rows_repeated(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:

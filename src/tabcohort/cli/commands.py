@@ -22,13 +22,15 @@ from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, Tabc
 if TYPE_CHECKING:
     import polars as pl
 
+    from tabcohort.data.frames import ColumnChoices
     from tabcohort.data.sources import Sample
-    from tabcohort.data.table import Table
+    from tabcohort.data.table import Schema, Table
     from tabcohort.model.predictor import Predictor
     from tabcohort.settings import CohortSettings, Config
 
 INTERRUPTED = 130  # exit status
 N_RANDOM_CONFIGS = 24
+MAX_FINDINGS = 10  # of the leak audit, in lines
 CURVE_FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -86,6 +88,8 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     else:
         print_model(out, document)
         print_lines(out, "", *_next_steps(options, path))
+    if options.audit and not is_interrupted:
+        _print_shuffled(messages, table, configs[0], settings)
     return INTERRUPTED if is_interrupted else 0
 
 
@@ -194,6 +198,33 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
+def look(options: argparse.Namespace) -> int:
+    """Show what a table holds, and what would be done with each column."""
+    from tabcohort.container import replace_file
+    from tabcohort.data.profile import columns_toml, look_facts
+
+    files.check_outputs((options.html, options.write), inputs=(options.table,))
+    sample = _open(options.table)
+    facts = look_facts(sample.frame, options.target or sample.target or None, _choices(options))
+    if options.html:
+        from tabcohort.reporting.look_page import look_page
+
+        page = look_page(facts, options.table)
+        replace_file(options.html, lambda file: file.write(page.encode()))
+    if options.write:
+        types = columns_toml(facts, options.table)
+        replace_file(options.write, lambda file: file.write(types.encode()))
+    if options.json:
+        print_json(facts)
+    else:
+        from tabcohort.reporting.look import print_look
+
+        print_look(consoles()[0], facts)
+        for path in filter(None, (options.html, options.write)):
+            print(f"written  {path}", file=sys.stderr)
+    return 0
+
+
 def decide(options: argparse.Namespace) -> int:
     """Change a model's decision rule."""
     from tabcohort.model.file import describe, load, save
@@ -295,11 +326,20 @@ def _table(options: argparse.Namespace, positive: Any) -> Table:
         weight=options.weight,
         types=_types(options),
     )
+    _, messages = consoles(options.quiet)
     if positive is None and table.schema.positive is not None:
         name = table.schema.classes[table.schema.positive]
-        _, messages = consoles(options.quiet)
         print_lines(messages, f"positive class: {name} (the last in sorted order; name another with --positive)")
+    if not options.no_audit:
+        _print_findings(messages, sample.frame, table.schema, _choices(options))
     return table
+
+
+def _choices(options: argparse.Namespace) -> ColumnChoices:
+    """Return what the options say of the columns."""
+    from tabcohort.data.frames import ColumnChoices
+
+    return ColumnChoices(tuple(options.key), tuple(options.group), options.time, options.weight, _types(options))
 
 
 def _types(options: argparse.Namespace) -> dict[str, str]:
@@ -332,6 +372,34 @@ def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> Non
             TabcohortWarning,
             stacklevel=1,
         )
+
+
+# -- audit -----------------------------------------------------------------------------------------------------------
+
+
+def _print_findings(messages: Console, frame: pl.DataFrame, schema: Schema, choices: ColumnChoices) -> None:
+    """Print what the leak audit finds, each in one line."""
+    from tabcohort.data.audit import audit
+
+    findings = audit(frame, schema.target, schema.columns, choices)
+    for finding in findings[:MAX_FINDINGS]:
+        print_lines(messages, f"note: {finding}")
+    if len(findings) > MAX_FINDINGS:
+        print_lines(messages, f"note: {len(findings) - MAX_FINDINGS} more findings: see tabcohort look")
+
+
+def _print_shuffled(messages: Console, table: Table, config: Config, settings: CohortSettings) -> None:
+    """Train again on shuffled labels, and print whether anything was learned from them."""
+    from tabcohort.cohort.shuffled import fit_shuffled
+
+    auc = fit_shuffled(table, config, settings)
+    learned = "nothing is learned from them, as must be" if auc.low <= 0.5 else (
+        "something is learned from them, which must not be: the figures above cannot be trusted"
+    )  # fmt: skip
+    print_lines(
+        messages,
+        f"audit    on shuffled labels: ROC AUC {auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f}); {learned}",
+    )
 
 
 # -- output ----------------------------------------------------------------------------------------------------------

@@ -127,6 +127,13 @@ def _tune_options(command: argparse.ArgumentParser) -> None:
     search.add_argument("--no-halving", action="store_true", help="train all to the end, also those with a high loss")
 
 
+def _look_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("table", metavar="TABLE", help=TABLE)
+    command.add_argument("--html", metavar="FILE", help="write a page that shows the same")
+    command.add_argument("--write", metavar="FILE.toml", help="write the types of columns, to edit for fit --settings")
+    _add_column_options(command)
+
+
 def _predict_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     command.add_argument("table", metavar="TABLE", help=TABLE)
@@ -182,9 +189,17 @@ def _add_table_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="MODEL", help="write the model to this file (NAME_OF_TABLE.tabcohort)")
     _add_history(command)
     _add_messages(command)
+    columns = _add_column_options(command)
+    columns.add_argument("--positive", metavar="LABEL", help="the positive class of two (the last in sorted order)")
+    audit = command.add_mutually_exclusive_group()
+    audit.add_argument("--no-audit", action="store_true", help="do not look for leaks before training")
+    audit.add_argument("--audit", choices=("shuffled",), help="train again on shuffled labels: nothing may be learned")
+
+
+def _add_column_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what is said of a table's columns, and return their group."""
     columns = command.add_argument_group("columns")
     columns.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
-    columns.add_argument("--positive", metavar="LABEL", help="the positive class of two (the last in sorted order)")
     for name, meaning in (
         ("--key", "identifies a row, no feature; rows of one key stay together; repeatable"),
         ("--group", "rows of one value never train and test the same network; no feature; repeatable"),
@@ -197,6 +212,7 @@ def _add_table_options(command: argparse.ArgumentParser) -> None:
         columns.add_argument(name, metavar="COLUMN", action="append", default=[], help=meaning)
     columns.add_argument("--weight", metavar="COLUMN", help="how much each row counts; 0 leaves a row out")
     columns.add_argument("--time", metavar="COLUMN", help="test networks on rows later than those they train on")
+    return columns
 
 
 def _add_training_options(command: argparse.ArgumentParser) -> None:
@@ -225,6 +241,12 @@ def _add_decision_options(command: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
+    "look": Command(
+        commands.look,
+        "show what a table holds, what would be done with each column, and what looks wrong",
+        "patients.csv --target outcome --write columns.toml",
+        _look_options,
+    ),
     "fit": Command(
         commands.fit,
         "train a classifier on a table, and test each row on networks that never saw it",

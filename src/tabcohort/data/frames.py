@@ -110,7 +110,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
         TabcohortWarning: rows have no target, columns are left out or read in a way worth knowing, or rows connected.
     """
     choices = choices or ColumnChoices()
-    _check_choices(frame, target, choices)
+    check_choices(frame, target, choices)
     labels, has_target = target_labels(frame, target)
     warn_of_rows_without_target(has_target, target)
     check_classes(labels[has_target], target)
@@ -119,7 +119,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     names = [name for name in frame.columns if name != target and name not in choices.reserved]
     # Of the whole frame, so that errors name rows as it counts them.
     columns = recognize_columns(frame, names, choices.types)
-    columns = _without_copies_of_target(rows, columns, target, labels[has_target])
+    columns = without_copies_of_target(rows, columns, target, labels[has_target])
     dropped = [column for column in columns if isinstance(column, Dropped)]
     features = [column for column in columns if not isinstance(column, Dropped)]
     warn_of_columns(columns, choices.types)
@@ -137,9 +137,9 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     )
 
 
-def _check_choices(frame: pl.DataFrame, target: str, choices: ColumnChoices) -> None:
+def check_choices(frame: pl.DataFrame, target: str | None, choices: ColumnChoices) -> None:
     """Raise `TableError` if a named column is not there, or is named for two things."""
-    for name in (target, *choices.reserved, *choices.types):
+    for name in (*([] if target is None else [target]), *choices.reserved, *choices.types):
         require_column(frame.columns, name)
     if target in (*choices.reserved, *choices.types):
         raise TableError(
@@ -263,7 +263,7 @@ def _refuse_single_rows(labels: NDArray[Any], target: str) -> None:
         raise TableError(single_row_message(str(distinct[counts == 1][0]), target))
 
 
-def _without_copies_of_target(
+def without_copies_of_target(
     frame: pl.DataFrame, columns: Sequence[Column], target: str, labels: NDArray[Any]
 ) -> list[Column]:
     """Return the columns, those that are the target under other names marked as dropped."""

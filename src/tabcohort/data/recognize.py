@@ -77,6 +77,16 @@ def recognize_columns(
     Raises:
         TableError: columns cannot be read; the message names all of them, and options that handle them.
     """
+    columns, problems = columns_and_problems(frame, names, kinds)
+    if problems:
+        raise TableError(_message(problems))
+    return columns
+
+
+def columns_and_problems(
+    frame: pl.DataFrame, names: Sequence[str], kinds: Mapping[str, str] | None = None
+) -> tuple[list[Column], list[Problem]]:
+    """Return the columns that can be read, as `recognize_columns` does, and the problems of the others."""
     kinds = kinds or {}
     columns: list[Column] = []
     problems = []
@@ -87,9 +97,7 @@ def recognize_columns(
             problems.append(error.problem)
         else:
             columns.append(column)
-    if problems:
-        raise TableError(_message(problems))
-    return _without_copies(frame, columns, kinds)
+    return _without_copies(frame, columns, kinds), problems
 
 
 class _UnreadableColumnError(TableError):

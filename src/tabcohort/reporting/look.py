@@ -1,0 +1,114 @@
+"""What the terminal shows of a table before training: one line per column, and what looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from tabcohort.errors import printable
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+MAX_NAME, MAX_SHOWN_LABEL = 28, 14
+N_SHOWN_LEVELS = 3
+MAX_CLASSES = 8
+
+
+def print_look(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print the facts of a table; see `tabcohort.data.profile.look_facts`."""
+    facts = printable(facts)
+    console.print(f"{facts['n_rows']:,} rows, {facts['n_columns']:,} columns, {facts['n_features']:,} features")
+    if facts["target"] is not None:
+        _line(console, _target_line(facts["target"]))
+    console.print()
+    has_blocks = _can_show(console, BLOCKS)
+    rows = [("column", "type", "missing", "distinct", "distribution", "what is done with it")]
+    rows += [_cells(column, has_blocks) for column in facts["columns"]]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        aligned = [
+            cell.rjust(width) if 2 <= i <= 3 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        _line(console, "  ".join(aligned).rstrip(), style="dim" if number == 0 else None)
+    notes = [f"{column['name']}: {column['note']}" for column in facts["columns"] if column["note"]]
+    _print_list(console, "notes", notes)
+    _print_list(console, "worth checking", [sentence(finding) for finding in facts["findings"]])
+
+
+def sentence(finding: Mapping[str, Any]) -> str:
+    """Return a finding's message with its remedy."""
+    return f"{finding['message']}: {finding['remedy']}"
+
+
+def sparkline(bins: Sequence[int]) -> str:
+    """Return one block per bin, as high as its count; a blank where there is none.
+
+    Example:
+        >>> sparkline([1, 0, 4, 8])
+        '▁ ▄█'
+    """
+    highest = max(bins)
+    return "".join(BLOCKS[-(-count * len(BLOCKS) // highest) - 1] if count else " " for count in bins)
+
+
+def distribution_text(distribution: Mapping[str, Any] | None, has_blocks: bool = True) -> str:
+    """Return a hint of a distribution: a sparkline with its range, or the most frequent levels."""
+    if distribution is None:
+        return ""
+    if "levels" in distribution:
+        shown = [f"{_cut(level['label'], MAX_SHOWN_LABEL)} {level['share']:.0%}" for level in distribution["levels"]]
+        n_more = distribution["n_more"] + len(shown) - N_SHOWN_LEVELS
+        return ", ".join(shown[:N_SHOWN_LEVELS]) + (f", {n_more:,} more" if n_more > 0 else "")
+    low, high = (end if isinstance(end, str) else f"{end:.4g}" for end in (distribution["low"], distribution["high"]))
+    return f"{low} {sparkline(distribution['bins'])} {high}" if has_blocks else f"{low} to {high}"
+
+
+def _cells(column: Mapping[str, Any], has_blocks: bool) -> tuple[str, ...]:
+    """Return a column's line, cell by cell."""
+    share = column["missing_share"]
+    missing = "-" if not share else f"{share:.1%}" if share >= 0.001 else "<0.1%"
+    marks = "".join(f" [{place + 1}]" for place in column["findings"])
+    return (
+        _cut(column["name"], MAX_NAME),
+        column["type"] if column["role"] == "feature" else column["role"],
+        missing,
+        "" if column["n_distinct"] is None else f"{column['n_distinct']:,}",
+        distribution_text(column["distribution"], has_blocks),
+        column["treatment"] + marks,
+    )
+
+
+def _target_line(target: Mapping[str, Any]) -> str:
+    classes = [f"{entry['label']} {entry['share']:.1%}" for entry in target["classes"][:MAX_CLASSES]]
+    more = len(target["classes"]) - len(classes)
+    listed = ", ".join(classes) + (f", {more:,} more" if more else "")
+    missing = f"; {target['n_missing']:,} rows have none" if target["n_missing"] else ""
+    problem = f"; {target['problem']}" if target["problem"] else ""
+    return f"target {target['name']}: {listed}{missing}{problem}"
+
+
+def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
+    if lines:
+        console.print(f"\n{title}", style="dim")
+        for number, line in enumerate(lines, 1):
+            _line(console, f"[{number}] {line}" if title != "notes" else line)
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line as it is: cells of a table are no markup."""
+    console.print(text, markup=False, highlight=False, style=style, soft_wrap=True)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _can_show(console: Console, text: str) -> bool:
+    """Return whether the encoding of a console has these characters."""
+    try:
+        text.encode(console.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
