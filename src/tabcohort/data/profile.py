@@ -89,8 +89,8 @@ def look_facts(frame: pl.DataFrame, target: str | None = None, choices: ColumnCh
 
 def _role(name: str, target: str | None, choices: ColumnChoices) -> str | None:
     """Return what a column is for, if it is named for something other than a feature."""
-    roles = {choices.time: "time", choices.weight: "weight", target: "target"}
-    roles |= dict.fromkeys(choices.groups, "group") | dict.fromkeys(choices.keys, "key")
+    roles: dict[str | None, str] = {choices.time: "time", choices.weight: "weight", target: "target"}
+    roles.update(dict.fromkeys(choices.groups, "group") | dict.fromkeys(choices.keys, "key"))
     return roles.get(name)
 
 
@@ -199,7 +199,7 @@ def _distribution(
 
 
 def _level_shares(labels: pl.Series, counts: FloatArray) -> dict[str, Any] | None:
-    if not len(labels):
+    if not len(labels) or counts[0] == 1:  # where all differ, none is worth showing
         return None
     shown = zip(labels.head(N_LEVELS).to_list(), (counts / counts.sum()).tolist(), strict=False)
     levels = [{"label": label[:MAX_LABEL], "share": share} for label, share in shown]

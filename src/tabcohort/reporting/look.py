@@ -23,7 +23,7 @@ def print_look(console: Console, facts: Mapping[str, Any]) -> None:
         _line(console, _target_line(facts["target"]))
     console.print()
     has_blocks = _can_show(console, BLOCKS)
-    rows = [("column", "type", "missing", "distinct", "distribution", "what is done with it")]
+    rows: list[tuple[str, ...]] = [("column", "type", "missing", "distinct", "distribution", "what is done with it")]
     rows += [_cells(column, has_blocks) for column in facts["columns"]]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     for number, row in enumerate(rows):
