@@ -21,9 +21,17 @@ from tabcohort import fit
 from tabcohort.data.recognize import KINDS
 from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.settings import CohortSettings, Config, Rule, read_toml, rules, unused_names, without_unused
-from tabcohort.data.recognize import KINDS
-from tabcohort.settings import COLUMN_TYPES, CohortSettings, Config, Rule, read_settings, read_toml, rules
+from tabcohort.settings import (
+    COLUMN_TYPES,
+    CohortSettings,
+    Config,
+    Rule,
+    read_settings,
+    read_toml,
+    rules,
+    unused_names,
+    without_unused,
+)
 
 SHARE = st.floats(0, 0.9)
 VALID = st.fixed_dictionaries(

@@ -305,7 +305,7 @@ _SCHEDULES_WITH = {
 
 def without_unused(config: Config) -> Config:
     """Return the config with the default value of each setting that it does not use: equal networks have equal ones."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
     return dataclasses.replace(config, **{name: defaults[name] for name in unused_names(config)})
 
 

@@ -108,8 +108,8 @@ def test_facts_are_what_the_model_is(cohort: Predictor) -> None:
     model_facts, report = facts(cohort), cohort.report
     columns = [column.to_dict() for column in cohort.schema.columns]
     assert model_facts["schema"] == {
-        "columns": columns, "dropped": [], "features": ["x0", "x1", "x2"], "target": "target", "classes": ["no", "yes"], "positive": 1, "keys": [],
-        "groups": [],
+        "columns": columns, "dropped": [], "features": ["x0", "x1", "x2"], "target": "target",
+        "classes": ["no", "yes"], "positive": 1, "keys": [], "groups": [],
     }  # fmt: skip
     assert model_facts["members"] == list(cohort.members)
     assert model_facts["calibrator"]["shift"] == cohort.calibrator.shift.tolist()

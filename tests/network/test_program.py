@@ -13,7 +13,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.data.encoder import Statistics, one_hot_encoding, plain_encoding
-from tabcohort.data.encoder import Statistics
 from tabcohort.errors import SettingsError
 from tabcohort.network.lower import lower, network_of
 from tabcohort.network.models import ResidualMLP, build_model, initialize_weights

@@ -21,6 +21,7 @@ from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, Tabc
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.console import Console
 
     from tabcohort.data.frames import ColumnChoices
     from tabcohort.data.sources import Sample

@@ -131,7 +131,8 @@ def _look_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("table", metavar="TABLE", help=TABLE)
     command.add_argument("--html", metavar="FILE", help="write a page that shows the same")
     command.add_argument("--write", metavar="FILE.toml", help="write the types of columns, to edit for fit --settings")
-    _add_column_options(command)
+    columns = _add_column_options(command)
+    columns.add_argument("--settings", metavar="FILE.toml", help="types of columns, in the table [columns]")
 
 
 def _predict_options(command: argparse.ArgumentParser) -> None:

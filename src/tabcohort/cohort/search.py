@@ -92,8 +92,8 @@ def _distinct(configs: Sequence[Config]) -> list[Config]:
     n_same = len(configs) - len(distinct)
     if n_same:
         warnings.warn(
-            f"left out, as they differ from another config only in settings that their networks do not use: {n_same:,} of "
-            f"{len(configs):,} configs",
+            "left out, as they differ from another config only in settings that their networks do not use: "
+            f"{n_same:,} of {len(configs):,} configs",
             TabcohortWarning,
             stacklevel=3,
         )

@@ -360,8 +360,7 @@ def _columns_of_arrays(X: FloatArray, features: Sequence[str | Column] | None) -
         return [column for column in given if isinstance(column, Column)]
     if len(given) != X.shape[1]:
         raise TableError(f"X has {X.shape[1]} columns and needs as many names; it has {given[:20]}")
-    has_missing: BoolArray = np.isnan(X).any(axis=0)
-    return [Number(str(name), bool(missing)) for name, missing in zip(given, has_missing, strict=True)]
+    return [Number(str(name), bool(np.isnan(column).any())) for name, column in zip(given, X.T, strict=True)]
 
 
 def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.inputs import check_cells, row_inputs, table_inputs
-from tabcohort.data.splits import dependent_groups
 from tabcohort.data.inputs import check_cells, require_column, row_inputs, table_inputs
+from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.errors import TabcohortWarning, TableError
