@@ -41,12 +41,103 @@ def test_a_sample_knows_its_target_and_positive_class(run: Run, quick: Path, tmp
     assert f"next     tabcohort predict {out} sample:breast-cancer" in ran.out
 
 
-def test_without_out_nothing_is_kept_and_that_is_said(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
-    before = {*tmp_path.iterdir(), *csv_file.parent.iterdir()}
-    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", *SMALL, "--settings", quick)
+def test_without_out_the_model_has_the_name_of_the_table_and_overwrites_nothing(
+    run: Run, csv_file: Path, quick: Path, folder: Path
+) -> None:
+    fit = ["fit", csv_file, "--target", "answer", "--drop", "id", *SMALL, "--settings", quick]
+    for name in ("patients.tabcohort", "patients-2.tabcohort", "patients-3.tabcohort"):
+        ran = run(*fit)
+        assert ran.status == 0
+        assert f"model    {name}\nnext     tabcohort predict {name} NEW_TABLE\n" in ran.out
+        assert load(name).schema.target == "answer"
+        (folder / name).write_bytes(b"kept")
+    assert {path.read_bytes() for path in folder.iterdir()} == {b"kept"}
+    ran = run(*fit, "--json")
+    assert json.loads(ran.out)["schema"]["target"] == "answer"
+    assert "model    patients-4.tabcohort\n" in ran.err
+
+
+def test_a_model_that_can_no_longer_be_written_is_kept_elsewhere(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tabcohort.cohort.fit import fit
+
+    def fit_and_lose_the_folder(*arguments: Any) -> Any:
+        (tmp_path / "gone").rmdir()
+        return fit(*arguments)
+
+    monkeypatch.setattr("tabcohort.cohort.fit.fit", fit_and_lose_the_folder)
+    (tmp_path / "gone").mkdir()
+    out = tmp_path / "gone" / "model.tabcohort"
+    ran = run("fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", out)
+    assert ran.status == 2
+    words = rf"^tabcohort: '{out}' cannot be written: No such file or directory; the model was kept as '(.*)'$"
+    kept = re.search(words, ran.err, re.MULTILINE)
+    assert kept, ran.err
+    assert load(kept[1]).schema.target == "answer"
+
+
+def test_a_model_is_kept_where_its_curves_cannot_be_drawn(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    out, image = tmp_path / "model", tmp_path / "curves.png"
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", out]
+    ran = run(*fit, "--curves", image)
+    assert (ran.status, ran.out) == (2, "")
+    message = f"'{image}' cannot be written: No space left on device; the model was kept as '{out}'"
+    assert ran.err.splitlines()[-1] == f"tabcohort: {message}"
+    assert load(out).schema.target == "answer"
+    assert json.loads(run(*fit, "--curves", image, "--json").out) == {"error": message}
+
+
+def test_names_in_the_next_command_are_quoted(run: Run, csv_file: Path, quick: Path, folder: Path) -> None:
+    (folder / "my patients.csv").write_bytes(csv_file.read_bytes())
+    ran = run("fit", "my patients.csv", "--target", "answer", "--drop", "id", *SMALL, "--settings", quick)
+    assert "model    my patients.tabcohort\nnext     tabcohort predict 'my patients.tabcohort' NEW_TABLE\n" in ran.out
+
+
+def test_quiet_prints_results_only_and_verbose_a_line_per_network(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path
+) -> None:
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", tmp_path / "m"]
+    ran = run(*fit, "--quiet")
+    assert (ran.status, ran.err) == (0, "")
+    assert "measured on 90 rows" in ran.out
+    ran = run(*fit, "--verbose", "--threads", "1")
+    assert re.findall(r"^(\d)/3 networks trained  ", ran.err, re.MULTILINE)[-1] == "3"
+    predict = ["predict", tmp_path / "m", csv_file, "--out", tmp_path / "p.csv"]
+    assert run(*predict, "--quiet").err == ""
+    assert "<Predictor of 'answer' from 3 features, 3 networks, " in run(*predict, "--verbose").err
+
+
+def test_types_of_columns_come_from_the_settings_file_and_options_win(run: Run, csv_file: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('max_epochs = 2\n[columns]\nid = "drop"\nx0 = "category"\nx1 = "drop"\n', encoding="utf-8")
+    fit = ["fit", csv_file, "--target", "answer", *SMALL, *QUICK, "--settings", settings, "--out", tmp_path / "model"]
+    assert run(*fit, "--number", "x1").status == 0
+    assert {column.name: column.kind for column in load(tmp_path / "model").schema.columns} == {
+        "x0": "category", "x1": "number", "x2": "number"
+    }  # fmt: skip
+
+
+def test_control_characters_do_not_reach_the_terminal(run: Run, csv_file: Path, quick: Path, folder: Path) -> None:
+    text = csv_file.read_text(encoding="utf-8").replace("yes", '"y\x1b]0;es\x07"').replace("x1", "x\x1b[2J")
+    (folder / "a\x1b[31m.csv").write_text(text, encoding="utf-8")
+    fit = ["fit", "a\x1b[31m.csv", "--target", "answer", "--key", "id", *SMALL, "--settings", quick, *QUICK]
+    ran = run(*fit)
     assert ran.status == 0
-    assert "not kept: add --out MODEL.tabcohort to keep this model and predict with it" in ran.out
-    assert {*tmp_path.iterdir(), *csv_file.parent.iterdir()} == before
+    shown = [ran, run("info", "a\x1b[31m.tabcohort"), run("evaluate", "a\x1b[31m.tabcohort", "a\x1b[31m.csv")]
+    shown += [run(*fit, "--drop", "\x1b\n"), run("fit", "\x1b\n.csv"), run("fit", "a.csv", "\x1b\n")]
+    for printed in shown:
+        assert not {"\x1b", "\x07"} & set(printed.out + printed.err)
+    assert r"true class, and predicted:   no  y\x1b]0;es\x07" in ran.out
+    assert r"reading a\x1b[31m.csv" in ran.err
+    assert shown[-2].err == "tabcohort: there is no file '\\x1b\\n.csv'\n"
+    assert shown[-1].err == "tabcohort: unrecognized arguments: \\x1b\\n; see tabcohort fit --help\n"
 
 
 def test_options_take_precedence_over_the_settings_file(run: Run, csv_file: Path, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from shell import QUICK, SMALL, Run
 from tabcohort import load, read_frame
 from tabcohort.container import FORMAT
 
-HEADER = "predicted,probability no,probability yes,spread,set"
+INPUTS = "id,x0,x1,x2,answer"
+HEADER = "predicted,probability no,probability yes,spread,set,warnings"
 
 # Decide
 
@@ -82,13 +83,15 @@ def test_predictions_are_csv_and_equal_those_of_the_library(run: Run, csv_file: 
     ran = run("predict", model_file, csv_file)
     assert ran.status == 0
     rows = rows_of(ran.out)
-    assert list(rows[0]) == ["id", *HEADER.split(",")]
+    assert list(rows[0]) == [*INPUTS.split(","), *HEADER.split(",")]
     frame, predictor = read_frame(csv_file), load(model_file)
-    assert [row["id"] for row in rows] == frame["id"].to_list()
+    assert [{name: row[name] for name in frame.columns} for row in rows] == frame.to_dicts()
     assert [row["predicted"] for row in rows] == predictor.predict(frame).tolist()
     proba = [[float(row["probability no"]), float(row["probability yes"])] for row in rows]
-    assert (np.array(proba) == predictor.predict_proba(frame)).all()
-    assert [float(row["spread"]) for row in rows] == predictor.predict_uncertainty(frame).tolist()
+    np.testing.assert_allclose(proba, predictor.predict_proba(frame), rtol=5e-6)
+    np.testing.assert_allclose([float(row["spread"]) for row in rows], predictor.predict_uncertainty(frame), rtol=5e-6)
+    digits = [re.sub(r"e.*|^0\.0*|\.", "", row[name]) for row in rows for name in ("probability no", "spread")]
+    assert max(map(len, digits)) == 6
     sets = [[is_in in row["set"].split("|") for is_in in ("no", "yes")] for row in rows]
     assert (np.array(sets) == predictor.predict_set(frame)).all()
 
@@ -120,11 +123,58 @@ def test_another_threshold_or_coverage_changes_the_predictions_and_not_the_file(
     assert model_file.read_bytes() == before
 
 
-def test_rows_without_a_key_are_counted_from_one(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
-    read_frame(csv_file).drop("id", "answer").head(3).write_csv(tmp_path / "new.csv")
-    lines = run("predict", model_file, tmp_path / "new.csv").out.splitlines()
-    assert lines[0] == f"row,{HEADER}"
-    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+@pytest.mark.parametrize(
+    ("columns", "header"), [("all", f"{INPUTS},{HEADER}"), ("none", HEADER), ("x1,id", f"x1,id,{HEADER}")]
+)
+def test_columns_of_the_input_are_those_that_were_asked_for(
+    run: Run, csv_file: Path, model_file: Path, columns: str, header: str
+) -> None:
+    lines = run("predict", model_file, csv_file, "--columns", columns).out.splitlines()
+    assert lines[0] == header
+    every = rows_of(run("predict", model_file, csv_file).out)
+    assert rows_of("\n".join(lines)) == [{name: row[name] for name in header.split(",")} for row in every]
+
+
+def test_a_column_whose_name_has_commas_can_be_asked_for(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path
+) -> None:
+    read_frame(csv_file).rename({"id": "a,b"}).write_csv(tmp_path / "new.csv")
+    rows = rows_of(run("predict", model_file, tmp_path / "new.csv", "--columns", "a,b").out)
+    assert list(rows[0]) == ["a,b", *HEADER.split(",")]
+
+
+def test_predictions_can_be_predicted_for_again(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    run("predict", model_file, csv_file, "--out", tmp_path / "once.csv")
+    ran = run("predict", model_file, tmp_path / "once.csv", "--columns", "predicted")
+    rows = rows_of(ran.out)
+    assert [row["predicted (input)"] for row in rows] == [row["predicted"] for row in rows]
+    assert "note: the column 'predicted' is written as 'predicted (input)': the predictions have a column" in ran.err
+
+
+def test_a_row_that_is_unusual_says_so(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    frame = read_frame(csv_file).head(3).with_columns(x1=pl.Series(["0", None, "1e9"]))
+    frame.write_csv(tmp_path / "new.csv")
+    ran = run("predict", model_file, tmp_path / "new.csv")
+    texts = ["", "missing 'x1'", "far from the training rows in 'x1'"]
+    assert [row["warnings"] for row in rows_of(ran.out)] == texts
+    assert "note: missing cells in columns where no training row had one: 'x1' (1 row)\n" in ran.err
+
+
+def test_any_type_of_column_can_be_carried_along(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
+    new = read_frame(csv_file).head(2).with_columns(
+        day=pl.Series(["2026-01-02", None]).str.to_date(), raw=pl.Series([b"\xff", None]),
+        ratio=pl.Series([np.inf, 0.5]), tags=pl.Series([["a"], []]),
+        span=pl.Series([1, 2]).cast(pl.Duration("us")), part=pl.Series([{"a": 1}, None]),
+    )  # fmt: skip
+    new.write_parquet(tmp_path / "new.parquet")
+    predict = ["predict", model_file, tmp_path / "new.parquet"]
+    rows = rows_of(run(*predict).out)
+    names = ("day", "raw", "ratio", "tags", "part")
+    assert [rows[0][name] for name in names] == ["2026-01-02", r"b'\xff'", "inf", "['a']", "{'a': 1}"]
+    row = json.loads(run(*predict, "--json").out)["predictions"][0]
+    assert [row[name] for name in names] == ["2026-01-02", r"b'\xff'", None, "['a']", "{'a': 1}"]
+    assert run(*predict, "--out", tmp_path / "out.parquet").status == 0
+    assert pl.read_parquet(tmp_path / "out.parquet").select(new.columns).equals(new)
 
 
 def test_predictions_go_to_a_file(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
@@ -134,7 +184,10 @@ def test_predictions_go_to_a_file(run: Run, csv_file: Path, model_file: Path, tm
     assert f"90 predictions in {tmp_path / 'answers.csv'}" in ran.err
     assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == shown
     run("predict", model_file, csv_file, "--out", tmp_path / "answers.parquet")
-    assert pl.read_parquet(tmp_path / "answers.parquet").write_csv() == shown
+    exact = load(model_file).predict_proba(read_frame(csv_file))
+    parquet = pl.read_parquet(tmp_path / "answers.parquet")
+    assert (parquet["probability no", "probability yes"].to_numpy() == exact).all()
+    assert parquet.columns == shown.splitlines()[0].split(",")
     assert {path.name for path in tmp_path.iterdir()} == {"answers.csv", "answers.parquet"}
 
 
@@ -143,28 +196,15 @@ def test_columns_in_any_order_and_others_beside_them_are_fine(
 ) -> None:
     frame = read_frame(csv_file)
     frame.select("x2", pl.lit("text").alias("remark"), "id", "x0", "x1").write_csv(tmp_path / "new.csv")
-    ran = run("predict", model_file, tmp_path / "new.csv")
-    assert ran.out == run("predict", model_file, csv_file).out
+    ran = run("predict", model_file, tmp_path / "new.csv", "--columns", "id")
+    assert ran.out == run("predict", model_file, csv_file, "--columns", "id").out
     assert "ignored, as the model was trained without them: remark\n" in ran.err
 
 
 def test_no_rows_give_a_header(run: Run, csv_file: Path, model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("x0,x1,x2\n", encoding="utf-8")
     ran = run("predict", model_file, tmp_path / "new.csv")
-    assert (ran.status, ran.out) == (0, f"row,{HEADER}\n")
-
-
-@pytest.mark.parametrize("key", ["predicted", "probability yes", "spread", "set"])
-def test_a_key_with_the_name_of_a_column_of_the_predictions_is_a_user_error(
-    run: Run, csv_file: Path, quick: Path, tmp_path: Path, key: str
-) -> None:
-    read_frame(csv_file).rename({"id": key}).write_csv(tmp_path / "table.csv")
-    model = tmp_path / "model"
-    fit = ["fit", tmp_path / "table.csv", "--target", "answer", "--key", key, *SMALL, "--settings", quick]
-    assert run(*fit, "--out", model).status == 0
-    ran = run("predict", model, tmp_path / "table.csv")
-    assert ran.status == 2
-    assert f"the key {key!r} has the name of a column of the predictions; rename it" in ran.err
+    assert (ran.status, ran.out) == (0, f"x0,x1,x2,{HEADER}\n")
 
 
 def test_keys_of_dates_and_of_numbers_that_are_missing_fit_into_json(
@@ -302,6 +342,21 @@ def test_json_of_fit_and_info_is_the_same(run: Run, csv_file: Path, quick: Path,
     fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", out]
     fitted = json.loads(run(*fit, "--json").out)
     assert json.loads(run("info", out, "--json").out) == {**fitted, "format": FORMAT, "kind": "model"}
+
+
+def test_histories_are_in_json_only_where_they_are_asked_for(run: Run, model_file: Path) -> None:
+    for command in (["info", model_file], ["decide", model_file, "--coverage", "0.8"]):
+        short, long = (json.loads(run(*command, "--json", *more).out) for more in ([], ["--history"]))
+        for member in long["report"]["members"]:
+            assert len(member.pop("history")["epoch"]) >= 1
+        assert short == long
+
+
+def test_errors_are_json_where_that_was_asked_for(run: Run, model_file: Path, csv_file: Path) -> None:
+    for command in (["info", "nothing"], ["predict", "nothing", csv_file], ["evaluate", "nothing", csv_file]):
+        ran = run(*command, "--json")
+        assert (ran.status, ran.err) == (2, "")
+        assert json.loads(ran.out) == {"error": "there is no file 'nothing'"}
 
 
 def test_a_set_is_a_list_in_json(run: Run, csv_file: Path, model_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import subprocess
@@ -65,6 +66,11 @@ def test_every_option_of_a_command_has_a_help_text(name: str) -> None:
         assert action.help, action
 
 
+def test_every_option_without_a_command_has_a_help_text() -> None:
+    for action in make_parser()._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), action
+
+
 def actions_of(name: str) -> list[argparse.Action]:
     """Return the arguments and options of a command."""
     parser = make_parser()
@@ -119,7 +125,22 @@ def test_bash_reads_its_completion_script_and_completes_commands(run: Run) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fitt"], "argument COMMAND: invalid choice: 'fitt'"),
+        (["fitt"], "argument COMMAND: invalid choice: 'fitt' (did you mean 'fit'?); choose from fit, tune, predict, "),
+        (
+            ["fit", "a.csv", "--tagret", "y"],
+            "there is no option '--tagret' (did you mean '--target'?); see tabcohort fit",
+        ),
+        (
+            ["tune", "a.csv", "--confgs=3"],
+            "there is no option '--confgs' (did you mean '--configs'?); see tabcohort tune",
+        ),
+        (["fit", "a.csv", "--zzz"], "there is no option '--zzz'; see tabcohort fit --help"),
+        (["--vresion"], "there is no option '--vresion' (did you mean '--version'?); see tabcohort --help"),
+        (
+            ["fit", "a.csv", "--model", "mpl"],
+            "argument --model: invalid choice: 'mpl' (did you mean 'mlp'?); choose from",
+        ),
+        (["fit", "a.csv", "--quiet", "--verbose"], "argument --verbose: not allowed with argument --quiet"),
         (["fit"], "the following arguments are required: TABLE; see tabcohort fit --help"),
         (["fit", "a.csv", "--model", "tree"], "argument --model: invalid choice: 'tree'"),
         (["fit", "a.csv", "--members", "3", "--seeds", "2"], "argument --seeds: not allowed with argument --members"),
@@ -128,7 +149,7 @@ def test_bash_reads_its_completion_script_and_completes_commands(run: Run) -> No
         (["fit", "a.csv", "--budget", "soon"], "argument --budget: invalid float value: 'soon'"),
         (["tune", "a.csv", "--configs", "many"], "argument --configs: invalid int value: 'many'"),
         (["reproduce", "coffee"], "argument NAME: invalid choice: 'coffee'"),
-        (["info", "m", "n"], "unrecognized arguments: n; see tabcohort --help"),
+        (["info", "m", "n"], "unrecognized arguments: n; see tabcohort info --help"),
     ],
 )
 def test_arguments_that_are_no_command_are_one_line_that_says_where_to_look(
@@ -137,7 +158,7 @@ def test_arguments_that_are_no_command_are_one_line_that_says_where_to_look(
     ran = run(*arguments)
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith(f"tabcohort: {message}")
-    assert re.search(r"; see tabcohort( fit| predict| tune| reproduce)? --help\n$", ran.err)
+    assert re.search(r"; see tabcohort( fit| predict| tune| info| reproduce)? --help\n$", ran.err)
     assert ran.err.count("\n") == 1
 
 
@@ -158,7 +179,7 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
             continue
         option, value = action.option_strings[0], str(next(iter(action.choices or ["1"])))
         arguments = [name, *positional.get(name, ["m"]), option, value, option, value]
-        if option in ("--key", "--group", "--drop"):
+        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop"):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):
@@ -179,3 +200,13 @@ def test_what_is_not_given_is_left_to_the_library() -> None:
     assert options.run is commands.tune
     given = {name: value for name, value in vars(options).items() if value not in (None, [], False)}
     assert given.keys() <= {"run", "table", "given"}
+
+
+def test_what_is_wrong_with_arguments_is_json_where_that_was_asked_for(run: Run) -> None:
+    for arguments, words in (
+        (["fit", "a.csv", "--tagret", "y", "--json"], "there is no option '--tagret' (did you mean '--target'?)"),
+        (["fit", "--json"], "the following arguments are required: TABLE"),
+    ):
+        ran = run(*arguments)
+        assert (ran.status, ran.err) == (2, "")
+        assert json.loads(ran.out) == {"error": f"{words}; see tabcohort fit --help"}

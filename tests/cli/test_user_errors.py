@@ -23,7 +23,6 @@ BAD: dict[str, tuple[list[str], str]] = {
         "no column 'idd' (did you mean 'id'?)",
     ),
     "another column to drop": (["fit", "patients.csv", "--target", "answer", "--drop", "x9"], "no column 'x9'"),
-    "a column of text": (["fit", "patients.csv", "--target", "answer"], "the column 'id' is text (row 1 holds 'p0')"),
     "another positive class": (
         ["fit", "patients.csv", "--target", "answer", "--drop", "id", "--positive", "maybe"],
         "the positive class 'maybe' is not in 'answer', whose classes are 'no', 'yes'",
@@ -109,11 +108,38 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "no seeds of an experiment": (["reproduce", "wine", "--seeds", "0"], "--seeds must be at least 1; it is 0"),
     "a negative seed": (["fit", "sample:iris", "--seed", "-1"], "the setting 'seed' must be a whole number"),
+    "a type that there is not": (
+        ["fit", "sample:iris", "--settings", "types.toml"],
+        "the column 'a' in 'types.toml' cannot have the type 'word'; the types are number, category",
+    ),
+    "a type of a column that is not there": (
+        ["fit", "sample:iris", "--settings", "absent.toml"],
+        "there is no column 'note'",
+    ),
+    "two types of a column": (
+        ["fit", "patients.csv", "--target", "answer", "--text", "id", "--drop", "id"],
+        "the column 'id' is given two types: --text and --drop",
+    ),
+    "a layer that is too wide": (
+        ["fit", "sample:iris", "--settings", "wide.toml"],
+        "'hidden' must be a sequence of positive whole numbers such as (256, 128), each at most 10,000; it is [100000",
+    ),
+    "a network that is too large": (
+        ["fit", "sample:iris", "--settings", "large.toml"],
+        "parameters is too large, at most 50,000,000 are possible",
+    ),
+    "a device for a model": (
+        ["fit", "sample:iris", "--out", "/dev/null"],
+        "'/dev/null' is a device, a pipe or a socket and would be replaced; name a file",
+    ),
+    "a column to write that is not there": (
+        ["predict", "MODEL", "patients.csv", "--columns", "id,x9"],
+        "there is no column 'x9'",
+    ),
     "no such folder": (["fit", "sample:iris", "--out", "no/m"], "there is no folder 'no' to write to; make it first"),
     "a folder for a file": (["fit", "sample:iris", "--out", "."], "'.' is a folder; name a file"),
     "an empty table": (["fit", "empty.csv", "--target", "a"], "'empty.csv' is empty"),
     "a table of one class": (["fit", "one.csv", "--target", "y"], "the target 'y' must have at least two classes"),
-    "a missing cell": (["fit", "hole.csv", "--target", "y"], "row 2, column 'a' is missing (NaN)"),
     "no such model": (["predict", "m.tabcohort", "patients.csv"], "there is no file 'm.tabcohort'"),
     "a table for a model": (["predict", "patients.csv", "patients.csv"], "'patients.csv' is not a tabcohort file"),
     "a model for a table": (["predict", "MODEL", "MODEL"], "is a tabcohort model, not a table"),
@@ -140,10 +166,13 @@ def test_a_user_error_is_one_line_with_status_2(
         "patients.csv": csv_file.read_text(encoding="utf-8"),
         "empty.csv": "",
         "one.csv": "a,y\n1,u\n2,u\n",
-        "hole.csv": "a,y\n1,u\n,u\n3,v\n4,v\n",
         "unknown.toml": "droput = 0.3\n",
         "range.toml": "dropout = 1.5\n",
         "bad.toml": "dropout 0.3\n",
+        "types.toml": '[columns]\na = "word"\n',
+        "absent.toml": '[columns]\nnote = "drop"\n',
+        "wide.toml": "hidden = [1000000000]\n",
+        "large.toml": "hidden = [9000, 9000]\n",
         "no_value.toml": "dropout = []\n",
         "many.toml": "".join(
             f"{name} = [{', '.join(f'0.{digit}' for digit in range(1, 9))}]\n"

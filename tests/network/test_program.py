@@ -309,9 +309,7 @@ def test_reading_a_module_copies_it() -> None:
 
 
 def test_a_network_that_memory_could_not_hold_is_refused() -> None:
-    words = (
-        r"^a network of 100,060,001 parameters is too large, at most 50,000,000 are possible: make .*\(10000, 10000\)$"
-    )
+    words = r"^a network of 100,060,001 parameters is too large, at most 50,000,000 are possible: .*\(10000, 10000\)$"
     with pytest.raises(SettingsError, match=words):
         build_program(Config(hidden=(10_000, 10_000)), 3, 2)
     assert build_program(Config(hidden=(7_000, 7_000)), 3, 2).n_parameters == 49_042_001

@@ -68,8 +68,7 @@ class Results:
         try:
             yield
         except OSError as error:
-            with contextlib.suppress(OSError):  # or Python would try once more when it exits
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            _discard_the_rest(self._stream)
             if isinstance(error, BrokenPipeError):
                 raise ClosedPipeError from None
             raise TabcohortError(f"standard output cannot be written: {error.strerror or error}") from None
@@ -90,14 +89,24 @@ class Messages:
 
     def write(self, text: str) -> int:
         """Write a text, if that is possible."""
-        with contextlib.suppress(OSError):
+        try:
             self._stream.write(text)
+        except OSError:
+            _discard_the_rest(self._stream)
         return len(text)
 
     def flush(self) -> None:
         """Write what waits in the buffer, if that is possible."""
-        with contextlib.suppress(OSError):
+        try:
             self._stream.flush()
+        except OSError:
+            _discard_the_rest(self._stream)
+
+
+def _discard_the_rest(stream: Any) -> None:
+    """Let a stream lead nowhere, or Python would try once more to write to it when it exits."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
