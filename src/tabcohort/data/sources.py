@@ -1,165 +1,195 @@
-"""From a path or a sample's name to a frame; what cannot be read is refused with the place and the reason."""
+"""What the name of a table means: a file, standard input, a database, or a sample that scikit-learn bundles."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import re
-import warnings
-import zlib
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tabcohort.errors import TabcohortWarning, TableError, nearest
+from tabcohort.data.column_names import require_few_columns, warn_of_look_alikes
+from tabcohort.data.databases import is_database, read_database, shown
+from tabcohort.data.json_lines import looks_like_json, read_json_lines
+from tabcohort.data.spreadsheets import read_spreadsheet
+from tabcohort.data.text_encoding import as_utf8
+from tabcohort.data.text_table import read_text_table
+from tabcohort.data.unpack import STANDARD_INPUT, Content, head_of, read_content
+from tabcohort.errors import TableError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
 
 SAMPLES = ("breast-cancer", "wine", "digits", "iris")
+_DOCUMENT = re.compile(rb"(?i)\s*<(!doctype|!--|\?xml|html|head|body|table|svg|[a-z]+:?[a-z]*\s+xmlns)\b")
 
 
-def read_frame(path: str | Path) -> pl.DataFrame:
-    """Read CSV, TSV (either gzipped, whatever it is named) or Parquet; the cells of a text file stay text.
+@dataclass(frozen=True)
+class Source:
+    """A table as it was read.
+
+    Args:
+        frame: its columns; the cells of a text file stay text.
+        description: what was detected, in one line, such as "CSV, UTF-8, comma, 891 rows x 13 columns".
+    """
+
+    frame: pl.DataFrame
+    description: str
+
+
+def read_frame(source: str | Path, query: str | None = None) -> pl.DataFrame:
+    """Return the frame of a table in any format that `read_source` knows.
 
     Raises:
-        TableError: the file is missing, empty, not a table, or has a row of another length; the message says where.
+        TableError: as in `read_source`.
     """
-    import polars as pl
-
-    path = Path(path)
-    if path.is_dir():
-        raise TableError(f"{str(path)!r} is a folder; name a file")
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path()
-        raise TableError(
-            f"there is no file {str(path)!r}{nearest(path.name, (entry.name for entry in folder.iterdir()))}"
-        )
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic == b"PAR1":
-        try:
-            return pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None
-    if magic == b"TABC":
-        raise TableError(f"{str(path)!r} is a tabcohort model, not a table; the model comes first, then the table")
-    return _parse_text(_read_text(path, magic), str(path))
+    return read_source(source, query).frame
 
 
-MAX_UNPACKED_BYTES = 8 * 2**30
+def read_source(source: str | Path, query: str | None = None) -> Source:
+    """Read a table; what a file is, is told by its content, not by its name.
 
+    Text is CSV or TSV, in UTF-8, UTF-16 with a byte-order mark or Windows-1252, or JSON lines. Parquet, Arrow IPC
+    (Feather) and, with the extra `excel`, spreadsheets are read, too. A file may be compressed by gzip, bzip2, xz,
+    Zstandard or zip.
 
-def _read_text(path: Path, magic: bytes) -> bytes:
-    """Return a text file's bytes as UTF-8, unpacked, with plain line ends."""
-    if magic[:2] == b"\x1f\x8b":
-        try:
-            with gzip.open(path) as file:
-                data = file.read(MAX_UNPACKED_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise TableError(f"{str(path)!r} is a damaged gzip file: {error}") from None
-        if len(data) > MAX_UNPACKED_BYTES:
-            raise TableError(f"{str(path)!r} unpacks to more than 8 GiB; give it as Parquet")
+    Args:
+        source: a file; `-` for standard input; or the URL of a database: `sqlite:///file.db`, `duckdb:///file.duckdb`
+            (extra `duckdb`) or `postgresql://user@host/database` (extra `postgres`). A path from the root has a fourth
+            slash: `sqlite:////data/file.db`.
+        query: for a database, SQL or the name of a table; it may be omitted if there is only one.
+
+    Raises:
+        TableError: there is no such file, it is damaged or not a table, or has a row of another length; the message
+            says where.
+    """
+    name = str(source)
+    if is_database(name):
+        frame, system = read_database(name, query)
+        name, facts = shown(name), [system]
+    elif query is not None:
+        raise TableError(f"a query goes with the URL of a database, such as sqlite:///file.db, not with {name!r}")
     else:
-        data = path.read_bytes()
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
-        if data.startswith(mark):
-            try:
-                data = data.decode(encoding).encode()
-            except UnicodeDecodeError:
-                name = encoding.removesuffix("-sig").upper()
-                raise TableError(f"{str(path)!r} is not valid {name}; save the file with UTF-8 encoding") from None
-    if magic[:2] == b"PK":
-        raise TableError(f"{str(path)!r} is a zip or Excel file; save the table as CSV or Parquet")
-    if b"\x00" in data:
-        line = data.count(b"\n", 0, data.index(b"\x00")) + 1
-        raise TableError(f"{str(path)!r} is not a text table: it holds NUL bytes (line {line})")
-    start = data[:256].lstrip().lower()
-    if start.startswith((b"<", b"{", b"[")):
-        kind = "HTML or XML" if start.startswith(b"<") else "JSON"
-        raise TableError(f"{str(path)!r} is {kind}, not a table; save the table as CSV or Parquet")
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TableError(f"{str(path)!r}, line {line} is not UTF-8; save the file with UTF-8 encoding") from None
-    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return data if data.endswith(b"\n") else data + b"\n"
+        frame, facts = _read_file(source)
+    require_few_columns(frame.width, name)
+    warn_of_look_alikes(frame.columns, name)
+    counts = f"{frame.height:,} row{'s' * (frame.height != 1)} x {frame.width:,} column{'s' * (frame.width != 1)}"
+    return Source(frame, ", ".join([*facts, counts]))
 
 
-def _first_line(data: bytes) -> str:
-    """Return the line of names, which may contain quoted newlines."""
-    lines = data.lstrip(b"\n").split(b"\n", 100)
-    n_lines = next((n for n in range(1, len(lines)) if b"".join(lines[:n]).count(b'"') % 2 == 0), 1)
-    return b"\n".join(lines[:n_lines]).decode()
+@dataclass(frozen=True)
+class _Format:
+    """A format that is told by its first bytes.
 
-
-def _check_quotes(data: bytes, delimiter: str, path: str) -> None:
-    """Raise `TableError` with the line of a quote that is not closed, or not closed where its cell ends.
-
-    The fast reader would silently read everything that follows into one cell.
+    Args:
+        name: of the format, with an article when it is not a table.
+        magic: the first bytes, any of them.
+        read: from the bytes or the path, and the name, to the frame; None when it is not a table.
+        remedy: what to do when it is not.
     """
-    if b'"' not in data:
-        return
-    csv.field_size_limit(max(csv.field_size_limit(), len(data)))  # a long cell is no stray quote
-    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for _ in reader:
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise TableError(
-            f"{path!r}, line {line}: a quote is not closed where its cell ends ({error}); close it, or double it"
-        ) from None
+
+    name: str
+    magic: tuple[bytes, ...]
+    read: Callable[[bytes | Path, str], pl.DataFrame] | None = None
+    remedy: str = "save the table as CSV or Parquet"
 
 
-def _parse_text(data: bytes, path: str) -> pl.DataFrame:
+def _read_file(source: str | Path) -> tuple[pl.DataFrame, list[str]]:
+    """Return the frame of a file or of standard input, and what was detected."""
+    name = str(source)
+    if name != STANDARD_INPUT:
+        path = Path(source)
+        form = _format_of(head_of(path))
+        if form is not None and form.read in (_read_parquet, _read_arrow):  # which need not be in memory
+            return form.read(path, name), [form.name]
+    content = read_content(source)
+    name = "standard input" if name == STANDARD_INPUT else name
+    packing = [content.packing] if content.packing else []
+    form = _format_of(content.data[:64])
+    if form is None:
+        frame, facts = _read_text(content, name)
+        return frame, facts + packing
+    if form.read is None:
+        raise TableError(f"{name!r} is {form.name}, not a table; {form.remedy.format(name=name)}")
+    return form.read(content.data, name), [form.name, *packing]
+
+
+def _read_text(content: Content, name: str) -> tuple[pl.DataFrame, list[str]]:
+    """Return the frame of a text file, and what was detected."""
+    data, encoding = as_utf8(content.data, name)
+    if _DOCUMENT.match(data):
+        raise TableError(f"{name!r} is HTML or XML, not a table; save the table as CSV or Parquet")
+    if looks_like_json(data):
+        return read_json_lines(data, name), ["JSON lines", encoding]
+    frame, delimiter = read_text_table(data, name)
+    return frame, ["TSV", encoding] if delimiter == "tab" else ["CSV", encoding, delimiter]
+
+
+def _read_parquet(data: bytes | Path, name: str) -> pl.DataFrame:
     import polars as pl
-    import pyarrow as pa
-    from pyarrow import csv as arrow
 
-    if not data.strip():
-        raise TableError(f"{path!r} is empty; a table has a line of column names and a line per row")
-    header = _first_line(data)
-    delimiter = max(",;\t|", key=re.sub(r'"[^"]*"', "", header).count)
-    _check_quotes(data, delimiter, path)
-    parse = arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
-        names = arrow.read_csv(pa.py_buffer(header.encode() + b"\n"), parse_options=parse).column_names
-        convert = arrow.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
-        )
-        read = arrow.ReadOptions(block_size=max(1 << 20, min(len(data) + 1, 1 << 30)), use_threads=False)
-        cells = arrow.read_csv(pa.py_buffer(data), read_options=read, parse_options=parse, convert_options=convert)
-    except pa.ArrowInvalid as error:
-        reason = str(error).removeprefix("CSV parse error: ").splitlines()[0]
-        reason = re.sub(r"^Row #(\d+): E", r"row \1: e", reason)
-        raise TableError(f"{path!r} is not a regular table: {reason} (row 1 is the line of names)") from None
-    trimmed = [name.strip() for name in names]
-    repeated = sorted(name for name, count in Counter(trimmed).items() if count > 1)
-    if repeated:
-        raise TableError(f"{path!r} has two columns called {repeated[0]!r}; give every column a name of its own")
-    named = [name or f"column {number} without a name" for number, name in enumerate(trimmed, start=1)]
-    frame = pl.from_arrow(cells.rename_columns(named))
-    assert isinstance(frame, pl.DataFrame)  # a pyarrow table always becomes a frame
-    for name in set(named) - set(trimmed):
-        frame = _without_row_numbers(frame, name, path)
-    return frame
+        return pl.read_parquet(data)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{name!r} is a damaged Parquet file: {error}") from None
 
 
-def _without_row_numbers(frame: pl.DataFrame, name: str, path: str) -> pl.DataFrame:
-    """Return the frame without an unnamed column that only counts the rows, as pandas writes it.
+def _read_arrow(data: bytes | Path, name: str) -> pl.DataFrame:
+    import polars as pl
 
-    Raises:
-        TableError: the column has other values.
-    """
-    rows = range(len(frame))
-    if frame[name].to_list() not in ([str(row) for row in rows], [str(row + 1) for row in rows]):
-        raise TableError(f"{path!r}: {name}; give it one, or take the column out")
-    warnings.warn(f"{path!r}: {name} counts the rows and is left out", TabcohortWarning, stacklevel=4)
-    return frame.drop(name)
+    try:
+        return pl.read_ipc(data)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{name!r} is a damaged Arrow file: {error}") from None
+
+
+def _read_arrow_stream(data: bytes | Path, name: str) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return pl.read_ipc_stream(io.BytesIO(data) if isinstance(data, bytes) else data)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{name!r} is a damaged Arrow stream: {error}") from None
+
+
+def _read_sheet(data: bytes | Path, name: str) -> pl.DataFrame:
+    return read_spreadsheet(data if isinstance(data, bytes) else data.read_bytes(), name)
+
+
+_FORMATS = (
+    _Format("Parquet", (b"PAR1\x15",), _read_parquet),
+    _Format("Arrow IPC", (b"ARROW1\x00\x00",), _read_arrow),
+    _Format("Arrow IPC stream", (b"\xff\xff\xff\xff",), _read_arrow_stream),
+    _Format("spreadsheet", (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), _read_sheet),
+    _Format("a SQLite database", (b"SQLite format 3\x00",), remedy="name it as 'sqlite:///{name}'"),
+    _Format("a tabcohort model", (b"TABCOHRT",), remedy="the model comes first, then the table"),
+    _Format("a NumPy array (.npy)", (b"\x93NUMPY",)),
+    _Format("a Python pickle", tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))),
+    _Format("an HDF5 file", (b"\x89HDF\r\n",)),
+    _Format("an old Feather file", (b"FEA1\x00",)),
+    _Format("an Avro file", (b"Obj\x01",)),
+    _Format("a Stata file", (b"<stata_dta>",)),
+    _Format("an SPSS file", (b"$FL2@(#)",)),
+    _Format("an R data file", (b"RDX2\n", b"RDX3\n")),
+    _Format("a PNG image", (b"\x89PNG\r\n",)),
+    _Format("a JPEG image", (b"\xff\xd8\xff",)),
+    _Format("a GIF image", (b"GIF87a", b"GIF89a")),
+    _Format("a TIFF image", (b"II*\x00", b"MM\x00*")),
+    _Format("a PDF document", (b"%PDF-",)),
+    _Format("an RTF document", (b"{\\rtf",)),
+    _Format("a program", (b"\x7fELF", b"MZ\x90\x00")),
+    _Format("a 7z archive", (b"7z\xbc\xaf\x27\x1c",)),
+    _Format("a RAR archive", (b"Rar!\x1a",)),
+    _Format("an LZ4 file", (b"\x04\x22\x4d\x18",)),
+)
+
+
+def _format_of(head: bytes) -> _Format | None:
+    """Return the format that the first bytes tell, or None for text."""
+    if head[8:12] == b"DUCK":
+        return _Format("a DuckDB database", (), remedy="name it as 'duckdb:///{name}'")
+    return next((form for form in _FORMATS if head.startswith(form.magic)), None)
 
 
 @dataclass(frozen=True)
