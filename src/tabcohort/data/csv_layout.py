@@ -15,7 +15,7 @@ import numpy as np
 
 from tabcohort.errors import TableError
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 16  # whose arrays stay in the cache
 NEWLINE, QUOTE = ord("\n"), ord('"')
 
 
