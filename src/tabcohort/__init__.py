@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tabcohort.cohort.fit import fit
     from tabcohort.cohort.progress import RunProgress
     from tabcohort.cohort.search import grid, random_configs
+    from tabcohort.data.columns import Column
     from tabcohort.data.sources import load_sample, read_frame
     from tabcohort.data.splits import Split
     from tabcohort.data.table import Schema, Table
@@ -56,6 +57,7 @@ _HOMES = {
     "cohort.fit": ("fit",),
     "cohort.progress": ("RunProgress",),
     "cohort.search": ("grid", "random_configs"),
+    "data.columns": ("Column",),
     "data.sources": ("load_sample", "read_frame"),
     "data.splits": ("Split",),
     "data.table": ("Schema", "Table"),
@@ -100,6 +102,7 @@ __all__ = [
     "CohortClassifier",
     "CohortReport",
     "CohortSettings",
+    "Column",
     "Config",
     "ConfigReport",
     "DecisionRule",

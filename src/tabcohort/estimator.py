@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -25,12 +27,15 @@ from sklearn.utils.validation import (
 )
 
 from tabcohort.cohort.fit import fit
+from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
-from tabcohort.data.frames import as_frame, warn_of_columns
+from tabcohort.data.frames import as_frame, check_types, warn_of_columns
 from tabcohort.data.inputs import table_inputs
+from tabcohort.data.parse import as_series, as_text
 from tabcohort.data.recognize import recognize_columns
 from tabcohort.data.table import Table
-from tabcohort.errors import SettingsError, TableError
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.model.importance import permutation_importances, sample_tested_rows
 from tabcohort.model.report import ConfigReport
 from tabcohort.settings import CohortSettings, Config, Rule, rules
 from tabcohort.types import BoolArray, FloatArray, IntArray
@@ -38,6 +43,8 @@ from tabcohort.types import BoolArray, FloatArray, IntArray
 PARAMETERS = {
     **{field.name: field.default for kind in (Config, CohortSettings) for field in dataclasses.fields(kind)},
     "configs": None,
+    "types": None,
+    "verbose": 0,
 }
 
 
@@ -66,16 +73,21 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         configs: what else to try: mappings of parameter names to values that replace this classifier's own, each one
             trained like the others; the ensemble takes those that are best together. None tries the classifier's own.
+        types: the type of columns by name, where it is not what they look like; see `Table.from_frame`.
+        verbose: 1 shows a progress bar in `fit`; 0 shows nothing.
         parameters: the settings of a network (see `Config`) and of the cohort (see `CohortSettings`), by name.
 
     Attributes:
         classes_: the labels, `(n_classes,)`, sorted.
         n_features_in_, feature_names_in_: the columns it was fitted on; names when they were given.
-        predictor_: the `Predictor`; `tabcohort.save(classifier.predictor_, path)` writes it to a file.
+        predictor_: the `Predictor`; `tabcohort.save(classifier, path)` writes it to a file.
         evaluation_: metrics with 95 % intervals; each row was tested on networks that never saw it.
         out_of_fold_proba_: their probabilities, `(n_samples, n_classes)`; NaN for rows that no network was tested on.
         members_: a report of every network, with its history.
-        leaderboard_: for each config that was tried, a mapping of its settings and how it did.
+        leaderboard_: for each config that was tried, a mapping of its settings and how it did, as
+            `pandas.DataFrame(leaderboard_)` takes them.
+        feature_importances_: how much each column matters, out of fold, `(n_features_in_,)`.
+        coef_, coef_names_: of a logistic model of two classes, the coefficients and the columns that they are of.
         threshold_: the probability from which on a row is predicted positive; None predicts the most probable class.
 
     Example:
@@ -91,6 +103,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **{name: _constraints(rule) for kind in (Config, CohortSettings) for name, rule in rules(kind).items()},
         "configs": [list, tuple, None],
+        "types": [Mapping, None],
+        "verbose": ["verbose"],
     }
 
     def __init__(self, **parameters: Any) -> None:
@@ -104,8 +118,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train a cohort, each network on some of the rows.
 
         Args:
-            X: `(n_samples, n_features)`, an array of numbers, or a frame whose columns are numbers, categories, text,
-                truth values or dates; cells may be missing.
+            X: `(n_samples, n_features)`: a pandas or polars frame, a pyarrow table or a mapping of columns, which hold
+                numbers, categories, text, truth values or dates; or an array. Cells may be missing.
             y: `(n_samples,)`, the class labels.
             sample_weight: `(n_samples,)`; a row of weight 2 counts like two rows, one of weight 0 not at all.
             groups: `(n_samples,)`; rows of one group never train and test the same network.
@@ -113,12 +127,16 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             TabcohortError: a parameter, a cell or a class does not fit; also a `ValueError`.
+
+        Warns:
+            TabcohortWarning: columns are left out, or read in a way worth knowing; labels differ by spaces only.
         """
         self._validate_params()
         configs, settings = self._configs()
-        check_same_index(X, y=y, sample_weight=sample_weight, groups=groups, times=times)
+        _check_rows_match(X, y=y, sample_weight=sample_weight, groups=groups, times=times)
         inputs, y, columns = self._validated(X, y)
         check_classification_targets(y)
+        _warn_of_similar_labels(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, inputs, dtype=np.float64, ensure_non_negative=True)
             if not sample_weight.any():
@@ -132,31 +150,58 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             group_ids=None if groups is None else _group_ids(_one_per_row(groups, inputs, "groups")),
             time=None if times is None else _numbers(_one_per_row(times, inputs, "times")),
         )
-        self.predictor_ = fit(table, configs, settings)
+        with self._progress() as callback:
+            self.predictor_ = fit(table, configs, settings, callback)
+        self._tested_rows = sample_tested_rows(self.predictor_, table)
+        self._importances: FloatArray | None = None
         self._set_results(y, sample_weight)
         return self
 
     def _validated(self, X: Any, y: Any) -> tuple[FloatArray, NDArray[Any], list[Column]]:
         """Return the inputs, the labels and the columns of what was given to `fit`."""
-        if not hasattr(X, "columns"):
-            refuse_masked(X)
-            try:
-                inputs, labels = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
-            except ValueError:
-                if np.asarray(X).dtype.kind not in "OUS" or np.ndim(X) != 2:
-                    raise
-            else:
-                has_missing = np.isnan(inputs).any(axis=0)
-                self._names: tuple[str, ...] | None = None
-                return inputs, labels, [Number(f"x{i}", bool(missing)) for i, missing in enumerate(has_missing)]
-        _, labels = validate_data(self, X, y, skip_check_array=True)
-        labels = column_or_1d(labels, warn=True)
-        frame = as_frame(X if hasattr(X, "columns") else {f"x{i}": column for i, column in enumerate(np.asarray(X).T)})
-        check_consistent_length(frame, labels)
-        self._names = tuple(frame.columns)
-        columns = recognize_columns(frame, frame.columns)
-        warn_of_columns(columns)
-        return table_inputs(frame, [column for column in columns if not isinstance(column, Dropped)]), labels, columns
+        X, y = _as_named(X), _labels(y)
+        self._is_by_name = _is_frame(X)
+        if not self._is_by_name:
+            X, y = self._checked_array(X, y)
+            self._names = tuple(f"x{i}" for i in range(X.shape[1]))
+            if X.dtype != object and not self.types:
+                has_missing = np.isnan(X).any(axis=0)
+                columns = [Number(name, bool(any_)) for name, any_ in zip(self._names, has_missing, strict=True)]
+                return X, y, list(columns)
+            frame = as_frame(dict(zip(self._names, X.T, strict=True)))
+        else:
+            _, y = validate_data(self, X, y, skip_check_array=True)
+            frame, y = as_frame(X), column_or_1d(y, warn=True)
+            check_consistent_length(frame, y)
+            self._names = tuple(frame.columns)
+        types = dict(self.types or {})
+        check_types(frame.columns, types)
+        recognized = recognize_columns(frame, frame.columns, types)
+        warn_of_columns(recognized, types)
+        kept = [column for column in recognized if not isinstance(column, Dropped)]
+        return table_inputs(frame, kept), y, recognized
+
+    def _checked_array(self, X: Any, *y: Any, reset: bool = True) -> Any:
+        """Return an array, `(n_samples, n_features)`, and labels where they are given, after scikit-learn's checks.
+
+        It is of float64, or of objects where cells are text.
+        """
+        is_text = _holds_text(X)
+        X, dtype = (np.asarray(X, dtype=object), None) if is_text else (X, np.float64)
+        return validate_data(self, X, *y, dtype=dtype, ensure_all_finite=False, reset=reset)
+
+    @contextmanager
+    def _progress(self) -> Iterator[ProgressCallback]:
+        """Show how far training is while the context lasts, if `verbose` says so."""
+        if not self.verbose:
+            yield lambda progress: None
+            return
+        from rich.console import Console
+
+        from tabcohort.reporting.terminal import ProgressDisplay
+
+        with ProgressDisplay(Console(stderr=True, highlight=False, soft_wrap=True)) as display:
+            yield display
 
     def _configs(self) -> tuple[list[Config], CohortSettings]:
         """Return the configs to try, and the settings of the cohort."""
@@ -206,15 +251,62 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         log_proba, spread = self._log_proba_and_spread(X)
         return spread[np.arange(len(spread)), self.predictor_.codes(log_proba)]
 
+    @property
+    def feature_importances_(self) -> FloatArray:
+        """How much the log loss grows, in nats, when a column is permuted, `(n_features_in_,)`.
+
+        It is measured on up to 2,000 rows, each predicted by networks that it did not train, when it is asked for: see
+        `tabcohort.model.importance`. A column that is left out has 0.
+        """
+        check_is_fitted(self)
+        if self._importances is None:
+            by_name = permutation_importances(self.predictor_, self._tested_rows)
+            self._importances = np.array([by_name.get(name, 0.0) for name in self._names])
+        return self._importances
+
+    @property
+    def coef_(self) -> FloatArray:
+        """Of a logistic model of two classes, the coefficient of each column of `coef_names_`, `(1, n_columns)`.
+
+        It is the mean over the networks, per standard deviation of the column; a positive one speaks for `classes_[1]`.
+        """
+        return self._coefficients()[1][None]
+
+    @property
+    def coef_names_(self) -> NDArray[Any]:
+        """The encoded columns that `coef_` is of: "age", "age is missing", "city = Oslo"."""
+        return np.array(self._coefficients()[0], dtype=object)
+
+    def _coefficients(self) -> tuple[list[str], FloatArray]:
+        check_is_fitted(self)
+        coefficients = self.predictor_.coefficients_by_column()
+        if coefficients is None:
+            raise AttributeError("only a model='logistic' of two classes has coefficients; see feature_importances_")
+        return coefficients
+
     def _log_proba_and_spread(self, X: Any) -> tuple[FloatArray, FloatArray]:
         """Return log probabilities and their spread between networks, both `(n_samples, n_classes)`."""
         check_is_fitted(self)
-        if self._names is None:
-            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
-        elif not hasattr(X, "columns"):
-            validate_data(self, X, skip_check_array=True, reset=False)
-            X = dict(zip(self._names, np.asarray(X).T, strict=True))
-        return self.predictor_.log_proba_and_spread(X)
+        return self.predictor_.log_proba_and_spread(self._as_fitted(X))
+
+    def _as_fitted(self, X: Any) -> Any:
+        """Return rows as the predictor takes them: a frame's columns by name, those of an array by their places.
+
+        Warns:
+            TabcohortWarning: a frame has columns that were not there in `fit`.
+        """
+        X = _as_named(X)
+        if self._is_by_name and _is_frame(X):
+            frame = as_frame(X)
+            extra = [name for name in frame.columns if name not in self._names]
+            if extra:
+                message = f"ignored, as the model was trained without them: {', '.join(extra[:10])}"
+                warnings.warn(message, TabcohortWarning, stacklevel=4)
+            return frame
+        _refuse_masked(X, "X")
+        X = self._checked_array(X, reset=False)
+        is_complete = self.predictor_.schema.features == self._names  # no column is left out
+        return X if X.dtype != object and is_complete else dict(zip(self._names, X.T, strict=True))
 
     def __sklearn_tags__(self) -> Any:
         """Say that cells may be missing, words, and levels of categories."""
@@ -235,21 +327,87 @@ CohortClassifier.__init__.__signature__ = inspect.Signature(  # type: ignore[att
 )
 
 
-def refuse_masked(X: Any) -> None:
+def _is_frame(X: Any) -> bool:
+    """Return whether this is a frame of pandas or polars, or a pyarrow table."""
+    return hasattr(X, "columns")
+
+
+def _as_named(X: Any) -> Any:
+    """Return a mapping of columns as a frame, and everything else as it is."""
+    return as_frame(X) if isinstance(X, Mapping) else X
+
+
+def _holds_text(X: Any) -> bool:
+    """Return whether an array or nested lists hold single values, some of them no numbers."""
+    array = np.asarray(X)
+    if array.dtype.kind not in "OUS" or array.ndim != 2:
+        return False
+    try:
+        array.astype(np.float64)
+    except (TypeError, ValueError):
+        return not any(isinstance(cell, Container) and not isinstance(cell, str) for cell in array.flat)
+    return False
+
+
+def _labels(y: Any) -> Any:
+    """Return labels as an array of a plain type, also those of pandas' nullable types.
+
+    Raises:
+        TableError: a label is missing.
+    """
+    if y is None or hasattr(y, "columns"):
+        return y
+    labels = np.asarray(y)
+    if labels.dtype != object or labels.ndim != 1:
+        return labels
+    missing = as_series("y", labels).is_null()
+    if missing.any():
+        row = int(missing.arg_true()[0]) + 1
+        raise TableError(f"row {row} has no label in y (missing); leave out rows without one: X[y.notna()]")
+    kinds = {type(label) for label in labels.tolist()}
+    return np.array(labels.tolist()) if kinds in ({int}, {bool}) else labels
+
+
+def _warn_of_similar_labels(y: NDArray[Any]) -> None:
+    """Warn of classes whose labels differ by spaces or capitals only."""
+    if y.dtype.kind not in "OUS":
+        return
+    labels = np.unique(y).tolist()
+    by_spelling: dict[str, list[Any]] = {}
+    for label in labels:
+        by_spelling.setdefault(" ".join(str(label).split()).casefold(), []).append(label)
+    similar = next((alike for alike in by_spelling.values() if len(alike) > 1), None)
+    if similar is not None:
+        warnings.warn(
+            f"the labels {' and '.join(map(repr, similar))} are different classes, and differ only by spaces or "
+            "capitals; if they mean the same, give them one spelling",
+            TabcohortWarning,
+            stacklevel=3,
+        )
+
+
+def _refuse_masked(values: Any, name: str) -> None:
     """Raise `TableError` for an array with masked cells, which would be used as if they were not masked."""
-    if np.ma.is_masked(X):
-        raise TableError("X has masked cells; fill them with NaN: X.filled(numpy.nan)")
+    if np.ma.is_masked(values):
+        raise TableError(f"{name} has masked cells; fill them, {name}.filled(numpy.nan), or leave out their rows")
 
 
-def check_same_index(X: Any, **others: Any) -> None:
-    """Raise `TableError` if rows are labelled differently in X and in what goes with it: they would not fit."""
-    index = getattr(X, "index", None)
+def _has_index(values: Any) -> bool:
+    """Return whether this is a frame or series of pandas, whose rows have labels."""
+    return hasattr(getattr(values, "index", None), "equals")
+
+
+def _check_rows_match(X: Any, **others: Any) -> None:
+    """Raise `TableError` for masked cells, and if rows have other labels (index) in X than in what goes with it."""
+    _refuse_masked(X, "X")
     for name, other in others.items():
-        own = getattr(other, "index", None)
-        if hasattr(index, "equals") and hasattr(own, "equals") and len(own) == len(index) and not index.equals(own):
+        _refuse_masked(other, name)
+        if not (_has_index(X) and _has_index(other)) or len(X) != len(other):
+            continue
+        if not X.index.equals(other.index):
             raise TableError(
                 f"the rows of X and {name} have different labels (index), so they are not in the same order; align "
-                f"them, {name}.loc[X.index], or give arrays: {name}.to_numpy()"
+                f"them, {name}.loc[X.index], or if the order is right give an array, {name}.to_numpy()"
             )
 
 
@@ -262,9 +420,10 @@ def _one_per_row(values: Any, X: FloatArray, name: str) -> NDArray[Any]:
 
 def _group_ids(groups: NDArray[Any]) -> IntArray:
     """Return a code for each group, `(n_samples,)`; a row whose group is missing has a group of its own."""
-    missing = np.array([group is None or group != group for group in groups.tolist()])
+    text = as_text(as_series("groups", groups))
+    missing = text.is_null().to_numpy()
     codes = np.arange(len(groups)) + len(groups)
-    codes[~missing] = np.unique(groups[~missing].astype(str), return_inverse=True)[1]
+    codes[~missing] = np.unique(text.drop_nulls().to_numpy().astype(str), return_inverse=True)[1]
     return codes
 
 

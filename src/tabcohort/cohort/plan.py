@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
 from tabcohort.data.table import Table, positive_code
@@ -12,7 +13,7 @@ from tabcohort.errors import SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluation.decision import check_objective
 from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
-from tabcohort.training.member import choose_engine
+from tabcohort.training.member import choose_engine, with_available_devices
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,13 @@ def make_plan(
     Raises:
         TabcohortError: table, configs and settings do not fit each other; the message says what to do.
     """
-    settings, configs = settings or CohortSettings(), Config() if configs is None else configs
-    configs = (configs,) if isinstance(configs, Config) else tuple(configs)
+    settings = CohortSettings() if settings is None else settings
+    configs = Config() if configs is None else configs
+    configs = tuple(configs) if isinstance(configs, Iterable) else (configs,)
+    _check_types(table, configs, settings)
     if not configs:
         raise SettingsError("there must be a config to train with; the list of them is empty")
+    configs = with_available_devices(configs)
     _check_same(configs)
     _check_positive(table, configs[0])
     if settings.threshold is not None:
@@ -127,6 +131,26 @@ def _splitters(table: Table, config: Config, settings: CohortSettings) -> list[S
         message = f"there are {first.n_folds} folds and not {settings.folds}: more would be empty"
         warnings.warn(message, TabcohortWarning, stacklevel=4)
     return splitters
+
+
+def _check_types(table: Any, configs: Sequence[Any], settings: Any) -> None:
+    """Raise `TabcohortError` if an argument of `fit` is something else, such as X or y."""
+    if not isinstance(table, Table):
+        raise TableError(
+            f"the first argument must be a Table, not {type(table).__name__}; make one by Table.from_frame(frame, "
+            "target) or Table.from_arrays(X, y), or call CohortClassifier().fit(X, y)"
+        )
+    wrong = next((config for config in configs if not isinstance(config, Config)), None)
+    if wrong is not None:
+        raise SettingsError(
+            f"the second argument must be a Config or a list of them, such as Config(dropout=0.3); it has "
+            f"{type(wrong).__name__}"
+        )
+    if not isinstance(settings, CohortSettings):
+        raise SettingsError(
+            f"the settings of the cohort must be CohortSettings, such as CohortSettings(folds=5), not "
+            f"{type(settings).__name__}"
+        )
 
 
 def _check_same(configs: Sequence[Config]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
 from tabcohort.data.inputs import require_column, table_inputs
-from tabcohort.data.parse import as_series
+from tabcohort.data.parse import as_series, as_text
 from tabcohort.data.recognize import KINDS, recognize, recognize_columns
 from tabcohort.errors import TabcohortError, TabcohortWarning, TableError, nearest
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
@@ -79,25 +79,36 @@ def as_frame(data: Any) -> pl.DataFrame:
     """
     import polars as pl
 
-    if isinstance(data, pl.DataFrame):
-        return data
     if hasattr(data, "column_names") and hasattr(data, "schema"):
-        return pl.DataFrame(data)
-    if not (hasattr(data, "columns") or isinstance(data, Mapping)):
+        data = pl.DataFrame(data)
+    if isinstance(data, pl.DataFrame):
+        durations = [name for name, dtype in data.schema.items() if dtype == pl.Duration]
+        return data.with_columns(pl.col(durations).dt.total_seconds(fractional=True)) if durations else data
+    if isinstance(data, pl.LazyFrame) or not (hasattr(data, "columns") or isinstance(data, Mapping)):
         raise TableError(
             f"a table is made of a pandas or polars frame, a pyarrow table or a mapping of columns, not of "
-            f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y)"
+            f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y), and for files Table.from_file(path, "
+            "target)"
         )
     names = list(data.columns if hasattr(data, "columns") else data)
     text = ["_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
     repeated = [name for name, count in Counter(text).items() if count > 1]
     if repeated:
         raise TableError(f"two columns are called {repeated[0]!r}; give every column a name of its own")
-    series = [as_series(own, data[name]) for own, name in zip(text, names, strict=True)]
+    series = [_series(own, data[name]) for own, name in zip(text, names, strict=True)]
     lengths = {len(own) for own in series}
     if len(lengths) > 1:
         raise TableError(f"all columns must have the same number of rows; they have {sorted(lengths)}")
     return pl.DataFrame([own.alias(name) for own, name in zip(series, text, strict=True)])
+
+
+def _series(name: str, column: Any) -> pl.Series:
+    """Return a column as a series; what pandas calls a category is one, whatever its levels look like."""
+    import polars as pl
+
+    series = as_series(name, column)
+    is_category = str(getattr(column, "dtype", "")) == "category"
+    return as_text(series).cast(pl.Categorical) if is_category else series
 
 
 def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None = None) -> FrameParts:
@@ -139,17 +150,24 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
 
 def check_choices(frame: pl.DataFrame, target: str | None, choices: ColumnChoices) -> None:
     """Raise `TableError` if a named column is not there, or is named for two things."""
-    for name in (*([] if target is None else [target]), *choices.reserved, *choices.types):
+    for name in (*([] if target is None else [target]), *choices.reserved):
         require_column(frame.columns, name)
     if target in (*choices.reserved, *choices.types):
         raise TableError(
             f"{target!r} is the target, so it cannot be a key, a group, a time or a weight, have a type or be left out"
         )
+    check_types(frame.columns, choices.types)
     for name, kind in choices.types.items():
-        if kind not in KINDS:
-            raise TableError(f"there is no type {kind!r}{nearest(kind, KINDS)}; the types are {', '.join(KINDS)}")
         if name in choices.reserved and kind != "drop":
             raise TableError(f"{name!r} is a key, a group, a time or a weight, and so no feature of type {kind!r}")
+
+
+def check_types(names: Sequence[str], types: Mapping[str, str]) -> None:
+    """Raise `TableError` if a column whose type is given is not there, or there is no such type."""
+    for name, kind in types.items():
+        require_column(names, name)
+        if kind not in KINDS:
+            raise TableError(f"there is no type {kind!r}{nearest(kind, KINDS)}; the types are {', '.join(KINDS)}")
 
 
 def _weights(series: pl.Series) -> FloatArray:

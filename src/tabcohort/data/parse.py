@@ -46,13 +46,15 @@ def as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
     """Return one column of a frame, an array or a list as a polars series; text beside other things becomes text."""
     import polars as pl
 
+    if np.ma.is_masked(column):
+        raise TableError(f"the column {name!r} has masked cells; fill them with NaN: column.filled(numpy.nan)")
     if isinstance(column, pl.Series):
-        return column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
+        return _as_plain(column)
     cells = np.asarray(column)
     if cells.ndim != 1:
         raise TableError(f"the column {name!r} must have one value per row; it is of shape {cells.shape}")
     if cells.dtype != object:
-        return pl.Series(name, cells)
+        return _as_plain(pl.Series(name, cells))
     present = [not (cell is None or cell is getattr(cell, "NA", cell) is None or _is_nan(cell)) for cell in cells]
     kinds = {type(cell) for cell, is_there in zip(cells, present, strict=True) if is_there}
     if kinds and kinds <= {bool, np.bool_}:
@@ -62,6 +64,15 @@ def as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
     return pl.Series(
         name, [str(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.String
     )
+
+
+def _as_plain(series: pl.Series) -> pl.Series:
+    """Return categories as text and durations as seconds."""
+    import polars as pl
+
+    if series.dtype == pl.Duration:
+        return series.dt.total_seconds(fractional=True)
+    return series.cast(pl.String) if series.dtype in (pl.Categorical, pl.Enum) else series
 
 
 def _is_nan(cell: Any) -> bool:

@@ -55,12 +55,12 @@ class Problem:
     Args:
         name: of the column.
         message: what is wrong, and where.
-        remedy: the option that handles it.
+        kind: the type to give it.
     """
 
     name: str
     message: str
-    remedy: str
+    kind: str
 
 
 def recognize_columns(
@@ -107,11 +107,13 @@ class _UnreadableColumnError(TableError):
 
 
 def _message(problems: Sequence[Problem]) -> str:
+    options = " ".join(f"--{problem.kind} {shlex.quote(problem.name)}" for problem in problems)
+    types = {problem.name: problem.kind for problem in problems}
+    remedy = f"add {options} (in Python, types={types})"
     if len(problems) == 1:
-        return f"{problems[0].message}; fix it, or add {problems[0].remedy}"
+        return f"{problems[0].message}; fix it, or {remedy}"
     listed = "; ".join(problem.message for problem in problems[:20])
-    options = " ".join(problem.remedy for problem in problems)
-    return f"{len(problems)} columns cannot be read: {listed}; fix them, or add {options}"
+    return f"{len(problems)} columns cannot be read: {listed}; fix them, or {remedy}"
 
 
 def recognize(series: pl.Series, kind: str | None = None) -> Column:
@@ -127,26 +129,20 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         if kind == "drop":
             return Dropped(name, note="as was asked for")
-        raise _UnreadableColumnError(
-            _problem(name, f"the column {name!r} holds {series.dtype}, no single values", "--drop")
-        )
+        raise _UnreadableColumnError(Problem(name, f"the column {name!r} holds {series.dtype}, no single values", "drop"))
     if kind is not None:
         return _OF_KIND[kind](series)
     if len(series) == series.null_count():
         return Dropped(name, True, note="all cells are missing")
-    if series.dtype == pl.Duration:
-        return _number(series.dt.total_seconds(fractional=True))
     if series.dtype.is_temporal() and series.dtype != pl.Time:
         return _date_or_constant(series, parse.YEAR_FIRST)
+    if series.dtype in (pl.Categorical, pl.Enum):
+        return _constant(series) or _category(parse.as_text(series))
     if series.dtype == pl.Boolean:
         return _constant(series) or Boolean(name, series.null_count() > 0)
     if series.dtype.is_numeric():
         return _from_numbers(series.cast(pl.Float64).fill_nan(None), parse.PLAIN, ())
     return _from_text(parse.as_text(series))
-
-
-def _problem(name: str, message: str, option: str) -> Problem:
-    return Problem(name, message, f"{option} {shlex.quote(name)}")
 
 
 def _constant(series: pl.Series) -> Dropped | None:
@@ -279,7 +275,7 @@ def _mistake(text: pl.Series, known: pl.Series, numbers: pl.Series) -> Problem:
     message = (
         f"row {row + 1}, column {text.name!r} holds {shortened(wrong)}, and {100 * share:.4g}% of its cells are numbers"
     )
-    return _problem(text.name, message, "--category")
+    return Problem(text.name, message, "category")
 
 
 def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
@@ -293,7 +289,7 @@ def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
         return None
     if order == parse.MIXED:
         message = f"the dates of {text.name!r} have the day first in some rows and the month first in others"
-        raise _UnreadableColumnError(_problem(text.name, message, "--category"))
+        raise _UnreadableColumnError(Problem(text.name, message, "category"))
     note = ""
     if order == parse.AMBIGUOUS:
         order, note = parse.MONTH_FIRST, "days and months cannot be told apart; read as month/day/year"
@@ -305,7 +301,7 @@ def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
     if len(wrong):
         row = int(wrong[0])
         message = f"row {row + 1}, column {text.name!r} holds {shortened(text[row])}, and most others are dates"
-        raise _UnreadableColumnError(_problem(text.name, message, "--category"))
+        raise _UnreadableColumnError(Problem(text.name, message, "category"))
     column = _date_or_constant(times, order)
     return replace(column, note=note) if note and isinstance(column, Date) else column
 

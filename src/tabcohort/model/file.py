@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tabcohort.container import read_container, write_container
 from tabcohort.data.columns import column_from_dict
 from tabcohort.data.table import Schema
-from tabcohort.errors import ModelFileError
+from tabcohort.errors import ModelFileError, TabcohortError
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.decision import DecisionRule, parse_objective
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
@@ -30,12 +30,24 @@ OUT_OF_FOLD = {
 }  # fmt: skip
 
 
-def save(predictor: Predictor, path: str | Path) -> None:
+def save(predictor: Any, path: str | Path) -> None:
     """Write a predictor to a file: arrays and JSON, no code.
 
+    Args:
+        predictor: a `Predictor`, or a fitted `CohortClassifier`, whose predictor is written.
+        path: the file.
+
     Raises:
+        TabcohortError: it is something else.
         ModelFileError: the file cannot be written there; a file of that name is unchanged.
     """
+    kind = type(predictor).__name__
+    predictor = getattr(predictor, "predictor_", predictor)
+    if not isinstance(predictor, Predictor):
+        raise TabcohortError(
+            f"only a Predictor or a fitted CohortClassifier can be saved, not {kind}; fit it first, and of a pipeline "
+            "or a search save the classifier in it"
+        )
     arrays = {f"out_of_fold.{name}": getattr(predictor.out_of_fold, name) for name in OUT_OF_FOLD}
     for number, network in zip(predictor.members, predictor.networks, strict=True):
         arrays.update({f"members.{number}.{name}": array for name, array in network.named().items()})

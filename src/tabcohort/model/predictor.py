@@ -273,6 +273,21 @@ class Predictor:
 
         It is the mean over the networks. A positive coefficient speaks for the positive class.
         """
+        by_column = self.coefficients_by_column()
+        if by_column is None:
+            return None
+        names, coefficients = by_column
+        if self.schema.positive == 0:  # the logit is of the second class
+            coefficients = -coefficients
+        order = np.argsort(-np.abs(coefficients), kind="stable")
+        return {names[i]: float(coefficients[i]) for i in order}
+
+    def coefficients_by_column(self) -> tuple[list[str], FloatArray] | None:
+        """Return the names of a linear two-class model's encoded columns, and their coefficients, `(n_columns,)`.
+
+        These are the mean over the networks, per standard deviation of a column. A positive coefficient speaks for the
+        second class. None for other models.
+        """
         models = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
         if models != {"logistic"} or len(self.schema.classes) != 2:
             return None
@@ -281,10 +296,7 @@ class Predictor:
         for weight, network in zip(self.weights, self.networks, strict=True):
             path = next(op.path for op in network.program.operations if op.kind == "linear")
             coefficients += weight * network.named()[f"{path}.weight"][0]
-        if self.schema.positive == 0:  # the logit is of the second class
-            coefficients = -coefficients
-        order = np.argsort(-np.abs(coefficients), kind="stable")
-        return {names[i]: float(coefficients[i]) for i in order}
+        return names, coefficients
 
     def outlier_cells(self, data: Any) -> tuple[IntArray, FloatArray]:
         """Return each row's cell that is farthest from what the training rows held: often a wrong unit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -265,20 +266,21 @@ def _count(number: int, noun: str) -> str:
 
 
 class ProgressDisplay:
-    """Shows a cohort's training on standard error: a live bar in a terminal, a line every two seconds elsewhere.
+    """Shows a cohort's training: a live bar in a terminal or a notebook, a line every two seconds elsewhere.
 
     Use it as a context manager around training, and give it to `fit` as `callback`.
 
     Args:
-        console: of standard error.
+        console: where to; in a notebook a live bar needs ipywidgets.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._shown = time.perf_counter()
         self._bar = Progress(
             TextColumn("training"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not console.is_terminal,
+            console=console, transient=True, disable=not self._is_live,
         )  # fmt: skip
         self._task = self._bar.add_task("starting", total=None)
 
@@ -292,11 +294,11 @@ class ProgressDisplay:
     def __call__(self, progress: RunProgress) -> None:
         """Show a line if the last one was shown long enough ago."""
         now = time.perf_counter()
-        if now - self._shown < (0.1 if self.console.is_terminal else 2.0):
+        if now - self._shown < (0.1 if self._is_live else 2.0):
             return
         self._shown = now
         line = describe_progress(progress)
-        if self.console.is_terminal:
+        if self._is_live:
             self._bar.update(self._task, total=progress.n_members, completed=progress.n_done, description=line)
         else:
             self.console.print(line)

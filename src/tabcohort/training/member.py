@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 
 import numba
@@ -147,9 +148,30 @@ def choose_engine(config: Config, program: Program, n_train: int) -> str:
     rows_per_step = batch_size_of(config, n_train) or n_train
     if program.n_products * rows_per_step < MIN_PRODUCTS_FOR_ACCELERATOR:
         return "compiled"
+    return "compiled" if _device("auto") == "cpu" else "torch"
+
+
+def with_available_devices(configs: Sequence[Config]) -> tuple[Config, ...]:
+    """Return configs for this machine: those for an accelerator that it does not have are for the CPU.
+
+    So the engine for them is that for the CPU, too. A config that asks for the compiled engine is left as it is.
+
+    Warns:
+        TabcohortWarning: a device is not available; once for all configs.
+    """
+    named = {config.device for config in configs if config.engine != "compiled"} - {"auto", "cpu"}
+    missing = {name for name in sorted(named) if _device(name) == "cpu"}
+    return tuple(
+        replace(config, device="cpu") if config.device in missing and config.engine != "compiled" else config
+        for config in configs
+    )
+
+
+def _device(name: str) -> str:
+    """Return the device that PyTorch would use for this name."""
     from tabcohort.engines.torch_loop import choose_device  # takes a second to import
 
-    return "compiled" if choose_device("auto").type == "cpu" else "torch"
+    return choose_device(name).type
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from tabcohort.training.member import (
     fit_on_training_rows,
     member_data,
     releasing,
+    with_available_devices,
 )
 from tabcohort.types import FloatArray
 
@@ -92,7 +93,7 @@ def train(
         >>> trained.history[-1].train_loss < trained.history[0].train_loss
         True
     """
-    config = config or Config()
+    (config,) = with_available_devices([config or Config()])
     encode, standardize, network = _parts(module)
     table = data if isinstance(data, Table) else _table_of_arrays(data, allow_missing=encode is not None)
     if split is None:

@@ -1,0 +1,129 @@
+"""Permutation importance, out of fold: how much the log loss grows when a column says nothing about its row.
+
+Breiman (2001), with the rows that each network was tested on in the place of a forest's out-of-bag rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tabcohort.data.columns import Column
+from tabcohort.data.splits import make_splits
+from tabcohort.data.table import Table
+from tabcohort.engines.compiled.inference import Inference
+from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.evaluation.metrics import log_probabilities, safe_log
+from tabcohort.model.predictor import Predictor
+from tabcohort.types import FloatArray, IntArray
+
+MAX_ROWS = 2_000  # that importances are measured on
+N_PERMUTATIONS = 3
+
+
+@dataclass(frozen=True)
+class TestedRows:
+    """Rows that networks were tested on.
+
+    Args:
+        X: their inputs, `(n, n_inputs)`.
+        y: class codes, `(n,)`.
+        weight: row weights, `(n,)`.
+        fold: whose networks were tested on each, `(n,)`.
+    """
+
+    __test__ = False  # for pytest, which takes every class of such a name for tests
+
+    X: FloatArray
+    y: IntArray
+    weight: FloatArray
+    fold: IntArray
+
+
+def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_ROWS) -> TestedRows:
+    """Return a sample of the rows that the networks of a model's first seed were tested on.
+
+    Args:
+        predictor: the model.
+        table: that it was trained on.
+        max_rows: the size of the sample.
+    """
+    config, n_folds = predictor.report.configs[0].config, predictor.report.n_folds
+    splitter = make_splits(table, config, n_folds)
+    tested = [splitter.split(fold).test for fold in range(n_folds)]
+    rows, fold = np.concatenate(tested), np.repeat(np.arange(n_folds), [len(own) for own in tested])
+    kept = np.sort(np.random.default_rng(config.seed).permutation(len(rows))[:max_rows])
+    rows = rows[kept]
+    return TestedRows(table.X[rows], table.y[rows], table.weight[rows], fold[kept])
+
+
+def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[str, float]:
+    """Return by how much the log loss grows, in nats, when the cells of a column are permuted, by its name.
+
+    Each network predicts rows that it was tested on, and cells are permuted among these. A column that says nothing
+    about the target has about 0, which may be negative; of two columns that say the same each may have little.
+
+    Args:
+        predictor: the model.
+        tested: rows that its networks were tested on.
+    """
+    columns, rng = predictor.schema.columns, np.random.default_rng(predictor.report.configs[0].config.seed)
+    increases, total = np.zeros(len(columns)), 0.0
+    for fold in np.unique(tested.fold).tolist():
+        networks = _FoldNetworks.of(predictor, fold)
+        if networks is None:  # training ended before they had any weights
+            continue
+        rows = np.flatnonzero(tested.fold == fold)
+        X, y, weight = tested.X[rows], tested.y[rows], tested.weight[rows]
+        total += weight.sum()
+        before = networks.losses(X, y)
+        for place, inputs in enumerate(_inputs_of(columns)):
+            for _ in range(N_PERMUTATIONS):
+                permuted = X.copy()
+                permuted[:, inputs] = X[rng.permutation(len(X))][:, inputs]
+                increases[place] += weight @ (networks.losses(permuted, y) - before) / N_PERMUTATIONS
+    return {column.name: float(increase / total) for column, increase in zip(columns, increases, strict=True)}
+
+
+@dataclass(frozen=True)
+class _FoldNetworks:
+    """The networks of the first seed that were tested on one fold: one of each config in the ensemble."""
+
+    inference: Inference
+    weights: FloatArray
+    calibrator: Calibrator
+
+    @classmethod
+    def of(cls, predictor: Predictor, fold: int) -> _FoldNetworks | None:
+        """Return the networks of a fold; None where there are none."""
+        reports = [predictor.report.members[number] for number in predictor.members]
+        own = [place for place, report in enumerate(reports) if (report.repeat, report.fold) == (0, fold)]
+        if not own:
+            return None
+        weights = predictor.weights[own]
+        return cls(
+            Inference([predictor.networks[place] for place in own]), weights / weights.sum(), predictor.calibrator
+        )
+
+    def losses(self, X: FloatArray, y: IntArray) -> FloatArray:
+        """Return the log loss of each row, `(n,)`."""
+        logits = self.inference.logits(X)
+        proba = np.exp([log_probabilities(logits[:, place]) for place in range(len(self.weights))])
+        mean = np.tensordot(self.weights, proba, axes=1)
+        return -self.calibrator.apply(safe_log(mean))[np.arange(len(y)), y]
+
+
+def _inputs_of(columns: Sequence[Column]) -> list[list[int]]:
+    """Return the places of each column's inputs: its numbers, and its code, which comes after all numbers."""
+    number, code = 0, sum(column.n_numbers for column in columns)
+    places = []
+    for column in columns:
+        own = list(range(number, number + column.n_numbers))
+        number += column.n_numbers
+        if column.n_codes:
+            own.append(code)
+            code += 1
+        places.append(own)
+    return places
