@@ -11,19 +11,24 @@ import unittest
 import warnings
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import scipy.sparse
+import sklearn
 from helpers import QUICK, make_rows
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.feature_selection import SelectFromModel
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.estimator_checks import (
-    check_dataframe_column_names_consistency,
     check_param_validation,
     parametrize_with_checks,
 )
@@ -35,7 +40,9 @@ from tabcohort import (
     SettingsError,
     TabcohortError,
     TabcohortWarning,
+    Table,
     TableError,
+    load,
     save,
 )
 from tabcohort.settings import rules
@@ -64,9 +71,9 @@ def test_it_passes_every_check_of_scikit_learn(estimator: Any, check: Any) -> No
     run_check(check, estimator)
 
 
-@pytest.mark.parametrize("check", [check_param_validation, check_dataframe_column_names_consistency])
-def test_it_passes_the_checks_that_scikit_learn_keeps_for_itself(check: Any) -> None:
-    run_check(check, "CohortClassifier", classifier())
+def test_it_passes_the_check_of_parameters_that_scikit_learn_keeps_for_itself() -> None:
+    """Its check of column names is not for us: it wants an error for columns in another order."""
+    run_check(check_param_validation, "CohortClassifier", classifier())
 
 
 WRONG: list[Any] = [
@@ -129,13 +136,27 @@ def test_predictions_are_labels_of_the_type_that_was_given(labels: list[Any]) ->
     assert fitted.score(X, y) > 0.7
 
 
-def test_a_cell_that_is_missing_is_named() -> None:
-    bad = X.copy()
-    bad[4, 1] = np.nan
-    with pytest.raises(TableError, match=r"row 5, column 'x1' is missing \(NaN\)"):
-        classifier().fit(bad, Y)
-    with pytest.raises(TableError, match=r"row 5, column 'x1' is missing \(NaN\)"):
-        classifier().fit(X, Y).predict(bad)
+def test_cells_may_be_missing_in_training_and_in_prediction() -> None:
+    holes = X.copy()
+    holes[4, 1] = np.nan
+    assert get_tags(classifier()).input_tags.allow_nan
+    for rows in (X, holes):
+        fitted = classifier().fit(rows, Y)
+        assert np.isfinite(fitted.predict_proba(holes)).all()
+        assert (fitted.predict_proba(np.array(holes, dtype=object)) == fitted.predict_proba(holes)).all()
+
+
+def test_a_cell_that_is_no_number_is_named() -> None:
+    infinite = X.copy()
+    infinite[4, 1] = np.inf
+    with pytest.raises(TableError, match=r"row 5, column 'x1' is infinite \(inf\)"):
+        classifier().fit(infinite, Y)
+    words = X.astype(object)
+    words[4, 1] = "Braund, Mr. Owen Harris"
+    with pytest.raises(TableError, match=r"row 5, column 'x1' holds 'Braund, Mr. Owen Harris', which is not a number"):
+        classifier().fit(X, Y).predict(words)
+    with pytest.raises(TableError, match=r"row 5, column 'x1' holds .*, and 98.89% .*types={'x1': 'category'}"):
+        classifier().fit(words, Y)
 
 
 def test_weights_that_are_all_zero_are_refused() -> None:
@@ -148,6 +169,7 @@ def test_weights_that_are_all_zero_are_refused() -> None:
 def test_before_fit_there_is_nothing_to_predict_with() -> None:
     with pytest.raises(NotFittedError, match="not fitted yet"):
         classifier().predict(X)
+    assert not any(hasattr(classifier(), name) for name in ("feature_importances_", "coef_", "coef_names_"))
 
 
 def test_a_class_weight_moves_predictions_towards_its_class() -> None:
@@ -201,13 +223,349 @@ def test_a_fitted_classifier_can_be_pickled(model: str) -> None:
 
 
 def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
-    save(classifier().fit(X, CODES).predictor_, tmp_path / "model")
-    assert (tmp_path / "model").is_file()
+    fitted = classifier().fit(X, CODES)
+    save(fitted, tmp_path / "model")
+    save(fitted.predictor_, tmp_path / "predictor")
+    assert (tmp_path / "model").read_bytes() == (tmp_path / "predictor").read_bytes()
+    assert (load(tmp_path / "model").predict_proba(X) == fitted.predict_proba(X)).all()
+    with pytest.raises(TabcohortError, match="only a Predictor or a fitted CohortClassifier can be saved, not Cohort"):
+        save(classifier(), tmp_path / "model")
 
 
 def test_every_setting_is_a_parameter_with_the_same_default() -> None:
     defaults = {name: getattr(one, name) for one in (Config(), CohortSettings()) for name in rules(one)}
-    assert CohortClassifier().get_params() == {**defaults, "configs": None}
+    assert CohortClassifier().get_params() == {**defaults, "configs": None, "types": None, "verbose": 0}
+
+
+# Frames
+
+
+def mixed_frame(n_rows: int = 90) -> pd.DataFrame:
+    """Return a column of every type that pandas has; the first one predicts `Y`."""
+    numbers = np.arange(n_rows)
+    return pd.DataFrame(
+        {
+            "number": make_rows(n_rows)[0][:, 0],
+            "integer": pd.array([None if i % 7 == 0 else i * i for i in numbers], dtype="Int64"),
+            "float": pd.array([None if i % 6 == 0 else i * 0.37 % 1 for i in numbers], dtype="Float64"),
+            "category": pd.Categorical(np.array(["a", "b", "c"])[numbers % 3], categories=list("abcd")),
+            "code": pd.Categorical(numbers % 4 + 10),
+            "string": pd.array([None if i % 9 == 0 else "xyz"[i % 3] for i in numbers], dtype="string"),
+            "text": np.array(["u", "v"], dtype=object)[numbers // 2 % 2],
+            "truth": numbers % 5 > 1,
+            "boolean": pd.array([None if i % 11 == 0 else bool(i % 2) for i in numbers // 3], dtype="boolean"),
+            "day": pd.date_range("2024-01-01", periods=n_rows, freq="36h"),
+            "moment": pd.date_range("2020-01-01", periods=n_rows, freq="17D", tz="Europe/Rome"),
+            "duration": pd.to_timedelta(numbers * 77 % 1000, unit="s"),
+        }
+    )
+
+
+KINDS = {
+    "number": "number", "integer": "number", "float": "number", "category": "category", "code": "category",
+    "string": "category", "text": "category", "truth": "boolean", "boolean": "boolean", "day": "date",
+    "moment": "date", "duration": "number",
+}  # fmt: skip
+
+
+def kinds_of(fitted: CohortClassifier) -> dict[str, str]:
+    return {column.name: column.kind for column in fitted.predictor_.schema.columns}
+
+
+def test_a_frame_may_hold_what_pandas_can_hold() -> None:
+    frame = mixed_frame()
+    fitted = classifier().fit(frame, Y)
+    assert kinds_of(fitted) == KINDS
+    assert fitted.predictor_.schema.columns[4].levels == ("10", "11", "12", "13")
+    proba = fitted.predict_proba(frame)
+    assert (fitted.predict_proba(frame.iloc[:1]) == proba[:1]).all()
+    assert (fitted.predictor_.predict_proba(frame) == proba).all()
+    changed = frame.assign(category=frame["category"].astype(str), truth=frame["truth"].astype(object))
+    assert (fitted.predict_proba(changed) == proba).all(), "a changed dtype"
+    few = frame.iloc[:2].assign(category=frame["category"].iloc[:2].cat.remove_unused_categories())
+    assert (fitted.predict_proba(few) == proba[:2]).all(), "other categories"
+
+
+def test_polars_pyarrow_and_a_mapping_of_columns_are_as_good_as_pandas() -> None:
+    pandas = mixed_frame().drop(columns="code")  # polars has no categories of numbers
+    polars = pl.from_pandas(pandas)
+    expected = classifier().fit(pandas, Y).predict_proba(pandas)
+    for frame in (polars, polars.to_arrow(), {name: pandas[name] for name in pandas}):
+        fitted = classifier().fit(frame, Y)
+        assert list(fitted.feature_names_in_) == list(pandas)
+        assert (fitted.predict_proba(frame) == expected).all()
+        assert (fitted.predict_proba(pandas) == expected).all()
+
+
+def test_an_array_of_words_is_read_as_a_frame_without_names() -> None:
+    words = mixed_frame()[["number", "category", "text", "integer", "boolean"]].to_numpy()
+    fitted = classifier().fit(words, Y)
+    assert list(kinds_of(fitted).items()) == [
+        ("x0", "number"), ("x1", "category"), ("x2", "category"), ("x3", "number"), ("x4", "boolean")
+    ]  # fmt: skip
+    assert not hasattr(fitted, "feature_names_in_")
+    proba = fitted.predict_proba(words)
+    assert (classifier().fit(words.tolist(), Y).predict_proba(words[:, :].tolist()) == proba).all()
+    with pytest.raises(ValueError, match="X has 4 features, but CohortClassifier is expecting 5 features"):
+        fitted.predict(words[:, :4])
+
+
+def test_columns_that_are_left_out_are_needed_neither_in_a_frame_nor_in_an_array() -> None:
+    frame = pd.DataFrame(X, columns=NAMES).assign(constant=1.0)[["x0", "constant", "x1", "x2"]]
+    with pytest.warns(TabcohortWarning, match="left out: 'constant'"):
+        fitted = classifier().fit(frame, Y)
+    assert fitted.n_features_in_ == 4
+    proba = fitted.predict_proba(frame)
+    assert (fitted.predict_proba(frame.drop(columns="constant")) == proba).all()
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but CohortClassifier was fitted with"):
+        assert (fitted.predict_proba(frame.to_numpy()) == proba).all()
+    assert fitted.feature_importances_.tolist().index(0.0) == 1
+
+
+def test_columns_are_matched_by_name_in_any_order_and_others_ignored() -> None:
+    frame = mixed_frame()
+    fitted = classifier().fit(frame, Y)
+    expected = fitted.predict_proba(frame)
+    assert (fitted.predict_proba(frame[frame.columns[::-1]]) == expected).all()
+    for more in (frame.assign(answer=Y), pl.from_pandas(frame.drop(columns="code")).with_columns(
+        code=pl.Series(frame["code"].astype(str)), answer=pl.lit(1)
+    )):  # fmt: skip
+        with pytest.warns(TabcohortWarning, match=r"^ignored, as the model was trained without them: answer$"):
+            assert (fitted.predict_proba(more) == expected).all()
+
+
+def test_a_column_that_is_missing_is_named_beside_the_nearest_one() -> None:
+    fitted = classifier().fit(mixed_frame(), Y)
+    with (
+        pytest.warns(TabcohortWarning, match="trained without them: catgory"),
+        pytest.raises(TableError, match=r"the table lacks 'category' \(did you mean 'catgory'\?\): 12 columns"),
+    ):
+        fitted.predict(mixed_frame().rename(columns={"category": "catgory"}))
+
+
+def test_a_frame_after_an_array_is_taken_by_places_with_a_warning() -> None:
+    fitted = classifier().fit(X, Y)
+    with pytest.warns(UserWarning, match="X has feature names, but CohortClassifier was fitted without feature names"):
+        assert (fitted.predict_proba(pd.DataFrame(X, columns=list("abc"))) == fitted.predict_proba(X)).all()
+
+
+def test_names_of_several_levels_and_names_that_are_numbers_are_fine() -> None:
+    levels = pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)])
+    for names, expected in ((levels, ["a_1", "a_2", "b_1"]), ([3, 1, 2], ["3", "1", "2"])):
+        frame = pd.DataFrame(X, columns=names)
+        fitted = classifier().fit(frame, Y)
+        assert list(fitted.predictor_.schema.features) == expected
+        assert (fitted.predict_proba(frame[frame.columns[::-1]]) == fitted.predict_proba(frame)).all()
+
+
+def test_a_table_is_made_of_any_of_these_frames_and_of_nothing_else() -> None:
+    frame = mixed_frame().assign(answer=Y)
+    table = Table.from_frame(frame, "answer")
+    assert {column.name: column.kind for column in table.schema.columns} == KINDS
+    assert Table.for_schema(pl.from_pandas(frame), table.schema).X.tobytes() == table.X.tobytes()
+    for wrong in (X, pl.DataFrame(X).lazy(), "patients.csv"):
+        with pytest.raises(
+            TableError,
+            match=r"^a table is made of a pandas or polars frame, .*, not of (ndarray|LazyFrame|str); "
+            r"for arrays there is Table.from_arrays\(X, y\), and for files Table.from_file\(path, target\)$",
+        ):
+            Table.from_frame(wrong, "answer")
+
+
+def test_types_may_be_given() -> None:
+    frame = pd.DataFrame({"x": X[:, 0], "zip": np.arange(90) % 5})
+    assert kinds_of(classifier().fit(frame, Y)) == {"x": "number", "zip": "number"}
+    types = {"zip": "category"}
+    assert kinds_of(classifier(types=types).fit(frame, Y)) == {"x": "number", "zip": "category"}
+    assert kinds_of(classifier(types={"x1": "category"}).fit(frame.to_numpy(), Y)) == {"x0": "number", "x1": "category"}
+    with pytest.raises(TableError, match=r"there is no column 'zap' \(did you mean 'zip'\?\)"):
+        classifier(types={"zap": "category"}).fit(frame, Y)
+    with pytest.raises(TableError, match=r"there is no type 'categori' \(did you mean 'category'\?\)"):
+        classifier(types={"zip": "categori"}).fit(frame, Y)
+
+
+def test_all_columns_that_cannot_be_read_are_named_in_one_error() -> None:
+    frame = pd.DataFrame({"x": X[:, 0], "a": ["?!", *map(str, range(89))], "b": [[1]] * 90})
+    with pytest.raises(TableError, match=r"^2 columns cannot be read: .*'a' holds '\?!'.*the column 'b'"):
+        classifier().fit(frame, Y)
+    fitted = classifier(types={"a": "category", "b": "drop"}).fit(frame.assign(a=list("pqr") * 30), Y)
+    with pytest.raises(TableError, match=r"the column 'a' must have one value per row; it holds Object"):
+        fitted.predict(frame.assign(a=frame["b"]))
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.coo_array])
+def test_sparse_matrices_are_refused_with_what_to_do(kind: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"Sparse data was passed for X, but dense data is required. Use '.toarray\(\)'"
+    ):
+        classifier().fit(kind(X), Y)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        classifier().fit(X, Y).predict(kind(X))
+
+
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight", "groups"])
+def test_masked_cells_are_refused(name: str) -> None:
+    arguments: dict[str, Any] = {"X": X, "y": CODES, "sample_weight": np.ones(90), "groups": np.arange(90)}
+    masked = np.ma.masked_array(arguments[name], mask=np.zeros_like(arguments[name], dtype=bool))
+    classifier().fit(**{**arguments, name: masked})
+    masked[3] = np.ma.masked
+    with pytest.raises(TableError, match=f"{name} has masked cells; fill them, {name}.filled"):
+        classifier().fit(**{**arguments, name: masked})
+
+
+def test_masked_cells_are_refused_in_prediction_and_in_a_column() -> None:
+    masked = np.ma.masked_less(X, 0)
+    with pytest.raises(TableError, match="X has masked cells"):
+        classifier().fit(X, Y).predict(masked)
+    with pytest.raises(TableError, match=r"the column 'a' has masked cells; fill them with NaN: column.filled"):
+        classifier().fit({"a": masked[:, 0], "b": X[:, 1]}, Y)
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight", "groups", "times"])
+def test_rows_in_another_order_than_those_of_x_are_refused(name: str) -> None:
+    frame = pd.DataFrame(X, columns=NAMES)
+    arguments: dict[str, Any] = {"y": pd.Series(Y), name: pd.Series(Y if name == "y" else np.arange(1, 91))}
+    shuffled = arguments[name].sample(frac=1, random_state=0)
+    words = rf"the rows of X and {name} have different labels \(index\).*{name}.loc\[X.index\].*{name}.to_numpy\(\)"
+    with pytest.raises(TableError, match=words):
+        classifier().fit(frame, **{**arguments, name: shuffled})
+    order = shuffled.index
+    classifier().fit(frame.loc[order], **{key: value.loc[order] for key, value in arguments.items()})
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (pd.Series(CODES, dtype="Int64"), [0, 1]),
+        (pd.Series(CODES, dtype="boolean"), [False, True]),
+        (pd.Series(Y, dtype="string"), ["no", "yes"]),
+        (pd.Series(Y, dtype="category"), ["no", "yes"]),
+        (pl.Series(Y).cast(pl.Categorical), ["no", "yes"]),
+        (pl.Series(CODES == 1), [False, True]),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+def test_labels_of_any_type_come_back_as_plain_ones(y: Any, expected: list[Any]) -> None:
+    fitted = classifier().fit(X, y)
+    assert fitted.classes_.tolist() == expected
+    assert type(fitted.classes_.tolist()[0]) is type(expected[0])
+    assert (fitted.predict_proba(X) == classifier().fit(X, Y).predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA, float("nan")])
+def test_a_label_that_is_missing_is_named(missing: Any) -> None:
+    y = Y.astype(object)
+    y[6] = missing
+    with pytest.raises(TableError, match=r"row 7 has no label in y \(missing\)"):
+        classifier().fit(pd.DataFrame(X, columns=NAMES), y)
+
+
+@pytest.mark.parametrize("other", [" yes", "Yes", "yes "])
+def test_labels_that_differ_by_spaces_or_capitals_only_are_noted(other: str) -> None:
+    y = Y.astype(object)
+    y[1::4] = other
+    with pytest.warns(TabcohortWarning, match=r"the labels '.*' and '.*' are different classes, and differ only by"):
+        assert len(classifier().fit(X, y).classes_) == 3
+
+
+# Progress
+
+
+def test_training_is_silent_unless_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    classifier().fit(X, Y)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_with_verbose_training_shows_how_far_it_is(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.reporting.terminal.SECONDS_BETWEEN_LINES", 0.0)
+    classifier(verbose=1).fit(X, Y)
+    out, messages = capfd.readouterr()
+    assert (out, "3/3 networks trained" in messages) == ("", True)
+
+
+# Tools of scikit-learn
+
+
+def test_mixed_frames_go_through_its_tools() -> None:
+    frame = mixed_frame()
+    scores = cross_validate(classifier(max_epochs=15), frame, pd.Series(Y), cv=3, error_score="raise")
+    assert scores["test_score"].mean() > 0.6
+    grid = GridSearchCV(classifier(), {"model": ["logistic", "mlp"]}, cv=2, error_score="raise").fit(frame, Y)
+    assert grid.best_estimator_.n_features_in_ == 12
+
+
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+def test_a_column_transformer_may_come_before_it(output: str) -> None:
+    transformer = make_column_transformer(
+        (StandardScaler(), ["number"]), (OneHotEncoder(sparse_output=False), ["category"]), remainder="drop"
+    )
+    pipeline = make_pipeline(transformer, classifier(max_epochs=15)).set_output(transform=output)
+    assert pipeline.fit(mixed_frame(), Y).score(mixed_frame(), Y) > 0.7
+    assert hasattr(pipeline[-1], "feature_names_in_") == (output != "default")
+
+
+def test_sample_weights_are_routed_to_it() -> None:
+    weight = np.where(np.arange(90) < 60, 1.0, 0.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=False),
+            classifier().set_fit_request(sample_weight=True, groups=True).set_score_request(sample_weight=True),
+        )
+        pipeline.fit(X, Y, sample_weight=weight, groups=np.arange(90) // 2)
+        scores = cross_validate(pipeline, X, Y, params={"sample_weight": weight + 1, "groups": None}, cv=2)
+    assert np.isfinite(scores["test_score"]).all()
+    assert np.isnan(pipeline[-1].out_of_fold_proba_).any(axis=1).tolist() == (weight == 0).tolist()
+    assert pipeline[-1].evaluation_.n_groups == 30
+
+
+def test_a_classifier_of_a_frame_survives_pickle_and_joblib(tmp_path: Any) -> None:
+    frame = mixed_frame()
+    fitted = classifier().fit(frame, Y)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    for copied in (pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "model.joblib")):
+        assert (copied.predict_proba(frame) == fitted.predict_proba(frame)).all()
+        assert (copied.feature_importances_ == fitted.feature_importances_).all()
+
+
+# What matters
+
+
+def test_importances_tell_columns_that_predict_from_those_that_do_not() -> None:
+    X, codes = make_rows(n_rows=300)
+    frame = pd.DataFrame(X, columns=NAMES).assign(word=np.where(codes == 1, "a", "b"), other=list("pqr") * 100)
+    frame.loc[::3, "word"] = "c"
+    fitted = classifier(max_epochs=30).fit(frame, codes)
+    importances = dict(zip(frame, fitted.feature_importances_, strict=True))
+    assert importances["word"] > 0.05
+    assert importances["x0"] > 0.05
+    assert all(abs(importances[name]) < 0.03 for name in ("x1", "x2", "other"))
+    assert SelectFromModel(fitted, prefit=True).get_support().tolist() == [True, False, False, True, False]
+
+
+def test_coefficients_are_those_of_the_second_class_by_column() -> None:
+    frame = pd.DataFrame(X, columns=NAMES).assign(word=list("pqr") * 30)
+    for positive in ("no", "yes"):
+        fitted = classifier(model="logistic", max_epochs=20, positive=positive).fit(frame, Y)
+        assert fitted.coef_.shape == (1, 6)
+        assert fitted.coef_names_.tolist() == ["x0", "x1", "x2", "word = p", "word = q", "word = r"]
+        assert fitted.coef_[0, 0] > 0.1, "speaks for yes"
+        by_name = {name: value if positive == "yes" else -value for name, value in zip(
+            fitted.coef_names_, fitted.coef_[0], strict=True
+        )}  # fmt: skip
+        assert fitted.predictor_.coefficients() == by_name
+
+
+def test_only_a_logistic_model_of_two_classes_has_coefficients() -> None:
+    with pytest.raises(AttributeError, match="only a model='logistic' of two classes has coefficients"):
+        classifier().fit(X, Y).coef_  # noqa: B018
+    X3, codes = make_rows(n_classes=3)
+    with pytest.raises(AttributeError, match="only a model='logistic' of two classes has coefficients"):
+        classifier(model="logistic").fit(X3, codes).coef_names_  # noqa: B018
 
 
 # The cohort
@@ -292,7 +650,7 @@ def test_groups_are_never_both_trained_and_tested_on() -> None:
 def test_with_times_networks_are_tested_on_later_rows_only() -> None:
     X, codes = make_rows(n_rows=200)
     days = np.array("2024-01-01", dtype="datetime64[D]") + np.arange(200)
-    for times in (np.arange(200.0), days, days.astype(str).astype(object)):
+    for times in (np.arange(200.0), days, days.astype(str).astype(object), pd.Series(days)):
         fitted = classifier().fit(X, codes, times=times)
         tested = ~np.isnan(fitted.out_of_fold_proba_).any(axis=1)
         assert not tested[:100].any(), "the first half only trains"
@@ -315,7 +673,7 @@ def test_groups_and_times_that_do_not_fit_are_refused(arguments: dict[str, Any],
 def test_a_row_whose_group_is_missing_has_a_group_of_its_own() -> None:
     X, codes = make_rows()
     groups = np.array([f"g{i // 3}" for i in range(90)], dtype=object)
-    groups[:3] = None, float("nan"), None
+    groups[:3] = None, float("nan"), pd.NA
     fitted = classifier().fit(X, codes, groups=groups)
     expected = np.concatenate([[30, 31, 32], np.repeat(np.arange(1, 30), 3)])
     _, sizes = np.unique(fitted.predictor_.out_of_fold.group_ids, return_counts=True)
@@ -331,6 +689,7 @@ def test_an_unknown_parameter_is_refused_as_by_any_function() -> None:
 def test_the_leaderboard_has_the_config_its_loss_and_its_metrics() -> None:
     fitted = classifier(positive="no", dropout=0.2).fit(X, Y)
     (row,) = fitted.leaderboard_
+    assert len(pd.DataFrame(fitted.leaderboard_)) == len(pl.DataFrame(fitted.leaderboard_)) == 1
     (report,) = fitted.predictor_.report.configs
     assert {name: row[name] for name in report.config.to_dict()} == report.config.to_dict()
     assert (row["log_loss"], row["log_loss_low"], row["weight"]) == (report.log_loss.value, report.log_loss.low, 1.0)

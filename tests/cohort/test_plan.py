@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import SINGLE, SMALL, config_of, noisy_rows, table_of
+from torch import nn
 
 from tabcohort.cohort.fit import fit
 from tabcohort.cohort.plan import Member, make_plan
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.data.table import Table
-from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning, TableError
 from tabcohort.settings import CohortSettings, Config
+from tabcohort.training.member import with_available_devices
+from tabcohort.training.module import train
 
 # Members
 
@@ -102,6 +107,47 @@ def test_no_configs_at_all_are_refused() -> None:
         fit(table_of(), [], SMALL)
     with pytest.raises(SettingsError, match=r"^there must be a config to train with; the list of them is empty$"):
         make_plan(table_of(), [], SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            noisy_rows(60),
+            r"^the first argument must be a Table, not ndarray; make one by Table.from_frame\(frame, target",
+        ),
+        (({"a": [1.0]}, "a"), "the first argument must be a Table, not dict; .* or call CohortClassifier"),
+        ((table_of(), {"dropout": 0.1}), "the second argument must be a Config or a list of them, .* it has str"),
+        ((table_of(), 5), "the second argument must be a Config or a list of them, .* it has int"),
+        ((table_of(), CohortSettings()), "the second argument must be a Config .* it has CohortSettings"),
+        ((table_of(), None, Config()), "the settings of the cohort must be CohortSettings, .* not Config"),
+    ],
+    ids=range(6),
+)
+def test_arguments_that_are_something_else_are_named(arguments: Any, message: str) -> None:
+    with pytest.raises(TabcohortError, match=message):
+        fit(*arguments)
+
+
+def test_a_device_that_is_not_there_is_replaced_by_the_cpu_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    configs = [Config(device="cuda", engine=engine) for engine in ("auto", "torch", "compiled")]
+    with pytest.warns(TabcohortWarning, match="PyTorch finds no cuda device on this machine") as notes:
+        available = with_available_devices([*configs, Config(device="cuda", dropout=0.1), Config()])
+    assert len(notes) == 1
+    assert [config.device for config in available] == ["cpu", "cpu", "cuda", "cpu", "auto"]
+    with pytest.warns(TabcohortWarning, match="training on the CPU") as notes:
+        predictor = fit(table_of(), [config_of(device="cuda"), config_of(device="cuda", dropout=0.2)], SMALL)
+    assert (len(notes), predictor.report.engine) == (1, "compiled")
+    X, y = noisy_rows(60)
+    with pytest.warns(TabcohortWarning, match="training on the CPU") as notes:
+        assert train(nn.Linear(4, 1), (X, y), config_of(device="cuda")).engine == "compiled"
+    assert len(notes) == 1
+
+
+def test_a_device_that_is_there_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", torch.device)
+    assert with_available_devices([Config(device="cuda")]) == (Config(device="cuda"),)
 
 
 def test_a_positive_class_that_is_not_that_of_the_table_is_an_error() -> None:

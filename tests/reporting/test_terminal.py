@@ -458,6 +458,13 @@ def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
     assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
 
 
+@pytest.mark.parametrize("has_widgets", [True, False])
+def test_in_a_notebook_there_is_a_bar_if_it_can_be_shown(has_widgets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabcohort.reporting.terminal.find_spec", lambda name: object() if has_widgets else None)
+    display = ProgressDisplay(Console(file=io.StringIO(), force_jupyter=True))
+    assert display._bar.disable is not has_widgets
+
+
 def test_a_run_is_shown_while_it_trains() -> None:
     text = io.StringIO()
     with ProgressDisplay(Console(file=text, width=200)) as display:

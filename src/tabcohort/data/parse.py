@@ -61,6 +61,8 @@ def as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
         return pl.Series(
             name, [bool(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.Boolean
         )
+    if any(issubclass(kind, (list, tuple, dict, set, np.ndarray)) for kind in kinds):
+        return pl.Series(name, cells, dtype=pl.Object)
     return pl.Series(
         name, [str(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.String
     )
@@ -84,9 +86,15 @@ def _is_nan(cell: Any) -> bool:
 
 
 def as_text(series: pl.Series) -> pl.Series:
-    """Return cells as trimmed text: a whole number without a decimal point, null where a cell is empty."""
+    """Return cells as trimmed text: a whole number without a decimal point, null where a cell is empty.
+
+    Raises:
+        TableError: the cells are lists or other objects.
+    """
     import polars as pl
 
+    if series.dtype.is_nested() or series.dtype == pl.Object:
+        raise TableError(f"the column {series.name!r} must have one value per row; it holds {series.dtype}")
     if series.dtype.is_float():
         series = series.fill_nan(None)
     has_decimals = series.dtype.is_float() or series.dtype == pl.String

@@ -21,6 +21,7 @@ MAX_CLASSES = 12
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
 MAX_NETWORKS = 3
+SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
 STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
 
 
@@ -294,7 +295,7 @@ class ProgressDisplay:
     def __call__(self, progress: RunProgress) -> None:
         """Show a line if the last one was shown long enough ago."""
         now = time.perf_counter()
-        if now - self._shown < (0.1 if self._is_live else 2.0):
+        if now - self._shown < (SECONDS_BETWEEN_UPDATES if self._is_live else SECONDS_BETWEEN_LINES):
             return
         self._shown = now
         line = describe_progress(progress)

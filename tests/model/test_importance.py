@@ -1,0 +1,93 @@
+"""Permutation importance: on rows that a network was tested on, of a column with all of its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import SINGLE, SMALL, make_rows
+
+from tabcohort import CohortSettings, Config, Predictor, Table, fit
+from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.model.importance import TestedRows, _FoldNetworks, permutation_importances, sample_tested_rows
+
+
+def mixed_table(n_rows: int = 120, **more: Any) -> Table:
+    """Return a table whose "word" says most of the class, "x" something and "noise" nothing."""
+    X, codes = make_rows(n_rows)
+    words = np.where(codes == 1, "a", "b").astype(object)
+    words[::5] = None
+    noise = np.random.default_rng(1).normal(size=n_rows)
+    answer = np.array(["no", "yes"])[codes]
+    return Table.from_frame({"x": X[:, 0] / 2, "word": words, "noise": noise, "answer": answer, **more}, "answer")
+
+
+def fitted(table: Table, settings: CohortSettings = SMALL, **changes: Any) -> Predictor:
+    return fit(table, Config(hidden=(8,), max_epochs=30, learning_rate=0.02, **changes), settings)
+
+
+def test_columns_are_ranked_by_what_they_say() -> None:
+    table = mixed_table()
+    predictor = fitted(table)
+    importances = permutation_importances(predictor, sample_tested_rows(predictor, table))
+    assert list(importances) == ["x", "word", "noise"]
+    assert importances["word"] > importances["x"] > 0.02
+    assert abs(importances["noise"]) < 0.02
+
+
+def test_each_row_is_predicted_by_the_networks_that_were_tested_on_it() -> None:
+    """Without a permutation and a calibrator, the loss is then that which the report has of the config."""
+    table = mixed_table()
+    predictor = fitted(table)
+    tested = sample_tested_rows(predictor, table)
+    losses = np.empty(len(tested.y))
+    for fold in range(3):
+        networks = _FoldNetworks.of(predictor, fold)
+        assert networks is not None
+        rows = np.flatnonzero(tested.fold == fold)
+        uncalibrated = replace(networks, calibrator=Calibrator("none", 1.0, np.zeros(2)))
+        losses[rows] = uncalibrated.losses(tested.X[rows], tested.y[rows])
+    assert losses.mean() == pytest.approx(predictor.report.configs[0].log_loss.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("settings", [SINGLE, CohortSettings(folds=3, seeds=2)])
+def test_a_single_network_and_several_seeds_have_importances(settings: CohortSettings) -> None:
+    table = mixed_table()
+    predictor = fitted(table, settings)
+    tested = sample_tested_rows(predictor, table)
+    assert set(tested.fold) == set(range(predictor.report.n_folds))
+    importances = permutation_importances(predictor, tested)
+    assert importances["word"] > max(importances["noise"], 0.02)
+
+
+def test_the_sample_is_small_and_the_same_each_time() -> None:
+    table = mixed_table()
+    predictor = fitted(table)
+    one, same = (sample_tested_rows(predictor, table, max_rows=40) for _ in range(2))
+    assert len(one.y) == len(one.X) == len(one.weight) == len(one.fold) == 40
+    assert one.X.tobytes() == same.X.tobytes()
+    assert permutation_importances(predictor, one) == permutation_importances(predictor, same)
+
+
+def test_a_fold_without_networks_is_left_out() -> None:
+    """As after Ctrl-C: some members have no weights."""
+    table = mixed_table()
+    predictor = fitted(table)
+    tested = sample_tested_rows(predictor, table)
+    some = Predictor(
+        predictor.networks[:2], predictor.members[:2], predictor.schema, predictor.calibrator, predictor.decision_rule,
+        predictor.out_of_fold, predictor.report,
+    )  # fmt: skip
+    kept = tested.fold < 2
+    alone = TestedRows(tested.X[kept], tested.y[kept], tested.weight[kept], tested.fold[kept])
+    assert permutation_importances(some, tested) == permutation_importances(some, alone)
+
+
+def test_a_row_of_weight_two_counts_like_two() -> None:
+    table = mixed_table()
+    predictor = fitted(table)
+    tested = sample_tested_rows(predictor, table)
+    double = permutation_importances(predictor, replace(tested, weight=2 * tested.weight))
+    assert double == pytest.approx(permutation_importances(predictor, tested))
