@@ -129,7 +129,9 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         if kind == "drop":
             return Dropped(name, note="as was asked for")
-        raise _UnreadableColumnError(Problem(name, f"the column {name!r} holds {series.dtype}, no single values", "drop"))
+        raise _UnreadableColumnError(
+            Problem(name, f"the column {name!r} holds {series.dtype}, no single values", "drop")
+        )
     if kind is not None:
         return _OF_KIND[kind](series)
     if len(series) == series.null_count():
