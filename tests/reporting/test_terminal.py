@@ -21,6 +21,7 @@ from tabcohort.model.facts import describe_config, evaluation_facts, facts
 from tabcohort.model.file import describe
 from tabcohort.reporting.terminal import (
     ProgressDisplay,
+    ProgressLog,
     describe_progress,
     print_evaluation,
     print_model,
@@ -404,15 +405,27 @@ def test_a_coefficient_speaks_for_the_class_that_its_sign_means() -> None:
     assert next(line.split()[1][0] for line in lines if line.startswith("x0 ")) == "-"
 
 
-@pytest.mark.parametrize("name", ["[red]", "[/]", "[bold]x[/bold]", "a\nb"])
-def test_names_from_the_table_are_printed_as_they_are(predictor: Predictor, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("[red]", "[red]"),
+        ("[/]", "[/]"),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+        ("a\nb", r"a\nb"),
+        ("\x1b[2J", r"\x1b[2J"),
+    ],
+)
+def test_names_from_the_table_are_printed_as_they_are_but_for_control_characters(
+    predictor: Predictor, name: str, shown: str
+) -> None:
     """Square brackets are the terminal library's markup: a column or class of such a name must not vanish or fail."""
     document = describe(predictor)
     document["schema"]["target"] = name
     document["schema"]["classes"] = ("no", name)
     document["coefficients"] = [{"feature": name, "coefficient": 1.0, "class": name}]
     text = printed(document)
-    assert text.count(name.split("\n")[0]) >= 4
+    assert text.count(shown) >= 4
+    assert "\x1b" not in text
 
 
 # Progress
@@ -446,6 +459,14 @@ def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pyt
     for n_done in range(1, 6):
         display(replace(STARTED, n_done=n_done))
     assert [line.split()[0] for line in text.getvalue().splitlines()] == ["2/6", "4/6"]
+
+
+def test_a_log_has_a_line_whenever_a_network_is_trained() -> None:
+    text = io.StringIO()
+    with ProgressLog(Console(file=text, width=200)) as log:
+        for n_done in (0, 1, 1, 3, 3, 6):
+            log(replace(STARTED, n_done=n_done))
+    assert [line.split()[0] for line in text.getvalue().splitlines()] == ["1/6", "3/6", "6/6"]
 
 
 def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:

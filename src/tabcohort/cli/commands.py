@@ -63,7 +63,6 @@ def tune(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace, configs: Sequence[Config], settings: CohortSettings) -> int:
     """Train on the table that the options name, write and print what they ask for."""
-    from tabcohort.model.file import describe
     from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model
 
     if options.out is None:
@@ -74,6 +73,7 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
 
     from tabcohort.cohort.fit import fit
+    from tabcohort.model.file import describe
 
     with ProgressLog(messages) if options.verbose else ProgressDisplay(messages) as progress:
         predictor = fit(table, configs, settings, progress, options.checkpoint)
