@@ -79,7 +79,7 @@ def test_a_gzip_with_a_wrong_byte_is_damaged(read: Read) -> None:
 def test_a_bomb_is_stopped(read: Read, monkeypatch: pytest.MonkeyPatch, packing: str) -> None:
     monkeypatch.setattr(unpack, "MAX_UNPACKED_BYTES", 2**11)
     monkeypatch.setattr(unpack, "PIECE_BYTES", 100)
-    with pytest.raises(TableError, match="unpacks to more than .* GiB; give it as Parquet"):
+    with pytest.raises(TableError, match=r"unpacks to more than .* GiB; give it as Parquet"):
         read(PACKED[packing])
 
 
@@ -152,7 +152,7 @@ def test_a_loop_of_links_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
 def test_an_impossible_name_cannot_be_read(name: str) -> None:
-    with pytest.raises(TableError, match="cannot be read: (File name too long|embedded null byte)"):
+    with pytest.raises(TableError, match=r"cannot be read: (File name too long|embedded null byte)"):
         read_frame(name)
 
 

@@ -467,10 +467,10 @@ def column_from_dict(values: Mapping[str, Any]) -> Column:
     known = {field.name: field.type for field in dataclasses.fields(kind)}
     if set(fields) != set(known):
         raise ValueError(f"a column of type {kind.kind!r} has {sorted(known)}, not {sorted(fields)}")
-    value: Any
     for name, value in fields.items():
         expected = {"str": str, "bool": bool, "int": int}.get(str(known[name]), tuple)
-        if type(value) is not expected or (expected is tuple and not all(isinstance(item, str) for item in value)):
+        are_words = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        if not (are_words if expected is tuple else type(value) is expected):
             raise ValueError(f"the {name} of a column cannot be {value!r}")
     column = kind(**fields)
     if len(set(column.levels)) != len(column.levels) or not 0 <= column.n_frequent <= len(column.levels):

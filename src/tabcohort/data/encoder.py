@@ -294,7 +294,7 @@ def _counts(
     if fold is not None and not category.one_hot:
         n_folds = N_INNER_FOLDS
         cell += (fold[training.rows].astype(np.int64) - 1) * n_codes * n_classes
-    totals = np.bincount(cell, training.weight, n_folds * n_codes * n_classes)
+    totals = np.bincount(cell, training.weight, n_folds * n_codes * n_classes).astype(np.float64)
     return totals.reshape(n_folds, n_codes, n_classes)
 
 

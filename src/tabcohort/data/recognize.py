@@ -62,6 +62,11 @@ class Problem:
     message: str
     kind: str
 
+    @property
+    def remedy(self) -> str:
+        """The option of the command line that handles it."""
+        return f"--{self.kind} {shlex.quote(self.name)}"
+
 
 def recognize_columns(
     frame: pl.DataFrame, names: Sequence[str], kinds: Mapping[str, str] | None = None
@@ -107,7 +112,7 @@ class _UnreadableColumnError(TableError):
 
 
 def _message(problems: Sequence[Problem]) -> str:
-    options = " ".join(f"--{problem.kind} {shlex.quote(problem.name)}" for problem in problems)
+    options = " ".join(problem.remedy for problem in problems)
     types = {problem.name: problem.kind for problem in problems}
     remedy = f"add {options} (in Python, types={types})"
     if len(problems) == 1:

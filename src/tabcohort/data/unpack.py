@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from tabcohort.errors import TableError, nearest
 
@@ -138,6 +138,10 @@ def _read_pieces(stream: IO[bytes], name: str) -> bytes:
     return unpacked.getvalue()
 
 
+def _open_gzip(file: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file))
+
+
 def _open_zstandard(file: IO[bytes]) -> IO[bytes]:
     import pyarrow as pa
 
@@ -145,7 +149,7 @@ def _open_zstandard(file: IO[bytes]) -> IO[bytes]:
 
 
 PACKINGS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[IO[bytes]], IO[bytes]]]] = {
-    "gzip": (b"\x1f\x8b", gzip.open),
+    "gzip": (b"\x1f\x8b", _open_gzip),
     "bzip2": (tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)), bz2.open),
     "xz": (b"\xfd7zXZ\x00", lzma.open),
     "Zstandard": (b"\x28\xb5\x2f\xfd", _open_zstandard),
