@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tabcohort import Config, Network, Split, Table, build_program
-from tabcohort.data.encoder import store_rows
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.network.program import initialize_network
 from tabcohort.training.loop import EpochCallback, train_network
-from tabcohort.training.member import member_data, releasing, training_statistics
+from tabcohort.training.member import fit_on_training_rows, member_data, releasing
 
 MakeEngine = Callable[[Network, MemberData, Config], Engine]
 
@@ -28,10 +28,12 @@ def train_member(
         config: of the network, with the seed of its initial weights and batches.
         callback: called after every epoch.
     """
-    program = build_program(config, table.X.shape[1], len(table.schema.classes))
-    statistics = training_statistics(table, split)
+    encoding = table.schema.encoding(config)
+    program = build_program(config, table.X.shape[1], len(table.schema.classes), encoding)
+    statistics, inner = fit_on_training_rows(table, split, encoding)
     network = initialize_network(program, config.seed).with_statistics(statistics)
-    data = member_data(table, split, config, store_rows(table.X, statistics), statistics, program.has_batch_norm)
+    reading = make_reading(table.stored_rows(), network.encoding, statistics, inner)
+    data = member_data(table, split, config, reading, program.has_batch_norm)
     with one_blas_thread(), releasing(make_engine(network, data, config)) as engine:
         train_network(engine, data.validation, config, callback)
 

@@ -9,25 +9,49 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tabcohort import Table, TableError, load_sample, read_frame
-from tabcohort.data.columns import feature_matrix
+from tabcohort import Table, load_sample, read_frame
+from tabcohort.data.columns import Column, Number
 
 DATA_VARIABLE = "TABCOHORT_DATA"
 SAMPLES = ("breast-cancer", "wine", "digits")
 MIN_COLUMNS = 2
 
 
-def real_tables() -> Iterator[tuple[str, Table]]:
-    """Yield name and table: the samples, then the columns of numbers without missing cells of each file."""
+@dataclass(frozen=True)
+class RealTable:
+    """A table as it is in its file, and what is known of it.
+
+    Args:
+        name: of the table.
+        frame: its rows.
+        target: the column to predict.
+        positive: label of the positive class.
+        categories: columns whose values have no order, also if they are numbers.
+        drop: identifiers, and columns that give the target away.
+        missing_words: words that stand for a missing cell.
+    """
+
+    name: str
+    frame: pl.DataFrame
+    target: str
+    positive: str | None
+    categories: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    missing_words: tuple[str, ...] = ()
+
+
+def whole_tables() -> Iterator[RealTable]:
+    """Yield the samples, and then the tables of the folder."""
     for name in SAMPLES:
         sample = load_sample(name)
-        yield name, Table.from_frame(sample.frame, sample.target, positive=sample.positive)
+        yield RealTable(name, sample.frame, sample.target, sample.positive)
     if not os.environ.get(DATA_VARIABLE):
         print(f"{DATA_VARIABLE} is not set, so only the bundled samples are measured")
         return
@@ -39,20 +63,29 @@ def real_tables() -> Iterator[tuple[str, Table]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frame = read_frame(folder / entry["file"])
-            target = entry["target"]
-            rest = [name for name in frame.columns if name != target]
-            others = {*entry["categorical_columns"], *entry["date_columns"], *entry["drop_columns"]}
-            drop = [name for name in rest if name in others or not is_complete(frame, name)]
-            if len(rest) - len(drop) >= MIN_COLUMNS:
-                yield entry["name"], Table.from_frame(frame, target, positive=entry["positive_class"], drop=drop)
+        yield RealTable(
+            entry["name"], frame, entry["target"], entry["positive_class"], tuple(entry["categorical_columns"]),
+            tuple(entry["drop_columns"]), tuple(entry["na_values"]),
+        )  # fmt: skip
 
 
-def is_complete(frame: pl.DataFrame, name: str) -> bool:
+def real_tables() -> Iterator[tuple[str, Table]]:
+    """Yield name and table: the samples, then the columns of numbers without missing cells of each file."""
+    for table in whole_tables():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = Table.from_frame(table.frame, table.target, positive=table.positive)
+            others = {*table.categories, *table.drop}
+            numbers = [column.name for column in whole.schema.columns if is_plain(column) and column.name not in others]
+            if len(numbers) >= MIN_COLUMNS:
+                types = {name: "number" if name in numbers else "drop" for name in table.frame.columns}
+                del types[table.target]
+                yield table.name, Table.from_frame(table.frame, table.target, positive=table.positive, types=types)
+
+
+def is_plain(column: Column) -> bool:
     """Return whether a column holds a number in every row."""
-    try:
-        return not np.isnan(feature_matrix(frame, [name])).any()
-    except TableError:
-        return False
+    return isinstance(column, Number) and not column.has_missing
 
 
 def part(table: Table, rows: NDArray[np.int64]) -> Table:
