@@ -171,10 +171,10 @@ def _with_joined_sets(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def _has_no_text(column: pl.Series) -> bool:
-    """Return whether CSV and JSON have no form for the cells of a column, as for lists and bytes."""
+    """Return whether CSV and JSON have no form for the cells of a column, such as lists and bytes."""
     import polars as pl
 
-    return column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object)
+    return column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object, pl.Duration)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
