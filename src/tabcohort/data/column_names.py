@@ -76,10 +76,10 @@ def without_unnamed_columns(frame: pl.DataFrame, named: Sequence[bool], source: 
     for name, has_name in zip(frame.columns, named, strict=True):
         if has_name:
             continue
-        column, rows = frame[name], range(len(frame))
+        column = frame[name]
         if len(frame) and column.null_count() == len(frame):
             what = "has no values"
-        elif [str(cell) for cell in column] in ([str(row) for row in rows], [str(row + 1) for row in rows]):
+        elif _counts_rows(column):
             what = "counts the rows"
         else:
             raise TableError(f"{source!r}: {name}; give it one, or take the column out")
@@ -100,6 +100,14 @@ def without_empty_rows(frame: pl.DataFrame, source: str) -> pl.DataFrame:
         rows = "1 row is empty and is" if n_empty == 1 else f"{n_empty} rows are empty and are"
         warnings.warn(f"{source!r}: {rows} left out", TabcohortWarning, stacklevel=2)
     return kept
+
+
+def _counts_rows(column: pl.Series) -> bool:
+    """Return whether the cells are 0, 1, 2, ... or 1, 2, 3, ..., as numbers or text."""
+    import polars as pl
+
+    numbers = column.cast(pl.Float64, strict=False)
+    return any(numbers.equals(pl.Series(range(first, first + len(column)), dtype=pl.Float64)) for first in (0, 1))
 
 
 def is_number(text: str) -> bool:
