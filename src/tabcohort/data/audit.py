@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import Category, Column, Date, Dropped, Number, shortened
+from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Number, shortened
 from tabcohort.data.frames import ColumnChoices, target_labels
 from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc
 from tabcohort.data.recognize import NAMES_OF_IDS
@@ -27,7 +27,7 @@ from tabcohort.types import FloatArray, IntArray
 if TYPE_CHECKING:
     import polars as pl
 
-MAX_ROWS = 20_000  # that one-column models are fitted on
+MAX_ROWS = 10_000  # that one-column models are fitted on
 MIN_ROWS = 20  # of a table that is audited
 MAX_CLASSES = 50  # told apart; the rows of rarer ones are left out
 MIN_AUC, MIN_ACCURACY = 0.99, 0.98  # of a column that nearly is the target
@@ -76,7 +76,7 @@ def audit(
 ) -> tuple[Finding, ...]:
     """Return what in a table may be a leak or mislead, the gravest first.
 
-    One-column models see at most 20,000 rows, always the same.
+    One-column models see at most 10,000 rows, always the same.
 
     Args:
         frame: the rows.
@@ -88,12 +88,22 @@ def audit(
         TableError: the target looks like a measurement.
     """
     labels, has_target = target_labels(frame, target)
-    classes, y = np.unique(labels[has_target], return_inverse=True)
+    rows = frame if has_target.all() else frame.filter(has_target)
+    classes, y = _classes_and_codes(labels[has_target])
     if len(y) < MIN_ROWS or len(classes) < 2:
         return ()
     features = tuple(column for column in columns if not isinstance(column, Dropped))
-    rows = _Rows(frame.filter(has_target), target, classes.tolist(), y, features, choices or ColumnChoices())
-    return tuple(finding for check in CHECKS for finding in check(rows))
+    audited = _Rows(rows, target, classes, y, features, choices or ColumnChoices())
+    return tuple(finding for check in CHECKS for finding in check(audited))
+
+
+def _classes_and_codes(labels: Any) -> tuple[list[str], IntArray]:
+    """Return the distinct labels in sorted order, and the code of each row's; NumPy would sort all rows."""
+    import polars as pl
+
+    text = pl.Series(labels, dtype=pl.String)
+    classes = text.unique().sort()
+    return classes.to_list(), text.replace_strict(classes, range(len(classes)), return_dtype=pl.Int64).to_numpy()
 
 
 class _Rows:
@@ -138,6 +148,8 @@ class _Rows:
     @functools.cache  # noqa: B019 - lives as long as one audit
     def n_distinct(self, column: Column) -> int:
         """Return the number of distinct cells of all rows."""
+        if column.levels and not isinstance(column, Boolean):
+            return len(column.levels)
         return int(self.frame[column.name].drop_nulls().n_unique())
 
     @functools.cached_property
@@ -445,7 +457,8 @@ def _sentinel(numbers: FloatArray) -> float | None:
             continue
         nearest = others[0] if value < others[0] else others[-1]
         is_isolated = abs(value - nearest) > others[-1] - others[0]
-        is_negative = value in (-1, -9, -99, -999) and others[0] >= 0 and count > 3 * counts[1]
+        is_frequent = count > 2 * counts[1] or others[0] - value > 3 * np.diff(others).max()
+        is_negative = value in (-1, -9, -99, -999) and others[0] >= 0 and is_frequent
         if is_isolated or is_negative or (value == 0 and _is_zero_missing(numbers, others)):
             return float(value)
     return None

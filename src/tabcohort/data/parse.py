@@ -150,7 +150,11 @@ def notation_of(text: pl.Series) -> str:
     Three digits after every comma are thousands: 1,234 is one thousand two hundred thirty-four.
     """
     some = text.drop_nulls().head(N_SAMPLED)
-    n_parsed = {notation: len(parse_numbers(some, notation).drop_nulls()) for notation in (PLAIN, GROUPED, COMMA)}
+    n_parsed: dict[str, int] = {}
+    for notation in (PLAIN, GROUPED, COMMA):
+        n_parsed[notation] = len(some) - parse_numbers(some, notation).null_count()
+        if n_parsed[notation] == len(some):
+            return notation
     return max(n_parsed, key=n_parsed.__getitem__)
 
 

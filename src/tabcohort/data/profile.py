@@ -67,7 +67,8 @@ def look_facts(frame: pl.DataFrame, target: str | None = None, choices: ColumnCh
     if target is not None:
         target_facts, labels, has_target = _target_facts(frame, target)
         if target_facts["problem"] is None:
-            columns = without_copies_of_target(frame.filter(has_target), columns, target, labels[has_target])
+            rows = frame if has_target.all() else frame.filter(has_target)
+            columns = without_copies_of_target(rows, columns, target, labels[has_target])
             findings = audit(frame, target, columns, choices)
     recognized = {column.name: column for column in columns}
     notes = {problem.name: f"{problem.message}; {problem.remedy}" for problem in problems}
@@ -96,17 +97,17 @@ def _role(name: str, target: str | None, choices: ColumnChoices) -> str | None:
 
 def _target_facts(frame: pl.DataFrame, target: str) -> tuple[dict[str, Any], Any, Any]:
     """Return the facts of the target, its labels, and which rows have one."""
+    import polars as pl
+
     facts: dict[str, Any] = {"name": target, "n_missing": frame[target].null_count(), "classes": [], "problem": None}
     try:
         labels, has_target = target_labels(frame, target)
     except TableError as error:
         return {**facts, "problem": str(error)}, None, None
-    classes, counts = np.unique(labels[has_target], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
+    counts = pl.Series("label", labels[has_target], dtype=pl.String).value_counts(name="n")
+    classes = counts.sort(["n", "label"], descending=[True, False]).to_dicts()
     facts["n_missing"] = int((~has_target).sum())
-    facts["classes"] = [
-        {"label": str(classes[i]), "n": int(counts[i]), "share": float(counts[i] / counts.sum())} for i in order
-    ]
+    facts["classes"] = [{**entry, "share": entry["n"] / int(has_target.sum())} for entry in classes]
     if len(classes) < 2:
         facts["problem"] = (
             f"there must be at least two classes in {target!r}; there is {'one' if len(classes) else 'none'}"

@@ -241,22 +241,24 @@ def _from_text(text: pl.Series) -> Column:
     known = parse.without_missing_words(text).drop_nulls()
     if not len(known):
         return Dropped(name, True, note="all cells are missing")
-    column = _as_numbers(text, known) or _as_dates(text, known)
+    distinct = known.unique()
+    column = _as_numbers(text, known, distinct) or _as_dates(text, known)
     if column is not None:
         return column
-    if known.n_unique() == 2 and parse.is_truth(known.unique().to_list()):
+    if len(distinct) == 2 and parse.is_truth(distinct.to_list()):
         return Boolean(name, len(known) < len(text))
     return _as_words(text)
 
 
-def _as_numbers(text: pl.Series, known: pl.Series) -> Column | None:
+def _as_numbers(text: pl.Series, known: pl.Series, distinct: pl.Series) -> Column | None:
     """Return the type of a column whose text is numbers; None where it is something else."""
-    has_zeros = known.str.contains(r"^0\d")
-    if has_zeros.any() and known.str.contains(r"^\d+$").all():
+    if distinct.str.contains(r"^0\d").any() and distinct.str.contains(r"^\d+$").all():
         return None  # 00123 is a code, and would lose its zeros
-    if (known.str.contains(r"^\d{16,}$")).all():
+    if distinct.str.contains(r"^\d{16,}$").all():
         return None  # beyond what a float can distinguish
     notation = parse.notation_of(known)
+    if parse.parse_numbers(distinct, notation).null_count() == len(distinct):
+        return None
     numbers = parse.parse_numbers(known, notation)
     n_wrong = numbers.null_count()
     if n_wrong > (1 - SHARE_OF_NUMBERS) * len(known):
