@@ -13,6 +13,7 @@ zero, or if it reports less than is true.
 - `large`: samples of 1,000 rows of every larger table.
 - `noise`: labels that no feature predicts.
 - `sets`: 50 splits of every table, a half (at most 2,000 rows) to train on and the rest to measure on.
+- `thresholds`: the same splits of tables of two classes: how often the rest has the rate that was asked for.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ from tabcohort import (
     train,
 )
 from tabcohort.cohort.search import random_configs
+from tabcohort.data.columns import Number
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.evaluation.metrics import Scorer, log_probabilities
+from tabcohort.model.facts import facts
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.training.module import as_double, module_logits
 
@@ -51,6 +54,7 @@ SAMPLE_SIZES = (50, 100, 200, 400)
 METRICS = ("accuracy", "log_loss")
 DIFFERENCES = ("metric", "reported - true", "standard error", "in standard errors")
 DOCUMENTS = Config(model="logistic", learning_rate=0.01)
+ASKED = ("sensitivity>=0.9", "specificity>=0.9", "precision>=0.8")
 N_TUNED, COVERAGE, LARGE, MAX_TRAIN_ROWS = 8, 0.9, 1_000, 2_000
 Differences = NDArray[np.float64]
 
@@ -210,9 +214,32 @@ def sets(repeats: int) -> Iterator[Printed]:
     yield printed
 
 
-NOISE_SCHEMA = Schema(tuple(f"x{i}" for i in range(10)), "y", ("0", "1"), positive=1)
+def thresholds(repeats: int) -> Iterator[Printed]:
+    """How often rows that were not sampled have the sensitivity, specificity or precision that was asked for."""
+    titles = ("cross-fitted figure holds", "other rows hold", "their mean", "promised")
+    printed = Printed("table", "asked for", *titles, box=None)
+    for name, table in chosen_tables():
+        if len(table.schema.classes) != 2:
+            continue
+        outcomes: dict[str, list[list[float]]] = {objective: [] for objective in ASKED}
+        for repeat in track(range(repeats), name):
+            sample, others = sample_rows(table, min(len(table.y) // 2, MAX_TRAIN_ROWS), repeat)
+            predictor = fit(sample, Config(seed=repeat))
+            for objective, rows in outcomes.items():
+                decided = predictor.with_decision_rule(objective)
+                said = facts(decided)["threshold"]
+                true = decided.evaluate(others).metrics[said["metric"]].value
+                rows.append([said["holds"], true >= said["asked"], true, said["is_promised"]])
+        for objective, rows in outcomes.items():
+            holds, are_true, mean, promised = np.nanmean(np.array(rows, dtype=np.float64), axis=0)
+            printed.add_row(name, objective, f"{holds:.0%}", f"{are_true:.0%}", f"{mean:.4f}", f"{promised:.0%}")
+    yield printed
+
+
+NOISE_SCHEMA = Schema(tuple(Number(f"x{i}") for i in range(10)), "y", ("0", "1"), positive=1)
 PARTS: dict[str, tuple[Callable[[int], Iterator[Printed]], int]] = {
     "small": (small, 200), "large": (large, 60), "noise": (noise, 50), "sets": (sets, 50),
+    "thresholds": (thresholds, 50),
 }  # fmt: skip
 
 

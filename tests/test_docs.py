@@ -32,7 +32,7 @@ from tabcohort.container import FORMAT, MAGIC, read_container
 from tabcohort.data.splits import COHORT_SIZES
 from tabcohort.evaluation.intervals import UNKNOWN
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.model.facts import config_facts, facts
+from tabcohort.model.facts import config_facts, evaluation_facts, facts
 from tabcohort.model.file import OUT_OF_FOLD
 
 ROOT = Path(__file__).parent.parent
@@ -275,7 +275,12 @@ def test_the_metrics_page_defines_every_metric() -> None:
 def test_the_facts_page_names_every_key() -> None:
     predictor = fit_quickly(model="logistic")
     failed = ConfigReport(predictor.config, 0, UNKNOWN, UNKNOWN, {}, 0.0, failed="a loss stopped being finite")
-    values = {**facts(predictor), "configs": config_facts([*predictor.report.configs, failed])}
+    seldom = dataclasses.replace(predictor.report.evaluation, confusion=np.array([[90.0, 0.0], [29.0, 0.0]]))
+    values = {
+        **facts(predictor),
+        "configs": config_facts([*predictor.report.configs, failed]),
+        "evaluation": evaluation_facts(seldom, predictor.schema.classes),
+    }
     names = {re.sub(rf"\.metrics\.({'|'.join(METRICS)})\b", ".metrics.NAME", name) for name in keys_of(values)}
     cells = "".join(row[0] for row in table_rows("reference/facts.md", "`[^|]+`", "[^|]+"))
     listed = set(re.findall(r"`([^`]+)`", cells))

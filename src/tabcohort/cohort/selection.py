@@ -1,6 +1,6 @@
 """From out-of-fold predictions to an ensemble: which configs are in it, with which weights, and its calibration.
 
-Weights are found by greedy selection with replacement (Caruana et al. 2004) on out-of-fold log loss, the calibrator on
+Weights are chosen by greedy selection with replacement (Caruana et al. 2004) on out-of-fold log loss, the calibrator on
 the out-of-fold predictions of the result. Both are repeated for each fold without that fold, so that what is reported
 about a row was not chosen on it.
 """
