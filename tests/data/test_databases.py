@@ -162,7 +162,7 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ["PRAGMA user_version = 1", "SELECT 1; SELECT 2"])
 def test_sqlite_runs_one_select(sqlite: str, query: str) -> None:
-    with pytest.raises(TableError, match="it must be a SELECT|one statement at a time"):
+    with pytest.raises(TableError, match=r"it must be a SELECT|one statement at a time"):
         read_frame(sqlite, query)
 
 

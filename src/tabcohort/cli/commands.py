@@ -68,7 +68,7 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     if options.out is None:
         files.check_default_model(options.table)
     out, messages = consoles(options.quiet)
-    print_lines(messages, f"reading {options.table}")
+    print_lines(messages, f"reading {_shown(options.table)}")
     table = _table(options, configs[0].positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
 
@@ -127,8 +127,8 @@ def predict(options: argparse.Namespace) -> int:
     _, messages = consoles(options.quiet)
     predictor = load(options.model)
     if options.verbose:
-        print_lines(messages, repr(predictor), f"reading {options.table}")
-    frame = _open(options.table).frame
+        print_lines(messages, repr(predictor), f"reading {_shown(options.table)}")
+    frame = _open(options).frame
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
     predictions = predictor.predict_frame(frame, _columns_to_write(options.columns, frame))
@@ -159,7 +159,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from tabcohort.model.file import load
     from tabcohort.reporting.terminal import print_evaluation, print_sets
 
-    predictor, frame = load(options.model), _open(options.table).frame
+    predictor, frame = load(options.model), _open(options).frame
     schema = predictor.schema
     _warn_of_missing_groups(predictor, frame.columns)
     table = Table.for_schema(frame, schema)
@@ -174,7 +174,7 @@ def evaluate(options: argparse.Namespace) -> int:
         print_json({"classes": schema.classes, **evaluation, "sets": sets})
     else:
         out, _ = consoles()
-        print_evaluation(out, evaluation, vars(schema), f" of {options.table}")
+        print_evaluation(out, evaluation, vars(schema), f" of {_shown(options.table)}")
         out.print()
         print_sets(out, sets)
     return 0
@@ -205,15 +205,15 @@ def look(options: argparse.Namespace) -> int:
     from tabcohort.data.profile import columns_toml, look_facts
 
     files.check_outputs((options.html, options.write), inputs=(options.table,))
-    sample = _open(options.table)
+    sample = _open(options)
     facts = look_facts(sample.frame, options.target or sample.target or None, _choices(options))
     if options.html:
         from tabcohort.reporting.look_page import look_page
 
-        page = look_page(facts, options.table)
+        page = look_page(facts, _shown(options.table))
         replace_file(options.html, lambda file: file.write(page.encode()))
     if options.write:
-        types = columns_toml(facts, options.table)
+        types = columns_toml(facts, _shown(options.table))
         replace_file(options.write, lambda file: file.write(types.encode()))
     if options.json:
         print_json(facts)
@@ -299,19 +299,31 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
     return settings
 
 
-def _open(table: str) -> Sample:
-    """Return the frame of a path or sample, with the target and positive class where they are known."""
-    from tabcohort.data.sources import Sample, load_sample, read_frame
+def _open(options: argparse.Namespace) -> Sample:
+    """Return a table's frame, with the target and positive class where they are known; say what was detected."""
+    from tabcohort.data.sources import Sample, load_sample, read_source
 
-    if table.startswith("sample:"):
-        return load_sample(table.removeprefix("sample:"))
-    return Sample(read_frame(table), target="", positive=None)
+    if options.table.startswith("sample:"):
+        if options.query:
+            raise SettingsError("--query is for databases, and a sample is none; leave it out")
+        return load_sample(options.table.removeprefix("sample:"))
+    source = read_source(options.table, options.query)
+    _, messages = consoles(getattr(options, "quiet", False))
+    print_lines(messages, f"table    {source.description}")
+    return Sample(source.frame, target="", positive=None)
+
+
+def _shown(table: str) -> str:
+    """Return the name of a table for messages, without a password."""
+    from tabcohort.data.databases import shown
+
+    return shown(table) if "://" in table else table
 
 
 def _table(options: argparse.Namespace, positive: Any) -> Table:
     from tabcohort.data.table import Table
 
-    sample = _open(options.table)
+    sample = _open(options)
     target = options.target or sample.target
     if not target:
         columns = ", ".join(sample.frame.columns[:20])

@@ -17,7 +17,10 @@ from tabcohort.errors import nearest
 from tabcohort.reproduce.experiments import EXPERIMENTS
 
 USER_ERROR = 2
-TABLE = "CSV, TSV (also gzipped) or Parquet, or sample:breast-cancer, sample:wine, sample:digits, sample:iris"
+TABLE = (
+    "a file (CSV, TSV, JSON lines, Parquet, Arrow, Excel; also compressed), - for standard input, a database "
+    "(sqlite:///FILE, duckdb:///FILE, postgresql://...), or sample:NAME (breast-cancer, wine, digits, iris)"
+)
 THRESHOLD = (
     "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'specificity>=0.95', 'precision>=0.9', 'cost=10:1' (a missed "
     "positive : a false alarm), or none (the most probable class)"
@@ -128,7 +131,7 @@ def _tune_options(command: argparse.ArgumentParser) -> None:
 
 
 def _look_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("table", metavar="TABLE", help=TABLE)
+    _add_table(command)
     command.add_argument("--html", metavar="FILE", help="write a page that shows the same")
     command.add_argument("--write", metavar="FILE.toml", help="write the types of columns, to edit for fit --settings")
     columns = _add_column_options(command)
@@ -137,7 +140,7 @@ def _look_options(command: argparse.ArgumentParser) -> None:
 
 def _predict_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
-    command.add_argument("table", metavar="TABLE", help=TABLE)
+    _add_table(command)
     command.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
     beside = "the table's columns to write beside the predictions: all (if omitted), none, or their names"
     command.add_argument("--columns", metavar="A,B", help=beside)
@@ -147,7 +150,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
 
 def _evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
-    command.add_argument("table", metavar="TABLE", help=TABLE)
+    _add_table(command)
 
 
 def _info_options(command: argparse.ArgumentParser) -> None:
@@ -173,6 +176,11 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a model file")
 
 
+def _add_table(command: argparse.ArgumentParser) -> None:
+    command.add_argument("table", metavar="TABLE", help=TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+
+
 def _add_history(command: argparse.ArgumentParser) -> None:
     command.add_argument("--history", action="store_true", help="in --json: what happened in each epoch, too")
 
@@ -186,7 +194,7 @@ def _add_messages(command: argparse.ArgumentParser) -> None:
 
 def _add_table_options(command: argparse.ArgumentParser) -> None:
     """Add which table, which columns, and where the model goes."""
-    command.add_argument("table", metavar="TABLE", help=TABLE)
+    _add_table(command)
     command.add_argument("--out", metavar="MODEL", help="write the model to this file (NAME_OF_TABLE.tabcohort)")
     _add_history(command)
     _add_messages(command)
