@@ -362,10 +362,10 @@ def test_random_configs_keep_what_the_settings_file_and_the_options_name(run: Ru
 
 
 def test_options_are_those_of_all_configs_of_a_grid(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
-    (tmp_path / "grid.toml").write_text("dropout = [0.0, 0.3]\n", encoding="utf-8")
+    (tmp_path / "grid.toml").write_text("weight_decay = [0.0, 0.3]\n", encoding="utf-8")
     tune = ["tune", csv_file, "--target", "answer", "--drop", "id", *SMALL, "--settings", quick, "--json"]
     configs = configs_of(run(*tune, *QUICK, "--seed", "4", "--grid", tmp_path / "grid.toml").out)
-    assert [(config["model"], config["seed"], config["dropout"]) for config in configs] == [
+    assert [(config["model"], config["seed"], config["weight_decay"]) for config in configs] == [
         ("logistic", 4, 0.0), ("logistic", 4, 0.3)
     ]  # fmt: skip
 
