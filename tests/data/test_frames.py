@@ -245,7 +245,8 @@ def test_a_frame_of_any_library_is_the_same_frame(make: Any) -> None:
 def test_what_is_no_frame_is_refused_by_its_type(data: Any) -> None:
     words = (
         "a table is made of a pandas or polars frame, a pyarrow table or a mapping of columns, not of "
-        f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y)"
+        f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y), and for files Table.from_file(path, "
+        "target)"
     )
     with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
         as_frame(data)
