@@ -140,7 +140,7 @@ def test_two_columns_of_one_name_are_refused(url: str) -> None:
     "query", ["INSERT INTO patients VALUES (1, 'x', 1)", "DELETE FROM patients", "CREATE TABLE more (a INTEGER)"]
 )
 def test_nothing_is_written(url: str, query: str) -> None:
-    with pytest.raises(TableError, match=r"' cannot be read: .*read.?only"):
+    with pytest.raises(TableError, match=r"cannot be read: .*read.?only|must be a single SELECT"):
         read_frame(url, query)
     assert read_source(url).frame.sort("age").to_dict(as_series=False) == PATIENTS
 
@@ -160,17 +160,18 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
         read_frame(f"sqlite:///{tmp_path / 'a.db'}")
 
 
-@pytest.mark.parametrize("query", ["PRAGMA user_version = 1", "SELECT 1; SELECT 2"])
+@pytest.mark.parametrize("query", ["PRAGMA foreign_keys = ON", "SELECT 1; SELECT 2"])
 def test_sqlite_runs_one_select(sqlite: str, query: str) -> None:
-    with pytest.raises(TableError, match=r"it must be a SELECT|one statement at a time"):
+    with pytest.raises(TableError, match=r"the query must be a single SELECT|one statement at a time"):
         read_frame(sqlite, query)
 
 
 def test_duckdb_must_give_rows_and_reads_no_other_files(duck: str, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="the query gives no rows; it must be a SELECT"):
-        read_frame(duck, "SET threads = 1")
+    for query in ("SET threads = 1", "SELECT 1; SELECT 2", "-- nothing"):
+        with pytest.raises(TableError, match="the query must be a single SELECT"):
+            read_frame(duck, query)
     for query in (f"COPY patients TO '{tmp_path}/x.csv'", f"SELECT * FROM '{tmp_path}/x.csv'"):
-        with pytest.raises(TableError, match="cannot be read: "):
+        with pytest.raises(TableError, match=r"the query must be a single SELECT|cannot be read: Permission Error"):
             read_frame(duck, query)
     assert not (tmp_path / "x.csv").exists()
 

@@ -115,7 +115,7 @@ def _read_sqlite(url: str, query: str) -> pl.DataFrame:
             connection.execute("PRAGMA query_only = ON")
             cursor = connection.execute(query)
             if cursor.description is None:
-                raise TableError(f"{url!r}: the query gives no rows; it must be a SELECT")
+                raise TableError(f"{url!r}: the query must be a single SELECT")
             names = [column[0] for column in cursor.description]
             rows = cursor.fetchall()
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -148,10 +148,10 @@ def _read_duckdb(url: str, query: str) -> pl.DataFrame:
     try:
         config: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": "false"}
         with closing(duckdb.connect(str(path), read_only=True, config=config)) as connection:
-            result = connection.sql(query)
-            if result is None:
-                raise TableError(f"{url!r}: the query gives no rows; it must be a SELECT")
-            return _frame_of_arrow(result.to_arrow_table(), url)
+            kinds = [statement.type for statement in connection.extract_statements(query)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise TableError(f"{url!r}: the query must be a single SELECT")
+            return _frame_of_arrow(connection.sql(query).to_arrow_table(), url)
     except duckdb.Error as error:
         raise _failed(url, error) from None
 

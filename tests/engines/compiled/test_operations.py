@@ -171,3 +171,10 @@ def test_kernels_of_an_operation_need_no_scratch_memory_unless_they_say_so() -> 
 
 def test_all_activations_share_their_kernels() -> None:
     assert len({id(KERNELS[name]) for name in ACTIVATIONS}) == 1
+
+
+def test_two_operations_of_one_code_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the kernel of the first would silently run for both."""
+    monkeypatch.setitem(OPS, "square", OpSpec(OPS["linear"].code))
+    with pytest.raises(ValueError, match=r"^every operation needs a code of its own; 'linear', 'square' share one$"):
+        sequence({}, "work", "range(0)")

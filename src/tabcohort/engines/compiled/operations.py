@@ -428,7 +428,14 @@ def sequence(kernels: dict[str, Callable[..., None]], arguments: str, order: str
         kernels: by the operation's name in `OPS`.
         arguments: what every kernel takes after `op` and `constant`.
         order: the range of the loop over operations.
+
+    Raises:
+        ValueError: two operations have one code.
     """
+    clashes = {spec.code for spec in OPS.values() if sum(other.code == spec.code for other in OPS.values()) > 1}
+    if clashes:
+        kinds = ", ".join(repr(kind) for kind, spec in OPS.items() if spec.code in clashes)
+        raise ValueError(f"every operation needs a code of its own; {kinds} share one")
     names = {kernel: f"kernel_{number}" for number, kernel in enumerate(dict.fromkeys(kernels.values()))}
     lines = [
         f"def run(operations, constants, {arguments}):",
