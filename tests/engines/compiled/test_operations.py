@@ -19,7 +19,7 @@ from tabcohort.engines.compiled.operations import KERNELS, LEAKY_RELU, RELU, OpK
 from tabcohort.engines.compiled.tables import KIND, N_COLUMNS
 from tabcohort.engines.torch_loop import loss_sum
 from tabcohort.network.models import SmoothClip
-from tabcohort.network.ops import ACTIVATIONS, OPS
+from tabcohort.network.ops import ACTIVATIONS, OPS, OpSpec
 
 activate, activate_backward = (
     called_from_python(kernel) for kernel in (operations.activate, operations.activate_backward)
