@@ -17,6 +17,7 @@ from tabcohort.cli.main import main
 from tabcohort.cli.parser import COMMANDS, EXPERIMENTS, make_parser
 
 GROUPS = {
+    "look": ["Columns"],
     "fit": ["Columns", "Networks", "Run", "Decision", "More Output"],
     "tune": ["Columns", "Networks", "Run", "Decision", "Search"],
     "predict": ["Decision"],
@@ -33,7 +34,7 @@ GROUPS = {
 def test_help_and_version_are_on_standard_output(run: Run) -> None:
     ran = run("--help")
     assert ran.status == 0
-    names = ("fit", "tune", "predict", "evaluate", "info", "decide", "reproduce", "sample:breast-cancer")
+    names = ("look", "fit", "tune", "predict", "evaluate", "info", "decide", "reproduce", "sample:breast-cancer")
     assert all(name in ran.out for name in names)
     assert run("--version").out == f"tabcohort {__version__}\n"
     assert __version__.startswith("0.")
@@ -125,7 +126,7 @@ def test_bash_reads_its_completion_script_and_completes_commands(run: Run) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fitt"], "argument COMMAND: invalid choice: 'fitt' (did you mean 'fit'?); choose from fit, tune, predict, "),
+        (["fitt"], "argument COMMAND: invalid choice: 'fitt' (did you mean 'fit'?); choose from look, fit, tune, predict, "),
         (
             ["fit", "a.csv", "--tagret", "y"],
             "there is no option '--tagret' (did you mean '--target'?); see tabcohort fit",
