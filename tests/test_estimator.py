@@ -146,6 +146,16 @@ def test_cells_may_be_missing_in_training_and_in_prediction() -> None:
         assert (fitted.predict_proba(np.array(holes, dtype=object)) == fitted.predict_proba(holes)).all()
 
 
+def test_training_changes_no_cell() -> None:
+    """Not even a missing one in the first row of those that train."""
+    holes = X.copy()
+    holes[::3, 1] = np.nan
+    before = holes.tobytes()
+    fitted = classifier().fit(holes, Y)
+    assert holes.tobytes() == before
+    assert fitted.predictor_.was_trained_on(Table.from_arrays(holes, Y))
+
+
 def test_a_cell_that_is_no_number_is_named() -> None:
     infinite = X.copy()
     infinite[4, 1] = np.inf

@@ -309,9 +309,12 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return X if X.dtype != object and is_complete else dict(zip(self._names, X.T, strict=True))
 
     def __sklearn_tags__(self) -> Any:
-        """Say that cells may be missing, words, and levels of categories."""
+        """Say that cells may be missing, and text.
+
+        Categories may be there, too, but scikit-learn's checks take the tag for that to mean that nothing else may.
+        """
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.input_tags.allow_nan = tags.input_tags.string = True
         return tags
 
 

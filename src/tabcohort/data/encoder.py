@@ -404,7 +404,7 @@ def fit_statistics(
     rows = np.arange(len(X)) if rows is None else rows
     X = X if n_columns is None or n_columns == X.shape[1] else X[:, :n_columns]
     # Subtracting a row first keeps the digits of columns that are far from zero (dates in seconds, for example).
-    shift = X[rows[0]]
+    shift = X[rows[0]].copy()  # it is changed where a cell is missing, and X is not
     for column in np.flatnonzero(np.isnan(shift)):
         cells = X[rows, column]
         known = np.flatnonzero(~np.isnan(cells))
