@@ -130,6 +130,14 @@ def test_the_treatment_says_what_becomes_of_missing_cells_and_levels() -> None:
     assert treatment(Dropped("x")) == "left out"
 
 
+@pytest.mark.parametrize("name", ["n", "level", "cell", "label", "word"])
+def test_any_name_of_a_column_will_do(name: str) -> None:
+    for cells in (["Oslo", "Rome"] * 15, [1, 5, 9] * 10, [f"a few words of {i}" for i in range(30)]):
+        _, columns = facts_of(pl.DataFrame({name: cells, "y": ["a", "b", "b"] * 10}), "y")
+        assert columns[name]["n_missing"] == 0
+        assert facts_of(pl.DataFrame({name: ["a", "b", "b"] * 10, "x": range(30)}), name)
+
+
 def test_a_name_that_is_not_there_is_refused() -> None:
     with pytest.raises(TableError, match="there is no column 'outcom'"):
         look_facts(frame(), "outcom")

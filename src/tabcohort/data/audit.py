@@ -126,7 +126,7 @@ class _Rows:
         rows = np.flatnonzero(np.isin(y, frequent))
         self.sample = np.sort(rng.choice(rows, MAX_ROWS, replace=False)) if len(rows) > MAX_ROWS else rows
         self.sample_y = np.unique(y[self.sample], return_inverse=True)[1]
-        self.sampled = frame.select(column.name for column in columns)[self.sample]
+        self.sampled = frame[self.sample]
         self.majority = float(np.bincount(self.sample_y).max() / len(self.sample))
 
     @functools.cache  # noqa: B019 - lives as long as one audit

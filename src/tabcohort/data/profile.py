@@ -120,8 +120,8 @@ def _column_facts(series: pl.Series, column: Column | None, role: str | None, no
     if series.dtype.is_nested():
         counts, n_missing, distribution, n_distinct = None, series.null_count(), None, None
     else:
-        counts = series.value_counts(name="number of rows")
-        cells, n_rows = counts[series.name], counts["number of rows"].to_numpy().astype(np.float64)
+        counts = series.alias("cell").value_counts(name="n")
+        cells, n_rows = counts["cell"].alias(series.name), counts["n"].to_numpy().astype(np.float64)
         n_missing, n_distinct, distribution = _distribution(cells, n_rows, column)
     if role is None:
         role = "unreadable" if column is None else "dropped" if isinstance(column, Dropped) else "feature"

@@ -218,17 +218,18 @@ def _may_be_codes(known: Any, distinct: Any) -> bool:
 
 
 def _integer_code(numbers: pl.Series, notation: str, missing_words: tuple[str, ...]) -> IntegerCode:
-    levels, n_frequent = _levels(parse.as_text(numbers))
+    counts = numbers.drop_nulls().alias("level").value_counts(name="n")
+    levels, n_frequent = _levels(parse.as_text(counts["level"]), counts["n"])
     return IntegerCode(
         numbers.name, numbers.null_count() > 0, "few distinct whole numbers: read as a number and as a category",
         notation=notation, missing_words=missing_words, level_names=levels, n_frequent_levels=n_frequent,
     )  # fmt: skip
 
 
-def _levels(text: pl.Series) -> tuple[tuple[str, ...], int]:
-    """Return the distinct cells, the most frequent first, and how many have rows enough for a learned vector."""
-    counts = text.drop_nulls().value_counts(name="n").sort("n", text.name, descending=[True, False])
-    levels = counts[text.name].head(MAX_LEVELS).to_list()
+def _levels(distinct: pl.Series, n_rows: pl.Series) -> tuple[tuple[str, ...], int]:
+    """Return the levels, the most frequent first, and how many have rows enough for a learned vector."""
+    counts = distinct.to_frame("level").with_columns(n_rows.alias("n")).sort("n", "level", descending=[True, False])
+    levels = counts["level"].head(MAX_LEVELS).to_list()
     return tuple(levels), min(int((counts["n"] >= ROWS_FOR_A_VECTOR).sum()), LEVELS_WITH_VECTORS)
 
 
@@ -238,11 +239,12 @@ def _levels(text: pl.Series) -> tuple[tuple[str, ...], int]:
 def _from_text(text: pl.Series) -> Column:
     """Return the type of a column of text."""
     name = text.name
-    known = parse.without_missing_words(text).drop_nulls()
+    cells = parse.without_missing_words(text)
+    known = cells.drop_nulls()
     if not len(known):
         return Dropped(name, True, note="all cells are missing")
     distinct = known.unique()
-    column = _as_numbers(text, known, distinct) or _as_dates(text, known)
+    column = _as_numbers(text, cells, distinct) or _as_dates(text, known)
     if column is not None:
         return column
     if len(distinct) == 2 and parse.is_truth(distinct.to_list()):
@@ -250,12 +252,19 @@ def _from_text(text: pl.Series) -> Column:
     return _as_words(text)
 
 
-def _as_numbers(text: pl.Series, known: pl.Series, distinct: pl.Series) -> Column | None:
-    """Return the type of a column whose text is numbers; None where it is something else."""
+def _as_numbers(text: pl.Series, cells: pl.Series, distinct: pl.Series) -> Column | None:
+    """Return the type of a column whose text is numbers; None where it is something else.
+
+    Args:
+        text: the column.
+        cells: the same with null for words that say a cell is missing.
+        distinct: its known values.
+    """
     if distinct.str.contains(r"^0\d").any() and distinct.str.contains(r"^\d+$").all():
         return None  # 00123 is a code, and would lose its zeros
     if distinct.str.contains(r"^\d{16,}$").all():
         return None  # beyond what a float can distinguish
+    known = cells.drop_nulls()
     notation = parse.notation_of(known)
     if parse.parse_numbers(distinct, notation).null_count() == len(distinct):
         return None
@@ -268,8 +277,8 @@ def _as_numbers(text: pl.Series, known: pl.Series, distinct: pl.Series) -> Colum
     words = known.filter(numbers.is_null()).unique().sort()
     if len(words) > MAX_MISSING_WORDS or (n_wrong == 1 and len(known) > 1):
         raise _UnreadableColumnError(_mistake(text, known, numbers))
-    cells = parse.without_missing_words(text)
-    cells = cells.set(cells.is_in(words.to_list()), None)
+    if len(words):
+        cells = cells.set(cells.is_in(words.to_list()), None)
     column = _from_numbers(parse.parse_numbers(cells, notation), notation, tuple(words.to_list()))
     if len(words) and not isinstance(column, Dropped):
         column = replace(column, note=f"{', '.join(map(repr, words))} ({n_wrong:,} cells) read as missing")
@@ -350,8 +359,9 @@ def _as_words(text: pl.Series) -> Column:
 
 
 def _category(text: pl.Series) -> Category:
-    levels, n_frequent = _levels(text)
-    n_distinct = text.drop_nulls().n_unique()
+    counts = text.drop_nulls().alias("level").value_counts(name="n")
+    levels, n_frequent = _levels(counts["level"], counts["n"])
+    n_distinct = len(counts)
     note = f"the {MAX_LEVELS:,} most frequent of {n_distinct:,} levels" if n_distinct > MAX_LEVELS else ""
     return Category(text.name, text.null_count() > 0, note, level_names=levels, n_frequent_levels=n_frequent)
 
