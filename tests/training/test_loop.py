@@ -16,9 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import MemberData, State
+from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, logits_in_eval_mode
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import TabcohortWarning, TrainingError
@@ -113,7 +115,8 @@ def real_run(engine: str = "torch", **changes: Any) -> tuple[Any, ValidationSet,
     initialize_weights(module, seed=0)
     validation = ValidationSet(np.arange(40, 60), y[40:], np.ones(20), 1)
     data = MemberData(
-        X, np.zeros(4, np.float32), np.ones(4, np.float32), np.arange(40), np.eye(2, dtype=np.float32)[y[:40]],
+        make_reading(store_rows(X.astype(np.float64), None), plain_encoding(4), None), np.arange(40),
+        np.eye(2, dtype=np.float32)[y[:40]],
         BatchPlan(40, 16, 0.0, 0.5, needs_pairs=config.batch_norm, seed=2), validation,
     )  # fmt: skip
     if engine == "compiled":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from helpers import config_of, noisy_rows, table_of, trained_on
@@ -15,10 +16,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from tabcohort import Config, EngineError, SettingsError, Split, Table, TrainingError, train
-from tabcohort.data.encoder import Statistics, fit_statistics, store_rows
+from tabcohort.data.encoder import Statistics, fit_statistics, plain_encoding, store_rows
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.compiled import blas
 from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.reading import Reading, make_reading
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.engines.validation import EpochResult
 from tabcohort.network.program import Network, build_program, initialize_network
@@ -29,13 +31,19 @@ from tabcohort.training.member import (
     checkpoint_identity,
     choose_engine,
     class_weights,
+    fit_on_training_rows,
     member_data,
     releasing,
     soft_targets,
-    training_statistics,
 )
+from tabcohort.types import FloatArray
 
 # Weights
+
+
+def reading_of(X: FloatArray) -> Reading:
+    """Return rows that an engine reads as they are."""
+    return make_reading(store_rows(X, None), plain_encoding(X.shape[1]), None)
 
 
 def test_balanced_class_weights_are_those_of_scikit_learn() -> None:
@@ -71,7 +79,7 @@ def test_the_soft_target_of_a_row_is_its_smoothed_target_times_its_weight(smooth
 def test_validation_rows_have_their_class_weights_too() -> None:
     table, config = table_of(60), Config(class_weight={0: 0.5, 1: 2.0})
     split = train_validation_test_split(table, config)
-    data = member_data(table, split, config, store_rows(table.X, None), None, has_batch_norm=False)
+    data = member_data(table, split, config, reading_of(table.X), has_batch_norm=False)
     np.testing.assert_array_equal(data.validation.y, table.y[data.validation.rows])
     np.testing.assert_array_equal(data.validation.weight, np.where(data.validation.y == 1, 2.0, 0.5))
     np.testing.assert_array_equal(np.sort(data.validation.rows), np.sort(split.validation))
@@ -141,9 +149,9 @@ def test_equal_rows_merge_to_one_row_of_their_total_weight_in_full_batches_witho
     (X, y), split = four_different_rows()
     table = Table.from_arrays(X, y)
     for has_batch_norm, n_rows in ((False, 4), (True, 80)):
-        data = member_data(table, split, config_of(batch_size="full"), store_rows(X, None), None, has_batch_norm)
+        data = member_data(table, split, config_of(batch_size="full"), reading_of(X), has_batch_norm)
         assert len(data.train) == data.batches.n_rows == data.batches.batch_size == n_rows
-    merged = member_data(table, split, config_of(batch_size="full"), store_rows(X, None), None, False)
+    merged = member_data(table, split, config_of(batch_size="full"), reading_of(X), False)
     counts = np.array([np.sum((X[split.train] == X[row]).all(axis=1)) for row in merged.train])
     np.testing.assert_allclose(merged.soft_targets.sum(axis=1), counts / counts.mean(), rtol=1e-6)
 
@@ -162,10 +170,12 @@ def train_one(
     """Train one network, the same for any member, on a small table whose rows may be stored for all members."""
     table = table_of()
     split = train_validation_test_split(table, config)
-    statistics, program = training_statistics(table, split), build_program(config, 4, 2)
+    statistics, _ = fit_on_training_rows(table, split)
+    program = build_program(config, 4, 2)
     network = initialize_network(program, config.seed).with_statistics(statistics)
     stored = store_rows(table.X, fit_statistics(table.X, table.weight) if shared else statistics)
-    data = member_data(table, split, config, stored, statistics, program.has_batch_norm, member)
+    reading = make_reading(stored, plain_encoding(4), statistics)
+    data = member_data(table, split, config, reading, program.has_batch_norm, member)
     with releasing(CompiledEngine(network, data, config)) as engine:
         if checkpoint is None:
             return train_network(engine, data.validation, config, callback, resume_from), network
@@ -206,22 +216,73 @@ def test_a_member_that_its_callback_stopped_resumes_to_the_same_bits(with_checkp
 def test_a_members_inputs_are_the_standardized_rows(shared: bool) -> None:
     table, config = table_of(), Config()
     split = train_validation_test_split(table, config)
-    statistics = training_statistics(table, split)
+    statistics, _ = fit_on_training_rows(table, split)
     stored = store_rows(table.X, fit_statistics(table.X, table.weight) if shared else None)
-    data = member_data(table, split, config, stored, statistics, has_batch_norm=True)
+    data = member_data(table, split, config, make_reading(stored, plain_encoding(4), statistics), True)
     expected = (table.X - statistics.center) * statistics.scale
-    np.testing.assert_allclose(data.inputs(data.train), expected[data.train], rtol=1e-5, atol=1e-5)
-    plain = member_data(table, split, config, stored, None, has_batch_norm=True)
-    np.testing.assert_allclose(plain.inputs(plain.train), table.X[plain.train], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(data.reading.inputs(data.train), expected[data.train], rtol=1e-5, atol=1e-5)
+    plain = member_data(table, split, config, make_reading(stored, plain_encoding(4), None), True)
+    np.testing.assert_allclose(plain.reading.inputs(plain.train), table.X[plain.train], rtol=1e-5, atol=1e-5)
 
 
 def test_statistics_are_those_of_the_training_rows() -> None:
     table = table_of()
     split = train_validation_test_split(table, Config())
-    statistics = training_statistics(table, split)
+    statistics, inner = fit_on_training_rows(table, split)
+    assert inner is None
     expected = Statistics(table.X[split.train].mean(axis=0), 1 / table.X[split.train].std(axis=0))
     np.testing.assert_allclose(statistics.center, expected.center, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(statistics.scale, expected.scale, rtol=1e-12)
+
+
+def mixed_table(n_rows: int = 200, seed: int = 0) -> Table:
+    """Return a table with a number that is missing here and there, two levels, and a category of 20 levels."""
+    rng = np.random.default_rng(seed)
+    number = rng.normal(size=n_rows)
+    number[rng.random(n_rows) < 0.1] = np.nan
+    frame = pl.DataFrame(
+        {
+            "number": pl.Series(number).fill_nan(None),
+            "side": rng.choice(["left", "right"], n_rows),
+            "city": [f"city {number}" for number in rng.integers(0, 20, n_rows)],
+            "y": rng.choice(["no", "yes"], n_rows),
+        }
+    )
+    return Table.from_frame(frame, "y")
+
+
+def test_no_row_but_the_training_rows_changes_what_is_fitted() -> None:
+    """Encoding included: a statistic of validation or test rows, or of their classes, would leak."""
+    table = mixed_table()
+    split = train_validation_test_split(table, Config())
+    encoding = table.schema.encoding(Config())
+    others = np.concatenate([split.validation, split.test])
+    X, y = table.X.copy(), table.y.copy()
+    X[others, 0] = 1e6
+    X[others, 1:] = 0
+    y[others] = 1 - y[others]
+    fitted, inner = fit_on_training_rows(table, split, encoding)
+    other, other_inner = fit_on_training_rows(replace(table, X=X, y=y), split, encoding)
+    for name, values in vars(fitted).items():
+        np.testing.assert_array_equal(values, vars(other)[name], err_msg=name)
+    assert inner is not None
+    assert other_inner is not None
+    np.testing.assert_array_equal(inner.fold, other_inner.fold)
+    np.testing.assert_array_equal(inner.lookups, other_inner.lookups)
+    assert (inner.fold[split.train] > 0).all()
+    assert (inner.fold[others] == 0).all()
+    X[split.train[0], 0] = 1e6
+    assert fit_on_training_rows(replace(table, X=X), split, encoding)[0].center[0] != fitted.center[0]
+
+
+def test_rows_that_belong_together_are_in_one_inner_fold() -> None:
+    table = replace(mixed_table(), group_ids=np.arange(200) // 4)
+    split = train_validation_test_split(table, Config())
+    _, inner = fit_on_training_rows(table, split, table.schema.encoding(Config()))
+    assert inner is not None
+    for group in range(50):
+        assert len(set(inner.fold[split.train][split.train // 4 == group])) <= 1
+    assert set(inner.fold[split.train]) == {1, 2, 3, 4, 5}
 
 
 class Releasing:

@@ -24,16 +24,17 @@ from tabcohort import (
     initialize_weights,
     train,
 )
-from tabcohort.data.encoder import store_rows
+from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.reading import make_reading
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.lower import lower, network_of
 from tabcohort.network.models import SmoothClip
 from tabcohort.network.program import Network, build_program, initialize_network
 from tabcohort.training.loop import TrainingState
-from tabcohort.training.member import member_data, training_statistics
+from tabcohort.training.member import fit_on_training_rows, member_data
 from tabcohort.training.module import CompiledModuleEngine, TorchNetworkEngine, as_double, module_logits
 from tabcohort.types import FloatArray
 
@@ -338,10 +339,9 @@ def member_of(network: Network, config: Config) -> MemberData:
     """Return the data of a network's only member on a small table, whose rows are standardized."""
     table = table_of()
     split = train_validation_test_split(table, config)
-    statistics = training_statistics(table, split)
-    return member_data(
-        table, split, config, store_rows(table.X, statistics), statistics, network.program.has_batch_norm
-    )  # fmt: skip
+    statistics, _ = fit_on_training_rows(table, split)
+    reading = make_reading(store_rows(table.X, statistics), plain_encoding(4), statistics)
+    return member_data(table, split, config, reading, network.program.has_batch_norm)
 
 
 def test_a_network_trains_as_the_pytorch_module_of_its_config() -> None:
