@@ -255,7 +255,10 @@ def test_rows_of_one_group_count_as_such_in_intervals(run: Run, tmp_path: Path) 
     table, new = write_sites(tmp_path)
     model = tmp_path / "site.tabcohort"
     ran = run("fit", table, "--target", "answer", "--group", "site", "--seeds", "1", "--out", model)
-    line = "in 30 groups (rows of one key or group, or copies of a row): the intervals allow for rows of a group being alike\n"
+    line = (
+        "in 30 groups (rows of one key or group, or copies of a row): the intervals allow for rows of a group being "
+        "alike\n"
+    )
     assert line in ran.out
     assert line in run("info", model).out
     assert line in run("evaluate", model, table).out

@@ -126,7 +126,10 @@ def test_bash_reads_its_completion_script_and_completes_commands(run: Run) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fitt"], "argument COMMAND: invalid choice: 'fitt' (did you mean 'fit'?); choose from look, fit, tune, predict, "),
+        (
+            ["fitt"],
+            "argument COMMAND: invalid choice: 'fitt' (did you mean 'fit'?); choose from look, fit, tune, predict, ",
+        ),
         (
             ["fit", "a.csv", "--tagret", "y"],
             "there is no option '--tagret' (did you mean '--target'?); see tabcohort fit",
