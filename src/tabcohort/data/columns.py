@@ -215,11 +215,10 @@ class Category(Column):
             value = str(value).lower()
         if not isinstance(value, str):
             return None
-        text = unicodedata.normalize("NFC", value.strip())
-        code = self._code_of.get(text)
-        if code is not None:
-            return (), code
-        return None  # empty, written in another way, or unknown
+        code = self._code_of.get(value)
+        if code is None:
+            code = self._code_of.get(unicodedata.normalize("NFC", value.strip()))
+        return None if code is None else ((), code)  # None: empty, written in another way, or unknown
 
     def describe(self) -> str:
         """Return the number of levels."""
