@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -136,10 +135,10 @@ class Number(Column):
         numbers = parse.parse_numbers(text, self.notation)
         if self.notation != parse.PLAIN:
             numbers = numbers.fill_null(parse.parse_numbers(text))
+        if numbers.null_count() > text.null_count():
+            words = text.str.to_lowercase()
+            numbers = numbers.set((words == "true").fill_null(False), 1.0).set((words == "false").fill_null(False), 0.0)
         wrong = numbers.is_null() & text.is_not_null()
-        if wrong.any():
-            numbers = numbers.fill_null(parse.parse_truth(text))
-            wrong = numbers.is_null() & text.is_not_null()
         if wrong.any():
             row = int(wrong.arg_true()[0])
             n_more = int(wrong.sum()) - 1
@@ -216,8 +215,6 @@ class Category(Column):
         if not isinstance(value, str):
             return None
         code = self._code_of.get(value)
-        if code is None:
-            code = self._code_of.get(unicodedata.normalize("NFC", value.strip()))
         return None if code is None else ((), code)  # None: empty, written in another way, or unknown
 
     def describe(self) -> str:
@@ -251,9 +248,8 @@ class Boolean(Column):
         """Return the code of a truth value or a word for one."""
         if isinstance(value, (bool, np.bool_)):
             return (), float(value)
-        word = value.strip().lower() if isinstance(value, str) else None
-        if word in parse.TRUE_WORDS or word in parse.FALSE_WORDS:
-            return (), float(word in parse.TRUE_WORDS)
+        if isinstance(value, str) and (value in parse.TRUE_WORDS or value in parse.FALSE_WORDS):
+            return (), float(value in parse.TRUE_WORDS)
         return None
 
 
@@ -340,8 +336,8 @@ class Date(Column):
 
         if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
             return as_utc(series)
-        if series.dtype == pl.Null:
-            return series.cast(pl.Datetime("us"))
+        if series.null_count() == len(series) or (series.dtype.is_float() and series.is_nan().all()):
+            return pl.Series(series.name, [None] * len(series), dtype=pl.Datetime("us"))
         if not (series.dtype == pl.String or (series.dtype.is_numeric() and self.order == parse.COMPACT)):
             raise TableError(f"the column {self.name!r} must be dates; it is {series.dtype}")
         text = parse.without_missing_words(parse.as_text(series))

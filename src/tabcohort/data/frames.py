@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
-from tabcohort.data.inputs import require_column, table_inputs
-from tabcohort.data.parse import as_series, as_text
+from tabcohort.data.inputs import by_name, require_column, table_inputs
+from tabcohort.data.parse import MISSING_WORDS, as_series, as_text, has_no_single_values
 from tabcohort.data.recognize import KINDS, recognize, recognize_columns
 from tabcohort.errors import TabcohortError, TabcohortWarning, TableError, nearest
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
@@ -22,6 +21,7 @@ from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
+MAX_LABEL_LENGTH = 1_000  # characters
 MAX_NUMERIC_CLASSES = 20  # more different fractions than this are a measurement, not classes
 
 
@@ -79,8 +79,6 @@ def as_frame(data: Any) -> pl.DataFrame:
     """
     import polars as pl
 
-    if hasattr(data, "column_names") and hasattr(data, "schema"):
-        data = pl.DataFrame(data)
     if isinstance(data, pl.DataFrame):
         durations = [name for name, dtype in data.schema.items() if dtype == pl.Duration]
         return data.with_columns(pl.col(durations).dt.total_seconds(fractional=True)) if durations else data
@@ -90,16 +88,12 @@ def as_frame(data: Any) -> pl.DataFrame:
             f"{type(data).__name__}; for arrays there is Table.from_arrays(X, y), and for files Table.from_file(path, "
             "target)"
         )
-    names = list(data.columns if hasattr(data, "columns") else data)
-    text = ["_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
-    repeated = [name for name, count in Counter(text).items() if count > 1]
-    if repeated:
-        raise TableError(f"two columns are called {repeated[0]!r}; give every column a name of its own")
-    series = [_series(own, data[name]) for own, name in zip(text, names, strict=True)]
+    data, name_of = by_name(data)
+    series = [_series(text, data[name]) for text, name in name_of.items()]
     lengths = {len(own) for own in series}
     if len(lengths) > 1:
         raise TableError(f"all columns must have the same number of rows; they have {sorted(lengths)}")
-    return pl.DataFrame([own.alias(name) for own, name in zip(series, text, strict=True)])
+    return pl.DataFrame([own.alias(text) for own, text in zip(series, name_of, strict=True)])
 
 
 def _series(name: str, column: Any) -> pl.Series:
@@ -126,6 +120,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     warn_of_rows_without_target(has_target, target)
     check_classes(labels[has_target], target)
     _refuse_single_rows(labels[has_target], target)
+    warn_of_labels(labels[has_target], target)
     rows = frame.filter(has_target)
     names = [name for name in frame.columns if name != target and name not in choices.reserved]
     # Of the whole frame, so that errors name rows as it counts them.
@@ -206,27 +201,54 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], BoolA
     """Return the target's labels as trimmed text, and which rows have one.
 
     Raises:
-        TableError: the target looks like a measurement rather than a class.
+        TableError: the target looks like a measurement rather than a class, or a label is very long.
     """
     import polars as pl
 
     column = frame[target]
-    if column.dtype.is_nested():
+    if has_no_single_values(column):
         raise TableError(f"the target {target!r} ({column.dtype}) is not classes: make it text or whole numbers")
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-    column = column.cast(pl.String).str.strip_chars()
-    has_target = (column.is_not_null() & ~column.is_in([""])).to_numpy()
-    as_decimals = r"^(-?\d+)\.0+$"  # what pandas makes of whole numbers if one is missing
-    if column.filter(has_target).str.contains(r"^-?\d+(\.0+)?$").all():
-        column = column.str.replace(as_decimals, "$1")
-    labels = column.fill_null("").to_numpy().astype(str)
-    distinct = np.unique(labels[has_target])
-    if len(distinct) > MAX_NUMERIC_CLASSES:
-        numbers = pl.Series(distinct).cast(pl.Float64, strict=False).to_numpy()
+    column = as_text(column) if column.dtype.is_float() else column.cast(pl.String)
+    column = column.str.strip_chars().str.normalize("NFC").fill_null("")
+    has_target = (column != "").to_numpy()
+    known = column.unique().filter(column.unique() != "")
+    longest = int(known.str.len_chars().max() or 0)  # type: ignore[arg-type]
+    if longest > MAX_LABEL_LENGTH:
+        row = int((column.str.len_chars() > MAX_LABEL_LENGTH).arg_true()[0])
+        raise TableError(
+            f"row {row + 1} has a label of {longest:,} characters in the target {target!r}; a class's label must have "
+            f"at most {MAX_LABEL_LENGTH:,}"
+        )
+    if known.str.contains(r"^-?\d+(\.0+)?$").all():  # what pandas makes of whole numbers if one is missing
+        column = column.str.replace(r"^(-?\d+)\.0+$", "$1").str.replace("^-0$", "0")
+    labels = column.to_numpy().astype(str)
+    if len(known) > MAX_NUMERIC_CLASSES:
+        numbers = known.cast(pl.Float64, strict=False).to_numpy()
         if np.isfinite(numbers).all() and (numbers % 1 != 0).any():
-            raise TableError(measurement_message(numbers, target))
+            raise TableError(measurement_message(np.unique(numbers), target))
     return labels, has_target
+
+
+def warn_of_labels(labels: NDArray[Any], target: str) -> None:
+    """Warn of labels that differ only in capitals, and of those that may stand for a missing one."""
+    classes, counts = np.unique(labels, return_counts=True)
+    spellings: dict[str, list[str]] = {}
+    for label in classes.tolist():
+        spellings.setdefault(label.casefold(), []).append(label)
+    pairs = [" and ".join(map(repr, alike)) for alike in spellings.values() if len(alike) > 1]
+    if pairs:
+        message = (
+            f"classes of {target!r} differ only in capitals: {'; '.join(pairs[:5])}; write them alike if they are one"
+        )
+        warnings.warn(message, TabcohortWarning, stacklevel=5)
+    missing = [
+        f"{label!r} ({n:,} rows)" for label, n in zip(classes, counts, strict=True) if label.lower() in MISSING_WORDS
+    ]
+    if missing:
+        message = (
+            f"{', '.join(missing)} in {target!r} is a class; if it stands for a missing target, leave the cells empty"
+        )
+        warnings.warn(message, TabcohortWarning, stacklevel=5)
 
 
 def warn_of_rows_without_target(has_target: BoolArray, target: str, stacklevel: int = 4) -> None:

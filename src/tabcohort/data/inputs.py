@@ -58,7 +58,7 @@ def _as_matrix(data: Any, n_columns: int) -> Any:
 
 def _series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
     """Return the columns of a frame by name."""
-    name_of = {str(name): name for name in (data.columns if hasattr(data, "columns") else data)}
+    data, name_of = by_name(data)
     require_columns([column.name for column in columns], list(name_of))
     series = [parse.as_series(column.name, data[name_of[column.name]]) for column in columns]
     for column, own in zip(columns, series, strict=True):
@@ -66,6 +66,27 @@ def _series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
             rows = f"{column.name!r} has {len(own)}, {columns[0].name!r} has {len(series[0])}"
             raise TableError(f"all columns must have the same number of rows; {rows}")
     return series
+
+
+def by_name(data: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a frame whose columns can be taken by name, and the own name of each by its name as text.
+
+    A name of several parts is joined by "_".
+
+    Raises:
+        TableError: two columns have one name as text.
+    """
+    import polars as pl
+
+    if hasattr(data, "column_names") and hasattr(data, "schema"):  # a pyarrow table
+        data = pl.from_arrow(data)
+    name_of: dict[str, Any] = {}
+    for name in data.columns if hasattr(data, "columns") else data:
+        text = "_".join(map(str, name)) if isinstance(name, tuple) else str(name)
+        if text in name_of:
+            raise TableError(f"two columns are called {text!r}; give every column a name of its own")
+        name_of[text] = name
+    return data, name_of
 
 
 def _joined(pairs: Sequence[tuple[Column, pl.Series]]) -> FloatArray:

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tabcohort.errors import TableError
 
 if TYPE_CHECKING:
     import polars as pl
 
-MISSING_WORDS = frozenset(
-    (
-        "",
-        "na",
-        "n/a",
-        "#n/a",
-        "#na",
-        "<na>",
-        "nan",
-        "-nan",
-        "null",
-        "none",
-        "nil",
-        "nat",
-        "missing",
-        "?",
-        "-",
-        "--",
-        ".",
-    )
-)
+_MISSING = ("na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nil", "nat", "missing")
+MISSING_WORDS = frozenset(("", "?", "-", "--", ".", *_MISSING))
 TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
+NO_SINGLE_VALUES = (dict, list, tuple, set, frozenset, bytes, np.ndarray)
 PLAIN, GROUPED, COMMA = "plain", "grouped", "decimal comma"  # notations of numbers: 1234.5, $1,234.5 or 95 %, 1.234,5
 N_SAMPLED = 2_000  # cells that a notation is recognised by, before all are parsed
-_GROUPED = r"^[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d*)?(?:[eE][+-]?\d+)?$"
-_COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)?(?:,\d+)?$"
+_CURRENCY, _SPACE = "[$€£¥₹]", r"[\s\u00a0\u202f]"
+_BEFORE, _AFTER = rf"^[+−-]?{_CURRENCY}?{_SPACE}?[+−-]?", rf"(?:{_SPACE}?(?:%|{_CURRENCY}))?$"
+_GROUPS = "|".join(rf"[1-9]\d{{0,2}}(?:{separator}\d{{3}})+" for separator in ("['’]", _SPACE))
+_GROUPED = rf"{_BEFORE}(?:{_GROUPS}|[1-9]\d{{0,2}}(?:,\d{{3}})+|\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?{_AFTER}"
+_COMMA = rf"{_BEFORE}(?:{_GROUPS}|[1-9]\d{{0,2}}(?:\.\d{{3}})+|\d*)(?:,\d+)?{_AFTER}"
 _SYMBOLS = r"[\s\u00a0\u202f'’$€£¥₹%]"
 
 
@@ -50,22 +36,43 @@ def as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
         raise TableError(f"the column {name!r} has masked cells; fill them with NaN: column.filled(numpy.nan)")
     if isinstance(column, pl.Series):
         return _as_plain(column)
+    dtype: Any = getattr(column, "dtype", None)
+    if getattr(dtype, "kind", None) in tuple("Mmiufb") and not isinstance(dtype, np.dtype):
+        try:  # pandas' own types, such as times in a zone
+            series: Any = pl.from_pandas(cast("Any", column), nan_to_null=False)
+            return _as_plain(pl.Series(name, series))
+        except (TypeError, ValueError, NotImplementedError):  # one that polars does not know
+            pass
     cells = np.asarray(column)
     if cells.ndim != 1:
         raise TableError(f"the column {name!r} must have one value per row; it is of shape {cells.shape}")
-    if cells.dtype != object:
-        return _as_plain(pl.Series(name, cells))
-    present = [not (cell is None or cell is getattr(cell, "NA", cell) is None or _is_nan(cell)) for cell in cells]
-    kinds = {type(cell) for cell, is_there in zip(cells, present, strict=True) if is_there}
+    if not len(cells):
+        return pl.Series(name, [], dtype=pl.Null)
+    if cells.dtype == object:
+        return _as_series_of_objects(name, cells)
+    if cells.dtype.kind in "Mm":
+        cells = cells.astype(f"{cells.dtype.kind}8[us]")
+    elif cells.dtype.kind == "f" and cells.dtype.itemsize not in (4, 8):
+        cells = cells.astype(np.float64)
+    return _as_plain(pl.Series(name, cells))
+
+
+def _as_series_of_objects(name: str, cells: NDArray[np.object_]) -> pl.Series:
+    """Return truth values, dates or durations as such, and everything else as text."""
+    import polars as pl
+
+    values = [None if cell is None or _is_nan(cell) else cell for cell in cells]
+    kinds = {type(value) for value in values if value is not None}
+    if any(issubclass(kind, NO_SINGLE_VALUES) for kind in kinds):
+        return pl.Series(name, values, dtype=pl.Object)
     if kinds and kinds <= {bool, np.bool_}:
-        return pl.Series(
-            name, [bool(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.Boolean
-        )
-    if any(issubclass(kind, (list, tuple, dict, set, np.ndarray)) for kind in kinds):
-        return pl.Series(name, cells, dtype=pl.Object)
-    return pl.Series(
-        name, [str(c) if is_there else None for c, is_there in zip(cells, present, strict=True)], dtype=pl.String
-    )
+        return pl.Series(name, [None if value is None else bool(value) for value in values], dtype=pl.Boolean)
+    if len(kinds) == 1 and issubclass(next(iter(kinds)), (datetime.date, datetime.timedelta)):
+        try:
+            return _as_plain(pl.Series(name, values))
+        except (TypeError, ValueError, pl.exceptions.PolarsError):  # times in several zones, for example
+            pass
+    return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
 
 
 def _as_plain(series: pl.Series) -> pl.Series:
@@ -89,22 +96,30 @@ def as_text(series: pl.Series) -> pl.Series:
     """Return cells as trimmed text: a whole number without a decimal point, null where a cell is empty.
 
     Raises:
-        TableError: the cells are lists or other objects.
+        TableError: cells are lists or the like.
     """
     import polars as pl
 
-    if series.dtype.is_nested() or series.dtype == pl.Object:
-        raise TableError(f"the column {series.name!r} must have one value per row; it holds {series.dtype}")
+    if has_no_single_values(series):
+        raise TableError(f"the column {series.name!r} must have single values; it holds {series.dtype}")
     if series.dtype.is_float():
         series = series.fill_nan(None)
     has_decimals = series.dtype.is_float() or series.dtype == pl.String
 
     def trimmed(cells: pl.Series) -> pl.Series:
         text = cells.str.strip_chars().str.normalize("NFC")
-        text = text.str.replace(r"^([+-]?\d+)\.0+$", "$1") if has_decimals else text
+        if has_decimals:
+            text = text.str.replace(r"^([+-]?\d+)\.0+$", "$1").str.replace("^-0$", "0")
         return text.set(text == "", None)
 
     return by_distinct(trimmed, series.cast(pl.String))
+
+
+def has_no_single_values(series: pl.Series) -> bool:
+    """Return whether the cells of a column are lists, records or bytes."""
+    import polars as pl
+
+    return series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object)
 
 
 def without_missing_words(text: pl.Series) -> pl.Series:
@@ -134,14 +149,15 @@ def parse_numbers(text: pl.Series, notation: str = PLAIN) -> pl.Series:
 
     if notation == PLAIN:
         return text.cast(pl.Float64, strict=False)
-    cleaned = text.str.replace_all(_SYMBOLS, "")
+    cleaned = text.set(~text.str.contains(_GROUPED if notation == GROUPED else _COMMA), None)
+    cleaned = cleaned.str.replace_all(_SYMBOLS, "").str.replace("−", "-", literal=True)
     if notation == GROUPED:
-        cleaned = cleaned.set(~cleaned.str.contains(_GROUPED), None).str.replace_all(",", "", literal=True)
+        cleaned = cleaned.str.replace_all(",", "", literal=True)
     else:
-        cleaned = cleaned.set(~cleaned.str.contains(_COMMA), None)
         cleaned = cleaned.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
     numbers = cleaned.cast(pl.Float64, strict=False)
-    return numbers.zip_with(~text.str.contains("%", literal=True).fill_null(False), numbers / 100)
+    hundredths = pl.Series(numbers.to_numpy() / 100).fill_nan(None)  # polars multiplies by 0.01, which rounds twice
+    return numbers.zip_with(~text.str.contains("%", literal=True).fill_null(False), hundredths)
 
 
 def notation_of(text: pl.Series) -> str:
@@ -172,16 +188,23 @@ def parse_truth(text: pl.Series) -> pl.Series:
 
 
 def is_truth(levels: list[str]) -> bool:
-    """Return whether distinct words are truth values: both kinds, and one spelling of each but for capitals."""
+    """Return whether distinct words are truth values: two words, or several spellings of more than a letter.
+
+    "t", "f", "y" and "n" together may as well be four codes.
+    """
     words = {level.lower() for level in levels}
-    return len(words) == 2 and len(words & TRUE_WORDS) == 1 and len(words & FALSE_WORDS) == 1
+    if len(words) == 2:
+        return len(words & TRUE_WORDS) == 1 and len(words & FALSE_WORDS) == 1
+    long_true, long_false = TRUE_WORDS - {"t", "y"}, FALSE_WORDS - {"f", "n"}
+    is_known = words <= long_true | long_false | {"0", "1"}
+    return is_known and bool(words & long_true) and bool(words & long_false)
 
 
 # -- dates -----------------------------------------------------------------------------------------------------------
 
 YEAR_FIRST, DAY_FIRST, MONTH_FIRST, COMPACT = "year first", "day first", "month first", "compact"
-_TIME = r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
-_DATE = r"^(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})" + _TIME
+_TIME = r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
+_DATE = r"^(\d{4}|\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{1,2})" + _TIME
 _COMPACT = r"^((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"
 AMBIGUOUS = "ambiguous"  # both 3/4 and 4/3 are possible in all cells
 MIXED = "mixed"  # some cells can only be day first and others only month first
@@ -224,17 +247,16 @@ def _parse_each_date(text: pl.Series, order: str) -> pl.Series:
     pattern = f"{_COMPACT[:-1]}$" if order == COMPACT else _DATE
     groups = text.str.extract_groups(pattern).struct
     places = {DAY_FIRST: (3, 2, 1), MONTH_FIRST: (3, 1, 2)}.get(order, (1, 2, 3))
-    year, month, day = (groups.field(str(place)) for place in places)
-    parts = [year.str.zfill(4), month.str.zfill(2), day.str.zfill(2)]
-    hour, minute, second = (
-        (groups.field(str(place)) for place in (4, 5, 6)) if order != COMPACT else (pl.Series([None] * len(text)),) * 3
-    )
-    clock = [part.cast(pl.String).fill_null("00").str.zfill(2) for part in (hour, minute, second)]
-    written = parts[0] + "-" + parts[1] + "-" + parts[2] + " " + clock[0] + ":" + clock[1] + ":" + clock[2]
-    times = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    year, month, day_of_month = (groups.field(str(place)) for place in places)
+    parts = [year.str.zfill(4), month.str.zfill(2), day_of_month.str.zfill(2)]
+    day = parts[0] + "-" + parts[1] + "-" + parts[2]
     if order == COMPACT:
-        return times.alias(text.name)
-    zone = groups.field("7").fill_null("Z").str.replace("Z", "+00:00", literal=True).str.replace(":", "", literal=True)
+        return day.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us").alias(text.name)
+    clock = [groups.field(str(place)).fill_null("00").str.zfill(2) for place in (4, 5, 6)]
+    fraction = groups.field("7").fill_null("0")
+    written = day + " " + clock[0] + ":" + clock[1] + ":" + clock[2] + "." + fraction
+    times = written.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
+    zone = groups.field("8").fill_null("Z").str.replace("Z", "+00:00", literal=True).str.replace(":", "", literal=True)
     minutes = zone.str.slice(1, 2).cast(pl.Int64) * 60 + zone.str.slice(3, 2).cast(pl.Int64)
     signed = minutes * zone.str.starts_with("-").cast(pl.Int64).replace({0: -1, 1: 1})
     return (times + (signed * 60_000_000).cast(pl.Duration("us"))).alias(text.name)

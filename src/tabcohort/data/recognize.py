@@ -41,6 +41,10 @@ MAX_CODES = 1_000  # distinct whole numbers that may be codes
 MAX_CODE_SHARE = 0.03  # of the rows, that their number may be
 MIN_RAGGEDNESS = 0.5  # median distance of a count's logarithm from the mean of its neighbours'
 MAX_LEVELS = 50_000
+MAX_LEVEL_LENGTH = 1_000  # characters
+MAX_WHOLE = 2**53  # up to which floats distinguish whole numbers
+MIN_RELATIVE_RANGE = 1e-12  # a column that varies less is standardized to zero
+UNREAD_NUMBERS = r"^(?:0[xX][0-9a-fA-F]+|[+-]?\d{1,3}(?:_\d{3})+(?:\.\d+)?|\([$€£]?[\d.,]+\)|[+-]?[０-９]+)$"
 SHARE_OF_NUMBERS = 0.95  # of the cells of a column, from which on the others are mistakes
 MAX_MISSING_WORDS = 3  # distinct words in a column of numbers that may stand for missing cells
 N_WORDS, ROWS_FOR_A_WORD = 24, 10  # of free text
@@ -131,7 +135,7 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     import polars as pl
 
     name = series.name
-    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+    if parse.has_no_single_values(series):
         if kind == "drop":
             return Dropped(name, note="as was asked for")
         raise _UnreadableColumnError(
@@ -148,6 +152,8 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     if series.dtype == pl.Boolean:
         return _constant(series) or Boolean(name, series.null_count() > 0)
     if series.dtype.is_numeric():
+        if series.dtype.is_integer() and not bool((series.cast(pl.Int128).abs() <= MAX_WHOLE).all()):
+            return _from_text(parse.as_text(series))  # a float would lose the last digits
         return _from_numbers(series.cast(pl.Float64).fill_nan(None), parse.PLAIN, ())
     return _from_text(parse.as_text(series))
 
@@ -155,7 +161,7 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
 def _constant(series: pl.Series) -> Dropped | None:
     """Return the column as one to leave out, if all cells are the same."""
     if series.null_count() == 0 and series.n_unique() == 1:
-        return Dropped(series.name, note=f"all cells are {shortened(str(series[0]))}")
+        return Dropped(series.name, note=f"all cells are {shortened(str(parse.as_text(series)[0]))}")
     return None
 
 
@@ -172,6 +178,8 @@ def _from_numbers(numbers: pl.Series, notation: str, missing_words: tuple[str, .
     if constant is not None:
         return constant
     distinct = np.unique(known.to_numpy())
+    if 0 < distinct[-1] - distinct[0] < MIN_RELATIVE_RANGE * np.abs(distinct).max():
+        return Dropped(name, has_missing, note=f"its cells differ from {distinct[0]:g} by less than rounding does")
     is_whole = bool(np.isfinite(distinct).all() and (distinct == np.floor(distinct)).all())
     number = Number(name, has_missing, notation=notation, missing_words=missing_words)
     if not is_whole:
@@ -229,6 +237,7 @@ def _integer_code(numbers: pl.Series, notation: str, missing_words: tuple[str, .
 def _levels(distinct: pl.Series, n_rows: pl.Series) -> tuple[tuple[str, ...], int]:
     """Return the levels, the most frequent first, and how many have rows enough for a learned vector."""
     counts = distinct.to_frame("level").with_columns(n_rows.alias("n")).sort("n", "level", descending=[True, False])
+    counts = counts.filter(counts["level"].str.len_chars() <= MAX_LEVEL_LENGTH)
     levels = counts["level"].head(MAX_LEVELS).to_list()
     return tuple(levels), min(int((counts["n"] >= ROWS_FOR_A_VECTOR).sum()), LEVELS_WITH_VECTORS)
 
@@ -247,9 +256,22 @@ def _from_text(text: pl.Series) -> Column:
     column = _as_numbers(text, cells, distinct) or _as_dates(text, known)
     if column is not None:
         return column
-    if len(distinct) == 2 and parse.is_truth(distinct.to_list()):
+    if len(distinct) <= 20 and parse.is_truth(distinct.to_list()):
         return Boolean(name, len(known) < len(text))
-    return _as_words(text)
+    column = _as_words(text)
+    return replace(column, note=_note_on_digits(distinct)) if isinstance(column, Category) and not column.note else column
+
+
+def _note_on_digits(distinct: pl.Series) -> str:
+    """Return why text of digits is no number, or what looks like numbers and is not read as such; empty otherwise."""
+    if distinct.str.contains(r"^[+-]?\d+$").all():
+        if distinct.str.contains(r"^0\d").any():
+            return "whole numbers with leading zeros are codes: read as a category"
+        if distinct.str.contains(r"^[+-]?\d{16,}$").any():
+            return "whole numbers of 16 digits and more are codes: read as a category"
+    if distinct.str.contains(UNREAD_NUMBERS).all():
+        return f"{shortened(distinct[0])} and the like may be numbers, written in a way that is not read: a category"
+    return ""
 
 
 def _as_numbers(text: pl.Series, cells: pl.Series, distinct: pl.Series) -> Column | None:
@@ -260,10 +282,8 @@ def _as_numbers(text: pl.Series, cells: pl.Series, distinct: pl.Series) -> Colum
         cells: the same with null for words that say a cell is missing.
         distinct: its known values.
     """
-    if distinct.str.contains(r"^0\d").any() and distinct.str.contains(r"^\d+$").all():
-        return None  # 00123 is a code, and would lose its zeros
-    if distinct.str.contains(r"^\d{16,}$").all():
-        return None  # beyond what a float can distinguish
+    if _note_on_digits(distinct):
+        return None
     known = cells.drop_nulls()
     notation = parse.notation_of(known)
     if parse.parse_numbers(distinct, notation).null_count() == len(distinct):
@@ -363,6 +383,8 @@ def _category(text: pl.Series) -> Category:
     levels, n_frequent = _levels(counts["level"], counts["n"])
     n_distinct = len(counts)
     note = f"the {MAX_LEVELS:,} most frequent of {n_distinct:,} levels" if n_distinct > MAX_LEVELS else ""
+    if n_distinct > len(levels) and not note:
+        note = f"cells of more than {MAX_LEVEL_LENGTH:,} characters are no levels"
     return Category(text.name, text.null_count() > 0, note, level_names=levels, n_frequent_levels=n_frequent)
 
 
