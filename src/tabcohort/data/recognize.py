@@ -259,7 +259,9 @@ def _from_text(text: pl.Series) -> Column:
     if len(distinct) <= 20 and parse.is_truth(distinct.to_list()):
         return Boolean(name, len(known) < len(text))
     column = _as_words(text)
-    return replace(column, note=_note_on_digits(distinct)) if isinstance(column, Category) and not column.note else column
+    return (
+        replace(column, note=_note_on_digits(distinct)) if isinstance(column, Category) and not column.note else column
+    )
 
 
 def _note_on_digits(distinct: pl.Series) -> str:
