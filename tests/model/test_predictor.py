@@ -13,6 +13,7 @@ import torch
 from helpers import SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
 from tabcohort import Predictor, SettingsError, Table, TableError
+from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator, no_calibrator
 from tabcohort.evaluation.decision import choose_threshold, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import evaluate
@@ -70,12 +71,13 @@ def test_a_record_without_names_is_refused(predictor: Predictor, record: Any, ki
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("tall", r"the column 'x1' is text \(row 1 holds 'tall'\)"),
-        (None, r"row 1, column 'x1' is missing \(NaN\)"),
-        ("", r"row 1, column 'x1' is missing \(NaN\)"),
-        (float("inf"), r"row 1, column 'x1' is infinite \(inf\)"),
-        ([1, 2], "the column 'x1' .* is not numbers"),
-        ({}, "the column 'x1' is text"),
+        ("tall", "^row 1, column 'x1' holds 'tall', which is not a number: fix it, or leave the cell empty$"),
+        ("yes", "^row 1, column 'x1' holds 'yes', which is not a number: fix it, or leave the cell empty$"),
+        (float("inf"), r"^row 1, column 'x1' is infinite \(inf\)"),
+        ("1e400", r"^row 1, column 'x1' is infinite \(inf\)"),
+        (1e101, r"^row 1, column 'x1' holds 1e\+101: a number must be at most 1e100"),
+        ([1, 2], r"^the column 'x1' must have one value per row; it is of shape \(1, 2\)$"),
+        ({}, r"^the column 'x1' must be numbers; it is Object"),
     ],
 )
 def test_a_value_that_is_no_number_is_named(predictor: Predictor, value: Any, words: str) -> None:
@@ -98,9 +100,24 @@ def test_a_missing_column_offers_the_nearest(predictor: Predictor) -> None:
 
 def test_a_cell_is_named_by_row_and_column(predictor: Predictor) -> None:
     bad = X.copy()
-    bad[7, 2] = np.nan
-    with pytest.raises(TableError, match=r"row 8, column 'x2' is missing \(NaN\)"):
+    bad[7, 2] = np.inf
+    with pytest.raises(TableError, match=r"row 8, column 'x2' is infinite \(inf\)"):
         predictor.predict(bad)
+
+
+@pytest.mark.parametrize("value", [None, "", "NA", "?", float("nan"), pd.NA, pd.NaT, np.float32("nan")])
+def test_a_missing_value_is_predicted_with_as_the_training_rows_mean(predictor: Predictor, value: Any) -> None:
+    """No cell was missing in training, so there is nothing to learn what that means from."""
+    given = predictor.predict_row({**RECORD, "x1": value})
+    missing = np.array([[RECORD["x0"], np.nan, RECORD["x2"]]])
+    assert list(given.probability.values()) == predictor.predict_proba(missing)[0].tolist()
+    assert list(given.probability.values()) != list(predictor.predict_row(RECORD).probability.values())
+    for network in predictor.networks:
+        statistics = network.statistics()
+        assert statistics is not None
+        means = np.array([[RECORD["x0"], statistics.center[1], RECORD["x2"]]])
+        logits = [Inference([network]).logits(rows) for rows in (means, missing)]
+        np.testing.assert_allclose(logits[0], logits[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("config", MODELS, ids=str)
