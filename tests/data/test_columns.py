@@ -1,14 +1,13 @@
-"""Columns become numbers, and every cell that cannot is named."""
+"""Columns by their type: what becomes of cells, what is refused with its row, and how a column is written down."""
 
 from __future__ import annotations
 
+import datetime
+import json
 import re
-from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
@@ -18,25 +17,129 @@ from test_frames import N_ROWS, frame_of, with_cell
 
 from tabcohort import Table, TableError
 from tabcohort.data.columns import (
-    check_finite_cells,
-    column_of_numbers,
-    column_of_times,
-    feature_matrix,
-    feature_row,
-    has_decimal_commas,
-    is_text,
-    require_column,
+    COLUMN_TYPES,
+    PERIODS,
+    Boolean,
+    Category,
+    Column,
+    Date,
+    Dropped,
+    IntegerCode,
+    Number,
+    Text,
+    column_from_dict,
+    input_names,
+    shortened,
 )
+from tabcohort.data.frames import column_of_times
+from tabcohort.data.inputs import row_inputs, table_inputs
+from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, MONTH_FIRST
 
-# -- cells -----------------------------------------------------------------------------------------------------------
+COLUMNS: tuple[Column, ...] = (
+    Number("a"),
+    Number("a", True, "a note", GROUPED, ("unknown",)),
+    Category("a", level_names=("x", "y", "3", "caf\u00e9", "true"), n_frequent_levels=2),
+    Boolean("a", True),
+    IntegerCode("a", level_names=("7", "-3", "12"), n_frequent_levels=1),
+    Date("a", order=DAY_FIRST, parts=("month", "weekday", "hour")),
+    Text("a", words=("cat", "dog")),
+    Dropped("a", note="all cells are missing"),
+)
+USED = COLUMNS[:-1]
+
+
+def inputs_of(column: Column, cells: Any, dtype: Any = None) -> Any:
+    """Return the inputs of one column's cells."""
+    return table_inputs(pl.DataFrame({"a": pl.Series(cells, dtype=dtype, strict=False)}), [column])
+
+
+# -- what all have ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: f"{column.kind} {column.note}")
+def test_a_column_comes_back_from_plain_values(column: Column) -> None:
+    values = column.to_dict()
+    assert column_from_dict(json.loads(json.dumps(values))) == column
+    assert values["kind"] == column.kind
+    assert COLUMN_TYPES[column.kind] is type(column)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "tensor"}, "there is no type of column 'tensor'"),
+        ({"kind": None}, "there is no type of column None"),
+        ({"more": 1}, "a column of type 'category' has"),
+        ({"name": 3}, "the name of a column cannot be 3"),
+        ({"has_missing": 1}, "the has_missing of a column cannot be 1"),
+        ({"level_names": "abc"}, "the level_names of a column cannot be 'abc'"),
+        ({"level_names": [1]}, r"the level_names of a column cannot be \(1,\)"),
+        ({"n_frequent_levels": True}, "the n_frequent_levels of a column cannot be True"),
+        ({"n_frequent_levels": 3}, "the column 'a' has impossible levels"),
+        ({"n_frequent_levels": -1}, "the column 'a' has impossible levels"),
+        ({"level_names": ["x", "x"]}, "the column 'a' has impossible levels"),
+    ],
+)
+def test_plain_values_that_are_no_column_are_refused(changes: dict[str, Any], words: str) -> None:
+    values = Category("a", level_names=("x", "y")).to_dict()
+    with pytest.raises(ValueError, match=words):
+        column_from_dict({**values, **changes})
+
+
+@pytest.mark.parametrize("column", USED, ids=lambda column: column.describe())
+def test_inputs_are_as_many_as_the_column_says_and_have_names(column: Column) -> None:
+    assert inputs_of(column, [None, None], pl.String).shape == (2, column.n_numbers + (column.n_codes > 0))
+    assert inputs_of(column, [], pl.String).shape == (0, column.n_numbers + (column.n_codes > 0))
+    assert len(column.number_names()) == column.n_numbers
+    assert len(input_names([column, column])) == 2 * (column.n_numbers + (column.n_codes > 0))
+
+
+def test_names_of_inputs_are_those_of_numbers_and_then_of_codes() -> None:
+    columns = [Category("b", level_names=("x",)), COLUMNS[5], Text("c", words=("cat",)), Boolean("d"), Number("e")]
+    parts = [f"a {part} {side}" for part in ("month", "weekday", "hour") for side in ("sine", "cosine")]
+    assert input_names(columns) == ["a", *parts, "c (length)", "c has 'cat'", "e", "b", "d"]
+
+
+def test_each_type_says_what_it_is() -> None:
+    assert [column.describe() for column in COLUMNS] == [
+        "number", "number (grouped)", "category of 5 levels", "boolean", "integer code of 3 values",
+        "date (days, month, weekday, hour)", "text (length, 2 words)", "left out: all cells are missing",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["missing", "empty", "null", "NaN", "no type"])
+@pytest.mark.parametrize("column", USED, ids=lambda column: column.describe())
+def test_a_missing_cell_is_missing_in_any_form(column: Column, missing: str) -> None:
+    cells, dtype = {
+        "missing": ([None], pl.String), "empty": ([" "], pl.String), "null": ([None], pl.Int64),
+        "NaN": ([float("nan")], pl.Float64), "no type": ([None], pl.Null),
+    }[missing]  # fmt: skip
+    found = inputs_of(column, cells, dtype)[0]
+    if column.n_codes:
+        assert found[-1] == column.n_codes - 2
+    n_certain = 0 if isinstance(column, (Number, Date)) else max(0, column.n_numbers - 1)  # text has none of its words
+    assert np.isnan(found[: column.n_numbers - n_certain]).all()
+    assert (found[column.n_numbers - n_certain : column.n_numbers] == 0).all()
+
+
+def test_a_column_without_numbers_or_codes_has_none() -> None:
+    assert Dropped("a").numbers(pl.Series([1])).shape == (1, 0)
+    assert (Dropped("a").levels, Dropped("a").n_frequent, Dropped("a").number_names()) == ((), 0, [])
+    with pytest.raises(NotImplementedError, match=r"^number has no codes$"):
+        Number("a").codes(pl.Series([1]))
+
+
+def test_long_text_is_cut_and_control_characters_are_escaped() -> None:
+    assert shortened("x" * 50) == repr("x" * 37 + "...")
+    assert shortened("a\x1b[31m") == r"'a\x1b[31m'"
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("cell", "problem"),
     [
-        ("NaN", "is missing (NaN)"),
-        ("", "is missing (NaN)"),
-        ("NA", "is missing (NaN)"),
         ("inf", "is infinite (inf)"),
         ("-inf", "is infinite (inf)"),
         ("1e400", "is infinite (inf)"),
@@ -44,35 +147,20 @@ from tabcohort.data.columns import (
         ("-1e101", "holds -1e+101"),
     ],
 )
-def test_a_cell_that_is_not_finite_is_named_by_row_and_column(cell: str, problem: str) -> None:
+def test_a_cell_that_is_too_large_is_named_by_row_and_column(cell: str, problem: str) -> None:
     words = (
-        f"row 5, column 'a' {problem}: every cell must be a number of at most 1e100, so fix these cells, or leave out "
-        "their rows or columns"
+        f"row 5, column 'a' {problem}: a number must be at most 1e100, so fix these cells, leave them empty, or leave "
+        "out their rows or columns"
     )
     with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
         Table.from_frame(with_cell(cell), "y")
 
 
-def test_more_cells_that_are_not_finite_are_counted() -> None:
-    X = np.ones((4, 2))
-    X[1, 1] = X[2, 0] = X[3, 1] = np.nan
-    words = r"row 2, column 'x1' is missing \(NaN\); such cells are in 'x0' \(1\), 'x1' \(2\): every cell must"
-    with pytest.raises(TableError, match=words):
-        Table.from_arrays(X, np.array([0, 1, 0, 1]))
-
-
-def test_the_columns_of_all_missing_cells_are_counted() -> None:
-    cells: list[Any] = [None, *range(N_ROWS - 1)]
-    words = r"row 1, column 'b' is missing \(NaN\); such cells are in 'b' \(1\), 'c' \(30\): "
-    with pytest.raises(TableError, match=words):
-        Table.from_frame(frame_of(b=cells, c=[None] * N_ROWS), "y")
-
-
-def test_a_cell_may_be_as_large_as_1e100_and_rows_may_have_numbers_of_their_own() -> None:
-    check_finite_cells(np.array([[1e100, -1e100]]), ("a", "b"))
-    check_finite_cells(np.empty((0, 2)), ("a", "b"))
-    with pytest.raises(TableError, match=r"^row 9, column 'b' holds 1\.1e\+100: every cell must be"):
-        check_finite_cells(np.array([[0.0, 0.0], [0.0, 1.1e100]]), ("a", "b"), np.array([4, 9]))
+@pytest.mark.parametrize("cell", ["NaN", "", "NA", "?", "-", "null", "#N/A", " n/a "])
+def test_usual_words_for_missing_cells_are_missing_numbers(cell: str) -> None:
+    table = Table.from_frame(with_cell(cell), "y")
+    assert np.isnan(table.X[4, 0])
+    assert table.schema.columns == (Number("a", has_missing=True),)
 
 
 @pytest.mark.parametrize(("cell", "value"), [("1e-400", 0.0), ("-0.0", 0.0), ("+5", 5.0), (" 7 ", 7.0), ("2.5", 2.5)])
@@ -80,204 +168,169 @@ def test_ordinary_spellings_of_numbers_are_parsed(cell: str, value: float) -> No
     assert Table.from_frame(with_cell(cell), "y").X[4, 0] == value
 
 
-def test_text_after_thousands_of_numbers_is_named_by_its_row() -> None:
-    words = (
-        r"^row 5201, column 'a' holds 'oops', which is not a number \(1 such cell\): fix these cells, or leave out the "
-        "column$"
-    )
-    with pytest.raises(TableError, match=words):
-        Table.from_frame(with_cell("oops", row=5201, n_rows=6000), "y")
+@pytest.mark.parametrize("n_more", [0, 1, 1234])
+def test_text_among_numbers_is_named_by_its_row_and_counted(n_more: int) -> None:
+    more = f" (and {n_more:,} more such cells)" if n_more else ""
+    words = f"row 2, column 'a' holds 'red', which is not a number{more}: fix it, or leave the cell empty"
+    with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
+        inputs_of(Number("a"), ["1", *["red"] * (1 + n_more)])
+
+
+@pytest.mark.parametrize("words", ["yes", "t", "on", "1,5", "$3", "5 kg"])
+def test_only_true_and_false_are_numbers_as_words(words: str) -> None:
+    assert inputs_of(Number("a"), ["true", "FALSE", "2"])[:, 0].tolist() == [1, 0, 2]
+    with pytest.raises(TableError, match=rf"^row 3, column 'a' holds '{re.escape(words)}', which is not a number"):
+        inputs_of(Number("a"), ["1", "2", words])
+
+
+def test_a_column_in_a_notation_takes_plain_numbers_too() -> None:
+    column = Number("a", notation=COMMA, missing_words=("unknown",))
+    assert inputs_of(column, ["1.234,5", "2,5", "0.5", "unknown"])[:3, 0].tolist() == [1234.5, 2.5, 0.5]
+    assert np.isnan(inputs_of(column, ["unknown"])).all()
+    with pytest.raises(TableError, match="holds 'missing entirely'"):
+        inputs_of(column, ["missing entirely"])
+
+
+@pytest.mark.parametrize("cells", [[datetime.date(2024, 1, 1)], [datetime.time(1)], [b"1"], [[1]]])
+def test_dates_and_lists_are_no_numbers(cells: list[Any]) -> None:
+    with pytest.raises(TableError, match=r"^the column 'a' must be numbers; it is "):
+        inputs_of(Number("a"), cells)
 
 
 def test_a_long_cell_is_cut_in_the_message() -> None:
-    with pytest.raises(TableError, match=rf"holds '{'z' * 37}\.\.\.', which is not a number \(1 such cell\)"):
-        Table.from_frame(with_cell("z" * 5000), "y")
+    with pytest.raises(TableError, match=rf"holds '{'z' * 37}\.\.\.', which is not a number"):
+        inputs_of(Number("a"), ["1", "z" * 5000])
 
 
-# -- one column ------------------------------------------------------------------------------------------------------
+# -- categories ------------------------------------------------------------------------------------------------------
 
 
-def test_a_column_of_text_says_how_to_leave_it_out() -> None:
-    words = re.escape(
-        "the column 'a' is text (row 1 holds 'red'): only numbers can be features so far: convert it, name it a key "
-        "(--key), or leave it out (--drop)"
-    )
-    with pytest.raises(TableError, match=f"^{words}$"):
-        Table.from_frame(frame_of(a=["red", "blue", "green"] * 10), "y")
+def test_a_level_is_its_place_and_others_are_unknown() -> None:
+    column = Category("a", level_names=("x", "3", "caf\u00e9", "true", "0"))
+    cells = ["x", " x ", "3", "3.0", "cafe\u0301", "true", "-0.0", "X", "new", None, "", "NA"]
+    assert inputs_of(column, cells)[:, 0].tolist() == [0, 0, 1, 1, 2, 3, 4, 6, 6, 5, 5, 6]
+    assert inputs_of(column, [3, 4, None])[:, 0].tolist() == [1, 6, 5]
+    assert inputs_of(column, [3.0, 3.5, float("nan")])[:, 0].tolist() == [1, 6, 5]
+    assert inputs_of(column, [True, False])[:, 0].tolist() == [3, 6]
+    assert inputs_of(column, ["x", "3"], pl.Categorical)[:, 0].tolist() == [0, 1]
+    assert inputs_of(column, ["x", "new"], pl.Enum(["new", "x"]))[:, 0].tolist() == [0, 6]
 
 
-@pytest.mark.parametrize("cells", [["1,5", "-2,25", ",5"], ["1,5", "1,234", "NA"], ["0,1", "", "+3,0"]])
-def test_a_column_with_decimal_commas_is_advised_to_have_points(cells: list[str]) -> None:
-    words = re.escape(
-        f"the column 'a' is text (row 1 holds '{cells[0]}'): it looks like numbers with decimal commas; write decimal "
-        "points (1.5)"
-    )
-    with pytest.raises(TableError, match=f"^{words}$"):
-        Table.from_frame(frame_of(a=cells * 10), "y")
+def test_words_such_as_na_and_none_may_be_levels() -> None:
+    data = frame_of(a=["NA", "None", "x"] * 10)
+    table = Table.from_frame(data, "y")
+    assert table.schema.columns == (Category("a", level_names=("NA", "None", "x"), n_frequent_levels=3),)
+    assert table.X[:3, 0].tolist() == [0, 1, 2]
 
 
-def test_a_column_of_whole_numbers_and_decimal_commas_is_advised_too() -> None:
-    words = re.escape(
-        "row 2, column 'a' holds '2,5', which is not a number (10 such cells): the column looks like numbers with "
-        "decimal commas; write decimal points (1.5)"
-    )
-    with pytest.raises(TableError, match=f"^{words}$"):
-        Table.from_frame(frame_of(a=["2", "2,5", "3"] * 10), "y")
+def test_a_category_without_levels_knows_none() -> None:
+    assert inputs_of(Category("a"), ["x", None])[:, 0].tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("cells", [["1,234", "5,678", "9,012"], ["1,5", "2,5", "red"], ["1,5,2", "2,5", "3,5"]])
-def test_thousands_and_other_text_with_commas_are_no_decimals(cells: list[str]) -> None:
-    """To read 1,234 as 1.234 would be worse than to refuse it."""
-    assert not has_decimal_commas(pl.Series(cells))
-    with pytest.raises(TableError, match=r"the column 'a' is text .*: only numbers can be features so far"):
-        Table.from_frame(frame_of(a=cells * 10), "y")
+# -- booleans --------------------------------------------------------------------------------------------------------
+
+
+def test_booleans_are_read_in_words_and_numbers() -> None:
+    cells = ["yes", "No", "TRUE", "f", "1", "0", "1.0", "maybe", "?", None]
+    assert inputs_of(Boolean("a"), cells)[:, 0].tolist() == [1, 0, 1, 0, 1, 0, 1, 3, 2, 2]
+    assert inputs_of(Boolean("a"), [True, False, None])[:, 0].tolist() == [1, 0, 2]
+    assert inputs_of(Boolean("a"), [1, 0, 2])[:, 0].tolist() == [1, 0, 3]
+    assert inputs_of(Boolean("a"), [1.0, 0.0, float("nan")])[:, 0].tolist() == [1, 0, 2]
+
+
+# -- integer codes ---------------------------------------------------------------------------------------------------
+
+
+def test_an_integer_code_is_a_number_and_a_level() -> None:
+    column = IntegerCode("a", level_names=("7", "-3", "12"))
+    expected = [[7, 0], [-3, 1], [12, 2], [8, 4], [7.5, 4]]
+    assert inputs_of(column, ["7", "-3.0", "12", "8", "7.5"]).tolist() == expected
+    assert inputs_of(column, [7.0, -3.0, 12.0, 8.0, 7.5]).tolist() == expected
+    assert inputs_of(column, [7, -3, 12, 8]).tolist() == expected[:4]
+    missing = inputs_of(column, [None], pl.Int64)[0]
+    assert np.isnan(missing[0])
+    assert missing[1] == 3
+
+
+# -- dates -----------------------------------------------------------------------------------------------------------
+
+MOMENTS = st.datetimes(datetime.datetime(1901, 1, 1), datetime.datetime(2099, 12, 31))
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=5))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_a_date_is_its_days_since_1970_and_points_on_circles(moments: list[datetime.datetime]) -> None:
+    column = Date("a", parts=("month", "weekday", "hour"))
+    found = inputs_of(column, moments, pl.Datetime("us"))
+    for row, moment in zip(found, moments, strict=True):
+        days = (moment - datetime.datetime(1970, 1, 1)) / datetime.timedelta(days=1)
+        angles = [(moment.month - 1) / 12, moment.weekday() / 7, (moment.hour + moment.minute / 60) / 24]
+        circle = [side(2 * np.pi * angle) for angle in angles for side in (np.sin, np.cos)]
+        np.testing.assert_allclose(row, [days, *circle], rtol=1e-12, atol=1e-9)
+    text = [moment.isoformat() for moment in moments]
+    assert inputs_of(column, text).tobytes() == found.tobytes()
+    assert set(PERIODS) == {"month", "weekday", "hour"}
 
 
 @pytest.mark.parametrize(
-    ("cells", "expected"),
+    ("order", "cells"),
     [
-        (["red", "blue", "1"], True),
-        (["red", "2", "1"], False),  # most of its cells are numbers, so the others are mistakes
-        (["true", "FALSE", "NA", ""], False),
-        ([None, None, "red"], True),
-        ([None, None], False),
-        ([1, 2], False),
+        (DAY_FIRST, ["31/12/2024", "2024-12-31"]),
+        (MONTH_FIRST, ["12/31/2024", "2024-12-31"]),
+        (COMPACT, ["20241231", "2024-12-31"]),
+        ("year first", ["2024/12/31", "2024-12-31"]),
     ],
 )
-def test_a_column_is_text_if_most_of_its_cells_are(cells: list[Any], expected: bool) -> None:
-    dtype = pl.Int64 if isinstance(cells[0], int) else pl.String
-    assert is_text(pl.Series("a", cells, dtype=dtype)) is expected
+def test_iso_dates_are_read_beside_the_order_of_training(order: str, cells: list[str]) -> None:
+    assert inputs_of(Date("a", order=order), cells)[:, 0].tolist() == [20088.0] * 2
+    assert inputs_of(Date("a", order=order), [datetime.date(2024, 12, 31)])[0, 0] == 20088
+    if order == COMPACT:
+        assert inputs_of(Date("a", order=order), [20241231])[0, 0] == 20088
+        assert inputs_of(Date("a", order=order), [20241231.0])[0, 0] == 20088
 
 
-def test_a_column_of_lists_says_how_to_leave_it_out() -> None:
-    with pytest.raises(TableError, match=r"^the column 'a' \(List\(Int64\)\) is not numbers: only numbers .*--drop"):
-        Table.from_frame(frame_of(a=[[1]] * N_ROWS), "y")
-
-
-def test_booleans_are_one_and_zero() -> None:
-    assert Table.from_frame(frame_of(a=["True", "FALSE", " true"] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
-    assert Table.from_frame(frame_of(a=[True, False, True] * 10), "y").X[:3, 0].tolist() == [1, 0, 1]
-    assert np.isnan(column_of_numbers("a", pl.Series(["true", None]))[1])
-
-
-def test_integers_then_floats_are_all_floats() -> None:
-    cells = [str(i) for i in range(5000)] + ["0.5"]
-    assert column_of_numbers("a", pl.Series(cells))[[4999, 5000]].tolist() == [4999, 0.5]
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        [1, None],
-        ["1", None],
-        [True, None],
-        [Decimal(1), None],
-        np.array([1, None], dtype=object),
-        np.array(["1", None], dtype=object),
-        np.array([1, np.nan], dtype=object),
-        pd.Series([1, None], dtype="Int64"),
-        pd.Series(["1", None]),
-        pd.Series(["1", None], dtype="string"),
-        pd.Series([1, pd.NA], dtype=object),
-        pd.Series(["1", None], dtype="category"),
-        pd.Series([1, None], index=[7, 3]),
-        pl.Series([1, None], dtype=pl.UInt8),
-        pl.Series(["1", None], dtype=pl.Categorical),
-    ],
-    ids=lambda column: f"{type(column).__module__} {getattr(column, 'dtype', '')} {list(column)}",
-)
-def test_numbers_and_missing_cells_are_read_in_any_wrapping(column: Any) -> None:
-    numbers = column_of_numbers("a", column)
-    assert numbers.dtype == np.float64
-    assert numbers[0] == 1
-    assert np.isnan(numbers[1])
-
-
-def test_text_and_numbers_side_by_side_are_parsed_alike() -> None:
-    assert column_of_numbers("a", np.array(["1", 2.5, 3], dtype=object)).tolist() == [1, 2.5, 3]
-
-
-def test_dates_are_the_same_number_from_pandas_and_polars_or_refused() -> None:
-    """A date from one library must not be a thousand times the same date from another."""
-    days = ["2020-01-01", "2020-01-02"]
-    columns = [pd.Series(pd.to_datetime(days)), pl.Series(days).str.to_date(), pl.Series(days).str.to_datetime()]
-    numbers: list[Any] = []
-    for column in columns:
-        try:
-            numbers.append(column_of_numbers("a", column).tolist())
-        except TableError as error:
-            assert " is dates or times: only numbers can be features so far" in str(error)  # noqa: PT017
-            numbers.append("refused")
-    assert numbers == [numbers[0]] * 3
-
-
-# -- columns by name -------------------------------------------------------------------------------------------------
-
-FRAMES: dict[str, Callable[[dict[str, list[Any]]], Any]] = {
-    "pandas": pd.DataFrame,
-    "pandas with another index": lambda columns: pd.DataFrame(columns, index=[9, 4]),
-    "polars": pl.DataFrame,
-    "mapping": dict,
-}
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-def test_columns_are_taken_by_name_in_any_order(kind: str) -> None:
-    data = FRAMES[kind]({"extra": ["x", "y"], "b": [1, 2], "a": ["3", "4"]})
-    assert feature_matrix(data, ("a", "b")).tolist() == [[3, 1], [4, 2]]
-
-
-@pytest.mark.parametrize("kind", FRAMES)
-def test_a_missing_column_offers_the_nearest_name(kind: str) -> None:
-    data = FRAMES[kind]({"mean_radius": [1, 2], "b": [1, 2]})
-    words = r"lacks 'mean radius' \(did you mean 'mean_radius'\?\): 2 columns are needed; it has mean_"
-    with pytest.raises(TableError, match=words):
-        feature_matrix(data, ("b", "mean radius"))
-
-
-def test_a_column_that_is_needed_is_not_offered_for_another() -> None:
-    with pytest.raises(TableError, match=r"^the table lacks 'size2': 2 columns are needed; it has size1, other$"):
-        feature_matrix({"size1": [1], "other": [1]}, ("size1", "size2"))
-
-
-def test_whole_numbers_may_name_columns() -> None:
-    assert feature_matrix(pd.DataFrame([[1, 2]]), ("1", "0")).tolist() == [[2, 1]]
-
-
-def test_columns_of_different_length_are_refused() -> None:
-    with pytest.raises(TableError, match=r"^all columns must have the same number of rows; 'b' has 1, 'a' has 2$"):
-        feature_matrix({"a": [1, 2], "b": [1]}, ("a", "b"))
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (2,), (2, 2, 2)])
-def test_an_array_of_another_width_is_refused(shape: tuple[int, ...]) -> None:
-    words = f"the model needs 2 columns, as an array of shape (n, 2); it has {shape}"
+@pytest.mark.parametrize("cell", ["soon", "12/31/2024", "2024-13-01"])
+def test_what_is_no_date_is_named_by_its_row(cell: str) -> None:
+    words = f"row 2, column 'a' holds '{cell}', which is not a date (day first): fix it, or leave the cell empty"
     with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
-        feature_matrix(np.ones(shape), ("a", "b"))
+        inputs_of(Date("a", order=DAY_FIRST), ["31/12/2024", cell])
 
 
-@pytest.mark.parametrize("data", [[["red", "blue"]], [{"a": 1}], [[1, 2], [3]], [[1, 1j]]])
-def test_what_is_no_array_of_numbers_is_refused(data: Any) -> None:
-    with pytest.raises(TableError, match="the rows must be a frame, or an array of numbers: "):
-        feature_matrix(data, ("a", "b"))
+@pytest.mark.parametrize("cells", [[1.5], [True], [datetime.time(1)]])
+def test_a_column_of_something_else_is_no_date(cells: list[Any]) -> None:
+    with pytest.raises(TableError, match=r"^the column 'a' must be dates; it is"):
+        inputs_of(Date("a"), cells)
 
 
-CELLS = [1, -2, 0.5, 2**70, 10**400, True, None, "3", " 4.5 ", "", np.int32(6), np.float32(7)]
+# -- text ------------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.sampled_from(CELLS), min_size=1, max_size=4))
-@hypothesis_settings(max_examples=60, deadline=None)
-def test_a_record_is_read_as_a_frame_of_one_row_is(cells: list[Any]) -> None:
-    names = [f"x{i}" for i in range(len(cells))]
-    expected = feature_matrix({name: [cell] for name, cell in zip(names, cells, strict=True)}, names)
-    np.testing.assert_array_equal(feature_row(dict(zip(names, cells, strict=True)), names), expected)
+def test_text_is_its_length_and_its_words_in_any_case() -> None:
+    column = Text("a", words=("cat", "caf\u00e9"))
+    cells = ["A Cat, sat.", "concat", " cafe\u0301 ", "", None]
+    found = inputs_of(column, cells)
+    np.testing.assert_array_equal(found, [[11, 1, 0], [6, 0, 0], [4, 0, 1], [np.nan, 0, 0], [np.nan, 0, 0]])
 
 
-def test_a_column_that_is_not_there_is_an_error_and_others_are_none() -> None:
-    require_column(["diagnosis", "b"], "diagnosis")
-    words = r"^there is no column 'diagnosys' \(did you mean 'diagnosis'\?\); the table has diagnosis, b$"
-    with pytest.raises(TableError, match=words):
-        require_column(["diagnosis", "b"], "diagnosys")
+# -- one cell --------------------------------------------------------------------------------------------------------
+
+CELLS = [
+    1, -3, 7, 0.5, 2**70, 10**400, -0.0, True, False, np.True_, None, "3", " 4.5 ", "", "x", " x", "cafe\u0301", "yes",
+    "Yes", "TRUE", "0", "7.0", "\x1cx", np.int32(7), np.float32(0.1), np.float64("nan"), float("nan"), "2024-01-02",
+    datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, 3), "unknown", "a cat",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", USED, ids=lambda column: f"{column.kind} {column.note}")
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{type(cell).__name__} {cell!r}"[:40])
+def test_one_cell_is_read_as_a_column_of_one_row_is(column: Column, cell: Any) -> None:
+    try:
+        expected = table_inputs({"a": [cell]}, [column])
+    except TableError as error:
+        with pytest.raises(TableError, match=f"^{re.escape(str(error))}$"):
+            row_inputs({"a": cell}, [column])
+    else:
+        assert row_inputs({"a": cell}, [column]).tobytes() == expected.tobytes()
 
 
 # -- times -----------------------------------------------------------------------------------------------------------
@@ -285,13 +338,17 @@ def test_a_column_that_is_not_there_is_an_error_and_others_are_none() -> None:
 DAYS = [f"2024-{1 + i % 12:02d}-{1 + i // 12:02d}" for i in range(N_ROWS)]
 TIMES: dict[str, tuple[Any, list[Any]]] = {
     "whole numbers": (list(range(N_ROWS, 0, -1)), list(range(N_ROWS, 0, -1))),
+    "few whole numbers": ([100, 300, 200] * 10, [100, 300, 200] * 10),
     "fractions": ([i / 4 for i in range(N_ROWS)], list(range(N_ROWS))),
     "numbers as text": ([f" {i} " for i in range(N_ROWS)], list(range(N_ROWS))),
+    "compact days": ([int(day.replace("-", "")) for day in DAYS], DAYS),
     "days as text": (DAYS, DAYS),
     "moments as text": ([f"{day} 12:00:00" for day in DAYS], DAYS),
     "moments in a zone": ([f"{day}T12:00:00Z" for day in DAYS], DAYS),
     "days": (pl.Series(DAYS).str.to_date(), DAYS),
     "moments": (pl.Series(DAYS).str.to_datetime("%Y-%m-%d"), DAYS),
+    "day first": ([f"{day[8:]}/{day[5:7]}/2024" for day in DAYS[:-1]] + ["31/12/2024"], [*DAYS[:-1], "2024-12-31"]),
+    "one day": (["2024-01-02"] * N_ROWS, ["2024-01-02"] * N_ROWS),
 }
 
 
@@ -315,6 +372,7 @@ NO_TIMES: dict[str, tuple[list[Any], int, str]] = {
     "day or month": (["3/4/2024"] * N_ROWS, 1, "'3/4/2024'"),
     "no such day": (["2024-13-32"] * N_ROWS, 1, "'2024-13-32'"),
     "words": (["soon"] * N_ROWS, 1, "'soon'"),
+    "other dates": ([*DAYS[:4], "13/1/2024", *DAYS[5:]], 5, "'13/1/2024'"),
 }
 
 

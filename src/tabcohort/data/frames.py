@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
 from tabcohort.data.inputs import by_name, require_column, table_inputs
-from tabcohort.data.parse import MISSING_WORDS, as_series, as_text, has_no_single_values
-from tabcohort.data.recognize import KINDS, recognize, recognize_columns
-from tabcohort.errors import TabcohortError, TabcohortWarning, TableError, nearest
+from tabcohort.data.parse import (
+    DAY_FIRST,
+    MISSING_WORDS,
+    MONTH_FIRST,
+    YEAR_FIRST,
+    as_series,
+    as_text,
+    date_order,
+    has_no_single_values,
+    parse_dates,
+    parse_numbers,
+)
+from tabcohort.data.recognize import KINDS, recognize_columns
+from tabcohort.errors import TabcohortWarning, TableError, nearest
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
@@ -330,12 +341,19 @@ def column_of_times(name: str, column: pl.Series) -> FloatArray:
     Raises:
         TableError: a cell is none of these, or missing.
     """
-    try:
-        found = recognize(column, "date" if column.dtype.is_temporal() else None)
-        kind: Column = found if isinstance(found, (Date, Number)) else recognize(column, "number")
-        values = kind.numbers(column)[:, 0]
-    except TabcohortError:
-        values = np.full(len(column), np.nan)
+    import polars as pl
+
+    if column.dtype == pl.Boolean or column.dtype == pl.Null or has_no_single_values(column):
+        raise TableError(f"the time {name!r} ({column.dtype}) must be numbers or dates such as 2024-12-31")
+    order = date_order(as_text(column)) if column.dtype == pl.String else None
+    if column.dtype.is_temporal():
+        values = Date(name).numbers(column)[:, 0]
+    elif order in (YEAR_FIRST, DAY_FIRST, MONTH_FIRST):
+        times = parse_dates(as_text(column), order)
+        values = Date(name).numbers(times)[:, 0]
+    else:
+        numbers = parse_numbers(as_text(column)) if column.dtype == pl.String else column.cast(pl.Float64)
+        values = numbers.fill_null(np.nan).to_numpy()
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
         raise TableError(
