@@ -123,6 +123,7 @@ class Number(Column):
     def _numbers(self, series: pl.Series) -> FloatArray:
         import polars as pl
 
+        series = parse.as_series(self.name, series)
         if series.dtype.is_numeric() or series.dtype == pl.Boolean:
             return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         if series.dtype == pl.Null:

@@ -135,6 +135,8 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
     import polars as pl
 
     name = series.name
+    if series.dtype == pl.Duration:
+        series = parse.as_series(name, series)
     if parse.has_no_single_values(series):
         if kind == "drop":
             return Dropped(name, note="as was asked for")
@@ -332,9 +334,9 @@ def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
         raise _UnreadableColumnError(Problem(text.name, message, "category"))
     note = ""
     if order == parse.AMBIGUOUS:
-        order, note = parse.MONTH_FIRST, "days and months cannot be told apart; read as month/day/year"
-        if known.str.contains(".", literal=True).any():
-            order, note = parse.DAY_FIRST, "days and months cannot be told apart; read as day.month.year"
+        order = _likely_order(known)
+        written = "month/day/year" if order == parse.MONTH_FIRST else "day.month.year"
+        note = f"days and months cannot be told apart; read as {written}"
     cells = parse.without_missing_words(text)
     times = parse.parse_dates(cells, order)
     wrong = (times.is_null() & cells.is_not_null()).arg_true()
@@ -402,26 +404,50 @@ def _text(text: pl.Series) -> Text:
 
 
 def _number(series: pl.Series) -> Column:
-    """Return a column of numbers, whatever it looks like; in text, cells that are no numbers are missing."""
+    """Return a column of numbers, whatever it looks like; in text, cells that are no numbers are missing.
+
+    Raises:
+        TableError: no cell is a number.
+    """
     import polars as pl
 
     if series.dtype != pl.String:
-        return Number(series.name, series.null_count() > 0)
+        cells = series.fill_nan(None) if series.dtype.is_float() else series
+        return Number(series.name, cells.null_count() > 0)
     known = parse.without_missing_words(parse.as_text(series)).drop_nulls()
     notation = parse.notation_of(known)
-    words = known.filter(parse.parse_numbers(known, notation).is_null()).unique().sort()
+    words = known.filter(parse.parse_numbers(known, notation).is_null())
+    if len(words) == len(known) > 0:
+        raise TableError(f"the column {series.name!r} is to be numbers, and holds none, but {shortened(words[0])}")
     has_missing = len(known) - len(words) < len(series)
-    return Number(series.name, has_missing, notation=notation, missing_words=tuple(words.to_list()))
+    return Number(series.name, has_missing, notation=notation, missing_words=tuple(words.unique().sort().to_list()))
+
+
+def _given_boolean(series: pl.Series) -> Column:
+    text = parse.without_missing_words(parse.as_text(series))
+    wrong = (parse.parse_truth(text).is_null() & text.is_not_null()).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
+        raise TableError(
+            f"row {row + 1}, column {series.name!r} holds {shortened(str(series[row]))}; the column is to be boolean: "
+            "yes or no, true or false, on or off, 1 or 0"
+        )
+    return Boolean(series.name, text.null_count() > 0)
 
 
 def _given_date(series: pl.Series) -> Column:
-    text = parse.as_text(series)
+    text = parse.without_missing_words(parse.as_text(series))
     order = parse.YEAR_FIRST if series.dtype.is_temporal() else parse.date_order(text)
     if order is None or order == parse.MIXED:
         raise TableError(f"the column {series.name!r} is to be dates, and its cells are none that can be read")
     if order == parse.AMBIGUOUS:
-        order = parse.MONTH_FIRST
+        order = _likely_order(text)
     return _date(series if series.dtype.is_temporal() else parse.parse_dates(text, order), order)
+
+
+def _likely_order(text: pl.Series) -> str:
+    """Return the order of dates whose days and months cannot be told apart: with points the day comes first."""
+    return parse.DAY_FIRST if text.str.contains(".", literal=True).any() else parse.MONTH_FIRST
 
 
 def _given_code(series: pl.Series) -> Column:
@@ -439,7 +465,7 @@ def _given_code(series: pl.Series) -> Column:
 _OF_KIND: dict[str, Callable[[Any], Column]] = {
     "number": _number,
     "category": lambda series: _category(parse.as_text(series)),
-    "boolean": lambda series: Boolean(series.name, parse.without_missing_words(parse.as_text(series)).null_count() > 0),
+    "boolean": _given_boolean,
     "date": _given_date,
     "text": lambda series: _text(parse.as_text(series)),
     "integer code": _given_code,
