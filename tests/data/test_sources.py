@@ -22,7 +22,7 @@ Write = Callable[[pl.DataFrame, Path], None]
     [
         (b"a,b\n1,2\n", "CSV, UTF-8, comma, 1 row x 2 columns"),
         ("a;b\n1;2\n3;4\n".encode("utf-16"), "CSV, UTF-16, semicolon, 2 rows x 2 columns"),
-        (gzip.compress(b"a\tb\n1\t2\n"), "TSV, UTF-8, gzip, 1 row x 2 columns"),
+        (gzip.compress(b"a\tb\n1\t2\n", mtime=0), "TSV, UTF-8, gzip, 1 row x 2 columns"),
         (b"a\n" + b"1\n" * 1234, "CSV, UTF-8, comma, 1,234 rows x 1 column"),
         (b'{"a": 1, "b": "x"}\n{"a": 2}\n', "JSON lines, UTF-8, 2 rows x 2 columns"),
     ],

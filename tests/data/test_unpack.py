@@ -36,7 +36,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 PACKED = {
-    "gzip": gzip.compress(TABLE),
+    "gzip": gzip.compress(TABLE, mtime=0),
     "bzip2": bz2.compress(TABLE),
     "xz": lzma.compress(TABLE),
     "zip": zipped({"table.csv": TABLE}),
