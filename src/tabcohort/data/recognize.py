@@ -254,7 +254,7 @@ def _from_text(text: pl.Series) -> Column:
     known = cells.drop_nulls()
     if not len(known):
         return Dropped(name, True, note="all cells are missing")
-    distinct = known.unique()
+    distinct = known.unique(maintain_order=True)
     column = _as_numbers(text, cells, distinct) or _as_dates(text, known)
     if column is not None:
         return column
@@ -274,7 +274,8 @@ def _note_on_digits(distinct: pl.Series) -> str:
         if distinct.str.contains(r"^[+-]?\d{16,}$").any():
             return "whole numbers of 16 digits and more are codes: read as a category"
     if distinct.str.contains(UNREAD_NUMBERS).all():
-        return f"{shortened(distinct[0])} and the like may be numbers, written in a way that is not read: a category"
+        first = shortened(distinct[0])
+        return f"{first} and the like may be numbers, but are written in a way that is not read: a category"
     return ""
 
 
