@@ -1,26 +1,40 @@
-"""Column statistics: fitted with weights, exact where it is hard, the same bits everywhere; and encoded columns."""
+"""Encoding: statistics fitted with weights, exact and the same bits everywhere; columns of categories."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tabcohort.data import encoder
 from tabcohort.data.encoder import (
+    N_INNER_FOLDS,
+    SMOOTHING,
+    CategoryEncoding,
+    Encoding,
+    InnerFolds,
     Statistics,
+    TrainingRows,
     encode,
-    encoding_of,
+    fit_encoding,
     fit_statistics,
+    known_codes,
+    one_hot_encoding,
+    plain_encoding,
     row_slices,
     standardize,
     store_rows,
+    weighted_median,
 )
-from tabcohort.types import FloatArray
+from tabcohort.engines.reading import make_reading
+from tabcohort.types import FloatArray, IntArray
 
 
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(0, 2**32))
@@ -89,12 +103,11 @@ def test_statistics_have_the_same_bits_on_any_number_of_threads() -> None:
 
 
 def standardized_from_storage(X: FloatArray, statistics: Statistics | None) -> FloatArray:
-    """Return what a network's inputs are, worked out from stored rows, in float64."""
+    """Return what an engine reads of stored rows."""
     stored = store_rows(X, statistics)
-    reading = stored.statistics_of_stored(statistics)
     assert stored.stored.dtype == np.float32
     assert stored.stored.flags.c_contiguous
-    return (stored.stored - reading.center) * reading.scale
+    return make_reading(stored, plain_encoding(X.shape[1]), statistics).inputs(np.arange(len(X))).astype(np.float64)
 
 
 @given(
@@ -154,15 +167,16 @@ def test_inputs_of_values_beyond_float32_are_finite_too() -> None:
     X = np.array([[0.0], [1.0], [1e300], [-1e300]])
     for spread in np.geomspace(0.5, 2, 9):  # the unit is not quite the spread
         statistics = Statistics(np.zeros(1), np.array([1 / spread]))
-        assert np.isfinite(standardized_from_storage(X, statistics).astype(np.float32)).all()
+        assert np.isfinite(standardized_from_storage(X, statistics)).all()
 
 
 def test_rows_that_nothing_standardizes_are_stored_as_they_are() -> None:
     X = np.random.default_rng(0).normal(3, 7, (40, 2))
     stored = store_rows(X, None)
     np.testing.assert_array_equal(stored.stored, X.astype(np.float32))
-    reading = stored.statistics_of_stored(None)
-    np.testing.assert_array_equal((stored.stored - reading.center) * reading.scale, X.astype(np.float32))
+    assert (stored.origin == 0).all()
+    assert (stored.unit == 1).all()
+    np.testing.assert_array_equal(standardized_from_storage(X, None), X.astype(np.float32))
 
 
 @pytest.mark.parametrize("n_rows", [1, 6, 7, 8, 20, 21])
@@ -213,28 +227,417 @@ def test_statistics_of_columns_with_missing_cells_are_those_of_the_others(n_rows
             assert (statistics.center[number], statistics.scale[number]) == (0, 0)
 
 
-def test_a_missing_cell_is_stored_and_standardized_as_the_mean() -> None:
+def test_a_missing_cell_is_stored_as_missing_and_standardized_as_the_mean() -> None:
     X = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, 6.0], [8.0, 9.0]])
     statistics = fit_statistics(X, np.ones(4))
     assert (standardize(X, statistics)[np.isnan(X)] == 0).all()
     stored = store_rows(X, statistics)
-    assert (stored.stored[np.isnan(X)] == 0).all()
-    np.testing.assert_array_equal((stored.origin + stored.unit * stored.stored)[np.isnan(X)], statistics.center[::-1])
+    assert stored.has_missing
+    np.testing.assert_array_equal(np.isnan(stored.stored), np.isnan(X))
+    assert not store_rows(X[[1, 3]], statistics).has_missing
+    inputs = standardized_from_storage(X, statistics)
+    assert (inputs[np.isnan(X)] == 0).all()
+    np.testing.assert_allclose(inputs, standardize(X, statistics), rtol=1e-6)
+
+
+def test_a_missing_cell_is_noticed_in_any_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "ROWS_PER_SLICE", 4)
+    for row in range(10):
+        X = np.zeros((10, 2))
+        X[row, 1] = np.nan
+        assert store_rows(X, None).has_missing
+
+
+@pytest.mark.parametrize("n_numbers", [0, 2])
+def test_codes_are_stored_as_integers_beside_the_numbers(n_numbers: int) -> None:
+    numbers, codes = np.random.default_rng(0).normal(size=(5, n_numbers)), np.arange(15.0).reshape(5, 3)
+    X = np.hstack([numbers, codes])
+    for statistics in (None, fit_statistics(X, np.ones(5), n_columns=n_numbers)):
+        stored = store_rows(X, statistics, n_numbers)
+        np.testing.assert_array_equal(stored.codes, codes)
+        assert stored.codes.dtype == np.int32
+        assert stored.codes.flags.c_contiguous
+        assert stored.stored.shape == (5, n_numbers)
+        assert stored.origin.shape == stored.unit.shape == (n_numbers,)
+
+
+def test_nothing_is_written_into_the_rows() -> None:
+    X = np.array([[np.nan, 1.0, np.nan, 0], [2.0, np.nan, np.nan, 1], [4.0, 3.0, np.nan, 2]])
+    training = training_rows(X, np.array([0, 1, 0]))
+    encoding = Encoding((0, 1, 2), (0, 1), (3,), (CategoryEncoding(4, False, 2),))
+    for array in (X, training.weight, training.rows, training.y, training.starts_block):
+        array.flags.writeable = False  # to write raises ValueError
+    store_rows(X, fit_statistics(X, training.weight, n_columns=3), 3)
+    statistics, _ = fit_encoding(X, encoding, training)
+    standardize(encode(X, encoding, statistics), statistics)
+
+
+def test_statistics_of_the_first_columns_are_those_of_a_table_of_them() -> None:
+    X, weight = np.random.default_rng(0).normal(size=(30, 5)), np.ones(30)
+    first, alone = fit_statistics(X, weight, n_columns=2), fit_statistics(X[:, :2], weight)
+    np.testing.assert_array_equal(first.center, alone.center)
+    np.testing.assert_array_equal(first.scale, alone.scale)
+
+
+# -- medians ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 4)), min_size=1, max_size=30),
+    st.sampled_from([1.0, 0.1, 1 / 3, 1e-6, 7e5]),
+)
+@hypothesis_settings(max_examples=200, deadline=None)
+def test_a_weight_is_that_many_equal_values_in_any_unit(pairs: list[tuple[int, int]], unit: float) -> None:
+    values, times = np.array(pairs).T
+    expected = np.median(np.repeat(values, times))
+    assert weighted_median(values.astype(np.float64), times * unit) == expected
+    with_missing = np.append(values, np.nan)
+    assert weighted_median(with_missing, np.append(times * unit, 100 * unit)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "weight", "expected"),
+    [
+        ([3.0], [0.5], 3),
+        ([1.0, 2.0], [1.0, 1.0], 1.5),
+        ([2.0, 1.0], [3.0, 1.0], 2),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, 2.0], 2.5),
+        ([1.0, 2.0, 3.0], [1.0, 1.0, 2.5], 3),
+        ([np.nan, 4.0], [9.0, 1.0], 4),
+        ([np.nan, np.nan], [1.0, 1.0], np.nan),
+        ([], [], np.nan),
+    ],
+)
+def test_half_of_the_weight_is_on_either_side_of_the_median(
+    values: list[float], weight: list[float], expected: float
+) -> None:
+    np.testing.assert_equal(weighted_median(np.array(values), np.array(weight)), float(expected))
+
+
+# -- the structure ---------------------------------------------------------------------------------------------------
+
+
+def test_an_encoding_counts_its_columns_lookups_and_vectors() -> None:
+    categories = (
+        CategoryEncoding(5, True, 3), CategoryEncoding(12, False, 2, 7), CategoryEncoding(20, False, 4),
+        CategoryEncoding(9, False, 2, 6),
+    )  # fmt: skip
+    encoding = Encoding((0, 1, 2), (1,), (3, 4, 5, 6), categories)
+    assert encoding.n_inputs == 7
+    assert encoding.learned == (1, 3)
+    assert encoding.n_plain == 3 + 1 + (3 + 2 + 4 + 2)
+    assert encoding.n_columns == encoding.n_plain + 2
+    assert encoding.lookup_starts.tolist() == [0, 15, 39, 119, 137]
+    assert encoding.code_starts.tolist() == [0, 5, 17, 37, 46]
+    assert [category.n_rows for category in categories] == [0, 9, 0, 8]
+    assert encoding.vector_rows == 17
+    assert categories[1].shape == (12, 2)
+
+
+def test_an_encoding_without_categories_has_no_lookups() -> None:
+    encoding = plain_encoding(4)
+    assert (encoding.n_inputs, encoding.n_plain, encoding.n_columns, encoding.vector_rows) == (4, 4, 4, 0)
+    assert encoding.lookup_starts.tolist() == encoding.code_starts.tolist() == [0]
+
+
+# -- encoded columns -------------------------------------------------------------------------------------------------
 
 
 def test_columns_are_numbers_then_indicators_of_missing_cells_then_categories() -> None:
     X = np.array([[0.5, 2.0, 7.0], [np.nan, 0.0, 8.0], [1.5, np.nan, np.nan]])
-    encoding = encoding_of(3, levels={1: 3}, missing=[0, 2])
-    np.testing.assert_array_equal(encoding.source, [0, 2, 0, 2, 1, 1, 1])
+    encoding = one_hot_encoding(3, levels={1: 3}, missing=[0, 2])
+    assert encoding == Encoding((0, 2), (0, 1), (1,), (CategoryEncoding(4, True, 3),))
+    lookup = np.vstack([np.eye(3), np.full((1, 3), np.nan)]).ravel()
+    statistics = Statistics(np.zeros(7), np.ones(7), np.array([9.0, np.nan]), lookup)
     expected = [
         [0.5, 7.0, 0, 0, 0, 0, 1],
-        [np.nan, 8.0, 1, 0, 1, 0, 0],
-        [1.5, np.nan, 0, 1, 0, 0, 0],  # a missing category is none of the levels
+        [9.0, 8.0, 1, 0, 1, 0, 0],
+        [1.5, np.nan, 0, 1, np.nan, np.nan, np.nan],  # an unknown category says nothing
     ]
-    np.testing.assert_array_equal(encode(X, encoding), expected)
-    assert encode(X[:0], encoding).shape == (0, 7)
+    np.testing.assert_array_equal(encode(X, encoding, statistics), expected)
+    assert encode(X[:0], encoding, statistics).shape == (0, 7)
 
 
 def test_features_without_categories_or_missing_cells_are_encoded_as_they_are() -> None:
     X = np.random.default_rng(0).normal(size=(5, 3))
-    np.testing.assert_array_equal(encode(X, encoding_of(3, levels={}, missing=[])), X)
+    np.testing.assert_array_equal(encode(X, plain_encoding(3), fit_statistics(X, np.ones(5))), X)
+
+
+def test_rows_of_learned_vectors_are_the_last_columns() -> None:
+    categories = (CategoryEncoding(4, False, 1, 2), CategoryEncoding(3, True, 1), CategoryEncoding(3, False, 1, 1))
+    encoding = Encoding((), (), (0, 1, 2), categories)
+    lookup = np.array([0.1, 0.2, 0.3, 0.4, 1.1, 1.2, 1.3, 2.1, 2.2, 2.3])
+    statistics = Statistics(np.zeros(5), np.ones(5), lookup=lookup, vector_row=np.arange(10.0))
+    X = np.array([[1.0, 2.0, 0.0], [np.nan, 0.0, 1.0]])
+    expected = [[0.2, 1.3, 2.1, 1, 7], [0.4, 1.1, 2.2, 3, 8]]
+    np.testing.assert_array_equal(encode(X, encoding, statistics), expected)
+
+
+def test_a_cell_that_is_no_code_is_unknown() -> None:
+    cells = np.array([0.0, -0.0, 3.0, 4.0, np.nan, 0.5, -1.0, 5.0, 1e300, np.inf, -np.inf])
+    codes = known_codes(cells, 5)
+    assert codes.tolist() == [0, 0, 3, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert codes.dtype == np.int64
+
+
+# -- fitted on training rows -----------------------------------------------------------------------------------------
+
+
+def training_rows(
+    X: FloatArray,
+    y: Sequence[int] | NDArray[np.integer],
+    rows: IntArray | None = None,
+    weight: FloatArray | None = None,
+    starts_block: NDArray[np.bool_] | None = None,
+) -> TrainingRows:
+    """Return training rows: all, of weight one, each a block of its own, unless said otherwise."""
+    rows = np.arange(len(X)) if rows is None else rows
+    return TrainingRows(
+        rows,
+        np.ones(len(rows)) if weight is None else weight,
+        np.asarray(y),
+        int(max(y)) + 1,
+        np.ones(len(rows), dtype=bool) if starts_block is None else starts_block,
+    )
+
+
+def test_missing_numbers_have_the_median_and_an_indicator_of_their_share() -> None:
+    X = np.array([[1.0, 5.0, np.nan], [np.nan, 6.0, np.nan], [3.0, 7.0, np.nan], [9.0, 9.0, 1.0], [np.nan, 8.0, 2.0]])
+    weight = np.array([1.0, 2.0, 4.0, 1.0])
+    encoding = Encoding((0, 1, 2), (0, 1, 2))
+    statistics, inner = fit_encoding(X, encoding, training_rows(X, [0, 1, 0, 1], np.arange(4), weight))
+    assert inner is None
+    np.testing.assert_array_equal(statistics.fill, [3.0, np.nan, 1.0])  # nothing is missing of the second
+    np.testing.assert_allclose(statistics.center, [22 / 6, 6.75, 1.0, 2 / 8, 0, 7 / 8])
+    shares = np.array([2 / 8, 7 / 8])
+    np.testing.assert_allclose(statistics.scale[[3, 5]], 1 / np.sqrt(shares * (1 - shares)))
+    assert (statistics.scale[[2, 4]] == 0).all()  # which do not vary
+    assert statistics.lookup.shape == statistics.vector_row.shape == (0,)
+
+
+def test_a_category_of_two_levels_is_one_column() -> None:
+    X = np.array([[0.0], [1.0], [1.0], [0.0]])
+    encoding = Encoding((), (), (0,), (CategoryEncoding(4, True, 1),))
+    statistics, inner = fit_encoding(X, encoding, training_rows(X, [0, 1, 0, 1], weight=np.array([1.0, 2.0, 4.0, 1.0])))
+    assert inner is None
+    np.testing.assert_array_equal(statistics.lookup, [0, 1, np.nan, np.nan])
+    assert (statistics.center.tolist(), statistics.scale.tolist()) == ([0.75], [2.0])
+    np.testing.assert_array_equal(statistics.vector_row, np.full(4, -1.0))
+
+
+def test_a_level_without_training_rows_is_read_as_the_center_of_all_its_columns() -> None:
+    X = np.array([[0.0], [2.0], [3.0], [0.0], [1.0]])  # code 3 is a missing cell, and code 1 is of the last row only
+    encoding = Encoding((), (), (0,), (CategoryEncoding(5, True, 4),))
+    statistics, _ = fit_encoding(X, encoding, training_rows(X, [0, 1, 0, 1], np.arange(4)))
+    expected = np.eye(5, 4)
+    expected[[1, 4]] = np.nan
+    np.testing.assert_array_equal(statistics.lookup.reshape(5, 4), expected)
+    np.testing.assert_array_equal(statistics.center, [0.5, 0, 0.25, 0.25])
+    np.testing.assert_array_equal(statistics.scale, [2, 0, 2, 2])
+    assert (standardize(encode(X[4:], encoding, statistics), statistics) == 0).all()
+
+
+def test_a_category_of_one_level_in_training_says_nothing() -> None:
+    X = np.array([[1.0], [1.0], [0.0]])
+    encoding = Encoding((), (), (0,), (CategoryEncoding(4, True, 1),))
+    statistics, _ = fit_encoding(X, encoding, training_rows(X, [0, 1], np.arange(2)))
+    assert (standardize(encode(X, encoding, statistics), statistics) == 0).all()
+
+
+# -- target statistics -----------------------------------------------------------------------------------------------
+
+N_CODES = 12  # ten levels, "missing" and "unknown"
+
+
+def random_table(n_classes: int, seed: int = 0, n_rows: int = 90) -> tuple[FloatArray, Encoding, TrainingRows]:
+    """Return a number and a category of ten levels, of which the last has no rows, with blocks of rows that train."""
+    rng = np.random.default_rng(seed)
+    X = np.column_stack([rng.normal(size=n_rows), rng.integers(0, N_CODES - 3, n_rows)])
+    X[rng.random(n_rows) < 0.1, 1] = N_CODES - 2
+    rows = rng.permutation(n_rows)[:70]
+    starts_block = rng.random(70) < 0.6
+    starts_block[0] = True
+    y = np.append(rng.integers(0, n_classes, 69), n_classes - 1)
+    width = 2 if n_classes == 2 else n_classes + 1
+    encoding = Encoding((0,), (), (1,), (CategoryEncoding(N_CODES, False, width),))
+    return X, encoding, training_rows(X, y, rows, rng.uniform(0.5, 3, 70), starts_block)
+
+
+def statistics_by_hand(code: float, codes: FloatArray, training: TrainingRows, used: NDArray[np.bool_]) -> list[float]:
+    """Return log odds of a code's smoothed share of each class, and the logarithm of its weight, from the used rows."""
+    weight, y, n_classes = training.weight[used], training.y[used], training.n_classes
+    has_code = codes[used] == code
+    log_odds = []
+    for label in [1] if n_classes == 2 else range(n_classes):
+        prior = (weight[y == label].sum() + 0.5) / (weight.sum() + 0.5 * n_classes)
+        n_of_label, n_in_all = weight[has_code & (y == label)].sum(), weight[has_code].sum()
+        share = (n_of_label + SMOOTHING * prior) / (n_in_all + SMOOTHING)
+        log_odds.append(np.log(share / (1 - share)))
+    return [*log_odds, np.log1p(weight[has_code].sum())]
+
+
+def fitted(X: FloatArray, encoding: Encoding, training: TrainingRows) -> tuple[Statistics, InnerFolds]:
+    """Return statistics with those of inner folds."""
+    statistics, inner = fit_encoding(X, encoding, training)
+    assert inner is not None
+    return statistics, inner
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_target_statistics_are_smoothed_log_odds_of_each_class(n_classes: int) -> None:
+    X, encoding, training = random_table(n_classes)
+    statistics, _ = fitted(X, encoding, training)
+    codes = X[training.rows, 1]
+    lookup = statistics.lookup.reshape(encoding.categories[0].shape)
+    for code in range(N_CODES):
+        expected = np.array(statistics_by_hand(code, codes, training, np.ones(70, dtype=bool)))
+        if not (codes == code).any():
+            expected[:-1] = np.nan
+        np.testing.assert_allclose(lookup[code], expected, rtol=1e-10)
+    assert np.isnan(lookup[N_CODES - 1, 0])
+    assert not np.isnan(lookup[N_CODES - 2, 0])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_training_row_has_the_target_statistics_of_the_other_inner_folds(n_classes: int) -> None:
+    X, encoding, training = random_table(n_classes)
+    _, inner = fitted(X, encoding, training)
+    codes, folds = X[training.rows, 1], inner.fold[training.rows]
+    lookups = inner.lookups.reshape(N_INNER_FOLDS, *encoding.categories[0].shape)
+    for code, fold in zip(codes, folds, strict=True):
+        expected = statistics_by_hand(code, codes, training, folds != fold)
+        np.testing.assert_allclose(lookups[fold - 1, int(code)], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_target_of_a_row_does_not_reach_the_columns_it_trains_on() -> None:
+    X, encoding, training = random_table(2)
+    _, inner = fitted(X, encoding, training)
+    flipped = 1 - training.y
+    for fold in range(1, N_INNER_FOLDS + 1):
+        y = np.where(inner.fold[training.rows] == fold, flipped, training.y)
+        _, other = fitted(X, encoding, training_rows(X, y, training.rows, training.weight, training.starts_block))
+        np.testing.assert_allclose(other.lookups[fold - 1], inner.lookups[fold - 1], rtol=1e-10, atol=1e-12)
+        assert not np.allclose(other.lookups[fold % N_INNER_FOLDS], inner.lookups[fold % N_INNER_FOLDS], equal_nan=True)
+
+
+@given(st.integers(1, 80), st.floats(0.02, 1), st.integers(0, 2**32))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_a_block_of_rows_is_in_one_inner_fold(n_train: int, share: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X = np.zeros((100, 1))
+    rows = rng.permutation(100)[:n_train]
+    starts_block = rng.random(n_train) < share
+    starts_block[0] = True
+    encoding = Encoding((), (), (0,), (CategoryEncoding(3, False, 2),))
+    y = np.append(rng.integers(0, 2, n_train - 1), 1)
+    _, inner = fitted(X, encoding, training_rows(X, y, rows, None, starts_block))
+    folds = inner.fold[rows].astype(int)
+    assert (folds[1:][~starts_block[1:]] == folds[:-1][~starts_block[1:]]).all()
+    assert ((folds >= 1) & (folds <= N_INNER_FOLDS)).all()
+    assert (np.delete(inner.fold, rows) == 0).all()
+    n_blocks = np.bincount(folds[starts_block], minlength=N_INNER_FOLDS + 1)[1:]
+    assert np.ptp(n_blocks) <= 1
+
+
+def test_target_statistics_are_standardized_over_the_training_rows() -> None:
+    X, encoding, training = random_table(3)
+    statistics, _ = fitted(X, encoding, training)
+    columns = standardize(encode(X[training.rows], encoding, statistics), statistics).astype(np.float64)
+    np.testing.assert_allclose(np.average(columns, axis=0, weights=training.weight), 0, atol=1e-6)
+    np.testing.assert_allclose(np.average(columns**2, axis=0, weights=training.weight), 1, rtol=1e-5)
+
+
+def test_more_classes_than_there_are_target_statistics_leave_the_count() -> None:
+    X, _, training = random_table(3)
+    encoding = Encoding((0,), (), (1,), (CategoryEncoding(N_CODES, False, 1),))
+    statistics, _ = fitted(X, encoding, training)
+    weight = np.bincount(X[training.rows, 1].astype(int), training.weight, N_CODES)
+    np.testing.assert_allclose(statistics.lookup, np.log1p(weight), rtol=1e-12)
+
+
+def arrays_of(statistics: Statistics, inner: InnerFolds | None) -> list[FloatArray]:
+    """Return all that was fitted."""
+    folds = [] if inner is None else [inner.fold.astype(np.float64), inner.lookups]
+    return [
+        statistics.center, statistics.scale, statistics.fill, statistics.lookup, statistics.vector_row, *folds,
+    ]  # fmt: skip
+
+
+ALL_KINDS = Encoding(
+    (0, 1), (1,), (2, 3), (CategoryEncoding(N_CODES, False, 2, 5), CategoryEncoding(N_CODES, True, N_CODES - 1))
+)
+
+
+def with_all_kinds(X: FloatArray) -> FloatArray:
+    """Return inputs of `ALL_KINDS`: a number, one with missing cells, and a category twice."""
+    return np.column_stack([X[:, 0], np.where(X[:, 0] > 0.5, np.nan, X[:, 0]), X[:, 1], X[:, 1]])
+
+
+def test_only_training_rows_decide_what_is_fitted() -> None:
+    X, _, training = random_table(2)
+    X = with_all_kinds(X)
+    others = np.delete(np.arange(len(X)), training.rows)
+    changed = X.copy()
+    changed[others] = [1e9, np.nan, N_CODES - 3, N_CODES - 1]
+    before, after = (arrays_of(*fit_encoding(inputs, ALL_KINDS, training)) for inputs in (X, changed))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_weight_of_two_is_two_rows_of_one_block_for_all_columns() -> None:
+    X, _, training = random_table(2)
+    X = with_all_kinds(X)
+    encoding = Encoding(
+        (0, 1), (1,), (2, 3), (CategoryEncoding(N_CODES, False, 2), CategoryEncoding(N_CODES, True, N_CODES - 1))
+    )
+    times = np.random.default_rng(1).integers(1, 4, 70)
+    starts_block = np.zeros(times.sum(), dtype=bool)
+    starts_block[np.cumsum(times) - times] = training.starts_block
+    weighted = training_rows(X, training.y, training.rows, times * 1.0, training.starts_block)
+    repeated = training_rows(
+        X, np.repeat(training.y, times), np.repeat(training.rows, times), starts_block=starts_block
+    )
+    pairs = zip(
+        arrays_of(*fit_encoding(X, encoding, weighted)), arrays_of(*fit_encoding(X, encoding, repeated)), strict=True
+    )
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+# -- rows of learned vectors -----------------------------------------------------------------------------------------
+
+
+def vector_rows_of(counts: Sequence[Sequence[int]], n_learned: Sequence[int]) -> list[float]:
+    """Return the row of learned vectors of each code of categories, from the number of training rows of each."""
+    columns = [np.repeat(np.arange(len(own)), own) for own in counts]
+    X = np.column_stack(columns).astype(np.float64)
+    categories = tuple(
+        CategoryEncoding(len(own), False, 2, n_own) for own, n_own in zip(counts, n_learned, strict=True)
+    )
+    encoding = Encoding((), (), tuple(range(len(counts))), categories)
+    statistics, _ = fit_encoding(X, encoding, training_rows(X, np.arange(len(X)) % 2))
+    assert statistics.vector_row.max() < encoding.vector_rows
+    assert statistics.center.shape == statistics.scale.shape == (encoding.n_columns,)
+    n_vectors = len(encoding.learned)  # whose columns are not standardized
+    assert statistics.center[encoding.n_plain :].tolist() == [0.0] * n_vectors
+    assert statistics.scale[encoding.n_plain :].tolist() == [1.0] * n_vectors
+    return [float(row) for row in statistics.vector_row]
+
+
+def test_frequent_levels_have_a_vector_and_rare_ones_share_one() -> None:
+    # Levels: frequent, rare in training, frequent, not frequent enough in the table; then missing and unknown.
+    assert vector_rows_of([[10, 3, 4, 8, 4, 0]], [3]) == [0, 4, 2, 4, 3, 4]
+
+
+def test_a_rare_missing_cell_shares_the_vector_of_rare_levels() -> None:
+    assert vector_rows_of([[10, 9, 2, 0]], [2]) == [0, 1, 3, 3]
+
+
+def test_codes_without_a_trained_vector_have_none() -> None:
+    assert vector_rows_of([[10, 9, 0, 0]], [2]) == [0, 1, -1, -1]
+    assert vector_rows_of([[10, 9, 0, 5, 0]], [2]) == [0, 1, -1, 2, -1]
+
+
+def test_rows_of_several_categories_are_counted_through() -> None:
+    counts = [[10, 3, 4, 8, 4, 0], [20, 9, 0, 0], [15, 14, 0, 0]]
+    assert vector_rows_of(counts, [3, 0, 2]) == [0, 4, 2, 4, 3, 4, -1, -1, -1, -1, 5, 6, -1, -1]

@@ -20,6 +20,7 @@ ROWS_PER_SLICE = 4096  # so that no copy of a table in float64 is ever made
 N_INNER_FOLDS = 5  # of the training rows, for target statistics
 SMOOTHING = 10.0  # rows of the prior in a level's target statistic (Micci-Barreca 2001)
 MIN_ROWS_TO_LEARN = 4  # a level with fewer training rows shares a vector with the other rare ones
+ROUNDING = 1e-12  # relative, of sums of weights
 NO_ROW = -1.0  # of the table of learned vectors: the zero vector
 
 
@@ -137,7 +138,7 @@ class Statistics:
 
     Args:
         center, scale: standardize a column, `(x - center) * scale`, `(n_columns,)`.
-        fill: what a missing number is filled with, `(n_numbers,)`; NaN becomes the center.
+        fill: what a missing number is filled with, `(n_numbers,)`, or empty for none; NaN becomes the center.
         lookup: the columns of each code of each category, one after another; NaN becomes the center.
         vector_row: the row of the table of learned vectors of each code, `(n_codes of all,)`; -1 for none.
     """
@@ -259,9 +260,9 @@ def weighted_median(values: FloatArray, weight: FloatArray) -> float:
     ordered, weights = values[known][order], weight[known][order]
     below = np.cumsum(weights)
     half = below[-1] / 2
-    place = int(np.searchsorted(below, half))
-    if below[place] == half:
-        return float((ordered[place] + ordered[min(place + 1, len(ordered) - 1)]) / 2)
+    place = int(np.searchsorted(below, half * (1 - ROUNDING)))
+    if below[place] <= half * (1 + ROUNDING):
+        return float((ordered[place] + ordered[place + 1]) / 2)
     return float(ordered[place])
 
 
@@ -361,7 +362,8 @@ def encode(X: FloatArray, encoding: Encoding, statistics: Statistics) -> FloatAr
     """
     numbers = X[:, list(encoding.numbers)]
     is_missing = np.isnan(numbers)
-    parts = [np.where(is_missing, statistics.fill, numbers), is_missing[:, list(encoding.missing)].astype(np.float64)]
+    fill = statistics.fill if len(statistics.fill) else np.nan
+    parts = [np.where(is_missing, fill, numbers), is_missing[:, list(encoding.missing)].astype(np.float64)]
     vectors = []
     for place, (feature, category) in enumerate(zip(encoding.codes, encoding.categories, strict=True)):
         codes = known_codes(X[:, feature], category.n_codes)
