@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_frames import N_ROWS, frame_of, with_cell
+from test_frames import frame_of, with_cell
 
 from tabcohort import Table, TableError
 from tabcohort.data.columns import (
@@ -31,7 +31,6 @@ from tabcohort.data.columns import (
     input_names,
     shortened,
 )
-from tabcohort.data.frames import column_of_times
 from tabcohort.data.inputs import row_inputs, table_inputs
 from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, MONTH_FIRST
 
@@ -80,10 +79,30 @@ def test_a_column_comes_back_from_plain_values(column: Column) -> None:
         ({"level_names": ["x", "x"]}, "the column 'a' has impossible levels"),
     ],
 )
-def test_plain_values_that_are_no_column_are_refused(changes: dict[str, Any], words: str) -> None:
+def test_plain_values_that_are_no_category_are_refused(changes: dict[str, Any], words: str) -> None:
     values = Category("a", level_names=("x", "y")).to_dict()
     with pytest.raises(ValueError, match=words):
         column_from_dict({**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("column", "changes", "words"),
+    [
+        (Number("a"), {"notation": "roman"}, "the notation of a column cannot be 'roman'"),
+        (IntegerCode("a"), {"notation": ""}, "the notation of a column cannot be ''"),
+        (Date("a"), {"order": "ambiguous"}, "the order of a column cannot be 'ambiguous'"),
+        (Date("a"), {"parts": ["month", "year"]}, r"the parts of a column cannot be ('month', 'year')"),
+        (IntegerCode("a"), {"level_names": ["1", "red"]}, "the column 'a' has impossible levels"),
+        (IntegerCode("a"), {"level_names": ["1", "nan"]}, "the column 'a' has impossible levels"),
+        (IntegerCode("a"), {"level_names": ["1", "1.0"]}, "the column 'a' has impossible levels"),
+        (Boolean("a"), {"parts": []}, "a column of type 'boolean' has ['has_missing', 'name', 'note'], not "),
+    ],
+)
+def test_plain_values_that_a_type_does_not_know_are_refused(
+    column: Column, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        column_from_dict({**column.to_dict(), **changes})
 
 
 @pytest.mark.parametrize("column", USED, ids=lambda column: column.describe())
@@ -170,7 +189,7 @@ def test_ordinary_spellings_of_numbers_are_parsed(cell: str, value: float) -> No
 
 @pytest.mark.parametrize("n_more", [0, 1, 1234])
 def test_text_among_numbers_is_named_by_its_row_and_counted(n_more: int) -> None:
-    more = f" (and {n_more:,} more such cells)" if n_more else ""
+    more = {0: "", 1: " (and 1 more such cell)", 1234: " (and 1,234 more such cells)"}[n_more]
     words = f"row 2, column 'a' holds 'red', which is not a number{more}: fix it, or leave the cell empty"
     with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
         inputs_of(Number("a"), ["1", *["red"] * (1 + n_more)])
@@ -302,6 +321,21 @@ def test_a_column_of_something_else_is_no_date(cells: list[Any]) -> None:
         inputs_of(Date("a"), cells)
 
 
+def test_moments_in_a_zone_are_converted_to_utc() -> None:
+    column = Date("a", parts=("weekday", "hour"))
+    expected = inputs_of(column, [datetime.datetime(2024, 2, 29, 23, 30)])
+    in_oslo = pl.Series([datetime.datetime(2024, 2, 29, 23, 30)]).dt.replace_time_zone("UTC")
+    for unit in ("ms", "us", "ns"):
+        cells = in_oslo.dt.convert_time_zone("Europe/Oslo").dt.cast_time_unit(unit)
+        np.testing.assert_array_equal(inputs_of(column, cells), expected)
+    np.testing.assert_array_equal(inputs_of(column, ["2024-03-01T00:30:00+01:00"]), expected)
+
+
+def test_a_day_has_no_hour() -> None:
+    found = inputs_of(Date("a", parts=("month", "hour")), [datetime.date(1970, 4, 1), None])
+    np.testing.assert_allclose(found, [[90, 1, 0, 0, 1], [np.nan] * 5], atol=1e-12)
+
+
 # -- text ------------------------------------------------------------------------------------------------------------
 
 
@@ -333,64 +367,53 @@ def test_one_cell_is_read_as_a_column_of_one_row_is(column: Column, cell: Any) -
         assert row_inputs({"a": cell}, [column]).tobytes() == expected.tobytes()
 
 
-# -- times -----------------------------------------------------------------------------------------------------------
-
-DAYS = [f"2024-{1 + i % 12:02d}-{1 + i // 12:02d}" for i in range(N_ROWS)]
-TIMES: dict[str, tuple[Any, list[Any]]] = {
-    "whole numbers": (list(range(N_ROWS, 0, -1)), list(range(N_ROWS, 0, -1))),
-    "few whole numbers": ([100, 300, 200] * 10, [100, 300, 200] * 10),
-    "fractions": ([i / 4 for i in range(N_ROWS)], list(range(N_ROWS))),
-    "numbers as text": ([f" {i} " for i in range(N_ROWS)], list(range(N_ROWS))),
-    "compact days": ([int(day.replace("-", "")) for day in DAYS], DAYS),
-    "days as text": (DAYS, DAYS),
-    "moments as text": ([f"{day} 12:00:00" for day in DAYS], DAYS),
-    "moments in a zone": ([f"{day}T12:00:00Z" for day in DAYS], DAYS),
-    "days": (pl.Series(DAYS).str.to_date(), DAYS),
-    "moments": (pl.Series(DAYS).str.to_datetime("%Y-%m-%d"), DAYS),
-    "day first": ([f"{day[8:]}/{day[5:7]}/2024" for day in DAYS[:-1]] + ["31/12/2024"], [*DAYS[:-1], "2024-12-31"]),
-    "one day": (["2024-01-02"] * N_ROWS, ["2024-01-02"] * N_ROWS),
-}
-
-
-@pytest.mark.parametrize("kind", TIMES)
-def test_times_have_the_order_of_numbers_and_days_and_are_no_features(kind: str) -> None:
-    cells, order = TIMES[kind]
-    table = Table.from_frame(frame_of(a=np.arange(N_ROWS) / 8, when=cells), "y", time="when")
-    assert table.schema.features == ("a",)
-    assert table.time is not None
-    assert table.time.dtype == np.float64
-    np.testing.assert_array_equal(np.argsort(table.time, kind="stable"), np.argsort(order, kind="stable"))
-    assert Table.from_frame(frame_of(), "y").time is None
-
-
-NO_TIMES: dict[str, tuple[list[Any], int, str]] = {
-    "missing": ([*DAYS[:4], None, *DAYS[5:]], 5, "None"),
-    "no date": ([*DAYS[:4], "soon", *DAYS[5:]], 5, "'soon'"),
-    "nan": ([1.0, float("nan"), *range(28)], 2, "nan"),
-    "infinite": ([1.0, 2.0, float("inf"), *range(27)], 3, "inf"),
-    "empty": (["1", "2", "", *map(str, range(27))], 3, "''"),
-    "day or month": (["3/4/2024"] * N_ROWS, 1, "'3/4/2024'"),
-    "no such day": (["2024-13-32"] * N_ROWS, 1, "'2024-13-32'"),
-    "words": (["soon"] * N_ROWS, 1, "'soon'"),
-    "other dates": ([*DAYS[:4], "13/1/2024", *DAYS[5:]], 5, "'13/1/2024'"),
-}
-
-
-@pytest.mark.parametrize("kind", NO_TIMES)
-def test_a_time_that_is_none_is_named_by_its_row(kind: str) -> None:
-    cells, row, cell = NO_TIMES[kind]
-    words = re.escape(
-        f"row {row} of those with a target has the time {cell} in 'when'; every row needs a number or a date such as "
-        "2024-12-31"
+def wide_cells() -> st.SearchStrategy[Any]:
+    """Return cells of every kind, some of which the columns know."""
+    known = st.sampled_from(["x", "y", "3", "true", "7", "-3", "12", "yes", "no", "F", "unknown", "31/12/2024", ""])
+    numbers = st.one_of(st.integers(-(10**20), 10**20), st.integers(-15, 15), st.floats(allow_infinity=False))
+    scalars = st.one_of(
+        st.integers(-(2**31), 2**31 - 1).map(np.int64), st.floats(width=32, allow_infinity=False).map(np.float32)
     )
-    with pytest.raises(TableError, match=f"^{words}$"):
-        column_of_times("when", pl.Series("when", cells, strict=False))
-    with pytest.raises(TableError, match=f"^{words}$"):
-        Table.from_frame(frame_of(when=cells), "y", time="when")
+    return st.one_of(known, st.text(max_size=5), numbers, scalars, st.booleans(), st.none())
 
 
-@pytest.mark.parametrize(("cell", "dtype"), [(True, "Boolean"), ([1], "List(Int64)"), (None, "Null")])
-def test_a_column_of_something_else_is_no_time(cell: Any, dtype: str) -> None:
-    words = f"the time 'when' ({dtype}) must be numbers or dates such as 2024-12-31"
-    with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
-        Table.from_frame(frame_of(when=[cell] * N_ROWS), "y", time="when")
+@pytest.mark.parametrize("column", USED, ids=lambda column: f"{column.kind} {column.note}")
+@given(cell=wide_cells())
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_what_is_read_quickly_is_what_the_column_reads(column: Column, cell: Any) -> None:
+    quick = column.cell(cell)
+    if quick is not None:
+        numbers, code = quick
+        found = table_inputs({"a": [cell]}, [column])[0]
+        assert len(numbers) == column.n_numbers
+        assert (code is not None) == (column.n_codes > 0)
+        np.testing.assert_array_equal(found, [*numbers, *([] if code is None else [code])])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "expected"),
+    [
+        (Number("a"), 2, ((2.0,), None)),
+        (Number("a"), np.float32(0.5), ((0.5,), None)),
+        (Number("a"), True, None),
+        (Number("a"), "2", None),
+        (Number("a"), 10**400, None),
+        (IntegerCode("a", level_names=("7", "3")), 3, ((3.0,), 1.0)),
+        (IntegerCode("a", level_names=("7", "3")), 3.5, ((3.5,), 3.0)),
+        (IntegerCode("a", level_names=("7", "3")), float("nan"), None),
+        (Category("a", level_names=("x", "3", "true")), "x", ((), 0.0)),
+        (Category("a", level_names=("x", "3", "true")), 3, ((), 1.0)),
+        (Category("a", level_names=("x", "3", "true")), True, ((), 2.0)),
+        (Category("a", level_names=("x", "3", "true")), None, ((), 3.0)),
+        (Category("a", level_names=("x", "3", "true")), "new", None),
+        (Category("a", level_names=("x", "3", "true")), 3.0, None),
+        (Boolean("a"), np.False_, ((), 0.0)),
+        (Boolean("a"), "yes", ((), 1.0)),
+        (Boolean("a"), "Yes", None),
+        (Date("a"), "2024-12-31", None),
+        (Text("a"), "x", None),
+        (Dropped("a"), "x", None),
+    ],
+)
+def test_common_cells_are_read_quickly(column: Column, cell: Any, expected: Any) -> None:
+    assert column.cell(cell) == expected

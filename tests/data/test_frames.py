@@ -13,7 +13,7 @@ import pytest
 
 from tabcohort import TabcohortWarning, Table, TableError
 from tabcohort.data.columns import Boolean, Category, Dropped, Number
-from tabcohort.data.frames import ColumnChoices, as_frame, frame_parts, target_labels
+from tabcohort.data.frames import ColumnChoices, as_frame, column_of_times, frame_parts, target_labels
 
 N_ROWS = 30
 
@@ -270,3 +270,66 @@ def test_booleans_are_booleans_whatever_their_library() -> None:
     data = frame_of(flag=[True, False, True] * 10)
     for frame in (data, data.to_pandas(), data.with_columns(flag=pl.col("flag").cast(pl.String))):
         assert Table.from_frame(frame, "y").schema.columns[1] == Boolean("flag")
+
+
+# -- times -----------------------------------------------------------------------------------------------------------
+
+DAYS = [f"2024-{1 + i % 12:02d}-{1 + i // 12:02d}" for i in range(N_ROWS)]
+TIMES: dict[str, tuple[Any, list[Any]]] = {
+    "whole numbers": (list(range(N_ROWS, 0, -1)), list(range(N_ROWS, 0, -1))),
+    "few whole numbers": ([100, 300, 200] * 10, [100, 300, 200] * 10),
+    "fractions": ([i / 4 for i in range(N_ROWS)], list(range(N_ROWS))),
+    "numbers as text": ([f" {i} " for i in range(N_ROWS)], list(range(N_ROWS))),
+    "compact days": ([int(day.replace("-", "")) for day in DAYS], DAYS),
+    "days as text": (DAYS, DAYS),
+    "moments as text": ([f"{day} 12:00:00" for day in DAYS], DAYS),
+    "moments in a zone": ([f"{day}T12:00:00Z" for day in DAYS], DAYS),
+    "days": (pl.Series(DAYS).str.to_date(), DAYS),
+    "moments": (pl.Series(DAYS).str.to_datetime("%Y-%m-%d"), DAYS),
+    "day first": ([f"{day[8:]}/{day[5:7]}/2024" for day in DAYS[:-1]] + ["31/12/2024"], [*DAYS[:-1], "2024-12-31"]),
+    "one day": (["2024-01-02"] * N_ROWS, ["2024-01-02"] * N_ROWS),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_times_have_the_order_of_numbers_and_days_and_are_no_features(kind: str) -> None:
+    cells, order = TIMES[kind]
+    table = Table.from_frame(frame_of(a=np.arange(N_ROWS) / 8, when=cells), "y", time="when")
+    assert table.schema.features == ("a",)
+    assert table.time is not None
+    assert table.time.dtype == np.float64
+    np.testing.assert_array_equal(np.argsort(table.time, kind="stable"), np.argsort(order, kind="stable"))
+    assert Table.from_frame(frame_of(), "y").time is None
+
+
+NO_TIMES: dict[str, tuple[list[Any], int, str]] = {
+    "missing": ([*DAYS[:4], None, *DAYS[5:]], 5, "None"),
+    "no date": ([*DAYS[:4], "soon", *DAYS[5:]], 5, "'soon'"),
+    "nan": ([1.0, float("nan"), *range(28)], 2, "nan"),
+    "infinite": ([1.0, 2.0, float("inf"), *range(27)], 3, "inf"),
+    "empty": (["1", "2", "", *map(str, range(27))], 3, "''"),
+    "day or month": (["3/4/2024"] * N_ROWS, 1, "'3/4/2024'"),
+    "no such day": (["2024-13-32"] * N_ROWS, 1, "'2024-13-32'"),
+    "words": (["soon"] * N_ROWS, 1, "'soon'"),
+    "other dates": ([*DAYS[:4], "13/1/2024", *DAYS[5:]], 5, "'13/1/2024'"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_TIMES)
+def test_a_time_that_is_none_is_named_by_its_row(kind: str) -> None:
+    cells, row, cell = NO_TIMES[kind]
+    words = re.escape(
+        f"row {row} of those with a target has the time {cell} in 'when'; every row needs a number or a date such as "
+        "2024-12-31"
+    )
+    with pytest.raises(TableError, match=f"^{words}$"):
+        column_of_times("when", pl.Series("when", cells, strict=False))
+    with pytest.raises(TableError, match=f"^{words}$"):
+        Table.from_frame(frame_of(when=cells), "y", time="when")
+
+
+@pytest.mark.parametrize(("cell", "dtype"), [(True, "Boolean"), ([1], "List(Int64)"), (None, "Null")])
+def test_a_column_of_something_else_is_no_time(cell: Any, dtype: str) -> None:
+    words = f"the time 'when' ({dtype}) must be numbers or dates such as 2024-12-31"
+    with pytest.raises(TableError, match=f"^{re.escape(words)}$"):
+        Table.from_frame(frame_of(when=[cell] * N_ROWS), "y", time="when")

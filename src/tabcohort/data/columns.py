@@ -27,6 +27,11 @@ LEVELS_WITH_VECTORS = 1_000
 ROWS_FOR_A_VECTOR = 5  # of the table
 MICROSECONDS_PER_DAY = 86_400_000_000
 PERIODS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}  # parts of dates that come round again
+CHOICES = {  # what some fields of columns may hold
+    "notation": {parse.PLAIN, parse.GROUPED, parse.COMMA},
+    "order": {parse.YEAR_FIRST, parse.DAY_FIRST, parse.MONTH_FIRST, parse.COMPACT},
+    "parts": set(PERIODS),
+}
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ class Number(Column):
         if wrong.any():
             row = int(wrong.arg_true()[0])
             n_more = int(wrong.sum()) - 1
-            more = f" (and {n_more:,} more such cells)" if n_more else ""
+            more = f" (and {n_more:,} more such {'cell' if n_more == 1 else 'cells'})" if n_more else ""
             raise TableError(
                 f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a number"
                 f"{more}: fix it, or leave the cell empty"
@@ -466,12 +471,27 @@ def column_from_dict(values: Mapping[str, Any]) -> Column:
     for name, value in fields.items():
         expected = {"str": str, "bool": bool, "int": int}.get(str(known[name]), tuple)
         are_words = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-        if not (are_words if expected is tuple else type(value) is expected):
+        is_expected = are_words if expected is tuple else type(value) is expected
+        if is_expected and name in CHOICES:
+            is_expected = set(value if expected is tuple else [value]) <= CHOICES[name]
+        if not is_expected:
             raise ValueError(f"the {name} of a column cannot be {value!r}")
     column = kind(**fields)
-    if len(set(column.levels)) != len(column.levels) or not 0 <= column.n_frequent <= len(column.levels):
+    levels: set[Any] = set(column.levels)
+    if isinstance(column, IntegerCode):
+        levels = {number for level in levels if (number := _whole(level)) is not None}
+    if len(levels) != len(column.levels) or not 0 <= column.n_frequent <= len(column.levels):
         raise ValueError(f"the column {column.name!r} has impossible levels")
     return column
+
+
+def _whole(level: str) -> int | None:
+    """Return a level of an integer code as a number, None if it is none."""
+    try:
+        number = float(level)
+        return int(number) if number == int(number) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def shortened(text: str) -> str:
