@@ -314,6 +314,12 @@ def test_half_of_the_weight_is_on_either_side_of_the_median(
     np.testing.assert_equal(weighted_median(np.array(values), np.array(weight)), float(expected))
 
 
+@pytest.mark.parametrize("n_values", [6, 16, 100, 5000])
+def test_the_median_of_equal_weights_is_the_median_however_they_add_up(n_values: int) -> None:
+    values = np.arange(n_values * 1.0)
+    assert weighted_median(values, np.full(n_values, 0.1)) == np.median(values)
+
+
 # -- the structure ---------------------------------------------------------------------------------------------------
 
 
