@@ -33,27 +33,28 @@ def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:
     if hasattr(data, "columns") or isinstance(data, Mapping):
         return _joined([(column, series) for column, series in zip(columns, _series(data, columns), strict=True)])
     X = _as_matrix(data, len(columns))
-    if X.dtype != object:
-        X = X.astype(np.float64, copy=False)
-        if all(column.n_numbers == 1 and not column.n_codes for column in columns):
-            return X
+    if X.dtype == np.float64 and all(column.n_numbers == 1 and not column.n_codes for column in columns):
+        return X
     return _joined([(column, parse.as_series(column.name, X[:, i])) for i, column in enumerate(columns)])
 
 
 def _as_matrix(data: Any, n_columns: int) -> Any:
+    """Return an array of numbers as float64, and others as they are, text as objects."""
     if hasattr(data, "toarray"):
         raise TableError("a sparse matrix cannot be used; make it dense: X.toarray()")
     try:
         X = np.asarray(data)
-        if X.dtype.kind not in "OUS":
-            X = X.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise TableError(f"the rows must be a frame, or an array of numbers or text: {error}") from None
+    if X.dtype.kind not in "biufOUMm":
+        raise TableError(f"the rows must be a frame, or an array of numbers or text, not of {X.dtype}")
     if X.ndim != 2 or X.shape[1] != n_columns:
         raise TableError(
             f"the model needs {n_columns} columns, as an array of shape (n, {n_columns}); it has {X.shape}"
         )
-    return X.astype(object) if X.dtype.kind in "US" else X
+    if X.dtype.kind in "biuf":
+        return X.astype(np.float64, copy=False)
+    return X.astype(object) if X.dtype.kind == "U" else X
 
 
 def _series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
