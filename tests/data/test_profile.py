@@ -111,8 +111,8 @@ def test_columns_that_cannot_be_read_do_not_hide_the_others() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "drop"])
 def test_a_type_that_is_given_is_the_type(kind: str) -> None:
-    table = pl.DataFrame({"x": ["20240101", "20240102", "20240103"] * 10})
-    _, columns = facts_of(table, None, ColumnChoices(types={"x": kind}))
+    cells = ["yes", "no", "yes"] if kind == "boolean" else ["20240101", "20240102", "20240103"]
+    _, columns = facts_of(pl.DataFrame({"x": cells * 10}), None, ColumnChoices(types={"x": kind}))
     assert columns["x"]["type"] == kind
     assert columns["x"]["treatment"]
 
