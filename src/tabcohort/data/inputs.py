@@ -103,8 +103,13 @@ def _joined(pairs: Sequence[tuple[Column, pl.Series]]) -> FloatArray:
         if column.n_codes:
             X[:, code] = column.codes(series)
             code += 1
-    # NaN has many bit patterns, and equal rows must have equal bits.
+    return _with_equal_bits(X)
+
+
+def _with_equal_bits(X: FloatArray) -> FloatArray:
+    """Return inputs, changed in place, whose bits are equal where they are equal: NaN has many, and zero has two."""
     X[np.isnan(X)] = np.nan
+    X += 0.0  # -0.0 + 0.0 is 0.0
     return X
 
 
@@ -125,7 +130,7 @@ def row_inputs(record: Mapping[str, Any], columns: Sequence[Column]) -> FloatArr
         numbers += quick[0]
         if quick[1] is not None:
             codes.append(quick[1])
-    return np.array([[*numbers, *codes]], dtype=np.float64)
+    return _with_equal_bits(np.array([[*numbers, *codes]], dtype=np.float64))
 
 
 def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray | None = None) -> None:

@@ -104,7 +104,7 @@ def as_text(series: pl.Series) -> pl.Series:
         raise TableError(f"the column {series.name!r} must have single values; it holds {series.dtype}")
     if series.dtype.is_float():
         series = series.fill_nan(None)
-    has_decimals = series.dtype.is_float() or series.dtype == pl.String
+    has_decimals = series.dtype.is_float() or series.dtype in (pl.String, pl.Categorical, pl.Enum)
 
     def trimmed(cells: pl.Series) -> pl.Series:
         text = cells.str.strip_chars().str.normalize("NFC")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MIN_ROWS_FOR_AN_ID = 20  # below, any column may have other values in each row
 SHARE_FOR_AN_ID = 0.95  # of the rows with another value
 NAMES_OF_IDS = re.compile(
-    r"(?i)(^|[\s_.-])(id|ids|key|uuid|guid|index|idx|row|rownum|nr|no|number)$|^(id|row)[\s_.-]|[a-z]I[Dd]$"
+    r"(?i:(^|[\s_.-])(id|ids|key|uuid|guid|index|idx|row|rownum|nr|no|number)$|^(id|row)[\s_.-])|[a-z]I[Dd]$"
 )
 MAX_CODES = 1_000  # distinct whole numbers that may be codes
 MAX_CODE_SHARE = 0.03  # of the rows, that their number may be
