@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_LABEL_LENGTH = 1_000  # characters
+MIN_ROWS_OF_A_CLASS = 5  # on average, where there are many classes
 MAX_NUMERIC_CLASSES = 20  # more different fractions than this are a measurement, not classes
 
 
@@ -132,6 +133,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     check_classes(labels[has_target], target)
     _refuse_single_rows(labels[has_target], target)
     warn_of_labels(labels[has_target], target)
+    warn_of_spellings(frame[target], labels, target)
     rows = frame.filter(has_target)
     names = [name for name in frame.columns if name != target and name not in choices.reserved]
     # Of the whole frame, so that errors name rows as it counts them.
@@ -241,8 +243,10 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], BoolA
 
 
 def warn_of_labels(labels: NDArray[Any], target: str) -> None:
-    """Warn of labels that differ only in capitals, and of those that may stand for a missing one."""
+    """Warn of labels that differ only in capitals, that may stand for a missing one, or that may be no classes."""
     classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) > MAX_NUMERIC_CLASSES:
+        _warn_of_many_classes(classes, counts, target)
     spellings: dict[str, list[str]] = {}
     for label in classes.tolist():
         spellings.setdefault(label.casefold(), []).append(label)
@@ -251,15 +255,49 @@ def warn_of_labels(labels: NDArray[Any], target: str) -> None:
         message = (
             f"classes of {target!r} differ only in capitals: {'; '.join(pairs[:5])}; write them alike if they are one"
         )
-        warnings.warn(message, TabcohortWarning, stacklevel=5)
+        warnings.warn(message, TabcohortWarning, stacklevel=4)
     missing = [
-        f"{label!r} ({n:,} rows)" for label, n in zip(classes, counts, strict=True) if label.lower() in MISSING_WORDS
+        f"{str(label)!r} ({n:,} rows)"
+        for label, n in zip(classes, counts, strict=True)
+        if label.lower() in MISSING_WORDS
     ]
     if missing:
         message = (
             f"{', '.join(missing)} in {target!r} is a class; if it stands for a missing target, leave the cells empty"
         )
+        warnings.warn(message, TabcohortWarning, stacklevel=4)
+
+
+def _warn_of_many_classes(classes: NDArray[Any], counts: NDArray[Any], target: str) -> None:
+    """Warn of many classes that are whole numbers, or that have few rows."""
+    if all(label.removeprefix("-").isdecimal() for label in classes):
+        message = (
+            f"the target {target!r} holds {len(classes):,} different whole numbers, and each is a class; if they are "
+            "counts or measurements, divide them into bins where the table is made"
+        )
         warnings.warn(message, TabcohortWarning, stacklevel=5)
+    elif counts.mean() < MIN_ROWS_OF_A_CLASS:
+        message = (
+            f"the target {target!r} has {len(classes):,} classes of {counts.mean():.1f} rows on average, too few to "
+            f"learn from, and training takes long; is {target!r} the right column?"
+        )
+        warnings.warn(message, TabcohortWarning, stacklevel=5)
+
+
+def warn_of_spellings(column: pl.Series, labels: NDArray[Any], target: str) -> None:
+    """Warn of labels that are read as one although they differ in spaces, or in the code points that spell them."""
+    import polars as pl
+
+    if column.dtype != pl.String:
+        return
+    pairs = pl.DataFrame({"written": column, "label": labels}).unique().drop_nulls()
+    alike = pairs.filter(pairs["written"].str.strip_chars() != "")
+    alike = alike.filter((alike["written"] != alike["label"]) & alike["label"].is_duplicated())
+    alike = alike.filter(alike["written"].str.strip_chars().str.normalize("NFC") == alike["label"])
+    if len(alike):
+        shown = ", ".join(f"{written!r} as {label!r}" for written, label in alike.sort("written", "label").rows()[:5])
+        message = f"labels of {target!r} that differ only in spaces or code points are read as one: {shown}"
+        warnings.warn(message, TabcohortWarning, stacklevel=4)
 
 
 def warn_of_rows_without_target(has_target: BoolArray, target: str, stacklevel: int = 4) -> None:
