@@ -105,7 +105,12 @@ def test_a_class_with_a_single_row_is_refused_by_name() -> None:
 
 
 def test_spaces_around_labels_make_no_classes() -> None:
-    table = Table.from_frame(frame_of(y=[" yes", "yes ", "no"] * 10), "y")
+    words = (
+        r"^labels of 'y' that differ only in spaces or code points are read as one: ' yes' as 'yes', 'yes ' as 'yes'$"
+    )
+    with pytest.warns(TabcohortWarning, match=words) as warned:
+        table = Table.from_frame(frame_of(y=[" yes", "yes ", "no"] * 10), "y")
+    assert warned[0].filename == __file__
     assert table.schema.classes == ("no", "yes")
     assert np.bincount(table.y).tolist() == [10, 20]
 

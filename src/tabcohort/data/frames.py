@@ -290,10 +290,9 @@ def warn_of_spellings(column: pl.Series, labels: NDArray[Any], target: str) -> N
 
     if column.dtype != pl.String:
         return
-    pairs = pl.DataFrame({"written": column, "label": labels}).unique().drop_nulls()
-    alike = pairs.filter(pairs["written"].str.strip_chars() != "")
-    alike = alike.filter((alike["written"] != alike["label"]) & alike["label"].is_duplicated())
-    alike = alike.filter(alike["written"].str.strip_chars().str.normalize("NFC") == alike["label"])
+    pairs = pl.DataFrame({"written": column, "label": labels}).unique().filter(pl.col("label") != "")
+    pairs = pairs.filter(pl.col("written").str.strip_chars().str.normalize("NFC") == pl.col("label"))
+    alike = pairs.filter(pl.col("label").is_duplicated() & (pl.col("written") != pl.col("label")))
     if len(alike):
         shown = ", ".join(f"{written!r} as {label!r}" for written, label in alike.sort("written", "label").rows()[:5])
         message = f"labels of {target!r} that differ only in spaces or code points are read as one: {shown}"
