@@ -1,10 +1,9 @@
-"""Which type a column has, what is left out and why, and what cannot be read."""
+"""Which type a column is read as, what is left out and why, and what cannot be read."""
 
 from __future__ import annotations
 
 import datetime
-import re
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,326 +11,465 @@ import polars as pl
 import pytest
 
 from tabcohort import TableError
-from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, IntegerCode, Number, Text
-from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, MONTH_FIRST
-from tabcohort.data.recognize import KINDS, MAX_LEVELS, columns_and_problems, recognize, recognize_columns
+from tabcohort.data import parse
+from tabcohort.data.columns import (
+    LEVELS_WITH_VECTORS,
+    Boolean,
+    Category,
+    Column,
+    Date,
+    Dropped,
+    IntegerCode,
+    Number,
+    Text,
+)
+from tabcohort.data.inputs import table_inputs
+from tabcohort.data.recognize import (
+    KINDS,
+    MAX_LEVEL_LENGTH,
+    MAX_LEVELS,
+    MIN_ROWS_FOR_AN_ID,
+    N_WORDS,
+    Problem,
+    columns_and_problems,
+    recognize,
+    recognize_columns,
+)
 
-RNG = np.random.default_rng(0)
-FRACTIONS = [f"{number:.3f}" for number in RNG.normal(size=200)]
-CODES = RNG.choice([101, 205, 309], 200).tolist()
-DAYS = [datetime.date(2020, 1, 1) + datetime.timedelta(days=9 * i) for i in range(200)]
-SENTENCES = [" ".join(RNG.choice(["the", "cat", "sat", "on", "my", "mat", "dog", "ran"], 6)) for _ in range(200)]
+N_ROWS = 60
 
 
-def series_of(cells: Any, dtype: Any = None) -> pl.Series:
-    """Return cells as a column called "a"."""
-    return pl.Series("a", cells, dtype=dtype, strict=False)
+def column_of(cells: Sequence[Any], kind: str | None = None, name: str = "a") -> Column:
+    """Return what a column with these cells is read as."""
+    return recognize(pl.Series(name, cells, strict=False), kind)
 
 
-RECOGNIZED: dict[str, tuple[Any, Column]] = {
-    "fractions": (FRACTIONS, Number("a")),
-    "fractions, missing": (["", "NA", *FRACTIONS], Number("a", True)),
-    "fractions as floats": ([*map(float, FRACTIONS), float("nan")], Number("a", True)),
-    "counts": (RNG.poisson(3, 200).tolist(), Number("a")),
-    "two whole numbers": ([0, 1] * 100, Number("a")),
-    "few rows": ([31, 45, 52, 28], Number("a")),
-    "years": ([1999, 2000, 2001, 2002] * 50, Number("a")),
-    "decimal commas": (["1,5", "2,25", "3"] * 70, Number("a", notation=COMMA)),
-    "percentages": (["95 %", "12.5%", "3%"] * 70, Number("a", notation=GROUPED)),
-    "a word among numbers": (
-        [*FRACTIONS, "unknown", "unknown"],
-        Number("a", True, "'unknown' (2 cells) read as missing", missing_words=("unknown",)),
+def cycled(*cells: Any, n_rows: int = N_ROWS) -> list[Any]:
+    """Return the cells again and again."""
+    return [cells[i % len(cells)] for i in range(n_rows)]
+
+
+def fractions(n_rows: int = N_ROWS) -> list[str]:
+    """Return numbers as text, each another one."""
+    return [str(i / 8) for i in range(n_rows)]
+
+
+# -- which type ------------------------------------------------------------------------------------------------------
+
+DAYS = [datetime.date(2024, 1, 31) + datetime.timedelta(days=37 * i) for i in range(N_ROWS)]
+HOURS = [datetime.datetime(2024, 1, 1, 6) + datetime.timedelta(hours=5 * i) for i in range(N_ROWS)]
+SENTENCES = [f"patient {i} says that it hurts" for i in range(N_ROWS)]
+
+TYPES: dict[str, tuple[Sequence[Any], Column]] = {
+    "floats": ([i / 8 for i in range(N_ROWS)], Number("a")),
+    "floats with gaps": ([None, float("nan"), *(i / 8 for i in range(N_ROWS))], Number("a", True)),
+    "numbers as text": ([*fractions(), " 3.5 "], Number("a")),
+    "numbers as text, some missing": ([*fractions(), "", "NA", "?"], Number("a", True)),
+    "whole numbers that repeat": (cycled(*range(30, 50)), Number("a")),
+    "exponents": (cycled("1e3", "2.5E-2", "+4"), Number("a")),
+    "prices": (cycled("$1,234.50", "$2", "$17.25"), Number("a", notation=parse.GROUPED)),
+    "shares": (cycled("95 %", "7.5 %", "1 %"), Number("a", notation=parse.GROUPED)),
+    "thousands": (cycled("1,234", "12,345", "7.5"), Number("a", notation=parse.GROUPED)),
+    "decimal commas": (cycled("1,5", "2.000,25", "7"), Number("a", notation=parse.COMMA)),
+    "words": (cycled("Rome", "Oslo", "Bern"), Category("a", False, "", ("Bern", "Oslo", "Rome"), 3)),
+    "words, some missing": (
+        [None, "", *cycled("Rome", "Oslo")], Category("a", True, "", ("Oslo", "Rome"), 2)
     ),
-    "durations": ([datetime.timedelta(minutes=number) for number in range(20)] * 2, Number("a")),
-    "booleans": ([True, False] * 100, Boolean("a")),
-    "booleans, missing": ([True, False, None] * 70, Boolean("a", True)),
-    "yes and no": ([" yes", "No", "NO ", "Yes"] * 50, Boolean("a")),
-    "mixed words of truth": (["yes", "false", "True", "no", "?"] * 40, Boolean("a", True)),
-    "t and f": (["t", "f"] * 100, Boolean("a")),
-    "words": (["red", "blue", "red"] * 70, Category("a", level_names=("red", "blue"), n_frequent_levels=2)),
-    "words, missing": (["x", "y", "x", ""] * 50, Category("a", True, level_names=("x", "y"), n_frequent_levels=2)),
-    "NA beside words": (["NA", "x", "y", "y"] * 50, Category("a", level_names=("y", "NA", "x"), n_frequent_levels=3)),
-    "one word, missing": (["x", ""] * 100, Category("a", True, level_names=("x",), n_frequent_levels=1)),
-    "rare words": (["x"] * 9 + ["y"] * 4, Category("a", level_names=("x", "y"), n_frequent_levels=1)),
-    "times of day": (
-        [datetime.time(hour) for hour in (8, 9, 9)] * 10,
-        Category("a", level_names=("09:00:00", "08:00:00"), n_frequent_levels=2),
+    "NA and None among words": (
+        cycled("NA", "None", "other"), Category("a", False, "", ("NA", "None", "other"), 3)
     ),
+    "levels that are not trimmed": (
+        cycled("Rome", " Rome", "Oslo "), Category("a", False, "", ("Rome", "Oslo"), 2)
+    ),
+    "letters spelled with two code points": (
+        cycled("\u00e9", "e\u0301", "o"), Category("a", False, "", ("\u00e9", "o"), 2)
+    ),
+    "truth": ([True, False, None], Boolean("a", True)),
+    "truth without gaps": (cycled(True, False), Boolean("a")),
+    "yes and no": (cycled("yes", "no", "Yes", "NO"), Boolean("a")),
+    "true and false, some missing": (cycled("true", "false", "?", ""), Boolean("a", True)),
+    "t and f": (cycled("t", "f"), Boolean("a")),
+    "mixed words for truth": (cycled("yes", "no", "1", "0", "true"), Boolean("a")),
+    "m and f": (cycled("m", "f"), Category("a", False, "", ("f", "m"), 2)),
+    "zero and one": (cycled("0", "1"), Number("a")),
     "days": (DAYS, Date("a", parts=("month", "weekday"))),
-    "days of a year": (DAYS[:30], Date("a", parts=("weekday",))),
-    "moments": ([datetime.datetime(2024, 1, 1 + i % 2, i % 24) for i in range(60)], Date("a", parts=("hour",))),
-    "days as text": ([day.isoformat() for day in DAYS], Date("a", parts=("month", "weekday"))),
-    "day first": ([f"{day:%d/%m/%Y}" for day in DAYS], Date("a", order=DAY_FIRST, parts=("month", "weekday"))),
-    "month first": ([f"{day:%m/%d/%Y}" for day in DAYS], Date("a", order=MONTH_FIRST, parts=("month", "weekday"))),
+    "days as text": ([str(day) for day in DAYS], Date("a", parts=("month", "weekday"))),
+    "days, some missing": ([None, *DAYS], Date("a", True, parts=("month", "weekday"))),
+    "days within a year": (DAYS[:10], Date("a", parts=("weekday",))),
+    "hours": (HOURS, Date("a", parts=("weekday", "hour"))),
+    "hours of few days": (HOURS[:10], Date("a", parts=("hour",))),
+    "days first": (
+        [day.strftime("%d.%m.%Y") for day in DAYS], Date("a", order=parse.DAY_FIRST, parts=("month", "weekday"))
+    ),
+    "months first": (
+        [day.strftime("%m/%d/%Y") for day in DAYS], Date("a", order=parse.MONTH_FIRST, parts=("month", "weekday"))
+    ),
     "compact days": (
-        [int(f"{day:%Y%m%d}") for day in DAYS], Date("a", order=COMPACT, parts=("month", "weekday")),
+        [day.strftime("%Y%m%d") for day in DAYS], Date("a", order=parse.COMPACT, parts=("month", "weekday"))
     ),
-    "ambiguous": (
-        ["3/4/2024", "5/6/2024"] * 9,
-        Date("a", note="days and months cannot be told apart; read as month/day/year", order=MONTH_FIRST),
+    "compact days as whole numbers": (
+        [int(day.strftime("%Y%m%d")) for day in DAYS], Date("a", order=parse.COMPACT, parts=("month", "weekday"))
     ),
-    "ambiguous with points": (
-        ["3.4.2024", "5.6.2024"] * 9,
-        Date("a", note="days and months cannot be told apart; read as day.month.year", order=DAY_FIRST),
-    ),
-    "free text": (SENTENCES, Text("a", words=("mat", "ran", "the", "my", "sat", "cat", "dog", "on"))),
-    "nothing": ([None] * 9, Dropped("a", True, "all cells are missing")),
-    "no rows": ([], Dropped("a", True, "all cells are missing")),
-    "words for nothing": (["NA", "?", ""], Dropped("a", True, "all cells are missing")),
-    "NaN": ([float("nan")] * 3, Dropped("a", True, "all cells are missing")),
-    "one number": ([5.0] * 9, Dropped("a", note="all cells are '5'")),
-    "one word": (["x", " x "] * 9, Dropped("a", note="all cells are 'x'")),
-    "one day": ([DAYS[0]] * 9, Dropped("a", note="all cells are '2020-01-01'")),
-    "one truth": ([True] * 9, Dropped("a", note="all cells are 'true'")),
-    "one number up to rounding": (
-        [1e9, 1e9 + 1e-6] * 9, Dropped("a", note="its cells differ from 1e+09 by less than rounding does"),
-    ),
-    "row numbers": (
-        list(range(1, 31)), Dropped("a", note="an identifier: a different whole number in every row (--number a)"),
-    ),
-    "words of every row": (
-        [f"p{i}" for i in range(30)], Dropped("a", note="an identifier: different text in every row (--text a)"),
-    ),
-    "words of nearly every row": (
-        [f"p{i}" for i in range(97)] + ["p0", "p1", "p2"],
-        Dropped("a", note="an identifier: different text in 97% of the rows (--text a)"),
-    ),
-    "codes": (
-        [101, 205, 309] * 60,
-        IntegerCode(
-            "a", note="few distinct whole numbers: read as a number and as a category",
-            level_names=("101", "205", "309"), n_frequent_levels=3,
-        ),
-    ),
-    "codes as text": (
-        ["101.0", "205", "309", ""] * 60,
-        IntegerCode(
-            "a", True, "few distinct whole numbers: read as a number and as a category",
-            level_names=("101", "205", "309"), n_frequent_levels=3,
-        ),
-    ),
-    "leading zeros": (
-        ["007", "12", "007"] * 20,
-        Category(
-            "a", note="whole numbers with leading zeros are codes: read as a category", level_names=("007", "12"),
-            n_frequent_levels=2,
-        ),
-    ),
-    "long whole numbers": (
-        ["12345678901234567891", "12345678901234567892", "7", "7"] * 20,
-        Category(
-            "a", note="whole numbers of 16 digits and more are codes: read as a category",
-            level_names=("7", "12345678901234567891", "12345678901234567892"), n_frequent_levels=3,
-        ),
-    ),
-    "long integers": (
-        [2**53 + 1, 2**53 + 2, -7] * 20,
-        Category(
-            "a", note="whole numbers of 16 digits and more are codes: read as a category",
-            level_names=("-7", "9007199254740993", "9007199254740994"), n_frequent_levels=3,
-        ),
-    ),
-    "hexadecimal": (
-        ["0x1F", "0xFF"] * 20,
-        Category(
-            "a", note="'0x1F' and the like may be numbers, but are written in a way that is not read: a category",
-            level_names=("0x1F", "0xFF"), n_frequent_levels=2,
-        ),
-    ),
+    "whole numbers that are no days": (cycled(20241301, 20241302, 20241399), Number("a")),
+    "sentences": (SENTENCES, Text("a", words=())),
+    "words in zeros and gaps only": (cycled("?", "Rome"), Category("a", False, "", ("?", "Rome"), 2)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", RECOGNIZED)
-def test_a_column_has_the_type_that_its_cells_look_like(kind: str) -> None:
-    cells, expected = RECOGNIZED[kind]
-    found = recognize(series_of(cells))
-    if isinstance(expected, Text):
-        assert isinstance(found, Text)
-        assert set(found.words) == set(expected.words)
-        found = replace(found, words=expected.words)
-    assert found == expected
-    if not isinstance(found, Dropped):
-        assert found.numbers(series_of(cells)).shape == (len(cells), found.n_numbers)
+@pytest.mark.parametrize(("cells", "expected"), TYPES.values(), ids=TYPES)
+def test_a_column_has_the_type_it_looks_like(cells: Sequence[Any], expected: Column) -> None:
+    column = column_of(cells)
+    assert column == expected
+    column.numbers(pl.Series("a", cells, strict=False))  # which it can read
 
 
-@pytest.mark.parametrize("cells", [["1_000", "2_000"], ["(3)", "(4.5)"], ["１２", "３４"]])
-def test_numbers_in_unusual_writing_are_categories_that_say_so(cells: list[str]) -> None:
-    column = recognize(series_of(cells * 20))
-    assert isinstance(column, Category)
-    assert (
-        column.note
-        == f"{cells[0]!r} and the like may be numbers, but are written in a way that is not read: a category"
-    )
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["7", "3.0"])])
+def test_what_a_frame_calls_a_category_is_one_whatever_its_levels_look_like(dtype: Any) -> None:
+    cells = pl.Series("a", cycled("7", "3.0"), dtype=dtype)
+    column = recognize(cells)
+    assert column == Category("a", False, "", ("3", "7"), 2)
+    np.testing.assert_array_equal(column.codes(cells), cycled(1.0, 0.0))
+    np.testing.assert_array_equal(table_inputs({"a": cells}, [column])[:, 0], cycled(1.0, 0.0))
+    assert isinstance(recognize(pl.Series("a", cycled("7"), dtype=dtype)), Dropped)
 
 
-@pytest.mark.parametrize(
-    "cells", [["10-19", "20-29"], ["5 kg", "6 kg"], ["1st", "2nd"], ["1.2.3", "1.2.4"], ["A1", "B2"], ["1/2", "3/4"]]
-)
-def test_other_words_with_digits_are_categories_without_a_word(cells: list[str]) -> None:
-    column = recognize(series_of(cells * 20))
-    assert (column.kind, column.note) == ("category", "")
+# -- integer codes ---------------------------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+RAGGED = np.repeat([1, 2, 3, 4, 5, 6], [900, 20, 700, 15, 800, 30])
 
 
 @pytest.mark.parametrize(
-    ("numbers", "expected"),
+    "cells",
     [
-        (np.repeat([1, 2, 3, 4, 5, 6], 50), "number"),  # smooth, as counts are
-        (np.repeat([1, 2, 3, 4, 5, 6, 7], [90, 3, 80, 2, 70, 4, 60]), "integer code"),  # ragged
-        (np.repeat([10, 20, 30], 50), "integer code"),  # gaps
-        (np.arange(300) // 2 * 2, "number"),  # too many
-        (np.repeat([10, 20, 30], 4), "number"),  # too few rows of each
-        (np.repeat([0.5, 10, 30], 50), "number"),
+        pytest.param(RNG.choice([110, 205, 340, 520], 400), id="gaps"),
+        pytest.param(RNG.permutation(RAGGED), id="ragged counts"),
+        pytest.param(RNG.permutation(RAGGED).astype(str), id="as text"),
+        pytest.param(RNG.permutation(RAGGED).astype(float), id="as floats"),
     ],
 )
-def test_few_distinct_whole_numbers_are_codes_if_they_have_gaps_or_are_ragged(numbers: Any, expected: str) -> None:
-    assert recognize(series_of(numbers)).kind == expected
+def test_few_whole_numbers_with_gaps_or_ragged_counts_may_be_codes(cells: Any) -> None:
+    column = column_of(cells)
+    assert isinstance(column, IntegerCode)
+    assert column.note == "few distinct whole numbers: read as a number and as a category"
+    assert (len(column.level_names), column.n_frequent_levels, column.has_missing) == (len(set(cells)),) * 2 + (False,)
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("patient_id", "dropped"), ("PassengerId", "dropped"), ("size", "number")]
+    "cells",
+    [
+        pytest.param(RNG.normal(50, 12, 3000).round(), id="ages"),
+        pytest.param(RNG.poisson(2, 3000), id="counts"),
+        pytest.param(RNG.geometric(0.3, 3000).clip(max=9), id="counts that fall"),
+        pytest.param(RNG.integers(1, 6, 3000), id="grades"),
+        pytest.param(RNG.choice([0, 1], 3000), id="two values"),
+        pytest.param(np.sort(RNG.normal(170, 9, 3000).round()), id="sorted measurements"),
+        pytest.param(10 * RNG.integers(0, 40, 60), id="few rows of each"),
+        pytest.param(RNG.choice([1.5, 20, 300], 400), id="fractions"),
+    ],
 )
-def test_whole_numbers_in_no_order_are_an_identifier_by_their_name(name: str, expected: str) -> None:
-    numbers = RNG.permutation(60) * 7
-    assert recognize(pl.Series(name, numbers)).kind == expected
-    assert recognize(pl.Series(name, numbers[:19])).kind == "number"
-    assert recognize(pl.Series(name, np.append(numbers, numbers[0]))).kind == "number"
+def test_counts_and_measurements_are_numbers(cells: Any) -> None:
+    assert column_of(cells) == Number("a")
 
 
-def test_levels_are_the_most_frequent_of_very_many_and_never_very_long() -> None:
-    many = pl.Series("a", [f"w{i // 2}" for i in range(2 * MAX_LEVELS + 4)])
-    column = recognize(many)
-    assert column.note == f"the {MAX_LEVELS:,} most frequent of {MAX_LEVELS + 2:,} levels"
+def test_levels_are_the_most_frequent_first_and_by_name_where_they_tie() -> None:
+    column = column_of(["b"] * 9 + ["d"] * 9 + ["a"] * 4 + ["c"] * 12)
+    assert (column.levels, column.n_frequent) == (("c", "b", "d", "a"), 3)
+    code = column_of(RNG.permutation(np.repeat([30, 7, 200, 100], [50, 80, 50, 60])))
+    assert code.levels == ("7", "100", "200", "30")
+
+
+# -- what is left out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        ([None] * N_ROWS, "all cells are missing"),
+        ([float("nan")] * N_ROWS, "all cells are missing"),
+        (cycled("", "NA", "?"), "all cells are missing"),
+        (cycled("x"), "all cells are 'x'"),
+        (cycled("x "), "all cells are 'x'"),
+        (cycled(7), "all cells are '7'"),
+        (cycled("7.0", "7"), "all cells are '7'"),
+        (cycled(True), "all cells are 'true'"),
+        (cycled(DAYS[0]), "all cells are '2024-01-31'"),
+        (cycled("y" * 50), f"all cells are '{'y' * 37}...'"),
+        ([1e9 + i * 1e-6 for i in range(N_ROWS)], "its cells differ from 1e+09 by less than rounding does"),
+    ],
+)  # fmt: skip
+def test_a_column_without_information_is_left_out(cells: list[Any], note: str) -> None:
+    column = column_of(cells)
+    assert isinstance(column, Dropped)
+    assert column.note == note
+
+
+def test_a_value_and_gaps_are_information() -> None:
+    assert column_of(cycled("x", None)) == Category("a", True, "", ("x",), 1)
+    assert column_of(cycled(2.5, None)) == Number("a", True)
+
+
+WHOLE, WORD = "an identifier: a different whole number in every row (--number", "an identifier: different text in"
+SHUFFLED = RNG.permutation(N_ROWS) * 17 + 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "note"),
+    [
+        ("a", range(N_ROWS), f"{WHOLE} a)"),
+        ("a", RNG.permutation(N_ROWS) + 5, f"{WHOLE} a)"),
+        ("a", [str(i) for i in range(N_ROWS)], f"{WHOLE} a)"),
+        ("a", np.sort(SHUFFLED), f"{WHOLE} a)"),
+        ("a", np.sort(SHUFFLED)[::-1], f"{WHOLE} a)"),
+        ("patient id", SHUFFLED, f"{WHOLE} 'patient id')"),
+        ("PassengerId", SHUFFLED, f"{WHOLE} PassengerId)"),
+        ("row_no", SHUFFLED, f"{WHOLE} row_no)"),
+        ("a", [f"p{i}" for i in range(N_ROWS)], f"{WORD} every row (--text a)"),
+        ("a", [*(f"p{i}" for i in range(N_ROWS)), "p0"], f"{WORD} 98% of the rows (--text a)"),
+        ("a", [f"{i:03}" for i in range(N_ROWS)], f"{WORD} every row (--text a)"),
+        ("a", [str(10**19 + i) for i in range(N_ROWS)], f"{WORD} every row (--text a)"),
+        ("a", [2**60 + i for i in range(N_ROWS)], f"{WORD} every row (--text a)"),
+    ],
+)
+def test_an_identifier_is_left_out(name: str, cells: Any, note: str) -> None:
+    assert column_of(list(cells), name=name) == Dropped(name, note=note)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("income", SHUFFLED),
+        ("paid", SHUFFLED),
+        ("id", [*SHUFFLED, SHUFFLED[0]]),
+        ("id", SHUFFLED / 4),
+        ("id", range(MIN_ROWS_FOR_AN_ID - 1)),
+    ],
+    ids=["another name", "a name that ends in letters of an id", "repeats", "fractions", "few rows"],
+)
+def test_numbers_that_are_no_identifier_stay(name: str, cells: Any) -> None:
+    assert column_of(list(cells), name=name) == Number(name)
+
+
+def test_few_rows_may_have_different_text() -> None:
+    words = [f"p{i}" for i in range(MIN_ROWS_FOR_AN_ID)]
+    assert isinstance(column_of(words), Dropped)
+    assert isinstance(column_of(words[1:]), Category)
+    assert isinstance(column_of([*words, *words]), Category)
+
+
+def test_a_copy_is_left_out_for_the_first_of_its_kind() -> None:
+    numbers = [i / 8 for i in range(N_ROWS)]
+    frame = pl.DataFrame(
+        {
+            "a": numbers,
+            "b": cycled("x", "y"),
+            "c": [*numbers[:-1], 0.1],
+            "d": numbers,
+            "e": cycled("x", "y"),
+            "f": numbers,
+        }
+    )
+    columns = recognize_columns(frame, frame.columns, {"f": "number"})
+    assert [column.note for column in columns] == ["", "", "", "a copy of 'a'", "a copy of 'b'", ""]
+    assert [type(column) for column in columns] == [Number, Category, Number, Dropped, Dropped, Number]
+
+
+def test_columns_alike_at_first_are_compared_to_the_end() -> None:
+    cells = [i / 8 for i in range(500)]
+    frame = pl.DataFrame({"a": cells, "b": [*cells[:-1], 7.125]})
+    assert recognize_columns(frame, ["a", "b"]) == [Number("a"), Number("b")]
+
+
+def test_columns_come_in_the_order_that_is_asked_for() -> None:
+    frame = pl.DataFrame({"a": fractions(), "b": cycled("x", "y"), "c": cycled("z")})
+    assert [column.name for column in recognize_columns(frame, ["b", "a"])] == ["b", "a"]
+    assert recognize_columns(frame, []) == []
+
+
+# -- what is worth knowing -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "note"),
+    [
+        (cycled("007", "012"), "category", "whole numbers with leading zeros are codes: read as a category"),
+        (
+            cycled("12345678901234567890", "12345678901234567891"), "category",
+            "whole numbers of 16 digits and more are codes: read as a category",
+        ),
+        (cycled("0x1F", "0x2A"), "category", "may be numbers, written in a way that is not read: a category"),
+        (cycled("1_000", "2_500"), "category", "may be numbers, written in a way that is not read: a category"),
+        (cycled("(1,200)", "(30)"), "category", "may be numbers, written in a way that is not read: a category"),
+        (cycled("１２", "３４"), "category", "may be numbers, written in a way that is not read: a category"),
+        (cycled("1/2/2024", "3/4/2024"), "date", "days and months cannot be told apart; read as month/day/year"),
+        (cycled("1.2.2024", "3.4.2024"), "date", "days and months cannot be told apart; read as day.month.year"),
+    ],
+)  # fmt: skip
+def test_a_reading_that_may_be_wrong_is_said(cells: list[Any], kind: str, note: str) -> None:
+    column = column_of(cells)
+    assert column.kind == kind
+    assert column.note.endswith(note)
+
+
+def test_levels_beyond_the_most_frequent_are_counted() -> None:
+    words = [f"w{i}" for i in range(MAX_LEVELS + 1)]
+    column = column_of([*words, *words[1:]])
+    assert isinstance(column, Category)
+    assert column.note == "the 50,000 most frequent of 50,001 levels"
     assert len(column.levels) == MAX_LEVELS
-    column = recognize(series_of(["x" * 5_000_000, *["y", "z"] * 40]))
-    assert column.note == "cells of more than 1,000 characters are no levels"
-    assert column.levels == ("y", "z")
-    assert column.codes(series_of(["x" * 5_000_000])).tolist() == [column.n_codes - 1]
+    assert "w0" not in column.levels
+    frequent = column_of([word for word in words[: LEVELS_WITH_VECTORS + 1] for _ in range(5)])
+    assert frequent.n_frequent == LEVELS_WITH_VECTORS
+
+
+def test_a_very_long_cell_is_no_level() -> None:
+    column = column_of([*cycled("Rome", "Oslo"), "x" * (MAX_LEVEL_LENGTH + 1)])
+    assert column == Category("a", False, "cells of more than 1,000 characters are no levels", ("Oslo", "Rome"), 2)
+    assert column_of([*cycled("Rome"), "x" * MAX_LEVEL_LENGTH]).note == ""
+
+
+def test_a_text_has_its_frequent_words() -> None:
+    rare = [f"{'x' * (i + 1)} Pain again" if i % 2 else f"{'y' * (i + 1)} all is well again" for i in range(N_ROWS)]
+    assert column_of(rare) == Text("a", words=("all", "is", "pain", "well"))  # nearly all have "again"
+    many = [" ".join(f"{chr(97 + j)}{chr(97 + (i + j) % 2)}{'z' * i}" for j in range(3)) for i in range(N_ROWS)]
+    column = column_of(
+        [f"{text} {' '.join(chr(97 + k) for k in range(26) if (k + i) % 2)}" for i, text in enumerate(many)]
+    )
+    assert isinstance(column, Text)
+    assert column.words == tuple(chr(97 + k) for k in range(26))[:N_WORDS]
+
+
+# -- words in columns of numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "n_numbers", "note"),
+    [
+        (["unknown", "unknown"], 98, "'unknown' (2 cells) read as missing"),
+        (["<5", "low", "low", "n.d."], 200, "'<5', 'low', 'n.d.' (4 cells) read as missing"),
+        (["unknown"] * 20, 30, "'unknown' (20 cells) read as missing"),
+    ],
+)
+def test_few_words_in_a_column_of_numbers_stand_for_missing_cells(words: list[str], n_numbers: int, note: str) -> None:
+    column = column_of([*fractions(n_numbers), *words])
+    assert column == Number("a", True, note, missing_words=tuple(sorted(set(words))))
+    np.testing.assert_array_equal(column.numbers(pl.Series("a", ["1.5", words[0]])), [[1.5], [np.nan]])
+
+
+def test_many_words_beside_numbers_are_levels() -> None:
+    assert isinstance(column_of(cycled("1", "2", "low", "high")), Category)
+    assert isinstance(column_of([*cycled(*map(str, range(20))), *cycled("a", "b", "c", "d")]), Category)
+    assert isinstance(column_of([*fractions(30), *["unknown"] * 31]), Category)
 
 
 # -- what cannot be read ---------------------------------------------------------------------------------------------
 
-UNREADABLE: dict[str, tuple[list[Any], str, str]] = {
-    "one word after thousands of numbers": (
-        [str(i / 2) for i in range(5200)] + ["oops"],
-        "row 5201, column 'a' holds 'oops', and 99.98% of its cells are numbers", "category",
-    ),
-    "several words among numbers": (
-        [*FRACTIONS, "p", "q", "r", "s"], "row 201, column 'a' holds 'p', and 98.04% of its cells are numbers",
-        "category",
-    ),
-    "days and months mixed": (
-        ["13/1/2024", "1/13/2024"] * 9,
-        "the dates of 'a' have the day first in some rows and the month first in others", "category",
-    ),
-    "a word among dates": (
-        [day.isoformat() for day in DAYS] + ["soon"], "row 201, column 'a' holds 'soon', and most others are dates",
-        "category",
-    ),
-    "no such day": (
-        [day.isoformat() for day in DAYS] + ["2024-02-30"],
-        "row 201, column 'a' holds '2024-02-30', and most others are dates", "category",
-    ),
-    "lists": ([[1], [2]], "the column 'a' holds List(Int64), no single values", "drop"),
-    "records": ([{"b": 1}], "the column 'a' holds Struct({'b': Int64}), no single values", "drop"),
-    "bytes": ([b"x"], "the column 'a' holds Binary, no single values", "drop"),
-}  # fmt: skip
+AS_CATEGORY = "add --category a (in Python, types={'a': 'category'})"
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
-def test_a_column_that_cannot_be_read_is_named_with_what_handles_it(kind: str) -> None:
-    cells, message, remedy = UNREADABLE[kind]
-    with pytest.raises(TableError, match=f"^{re.escape(message)}; fix it, or add --{remedy} a"):
-        recognize(series_of(cells))
-    assert recognize(series_of(cells), "drop") == Dropped("a", note="as was asked for")
-    if remedy == "category":
-        assert recognize(series_of(cells), "category").kind == "category"
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (
+            [*fractions(), "1O5"],
+            "row 61, column 'a' holds '1O5', and 98.36% of its cells are numbers; fix it, or " + AS_CATEGORY,
+        ),
+        (
+            [*fractions(200), "w", "x", "y", "z"],
+            "row 201, column 'a' holds 'w', and 98.04% of its cells are numbers; fix it, or " + AS_CATEGORY,
+        ),
+        (
+            [*map(str, DAYS), "soon"],
+            "row 61, column 'a' holds 'soon', and most others are dates; fix it, or " + AS_CATEGORY,
+        ),
+        (
+            [*map(str, DAYS), "2024-02-30"],
+            "row 61, column 'a' holds '2024-02-30', and most others are dates; fix it, or " + AS_CATEGORY,
+        ),
+        (
+            cycled("13/1/2024", "1/13/2024"),
+            "the dates of 'a' have the day first in some rows and the month first in others; fix it, or " + AS_CATEGORY,
+        ),
+        (
+            [[1, 2], [3]],
+            "the column 'a' holds List(Int64), no single values; fix it, or add --drop a (in Python, "
+            "types={'a': 'drop'})",
+        ),
+    ],
+    ids=["a number", "four words", "a date", "a day that is none", "mixed dates", "lists"],
+)
+def test_a_mistake_is_named_with_what_to_do(cells: list[Any], words: str) -> None:
+    with pytest.raises(TableError) as raised:
+        column_of(cells)
+    assert str(raised.value) == words
 
 
-def test_all_columns_that_cannot_be_read_are_named_at_once_with_the_options_that_handle_them() -> None:
-    frame = pl.DataFrame({"a b": [[1]] * 9, "c": ["13/1/2024", "1/13/2024", ""] * 3, "d": FRACTIONS[:9]})
-    words = (
-        "^2 columns cannot be read: the column 'a b' holds .*, no single values; the dates of 'c' .*; fix them, or add "
-        "--drop 'a b' --category c"
+def test_one_error_lists_all_columns_with_one_command() -> None:
+    frame = pl.DataFrame(
+        {
+            "the age": [*fractions(), "1O5"],
+            "good": fractions(N_ROWS + 1),
+            "born": [*map(str, DAYS), "soon"],
+            "bytes": [b"x"] * (N_ROWS + 1),
+        }
     )
-    with pytest.raises(TableError, match=words):
+    words = (
+        "3 columns cannot be read: row 61, column 'the age' holds '1O5', and 98.36% of its cells are numbers; row 61, "
+        "column 'born' holds 'soon', and most others are dates; the column 'bytes' holds Binary, no single values; fix "
+        "them, or add --category 'the age' --category born --drop bytes (in Python, types={'the age': 'category', "
+        "'born': 'category', 'bytes': 'drop'})"
+    )
+    with pytest.raises(TableError) as raised:
         recognize_columns(frame, frame.columns)
+    assert str(raised.value) == words
     columns, problems = columns_and_problems(frame, frame.columns)
-    assert columns == [Number("d")]
-    assert [problem.name for problem in problems] == ["a b", "c"]
-    kinds = {"a b": "drop", "c": "category"}
-    assert [column.kind for column in recognize_columns(frame, frame.columns, kinds)] == [
-        "dropped",
-        "category",
-        "number",
-    ]
+    assert columns == [Number("good")]
+    assert [problem.remedy for problem in problems] == ["--category 'the age'", "--category born", "--drop bytes"]
+    types = {problem.name: problem.kind for problem in problems}
+    assert [column.kind for column in recognize_columns(frame, frame.columns, types)] == [
+        "category", "number", "category", "dropped"
+    ]  # fmt: skip
+    assert problems[1] == Problem("born", "row 61, column 'born' holds 'soon', and most others are dates", "category")
 
 
 # -- types that are given --------------------------------------------------------------------------------------------
 
-GIVEN: dict[str, tuple[list[Any], str, Column]] = {
-    "a number that counts rows": (list(range(30)), "number", Number("a")),
-    "a number with NaN": ([1.5, float("nan")], "number", Number("a", True)),
-    "a number with words": (["1.5", "red", "blue", "2"], "number", Number("a", True, missing_words=("blue", "red"))),
-    "a number with leading zeros": (["007", "12"], "number", Number("a")),
-    "a category of numbers": ([3, 1, 3], "category", Category("a", level_names=("3", "1"))),
-    "a category of floats": ([3.0, 1.5, 3.0], "category", Category("a", level_names=("3", "1.5"))),
-    "a category with a word for missing": (["?", "x", "?"], "category", Category("a", level_names=("?", "x"))),
-    "a category of every row": (["p", "q", "r"], "category", Category("a", level_names=("p", "q", "r"))),
-    "a boolean of numbers": ([0, 1, None], "boolean", Boolean("a", True)),
-    "a boolean of one kind": (["yes", "yes"], "boolean", Boolean("a")),
-    "a date that is ambiguous": (["3/4/2024", "5/6/2024"], "date", Date("a", order=MONTH_FIRST)),
-    "a date with points": (["3.4.2024", "5.6.2024", "?"], "date", Date("a", True, order=DAY_FIRST)),
-    "a date of numbers": ([20240102, 20240103], "date", Date("a", order=COMPACT)),
-    "text of few words": (["red cat", "red dog"] * 10, "text", Text("a", words=("cat", "dog"))),
-    "an integer code of text": (
-        ["1", "2", "1", "?"], "integer code",
-        IntegerCode(
-            "a", True, "few distinct whole numbers: read as a number and as a category", level_names=("1", "2"),
-        ),
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", GIVEN)
-def test_a_type_that_is_given_is_the_type(kind: str) -> None:
-    cells, given, expected = GIVEN[kind]
-    found = recognize(series_of(cells), given)
-    assert found == expected
-    assert found.numbers(series_of(cells)).shape == (len(cells), found.n_numbers)
-    assert given in KINDS
-
 
 @pytest.mark.parametrize(
-    ("cells", "kind", "words"),
+    ("cells", "kind", "expected"),
     [
-        (["red", "blue"], "number", "the column 'a' is to be numbers, and holds none, but 'red'"),
-        (["yes", "maybe"], "boolean", "row 2, column 'a' holds 'maybe'; the column is to be boolean: yes or no, true"),
-        ([0, 2], "boolean", "row 2, column 'a' holds '2'; the column is to be boolean"),
-        (["red", "blue"], "date", "the column 'a' is to be dates, and its cells are none that can be read"),
-        (["13/1/2024", "1/13/2024"], "date", "the column 'a' is to be dates, and its cells are none that can be read"),
-        ([1.5, 2.0], "integer code", "the column 'a' is to be integer codes, and holds fractions"),
+        (range(N_ROWS), "number", Number("a")),
+        (cycled("1", "low", "3,5"), "number", Number("a", True, notation=parse.COMMA, missing_words=("low",))),
+        (cycled(3, 7), "category", Category("a", False, "", ("3", "7"), 2)),
+        ([*fractions(), "1O5"], "category", None),
+        ([f"p{i}" for i in range(N_ROWS)], "text", Text("a")),
+        (cycled("yes", "no", "?"), "boolean", Boolean("a", True)),
+        (cycled(0, 1), "boolean", Boolean("a")),
+        (cycled("3/4/2024", "5/6/2024"), "date", None),
+        (DAYS, "date", Date("a", parts=("month", "weekday"))),
+        (cycled(5, 6, 7), "integer code", None),
+        ([None] * N_ROWS, "number", Number("a", True)),
+        ([[1], [2]], "drop", Dropped("a", note="as was asked for")),
+        (cycled("x", "y"), "drop", Dropped("a", note="as was asked for")),
     ],
 )
-def test_a_type_that_cells_cannot_have_is_refused(cells: list[Any], kind: str, words: str) -> None:
-    with pytest.raises(TableError, match=f"^{re.escape(words)}"):
-        recognize(series_of(cells), kind)
+def test_a_type_that_is_given_is_taken(cells: Any, kind: str, expected: Column | None) -> None:
+    column = column_of(list(cells), kind)
+    assert column.kind == ("dropped" if kind == "drop" else kind)
+    assert expected is None or column == expected
 
 
-# -- copies ----------------------------------------------------------------------------------------------------------
+def test_there_is_a_type_for_every_kind_of_column() -> None:
+    assert set(KINDS) == {"number", "category", "boolean", "date", "text", "integer code", "drop"}
 
 
-def test_a_column_that_repeats_an_earlier_one_is_left_out() -> None:
-    numbers = pl.Series([float(number) for number in FRACTIONS])
-    nearly = pl.Series([*FRACTIONS[:-1], "9.5"])
-    frame = pl.DataFrame(
-        {"a": numbers, "as text": [repr(x) for x in numbers], "b": nearly, "c": CODES, "d": CODES, "e": CODES}
-    )
-    columns = recognize_columns(frame, frame.columns, {"e": "category"})
-    notes = {column.name: column.note for column in columns if isinstance(column, Dropped)}
-    assert notes == {"as text": "a copy of 'a'", "d": "a copy of 'c'"}
-    assert [column.kind for column in columns] == ["number", "dropped", "number", "integer code", "dropped", "category"]
-
-
-def test_columns_with_the_same_missing_cells_are_no_copies() -> None:
-    frame = pl.DataFrame({"a": [None, 1.5, 2.5], "b": [None, 1.5, 3.5], "c": [None, 1.5, 2.5]})
-    assert [column.kind for column in recognize_columns(frame, frame.columns)] == ["number", "number", "dropped"]
+def test_given_codes_and_dates_must_be_such() -> None:
+    with pytest.raises(TableError, match=r"^the column 'a' is to be integer codes, and holds fractions$"):
+        column_of([1, 2.5, None], "integer code")
+    words = "^the column 'a' is to be dates, and its cells are none that can be read$"
+    for cells in (["soon", "later"], ["13/1/2024", "1/13/2024"]):
+        with pytest.raises(TableError, match=words):
+            column_of(cells, "date")
+    code = column_of(["7", "3", "7", None], "integer code")
+    assert code.has_missing
+    assert code.levels == ("7", "3")

@@ -275,7 +275,7 @@ def _note_on_digits(distinct: pl.Series) -> str:
             return "whole numbers of 16 digits and more are codes: read as a category"
     if distinct.str.contains(UNREAD_NUMBERS).all():
         first = shortened(distinct[0])
-        return f"{first} and the like may be numbers, but are written in a way that is not read: a category"
+        return f"{first} and the like may be numbers, written in a way that is not read: a category"
     return ""
 
 
