@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import itertools
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from hypothesis import strategies as st
 from numba import config as numba_config
@@ -75,6 +77,27 @@ def config_of(**changes: Any) -> Config:
     """Return a config of twenty quick epochs, with these changes."""
     quick = {"hidden": (8,), "max_epochs": 20, "patience": None, "learning_rate": 0.02, "device": "cpu"}
     return Config(**{**quick, **changes})
+
+
+def mixed_frame(n_rows: int = 60, seed: int = 0) -> pl.DataFrame:
+    """Return a frame with a column of each type, some cells of which are missing."""
+    rng = np.random.default_rng(seed)
+    start = datetime.datetime(2023, 1, 1, 1, 2, 3, 456789)
+    words = ["red", "blue", "cat", "dog", "runs"]
+    frame = pl.DataFrame(
+        {
+            "size": rng.normal(size=n_rows),
+            "count": rng.integers(0, 50, n_rows) * 2 + rng.integers(0, 2, n_rows),
+            "city": rng.choice(["Oslo", "Rome", "caf\u00e9"], n_rows),
+            "flag": rng.random(n_rows) < 0.5,
+            "when": [start + datetime.timedelta(hours=37 * i, microseconds=i) for i in range(n_rows)],
+            "day": [start.date() + datetime.timedelta(days=17 * i) for i in range(n_rows)],
+            "code": rng.choice([101, 205, 309], n_rows),
+            "note": [" ".join(rng.choice(words, 5)) for _ in range(n_rows)],
+        }
+    )
+    holes = pl.int_range(n_rows) % 7 == 3
+    return frame.with_columns(pl.when(holes).then(None).otherwise(pl.col("size", "city", "flag", "when")).name.keep())
 
 
 def noisy_rows(

@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from helpers import mixed_frame
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -41,27 +42,6 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
     "day": st.dates(datetime.date(1950, 1, 1), datetime.date(2090, 12, 31)),
     "note": st.none() | st.sampled_from(["a cat sat on a mat", "the dog sat", "no animal at all, here"]),
 }
-
-
-def mixed_frame(n_rows: int = 60, seed: int = 0) -> pl.DataFrame:
-    """Return a frame with a column of each type, some cells of which are missing."""
-    rng = np.random.default_rng(seed)
-    start = datetime.datetime(2023, 1, 1, 1, 2, 3, 456789)
-    words = ["red", "blue", "cat", "dog", "runs"]
-    frame = pl.DataFrame(
-        {
-            "size": rng.normal(size=n_rows),
-            "count": rng.integers(0, 50, n_rows) * 2 + rng.integers(0, 2, n_rows),
-            "city": rng.choice(["Oslo", "Rome", "caf\u00e9"], n_rows),
-            "flag": rng.random(n_rows) < 0.5,
-            "when": [start + datetime.timedelta(hours=37 * i, microseconds=i) for i in range(n_rows)],
-            "day": [start.date() + datetime.timedelta(days=17 * i) for i in range(n_rows)],
-            "code": rng.choice([101, 205, 309], n_rows),
-            "note": [" ".join(rng.choice(words, 5)) for _ in range(n_rows)],
-        }
-    )
-    holes = pl.int_range(n_rows) % 7 == 3
-    return frame.with_columns(pl.when(holes).then(None).otherwise(pl.col("size", "city", "flag", "when")).name.keep())
 
 
 FRAME = mixed_frame()
