@@ -116,7 +116,7 @@ def as_json(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.fixed_dictionaries({**CELLS, "code": st.integers(99, 311)}))
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=60, deadline=None)
 def test_a_record_has_the_bits_of_a_frame_of_one_row(record: dict[str, Any]) -> None:
     expected = table_inputs(pl.DataFrame({name: [cell] for name, cell in record.items()}), COLUMNS).tobytes()
     assert row_inputs(record, COLUMNS).tobytes() == expected
@@ -280,3 +280,45 @@ def test_a_column_that_is_not_there_is_an_error_and_others_are_none() -> None:
     words = r"^there is no column 'diagnosys' \(did you mean 'diagnosis'\?\); the table has diagnosis, b$"
     with pytest.raises(TableError, match=words):
         require_column(["diagnosis", "b"], "diagnosys")
+
+
+# -- any cells at all --------------------------------------------------------------------------------------------------
+
+WORDS = [
+    "", "NA", "?", "-", "yes", "no", "True", "t", "0", "1", "007", "1.0", "2.50", "-0.0", "+5", "1e5", "1e400", "-inf",
+    "1,5", "1,234", "1.234,5", "95 %", "$3", "(4)", "0x1F", "12345678901234567890", "2024-01-02",
+    "2024-01-02T03:04:05.6Z", "13/01/2024", "3/4/2024", "20240102", "2024-02-30", "0000-00-00", "red", " red",
+    "cafe\u0301", "the cat sat here",
+    "x" * 2000, "\x1b[31m", "\u200b", "\u0130", "\u2212" + "5", "1 234", "0,123", "%", "24:00", "\x1c7",
+]  # fmt: skip
+ANY_CELLS = st.one_of(
+    st.lists(st.none() | st.sampled_from(WORDS), min_size=6, max_size=6),
+    st.sampled_from(WORDS).map(lambda word: [word, *(f"{i / 8}" for i in range(5))]),
+    st.lists(st.none() | st.floats(), min_size=6, max_size=6),
+    st.lists(st.none() | st.integers(-(2**53), 2**53), min_size=6, max_size=6),  # pandas rounds larger ones
+    st.lists(st.none() | st.datetimes(), min_size=6, max_size=6),
+    st.lists(st.none() | st.booleans(), min_size=6, max_size=6),
+)
+
+
+@pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
+@given(st.lists(ANY_CELLS, min_size=1, max_size=3))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_any_cells_make_a_table_that_is_read_alike_in_any_form_or_are_refused(columns: list[list[Any]]) -> None:
+    frame = pl.DataFrame({f"c{number}": pl.Series(cells * 2, strict=False) for number, cells in enumerate(columns)})
+    try:
+        table = Table.from_frame(frame.with_columns(y=pl.Series(["no", "yes"] * 6)), "y")
+    except TableError:
+        return
+    features = table.schema.columns
+    assert table_inputs(frame, features).tobytes() == np.ascontiguousarray(table.X).tobytes()
+    forms = [
+        frame.to_pandas(),
+        frame.to_arrow(),
+        frame.to_dict(as_series=False),
+        frame.select(pl.all().cast(pl.String)),
+    ]
+    for form in forms:
+        assert table_inputs(form, features).tobytes() == np.ascontiguousarray(table.X).tobytes()
+    for row in range(len(frame)):
+        assert row_inputs(frame.row(row, named=True), features).tobytes() == table.X[row].tobytes()

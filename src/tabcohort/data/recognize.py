@@ -180,7 +180,7 @@ def _from_numbers(numbers: pl.Series, notation: str, missing_words: tuple[str, .
     if constant is not None:
         return constant
     distinct = np.unique(known.to_numpy())
-    if 0 < distinct[-1] - distinct[0] < MIN_RELATIVE_RANGE * np.abs(distinct).max():
+    if len(distinct) > 1 and distinct[-1] - distinct[0] < MIN_RELATIVE_RANGE * np.abs(distinct).max():
         return Dropped(name, has_missing, note=f"its cells differ from {distinct[0]:g} by less than rounding does")
     is_whole = bool(np.isfinite(distinct).all() and (distinct == np.floor(distinct)).all())
     number = Number(name, has_missing, notation=notation, missing_words=missing_words)
