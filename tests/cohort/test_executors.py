@@ -352,15 +352,31 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_gives_a_model(tmp_path: 
         start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        watchdog = threading.Timer(60, process.kill)  # rather than wait for ever
+        watchdog = threading.Timer(300, process.kill)  # rather than wait for ever
         watchdog.start()
         for line in process.stdout:
             if re.match(r"\d+$", line):
                 os.killpg(process.pid, signal.SIGINT)
                 break
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         watchdog.cancel()
     assert process.returncode == 0, err
     assert re.search(r"^model interrupted [123]$", out, re.MULTILINE), err
     assert "interrupted: " in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed otherwise there")
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """Killed, it cannot tell them; they hold its standard output open as long as they live."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        process.communicate(timeout=60)  # raises `TimeoutExpired` while a worker lives
+    assert process.returncode == -signal.SIGKILL

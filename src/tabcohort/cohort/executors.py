@@ -6,6 +6,7 @@ An executor of another kind (a cluster, say) implements `Executor`.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -146,6 +147,15 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(train: TrainMember, messages: Any, must_stop: Any) -> None:
     _worker.update(train=train, messages=messages, must_stop=must_stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: nobody reads its messages then, and it would wait."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train_in_worker(task: Task) -> MemberResult:
