@@ -399,7 +399,7 @@ def test_all_columns_that_cannot_be_read_are_named_in_one_error() -> None:
     with pytest.raises(TableError, match=r"^2 columns cannot be read: .*'a' holds '\?!'.*the column 'b'"):
         classifier().fit(frame, Y)
     fitted = classifier(types={"a": "category", "b": "drop"}).fit(frame.assign(a=list("pqr") * 30), Y)
-    with pytest.raises(TableError, match=r"the column 'a' must have one value per row; it holds Object"):
+    with pytest.raises(TableError, match=r"the column 'a' must have single values; it holds Object"):
         fitted.predict(frame.assign(a=frame["b"]))
 
 
