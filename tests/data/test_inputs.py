@@ -116,7 +116,7 @@ def as_json(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.fixed_dictionaries({**CELLS, "code": st.integers(99, 311)}))
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=20, deadline=None)
 def test_a_record_has_the_bits_of_a_frame_of_one_row(record: dict[str, Any]) -> None:
     expected = table_inputs(pl.DataFrame({name: [cell] for name, cell in record.items()}), COLUMNS).tobytes()
     assert row_inputs(record, COLUMNS).tobytes() == expected
