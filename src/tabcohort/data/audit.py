@@ -45,6 +45,7 @@ MIN_SENTINELS = 5  # cells
 MIN_VALUES = 8  # distinct ones beside a sentinel
 MAX_COUNT_CLASSES = 20  # more whole numbers as a target are counts rather than classes
 ROWS_PER_CLASS = 5
+MIN_ROWS_OF_CLASS = 5  # of the sample, that a figure of one column can be taken from
 N_EXAMPLES = 3
 
 
@@ -120,6 +121,7 @@ class _Rows:
     ) -> None:
         self.frame, self.target, self.classes, self.y = frame, target, classes, y
         self.columns, self.choices = columns, choices
+        self._values: dict[str, FloatArray | IntArray] = {}
         rng = np.random.default_rng(0)
         counts = np.bincount(y)
         frequent = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
@@ -129,15 +131,14 @@ class _Rows:
         self.sampled = frame[self.sample]
         self.majority = float(np.bincount(self.sample_y).max() / len(self.sample))
 
-    @functools.cache  # noqa: B019 - lives as long as one audit
     def values(self, column: Column) -> FloatArray | IntArray:
         """Return numbers, NaN where missing, or codes of levels, of the sampled rows."""
-        series = self.sampled[column.name]
-        if isinstance(column, (Number, Date)):
-            return column.numbers(series)[:, 0]
-        return _codes(parse.as_text(series))
+        if column.name not in self._values:
+            series = self.sampled[column.name]
+            is_number = isinstance(column, (Number, Date))
+            self._values[column.name] = column.numbers(series)[:, 0] if is_number else _codes(parse.as_text(series))
+        return self._values[column.name]
 
-    @functools.cache  # noqa: B019 - lives as long as one audit
     def is_missing(self, column: Column) -> Any:
         """Return which cells of the sampled rows are missing."""
         values = self.values(column)
@@ -145,7 +146,6 @@ class _Rows:
             return np.isnan(values)
         return parse.without_missing_words(parse.as_text(self.sampled[column.name])).is_null().to_numpy()
 
-    @functools.cache  # noqa: B019 - lives as long as one audit
     def n_distinct(self, column: Column) -> int:
         """Return the number of distinct cells of all rows."""
         if column.levels and not isinstance(column, Boolean):
@@ -210,6 +210,8 @@ def _gives_away(rows: _Rows, column: Column) -> tuple[str, float] | None:
     values, y = rows.values(column), rows.sample_y
     shares = out_of_fold_shares(values, y)
     correct, n_classes = accuracy(shares, y), shares.shape[1]
+    if np.bincount(y).min() < MIN_ROWS_OF_CLASS or n_classes < 2:
+        return None  # so few rows are all predicted by chance
     is_accurate = 1 - correct <= MAX_RELATIVE_ERROR * (1 - rows.majority)
     n_values = len(np.unique(values[~rows.is_missing(column)]))
     if n_classes == 2 and roc_auc(shares, y) >= MIN_AUC:
@@ -238,7 +240,7 @@ def _known_afterwards(rows: _Rows) -> list[Finding]:
     found: dict[str, float] = {}
     for column in rows.columns:
         missing = rows.is_missing(column)
-        if 0.005 < missing.mean() < 0.995:
+        if 0.005 < missing.mean() < 0.995 and np.bincount(rows.sample_y).min() >= MIN_ROWS_OF_CLASS:
             auc = roc_auc(out_of_fold_shares(missing.astype(np.int64), rows.sample_y), rows.sample_y)
             if auc >= MIN_MISSING_AUC or _is_pure(missing, rows.sample_y) or _is_pure(~missing, rows.sample_y):
                 found[column.name] = auc
@@ -295,7 +297,7 @@ def _group(rows: _Rows, column: Column) -> Finding | None:
     n_levels, n_known = rows.n_distinct(column), len(rows.frame) - rows.frame[column.name].null_count()
     if n_levels < MIN_GROUPS or not ROWS_PER_GROUP[0] <= n_known / n_levels <= ROWS_PER_GROUP[1]:
         return None
-    if isinstance(column, Number) and (rows.values(column)[~rows.is_missing(column)] % 1).any():
+    if isinstance(column, Number) and _has_fractions(rows.values(column)):
         return None
     within, between = _label_agreement(rows, column)
     is_named = NAMES_OF_IDS.search(column.name) is not None
@@ -328,11 +330,18 @@ def _label_agreement(rows: _Rows, column: Column) -> tuple[float, float]:
     if n_pairs < MIN_GROUP_PAIRS:
         return 0.0, 0.0
     chance = float(np.square(counts.sum(axis=0) / sizes.sum()).sum())
+    if chance == 1:
+        return 0.0, 0.0
     within = (counts * (counts - 1)).sum() / n_pairs
     between = (
         (counts[1:] * counts[:-1]).sum() / (sizes[1:] * sizes[:-1]).sum() if isinstance(column, Number) else chance
     )
     return float((within - chance) / (1 - chance)), float((between - chance) / (1 - chance))
+
+
+def _has_fractions(values: FloatArray | IntArray) -> bool:
+    """Return whether a finite number is not whole."""
+    return bool((values[np.isfinite(values)] % 1).any())
 
 
 # -- the order of the rows -------------------------------------------------------------------------------------------
@@ -413,7 +422,7 @@ def _identifiers(rows: _Rows) -> list[Finding]:
         share = rows.n_distinct(column) / len(rows.frame)
         is_named = NAMES_OF_IDS.search(column.name) is not None
         is_whole = isinstance(column, Category) or (
-            isinstance(column, Number) and not (rows.values(column)[~rows.is_missing(column)] % 1).any()
+            isinstance(column, Number) and not _has_fractions(rows.values(column))
         )
         if is_whole and (
             (is_named and share > 1 / ROWS_PER_GROUP[0]) or (isinstance(column, Category) and share > 0.8)

@@ -48,7 +48,7 @@ def read_json_lines(data: bytes, name: str) -> pl.DataFrame:
 def _is_object(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for lists in lists in lists
         return False
 
 

@@ -227,8 +227,9 @@ def date_order(text: pl.Series) -> str | None:
         return YEAR_FIRST
     if not (third.str.len_chars() == 4).mean() > 0.9:  # type: ignore[operator]
         return None
-    first_is_day = bool((first.cast(pl.Int64) > 12).any())
-    second_is_day = bool((second.cast(pl.Int64) > 12).any())
+    year_is_last = third.str.len_chars() == 4
+    first_is_day = bool(((first.cast(pl.Int64) > 12) & year_is_last).any())
+    second_is_day = bool(((second.cast(pl.Int64) > 12) & year_is_last).any())
     if first_is_day and second_is_day:
         return MIXED
     if not first_is_day and not second_is_day:

@@ -117,7 +117,7 @@ def _target_facts(frame: pl.DataFrame, target: str) -> tuple[dict[str, Any], Any
 
 def _column_facts(series: pl.Series, column: Column | None, role: str | None, note: str) -> dict[str, Any]:
     """Return the facts of a column; of all but its findings."""
-    if series.dtype.is_nested():
+    if parse.has_no_single_values(series):
         counts, n_missing, distribution, n_distinct = None, series.null_count(), None, None
     else:
         counts = series.alias("cell").value_counts(name="n")

@@ -437,6 +437,10 @@ def _given_boolean(series: pl.Series) -> Column:
 
 
 def _given_date(series: pl.Series) -> Column:
+    import polars as pl
+
+    if series.dtype == pl.Time:
+        raise TableError(f"the column {series.name!r} holds times of day, not dates; use --category or --text")
     text = parse.without_missing_words(parse.as_text(series))
     order = parse.YEAR_FIRST if series.dtype.is_temporal() else parse.date_order(text)
     if order is None or order == parse.MIXED:
@@ -455,7 +459,8 @@ def _given_code(series: pl.Series) -> Column:
     number = _number(series)
     assert isinstance(number, Number)
     values = number.numbers(series)[:, 0]
-    if not np.isin(values[~np.isnan(values)] % 1, 0).all():
+    known = values[~np.isnan(values)]
+    if not np.isfinite(known).all() or (known % 1).any():
         raise TableError(f"the column {series.name!r} is to be integer codes, and holds fractions")
     import polars as pl
 

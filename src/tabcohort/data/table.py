@@ -100,7 +100,7 @@ class Schema:
         coded = [column for column in self.columns if column.n_codes]
         for column, category in zip(coded, encoding.categories, strict=True):
             levels = [*column.levels, "missing"][: category.width]
-            if category.one_hot and category.width == 1:
+            if category.one_hot and category.width == 1 and len(column.levels) == 2:
                 levels = [column.levels[1]]
             targets = [self.classes[1]] if len(self.classes) == 2 else list(self.classes)
             statistics = [*(f"{column.name} (share of {label})" for label in targets[: category.width - 1])]

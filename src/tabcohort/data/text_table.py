@@ -41,7 +41,10 @@ def read_text_table(data: bytes, name: str) -> tuple[pl.DataFrame, str]:
     unquoted = re.sub(r'"[^"]*"', "", written)
     delimiter = max(DELIMITERS, key=unquoted.count)
     require_few_columns(unquoted.count(delimiter) + 1, name)
-    _, cells = next(records_of(data[:end], delimiter, name))
+    first = next(records_of(data[:end], delimiter, name), None)
+    if first is None:
+        raise TableError(f"{name!r}: the line of column names is blank; the first line must name the columns")
+    _, cells = first
     n_records = count_regular_records(data, end, delimiter, len(cells))
     text, n_lines = data, data.count(b"\n", 0, end)
     if n_records is None:

@@ -84,6 +84,8 @@ def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[st
                 permuted = X.copy()
                 permuted[:, inputs] = X[rng.permutation(len(X))][:, inputs]
                 increases[place] += weight @ (networks.losses(permuted, y) - before) / N_PERMUTATIONS
+    if not total:  # no fold of the first seed has a network in the ensemble
+        return dict.fromkeys((column.name for column in columns), float("nan"))
     return {column.name: float(increase / total) for column, increase in zip(columns, increases, strict=True)}
 
 
