@@ -32,7 +32,7 @@ from tabcohort.data.columns import (
     shortened,
 )
 from tabcohort.data.inputs import row_inputs, table_inputs
-from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, MONTH_FIRST
+from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, GROUPED_COMMA, MONTH_FIRST
 
 COLUMNS: tuple[Column, ...] = (
     Number("a"),
@@ -204,7 +204,9 @@ def test_only_true_and_false_are_numbers_as_words(words: str) -> None:
 
 def test_a_column_in_a_notation_takes_plain_numbers_too() -> None:
     column = Number("a", notation=COMMA, missing_words=("unknown",))
-    assert inputs_of(column, ["1.234,5", "2,5", "0.5", "unknown"])[:3, 0].tolist() == [1234.5, 2.5, 0.5]
+    assert inputs_of(column, ["1234,5", "2,5", "0.5", "7.925", "unknown"])[:4, 0].tolist() == [1234.5, 2.5, 0.5, 7.925]
+    grouped = Number("a", notation=GROUPED_COMMA)
+    assert inputs_of(grouped, ["1.234,5", "2.500", "0.5"])[:, 0].tolist() == [1234.5, 2500.0, 0.5]
     assert np.isnan(inputs_of(column, ["unknown"])).all()
     with pytest.raises(TableError, match="holds 'missing entirely'"):
         inputs_of(column, ["missing entirely"])

@@ -21,6 +21,7 @@ from tabcohort.data.parse import (
     COMPACT,
     DAY_FIRST,
     GROUPED,
+    GROUPED_COMMA,
     MISSING_WORDS,
     MIXED,
     MONTH_FIRST,
@@ -175,8 +176,8 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "apostrophes": (GROUPED, lambda number: english(number).replace(",", "'")),
     "thin spaces": (GROUPED, lambda number: english(number).replace(",", "\u202f")),
     "a minus sign": (GROUPED, lambda number: english(number).replace("-", "−")),
-    "decimal comma": (COMMA, continental),
-    "decimal comma, euros": (COMMA, lambda number: continental(number) + " €"),
+    "decimal comma": (GROUPED_COMMA, continental),
+    "decimal comma, euros": (GROUPED_COMMA, lambda number: continental(number) + " €"),
     "decimal comma, spaces": (COMMA, lambda number: continental(number).replace(".", " ")),
 }
 
@@ -188,7 +189,7 @@ def test_numbers_are_read_as_they_were_written(how: str, numbers: list[float]) -
     notation, write = WRITTEN[how]
     text = pl.Series([*map(write, numbers), None])
     assert parse_numbers(text, notation).to_list() == [*numbers, None]
-    if notation == COMMA or "," in "".join(text.drop_nulls()):
+    if notation in (COMMA, GROUPED_COMMA) or "," in "".join(text.drop_nulls()):
         known = pl.Series([*text, write(1234.5)])
         assert parse_numbers(known, notation_of(known)).to_list() == [*numbers, None, 1234.5]
 
@@ -200,8 +201,11 @@ def test_numbers_are_read_as_they_were_written(how: str, numbers: list[float]) -
         ("12.5%", GROUPED, 0.125),
         ("12,5 %", COMMA, 0.125),
         ("1,234", GROUPED, 1234.0),
-        ("1.234", COMMA, 1234.0),
-        ("1.234.567,89", COMMA, 1234567.89),
+        ("1.234", GROUPED_COMMA, 1234.0),
+        ("1.234", COMMA, None),
+        ("7.925", COMMA, None),
+        ("1234,5", COMMA, 1234.5),
+        ("1.234.567,89", GROUPED_COMMA, 1234567.89),
         ("+5", PLAIN, 5.0),
         ("1e5", GROUPED, 1e5),
         ("1,5", GROUPED, None),
@@ -229,7 +233,8 @@ def test_a_notation_has_its_numbers_and_no_others(cell: str, notation: str, expe
         (["1,234", "5,678"], GROUPED),  # to read 1,234 as 1.234 would be worse
         (["1,234", "1,5"], COMMA),
         (["1.234", "5.678"], PLAIN),
-        (["1.234", "5.678,9"], COMMA),
+        (["1.234", "5.678,9"], GROUPED_COMMA),
+        (["7,925", "7,25"], COMMA),
         (["95 %", "3"], GROUPED),
         (["red", "blue"], PLAIN),
     ],

@@ -70,7 +70,8 @@ TYPES: dict[str, tuple[Sequence[Any], Column]] = {
     "prices": (cycled("$1,234.50", "$2", "$17.25"), Number("a", notation=parse.GROUPED)),
     "shares": (cycled("95 %", "7.5 %", "1 %"), Number("a", notation=parse.GROUPED)),
     "thousands": (cycled("1,234", "12,345", "7.5"), Number("a", notation=parse.GROUPED)),
-    "decimal commas": (cycled("1,5", "2.000,25", "7"), Number("a", notation=parse.COMMA)),
+    "decimal commas": (cycled("1,5", "2000,25", "7"), Number("a", notation=parse.COMMA)),
+    "grouped, decimal commas": (cycled("1,5", "2.000,25", "7"), Number("a", notation=parse.GROUPED_COMMA)),
     "words": (cycled("Rome", "Oslo", "Bern"), Category("a", False, "", ("Bern", "Oslo", "Rome"), 3)),
     "words, some missing": (
         [None, "", *cycled("Rome", "Oslo")], Category("a", True, "", ("Oslo", "Rome"), 2)

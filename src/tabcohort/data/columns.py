@@ -28,7 +28,7 @@ ROWS_FOR_A_VECTOR = 5  # of the table
 MICROSECONDS_PER_DAY = 86_400_000_000
 PERIODS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}  # parts of dates that come round again
 CHOICES = {  # what some fields of columns may hold
-    "notation": {parse.PLAIN, parse.GROUPED, parse.COMMA},
+    "notation": {parse.PLAIN, parse.GROUPED, parse.COMMA, parse.GROUPED_COMMA},
     "order": {parse.YEAR_FIRST, parse.DAY_FIRST, parse.MONTH_FIRST, parse.COMPACT},
     "parts": set(PERIODS),
 }

@@ -18,13 +18,16 @@ _MISSING = ("na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "
 MISSING_WORDS = frozenset(("", "?", "-", "--", ".", *_MISSING))
 TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 NO_SINGLE_VALUES = (dict, list, tuple, set, frozenset, bytes, np.ndarray)
-PLAIN, GROUPED, COMMA = "plain", "grouped", "decimal comma"  # notations of numbers: 1234.5, $1,234.5 or 95 %, 1.234,5
+# Notations of numbers: 1234.5; $1,234.5 or 95 %; 1234,5; 1.234,5. Where no point groups digits, 7.925 is no 7925.
+PLAIN, GROUPED, COMMA, GROUPED_COMMA = "plain", "grouped", "decimal comma", "grouped, decimal comma"
 N_SAMPLED = 2_000  # cells that a notation is recognised by, before all are parsed
 _CURRENCY, _SPACE = "[$€£¥₹]", r"[\s\u00a0\u202f]"
 _BEFORE, _AFTER = rf"^[+−-]?{_CURRENCY}?{_SPACE}?[+−-]?", rf"(?:{_SPACE}?(?:%|{_CURRENCY}))?$"
 _GROUPS = "|".join(rf"[1-9]\d{{0,2}}(?:{separator}\d{{3}})+" for separator in ("['’]", _SPACE))
 _GROUPED = rf"{_BEFORE}(?:{_GROUPS}|[1-9]\d{{0,2}}(?:,\d{{3}})+|\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?{_AFTER}"
 _COMMA = rf"{_BEFORE}(?:{_GROUPS}|[1-9]\d{{0,2}}(?:\.\d{{3}})+|\d*)(?:,\d+)?{_AFTER}"
+_UNGROUPED_COMMA = rf"{_BEFORE}(?:{_GROUPS}|\d*)(?:,\d+)?{_AFTER}"
+_PATTERNS = {GROUPED: _GROUPED, COMMA: _UNGROUPED_COMMA, GROUPED_COMMA: _COMMA}
 _SYMBOLS = r"[\s\u00a0\u202f'’$€£¥₹%]"
 
 
@@ -149,7 +152,7 @@ def parse_numbers(text: pl.Series, notation: str = PLAIN) -> pl.Series:
 
     if notation == PLAIN:
         return text.cast(pl.Float64, strict=False)
-    cleaned = text.set(~text.str.contains(_GROUPED if notation == GROUPED else _COMMA), None)
+    cleaned = text.set(~text.str.contains(_PATTERNS[notation]), None)
     cleaned = cleaned.str.replace_all(_SYMBOLS, "").str.replace("−", "-", literal=True)
     if notation == GROUPED:
         cleaned = cleaned.str.replace_all(",", "", literal=True)
@@ -167,7 +170,7 @@ def notation_of(text: pl.Series) -> str:
     """
     some = text.drop_nulls().head(N_SAMPLED)
     n_parsed: dict[str, int] = {}
-    for notation in (PLAIN, GROUPED, COMMA):
+    for notation in (PLAIN, GROUPED, COMMA, GROUPED_COMMA):
         n_parsed[notation] = len(some) - parse_numbers(some, notation).null_count()
         if n_parsed[notation] == len(some):
             return notation
