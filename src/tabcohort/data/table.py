@@ -175,7 +175,7 @@ class Table:
             >>> cells = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Oslo", "Oslo"], "bought": list("nyyn")}
             >>> table = Table.from_frame(cells, "bought", types={"city": "category"})
             >>> [column.describe() for column in table.schema.columns]
-            ['number', 'category of 3 levels']
+            ['number', 'category of 2 levels']
         """
         choices = ColumnChoices(tuple(keys), tuple(groups), time, weight, dict(types or {}))
         parts = frame_parts(as_frame(frame), target, choices)

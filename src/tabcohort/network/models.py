@@ -156,7 +156,7 @@ class Embed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n_plain = x.shape[1] - self.sizes[0]
         rows = x[:, n_plain:].long()
-        vectors = self.weight.T[rows.clamp(min=0)] * (rows >= 0)[:, :, None]
+        vectors = torch.where((rows >= 0)[:, :, None], self.weight.T[rows.clamp(min=0)], 0.0)
         return torch.cat([x[:, :n_plain], vectors.flatten(1)], dim=1)
 
     def extra_repr(self) -> str:
