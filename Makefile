@@ -23,8 +23,8 @@ install: .venv/installed  ## make .venv and install everything into it (the othe
 demo: install  ## train a classifier on 569 real biopsies, and show how good it is
 	@$(BIN)/tabcohort fit sample:breast-cancer --model logistic --out cancer.tabcohort --curves cancer.png
 
-test: install  ## run the tests (under five minutes on two cores)
-	@SCIPY_ARRAY_API=1 $(BIN)/pytest --numprocesses 2
+test: install  ## run the tests (about ten minutes on two cores)
+	@SCIPY_ARRAY_API=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 check: install  ## format, lint, types, docstring examples, tests (which also run the examples of README and docs)
 	@$(BIN)/ruff format --check src tests benchmarks scripts
