@@ -153,6 +153,8 @@ class Config:
         model: "logistic", "mlp" (multilayer perceptron) or "residual" (residual network).
         hidden: widths of the hidden layers or residual blocks; a logistic model has none.
         activation: between the layers of an mlp (a residual block always has ReLU).
+        bins: of the piecewise-linear encoding of each number (Gorishniy, Rubachev & Babenko 2022); 0 for none. A number
+            with few distinct values has fewer.
         dropout: probability that a hidden unit is set to zero in a training step.
         batch_norm: batch normalisation in the hidden layers of an mlp (a residual network always has it).
         class_weight: None, "balanced" (n_samples / (n_classes * count), as in scikit-learn) or {label: weight}.
@@ -195,6 +197,7 @@ class Config:
     model: str = _setting("mlp", "logistic", "mlp", "residual")
     hidden: tuple[int, ...] = _setting((256, 128), special="widths")
     activation: str = _setting("relu", "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
+    bins: int = _setting(0, number=int, low=0, high=1_000)
     dropout: float = _setting(0.1, number=float, low=0, high=1, high_open=True)
     batch_norm: bool = _setting(False, number=bool)
     class_weight: str | Mapping[Any, float] | None = _setting(None, "balanced", none=True, special="class_weight")

@@ -393,3 +393,17 @@ def test_a_column_that_varies_too_little_beside_its_size_is_named() -> None:
         table.stored_rows()
     near = Table.from_arrays(np.where(X > 1e8, X - 1e9, X), np.arange(40) % 2)
     near.stored_rows()
+
+
+def test_a_number_has_no_more_bins_than_gaps_between_its_values() -> None:
+    rng = np.random.default_rng(0)
+    frame = {
+        "size": rng.normal(size=40),
+        "stars": np.where(rng.random(40) < 0.2, np.nan, rng.integers(4, size=40) / 2),
+        "is_new": rng.integers(2, size=40) / 2,
+        "city": rng.choice(["Oslo", "Rome"], 40),
+        "y": np.arange(40) % 2,
+    }
+    table = Table.from_frame(frame, "y", types=dict.fromkeys(("stars", "is_new"), "number"))
+    assert table.bins(Config(bins=16)) == (16, 3, 0)
+    assert table.bins(Config()) == ()

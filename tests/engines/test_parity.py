@@ -38,7 +38,7 @@ from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm, hashed_dropout, loss_sum
 from tabcohort.network.lower import network_of, to_module
-from tabcohort.network.models import Embed, SmoothClip
+from tabcohort.network.models import Embed, PiecewiseLinear, SmoothClip
 from tabcohort.network.ops import ACTIVATIONS
 from tabcohort.network.program import Network, Program, build_program, initialize_network
 from tabcohort.training.member import fit_on_training_rows, member_data
@@ -47,6 +47,16 @@ from tabcohort.training.module import CompiledModuleEngine
 D_IN = 7
 CPU = torch.device("cpu")
 TWICE, DROPOUT = nn.ReLU(), nn.Dropout(0.5)
+
+
+def bins_of(n_columns: int, n_bins: int) -> PiecewiseLinear:
+    """Return a layer with bins of any columns, the last of which is 0 everywhere."""
+    rng, layer = np.random.default_rng(5), PiecewiseLinear(n_bins)
+    layer.column[:] = torch.from_numpy(rng.integers(n_columns, size=n_bins))
+    layer.lower[:], layer.inverse[:-1] = torch.linspace(-2, 2, n_bins), torch.linspace(0.3, 3, n_bins - 1)
+    return layer
+
+
 LAYERS: dict[str, nn.Module] = {
     "linear": nn.Linear(D_IN, 1),
     "linear to three": nn.Linear(D_IN, 3),
@@ -59,6 +69,7 @@ LAYERS: dict[str, nn.Module] = {
     "identity": nn.Sequential(nn.Identity(), nn.Sequential(nn.Linear(D_IN, 2), nn.Identity())),
     "residual": ResidualMLP(D_IN, (6, 6, 4), 3, dropout=0.2),
     "smooth clip": nn.Sequential(SmoothClip(0.7), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
+    "piecewise linear": nn.Sequential(bins_of(D_IN, 12), nn.Linear(D_IN + 12, 5), nn.ReLU(), nn.Linear(5, 1)),
     "one dropout twice": nn.Sequential(nn.Linear(D_IN, 5), DROPOUT, nn.Linear(5, 5), DROPOUT, nn.Linear(5, 1)),
     "embed": nn.Sequential(Embed(2, 6, 3), nn.Linear(D_IN + 4, 5), nn.ReLU(), nn.Linear(5, 1)),
     "one layer twice": nn.Sequential(nn.Linear(D_IN, 5), TWICE, nn.Linear(5, 4), TWICE, nn.Linear(4, 1)),
@@ -286,21 +297,27 @@ def mixed_data(config: Config, n_classes: int = 2, n_rows: int = 120) -> tuple[T
         "y": [f"class {code}" for code in y],
     }
     table = Table.from_frame(frame, "y")
-    program = build_program(config, table.X.shape[1], n_classes, table.schema.encoding(config))
+    bins = table.bins(config)
+    program = build_program(config, table.X.shape[1], n_classes, table.schema.encoding(config), sum(bins))
     split = train_validation_test_split(table, config)
     encoding = program.operations[0].encoding
     assert encoding is not None
-    reading = make_reading(table.stored_rows(), encoding, *fit_on_training_rows(table, split, encoding))
+    reading = make_reading(table.stored_rows(), encoding, *fit_on_training_rows(table, split, encoding, bins))
     return table, program, member_data(table, split, config, reading, program.has_batch_norm)
 
 
+@pytest.mark.parametrize("bins", [0, 4])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
-def test_the_engines_agree_on_categories_missing_cells_and_learned_vectors(model: str, n_classes: int) -> None:
-    config = Config(model=model, hidden=(8,), batch_size=16, mixup_alpha=0.4, mixup_probability=0.6, clip_norm=0.5)
+def test_the_engines_agree_on_categories_missing_cells_and_learned_vectors(
+    model: str, n_classes: int, bins: int
+) -> None:
+    config = Config(
+        model=model, hidden=(8,), batch_size=16, mixup_alpha=0.4, mixup_probability=0.6, clip_norm=0.5, bins=bins
+    )
     table, program, data = mixed_data(config, n_classes)
     assert any(op.kind == "embed" for op in program.operations) == (model != "logistic")
-    whole = build_model(config, table.X.shape[1], n_classes, program.operations[0].encoding).double()
+    whole = build_model(config, table.X.shape[1], n_classes, program.operations[0].encoding, program.n_bins).double()
     learning = prepared(nn.Sequential(*list(whole)[2:]))  # what comes after encoding and standardizing
     module, reference, other, compiled = both(learning, data, config)
     rates = [0.01] * 30
@@ -315,14 +332,15 @@ def test_the_engines_agree_on_categories_missing_cells_and_learned_vectors(model
 
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
 def test_a_trained_network_predicts_what_its_layers_compute_from_the_tables_inputs(model: str) -> None:
-    """Encoding, standardizing and learned vectors in the inference kernels, beside PyTorch's layers."""
-    config = Config(model=model, hidden=(8,))
+    """Encoding, standardizing, bins and learned vectors in the inference kernels, beside PyTorch's layers."""
+    config = Config(model=model, hidden=(8,), bins=5)
     table, program, _ = mixed_data(config, n_classes=3)
     encoding = program.operations[0].encoding
     assert encoding is not None
     split = train_validation_test_split(table, config)
-    statistics, _ = fit_on_training_rows(table, split, encoding)
+    statistics, _ = fit_on_training_rows(table, split, encoding, table.bins(config))
     network = initialize_network(program, seed=0).with_statistics(statistics)
+    assert program.n_bins == 5 * table.schema.n_numbers
     unseen = table.X[:1].copy()
     unseen[0, table.schema.n_numbers :] = [column.n_codes - 1 for column in table.schema.columns if column.n_codes]
     X = np.concatenate([table.X, unseen])

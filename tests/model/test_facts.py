@@ -450,3 +450,8 @@ def test_a_coefficient_says_which_class_it_speaks_for(positive: str) -> None:
 def test_models_without_coefficients_have_null(predictor: Predictor, three_classes: Predictor) -> None:
     assert facts(predictor)["coefficients"] is None
     assert facts(three_classes)["coefficients"] is None
+
+
+def test_a_logistic_model_of_bins_has_no_coefficient_per_column() -> None:
+    predictor = fit_quickly(settings=SINGLE, model="logistic", bins=4)
+    assert predictor.coefficients() is None

@@ -18,6 +18,7 @@ from helpers import QUICK, SINGLE, SMALL, fit_quickly, make_rows, make_small_tab
 from tabcohort import CohortSettings, Config, ModelFileError, Predictor, TabcohortWarning, Table, fit, load, save
 from tabcohort.container import FORMAT, read_container, write_container
 from tabcohort.data.columns import Category, Number
+from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.model.facts import facts
 from tabcohort.model.file import describe
@@ -108,6 +109,24 @@ def test_all_that_can_happen_to_configs_survives(tmp_path: Path) -> None:
         in_time = fit(make_small_table(), configs[-1], replace(SMALL, budget_seconds=1e-6))
     assert_same(round_trip(in_time, tmp_path), in_time)
     assert load(tmp_path / "model.tabcohort").report.stop_reason == "budget"
+
+
+def test_bins_of_numbers_survive(tmp_path: Path) -> None:
+    predictor = fit_quickly(settings=SINGLE, bins=4)
+    assert predictor.networks[0].program.n_bins == 12
+    assert_same(round_trip(predictor, tmp_path), predictor)
+
+
+def test_a_bin_of_a_column_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    """The kernels check no bounds, so a file that would let them read elsewhere must not load."""
+    predictor = fit_quickly(settings=SINGLE, bins=4)
+    statistics = predictor.networks[0].statistics()
+    assert statistics is not None
+    for column in (3.0, -1.0, 0.5):
+        wrong = replace(statistics, column=np.full(12, column))
+        network = predictor.networks[0].with_statistics(wrong)
+        with pytest.raises(ValueError, match="a bin reads a column that there is not"):
+            Inference([network])
 
 
 def test_a_single_network_survives(tmp_path: Path) -> None:

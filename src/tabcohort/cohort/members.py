@@ -68,7 +68,7 @@ def train_member(
     table, config, program = plan.table, plan.configs[member.config], plan.programs[member.config]
     split = plan.split(member)
     encoding = program.operations[0].encoding
-    statistics, inner = fit_on_training_rows(table, split, encoding)
+    statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config))
     network = initialize_network(program, config.seed, member.number).with_statistics(statistics)
     reading = make_reading(rows, network.encoding, statistics, inner)
     data = member_data(table, split, config, reading, program.has_batch_norm, member.number)

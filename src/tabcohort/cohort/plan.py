@@ -92,7 +92,9 @@ def make_plan(
     if settings.threshold is not None:
         check_objective(settings.threshold, len(table.schema.classes))
     programs = [
-        build_program(config, table.X.shape[1], len(table.schema.classes), table.schema.encoding(config))
+        build_program(
+            config, table.X.shape[1], len(table.schema.classes), table.schema.encoding(config), sum(table.bins(config))
+        )
         for config in configs
     ]
     engines = [choose_engine(config, program, len(table.y)) for config, program in zip(configs, programs, strict=True)]

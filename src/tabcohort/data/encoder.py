@@ -8,8 +8,8 @@ learned vector, for which a column holds the row of its table. All columns but t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +141,8 @@ class Statistics:
         fill: what a missing number is filled with, `(n_numbers,)`, or empty for none; NaN becomes the center.
         lookup: the columns of each code of each category, one after another; NaN becomes the center.
         vector_row: the row of the table of learned vectors of each code, `(n_codes of all,)`; -1 for none.
+        column, lower, inverse: the standardized number that each bin of the piecewise-linear encoding reads, where it
+            begins, and one over its width, `(n_bins,)`; see `fit_bins`.
     """
 
     center: FloatArray
@@ -148,6 +150,9 @@ class Statistics:
     fill: FloatArray = field(default_factory=lambda: np.empty(0))
     lookup: FloatArray = field(default_factory=lambda: np.empty(0))
     vector_row: FloatArray = field(default_factory=lambda: np.empty(0))
+    column: FloatArray = field(default_factory=lambda: np.empty(0))
+    lower: FloatArray = field(default_factory=lambda: np.empty(0))
+    inverse: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,45 @@ def weighted_median(values: FloatArray, weight: FloatArray) -> float:
     if below[place] <= half * (1 + ROUNDING):
         return float((ordered[place] + ordered[place + 1]) / 2)
     return float(ordered[place])
+
+
+def fit_bins(
+    X: FloatArray, statistics: Statistics, n_bins: Sequence[int], rows: IntArray, weight: FloatArray
+) -> Statistics:
+    """Return statistics with the bins of a piecewise-linear encoding (Gorishniy, Rubachev & Babenko 2022).
+
+    A number's bins lie between quantiles of its standardized values in the training rows. Where quantiles are equal
+    there are fewer bins, and those that are left are 0 everywhere.
+
+    Args:
+        X: the table's inputs, `(n_rows, n_inputs)`, the numbers first.
+        statistics: those of the numbers.
+        n_bins: the number of bins of each number.
+        rows, weight: the training rows, and their weights.
+    """
+    column = np.repeat(np.arange(len(n_bins)), n_bins).astype(np.float64)
+    lower, inverse = np.zeros((2, len(column)))
+    start = 0
+    for place, n_own in enumerate(n_bins):
+        cells = X[rows, place] if n_own else np.empty(0)
+        known = ~np.isnan(cells)
+        if known.any() and statistics.scale[place] > 0:
+            values = (cells[known] - statistics.center[place]) * statistics.scale[place]
+            edges = _quantiles(values, weight[known], n_own)
+            lower[start : start + len(edges) - 1] = edges[:-1]
+            inverse[start : start + len(edges) - 1] = 1 / np.diff(edges)
+        start += n_own
+    return replace(statistics, column=column, lower=lower, inverse=inverse)
+
+
+def _quantiles(values: FloatArray, weight: FloatArray, n_bins: int) -> FloatArray:
+    """Return the distinct ones of the weighted quantiles that divide values into bins of like weight, ascending."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    if len(distinct) <= n_bins + 1:
+        return distinct
+    below = np.cumsum(np.bincount(inverse, weight))
+    places = np.searchsorted(below, np.linspace(0, below[-1], n_bins + 1)[1:-1] * (1 - ROUNDING))
+    return distinct[np.unique([0, *places, len(distinct) - 1])]
 
 
 def _inverse_deviation(variance: FloatArray) -> FloatArray:

@@ -282,6 +282,21 @@ class Table:
         group_ids = group_ids_of(group_codes(frame.filter(has_target), keys, groups).values())
         return cls(X, y, np.ones(len(X)), schema, group_ids)
 
+    def bins(self, config: Config) -> tuple[int, ...]:
+        """Return the bins of each number that a config's piecewise-linear encoding has; none for two distinct values.
+
+        There are never more bins than gaps between distinct values. Empty where the config has no such encoding.
+        """
+        if not config.bins:
+            return ()
+        return tuple(0 if n <= 2 else min(config.bins, n - 1) for n in self._n_distinct)
+
+    @functools.cached_property
+    def _n_distinct(self) -> tuple[int, ...]:
+        """The distinct values of each number."""
+        numbers = self.X[:, : self.schema.n_numbers].T
+        return tuple(len(np.unique(values[~np.isnan(values)])) for values in numbers)
+
     def stored_rows(self) -> StoredRows:
         """Return the rows as all members share them, in 32 bits.
 

@@ -25,7 +25,7 @@ from tabcohort.engines.batches import Batches
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.validation import EpochResult
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.network.models import SmoothClip
+from tabcohort.network.models import PiecewiseLinear, SmoothClip
 from tabcohort.network.ops import keep_share
 from tabcohort.settings import Config
 
@@ -220,7 +220,7 @@ class FlatParameters:
 def _parts(module: nn.Module) -> tuple[nn.Sequential, nn.Module]:
     """Return the layers at a module's beginning that preprocess rows and learn nothing, and the module after them."""
     layers = _flat(module)
-    n_leading = len(list(itertools.takewhile(lambda layer: isinstance(layer, SmoothClip), layers)))
+    n_leading = len(list(itertools.takewhile(lambda layer: isinstance(layer, (SmoothClip, PiecewiseLinear)), layers)))
     learning = nn.Sequential(*layers[n_leading:]) if n_leading else module
     return nn.Sequential(*layers[:n_leading]), learning
 

@@ -118,7 +118,8 @@ def _network(number: int, arrays: dict[str, NDArray[Any]], schema: Schema, repor
     own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
     config = report.configs[report.members[number].config].config
     n_inputs = schema.n_numbers + sum(column.n_codes > 0 for column in schema.columns)
-    program = build_program(config, n_inputs, len(schema.classes), schema.encoding(config))
+    n_bins = len(own["bins.column"]) if "bins.column" in own else 0
+    program = build_program(config, n_inputs, len(schema.classes), schema.encoding(config), n_bins)
     if program.n_parameters + program.n_buffers != sum(array.size for array in own.values()):
         raise ValueError("its arrays are not those of the network it describes")
     with np.errstate(over="ignore"):

@@ -289,7 +289,7 @@ class Predictor:
         second class. None for other models.
         """
         models = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
-        if models != {"logistic"} or len(self.schema.classes) != 2:
+        if models != {"logistic"} or len(self.schema.classes) != 2 or any(n.program.n_bins for n in self.networks):
             return None
         names = self.schema.column_names(self.networks[0].encoding)
         coefficients = np.zeros(len(names))

@@ -163,6 +163,40 @@ class Embed(nn.Module):
         return "n_categories={}, n_rows={}, length={}".format(*self.sizes)
 
 
+class PiecewiseLinear(nn.Module):
+    """Piecewise-linear encoding of numbers (Gorishniy, Rubachev & Babenko 2022), before the columns that it reads.
+
+    Bin b rises from 0 to 1 while column `column[b]` rises from `lower[b]` by `1 / inverse[b]`, and is constant
+    elsewhere. The bins are fitted on training rows; see `tabcohort.data.encoder.fit_bins`.
+
+    **Shape**: `(n_rows, d)` to `(n_rows, n_bins + d)`.
+
+    Example:
+        >>> bins = PiecewiseLinear(2)
+        >>> bins.lower[:], bins.inverse[:] = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.5])
+        >>> bins(torch.tensor([[0.5], [2.0]]))
+        tensor([[0.5000, 0.0000, 0.5000],
+                [1.0000, 0.5000, 2.0000]])
+    """
+
+    column: Tensor
+    lower: Tensor
+    inverse: Tensor
+
+    def __init__(self, n_bins: int) -> None:
+        super().__init__()
+        self.n_bins = n_bins
+        for name in ("column", "lower", "inverse"):
+            self.register_buffer(name, torch.zeros(n_bins, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        bins = (x[:, self.column.long()] - self.lower.to(x.dtype)) * self.inverse.to(x.dtype)
+        return torch.cat([bins.clamp(0, 1), x], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"n_bins={self.n_bins}"
+
+
 class SmoothClip(nn.Module):
     """Smooth clipping: `x / sqrt(1 + (x / limit)^2)`, which is `x` near zero and never beyond the limit.
 
@@ -279,16 +313,21 @@ def _activation(name: str) -> nn.Module:
     return nn.ReLU(inplace=True) if name == "relu" else OPS[name].layer_class()()  # in place: one pass less in memory
 
 
-def build_model(config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None) -> nn.Sequential:
+def build_model(
+    config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None, n_bins: int = 0
+) -> nn.Sequential:
     """Return a config's network after what prepares its inputs; its weights are not initialized yet.
 
-    The children are called `standardize` and `network`, and where there is an encoding also `encode` and `embed`.
+    The children are called `standardize` and `network`, where there is an encoding also `encode` and `embed`, and where
+    there are bins of numbers also `bins`.
     """
     with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are not used
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if encoding is not None:
             layers["encode"], n_inputs = Encode(encoding), encoding.n_columns
         layers["standardize"] = Standardize(n_inputs)
+        if n_bins:
+            layers["bins"], n_inputs = PiecewiseLinear(n_bins), n_inputs + n_bins
         if encoding is not None and encoding.learned:
             embed = Embed(len(encoding.learned), encoding.vector_rows, VECTOR_LENGTH)
             layers["embed"], n_inputs = embed, embed.d_out(n_inputs)

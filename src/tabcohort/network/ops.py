@@ -89,7 +89,7 @@ class OpSpec:
     Args:
         code: the number by which kernels know it; any that no other operation has.
         parameters: what training changes, at most two arrays; matrices decay.
-        buffers: statistics; those of kernels are at most two arrays.
+        buffers: statistics, in vectors one after another.
         layer: dotted name of its PyTorch class; empty where it has none of its own.
         arguments: the arguments of that class, given the operation and the columns that it reads.
         match: what the operation of such a layer has, given the layer and the columns that it reads; None where the
@@ -186,9 +186,16 @@ OPS: dict[str, OpSpec] = {
         layer=f"{_OWN}.SmoothClip", arguments=lambda operation, d_in: operation.constants[:1],
         match=lambda layer, d_in: Match(constants=(layer.limit,)),
     ),
+    "piecewise_linear": OpSpec(
+        17,
+        buffers=tuple(ArraySpec(name, lambda op, d_in: (op.d_out - d_in,)) for name in ("column", "lower", "inverse")),
+        changes_width=True, prepares_input=True, only_after=frozenset({"encode", "standardize"}),
+        layer=f"{_OWN}.PiecewiseLinear", arguments=lambda operation, d_in: (operation.d_out - d_in,),
+        match=lambda layer, d_in: Match(d_in + layer.n_bins),
+    ),
     "embed": OpSpec(
         16, parameters=(ArraySpec("weight", lambda op, d_in: (int(op.constants[2]), int(op.constants[1])), VECTORS),),
-        changes_width=True, only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.Embed",
+        changes_width=True, only_after=frozenset({"encode", "standardize", "piecewise_linear"}), layer=f"{_OWN}.Embed",
         arguments=lambda operation, d_in: tuple(int(size) for size in operation.constants), match=_match_embed,
     ),
     "linear": OpSpec(

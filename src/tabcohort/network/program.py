@@ -57,6 +57,12 @@ class Program:
         return any(operation.kind == "batch_norm" for operation in self.operations)
 
     @property
+    def n_bins(self) -> int:
+        """Columns of its piecewise-linear encoding; 0 where it has none."""
+        widths = self.widths
+        return sum(op.d_out - widths[op.sources[0]] for op in self.operations if op.kind == "piecewise_linear")
+
+    @property
     def n_products(self) -> int:
         """Multiplications and additions of a row's forward pass."""
         widths = self.widths
@@ -160,6 +166,9 @@ class _Space:
         return start
 
 
+FITTED = ("encode", "standardize", "piecewise_linear")  # operations whose buffers are statistics of training rows
+
+
 @dataclass(frozen=True)
 class Network:
     """A program and its numbers.
@@ -193,19 +202,23 @@ class Network:
         return network
 
     def with_statistics(self, statistics: Statistics) -> Network:
-        """Return this network with these statistics in its `encode` and `standardize` operations, where it has them."""
+        """Return this network with these statistics in the operations that prepare its inputs, where it has them."""
         if self._buffers_of("standardize") is None:
             return self
         network = Network(self.program, self.parameters.copy(), self.buffers.copy())
-        for kind in ("encode", "standardize"):
+        for kind in FITTED:
             for name, buffer in (network._buffers_of(kind) or {}).items():
                 buffer[:] = getattr(statistics, name)
         return network
 
     def statistics(self) -> Statistics | None:
-        """Return the statistics of its `standardize` and `encode` operations; None where it has no `standardize`."""
-        buffers = self._buffers_of("standardize")
-        return None if buffers is None else Statistics(**buffers, **(self._buffers_of("encode") or {}))
+        """Return the statistics of the operations that prepare its inputs; None where it has no `standardize`."""
+        if self._buffers_of("standardize") is None:
+            return None
+        buffers: dict[str, FloatArray] = {}
+        for kind in FITTED:
+            buffers |= self._buffers_of(kind) or {}
+        return Statistics(**buffers)
 
     @property
     def encoding(self) -> Encoding:
@@ -268,8 +281,16 @@ def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
     return network
 
 
-def build_program(config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None) -> Program:
+def build_program(
+    config: Config, n_inputs: int, n_classes: int, encoding: Encoding | None = None, n_bins: int = 0
+) -> Program:
     """Return the program of a config's network: the one that `tabcohort.network.models.build_model` builds.
+
+    Args:
+        config: the network.
+        n_inputs, n_classes: of the table.
+        encoding: how inputs become columns; None where they are these.
+        n_bins: bins of all numbers, see `Table.bins`.
 
     Raises:
         SettingsError: the network has too many parameters.
@@ -279,10 +300,12 @@ def build_program(config: Config, n_inputs: int, n_classes: int, encoding: Encod
     if encoding is not None:
         value = builder.add("encode", "encode", 0, d_out=encoding.n_columns, encoding=encoding)
     value = builder.add("standardize", "standardize", value)
+    if n_bins:
+        value = builder.add("piecewise_linear", "bins", value, d_out=builder.width(value) + n_bins)
     if encoding is not None and encoding.learned:
         n_learned = len(encoding.learned)
         value = builder.add(
-            "embed", "embed", value, d_out=encoding.n_plain + n_learned * VECTOR_LENGTH,
+            "embed", "embed", value, d_out=n_bins + encoding.n_plain + n_learned * VECTOR_LENGTH,
             constants=(n_learned, encoding.vector_rows, VECTOR_LENGTH),
         )  # fmt: skip
     networks = {"logistic": _logistic, "mlp": _mlp, "residual": _residual}

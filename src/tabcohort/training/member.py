@@ -12,7 +12,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.encoder import Encoding, InnerFolds, Statistics, TrainingRows, fit_encoding, fit_statistics
+from tabcohort.data.encoder import (
+    Encoding,
+    InnerFolds,
+    Statistics,
+    TrainingRows,
+    fit_bins,
+    fit_encoding,
+    fit_statistics,
+)
 from tabcohort.data.splits import Split, merge_duplicates, starts_of_blocks
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
@@ -31,7 +39,7 @@ MIN_PRODUCTS_FOR_ACCELERATOR = 2e8
 
 
 def fit_on_training_rows(
-    table: Table, split: Split, encoding: Encoding | None = None
+    table: Table, split: Split, encoding: Encoding | None = None, n_bins: Sequence[int] = ()
 ) -> tuple[Statistics, InnerFolds | None]:
     """Return the statistics of the training rows, and target statistics for these rows themselves.
 
@@ -39,15 +47,20 @@ def fit_on_training_rows(
         table: the rows.
         split: which of them train.
         encoding: how inputs become columns; None for numbers that are only standardized.
+        n_bins: bins of each number; none where it is empty.
     """
-    rows, weight = merge_duplicates(table, split.train)
     if encoding is None:
-        return fit_statistics(table.X, weight, rows), None
-    starts_block = starts_of_blocks(table, split.train)
-    training = TrainingRows(
-        split.train, table.weight[split.train], table.y[split.train], len(table.schema.classes), starts_block
-    )
-    return fit_encoding(table.X, encoding, training)
+        rows, weight = merge_duplicates(table, split.train)
+        statistics, inner = fit_statistics(table.X, weight, rows), None
+    else:
+        starts_block = starts_of_blocks(table, split.train)
+        training = TrainingRows(
+            split.train, table.weight[split.train], table.y[split.train], len(table.schema.classes), starts_block
+        )
+        statistics, inner = fit_encoding(table.X, encoding, training)
+    if n_bins:
+        statistics = fit_bins(table.X, statistics, n_bins, split.train, table.weight[split.train])
+    return statistics, inner
 
 
 def member_data(

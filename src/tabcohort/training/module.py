@@ -158,7 +158,8 @@ class TorchNetworkEngine(TorchEngine):
         self.network = network
         program = network.program
         encoding = program.operations[0].encoding
-        self.whole = build_model(config, program.n_inputs, data.soft_targets.shape[1], encoding)
+        n_bins = program.n_bins
+        self.whole = build_model(config, program.n_inputs, data.soft_targets.shape[1], encoding, n_bins)
         write_numbers(network, self.whole)
         super().__init__(_parts(self.whole)[2], data, config, choose_device(config.device))
 

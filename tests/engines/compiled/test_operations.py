@@ -25,6 +25,7 @@ activate, activate_backward = (
     called_from_python(kernel) for kernel in (operations.activate, operations.activate_backward)
 )
 accumulate, smooth_clip = called_from_python(operations.accumulate), called_from_python(operations.smooth_clip)
+piecewise_linear = called_from_python(operations.piecewise_linear)
 loss_and_gradient = called_from_python(operations.loss_and_gradient)
 
 ENDS = [-np.inf, -3e38, -1.0, -1e-45, 0.0, 1e-45, 1.0, 3e38, np.inf, np.nan]
@@ -74,6 +75,18 @@ def test_smooth_clip_is_that_of_the_module(dtype: Any) -> None:
     smooth_clip(x, out, dtype(2.5))
     expected = SmoothClip(2.5)(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
+
+
+@DTYPES
+def test_bins_rise_from_their_lower_edge_to_their_upper_one(dtype: Any) -> None:
+    """The formula of Gorishniy et al. (2022): 0 below the bin, 1 above it, and the share of its width within."""
+    x = np.array([[-3.0, 7.0], [0.25, 7.0], [5.0, np.pi]], dtype)
+    column, lower, upper = np.array([0.0, 0.0, 1.0]), np.array([-1.0, 1.0, 0.0]), np.array([1.0, 2.0, 10.0])
+    out = np.full((3, 5), np.nan, dtype)
+    piecewise_linear(x, column, lower, 1 / (upper - lower), out)
+    cells = x[:, column.astype(int)]
+    expected = np.where(cells <= lower, 0, np.where(cells >= upper, 1, (cells - lower) / (upper - lower)))
+    np.testing.assert_allclose(out, np.hstack([expected, x]), rtol=4 * np.finfo(dtype).eps)
 
 
 @DTYPES

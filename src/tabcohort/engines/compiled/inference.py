@@ -220,7 +220,18 @@ def _instructions(network: Network) -> tuple[list[Instruction], int]:
 
 
 def _weight_and_bias(network: Network, op: Operation) -> tuple[FloatArray, FloatArray]:
-    """Return an operation's parameters in float64; a batch norm's are those of `x gain + shift` in evaluation mode."""
+    """Return an operation's parameters in float64; a batch norm's are those of `x gain + shift` in evaluation mode.
+
+    Raises:
+        ValueError: a bin reads a column that there is not.
+    """
+    if op.kind == "piecewise_linear":
+        d_in = network.program.widths[op.sources[0]]
+        bins = network.buffers[op.buffers[0] : op.buffers[0] + 3 * (op.d_out - d_in)]
+        column = bins[: op.d_out - d_in]
+        if not ((column >= 0) & (column < d_in) & (column == np.floor(column))).all():
+            raise ValueError("a bin reads a column that there is not")
+        return bins, np.empty(0)
     if not op.n_parameters:
         return np.empty(0), np.empty(0)
     numbers, start = network.parameters.astype(np.float64), op.parameters[0]

@@ -9,7 +9,7 @@ from numba import njit
 
 from tabcohort.engines.compiled.jit import IN_ORDER, KEPT
 from tabcohort.engines.compiled.matmul import product
-from tabcohort.engines.compiled.operations import activate, smooth_clip
+from tabcohort.engines.compiled.operations import activate, piecewise_linear, smooth_clip
 from tabcohort.engines.compiled.simd import matrix, part
 from tabcohort.network.ops import ACTIVATIONS, OPS
 from tabcohort.types import FloatArray, IntArray
@@ -17,10 +17,12 @@ from tabcohort.types import FloatArray, IntArray
 ROWS_PER_BLOCK = 256  # so that the values of a block stay in the cache
 MAX_DEVIATIONS = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow
 AFFINE = -1  # what is left of a batch normalisation: out = x gain + shift
-LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, EMBED = (
-    OPS[name].code for name in ("linear", "layer_norm", "add", "smooth_clip", "embed")
+LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, PIECEWISE_LINEAR, EMBED = (
+    OPS[name].code for name in ("linear", "layer_norm", "add", "smooth_clip", "piecewise_linear", "embed")
 )
-SUPPORTED = frozenset((AFFINE, LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, EMBED, *(OPS[name].code for name in ACTIVATIONS)))
+SUPPORTED = frozenset(
+    (AFFINE, LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, PIECEWISE_LINEAR, EMBED, *(OPS[name].code for name in ACTIVATIONS))
+)
 
 
 class Columns(NamedTuple):
@@ -124,6 +126,12 @@ def run(table, begins, lasts, constants, numbers, work, X, rows, columns, fitted
                 out = matrix(work, result, n, d_out)
                 if kind == LINEAR:
                     product(x, matrix(numbers, weight, d_in, d_out), part(numbers, bias, d_out), out)
+                elif kind == PIECEWISE_LINEAR:
+                    n_bins = d_out - d_in
+                    piecewise_linear(
+                        x, part(numbers, weight, n_bins), part(numbers, weight + n_bins, n_bins),
+                        part(numbers, weight + 2 * n_bins, n_bins), out,
+                    )  # fmt: skip
                 elif kind == EMBED:
                     n_learned = columns.learned.size
                     n_plain = d_in - n_learned

@@ -114,6 +114,32 @@ def no_backward(op, constant, values, parameters, gradient, work, rows, key, spa
     """Nothing that is learned comes before."""
 
 
+# -- piecewise-linear encoding, also before anything is learned --------------------------------------------------------
+
+
+@njit(**COMPILED)
+def piecewise_linear(x, column, lower, inverse, out):
+    """out = for each bin (x_column - lower) inverse, from 0 to 1, and then the columns of x"""
+    n_bins, zero, one = column.size, x.dtype.type(0), x.dtype.type(1)
+    for i in range(x.shape[0]):
+        for b in range(n_bins):
+            rise = (x[i, np.int64(column[b])] - x.dtype.type(lower[b])) * x.dtype.type(inverse[b])
+            out[i, b] = min(max(rise, zero), one)
+        for j in range(x.shape[1]):
+            out[i, n_bins + j] = x[i, j]
+
+
+@njit(**INLINED)
+def piecewise_linear_forward(op, constant, values, parameters, buffers, work, rows, training, key):
+    """See `piecewise_linear`"""
+    x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
+    n_bins, start = out.shape[1] - x.shape[1], op[BUFFERS]
+    piecewise_linear(
+        x, part(buffers, start, n_bins), part(buffers, start + n_bins, n_bins),
+        part(buffers, start + 2 * n_bins, n_bins), out,
+    )  # fmt: skip
+
+
 # -- embed: learned vectors in place of the last columns, which hold rows of their table -------------------------------
 
 
@@ -406,6 +432,7 @@ _ACTIVATION = OpKernels(activation_forward, activation_backward)
 
 KERNELS: dict[str, OpKernels] = {
     "smooth_clip": OpKernels(smooth_clip_forward, no_backward),
+    "piecewise_linear": OpKernels(piecewise_linear_forward, no_backward),
     "embed": OpKernels(embed_forward, embed_backward),
     "linear": OpKernels(linear_forward, linear_backward),
     "batch_norm": OpKernels(batch_norm_step_forward, batch_norm_step_backward, scratch=lambda rows, d_out: 5 * d_out),
