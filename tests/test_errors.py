@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from tabcohort import errors
-from tabcohort.errors import TabcohortError, TabcohortWarning, nearest, printable
+from tabcohort.errors import TabcohortError, TabcohortWarning, listed, nearest, printable
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__]
 ERRORS = [kind for kind in CLASSES if issubclass(kind, Exception) and not issubclass(kind, Warning)]
@@ -48,10 +48,23 @@ def test_an_error_comes_back_from_another_process(kind: type[Exception]) -> None
         ("zzz", ["dropout", "momentum"], ""),
         ("a", [], ""),
         ("ida", iter(["id", "idb", "x0"]), " (did you mean 'id'?)"),
+        ("AGE", ["sage", "Age "], " (did you mean 'Age '?)"),
     ],
 )
 def test_the_nearest_name_is_offered_if_there_is_a_near_one(name: str, names: list[str], expected: str) -> None:
     assert nearest(name, names) == expected
+
+
+def test_a_name_that_is_less_alike_than_it_must_be_is_not_offered() -> None:
+    assert nearest("answer", ["cancer"], 0.5) == " (did you mean 'cancer'?)"
+    assert nearest("answer", ["cancer"], 0.7) == ""
+
+
+@pytest.mark.parametrize(
+    ("n_names", "expected"), [(0, ""), (1, "0"), (2, "0; 1"), (3, "0; 1 and 1 more"), (3_002, "0; 1 and 3,000 more")]
+)
+def test_a_list_that_is_cut_says_how_many_more_there_are(n_names: int, expected: str) -> None:
+    assert listed(range(n_names), 2, "; ") == expected
 
 
 @pytest.mark.parametrize(

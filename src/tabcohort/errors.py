@@ -52,10 +52,31 @@ class TabcohortWarning(UserWarning):
     """Something was done that the user would want to know."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the closest of `names`, or an empty string when none is close."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def nearest(name: str, names: Iterable[str], min_similarity: float = 0.6) -> str:
+    """Return " (did you mean 'x'?)" for the closest of `names`, or an empty string when none is close.
+
+    Args:
+        name: that is not there.
+        names: that are, compared without regard to capitals and to blanks around them.
+        min_similarity: of the name that is offered, from 0 to 1: the share of the characters that both have in common.
+    """
+    by_folded: dict[str, str] = {}
+    for own in names:
+        by_folded.setdefault(own.casefold().strip(), own)
+    close = difflib.get_close_matches(name.casefold().strip(), list(by_folded), n=1, cutoff=min_similarity)
+    return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
+
+
+def listed(names: Iterable[Any], max_names: int, separator: str = ", ") -> str:
+    """Return the first of `names` as text, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c", "d"], 2)
+        'a, b and 2 more'
+    """
+    texts = [str(name) for name in names]
+    n_more = len(texts) - max_names
+    return separator.join(texts[:max_names]) + (f" and {n_more:,} more" if n_more > 0 else "")
 
 
 def printable(value: Any) -> Any:

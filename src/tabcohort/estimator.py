@@ -34,7 +34,7 @@ from tabcohort.data.inputs import table_inputs
 from tabcohort.data.parse import as_series, as_text
 from tabcohort.data.recognize import recognize_columns
 from tabcohort.data.table import Table
-from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 from tabcohort.model.importance import permutation_importances, sample_tested_rows
 from tabcohort.model.report import ConfigReport
 from tabcohort.settings import CohortSettings, Config, Rule, rules
@@ -300,7 +300,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             frame = as_frame(X)
             extra = [name for name in frame.columns if name not in self._names]
             if extra:
-                message = f"ignored, as the model was trained without them: {', '.join(extra[:10])}"
+                message = f"ignored, as the model was trained without them: {listed(extra, 10)}"
                 warnings.warn(message, TabcohortWarning, stacklevel=4)
             return frame
         _refuse_masked(X, "X")

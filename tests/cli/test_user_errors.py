@@ -151,7 +151,10 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["predict", "MODEL", "patients.csv", "--out", "no/a.csv"],
         "there is no folder 'no'",
     ),
-    "evaluate without a target": (["evaluate", "MODEL", "one.csv"], "there is no column 'answer'"),
+    "evaluate without a target": (
+        ["evaluate", "MODEL", "one.csv"],
+        "the table lacks 'answer', which the model predicts, so nothing can be measured; it has a, y",
+    ),
     "info of a table": (["info", "patients.csv"], "'patients.csv' is not a tabcohort file"),
     "info of nothing": (["info", "m.tabcohort"], "there is no file 'm.tabcohort'"),
     "info of a folder": (["info", "."], "'.' cannot be read: Is a directory"),

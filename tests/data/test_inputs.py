@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tabcohort import Table, TableError
 from tabcohort.data.columns import Category, Date, Number
-from tabcohort.data.inputs import check_cells, require_column, require_columns, row_inputs, table_inputs
+from tabcohort.data.inputs import check_cells, require_column, require_columns, require_target, row_inputs, table_inputs
 from tabcohort.data.recognize import recognize_columns
 
 
@@ -160,6 +160,21 @@ def test_a_missing_column_offers_the_nearest_name(kind: str) -> None:
 def test_a_column_that_is_needed_is_not_offered_for_another() -> None:
     with pytest.raises(TableError, match=r"^the table lacks 'size2': 2 columns are needed; it has size1, other$"):
         table_inputs({"size1": [1], "other": [1]}, numbers("size1", "size2"))
+
+
+def test_each_missing_column_offers_a_name_that_is_much_like_it_and_no_other() -> None:
+    words = r"^the table lacks 'age' \(did you mean 'Age'\?\), 'answer', 'size' \(did you mean 'size_cm'\?\): 3 columns"
+    with pytest.raises(TableError, match=words):
+        require_columns(["age", "answer", "size"], ["Age", "cancer", "size_cm"])
+
+
+def test_a_missing_target_offers_a_column_that_is_not_used_and_much_like_it() -> None:
+    require_target("outcome", ["age", "outcome"], ["age"])
+    message = "the table lacks 'outcome'{}, which the model predicts, so nothing can be measured; it has {}"
+    for names, hint in ((["outcome1"], ""), (["income"], ""), (["Outcome"], " (did you mean 'Outcome'?)")):
+        with pytest.raises(TableError) as raised:
+            require_target("outcome", names, ["outcome1"])
+        assert str(raised.value) == message.format(hint, names[0])
 
 
 def test_all_missing_columns_are_named() -> None:

@@ -146,10 +146,10 @@ def test_a_weight_that_is_no_weight_is_refused(weight: float) -> None:
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        (["a"], r"^X has 2 columns and needs as many names; it has \['a'\]$"),
-        (["a", "b", "c"], r"^X has 2 columns and needs as many names; it has \['a', 'b', 'c'\]$"),
+        (["a"], r"^X has 2 columns and needs as many names; there are 1 \('a'\)$"),
+        (["a", "b", "c"], r"^X has 2 columns and needs as many names; there are 3 \('a', 'b', 'c'\)$"),
         (["a", "a"], "^columns need different names; they are a, a$"),
-        ([], r"^X has 2 columns and needs as many names; it has \[\]$"),
+        ([], "^X has 2 columns and needs as many names; there are 0$"),
     ],
 )
 def test_features_need_as_many_different_names(features: list[str], words: str) -> None:

@@ -108,7 +108,7 @@ def test_columns_that_the_model_does_not_know_are_ignored_with_a_warning() -> No
     predictor = fit_frame(frame, keys=["id"], groups=["site"])
     expected = predictor.predict_frame(frame)  # without a warning: keys, groups and target are known
     more = frame.with_columns(**{f"note{i}": pl.lit("text") for i in range(12)})
-    names = ", ".join(f"note{i}" for i in range(10))
+    names = ", ".join(f"note{i}" for i in range(10)) + " and 2 more"
     with pytest.warns(TabcohortWarning, match=f"^ignored, as the model was trained without them: {names}$") as warned:
         assert predictor.predict_frame(more).equals(expected)
     assert [warning.filename for warning in warned] == [__file__]

@@ -113,14 +113,14 @@ def test_a_model_names_the_kinds_of_networks_in_its_ensemble_by_weight(tuned: Pr
     changed.report = replace(tuned.report, configs=configs)
     changed.members = tuple(number for number, member in enumerate(tuned.report.members) if member.fold == 0)
     text = printed(describe(changed))
-    assert text.startswith("residual 4, logistic, mlp 8, ... (4 in total) predicts target from 3 features: ")
+    assert text.startswith("residual 4, logistic, mlp 8 and 1 more predicts target from 3 features: ")
 
 
 def test_the_features_are_listed_up_to_eight() -> None:
     text = printed(describe(fit_quickly(make_small_table(n_features=8), model="logistic")))
     assert "features   x0, x1, x2, x3, x4, x5, x6, x7\n" in text
     text = printed(describe(fit_quickly(make_small_table(n_features=9), model="logistic")))
-    assert "features   x0, x1, x2, x3, x4, x5, x6, x7, ... (9 in total)\n" in text
+    assert "features   x0, x1, x2, x3, x4, x5, x6, x7 and 1 more\n" in text
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_many_classes_print_no_confusion_matrix() -> None:
     assert "and predicted:" not in text
     assert "the confusion matrix of 13 classes is in the output of --json" in text
     assert "positive class" not in text
-    assert "10 k, 10 l, ... (13 in total); always predicting" in text
+    assert "10 k, 10 l and 1 more; always predicting" in text
 
 
 def test_a_metric_that_is_not_known_is_a_dash(predictor: Predictor) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli import files
 from tabcohort.cli.output import consoles, print_json, print_lines
-from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -326,7 +326,7 @@ def _table(options: argparse.Namespace, positive: Any) -> Table:
     sample = _open(options)
     target = options.target or sample.target
     if not target:
-        columns = ", ".join(sample.frame.columns[:20])
+        columns = listed(sample.frame.columns, 20)
         raise SettingsError(f"name the column to predict: --target COLUMN (one of {columns})")
     positive = sample.positive if positive is None and target == sample.target else positive
     table = Table.from_frame(
@@ -380,7 +380,7 @@ def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> Non
     missing = [name for name in (*schema.keys, *schema.groups) if name not in set(columns)]
     if missing and evaluation.n_groups < evaluation.n_rows:
         warnings.warn(
-            f"the table has no {', '.join(map(repr, missing))}, which grouped rows where the model was trained: "
+            f"the table has no {listed(map(repr, missing), 10)}, which grouped rows where the model was trained: "
             "without it, the intervals treat rows as independent",
             TabcohortWarning,
             stacklevel=1,

@@ -22,6 +22,7 @@ from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Num
 from tabcohort.data.frames import ColumnChoices, target_labels
 from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc
 from tabcohort.data.recognize import NAMES_OF_IDS
+from tabcohort.errors import listed
 from tabcohort.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -171,8 +172,7 @@ def _options(option: str, names: Iterable[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:N_EXAMPLES]))
-    return shown if len(names) <= N_EXAMPLES else f"{shown} and {len(names) - N_EXAMPLES} more"
+    return listed(map(repr, names), N_EXAMPLES)
 
 
 # -- the target ------------------------------------------------------------------------------------------------------
@@ -489,7 +489,7 @@ def _spelling(rows: _Rows) -> list[Finding]:
     for name, levels in spelled.items():
         pairs = _same_but_for_spelling(levels)
         if pairs:
-            examples = "; ".join(" and ".join(map(shortened, pair)) for pair in pairs[:N_EXAMPLES])
+            examples = listed([" and ".join(map(shortened, pair)) for pair in pairs], N_EXAMPLES, "; ")
             message = f"{name!r} has levels that differ only in case, space or Unicode form ({examples})"
             findings.append(
                 Finding("spelling", (name,), message, {"n": len(pairs)}, "spell them the same if they mean the same")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.errors import TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +31,7 @@ def name_columns(written: Sequence[str], source: str) -> list[str]:
         hint = " (the first line must have the names of the columns)" if has_numbers else ""
         raise TableError(f"{source!r} has two columns called {repeated!r}; give every column a name of its own{hint}")
     if has_numbers:
-        shown = ", ".join(repr(name) for name in trimmed[:3]) + (", ..." if len(trimmed) > 3 else "")
+        shown = listed(map(repr, trimmed), 3)
         warnings.warn(
             f"{source!r}: the names of the columns are numbers ({shown}); if the file has no line of names, its first "
             "row is lost: add that line",

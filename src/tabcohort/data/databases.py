@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 import numpy as np
 
 from tabcohort.data.parse import as_series
-from tabcohort.errors import TableError, nearest
+from tabcohort.errors import TableError, listed, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,14 +65,14 @@ def shown(url: str) -> str:
 
 def _query_of_table(table: str | None, tables: Sequence[str], url: str) -> str:
     """Return the query that reads a table, or the only one."""
-    listed = ", ".join(repr(name) for name in tables[:10]) + (", ..." if len(tables) > 10 else "")
+    names = listed(map(repr, tables), 10)
     if not tables:
         raise TableError(f"{url!r} has no tables")
     if table is None and len(tables) > 1:
-        raise TableError(f"{url!r} has {len(tables)} tables; give a query, or the name of one of them: {listed}")
+        raise TableError(f"{url!r} has {len(tables)} tables; give a query, or the name of one of them: {names}")
     name = tables[0] if table is None else table.strip()
     if name not in tables:
-        raise TableError(f"{url!r} has no table {name!r}{nearest(name, tables)}; its tables are {listed}")
+        raise TableError(f"{url!r} has no table {name!r}{nearest(name, tables)}; its tables are {names}")
     return f"SELECT * FROM {_quoted(name)}"
 
 

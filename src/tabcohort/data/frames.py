@@ -26,7 +26,7 @@ from tabcohort.data.parse import (
     parse_numbers,
 )
 from tabcohort.data.recognize import KINDS, recognize_columns
-from tabcohort.errors import TabcohortWarning, TableError, nearest
+from tabcohort.errors import TabcohortWarning, TableError, listed, nearest
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
@@ -196,15 +196,14 @@ def warn_of_columns(columns: Sequence[Column], types: Container[str] = ()) -> No
     notes = {column.name: column for column in columns if column.note and column.name not in types}
     left_out = [f"{name!r} ({column.note})" for name, column in notes.items() if isinstance(column, Dropped)]
     if left_out:
-        more = f" and {len(left_out) - 10} more" if len(left_out) > 10 else ""
-        warnings.warn(f"left out: {'; '.join(left_out[:10])}{more}", TabcohortWarning, stacklevel=5)
+        warnings.warn(f"left out: {listed(left_out, 10, '; ')}", TabcohortWarning, stacklevel=5)
     for name, column in notes.items():
         if not isinstance(column, (Dropped, IntegerCode)):
             warnings.warn(f"the column {name!r}: {column.note}", TabcohortWarning, stacklevel=5)
     codes = [repr(name) for name, column in notes.items() if isinstance(column, IntegerCode)]
     if codes:
         warnings.warn(
-            f"few distinct whole numbers, read as numbers and as categories: {', '.join(codes)}",
+            f"few distinct whole numbers, read as numbers and as categories: {listed(codes, 10)}",
             TabcohortWarning,
             stacklevel=5,
         )
@@ -253,7 +252,7 @@ def warn_of_labels(labels: NDArray[Any], target: str) -> None:
     pairs = [" and ".join(map(repr, alike)) for alike in spellings.values() if len(alike) > 1]
     if pairs:
         message = (
-            f"classes of {target!r} differ only in capitals: {'; '.join(pairs[:5])}; write them alike if they are one"
+            f"classes of {target!r} differ only in capitals: {listed(pairs, 5, '; ')}; write them alike if they are one"
         )
         warnings.warn(message, TabcohortWarning, stacklevel=4)
     missing = [
@@ -294,8 +293,8 @@ def warn_of_spellings(column: pl.Series, labels: NDArray[Any], target: str) -> N
     pairs = pairs.filter(pl.col("written").str.strip_chars().str.normalize("NFC") == pl.col("label"))
     alike = pairs.filter(pl.col("label").is_duplicated() & (pl.col("written") != pl.col("label")))
     if len(alike):
-        shown = ", ".join(f"{written!r} as {label!r}" for written, label in alike.sort("written", "label").rows()[:5])
-        message = f"labels of {target!r} that differ only in spaces or code points are read as one: {shown}"
+        shown = [f"{written!r} as {label!r}" for written, label in alike.sort("written", "label").rows()]
+        message = f"labels of {target!r} that differ only in spaces or code points are read as one: {listed(shown, 5)}"
         warnings.warn(message, TabcohortWarning, stacklevel=4)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 
 from tabcohort.data import parse
 from tabcohort.data.columns import MAX_MAGNITUDE, Column, input_names
-from tabcohort.errors import TableError, nearest
+from tabcohort.errors import TableError, listed, nearest
 from tabcohort.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     import polars as pl
+
+MIN_SIMILARITY = 0.7  # of a column's name to that of a missing one, from which on it is offered in its place
 
 
 def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:
@@ -144,7 +146,7 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
     cell = X[row, place]
     problem = "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
     counts = bad.sum(axis=0)
-    where = ", ".join(f"{names[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)[:10])
+    where = listed([f"{names[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)], 10)
     more = f"; such cells are in {where}" if bad.sum() > 1 else ""
     raise TableError(
         f"row {number}, column {names[place]!r} {problem}{more}: a number must be at most 1e100, so fix these cells, "
@@ -153,18 +155,44 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
 
 
 def require_columns(needed: Sequence[str], names: Sequence[str]) -> None:
-    """Raise `TableError` naming every column that is missing; the nearest name offered is one that is not needed."""
+    """Raise `TableError` naming every column that is missing, with a column that is not needed and has nearly its name.
+
+    Args:
+        needed: the columns that a model needs.
+        names: of the columns that there are.
+    """
     available = set(names)
     missing = [name for name in needed if name not in available]
     if missing:
-        unused = available - set(needed)
+        unused = sorted(available - set(needed))
         raise TableError(
-            f"the table lacks {', '.join(map(repr, missing[:10]))}{nearest(missing[0], sorted(unused))}: "
-            f"{len(needed):,} columns are needed; it has {', '.join(names[:20])}"
+            f"the table lacks {listed([_with_nearest(name, unused) for name in missing], 10)}: "
+            f"{len(needed):,} columns are needed; it has {listed(names, 20)}"
+        )
+
+
+def require_target(target: str, names: Sequence[str], used: Sequence[str]) -> None:
+    """Raise `TableError` unless a model's target is there.
+
+    Args:
+        target: of the model.
+        names: of the columns that there are.
+        used: columns that the model uses for something else, which are not offered in its place.
+    """
+    if target not in names:
+        unused = sorted(set(names) - set(used))
+        raise TableError(
+            f"the table lacks {_with_nearest(target, unused)}, which the model predicts, so nothing can be measured; "
+            f"it has {listed(names, 20)}"
         )
 
 
 def require_column(names: Sequence[str], name: str) -> None:
     """Raise `TableError` unless the column is there; the message offers the nearest name."""
     if name not in names:
-        raise TableError(f"there is no column {name!r}{nearest(name, names)}; the table has {', '.join(names[:20])}")
+        raise TableError(f"there is no column {name!r}{nearest(name, names)}; the table has {listed(names, 20)}")
+
+
+def _with_nearest(name: str, names: Sequence[str]) -> str:
+    """Return a name that nobody typed, with one that is much like it: what a person misspells is less alike."""
+    return f"{name!r}{nearest(name, names, MIN_SIMILARITY)}"

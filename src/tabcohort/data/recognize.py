@@ -27,7 +27,7 @@ from tabcohort.data.columns import (
     shortened,
     words_of,
 )
-from tabcohort.errors import TableError
+from tabcohort.errors import TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,8 +121,8 @@ def _message(problems: Sequence[Problem]) -> str:
     remedy = f"add {options} (in Python, types={types})"
     if len(problems) == 1:
         return f"{problems[0].message}; fix it, or {remedy}"
-    listed = "; ".join(problem.message for problem in problems[:20])
-    return f"{len(problems)} columns cannot be read: {listed}; fix them, or {remedy}"
+    messages = listed([problem.message for problem in problems], 20, "; ")
+    return f"{len(problems)} columns cannot be read: {messages}; fix them, or {remedy}"
 
 
 def recognize(series: pl.Series, kind: str | None = None) -> Column:

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from tabcohort.data.column_names import name_columns, without_empty_rows, without_unnamed_columns
-from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.errors import TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,7 @@ def read_spreadsheet(data: bytes, name: str) -> pl.DataFrame:
     except fastexcel.FastExcelError as error:
         raise TableError(f"{name!r} is a damaged spreadsheet: {str(error).splitlines()[0]}") from None
     if len(sheets) > 1:
-        others = ", ".join(repr(sheet) for sheet in sheets[1:4])
+        others = listed(map(repr, sheets[1:]), 3)
         warnings.warn(
             f"{name!r}: only the first sheet, {sheets[0]!r}, is read; the others are {others}",
             TabcohortWarning,

@@ -28,9 +28,9 @@ from tabcohort.data.frames import (
     warn_of_rows_without_target,
 )
 from tabcohort.data.groups import group_codes, group_ids_of
-from tabcohort.data.inputs import check_cells, require_column, table_inputs
+from tabcohort.data.inputs import check_cells, require_target, table_inputs
 from tabcohort.data.sources import read_frame
-from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.errors import TabcohortWarning, TableError, listed
 from tabcohort.settings import Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
@@ -261,7 +261,7 @@ class Table:
         Raises:
             TableError: a column is missing, a cell is not a number, no row has a target, or a class is unknown.
         """
-        require_column(frame.columns, schema.target)
+        require_target(schema.target, frame.columns, (*schema.features, *schema.keys, *schema.groups))
         labels, has_target = target_labels(frame, schema.target)
         warn_of_rows_without_target(has_target, schema.target, stacklevel=3)
         if not has_target.any():
@@ -271,7 +271,7 @@ class Table:
         if unknown:
             raise TableError(
                 f"the model knows no class {str(unknown[0])!r} of {schema.target!r}; "
-                f"its classes are {', '.join(map(repr, schema.classes[:10]))}"
+                f"its classes are {listed(map(repr, schema.classes), 10)}"
             )
         X = table_inputs(frame, schema.columns)[has_target]
         check_cells(X, schema.columns, np.flatnonzero(has_target) + 1)
@@ -315,7 +315,7 @@ class Table:
         tiny = [names[i] for i in constant if len(np.unique(self.X[~np.isnan(self.X[:, i]), i])) > 1]
         if tiny:
             warnings.warn(
-                f"not used, as the values differ by less than 1e-12 of their size: {', '.join(map(repr, tiny[:10]))}; "
+                f"not used, as the values differ by less than 1e-12 of their size: {listed(map(repr, tiny), 10)}; "
                 "subtract what the values have in common to use them",
                 TabcohortWarning,
                 stacklevel=4,
@@ -374,14 +374,15 @@ def _columns_of_arrays(X: FloatArray, features: Sequence[str | Column] | None) -
     if given and isinstance(given[0], Column):
         return [column for column in given if isinstance(column, Column)]
     if len(given) != X.shape[1]:
-        raise TableError(f"X has {X.shape[1]} columns and needs as many names; it has {given[:20]}")
+        names = f" ({listed(map(repr, given), 20)})" if given else ""
+        raise TableError(f"X has {X.shape[1]} columns and needs as many names; there are {len(given)}{names}")
     return [Number(str(name), bool(np.isnan(column).any())) for name, column in zip(given, X.T, strict=True)]
 
 
 def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table:
     """Check cells and labels, and name the classes, which the schema does not have yet."""
     if len(set(schema.features)) != len(schema.features):
-        raise TableError(f"columns need different names; they are {', '.join(schema.features[:20])}")
+        raise TableError(f"columns need different names; they are {listed(schema.features, 20)}")
     check_cells(rows.X, schema.columns, rows.row_numbers)
     invalid = np.flatnonzero(~(np.isfinite(rows.weight) & (rows.weight >= 0)))
     if len(invalid):
@@ -396,7 +397,7 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
         message = single_row_message(plain_label(classes[counts == 1][0]), schema.target)
         warnings.warn(message, TabcohortWarning, stacklevel=3)
     if not schema.columns:
-        reasons = "; ".join(f"{column.name!r} ({column.note})" for column in schema.dropped[:10])
+        reasons = listed([f"{column.name!r} ({column.note})" for column in schema.dropped], 10, "; ")
         raise TableError(
             f"there is no column to predict from{'; left out: ' + reasons if reasons else ' (0 features)'}"
         )
@@ -434,5 +435,5 @@ def positive_code(classes: tuple[Label, ...], positive: Label | None, target: st
     for code, label in enumerate(classes):
         if label == positive or str(label) == str(positive):
             return code
-    names = ", ".join(repr(label) for label in classes[:10])
+    names = listed(map(repr, classes), 10)
     raise TableError(f"the positive class {positive!r} is not in {target!r}, whose classes are {names}")

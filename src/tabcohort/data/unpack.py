@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from tabcohort.errors import TableError, nearest
+from tabcohort.errors import TableError, listed, nearest
 
 STANDARD_INPUT = "-"
 MAX_UNPACKED_BYTES = 8 * 2**30
@@ -115,7 +115,7 @@ def _unzipped(data: bytes, name: str) -> Content:
             if names and all(member.endswith(".npy") for member in names):
                 raise TableError(f"{name!r} is a NumPy archive (.npz); save the table as CSV or Parquet")
             if len(files) != 1:
-                holds = ", ".join(repr(member) for member in names[:3]) + (", ..." if len(names) > 3 else "")
+                holds = listed(map(repr, names), 3)
                 raise TableError(
                     f"{name!r} is a zip file of {len(files)} files{f' ({holds})' if names else ''}; "
                     "one that holds a table has one file"

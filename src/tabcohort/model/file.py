@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tabcohort.container import read_container, write_container
 from tabcohort.data.columns import column_from_dict
 from tabcohort.data.table import Schema
-from tabcohort.errors import ModelFileError, TabcohortError
+from tabcohort.errors import ModelFileError, TabcohortError, listed
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.decision import DecisionRule, parse_objective
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
@@ -80,7 +80,7 @@ def load(path: str | Path) -> Predictor:
         calibrator = _calibrator(document["calibrator"], len(schema.classes))
         rule = _decision_rule(document["decision_rule"], len(schema.classes))
         if arrays:
-            raise ValueError(f"it has arrays that are not needed: {', '.join(list(arrays)[:3])}")
+            raise ValueError(f"it has arrays that are not needed: {listed(arrays, 3)}")
         return Predictor(networks, members, schema, calibrator, rule, predictions, report)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None

@@ -14,7 +14,7 @@ from tabcohort.data.inputs import check_cells, require_column, row_inputs, table
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.errors import TabcohortWarning, TableError, listed
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.decision import DecisionRule, choose_decision_rule, predicted_codes
 from tabcohort.evaluation.evaluate import Evaluation, evaluate, evaluate_out_of_fold, evaluate_sets_out_of_fold
@@ -377,7 +377,7 @@ class Predictor:
         known = {*self.schema.features, *self.schema.keys, *self.schema.groups, self.schema.target}
         ignored = [name for name in frame.columns if name not in known]
         if ignored:
-            message = f"ignored, as the model was trained without them: {', '.join(ignored[:10])}"
+            message = f"ignored, as the model was trained without them: {listed(ignored, 10)}"
             warnings.warn(message, TabcohortWarning, stacklevel=3)
 
     def _warn_of_outliers(self, X: FloatArray, frame: pl.DataFrame) -> None:
@@ -404,7 +404,7 @@ def _warn_of_cells(what: str, cells: Mapping[str, BoolArray]) -> None:
     counts = {name: int(is_unusual.sum()) for name, is_unusual in cells.items()}
     parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in counts.items()]
     if parts:
-        warnings.warn(f"{what}: {', '.join(parts[:10])}", TabcohortWarning, stacklevel=3)
+        warnings.warn(f"{what}: {listed(parts, 10)}", TabcohortWarning, stacklevel=3)
 
 
 def _renamed(columns: Sequence[pl.Series], taken: Sequence[str]) -> list[pl.Series]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from tabcohort.cohort.progress import RunProgress
-from tabcohort.errors import printable
+from tabcohort.errors import listed, printable
 
 MAX_COEFFICIENTS = 8
 MAX_CLASSES = 12
@@ -30,11 +30,11 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     facts = printable({name: value for name, value in facts.items() if name != "report"})
     schema, model = facts["schema"], facts["model"]
     console.print(
-        f"[bold]{_listed(model['networks'], MAX_NETWORKS)}[/] predicts [bold]{escape(schema['target'])}[/] "
+        f"[bold]{listed(model['networks'], MAX_NETWORKS)}[/] predicts [bold]{escape(schema['target'])}[/] "
         f"from {model['n_features']} features: "
         f"{_count(model['n_networks'], 'network')} with {model['n_parameters']:,} parameters in total"
     )
-    console.print(f"features   {escape(_listed(schema['features'], MAX_FEATURES))}")
+    console.print(f"features   {escape(listed(schema['features'], MAX_FEATURES))}")
     console.print(f"rows       {_rows_line(facts['rows'])}")
     console.print(f"training   {_training_line(facts['training'])}")
     if facts["training"]["cut_short"]:
@@ -112,12 +112,12 @@ def print_evaluation(
     counts = [f"{count:,.0f} {label}" for label, count in zip(classes, evaluation["class_counts"], strict=True)]
     majority = evaluation["majority"]
     console.print(
-        f"true classes: {_listed(counts, MAX_CLASSES)}; "
+        f"true classes: {listed(counts, MAX_CLASSES)}; "
         f"always predicting {majority['label']} would have accuracy {majority['accuracy']:.4f}",
         markup=False,
     )
     if evaluation["rare_classes"]:
-        rare = ", ".join(map(str, evaluation["rare_classes"]))
+        rare = listed(evaluation["rare_classes"], MAX_CLASSES)
         console.print(
             f"fewer than {evaluation['few_rows']} of these rows are {rare}: figures that depend on them say little",
             markup=False,
@@ -140,11 +140,11 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     sets = printable(sets)
     by_class = [
         f"{escape(str(entry['label']))} {entry['covered']:.1%}"
-        for entry in sets["covered_by_class"][:MAX_CLASSES]
+        for entry in sets["covered_by_class"]
         if entry["covered"] is not None
     ]
     console.print(
-        f"sets            hold the true class for {sets['covered']:.1%} of the rows ({', '.join(by_class)})"
+        f"sets            hold the true class for {sets['covered']:.1%} of the rows ({listed(by_class, MAX_CLASSES)})"
         f"; asked for: {100 * sets['coverage']:g}% of each class"
     )
     suggestion = sets.get("suggested_coverage")
@@ -254,12 +254,6 @@ def _print_table(console: Console, table: Table) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         console.out(line.rstrip(), highlight=False)
-
-
-def _listed(names: Sequence[str], n_shown: int) -> str:
-    """Return the first names, and how many there are if that is not all."""
-    more = f", ... ({len(names):,} in total)" if len(names) > n_shown else ""
-    return ", ".join(names[:n_shown]) + more
 
 
 def _count(number: int, noun: str) -> str:

@@ -28,7 +28,7 @@ from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.reading import Reading
 from tabcohort.engines.validation import ValidationSet
-from tabcohort.errors import EngineError, SettingsError
+from tabcohort.errors import EngineError, SettingsError, listed
 from tabcohort.network.program import Program
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
@@ -124,7 +124,7 @@ def class_weights(table: Table, split: Split, config: Config) -> FloatArray:
         known = [str(label) for label in table.schema.classes]
         for label in given:
             if label not in known:
-                raise SettingsError(f"class_weight has the class {label!r}; the target has {', '.join(known[:10])}")
+                raise SettingsError(f"class_weight has the class {label!r}; the target has {listed(known, 10)}")
         return np.array([given.get(label, 1.0) for label in known])
     totals = np.bincount(table.y[split.train], table.weight[split.train], n_classes)
     return np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)

@@ -26,6 +26,7 @@ from tabcohort.engines.compiled.inference_kernels import (
 )
 from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
+from tabcohort.errors import listed
 from tabcohort.network.ops import Operation
 from tabcohort.network.program import Network, build_program
 from tabcohort.settings import Config
@@ -140,7 +141,7 @@ def _check_bounds(encoding: Encoding, n_inputs: int) -> None:
     """Raise `ValueError` if an input is not one of those that there are: the kernel checks no bounds."""
     used = sorted((*encoding.numbers, *encoding.codes))
     if used != list(range(n_inputs)) or any(not 0 <= place < len(encoding.numbers) for place in encoding.missing):
-        raise ValueError(f"columns are made of inputs {used[:20]}; there are {n_inputs}")
+        raise ValueError(f"columns are made of inputs {listed(used, 20)}; there are {n_inputs}")
 
 
 def _columns(encoding: Encoding) -> Columns:
