@@ -354,6 +354,15 @@ def test_a_column_that_is_missing_is_named_beside_the_nearest_one() -> None:
         fitted.predict(mixed_frame().rename(columns={"category": "catgory"}))
 
 
+def test_levels_that_were_not_there_in_fit_are_counted_in_one_warning() -> None:
+    fitted = classifier().fit(mixed_frame(), Y)
+    other = mixed_frame().assign(category=["Quito", "Lima", *mixed_frame()["category"][2:]])
+    for predict in (fitted.predict_proba, fitted.predict, fitted.predict_set, fitted.predict_uncertainty):
+        with pytest.warns(TabcohortWarning, match="trained on, read as unknown: 'category' .2 rows.$") as warned:
+            predict(other)
+        assert [warning.filename for warning in warned] == [__file__]
+
+
 def test_a_frame_after_an_array_is_taken_by_places_with_a_warning() -> None:
     fitted = classifier().fit(X, Y)
     with pytest.warns(UserWarning, match="X has feature names, but CohortClassifier was fitted without feature names"):

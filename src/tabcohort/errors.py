@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -77,6 +79,14 @@ def listed(names: Iterable[Any], max_names: int, separator: str = ", ") -> str:
     texts = [str(name) for name in names]
     n_more = len(texts) - max_names
     return separator.join(texts[:max_names]) + (f" and {n_more:,} more" if n_more > 0 else "")
+
+
+def warn_caller(message: str) -> None:
+    """Warn by a `TabcohortWarning` of the line that called this package, however deep in it this is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "tabcohort":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, TabcohortWarning, stacklevel=level)
 
 
 def printable(value: Any) -> Any:

@@ -29,6 +29,7 @@ from tabcohort.data.columns import (
     Text,
     column_from_dict,
     input_names,
+    input_places,
     shortened,
 )
 from tabcohort.data.inputs import row_inputs, table_inputs
@@ -419,3 +420,12 @@ def test_what_is_read_quickly_is_what_the_column_reads(column: Column, cell: Any
 )
 def test_common_cells_are_read_quickly(column: Column, cell: Any, expected: Any) -> None:
     assert column.cell(cell) == expected
+
+
+def test_inputs_are_where_their_names_are() -> None:
+    """The numbers of all columns come first, and then the codes."""
+    names = input_names(USED)
+    places = input_places(USED)
+    assert [names[place.numbers] for place in places] == [column.number_names() for column in USED]
+    assert [place.code for place in places if place.code is not None] == list(range(len(names) - 3, len(names)))
+    assert [place.code is None for place in places] == [not column.n_codes for column in USED]

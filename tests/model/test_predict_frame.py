@@ -10,6 +10,8 @@ import pytest
 from helpers import SINGLE, fit_quickly, make_rows, make_small_table
 
 from tabcohort import Predictor, TabcohortWarning, Table, TableError
+from tabcohort.data.inputs import table_inputs
+from tabcohort.model.unusual import OUTLIER
 
 X, _ = make_rows(seed=1)
 
@@ -136,6 +138,20 @@ def test_the_value_of_an_outlier_is_shown_as_it_was_written(predictor: Predictor
     frame = pl.DataFrame({"x0": ["0.5", "1e3 "], "x1": ["1", "2"], "x2": [0.0, 0.0]})
     with pytest.warns(TabcohortWarning, match="^row 2, column 'x0' holds 1e3 , .* standard deviations from"):
         predictor.predict_frame(frame)
+
+
+def test_a_rare_word_is_no_outlier_although_its_own_number_is_far_from_the_mean() -> None:
+    """A text has a number for each word, and few rows with one of these are far from its mean."""
+    notes = ["sleeps rarely" if i < 12 else "sleeps often" if i % 2 else "never sleeps at all" for i in range(8_000)]
+    predictor = fit_frame(keyed_frame(8_000, note=notes), types={"note": "text"})
+    rare = pl.DataFrame({"x0": [0.0], "x1": [0.0], "note": "sleeps rarely"})
+    with pytest.warns(TabcohortWarning, match="^row 1, column 'x1' holds 1000.0, .* rely on the prediction for it$"):
+        assert predictor.predict_frame(rare.with_columns(x1=pl.lit(1e3)))["warnings"].to_list() == [
+            "far from the training rows in 'x1'"
+        ]
+    assert predictor._distances(table_inputs(rare, predictor.schema.columns)).max() > OUTLIER
+    assert predictor.outlier_cells(rare)[1] < OUTLIER
+    assert predictor.predict_frame(rare)["warnings"].to_list() == [""]
 
 
 def test_a_frame_that_cannot_be_predicted_is_refused(predictor: Predictor) -> None:

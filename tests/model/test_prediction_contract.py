@@ -172,8 +172,28 @@ def test_levels_that_no_training_row_had_are_unknown_and_counted(mixed: Predicto
     assert "unknown level of 'code'" in notes[0]
     assert notes[1] == "unknown level of 'city'; unknown level of 'flag'"
     assert set(notes[2:]) == {""}
-    unknown = mixed.predict_proba(other.with_columns(city=pl.Series(["Quito", "Cusco", *cities[2:]])))
+    with pytest.warns(TabcohortWarning):
+        unknown = mixed.predict_proba(other.with_columns(city=pl.Series(["Quito", "Cusco", *cities[2:]])))
     assert unknown[:, 0].tolist() == predictions["probability no"].to_list()  # one is as unknown as the other
+
+
+@pytest.mark.parametrize(
+    "name", ["log_proba_and_spread", "log_proba", "predict_proba", "predict", "predict_set", "predict_uncertainty"]
+)
+def test_every_prediction_of_rows_warns_once_of_unknown_levels_where_it_was_called(mixed: Predictor, name: str) -> None:
+    other = FRAME.with_columns(city=pl.Series(["Lima", "Quito", *FRAME["city"][2:]]))
+    with pytest.warns(TabcohortWarning, match="trained on, read as unknown: 'city' .2 rows.$") as warned:
+        getattr(mixed, name)(other)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_the_prediction_of_a_record_says_nothing_of_unknown_levels(mixed: Predictor) -> None:
+    mixed.predict_row({**FRAME.row(0, named=True), "city": "Lima"})
+
+
+def test_a_model_of_numbers_looks_for_no_unknown_levels(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabcohort.model.predictor.unknown_levels", None)
+    assert predictor.predict(np.zeros((2, 3))).shape == (2,)
 
 
 def test_a_cell_that_no_training_row_lacked_may_be_missing(mixed: Predictor) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -170,15 +170,14 @@ class Number(Column):
 
 
 @dataclass(frozen=True)
-class Category(Column):
-    """Levels that have no order, as text.
+class _LevelsColumn(Column):
+    """A column with levels of its own.
 
     Args:
         level_names: the levels, the most frequent first.
         n_frequent_levels: how many of them are frequent enough for a learned vector.
     """
 
-    kind = "category"
     level_names: tuple[str, ...] = ()
     n_frequent_levels: int = 0
 
@@ -196,6 +195,13 @@ class Category(Column):
     def n_frequent(self) -> int:
         """Levels that are frequent enough for a learned vector."""
         return self.n_frequent_levels
+
+
+@dataclass(frozen=True)
+class Category(_LevelsColumn):
+    """Levels that have no order, as text."""
+
+    kind = "category"
 
     @functools.cached_property
     def _code_of(self) -> dict[str, float]:
@@ -260,32 +266,10 @@ class Boolean(Column):
 
 
 @dataclass(frozen=True)
-class IntegerCode(Number):
-    """Few distinct whole numbers, which may be codes: read as a number and as a category.
-
-    Args:
-        level_names: the distinct numbers, the most frequent first.
-        n_frequent_levels: how many of them are frequent enough for a learned vector.
-    """
+class IntegerCode(_LevelsColumn, Number):
+    """Few distinct whole numbers, which may be codes: read as a number and as a category."""
 
     kind = "integer code"
-    level_names: tuple[str, ...] = ()
-    n_frequent_levels: int = 0
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The distinct numbers."""
-        return self.level_names
-
-    @property
-    def n_codes(self) -> int:
-        """The levels, "missing" and "unknown"."""
-        return len(self.level_names) + 2
-
-    @property
-    def n_frequent(self) -> int:
-        """Levels that are frequent enough for a learned vector."""
-        return self.n_frequent_levels
 
     @functools.cached_property
     def _code_of(self) -> dict[float, float]:
@@ -497,6 +481,37 @@ def _whole(level: str) -> int | None:
 def shortened(text: str) -> str:
     """Return text quoted, cut after 40 characters, control characters escaped."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+class InputPlaces(NamedTuple):
+    """Where the inputs of a column are among those of all columns.
+
+    Args:
+        column: whose inputs they are.
+        numbers: the places of its numbers; the first is that of the cell itself, and the others are made of it.
+        code: the place of its code; None where it has none.
+    """
+
+    column: Column
+    numbers: slice
+    code: int | None
+
+
+def input_places(columns: Sequence[Column]) -> list[InputPlaces]:
+    """Return where the inputs of each column are: the numbers of all columns come first, and then the codes.
+
+    Example:
+        >>> places = input_places([Category("city"), Text("note", words=("late",)), Number("age")])
+        >>> [(place.column.name, place.numbers.start, place.numbers.stop, place.code) for place in places]
+        [('city', 0, 0, 3), ('note', 0, 2, None), ('age', 2, 3, None)]
+    """
+    number, code = 0, sum(column.n_numbers for column in columns)
+    places = []
+    for column in columns:
+        numbers = slice(number, number + column.n_numbers)
+        places.append(InputPlaces(column, numbers, code if column.n_codes else None))
+        number, code = numbers.stop, code + (column.n_codes > 0)
+    return places
 
 
 def input_names(columns: Sequence[Column]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import MAX_MAGNITUDE, Column, input_names
+from tabcohort.data.columns import MAX_MAGNITUDE, Column, input_names, input_places
 from tabcohort.errors import TableError, listed, nearest
 from tabcohort.types import FloatArray, IntArray
 
@@ -33,11 +33,11 @@ def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:
         TableError: a column is missing, a cell is not what its column holds, or an array has another shape.
     """
     if hasattr(data, "columns") or isinstance(data, Mapping):
-        return _joined([(column, series) for column, series in zip(columns, _series(data, columns), strict=True)])
+        return _joined(columns, _series(data, columns))
     X = _as_matrix(data, len(columns))
     if X.dtype == np.float64 and all(column.n_numbers == 1 and not column.n_codes for column in columns):
         return X
-    return _joined([(column, parse.as_series(column.name, X[:, i])) for i, column in enumerate(columns)])
+    return _joined(columns, [parse.as_series(column.name, X[:, i]) for i, column in enumerate(columns)])
 
 
 def _as_matrix(data: Any, n_columns: int) -> Any:
@@ -92,19 +92,14 @@ def by_name(data: Any) -> tuple[Any, dict[str, Any]]:
     return data, name_of
 
 
-def _joined(pairs: Sequence[tuple[Column, pl.Series]]) -> FloatArray:
-    """Return the numbers of all columns, then their codes, filled in one by one."""
-    n_numbers = sum(column.n_numbers for column, _ in pairs)
-    n_codes = sum(column.n_codes > 0 for column, _ in pairs)
-    X = np.empty((len(pairs[0][1]) if pairs else 0, n_numbers + n_codes))
-    number, code = 0, n_numbers
-    for column, series in pairs:
+def _joined(columns: Sequence[Column], series: Sequence[pl.Series]) -> FloatArray:
+    """Return the inputs of columns from their cells, filled in one by one."""
+    X = np.empty((len(series[0]) if series else 0, len(input_names(columns))))
+    for (column, numbers, code), cells in zip(input_places(columns), series, strict=True):
         if column.n_numbers:
-            X[:, number : number + column.n_numbers] = column.numbers(series)
-            number += column.n_numbers
-        if column.n_codes:
-            X[:, code] = column.codes(series)
-            code += 1
+            X[:, numbers] = column.numbers(cells)
+        if code is not None:
+            X[:, code] = column.codes(cells)
     return _with_equal_bits(X)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, Number, input_names
+from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, Number, input_names, input_places
 from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, StoredRows, fit_statistics, store_rows
 from tabcohort.data.frames import (
     MAX_NUMERIC_CLASSES,
@@ -79,19 +79,13 @@ class Schema:
         Up to eight levels have a column each. More have target statistics, their count, and for the networks with
         hidden layers a learned vector.
         """
-        firsts = np.cumsum([0, *(column.n_numbers for column in self.columns)])
-        missing = [
-            int(first)
-            for first, column in zip(firsts, self.columns, strict=False)
-            if column.n_numbers and column.has_missing
-        ]
-        coded = [column for column in self.columns if column.n_codes]
+        places, has_vectors = input_places(self.columns), config.model != "logistic"
+        missing = tuple(numbers.start for column, numbers, _ in places if column.n_numbers and column.has_missing)
+        coded = [(column, code) for column, _, code in places if code is not None]
         if not missing and not coded:
             return None
-        codes = tuple(range(self.n_numbers, self.n_numbers + len(coded)))
-        has_vectors = config.model != "logistic"
-        categories = tuple(self._category(column, has_vectors) for column in coded)
-        return Encoding(tuple(range(self.n_numbers)), tuple(missing), codes, categories)
+        categories = tuple(self._category(column, has_vectors) for column, _ in coded)
+        return Encoding(tuple(range(self.n_numbers)), missing, tuple(code for _, code in coded), categories)
 
     def column_names(self, encoding: Encoding) -> list[str]:
         """Return a name for each column of an encoding: "age", "age is missing", "city = Oslo", "city (count)"."""

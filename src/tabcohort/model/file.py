@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
-from tabcohort.data.columns import column_from_dict
+from tabcohort.data.columns import column_from_dict, input_names
 from tabcohort.data.table import Schema
 from tabcohort.errors import ModelFileError, TabcohortError, listed
 from tabcohort.evaluation.calibration import Calibrator
@@ -117,7 +117,7 @@ def _network(number: int, arrays: dict[str, NDArray[Any]], schema: Schema, repor
     own = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
     own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
     config = report.configs[report.members[number].config].config
-    n_inputs = schema.n_numbers + sum(column.n_codes > 0 for column in schema.columns)
+    n_inputs = len(input_names(schema.columns))
     n_bins = len(own["bins.column"]) if "bins.column" in own else 0
     program = build_program(config, n_inputs, len(schema.classes), schema.encoding(config), n_bins)
     if program.n_parameters + program.n_buffers != sum(array.size for array in own.values()):

@@ -5,12 +5,11 @@ Breiman (2001), with the rows that each network was tested on in the place of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tabcohort.data.columns import Column
+from tabcohort.data.columns import input_places
 from tabcohort.data.splits import make_splits
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.inference import Inference
@@ -79,7 +78,8 @@ def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[st
         X, y, weight = tested.X[rows], tested.y[rows], tested.weight[rows]
         total += weight.sum()
         before = networks.losses(X, y)
-        for place, inputs in enumerate(_inputs_of(columns)):
+        for place, (_, numbers, code) in enumerate(input_places(columns)):
+            inputs = [*range(numbers.start, numbers.stop), *([] if code is None else [code])]
             for _ in range(N_PERMUTATIONS):
                 permuted = X.copy()
                 permuted[:, inputs] = X[rng.permutation(len(X))][:, inputs]
@@ -115,17 +115,3 @@ class _FoldNetworks:
         proba = np.exp([log_probabilities(logits[:, place]) for place in range(len(self.weights))])
         mean = np.tensordot(self.weights, proba, axes=1)
         return -self.calibrator.apply(safe_log(mean))[np.arange(len(y)), y]
-
-
-def _inputs_of(columns: Sequence[Column]) -> list[list[int]]:
-    """Return the places of each column's inputs: its numbers, and its code, which comes after all numbers."""
-    number, code = 0, sum(column.n_numbers for column in columns)
-    places = []
-    for column in columns:
-        own = list(range(number, number + column.n_numbers))
-        number += column.n_numbers
-        if column.n_codes:
-            own.append(code)
-            code += 1
-        places.append(own)
-    return places

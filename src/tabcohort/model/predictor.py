@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tabcohort.data.columns import input_places
 from tabcohort.data.inputs import check_cells, require_column, row_inputs, table_inputs
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.errors import TabcohortWarning, TableError, listed
+from tabcohort.errors import TabcohortWarning, TableError, listed, warn_caller
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.decision import DecisionRule, choose_decision_rule, predicted_codes
 from tabcohort.evaluation.evaluate import Evaluation, evaluate, evaluate_out_of_fold, evaluate_sets_out_of_fold
@@ -22,7 +23,7 @@ from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.report import CohortReport
-from tabcohort.model.unusual import OUTLIER, unusual_cells
+from tabcohort.model.unusual import unknown_levels, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
@@ -88,6 +89,7 @@ class Predictor:
         weights = np.array([report.configs[config].weight / configs.count(config) for config in configs])
         self.weights = weights / weights.sum()
         self._inference = Inference(self.networks)
+        self._n_codes = sum(column.n_codes > 0 for column in schema.columns)
 
     @property
     def config(self) -> Config:
@@ -111,8 +113,15 @@ class Predictor:
         """Return log probabilities, and the spread of each probability between networks, both `(n_rows, n_classes)`.
 
         The spread is the standard deviation of the networks' probabilities, each calibrated like their mean.
+
+        Warns:
+            TabcohortWarning: cells have levels that the model was not trained on; so do all methods that take an array
+                or a frame.
         """
-        return self._log_proba_and_spread(self._inputs(data))
+        X = self._inputs(data)
+        if self._n_codes:
+            _warn_of_unknown_levels(unknown_levels(X, self.schema.columns))
+        return self._log_proba_and_spread(X)
 
     def log_proba(self, data: Any) -> FloatArray:
         """Return the log probability of every class, `(n_rows, n_classes)`, in the order of `schema.classes`."""
@@ -182,8 +191,8 @@ class Predictor:
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
         cells = unusual_cells(X, schema.columns, self._distances(X))
-        self._warn_of_outliers(X, frame)
-        _warn_of_cells("levels that the model was not trained on, read as unknown", cells.unknown)
+        _warn_of_outliers(cells.far, frame)
+        _warn_of_unknown_levels(cells.unknown)
         _warn_of_cells("missing cells in columns where no training row had one", cells.missing)
         answer = [
             pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
@@ -301,11 +310,18 @@ class Predictor:
     def outlier_cells(self, data: Any) -> tuple[IntArray, FloatArray]:
         """Return each row's cell that is farthest from what the training rows held: often a wrong unit.
 
+        The distance of a date is that of its days, and of a text that of its length.
+
         Returns:
             The place of its number among those of all columns (see `input_names`), `(n_rows,)`, and its distance from
             the training rows' mean in their standard deviations, `(n_rows,)`; 0 where there are no numbers.
         """
-        return self._outlier_cells(table_inputs(data, self.schema.columns))
+        distance = self._distances(table_inputs(data, self.schema.columns))
+        firsts = [numbers.start for column, numbers, _ in input_places(self.schema.columns) if column.n_numbers]
+        if not firsts:
+            return np.zeros(len(distance), dtype=np.int64), np.zeros(len(distance))
+        place = np.array(firsts)[distance[:, firsts].argmax(axis=1)]
+        return place, distance[np.arange(len(distance)), place]
 
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
@@ -319,13 +335,6 @@ class Predictor:
         X = table_inputs(data, self.schema.columns)
         check_cells(X, self.schema.columns)
         return X
-
-    def _outlier_cells(self, X: FloatArray) -> tuple[IntArray, FloatArray]:
-        distance = self._distances(X)
-        if not distance.shape[1]:
-            return np.zeros(len(X), dtype=np.int64), np.zeros(len(X))
-        place = distance.argmax(axis=1)
-        return place, distance[np.arange(len(X)), place]
 
     def _distances(self, X: FloatArray) -> FloatArray:
         """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
@@ -380,23 +389,26 @@ class Predictor:
             message = f"ignored, as the model was trained without them: {listed(ignored, 10)}"
             warnings.warn(message, TabcohortWarning, stacklevel=3)
 
-    def _warn_of_outliers(self, X: FloatArray, frame: pl.DataFrame) -> None:
-        """Warn of the row with the farthest cell, and of how many others have one."""
-        place, distance = self._outlier_cells(X)
-        rows = np.flatnonzero(distance > OUTLIER)
-        if not len(rows):
-            return
-        row = int(rows[distance[rows].argmax()])
-        owner = [column.name for column in self.schema.columns for _ in range(column.n_numbers)]
-        cells = frame[owner[place[row]]]
-        n_others = len(rows) - 1
-        others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
-        warnings.warn(
-            f"row {row + 1}, column {cells.name!r} holds {cells[row]}, {distance[row]:,.0f} standard deviations from "
-            f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}",
-            TabcohortWarning,
-            stacklevel=3,
-        )
+
+def _warn_of_outliers(far: Mapping[str, FloatArray], frame: pl.DataFrame) -> None:
+    """Warn of the row with the farthest cell, and of how many others have one."""
+    if not far:
+        return
+    name = max(far, key=lambda own: float(far[own].max()))
+    row = int(far[name].argmax())
+    n_others = int(np.any(list(far.values()), axis=0).sum()) - 1
+    others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
+    warnings.warn(
+        f"row {row + 1}, column {name!r} holds {frame[name][row]}, {far[name][row]:,.0f} standard deviations from "
+        f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}",
+        TabcohortWarning,
+        stacklevel=3,
+    )
+
+
+def _warn_of_unknown_levels(cells: Mapping[str, BoolArray]) -> None:
+    """Warn of levels that no training row had."""
+    _warn_of_cells("levels that the model was not trained on, read as unknown", cells)
 
 
 def _warn_of_cells(what: str, cells: Mapping[str, BoolArray]) -> None:
@@ -404,7 +416,7 @@ def _warn_of_cells(what: str, cells: Mapping[str, BoolArray]) -> None:
     counts = {name: int(is_unusual.sum()) for name, is_unusual in cells.items()}
     parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in counts.items()]
     if parts:
-        warnings.warn(f"{what}: {listed(parts, 10)}", TabcohortWarning, stacklevel=3)
+        warn_caller(f"{what}: {listed(parts, 10)}")
 
 
 def _renamed(columns: Sequence[pl.Series], taken: Sequence[str]) -> list[pl.Series]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tabcohort.data.columns import Column
+from tabcohort.data.columns import Column, input_places
 from tabcohort.types import BoolArray, FloatArray
 
 OUTLIER = 20.0  # standard deviations from the training rows' mean
+_Cell = TypeVar("_Cell", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,13 @@ class UnusualCells:
 
     Args:
         unknown: its level is in no training row.
-        far: it is more than `OUTLIER` standard deviations from the training rows' mean.
+        far: how many standard deviations it is from the training rows' mean, where these are more than `OUTLIER`; 0
+            elsewhere.
         missing: it is missing, and was in no training row.
     """
 
     unknown: Mapping[str, BoolArray]
-    far: Mapping[str, BoolArray]
+    far: Mapping[str, FloatArray]
     missing: Mapping[str, BoolArray]
 
     def warnings(self, n_rows: int) -> list[str]:
@@ -47,22 +51,29 @@ def unusual_cells(X: FloatArray, columns: Sequence[Column], distance: FloatArray
         columns: of the schema.
         distance: of each number from the training rows' mean in their standard deviations, `(n_rows, n_numbers)`.
     """
-    unknown, far, missing = {}, {}, {}
-    number, code = 0, distance.shape[1]
-    for column in columns:
+    far, missing = {}, {}
+    for column, numbers, code in input_places(columns):
         is_missing = np.zeros(len(X), dtype=bool)
-        if column.n_numbers:  # the first is the cell's own, and others are made of it
-            is_missing = np.isnan(X[:, number])
-            far[column.name] = distance[:, number] > OUTLIER
-            number += column.n_numbers
-        if column.n_codes:
-            unknown[column.name] = X[:, code] == column.n_codes - 1
+        if column.n_numbers:
+            own = distance[:, numbers.start]
+            far[column.name] = np.where(own > OUTLIER, own, 0.0)
+            is_missing = np.isnan(X[:, numbers.start])
+        if code is not None:
             is_missing = is_missing | (X[:, code] == column.n_codes - 2)
-            code += 1
         if not column.has_missing:
             missing[column.name] = is_missing
-    return UnusualCells(_with_any(unknown), _with_any(far), _with_any(missing))
+    return UnusualCells(unknown_levels(X, columns), _with_any(far), _with_any(missing))
 
 
-def _with_any(cells: Mapping[str, BoolArray]) -> dict[str, BoolArray]:
+def unknown_levels(X: FloatArray, columns: Sequence[Column]) -> dict[str, BoolArray]:
+    """Return which rows have a level that no training row had, `(n_rows,)`, by the name of the column, if any has.
+
+    Args:
+        X, columns: as for `unusual_cells`.
+    """
+    codes = [(column, code) for column, _, code in input_places(columns) if code is not None]
+    return _with_any({column.name: X[:, code] == column.n_codes - 1 for column, code in codes})
+
+
+def _with_any(cells: Mapping[str, NDArray[_Cell]]) -> dict[str, NDArray[_Cell]]:
     return {name: is_unusual for name, is_unusual in cells.items() if is_unusual.any()}
