@@ -20,8 +20,8 @@ class ClosedPipeError(Exception):
     """The reader of standard output has gone, as `| head` does; there is nothing more to do."""
 
 
-class Results:
-    """Standard output whose every failure is an error of ours.
+class _Wrapped:
+    """A stream of which a part is replaced.
 
     Args:
         stream: the stream itself.
@@ -32,6 +32,10 @@ class Results:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class Results(_Wrapped):
+    """Standard output whose every failure is an error of ours."""
 
     def write(self, text: str) -> int:
         """Write all of a text.
@@ -74,18 +78,8 @@ class Results:
             raise TabcohortError(f"standard output cannot be written: {error.strerror or error}") from None
 
 
-class Messages:
-    """Standard error as far as it can be written: no result depends on it, and training must not end for it.
-
-    Args:
-        stream: the stream itself.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+class Messages(_Wrapped):
+    """Standard error as far as it can be written: no result depends on it, and training must not end for it."""
 
     def write(self, text: str) -> int:
         """Write a text, if that is possible."""
