@@ -21,8 +21,9 @@ import polars as pl
 from rich.console import Console
 
 from tabcohort import read_frame
-from tabcohort.data.audit import Finding, audit
+from tabcohort.data.audit import audit
 from tabcohort.data.columns import Column, Dropped
+from tabcohort.data.labels import Finding
 from tabcohort.data.recognize import recognize_columns
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "data"))

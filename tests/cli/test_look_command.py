@@ -29,7 +29,7 @@ def test_look_shows_each_column_and_what_is_wrong(run: Run, table: Path) -> None
     ran = run("look", table, "--target", "answer")
     assert ran.status == 0
     assert ran.out.startswith("60 rows, 4 columns, 2 features\ntarget answer: no 60.0%, yes 40.0%\n")
-    assert "[1] 'state' alone nearly gives 'answer' away" in ran.out
+    assert "[1] 'state' alone predicts 'answer' almost perfectly" in ran.out
     assert "Traceback" not in ran.err
 
 
@@ -71,9 +71,19 @@ def test_look_says_which_column_is_not_there(run: Run, table: Path) -> None:
 
 def test_fit_prints_what_the_audit_finds_unless_told_not_to(run: Run, table: Path, quick: Path) -> None:
     options = ["fit", table, "--target", "answer", *SMALL, *QUICK, "--settings", quick]
-    note = "note: 'state' alone nearly gives 'answer' away"
+    note = "note: 'state' alone predicts 'answer' almost perfectly"
     assert note in run(*options).err
     assert note not in run(*options, "--no-audit").err
+
+
+def test_what_the_target_alone_tells_is_said_once(run: Run, table: Path, quick: Path) -> None:
+    upper = table.read_text(encoding="utf-8").replace("yes\n", "Yes\n", 8)
+    table.write_text(upper, encoding="utf-8")
+    words = "'answer' has levels that differ only in case, space or Unicode form ('Yes' and 'yes')"
+    options = ["fit", table, "--target", "answer", *SMALL, *QUICK, "--settings", quick]
+    assert run(*options).err.count(words) == 1
+    assert run(*options, "--no-audit").err.count(words) == 1
+    assert run("look", table, "--target", "answer").out.count(words) == 1
 
 
 def test_shuffled_labels_are_trained_on_after_the_real_ones(

@@ -10,8 +10,9 @@ import pytest
 from planted_leaks import LEAKS, TARGET, clean_table, rows_in_order_of_time, visits_of_patients
 
 from tabcohort import load_sample
-from tabcohort.data.audit import Finding, audit
+from tabcohort.data.audit import audit
 from tabcohort.data.frames import ColumnChoices
+from tabcohort.data.labels import Finding
 from tabcohort.data.recognize import recognize_columns
 
 
@@ -78,8 +79,9 @@ def test_a_finding_has_its_evidence_and_the_option_that_handles_it() -> None:
     assert finding.columns == ("my status",)
     assert finding.evidence["ROC AUC"] > 0.99
     assert str(finding) == (
-        f"'my status' alone nearly gives 'outcome' away (ROC AUC {finding.evidence['ROC AUC']:.3f} on rows not learned "
-        "from): check whether it is known before the outcome, and --drop 'my status' if not"
+        "'my status' alone predicts 'outcome' almost perfectly (out-of-fold ROC AUC "
+        f"{finding.evidence['ROC AUC']:.3f}): check that it is known before the outcome; if not, leave it out with "
+        "--drop 'my status'"
     )
 
 
@@ -92,14 +94,15 @@ def test_a_column_named_after_a_leak_is_named_too() -> None:
     assert named == [("status",), ("status_day",)]
 
 
-def test_many_columns_that_give_the_target_away_are_one_finding() -> None:
+def test_many_columns_that_predict_the_target_are_one_finding() -> None:
     frame = clean_table(0)
     ill = (frame[TARGET] == "ill").to_numpy()
     rng = np.random.default_rng(0)
     leaks = {f"leak_{i}": ill + rng.normal(0, 0.1, len(ill)) for i in range(8)}
     finding = only(findings_of(frame.with_columns(**{name: pl.Series(x) for name, x in leaks.items()})), "target")
     assert finding.columns == tuple(leaks)
-    assert "8 of 28 columns alone nearly give 'outcome' away ('leak_0', 'leak_1', 'leak_2' and 5 more)" in str(finding)
+    words = "8 of 28 columns alone predict 'outcome' almost perfectly ('leak_0', 'leak_1', 'leak_2' and 5 more)"
+    assert words in str(finding)
 
 
 def test_missing_cells_of_one_class_only_are_known_afterwards() -> None:
@@ -107,7 +110,8 @@ def test_missing_cells_of_one_class_only_are_known_afterwards() -> None:
     is_filled = (frame[TARGET] == "ill").to_numpy() & (np.arange(len(frame)) % 3 == 0)
     frame = frame.with_columns(ward=pl.when(pl.Series(is_filled)).then(pl.lit("A")))
     finding = only(findings_of(frame), "afterwards")
-    assert "the missing cells of 'ward' predict 'outcome' (they, or the others, are all of one class)" in str(finding)
+    words = "all rows with, or all rows without, a missing cell are of one class"
+    assert f"missing cells in 'ward' predict 'outcome' ({words})" in str(finding)
     assert "--drop ward" in finding.remedy
 
 
@@ -119,8 +123,8 @@ def test_duplicates_are_counted_and_say_whether_labels_agree(other_label: bool) 
         copies = copies.with_columns(pl.col(TARGET).replace_strict({"ill": "well", "well": "ill"}))
     finding = only(findings_of(pl.concat([frame, copies])), "duplicates")
     assert finding.evidence == {"n_repeated": 30, "share": 30 / 630, "n_with_other_label": 60 if other_label else 0}
-    agree = "and 60 rows equal one with another label" if other_label else "all with the same label"
-    assert f"30 rows (5%) repeat the features of an earlier one, {agree}" in str(finding)
+    agree = "and 60 rows are equal to one with another label" if other_label else "all with the same label"
+    assert f"30 rows (5%) have the features of an earlier row, {agree}" in str(finding)
 
 
 def test_a_named_group_is_not_found_again() -> None:
@@ -140,7 +144,7 @@ def test_a_measurement_that_labels_follow_is_no_group() -> None:
 
 def test_rows_sorted_by_the_target_are_harmless() -> None:
     assert str(only(findings_of(clean_table(0).sort(TARGET)), "order")) == (
-        "the rows are sorted by 'outcome': this is harmless, as splits do not depend on the order"
+        "the rows are sorted by 'outcome': no action is needed, as splits ignore the order"
     )
 
 
@@ -151,7 +155,7 @@ def test_neighbours_that_are_alike_are_an_order_without_a_name() -> None:
     blocks = [part[start : start + 8] for start in range(0, 300, 8) for part in (ill, well)]
     finding = only(findings_of(pl.concat(blocks)), "order")
     assert finding.columns == ()
-    assert "neighbouring rows have the same label in 87% of the cases, 50% by chance" in str(finding)
+    assert "87% of neighbouring rows have the same label, where 50% would by chance" in str(finding)
 
 
 def test_a_time_that_is_named_settles_the_order() -> None:
@@ -175,7 +179,7 @@ def test_sentinels_are_found(value: int) -> None:
     finding = only(findings_of(frame.with_columns(pressure=pl.Series(days))), "sentinel")
     assert finding.columns == ("pressure",)
     assert finding.evidence["value"] == value
-    assert "empty these cells" in finding.remedy
+    assert "leave these cells empty" in finding.remedy
 
 
 def test_zeros_of_counts_and_amounts_are_no_sentinels() -> None:
@@ -201,6 +205,6 @@ def test_labels_and_levels_that_differ_in_spelling_are_named() -> None:
 def test_counts_as_a_target_and_too_many_classes_are_named() -> None:
     frame = clean_table(0, 1_000).drop(TARGET)
     counts = frame.with_columns(outcome=pl.int_range(pl.len()) % 26)
-    assert "26 different whole numbers, which looks like a count" in only(findings_of(counts), "classes").message
+    assert "26 different whole numbers, which look like counts" in only(findings_of(counts), "classes").message
     pairs = frame.with_columns(outcome=pl.concat_str(pl.lit("class "), (pl.int_range(pl.len()) // 2).cast(pl.String)))
     assert "500 classes with 2.0 rows each" in only(findings_of(pairs), "classes").message

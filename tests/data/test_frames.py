@@ -40,7 +40,7 @@ def test_the_parts_of_a_frame_are_of_its_rows_with_a_target() -> None:
     with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
         parts = frame_parts(data, "y", choices)
     assert parts.columns == [Number("a"), Number("b")]
-    assert parts.dropped == [Dropped("note", note="as was asked for")]
+    assert parts.dropped == [Dropped("note", note="as requested")]
     np.testing.assert_array_equal(parts.X, np.column_stack([np.arange(1.5, 29), np.arange(0.5, 14.5, 0.5)]))
     np.testing.assert_array_equal(parts.weight, np.full(28, 2.0))
     assert parts.labels.tolist() == ["yes", "no"] * 14
@@ -102,6 +102,29 @@ def test_a_class_with_a_single_row_is_refused_by_name() -> None:
     words = r"the class 'may' of 'y' has a single row, which can only be trained on, so .*leave it out"
     with pytest.raises(TableError, match=words):
         Table.from_frame(frame_of(y=["yes"] * 14 + ["no"] * 15 + ["may"]), "y")
+
+
+def test_many_whole_numbers_as_a_target_are_said_to_be_a_count_before_a_class_with_a_single_row() -> None:
+    rows = [*range(0, 400, 10), *range(0, 400, 10), 777]
+    words = (
+        r"^the target 'y' holds 41 different whole numbers from 0 to 777 and looks like a count or measurement: a "
+        r"classifier needs classes, so divide the column 'y' into bins .*; the class '777' of 'y' has a single row"
+    )
+    with pytest.raises(TableError, match=words):
+        Table.from_frame(pl.DataFrame({"y": rows, "a": [i / 7 for i in range(len(rows))]}), "y")
+    words = "^every row has another value in 'y': this is an identifier or a measurement, not a class$"
+    with pytest.raises(TableError, match=words):
+        Table.from_frame(frame_of(y=range(0, 10 * N_ROWS, 10)), "y")
+
+
+def test_what_labels_tell_is_warned_of_once_each() -> None:
+    with pytest.warns(TabcohortWarning) as warned:
+        Table.from_frame(frame_of(y=["yes", "Yes", "n/a"] * 10), "y")
+    assert [str(warning.message).split(" (")[0] for warning in warned] == [
+        "'y' has levels that differ only in case, space or Unicode form",
+        "'y' has classes that may stand for a missing target",
+    ]  # fmt: skip
+    assert {warning.filename for warning in warned} == {__file__}
 
 
 def test_spaces_around_labels_make_no_classes() -> None:

@@ -138,6 +138,16 @@ def test_any_name_of_a_column_will_do(name: str) -> None:
         assert facts_of(pl.DataFrame({name: ["a", "b", "b"] * 10, "x": range(30)}), name)
 
 
+def test_levels_that_may_stand_for_missing_cells_are_noted_with_their_number() -> None:
+    table = pl.DataFrame({"a": ["x", "y", "?", "?", "n/a"] * 12, "b": ["1", "?", "2.5", "3.5", "4.5"] * 12})
+    _, columns = facts_of(table)
+    assert columns["a"]["note"] == (
+        "levels that may stand for a missing value: '?' (24 cells), 'n/a' (12 cells); if so, leave these cells empty"
+    )
+    assert columns["b"]["type"] == "number"  # of which it is a missing cell
+    assert (columns["b"]["n_missing"], columns["b"]["note"]) == (12, "")
+
+
 def test_a_name_that_is_not_there_is_refused() -> None:
     with pytest.raises(TableError, match="there is no column 'outcom'"):
         look_facts(frame(), "outcom")

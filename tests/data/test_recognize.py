@@ -450,8 +450,8 @@ def test_one_error_lists_all_columns_with_one_command() -> None:
         (DAYS, "date", Date("a", parts=("month", "weekday"))),
         (cycled(5, 6, 7), "integer code", None),
         ([None] * N_ROWS, "number", Number("a", True)),
-        ([[1], [2]], "drop", Dropped("a", note="as was asked for")),
-        (cycled("x", "y"), "drop", Dropped("a", note="as was asked for")),
+        ([[1], [2]], "drop", Dropped("a", note="as requested")),
+        (cycled("x", "y"), "drop", Dropped("a", note="as requested")),
     ],
 )
 def test_a_type_that_is_given_is_taken(cells: Any, kind: str, expected: Column | None) -> None:

@@ -52,7 +52,7 @@ def test_keys_and_dropped_columns_are_no_features() -> None:
 
 
 def test_a_table_without_features_is_refused() -> None:
-    with pytest.raises(TableError, match=r"^there is no column to predict from; left out: 'a' \(as was asked for\)$"):
+    with pytest.raises(TableError, match=r"^there is no column to predict from; left out: 'a' \(as requested\)$"):
         Table.from_frame(frame_of(), "y", types={"a": "drop"})
     with pytest.raises(TableError, match=r"^there is no column to predict from \(0 features\)$"):
         Table.from_frame(frame_of().select("y"), "y")
@@ -83,7 +83,7 @@ def test_a_table_from_a_file_is_that_of_its_frame(suffix: str, tmp_path: Path) -
     }
     table, expected = Table.from_file(path, "y", **columns), Table.from_frame(data, "y", **columns)
     assert table.schema == expected.schema == Schema(
-        (Number("a"),), "y", ("no", "yes"), 0, ("id",), ("site",), (Dropped("note", note="as was asked for"),)
+        (Number("a"),), "y", ("no", "yes"), 0, ("id",), ("site",), (Dropped("note", note="as requested"),)
     )  # fmt: skip
     assert table.fingerprint() == expected.fingerprint()
     kept = np.arange(N_ROWS)[np.arange(N_ROWS) % 3 > 0]
@@ -109,6 +109,11 @@ def test_a_file_that_is_not_there_or_is_no_table_is_refused(tmp_path: Path) -> N
 def test_arrays_with_a_class_of_a_single_row_are_warned_of() -> None:
     with pytest.warns(TabcohortWarning, match="the class 2 of 'target' has a single row"):
         Table.from_arrays(np.ones((5, 2)), np.array([0, 0, 1, 1, 2]))
+    with pytest.warns(TabcohortWarning) as warned:
+        Table.from_arrays(np.ones((43, 2)), np.array([*range(0, 42, 2), *range(0, 42, 2), 7]))
+    count, single = (str(warning.message) for warning in warned)
+    assert "holds 22 different whole numbers from 0 to 40 and looks like a count" in count
+    assert single.startswith("the class 7 of 'target' has a single row")
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:

@@ -55,8 +55,8 @@ def test_findings_are_numbered_and_named_in_the_lines() -> None:
     lines = printed(look_facts(leak, "bought"))
     assert line_of(lines, "paid").endswith("standardized [1]")
     (finding,) = (line for line in lines if line.startswith("[1] "))
-    assert finding.startswith("[1] 'paid' alone nearly gives 'bought' away")
-    assert finding.endswith("and --drop paid if not")
+    assert finding.startswith("[1] 'paid' alone predicts 'bought' almost perfectly")
+    assert finding.endswith("leave it out with --drop paid")
     assert any(line.startswith("case: an identifier") for line in lines)
 
 

@@ -391,10 +391,11 @@ def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> Non
 
 
 def _print_findings(messages: Console, frame: pl.DataFrame, schema: Schema, choices: ColumnChoices) -> None:
-    """Print what the leak audit finds, each in one line."""
+    """Print what the leak audit detects, each in one line; `Table.from_frame` has warned of the labels already."""
     from tabcohort.data.audit import audit
 
     findings = audit(frame, schema.target, schema.columns, choices)
+    findings = tuple(finding for finding in findings if finding.columns != (schema.target,))
     for finding in findings[:MAX_FINDINGS]:
         print_lines(messages, f"note: {finding}")
     if len(findings) > MAX_FINDINGS:

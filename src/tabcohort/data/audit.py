@@ -1,7 +1,7 @@
-"""The leak audit: what in a table may flatter a model or mislead it, found before training.
+"""The leak audit: what in a table may make a model look better than it is, or mislead it, detected before training.
 
-Each check is a function of the audited rows; `CHECKS` lists them. None changes anything: a finding says what was seen,
-and which option or edit handles it.
+Each check is a function of the audited rows; `CHECKS` lists them. None changes anything: a finding says what was
+detected, and which option or edit handles it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import functools
 import re
 import shlex
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Number, shortened
+from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Number
 from tabcohort.data.frames import ColumnChoices, target_labels
+from tabcohort.data.labels import MAX_EXAMPLES, Finding, label_findings, spelling_findings
 from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc
 from tabcohort.data.recognize import NAMES_OF_IDS
 from tabcohort.errors import listed
@@ -44,33 +43,7 @@ MIN_Z = 6.0  # standard errors
 SORTED = 0.95  # rank correlation with the row number
 MIN_SENTINELS = 5  # cells
 MIN_VALUES = 8  # distinct ones beside a sentinel
-MAX_COUNT_CLASSES = 20  # more whole numbers as a target are counts rather than classes
-ROWS_PER_CLASS = 5
 MIN_ROWS_OF_CLASS = 5  # of the sample, that a figure of one column can be taken from
-N_EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something in a table worth knowing before training.
-
-    Args:
-        kind: "target", "afterwards", "duplicates", "group", "order", "row number", "identifier", "sentinel",
-            "spelling" or "classes".
-        columns: that it is about; none where it is about the rows.
-        message: what was found, with its evidence.
-        evidence: the figures in the message, by name.
-        remedy: the option or the edit that handles it.
-    """
-
-    kind: str
-    columns: tuple[str, ...]
-    message: str
-    evidence: dict[str, Any]
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.message}: {self.remedy}"
 
 
 def audit(
@@ -156,8 +129,8 @@ class _Rows:
     @functools.cached_property
     def groups(self) -> dict[str, Finding]:
         """What looks like a group, by column."""
-        found = ((column.name, _group(self, column)) for column in self.columns)
-        return {name: finding for name, finding in found if finding is not None}
+        findings = ((column.name, _group(self, column)) for column in self.columns)
+        return {name: finding for name, finding in findings if finding is not None}
 
 
 def _codes(text: pl.Series) -> IntArray:
@@ -172,7 +145,7 @@ def _options(option: str, names: Iterable[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return listed(map(repr, names), N_EXAMPLES)
+    return listed(map(repr, names), MAX_EXAMPLES)
 
 
 # -- the target ------------------------------------------------------------------------------------------------------
@@ -180,32 +153,37 @@ def _listed(names: Sequence[str]) -> str:
 
 def _nearly_the_target(rows: _Rows) -> list[Finding]:
     """Find columns that predict the target nearly without error, and those named after one."""
-    found: dict[str, tuple[str, float]] = {}
+    leaks: dict[str, tuple[str, float]] = {}
     for column in rows.columns:
         if column.name in rows.groups:
             continue
-        evidence = _gives_away(rows, column)
+        evidence = _figure_of_a_leak(rows, column)
         if evidence is not None:
-            found[column.name] = evidence
-    if len(found) > max(3, len(rows.columns) / 4):
-        names = tuple(found)
-        figure, value = found[names[0]]
+            leaks[column.name] = evidence
+    if len(leaks) > max(3, len(rows.columns) / 4):
+        names = tuple(leaks)
+        figure, value = leaks[names[0]]
         message = (
-            f"{len(found)} of {len(rows.columns)} columns alone nearly give {rows.target!r} away ({_listed(names)})"
+            f"{len(leaks)} of {len(rows.columns)} columns alone predict {rows.target!r} almost perfectly "
+            f"({_listed(names)})"
         )
         remedy = (
-            f"either the task is easy, or they were recorded after the outcome; {_options('--drop', names[:1])} if so"
+            "the task may be easy; if these columns are recorded after the outcome, leave them out with "
+            f"{_options('--drop', names[:1])} and so on"
         )
         return [Finding("target", names, message, {figure: value}, remedy)]
     findings = []
-    for name, (figure, value) in found.items():
-        message = f"{name!r} alone nearly gives {rows.target!r} away ({figure} {value:.3f} on rows not learned from)"
-        remedy = f"check whether it is known before the outcome, and {_options('--drop', [name])} if not"
-        findings.append(Finding("target", (name,), message, {figure: value}, remedy))
-    return findings + _named_after(rows, tuple(found))
+    for name, (figure, value) in leaks.items():
+        message = f"{name!r} alone predicts {rows.target!r} almost perfectly (out-of-fold {figure} {value:.3f})"
+        findings.append(Finding("target", (name,), message, {figure: value}, _drop_if_not_known(name)))
+    return findings + _named_after(rows, tuple(leaks))
 
 
-def _gives_away(rows: _Rows, column: Column) -> tuple[str, float] | None:
+def _drop_if_not_known(name: str) -> str:
+    return f"check that it is known before the outcome; if not, leave it out with {_options('--drop', [name])}"
+
+
+def _figure_of_a_leak(rows: _Rows, column: Column) -> tuple[str, float] | None:
     """Return the figure and value by which a column nearly is the target; None where it is not."""
     values, y = rows.values(column), rows.sample_y
     shares = out_of_fold_shares(values, y)
@@ -229,27 +207,34 @@ def _named_after(rows: _Rows, leaks: Sequence[str]) -> list[Finding]:
         )
         if stem is not None and column.name not in leaks:
             auc = roc_auc(out_of_fold_shares(rows.values(column), rows.sample_y), rows.sample_y)
-            message = f"{column.name!r} was probably recorded together with {stem!r}, which gives {rows.target!r} away"
-            remedy = f"check whether it is known before the outcome, and {_options('--drop', [column.name])} if not"
+            message = (
+                f"{column.name!r} was probably recorded together with {stem!r}, which predicts {rows.target!r} almost "
+                "perfectly"
+            )
+            remedy = _drop_if_not_known(column.name)
             findings.append(Finding("target", (column.name,), message, {"ROC AUC": auc}, remedy))
     return findings
 
 
 def _known_afterwards(rows: _Rows) -> list[Finding]:
     """Find columns whose missing cells predict the target, as those of a discharge date do."""
-    found: dict[str, float] = {}
+    aucs: dict[str, float] = {}
     for column in rows.columns:
         missing = rows.is_missing(column)
         if 0.005 < missing.mean() < 0.995 and np.bincount(rows.sample_y).min() >= MIN_ROWS_OF_CLASS:
             auc = roc_auc(out_of_fold_shares(missing.astype(np.int64), rows.sample_y), rows.sample_y)
             if auc >= MIN_MISSING_AUC or _is_pure(missing, rows.sample_y) or _is_pure(~missing, rows.sample_y):
-                found[column.name] = auc
-    if not found:
+                aucs[column.name] = auc
+    if not aucs:
         return []
-    names, best = tuple(found), max(found.values())
-    evidence = f"ROC AUC {best:.3f}" if best >= MIN_MISSING_AUC else "they, or the others, are all of one class"
-    message = f"the missing cells of {_listed(names)} predict {rows.target!r} ({evidence})"
-    remedy = f"if they are filled in after the outcome, {_options('--drop', names)}"
+    names, best = tuple(aucs), max(aucs.values())
+    evidence = (
+        f"out-of-fold ROC AUC {best:.3f}"
+        if best >= MIN_MISSING_AUC
+        else "all rows with, or all rows without, a missing cell are of one class"
+    )
+    message = f"missing cells in {_listed(names)} predict {rows.target!r} ({evidence})"
+    remedy = f"if these columns are filled in after the outcome, leave them out with {_options('--drop', names)}"
     return [Finding("afterwards", names, message, {"ROC AUC": best}, remedy)]
 
 
@@ -275,12 +260,12 @@ def _duplicates(rows: _Rows) -> list[Finding]:
         return []
     labels = pl.DataFrame({"row": hashes, "y": rows.y}).group_by("row").agg(pl.len(), pl.col("y").n_unique().alias("n"))
     n_mixed = int(labels.filter(pl.col("n") > 1)["len"].sum())
-    agree = "all with the same label" if not n_mixed else f"and {n_mixed:,} rows equal one with another label"
+    agree = "all with the same label" if not n_mixed else f"and {n_mixed:,} rows are equal to one with another label"
     evidence = {"n_repeated": n_repeated, "share": n_repeated / len(hashes), "n_with_other_label": n_mixed}
-    message = f"{n_repeated:,} rows ({n_repeated / len(hashes):.0%}) repeat the features of an earlier one, {agree}"
+    message = f"{n_repeated:,} rows ({n_repeated / len(hashes):.0%}) have the features of an earlier row, {agree}"
     remedy = (
-        "equal rows are never on two sides of a split, but if they are not separate cases they make the intervals too "
-        "narrow; remove the copies, or name what identifies a case with --key COLUMN"
+        "equal rows are never both trained on and tested on, but if they are copies of one case, the intervals are too "
+        "narrow; remove the copies, or name the column that identifies a case with --key COLUMN"
     )
     return [Finding("duplicates", (), message, evidence, remedy)]
 
@@ -305,10 +290,10 @@ def _group(rows: _Rows, column: Column) -> Finding | None:
         return None
     evidence = {"n_levels": n_levels, "rows_per_level": n_known / n_levels, "agreement": within}
     message = (
-        f"{column.name!r} looks like a group ({n_levels:,} values with {n_known / n_levels:.1f} rows each, whose "
-        f"labels agree {within:.0%} beyond chance)"
+        f"{column.name!r} looks like a group ({n_levels:,} values with {n_known / n_levels:.1f} rows each; labels of "
+        f"one value agree with kappa {within:.2f})"
     )
-    remedy = f"{_options('--group', [column.name])} tests on values not learned from"
+    remedy = f"{_options('--group', [column.name])} keeps rows of one value together, in training or in testing"
     return Finding("group", (column.name,), message, evidence, remedy)
 
 
@@ -355,9 +340,7 @@ def _order(rows: _Rows) -> list[Finding]:
     n_runs = int((np.diff(y) != 0).sum()) + 1
     if n_runs <= 4 * len(rows.classes) and n_runs < len(y) / 10:
         message = f"the rows are sorted by {rows.target!r}"
-        return [
-            Finding("order", (), message, {"n_runs": n_runs}, "this is harmless, as splits do not depend on the order")
-        ]
+        return [Finding("order", (), message, {"n_runs": n_runs}, "no action is needed, as splits ignore the order")]
     same, chance, z = _neighbour_agreement(y)
     kappa = (same - chance) / (1 - chance)
     evidence = {"agreement": same, "chance": chance}
@@ -367,14 +350,14 @@ def _order(rows: _Rows) -> list[Finding]:
     if times:
         name = times[0].name
         message = f"the rows are in the order of {name!r}"
-        remedy = f"if the model is to predict later rows, {_options('--time', [name])} tests it on these"
+        remedy = f"if the model is to predict later rows, test it on later rows with {_options('--time', [name])}"
         return [Finding("order", (name,), message, evidence, remedy)]
     if kappa < MIN_ORDER_KAPPA or z < MIN_Z:
         return []
-    message = f"neighbouring rows have the same label in {same:.0%} of the cases, {chance:.0%} by chance"
+    message = f"{same:.0%} of neighbouring rows have the same label, where {chance:.0%} would by chance"
     remedy = (
-        "figures may be too good for rows that come later, or from elsewhere; name the column that says when (--time) "
-        "or of whom (--group) they are, if there is one"
+        "results may be optimistic for rows of a later time or of another source; if a column has the time or the "
+        "source of each row, name it with --time or --group"
     )
     return [Finding("order", (), message, evidence, remedy)]
 
@@ -409,7 +392,10 @@ def _row_numbers(rows: _Rows) -> list[Finding]:
             message = (
                 f"{column.name!r} follows the row number (rank correlation {correlation:.3f}, nearly all values differ)"
             )
-            remedy = f"{_options('--drop', [column.name])}, or {_options('--time', [column.name])} if it is a time"
+            remedy = (
+                f"leave it out with {_options('--drop', [column.name])}, or if it is a time, use "
+                f"{_options('--time', [column.name])}"
+            )
             evidence = {"rank_correlation": correlation}
             findings.append(Finding("row number", (column.name,), message, evidence, remedy))
     return findings
@@ -427,9 +413,9 @@ def _identifiers(rows: _Rows) -> list[Finding]:
         if is_whole and (
             (is_named and share > 1 / ROWS_PER_GROUP[0]) or (isinstance(column, Category) and share > 0.8)
         ):
-            message = f"{column.name!r} looks like an identifier ({share:.0%} of its values differ)"
-            evidence = {"distinct_share": share}
-            findings.append(Finding("identifier", (column.name,), message, evidence, _options("--drop", [column.name])))
+            message = f"{column.name!r} looks like an identifier ({share:.0%} of its values are distinct)"
+            evidence, remedy = {"distinct_share": share}, f"leave it out with {_options('--drop', [column.name])}"
+            findings.append(Finding("identifier", (column.name,), message, evidence, remedy))
     return findings
 
 
@@ -438,21 +424,21 @@ def _identifiers(rows: _Rows) -> list[Finding]:
 
 def _sentinels(rows: _Rows) -> list[Finding]:
     """Find numbers that stand for missing cells, such as -999."""
-    found: dict[float, list[tuple[str, float]]] = defaultdict(list)
+    by_value: dict[float, list[tuple[str, float]]] = defaultdict(list)
     for column in rows.columns:
         if isinstance(column, Number):
             values = rows.values(column)
             sentinel = _sentinel(values[np.isfinite(values)].astype(np.float64))
             if sentinel is not None:
-                found[sentinel].append((column.name, float((values == sentinel).mean())))
+                by_value[sentinel].append((column.name, float((values == sentinel).mean())))
     findings = []
-    for sentinel, columns in found.items():
+    for sentinel, columns in by_value.items():
         names = tuple(name for name, _ in columns)
         share = max(share for _, share in columns)
         figures = f"{share:.1%} of the cells, far from all others"
-        message = f"{sentinel:g} in {_listed(names)} may stand for a missing cell ({figures})"
+        message = f"{sentinel:g} in {_listed(names)} may stand for a missing value ({figures})"
         evidence = {"value": sentinel, "share": share}
-        findings.append(Finding("sentinel", names, message, evidence, "empty these cells if so"))
+        findings.append(Finding("sentinel", names, message, evidence, "if so, leave these cells empty"))
     return findings
 
 
@@ -482,49 +468,17 @@ def _is_zero_missing(numbers: FloatArray, others: FloatArray) -> bool:
 
 
 def _spelling(rows: _Rows) -> list[Finding]:
-    """Find levels and labels that differ only in case, space or Unicode form."""
-    findings = []
-    spelled = {rows.target: rows.classes}
-    spelled |= {column.name: list(column.levels) for column in rows.columns if type(column) is Category}
-    for name, levels in spelled.items():
-        pairs = _same_but_for_spelling(levels)
-        if pairs:
-            examples = listed([" and ".join(map(shortened, pair)) for pair in pairs], N_EXAMPLES, "; ")
-            message = f"{name!r} has levels that differ only in case, space or Unicode form ({examples})"
-            findings.append(
-                Finding("spelling", (name,), message, {"n": len(pairs)}, "spell them the same if they mean the same")
-            )
-    return findings
+    """Find levels that differ only in case, space or Unicode form."""
+    categories = [column for column in rows.columns if type(column) is Category]
+    return [finding for column in categories for finding in spelling_findings(column.name, column.levels)]
 
 
-def _same_but_for_spelling(levels: Sequence[str]) -> list[list[str]]:
-    folded: dict[str, list[str]] = defaultdict(list)
-    for level in levels:
-        folded[" ".join(unicodedata.normalize("NFKC", level).casefold().split())].append(level)
-    return [same for same in folded.values() if len(same) > 1]
-
-
-def _classes(rows: _Rows) -> list[Finding]:
-    """Find targets that are counts, or have too many classes."""
-    n_classes, name = len(rows.classes), rows.target
-    per_class = len(rows.y) / n_classes
-    evidence = {"n_classes": n_classes, "rows_per_class": per_class}
-    if n_classes > MAX_COUNT_CLASSES and all(re.fullmatch(r"-?\d+", label) for label in rows.classes):
-        message = f"{name!r} holds {n_classes:,} different whole numbers, which looks like a count rather than classes"
-        return [
-            Finding("classes", (name,), message, evidence, "a classifier ignores their order; divide them into bins")
-        ]
-    if n_classes >= MIN_GROUPS and per_class < ROWS_PER_CLASS:
-        message = f"{name!r} has {n_classes:,} classes with {per_class:.1f} rows each"
-        return [
-            Finding(
-                "classes", (name,), message, evidence, "too few to learn from; merge classes, or name another target"
-            )
-        ]
-    return []
+def _labels(rows: _Rows) -> list[Finding]:
+    """Find what is wrong with the labels of the target; `Table.from_frame` warns of the same."""
+    return label_findings(rows.target, rows.classes, np.bincount(rows.y))
 
 
 CHECKS: tuple[Callable[[_Rows], list[Finding]], ...] = (
-    _nearly_the_target, _known_afterwards, _classes, _spelling, _duplicates, _groups, _order, _row_numbers,
+    _nearly_the_target, _known_afterwards, _labels, _spelling, _duplicates, _groups, _order, _row_numbers,
     _identifiers, _sentinels,
 )  # fmt: skip

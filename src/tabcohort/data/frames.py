@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
 from tabcohort.data.inputs import by_name, require_column, table_inputs
+from tabcohort.data.labels import MAX_NUMERIC_CLASSES, label_findings, many_whole_numbers
 from tabcohort.data.parse import (
     DAY_FIRST,
-    MISSING_WORDS,
     MONTH_FIRST,
     YEAR_FIRST,
     as_series,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_LABEL_LENGTH = 1_000  # characters
-MIN_ROWS_OF_A_CLASS = 5  # on average, where there are many classes
-MAX_NUMERIC_CLASSES = 20  # more different fractions than this are a measurement, not classes
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,9 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     labels, has_target = target_labels(frame, target)
     warn_of_rows_without_target(has_target, target)
     check_classes(labels[has_target], target)
-    _refuse_single_rows(labels[has_target], target)
+    problems = single_row_messages(*np.unique(labels[has_target], return_counts=True), target)
+    if problems:
+        raise TableError("; ".join(problems))
     warn_of_labels(labels[has_target], target)
     warn_of_spellings(frame[target], labels, target)
     rows = frame.filter(has_target)
@@ -242,45 +242,10 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], BoolA
 
 
 def warn_of_labels(labels: NDArray[Any], target: str) -> None:
-    """Warn of labels that differ only in capitals, that may stand for a missing one, or that may be no classes."""
+    """Warn of labels that differ only in spelling, that may stand for a missing one, or that may be no classes."""
     classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) > MAX_NUMERIC_CLASSES:
-        _warn_of_many_classes(classes, counts, target)
-    spellings: dict[str, list[str]] = {}
-    for label in classes.tolist():
-        spellings.setdefault(label.casefold(), []).append(label)
-    pairs = [" and ".join(map(repr, alike)) for alike in spellings.values() if len(alike) > 1]
-    if pairs:
-        message = (
-            f"classes of {target!r} differ only in capitals: {listed(pairs, 5, '; ')}; write them alike if they are one"
-        )
-        warnings.warn(message, TabcohortWarning, stacklevel=4)
-    missing = [
-        f"{str(label)!r} ({n:,} rows)"
-        for label, n in zip(classes, counts, strict=True)
-        if label.lower() in MISSING_WORDS
-    ]
-    if missing:
-        message = (
-            f"{', '.join(missing)} in {target!r} is a class; if it stands for a missing target, leave the cells empty"
-        )
-        warnings.warn(message, TabcohortWarning, stacklevel=4)
-
-
-def _warn_of_many_classes(classes: NDArray[Any], counts: NDArray[Any], target: str) -> None:
-    """Warn of many classes that are whole numbers, or that have few rows."""
-    if all(label.removeprefix("-").isdecimal() for label in classes):
-        message = (
-            f"the target {target!r} holds {len(classes):,} different whole numbers, and each is a class; if they are "
-            "counts or measurements, divide them into bins where the table is made"
-        )
-        warnings.warn(message, TabcohortWarning, stacklevel=5)
-    elif counts.mean() < MIN_ROWS_OF_A_CLASS:
-        message = (
-            f"the target {target!r} has {len(classes):,} classes of {counts.mean():.1f} rows on average, too few to "
-            f"learn from, and training takes long; is {target!r} the right column?"
-        )
-        warnings.warn(message, TabcohortWarning, stacklevel=5)
+    for finding in label_findings(target, classes.tolist(), counts):
+        warnings.warn(str(finding), TabcohortWarning, stacklevel=4)
 
 
 def warn_of_spellings(column: pl.Series, labels: NDArray[Any], target: str) -> None:
@@ -308,10 +273,13 @@ def warn_of_rows_without_target(has_target: BoolArray, target: str, stacklevel: 
 
 
 def measurement_message(distinct: NDArray[Any], target: str) -> str:
-    """Return the message that a target looks like a measurement, and how to make classes of it."""
+    """Return the message that a target looks like a measurement or a count, and how to make classes of it."""
+    numbers, what = (
+        ("numbers", "measurement") if (distinct % 1 != 0).any() else ("whole numbers", "count or measurement")
+    )
     return (
-        f"the target {target!r} holds {len(distinct):,} different numbers from {distinct.min():g} to "
-        f"{distinct.max():g} and looks like a measurement: a classifier needs classes, so divide the column "
+        f"the target {target!r} holds {len(distinct):,} different {numbers} from {distinct.min():g} to "
+        f"{distinct.max():g} and looks like a {what}: a classifier needs classes, so divide the column "
         f"{target!r} into bins where the table is made; in pandas, "
         f"frame[{target!r}] = pandas.qcut(frame[{target!r}], 3, labels=['low', 'middle', 'high']) makes three"
     )
@@ -334,7 +302,8 @@ def check_classes(labels: NDArray[Any], target: str) -> None:
             f"the target {target!r} must have at least two classes; it has {number} in {len(labels)} row(s)"
         )
     if len(classes) == len(labels):
-        raise TableError(f"every row has another value in {target!r}: this is an identifier, not a class")
+        kind = "an identifier" if many_whole_numbers(classes) is None else "an identifier or a measurement"
+        raise TableError(f"every row has another value in {target!r}: this is {kind}, not a class")
 
 
 def plain_label(label: Any) -> Label:
@@ -343,11 +312,19 @@ def plain_label(label: Any) -> Label:
     return value if isinstance(value, (str, int, float, bool)) else str(value)
 
 
-def _refuse_single_rows(labels: NDArray[Any], target: str) -> None:
-    """Raise `TableError` for a class with one row."""
-    distinct, counts = np.unique(labels, return_counts=True)
-    if (counts == 1).any():
-        raise TableError(single_row_message(str(distinct[counts == 1][0]), target))
+def single_row_messages(classes: NDArray[Any], counts: IntArray, target: str) -> list[str]:
+    """Return messages that a class has one row only, if any has; the first says what the target seems to be instead.
+
+    Args:
+        classes: the distinct labels, `(n_classes,)`.
+        counts: number of rows of each, `(n_classes,)`.
+        target: name of the column.
+    """
+    if not (counts == 1).any():
+        return []
+    numbers = many_whole_numbers(classes)
+    measurement = [] if numbers is None else [measurement_message(numbers, target)]
+    return [*measurement, single_row_message(plain_label(classes[counts == 1][0]), target)]
 
 
 def without_copies_of_target(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.audit import Finding, audit
+from tabcohort.data.audit import audit
 from tabcohort.data.columns import (
     MICROSECONDS_PER_DAY,
     ONE_HOT_LEVELS,
@@ -23,8 +23,9 @@ from tabcohort.data.columns import (
     Text,
 )
 from tabcohort.data.frames import ColumnChoices, check_choices, target_labels, without_copies_of_target
+from tabcohort.data.labels import Finding
 from tabcohort.data.recognize import columns_and_problems
-from tabcohort.errors import TableError
+from tabcohort.errors import TableError, listed
 from tabcohort.types import FloatArray
 
 if TYPE_CHECKING:
@@ -135,8 +136,28 @@ def _column_facts(series: pl.Series, column: Column | None, role: str | None, no
         "n_distinct": n_distinct,
         "distribution": distribution,
         "treatment": _TREATMENTS.get(role, "") if column is None else treatment(column),
-        "note": note if column is None else column.note,
+        "note": note if column is None else "; ".join(filter(None, (column.note, _missing_words_note(column, counts)))),
     }
+
+
+def _missing_words_note(column: Column, counts: pl.DataFrame | None) -> str:
+    """Return which levels of a category may stand for a missing cell, and how many cells have them.
+
+    Args:
+        column: of the cells.
+        counts: the distinct cells, and the number `n` of each; None where cells hold no single values.
+    """
+    import polars as pl
+
+    if counts is None or not isinstance(column, Category):
+        return ""
+    levels = counts.with_columns(parse.as_text(counts["cell"]).alias("level")).drop_nulls("level")
+    words = levels.filter(pl.col("level").str.to_lowercase().is_in(list(parse.MISSING_WORDS)))
+    words = words.group_by("level").agg(pl.col("n").sum()).sort(["n", "level"], descending=[True, False])
+    if not len(words):
+        return ""
+    cells = listed([f"{level!r} ({n:,} cells)" for level, n in words.select("level", "n").iter_rows()], N_LEVELS)
+    return f"levels that may stand for a missing value: {cells}; if so, leave these cells empty"
 
 
 _TREATMENTS = {

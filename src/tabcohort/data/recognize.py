@@ -139,7 +139,7 @@ def recognize(series: pl.Series, kind: str | None = None) -> Column:
         series = parse.as_series(name, series)
     if parse.has_no_single_values(series):
         if kind == "drop":
-            return Dropped(name, note="as was asked for")
+            return Dropped(name, note="as requested")
         raise _UnreadableColumnError(
             Problem(name, f"the column {name!r} holds {series.dtype}, no single values", "drop")
         )
@@ -475,7 +475,7 @@ _OF_KIND: dict[str, Callable[[Any], Column]] = {
     "date": _given_date,
     "text": lambda series: _text(parse.as_text(series)),
     "integer code": _given_code,
-    "drop": lambda series: Dropped(series.name, note="as was asked for"),
+    "drop": lambda series: Dropped(series.name, note="as requested"),
 }
 KINDS = tuple(_OF_KIND)
 

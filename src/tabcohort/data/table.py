@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, Number, input_names, input_places
 from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, StoredRows, fit_statistics, store_rows
 from tabcohort.data.frames import (
-    MAX_NUMERIC_CLASSES,
     ColumnChoices,
     as_frame,
     check_classes,
     frame_parts,
     measurement_message,
     plain_label,
-    single_row_message,
+    single_row_messages,
     target_labels,
     warn_of_rows_without_target,
 )
 from tabcohort.data.groups import group_codes, group_ids_of
 from tabcohort.data.inputs import check_cells, require_target, table_inputs
+from tabcohort.data.labels import MAX_NUMERIC_CLASSES
 from tabcohort.data.sources import read_frame
 from tabcohort.errors import TabcohortWarning, TableError, listed
 from tabcohort.settings import Config
@@ -387,8 +387,7 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
     _check_labels(rows, schema.target)
     check_classes(rows.labels, schema.target)
     classes, y, counts = np.unique(rows.labels, return_inverse=True, return_counts=True)
-    if counts.min() == 1:
-        message = single_row_message(plain_label(classes[counts == 1][0]), schema.target)
+    for message in single_row_messages(classes, counts, schema.target):
         warnings.warn(message, TabcohortWarning, stacklevel=3)
     if not schema.columns:
         reasons = listed([f"{column.name!r} ({column.note})" for column in schema.dropped], 10, "; ")
