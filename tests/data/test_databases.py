@@ -88,13 +88,8 @@ def url(request: pytest.FixtureRequest) -> str:
     """Yield the URL of each kind of database, with the one table `patients`."""
     if request.param != "postgres":
         return request.getfixturevalue(request.param)
-    from adbc_driver_postgresql import dbapi
-
     url = request.getfixturevalue("postgres")
-    with dbapi.connect(url) as connection, connection.cursor() as cursor:
-        for statement in ('DROP TABLE IF EXISTS patients, "Visits 2"', "DROP TYPE IF EXISTS mood", CREATE, INSERT):
-            cursor.execute(statement)
-        connection.commit()
+    execute(url, 'DROP TABLE IF EXISTS patients, "Visits 2"', "DROP TYPE IF EXISTS mood", CREATE, INSERT)
     return url
 
 
@@ -202,12 +197,7 @@ def test_postgresql_types_become_those_of_a_table(postgres: str) -> None:
 
 
 def test_enumerations_of_postgresql_are_text(postgres: str) -> None:
-    from adbc_driver_postgresql import dbapi
-
-    with dbapi.connect(postgres) as connection, connection.cursor() as cursor:
-        cursor.execute("DROP TYPE IF EXISTS mood")
-        cursor.execute("CREATE TYPE mood AS ENUM ('sad', 'fine')")
-        connection.commit()
+    execute(postgres, "DROP TYPE IF EXISTS mood", "CREATE TYPE mood AS ENUM ('sad', 'fine')")
     assert read_frame(postgres, "SELECT 'fine'::mood AS a, INTERVAL '1 day' AS b")["a"].to_list() == ["fine"]
 
 
@@ -256,10 +246,76 @@ def test_without_the_extra_the_command_that_installs_it_is_shown(
     assert "secret" not in str(raised.value)
 
 
-def test_a_url_is_shown_without_its_password() -> None:
-    assert shown("postgresql://me:p@host/x") == "postgresql://me:***@host/x"
-    assert shown("postgresql://me@host/x") == "postgresql://me@host/x"
-    assert shown("postgresql://[me:p@host/x") == "postgresql://..."
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("postgresql://me:secret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me:s3c#e/t@s?&=:x@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://:secret@host/x", "postgresql://:***@host/x"),
+        ("postgresql://[me:secret@host/x", "postgresql://[me:***@host/x"),
+        ("postgresql://me@host/x?password=s#/@t&sslmode=on", "postgresql://me@host/x?password=***&sslmode=on"),
+        ("postgresql://host/x?user=me&SSLPassword=secret", "postgresql://host/x?user=me&SSLPassword=***"),
+        ("postgresql://host/x?user=me&password=a:b@c", "postgresql://host/x?user=me&password=***"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, masked: str) -> None:
+    assert shown(url) == masked
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me@host:5432/x", "postgresql://me@[::1]:5432/x?user=a:b", "sqlite:///folder/a:b@c.db"]
+)
+def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
+    assert shown(url) == url
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa@ss", "pa/s@s#"])
+def test_no_part_of_a_password_is_in_the_reason_of_the_driver(password: str) -> None:
+    words = (
+        r"'postgresql://me:\*\*\*@localhost:1/x' cannot be read: its password has a slash or an @; write %2F and %40"
+    )
+    with pytest.raises(TableError, match=words):
+        read_frame(f"postgresql://me:{password}@localhost:1/x", "SELECT 1 AS a")
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "duckdb"])
+def test_messages_about_files_do_not_show_a_password(scheme: str) -> None:
+    with pytest.raises(
+        TableError, match=r"there is no file 'a\.db\?password=\*\*\*', which '.*=\*\*\*' names"
+    ) as raised:
+        read_frame(f"{scheme}:///a.db?password=secret", "SELECT 1 AS a")
+    assert "secret" not in str(raised.value)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements in a database of DuckDB or PostgreSQL."""
+    from adbc_driver_postgresql import dbapi
+
+    path = url.removeprefix("duckdb:///")
+    with duckdb.connect(path) if path != url else dbapi.connect(url) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        connection.commit()
+
+
+def test_a_table_may_be_named_with_its_schema(url: str) -> None:
+    schema = "public" if url.startswith("postgres") else "main"
+    assert read_frame(url, f" {schema}.patients ").equals(read_frame(url, "patients"))
+
+
+@pytest.mark.parametrize("url", ["duck", "postgres"], indirect=True)
+def test_tables_of_another_schema_are_listed_and_read_with_it(url: str) -> None:
+    execute(url, "CREATE SCHEMA ward", "CREATE TABLE ward.visits (a INTEGER)", "INSERT INTO ward.visits VALUES (7)")
+    try:
+        assert read_frame(url, "ward.visits").rows() == [(7,)]
+        with pytest.raises(TableError, match=r"has 2 tables; .*: 'patients', 'ward\.visits'$"):
+            read_frame(url)
+        with pytest.raises(
+            TableError, match=r"no table 'ward\.visit' \(did you mean 'ward\.visits'\?\); its tables are"
+        ):
+            read_frame(url, "ward.visit")
+    finally:
+        execute(url, "DROP SCHEMA ward CASCADE")
 
 
 def test_a_url_is_told_from_a_file() -> None:

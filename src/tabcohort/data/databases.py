@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-_TABLES_OF_SCHEMA = (
-    "SELECT table_name FROM information_schema.tables "
-    "WHERE table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY table_name"
+# The schema and name of each table, and whether its name alone is enough.
+_TABLES_OF_SCHEMAS = (
+    "SELECT CAST(table_schema AS VARCHAR), CAST(table_name AS VARCHAR), table_schema = current_schema() AS is_default "
+    "FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog')"
 )
+_TABLES_OF_SQLITE = (
+    "SELECT 'main', name, 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+)
+# A password may hold every character, also those that should be escaped; a path begins with a slash.
+_PASSWORD = re.compile(r"(?<=://)(?!/)([^:@]*):(.*)@", re.DOTALL)
+_PASSWORD_IN_QUERY = re.compile(r"([?&][^=&]*(?:password|passwd|pwd)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 def is_database(source: str) -> bool:
@@ -37,7 +44,8 @@ def read_database(url: str, query: str | None = None) -> tuple[pl.DataFrame, str
     Args:
         url: `sqlite:///folder/file.db`, `duckdb:///folder/file.duckdb` or `postgresql://user@host/database`; a path
             that begins at the root has a fourth slash.
-        query: SQL, or the name of a table, which is then read whole. It may be omitted when there is only one table.
+        query: SQL, or the name of a table, which is then read whole: `schema.table` for one outside the default schema.
+            It may be omitted when there is only one table.
 
     Raises:
         TableError: the URL or query is wrong, the database cannot be opened, or its extra is not installed.
@@ -49,31 +57,36 @@ def read_database(url: str, query: str | None = None) -> tuple[pl.DataFrame, str
             "it begins with sqlite:///, duckdb:/// or postgresql://"
         )
     system, read, tables = SYSTEMS[scheme]
-    if query is None or re.fullmatch(r"\s*\w+\s*", query):
-        query = _query_of_table(query, read(url, tables).to_series().to_list(), shown(url))
+    if query is None or re.fullmatch(r"\s*\w+(\.\w+)?\s*", query):
+        query = _query_of_table(query, read(url, tables).rows(), shown(url))
     return read(url, query), system
 
 
 def shown(url: str) -> str:
     """Return a URL without its password, for messages."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return url.partition("://")[0] + "://..."
-    return url.replace(f":{password}@", ":***@", 1) if password else url
+    return _PASSWORD_IN_QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
-def _query_of_table(table: str | None, tables: Sequence[str], url: str) -> str:
-    """Return the query that reads a table, or the only one."""
-    names = listed(map(repr, tables), 10)
+def _query_of_table(table: str | None, tables: Sequence[tuple[str, str, Any]], url: str) -> str:
+    """Return the query that reads a table, or the only one.
+
+    Args:
+        table: its name, with or without a schema; None for the only one.
+        tables: the schema and name of each, and whether the schema is the default one.
+        url: without its password.
+    """
     if not tables:
         raise TableError(f"{url!r} has no tables")
+    in_order = sorted((not is_default, schema, name) for schema, name, is_default in tables)
+    labels = [f"{schema}.{name}" if is_other else name for is_other, schema, name in in_order]
+    names = listed(map(repr, labels), 10)
     if table is None and len(tables) > 1:
         raise TableError(f"{url!r} has {len(tables)} tables; give a query, or the name of one of them: {names}")
-    name = tables[0] if table is None else table.strip()
-    if name not in tables:
-        raise TableError(f"{url!r} has no table {name!r}{nearest(name, tables)}; its tables are {names}")
-    return f"SELECT * FROM {_quoted(name)}"
+    label = labels[0] if table is None else table.strip()
+    for (_, schema, name), own in zip(in_order, labels, strict=True):
+        if label in (own, f"{schema}.{name}"):
+            return f"SELECT * FROM {_quoted(schema)}.{_quoted(name)}"
+    raise TableError(f"{url!r} has no table {label!r}{nearest(label, labels)}; its tables are {names}")
 
 
 def _quoted(name: str) -> str:
@@ -85,13 +98,17 @@ def _file_of(url: str) -> Path:
     path = Path(unquote(url.partition("://")[2].removeprefix("/")))
     if not path.is_file():
         raise TableError(
-            f"there is no file {str(path)!r}, which {url!r} names; a path from the root has a fourth slash"
+            f"there is no file {shown(str(path))!r}, which {shown(url)!r} names; "
+            "a path from the root has a fourth slash"
         )
     return path
 
 
 def _failed(url: str, error: Exception) -> TableError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    password = match[2] if (match := _PASSWORD.search(url)) else ""
+    if re.search("[/@]", password) and not re.match(r"\d+/", password):  # of which the reason may quote a part
+        reason = "its password has a slash or an @; write %2F and %40 in their place"
     return TableError(f"{shown(url)!r} cannot be read: {reason}")
 
 
@@ -115,7 +132,7 @@ def _read_sqlite(url: str, query: str) -> pl.DataFrame:
             connection.execute("PRAGMA query_only = ON")
             cursor = connection.execute(query)
             if cursor.description is None:
-                raise TableError(f"{url!r}: the query must be a single SELECT")
+                raise TableError(f"{shown(url)!r}: the query must be a single SELECT")
             names = [column[0] for column in cursor.description]
             rows = cursor.fetchall()
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -150,7 +167,7 @@ def _read_duckdb(url: str, query: str) -> pl.DataFrame:
         with closing(duckdb.connect(str(path), read_only=True, config=config)) as connection:
             kinds = [statement.type for statement in connection.extract_statements(query)]
             if kinds != [duckdb.StatementType.SELECT]:
-                raise TableError(f"{url!r}: the query must be a single SELECT")
+                raise TableError(f"{shown(url)!r}: the query must be a single SELECT")
             return _frame_of_arrow(connection.sql(query).to_arrow_table(), url)
     except duckdb.Error as error:
         raise _failed(url, error) from None
@@ -206,12 +223,9 @@ def _as_text(cells: Sequence[Any]) -> list[str | None]:
     return [None if cell is None else cell.decode() if isinstance(cell, bytes) else str(cell) for cell in cells]
 
 
-_TABLES_OF_SQLITE = (
-    "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
-)
 SYSTEMS: dict[str, tuple[str, Callable[[str, str], pl.DataFrame], str]] = {
     "sqlite": ("SQLite", _read_sqlite, _TABLES_OF_SQLITE),
-    "duckdb": ("DuckDB", _read_duckdb, _TABLES_OF_SCHEMA),
-    "postgresql": ("PostgreSQL", _read_postgresql, _TABLES_OF_SCHEMA),
-    "postgres": ("PostgreSQL", _read_postgresql, _TABLES_OF_SCHEMA),
+    "duckdb": ("DuckDB", _read_duckdb, _TABLES_OF_SCHEMAS),
+    "postgresql": ("PostgreSQL", _read_postgresql, _TABLES_OF_SCHEMAS),
+    "postgres": ("PostgreSQL", _read_postgresql, _TABLES_OF_SCHEMAS),
 }
