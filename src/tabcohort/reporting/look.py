@@ -1,34 +1,72 @@
-"""What the terminal shows of a table before training: one line per column, and what looks wrong."""
+"""What the terminal shows of a table before training: one line per column, and what looks wrong.
+
+The texts of the facts are made here, also those of the page.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from tabcohort.errors import printable
+from tabcohort.errors import listed, printable
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_NAME, MAX_SHOWN_LABEL = 28, 14
 N_SHOWN_LEVELS = 3
 MAX_CLASSES = 8
+HEADS = ("column", "type", "missing", "distinct", "distribution", "what is done with it")
+NUMBERS = (2, 3)  # columns of the table whose cells are numbers
+
+
+class ColumnTexts(NamedTuple):
+    """The texts of a column: its type or role, the share of missing cells and the number of distinct values."""
+
+    kind: str
+    missing: str
+    n_distinct: str
+
+
+def column_texts(column: Mapping[str, Any]) -> ColumnTexts:
+    """Return the texts of a column's facts."""
+    share = column["missing_share"]
+    return ColumnTexts(
+        column["type"] if column["role"] == "feature" else column["role"],
+        "-" if not share else f"{share:.1%}" if share >= 0.001 else "<0.1%",
+        "" if column["n_distinct"] is None else f"{column['n_distinct']:,}",
+    )
+
+
+def size_text(facts: Mapping[str, Any]) -> str:
+    """Return the numbers of rows, columns and features."""
+    return f"{facts['n_rows']:,} rows, {facts['n_columns']:,} columns, {facts['n_features']:,} features"
+
+
+def missing_target_text(target: Mapping[str, Any]) -> str:
+    """Return how many rows have no target; empty where all have one."""
+    return f"{target['n_missing']:,} rows have none" if target["n_missing"] else ""
+
+
+def range_texts(distribution: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the low and the high end of a distribution with bins."""
+    low, high = (end if isinstance(end, str) else f"{end:.4g}" for end in (distribution["low"], distribution["high"]))
+    return low, high
 
 
 def print_look(console: Console, facts: Mapping[str, Any]) -> None:
     """Print the facts of a table; see `tabcohort.data.profile.look_facts`."""
     facts = printable(facts)
-    console.print(f"{facts['n_rows']:,} rows, {facts['n_columns']:,} columns, {facts['n_features']:,} features")
+    console.print(size_text(facts))
     if facts["target"] is not None:
         _line(console, _target_line(facts["target"]))
     console.print()
     has_blocks = _can_show(console, BLOCKS)
-    rows: list[tuple[str, ...]] = [("column", "type", "missing", "distinct", "distribution", "what is done with it")]
-    rows += [_cells(column, has_blocks) for column in facts["columns"]]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    rows = [HEADS, *(_cells(column, has_blocks) for column in facts["columns"])]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADS))]
     for number, row in enumerate(rows):
         aligned = [
-            cell.rjust(width) if 2 <= i <= 3 else cell.ljust(width)
+            cell.rjust(width) if i in NUMBERS else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         _line(console, "  ".join(aligned).rstrip(), style="dim" if number == 0 else None)
@@ -61,32 +99,25 @@ def distribution_text(distribution: Mapping[str, Any] | None, has_blocks: bool =
         shown = [f"{_cut(level['label'], MAX_SHOWN_LABEL)} {level['share']:.0%}" for level in distribution["levels"]]
         n_more = distribution["n_more"] + len(shown) - N_SHOWN_LEVELS
         return ", ".join(shown[:N_SHOWN_LEVELS]) + (f", {n_more:,} more" if n_more > 0 else "")
-    low, high = (end if isinstance(end, str) else f"{end:.4g}" for end in (distribution["low"], distribution["high"]))
+    low, high = range_texts(distribution)
     return f"{low} {sparkline(distribution['bins'])} {high}" if has_blocks else f"{low} to {high}"
 
 
 def _cells(column: Mapping[str, Any], has_blocks: bool) -> tuple[str, ...]:
     """Return a column's line, cell by cell."""
-    share = column["missing_share"]
-    missing = "-" if not share else f"{share:.1%}" if share >= 0.001 else "<0.1%"
     marks = "".join(f" [{place + 1}]" for place in column["findings"])
     return (
         _cut(column["name"], MAX_NAME),
-        column["type"] if column["role"] == "feature" else column["role"],
-        missing,
-        "" if column["n_distinct"] is None else f"{column['n_distinct']:,}",
+        *column_texts(column),
         distribution_text(column["distribution"], has_blocks),
         column["treatment"] + marks,
     )
 
 
 def _target_line(target: Mapping[str, Any]) -> str:
-    classes = [f"{entry['label']} {entry['share']:.1%}" for entry in target["classes"][:MAX_CLASSES]]
-    more = len(target["classes"]) - len(classes)
-    listed = ", ".join(classes) + (f", {more:,} more" if more else "")
-    missing = f"; {target['n_missing']:,} rows have none" if target["n_missing"] else ""
-    problem = f"; {target['problem']}" if target["problem"] else ""
-    return f"target {target['name']}: {listed}{missing}{problem}"
+    classes = listed([f"{entry['label']} {entry['share']:.1%}" for entry in target["classes"]], MAX_CLASSES)
+    more = "; ".join(filter(None, (classes, missing_target_text(target), target["problem"])))
+    return f"target {target['name']}: {more}"
 
 
 def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:

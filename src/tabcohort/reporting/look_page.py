@@ -7,6 +7,15 @@ from html import escape
 from typing import Any
 
 from tabcohort.errors import printable
+from tabcohort.reporting.look import (
+    HEADS,
+    MAX_CLASSES,
+    NUMBERS,
+    column_texts,
+    missing_target_text,
+    range_texts,
+    size_text,
+)
 
 BAR_WIDTH, CHART_HEIGHT = 9, 32
 STYLE = """
@@ -36,32 +45,26 @@ def look_page(facts: Mapping[str, Any], title: str) -> str:
         for number, finding in enumerate(facts["findings"], 1)
     )
     rows = "".join(_row(column) for column in facts["columns"])
-    heads = "".join(f"<th{kind}>{name}</th>" for name, kind in HEADS)
+    heads = "".join(f"<th{_NUMBER if place in NUMBERS else ''}>{name}</th>" for place, name in enumerate(HEADS))
     name = escape(str(printable(title)))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>'
-        f"<h1>{name}</h1><p>{facts['n_rows']:,} rows, {facts['n_columns']:,} columns, "
-        f"{facts['n_features']:,} features</p>\n{target}"
+        f"<h1>{name}</h1><p>{size_text(facts)}</p>\n{target}"
         + (f"<h2>Worth checking</h2><ol>{findings}</ol>\n" if findings else "")
         + f'<h2>Columns</h2><div class="wide"><table><tr>{heads}</tr>\n{rows}</table></div></body></html>\n'
     )
 
 
 _NUMBER = ' class="number"'
-HEADS = (
-    ("column", ""), ("type", ""), ("missing", _NUMBER), ("distinct", _NUMBER), ("distribution", ""),
-    ("what is done with it", ""),
-)  # fmt: skip
 
 
 def _target(target: Mapping[str, Any]) -> str:
     """Return the target and its classes."""
     problem = f'<p class="finding">{escape(target["problem"])}</p>' if target["problem"] else ""
-    missing = f" ({target['n_missing']:,} rows have none)" if target["n_missing"] else ""
-    levels = [{"label": entry["label"], "share": entry["share"]} for entry in target["classes"][:12]]
-    n_more = len(target["classes"]) - len(levels)
-    return f"<h2>Target: {escape(target['name'])}</h2><p>{missing}</p>{problem}{_levels(levels, n_more)}\n"
+    levels = target["classes"][:MAX_CLASSES]
+    shares = _levels(levels, len(target["classes"]) - len(levels))
+    return f"<h2>Target: {escape(target['name'])}</h2><p>{missing_target_text(target)}</p>{problem}{shares}\n"
 
 
 def _row(column: Mapping[str, Any]) -> str:
@@ -69,13 +72,11 @@ def _row(column: Mapping[str, Any]) -> str:
     links = " ".join(f'<a href="#finding-{place + 1}">[{place + 1}]</a>' for place in column["findings"])
     note = f'<div class="note">{escape(column["note"])}</div>' if column["note"] else ""
     is_out = column["role"] in ("dropped", "unreadable")
-    shown_type = column["type"] if column["role"] == "feature" else column["role"]
-    n_distinct = "" if column["n_distinct"] is None else f"{column['n_distinct']:,}"
-    missing = f"{column['missing_share']:.1%}" if column["n_missing"] else ""
+    kind, missing, n_distinct = column_texts(column)
     style = ' class="left-out"' if is_out else ""
     return (
         f'<tr{style}><td class="name">{escape(column["name"])}</td>'
-        f"<td>{escape(shown_type)}</td><td{_NUMBER}>{missing}</td><td{_NUMBER}>{n_distinct}</td>"
+        f"<td>{escape(kind)}</td><td{_NUMBER}>{escape(missing)}</td><td{_NUMBER}>{n_distinct}</td>"
         f"<td>{_distribution(column['distribution'])}</td><td>{escape(column['treatment'])} {links}{note}</td></tr>\n"
     )
 
@@ -85,7 +86,7 @@ def _distribution(distribution: Mapping[str, Any] | None) -> str:
         return ""
     if "levels" in distribution:
         return _levels(distribution["levels"], distribution["n_more"])
-    low, high = (end if isinstance(end, str) else f"{end:.4g}" for end in (distribution["low"], distribution["high"]))
+    low, high = range_texts(distribution)
     return f'{_bars(distribution["bins"])}<div class="ends"><span>{escape(low)}</span><span>{escape(high)}</span></div>'
 
 
