@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from shell import QUICK, SMALL, Run
 
 from tabcohort import load, read_frame
+from tabcohort.cli.commands import _this_program
 from tabcohort.model.report import ConfigReport
 
 # Fit
@@ -29,6 +33,38 @@ def test_fit_writes_a_model_and_says_how_good_it_is(run: Run, csv_file: Path, qu
     assert "90 rows, 3 features" in ran.err
     schema = load(out).schema
     assert (schema.features, schema.keys, schema.target) == (("x0", "x1", "x2"), ("id",), "answer")
+
+
+@pytest.mark.parametrize("name", ["./-new", "a  b'c.tabcohort", "./sub/../new.tabcohort"])
+def test_the_next_command_works_when_it_is_pasted(
+    run: Run, csv_file: Path, quick: Path, folder: Path, name: str
+) -> None:
+    (folder / "sub").mkdir()
+    ran = run("fit", csv_file, "--target", "answer", "--drop", "id", *SMALL, "--settings", quick, "--out", name)
+    assert f"model    {name}\n" in ran.out
+    (line,) = (line for line in ran.out.splitlines() if line.startswith("next "))
+    program, *arguments = shlex.split(line.removeprefix("next"))
+    assert (program, arguments[-1]) == ("tabcohort", "NEW_TABLE")
+    assert run(*arguments[:-1], csv_file).status == 0
+
+
+@pytest.mark.parametrize(
+    ("called", "is_on_path", "words"),
+    [
+        ("/usr/bin/tabcohort", True, ["tabcohort"]),
+        ("tabcohort", False, ["./tabcohort"]),
+        ("bin/tabcohort", False, ["bin/tabcohort"]),
+        ("lib/tabcohort/cli/__main__.py", False, [sys.executable, "-m", "tabcohort.cli"]),
+        ("/usr/bin/pytest", False, ["tabcohort"]),
+        ("lib/pytest/__main__.py", False, ["tabcohort"]),
+    ],
+)
+def test_the_next_command_runs_the_program_that_was_run(
+    monkeypatch: pytest.MonkeyPatch, called: str, is_on_path: bool, words: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(shutil, "which", lambda name: name if is_on_path else None)
+    assert _this_program() == words
 
 
 def test_a_sample_knows_its_target_and_positive_class(run: Run, quick: Path, tmp_path: Path) -> None:

@@ -86,15 +86,35 @@ def test_what_the_target_alone_tells_is_said_once(run: Run, table: Path, quick: 
     assert run("look", table, "--target", "answer").out.count(words) == 1
 
 
-def test_shuffled_labels_are_trained_on_after_the_real_ones(
-    run: Run, table: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("auc", "words"),
+    [
+        (Estimate(0.52, 0.45, 0.6), "0.5200  (0.4500 to 0.6000); no better than chance, as it must be\n"),
+        (Estimate(0.9, 0.8, 0.95), "0.9000  (0.8000 to 0.9500); better than chance, which must not be: do not trust"),
+        (Estimate(*[float("nan")] * 3), "-; these rows cannot determine it"),
+    ],
+)
+def test_the_audit_by_shuffled_labels_is_a_result(
+    run: Run, table: Path, quick: Path, monkeypatch: pytest.MonkeyPatch, auc: Estimate, words: str
 ) -> None:
+    monkeypatch.setattr("tabcohort.cohort.shuffled.fit_shuffled", lambda *_: auc)
     options = ["fit", table, "--target", "answer", *SMALL, *QUICK, "--settings", quick, "--audit", "shuffled"]
-    assert "audit    on shuffled labels: ROC AUC 0." in run(*options).err
-    monkeypatch.setattr("tabcohort.cohort.shuffled.fit_shuffled", lambda *_: Estimate(0.9, 0.8, 0.95))
-    assert "something is learned from them, which must not be" in run(*options).err
-    monkeypatch.setattr("tabcohort.cohort.shuffled.fit_shuffled", lambda *_: Estimate(0.52, 0.45, 0.6))
-    assert "nothing is learned from them, as must be" in run(*options).err
+    line = f"audit    out-of-fold ROC AUC with shuffled labels {words}"
+    assert line in run(*options).out
+    quiet = run(*options, "--quiet")
+    assert line in quiet.out
+    assert quiet.err == ""
+    shuffled = json.loads(run(*options, "--json").out)["shuffled"]
+    known = {"value": auc.value, "low": auc.low, "high": auc.high}
+    assert shuffled["roc_auc"] == (known if auc.value == auc.value else dict.fromkeys(known))
+    assert shuffled["is_chance"] == {0.45: True, 0.8: False}.get(auc.low)
+
+
+def test_shuffled_labels_are_trained_on_only_when_that_is_said(run: Run, table: Path, quick: Path) -> None:
+    options = ["fit", table, "--target", "answer", *SMALL, *QUICK, "--settings", quick]
+    assert "shuffled labels 0." in run(*options, "--audit", "shuffled").out
+    ran = run(*options, "--json")
+    assert "shuffled" not in json.loads(ran.out)
 
 
 def test_audit_and_no_audit_exclude_each_other(run: Run, table: Path) -> None:

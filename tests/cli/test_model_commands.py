@@ -30,7 +30,7 @@ def test_decide_writes_a_changed_model_and_leaves_the_old_one(
     before, new = model_file.read_bytes(), tmp_path / "new.tabcohort"
     ran = run("decide", model_file, "--threshold", "cost=10:1", "--coverage", "0.8", "--out", new)
     assert ran.status == 0
-    assert ran.out == f"{run('info', new).out}\nmodel    {new}\n"
+    assert ran.out.endswith(f"\n\n{run('info', new).out}\nmodel    {new}\n")
     assert re.search(
         r"threshold +yes from a probability of 0\.\d{4} on, for cost=10:1; the figures above are with", ran.out
     )
@@ -39,6 +39,21 @@ def test_decide_writes_a_changed_model_and_leaves_the_old_one(
     assert run("predict", new, csv_file).out == run(
         "predict", model_file, csv_file, "--threshold", "cost=10:1", "--coverage", "0.8"
     ).out  # fmt: skip
+
+
+def test_decide_shows_the_figures_of_both_rules_side_by_side_first(run: Run, model_file: Path, flowers: Path) -> None:
+    ran = run("decide", model_file, "--threshold", "0.2", "--coverage", "0.8")
+    lines = [re.split(r"\s{2,}(?!\()", line) for line in ran.out.split("\n\n")[0].splitlines()]
+    before, after = (json.loads(text)["evaluation"]["metrics"] for text in (
+        run("info", model_file, "--json").out, run("decide", model_file, "--threshold", "0.2", "--json").out
+    ))  # fmt: skip
+    assert lines[:3] == [["out of fold", "before", "after"], ["threshold", "-", "0.2000"], ["coverage", "90%", "80%"]]
+    assert [line[0] for line in lines[3:]] == ["sensitivity", "specificity", "precision", "accuracy"]
+    for name, *texts in lines[3:]:
+        shown = [f"{own['value']:.4f}  ({own['low']:.4f} to {own['high']:.4f})" for own in (before[name], after[name])]
+        assert texts == shown
+    several = run("decide", flowers, "--coverage", "0.8").out.split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in several] == ["out", "coverage", "accuracy"]
 
 
 def test_what_is_not_changed_stays(run: Run, model_file: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def tune(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace, configs: Sequence[Config], settings: CohortSettings) -> int:
     """Train on the table that the options name, write and print what they ask for."""
-    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model
+    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model, print_shuffled
 
     if options.out is None:
         files.check_default_model(options.table)
@@ -73,6 +73,7 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
 
     from tabcohort.cohort.fit import fit
+    from tabcohort.cohort.shuffled import shuffled_facts
     from tabcohort.model.file import describe
 
     with ProgressLog(messages) if options.verbose else ProgressDisplay(messages) as progress:
@@ -83,14 +84,16 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     if options.curves:
         _draw_curves(predictor, configs[0].monitor, options.curves, path)
     document = describe(predictor)
+    has_audit = options.audit and not is_interrupted
     if options.json:
         print_lines(messages, f"model    {path}")
-        print_json(_without_histories(document, options))
+        shuffled = {"shuffled": shuffled_facts(table, configs[0], settings)} if has_audit else {}
+        print_json({**_without_histories(document, options), **shuffled})
     else:
         print_model(out, document)
         print_lines(out, "", *_next_steps(options, path))
-    if options.audit and not is_interrupted:
-        _print_shuffled(messages, table, configs[0], settings)
+        if has_audit:
+            print_shuffled(out, shuffled_facts(table, configs[0], settings))
     return INTERRUPTED if is_interrupted else 0
 
 
@@ -229,12 +232,13 @@ def look(options: argparse.Namespace) -> int:
 def decide(options: argparse.Namespace) -> int:
     """Change a model's decision rule."""
     from tabcohort.model.file import describe, load, save
-    from tabcohort.reporting.terminal import print_model
+    from tabcohort.reporting.terminal import print_decision_change, print_model
 
     files.check_outputs((options.out,), inputs=())
     if options.threshold is None and options.coverage is None:
         raise SettingsError("say what to change: --threshold OBJECTIVE, --coverage SHARE, or both")
-    changed = _with_decision_rule(load(options.model), options)
+    model = load(options.model)
+    changed = _with_decision_rule(model, options)
     if options.out:
         save(changed, options.out)
     document = describe(changed)
@@ -242,6 +246,8 @@ def decide(options: argparse.Namespace) -> int:
         print_json(_without_histories(document, options))
         return 0
     out, _ = consoles()
+    print_decision_change(out, describe(model), document)
+    out.print()
     print_model(out, document)
     kept = f"model    {options.out}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
     print_lines(out, "", kept)
@@ -402,20 +408,6 @@ def _print_findings(messages: Console, frame: pl.DataFrame, schema: Schema, choi
         print_lines(messages, f"note: {len(findings) - MAX_FINDINGS} more findings: see tabcohort look")
 
 
-def _print_shuffled(messages: Console, table: Table, config: Config, settings: CohortSettings) -> None:
-    """Train again on shuffled labels, and print whether anything was learned from them."""
-    from tabcohort.cohort.shuffled import fit_shuffled
-
-    auc = fit_shuffled(table, config, settings)
-    learned = "nothing is learned from them, as must be" if auc.low <= 0.5 else (
-        "something is learned from them, which must not be: the figures above cannot be trusted"
-    )  # fmt: skip
-    print_lines(
-        messages,
-        f"audit    on shuffled labels: ROC AUC {auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f}); {learned}",
-    )
-
-
 # -- output ----------------------------------------------------------------------------------------------------------
 
 
@@ -431,7 +423,20 @@ def _without_histories(document: dict[str, Any], options: argparse.Namespace) ->
 def _next_steps(options: argparse.Namespace, model: Path) -> list[str]:
     """Return lines that say what was written, and a command to go on with."""
     table = options.table if options.table.startswith("sample:") else "NEW_TABLE"
-    is_on_path = shutil.which("tabcohort") or Path(sys.argv[0]).name != "tabcohort"
-    command = "tabcohort" if is_on_path else os.path.relpath(sys.argv[0])
+    path = str(model) if options.out is None or model != Path(options.out) else options.out
+    path = path if not path.startswith("-") else os.path.join(os.curdir, path)  # else it would be an option
     curves = [f"curves   {options.curves}"] if options.curves else []
-    return [*curves, f"model    {model}", f"next     {shlex.join([command, 'predict', str(model), table])}"]
+    command = shlex.join([*_this_program(), "predict", path, table])
+    return [*curves, f"model    {path}", f"next     {command}"]
+
+
+def _this_program() -> list[str]:
+    """Return the words by which a shell in this folder runs this program again."""
+    program = Path(sys.argv[0])
+    if not shutil.which("tabcohort"):
+        if program.parts[-3:] == ("tabcohort", "cli", "__main__.py"):
+            return [sys.executable, "-m", "tabcohort.cli"]
+        if program.name == "tabcohort":
+            path = os.path.relpath(program)
+            return [path if os.path.dirname(path) else os.path.join(os.curdir, path)]
+    return ["tabcohort"]

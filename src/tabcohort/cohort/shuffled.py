@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from tabcohort.cohort.fit import fit
 from tabcohort.data.table import Table
 from tabcohort.evaluation.intervals import Estimate
+from tabcohort.model.report import estimate_to_dict
 from tabcohort.settings import CohortSettings, Config
 
 
@@ -35,3 +38,14 @@ def fit_shuffled(table: Table, config: Config, settings: CohortSettings) -> Esti
         y = table.y[order]
     shuffled = replace(table, y=y)
     return fit(shuffled, [config], settings).report.evaluation.metrics["roc_auc"]
+
+
+def shuffled_facts(table: Table, config: Config, settings: CohortSettings) -> dict[str, Any]:
+    """Return what `fit_shuffled` gives as plain JSON values.
+
+    Returns:
+        `roc_auc`: `value`, `low` and `high`, null where the rows cannot determine it; `is_chance`: whether the interval
+        is not above 0.5, so that nothing was learned; null where that is unknown.
+    """
+    auc = fit_shuffled(table, config, settings)
+    return {"roc_auc": estimate_to_dict(auc), "is_chance": None if math.isnan(auc.low) else bool(auc.low <= 0.5)}

@@ -21,6 +21,7 @@ MAX_CLASSES = 12
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
 MAX_NETWORKS = 3
+DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
 SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
 STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
 
@@ -52,6 +53,47 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     _print_threshold(console, facts["threshold"], schema)
     if facts["coefficients"]:
         _print_table(console, _coefficients_table(facts["coefficients"]))
+
+
+def print_decision_change(console: Console, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Print what another decision rule changes, its figures beside those of the rule before.
+
+    Args:
+        console: where to.
+        before, after: the facts of the model with each rule.
+    """
+    table = Table("out of fold", "before", "after", box=None, pad_edge=False, header_style="dim")
+    both = [printable({name: value for name, value in facts.items() if name != "report"}) for facts in (before, after)]
+    if both[0]["schema"]["positive"] is not None:
+        table.add_row("threshold", *(_threshold_text(facts["threshold"]) for facts in both))
+    table.add_row("coverage", *(f"{100 * facts['sets']['coverage']:g}%" for facts in both))
+    metrics = [facts["evaluation"]["metrics"] for facts in both]
+    for name in DECISION_METRICS:
+        if name in metrics[0]:
+            table.add_row(metrics[0][name]["label"], *(_estimate_text(own[name]) for own in metrics))
+    _print_table(console, table)
+
+
+def print_shuffled(console: Console, shuffled: Mapping[str, Any]) -> None:
+    """Print whether anything was learned from shuffled labels; see `tabcohort.cohort.shuffled.shuffled_facts`."""
+    verdict = {
+        True: "no better than chance, as it must be",
+        False: "better than chance, which must not be: do not trust the figures above",
+        None: "these rows cannot determine it",
+    }[shuffled["is_chance"]]
+    console.print(f"audit    out-of-fold ROC AUC with shuffled labels {_estimate_text(shuffled['roc_auc'])}; {verdict}")
+
+
+def _estimate_text(estimate: Mapping[str, Any]) -> str:
+    """Return a value with its 95 % interval; a dash where it is unknown."""
+    if estimate["value"] is None:
+        return "-"
+    return f"{estimate['value']:.4f}  ({estimate['low']:.4f} to {estimate['high']:.4f})"
+
+
+def _threshold_text(threshold: Mapping[str, Any]) -> str:
+    """Return a threshold; a dash where the most probable class is predicted."""
+    return "-" if threshold["value"] is None else f"{threshold['value']:.4f}"
 
 
 def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: float) -> None:
