@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables audit mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations accuracy audit mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ tables: install  ## compare tables as they come with the same tables encoded by 
 
 mixed: install  ## measure what typed columns cost: an epoch, one record, 100,000 rows (five minutes)
 	@$(BIN)/python benchmarks/mixed.py
+
+ablations: install  ## measure the candidates of the presets alone and together (an hour)
+	@$(BIN)/python benchmarks/ablations.py
+
+accuracy: install  ## compare presets with other classifiers' defaults on real tables (an hour and a half)
+	@$(BIN)/python benchmarks/accuracy.py
 
 audit: install  ## plant leaks, count false alarms, and audit every real table (two minutes)
 	@$(BIN)/python benchmarks/audit.py

@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
 
 from tabcohort import Table, load_sample, read_frame
 from tabcohort.data.columns import Column, Number
+from tabcohort.data.parse import as_text
 
 DATA_VARIABLE = "TABCOHORT_DATA"
 SAMPLES = ("breast-cancer", "wine", "digits")
-MIN_COLUMNS = 2
+MIN_COLUMNS, MIN_ROWS_OF_CLASS = 2, 10
+MAX_ROWS = 8_000  # to fit on, and held out
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,27 @@ def real_tables() -> Iterator[tuple[str, Table]]:
 def is_plain(column: Column) -> bool:
     """Return whether a column holds a number in every row."""
     return isinstance(column, Number) and not column.has_missing
+
+
+def fit_and_held_out_rows(table: RealTable, seed: int) -> tuple[pl.DataFrame, NDArray[np.int64], NDArray[np.int64]]:
+    """Return a table's frame, without known leaks and classes of few rows, the rows to fit on, and those held out.
+
+    A quarter is held out, stratified; at most 8,000 rows are on either side.
+    """
+    frame = table.frame.drop([name for name in table.drop if name in table.frame.columns])
+    frame = frame.filter(as_text(frame[table.target]).is_not_null())
+    labels = as_text(frame[table.target])
+    counts = labels.value_counts()
+    frame = frame.filter(labels.is_in(counts.filter(counts["count"] >= MIN_ROWS_OF_CLASS)[table.target].to_list()))
+    labels = as_text(frame[table.target]).to_numpy()
+    parts = train_test_split(np.arange(len(frame)), test_size=0.25, stratify=labels, random_state=seed)
+    to_fit, held_out = (
+        rows if len(rows) <= MAX_ROWS else train_test_split(
+            rows, train_size=MAX_ROWS, stratify=labels[rows], random_state=seed
+        )[0]
+        for rows in parts
+    )  # fmt: skip
+    return frame, to_fit, held_out
 
 
 def part(table: Table, rows: NDArray[np.int64]) -> Table:

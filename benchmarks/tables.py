@@ -19,17 +19,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from real_tables import RealTable, whole_tables
+from real_tables import MAX_ROWS, RealTable, fit_and_held_out_rows, whole_tables
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Printed
-from sklearn.model_selection import train_test_split
 
 from tabcohort import Config, Table, fit
 from tabcohort.data.parse import as_text
 from tabcohort.evaluation.metrics import log_loss
 
-MAX_ROWS, SPLITS, LARGE = 8_000, 3, 2_000
+SPLITS, LARGE = 3, 2_000
 COLUMNS = ("table", "rows", "columns", "classes", "by hand", "as it comes", "difference", "seconds", "seconds by hand")
 
 
@@ -52,20 +51,7 @@ def encoded_by_hand(
 
 def measure(table: RealTable, split: int) -> list[float]:
     """Return log loss and seconds of the default, on the table as it comes and encoded by hand."""
-    frame = table.frame.drop([name for name in table.drop if name in table.frame.columns])
-    frame = frame.filter(as_text(frame[table.target]).is_not_null())
-    labels = as_text(frame[table.target])
-    counts = labels.value_counts()
-    frame = frame.filter(labels.is_in(counts.filter(counts["count"] >= 10)[table.target].to_list()))
-    labels = as_text(frame[table.target]).to_numpy()
-    rows = np.arange(len(frame))
-    to_fit, held_out = train_test_split(rows, test_size=0.25, stratify=labels, random_state=split)
-    to_fit, held_out = (
-        part if len(part) <= MAX_ROWS else train_test_split(
-            part, train_size=MAX_ROWS, stratify=labels[part], random_state=split
-        )[0]
-        for part in (to_fit, held_out)
-    )  # fmt: skip
+    frame, to_fit, held_out = fit_and_held_out_rows(table, split)
     return [*as_it_comes(table, frame, to_fit, held_out, split), *by_hand(table, frame, to_fit, held_out, split)]
 
 

@@ -45,6 +45,7 @@ from tabcohort import (
     load,
     save,
 )
+from tabcohort.cohort.presets import preset_configs
 from tabcohort.settings import rules
 
 X, CODES = make_rows()
@@ -246,6 +247,27 @@ def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
 def test_every_setting_is_a_parameter_with_the_same_default() -> None:
     defaults = {name: getattr(one, name) for one in (Config(), CohortSettings()) for name in rules(one)}
     assert CohortClassifier().get_params() == {**defaults, "configs": None, "types": None, "verbose": 0}
+
+
+# Presets
+
+
+def test_without_a_setting_of_a_network_the_configs_of_the_preset_are_tried() -> None:
+    fitted = CohortClassifier(preset="fast", folds=3, seeds=1, seed=4, class_weight="balanced").fit(X, Y)
+    expected = preset_configs("fast", Config(seed=4, class_weight="balanced"))
+    assert [config.config for config in fitted.predictor_.report.configs] == expected
+    assert len(fitted.members_) == 3 * len(expected)
+
+
+def test_with_a_setting_of_a_network_only_its_config_is_tried() -> None:
+    fitted = classifier(model="logistic").fit(X, Y)
+    assert [config.config.model for config in fitted.predictor_.report.configs] == ["logistic"]
+
+
+@pytest.mark.parametrize("parameters", [{"hidden": (8,)}, {"configs": [{"dropout": 0.2}]}])
+def test_a_preset_and_a_setting_of_a_network_exclude_each_other(parameters: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="the preset 'best' chooses the networks: leave it out, or leave out 'conf"):
+        CohortClassifier(preset="best", **parameters).fit(X, Y)
 
 
 # Frames

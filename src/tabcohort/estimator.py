@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from tabcohort.cohort.fit import fit
+from tabcohort.cohort.presets import describes_network, preset_cohort
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
 from tabcohort.data.frames import as_frame, check_types, warn_of_columns
@@ -70,9 +71,11 @@ def _constraints(rule: Rule) -> list[Any]:
 class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier for tables: a cohort of networks, each row tested on those that never saw it.
 
+    Without any setting of a network it tries the configs of `preset`; with one, only the config of its settings.
+
     Args:
-        configs: what else to try: mappings of parameter names to values that replace this classifier's own, each one
-            trained like the others; the ensemble takes those that are best together. None tries the classifier's own.
+        configs: what to try: mappings of parameter names to values that replace this classifier's own, each one trained
+            like the others; the ensemble takes those that are best together.
         types: the type of columns by name, where it is not what they look like; see `Table.from_frame`.
         verbose: 1 shows a progress bar in `fit`; 0 shows nothing.
         parameters: the settings of a network (see `Config`) and of the cohort (see `CohortSettings`), by name.
@@ -212,7 +215,15 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         changes = [{}] if self.configs is None else self.configs
         if not all(isinstance(change, Mapping) for change in changes):
             raise SettingsError("the parameter 'configs' must be a list of mappings such as {'dropout': 0.3}")
-        return [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
+        configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
+        if self.configs is None and not describes_network(configs[0]):
+            return preset_cohort(configs[0], settings)
+        if settings.preset not in (None, "default"):
+            raise SettingsError(
+                f"the preset {settings.preset!r} chooses the networks: leave it out, or leave out 'configs' and the "
+                "settings of a network"
+            )
+        return configs, settings
 
     def _set_results(self, y: NDArray[Any], sample_weight: FloatArray | None) -> None:
         """Set the fitted attributes that are taken from the predictor."""

@@ -378,10 +378,12 @@ class CohortSettings:
     """How many networks a cohort has, how they are run, and how the model answers.
 
     Args:
+        preset: the configs that are tried where none is named: "fast", "default" or "best" (see
+            `tabcohort.cohort.presets`); None tries the default config alone.
         folds: parts of the rows, each tested by members that never saw it: 1 (a single split by `validation_fraction`
             and `test_fraction`), or 3 and more; None chooses by the number of rows.
         seeds: number of times that all folds are trained, each time with other folds and random streams; None chooses
-            by the number of rows.
+            by the numbers of rows and of configs.
         halving: whether configs with a high loss after a few epochs are dropped, where there are several.
         budget_seconds: training ends after this time with what there is then; None sets no limit.
         coverage: share of the rows of each class whose prediction set is to hold the true class.
@@ -393,6 +395,7 @@ class CohortSettings:
         SettingsError: a value breaks its rule; the message says which and what is allowed.
     """
 
+    preset: str | None = _setting("default", "fast", "default", "best", none=True)
     folds: int | None = _setting(None, number=int, low=1, none=True)
     seeds: int | None = _setting(None, number=int, low=1, none=True)
     halving: bool = _setting(True, number=bool)

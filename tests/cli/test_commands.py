@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 from shell import QUICK, SMALL, Run
 
-from tabcohort import load, read_frame
+from tabcohort import Config, load, read_frame
 from tabcohort.cli.commands import _this_program
+from tabcohort.cohort.presets import preset_configs
 from tabcohort.model.report import ConfigReport
 
 # Fit
@@ -33,6 +34,25 @@ def test_fit_writes_a_model_and_says_how_good_it_is(run: Run, csv_file: Path, qu
     assert "90 rows, 3 features" in ran.err
     schema = load(out).schema
     assert (schema.features, schema.keys, schema.target) == (("x0", "x1", "x2"), ("id",), "answer")
+
+
+def test_without_a_network_the_configs_of_a_preset_are_tried_and_ranked(
+    run: Run, csv_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run.toml").write_text('seed = 3\n[columns]\nid = "drop"\n')
+    options = ("--preset", "fast", "--settings", tmp_path / "run.toml", *SMALL, "--out", tmp_path / "new.tabcohort")
+    ran = run("fit", csv_file, "--target", "answer", *options)
+    assert ran.status == 0
+    assert "rank  log loss" in ran.out
+    report = load(tmp_path / "new.tabcohort").report
+    assert [config.config for config in report.configs] == preset_configs("fast", Config(seed=3))
+
+
+def test_a_preset_and_a_network_exclude_each_other(run: Run, csv_file: Path, quick: Path) -> None:
+    for options in (("--model", "mlp"), ("--settings", quick)):
+        ran = run("fit", csv_file, "--target", "answer", "--preset", "best", *options)
+        assert ran.status == 2
+        assert "--preset best chooses the networks: leave it out, or --model and the settings of a network" in ran.err
 
 
 @pytest.mark.parametrize("name", ["./-new", "a  b'c.tabcohort", "./sub/../new.tabcohort"])

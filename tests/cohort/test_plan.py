@@ -13,6 +13,7 @@ from torch import nn
 
 from tabcohort.cohort.fit import fit
 from tabcohort.cohort.plan import Member, make_plan
+from tabcohort.cohort.presets import preset_configs
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.data.table import Table
 from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning, TableError
@@ -54,13 +55,14 @@ def test_the_limit_of_epochs_is_the_highest_of_all_configs() -> None:
     assert plan.max_epochs == 9
 
 
-def test_a_single_config_is_a_list_of_one_and_nothing_at_all_is_the_default() -> None:
+def test_a_single_config_is_a_list_of_one_and_nothing_at_all_is_the_default_preset() -> None:
     table = table_of(60)
     assert make_plan(table, config_of(), SMALL).configs == (config_of(),)
+    assert len(make_plan(table, Config()).members) == 50  # ten folds and five seeds, as the table has few rows
     plan = make_plan(table)
-    assert plan.configs == (Config(),)
-    assert plan.settings == CohortSettings()
-    assert len(plan.members) == 50  # ten folds and five seeds, as the table has few rows
+    assert list(plan.configs) == preset_configs("default")
+    assert plan.settings == CohortSettings(halving=False)
+    assert len(plan.members) == 10 * len(plan.configs)
 
 
 def test_with_pytorch_members_run_one_at_a_time() -> None:

@@ -36,12 +36,22 @@ CURVE_FORMATS = (".png", ".svg", ".pdf")
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Train a cohort of one config."""
+    """Train a cohort of a preset's configs, or of the one that the options describe."""
+    from tabcohort.cohort.presets import KEPT, preset_cohort
+    from tabcohort.settings import read_settings
+
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
     files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
-    config = _config(options)
-    return _train(options, [config], _cohort_settings(options))
+    config, settings = _config(options), _cohort_settings(options)
+    in_file = read_settings(options.settings)[0] if options.settings else {}
+    if options.model is None and not in_file.keys() - KEPT:
+        return _train(options, *preset_cohort(config, settings))
+    if options.preset:
+        raise SettingsError(
+            f"--preset {options.preset} chooses the networks: leave it out, or --model and the settings of a network"
+        )
+    return _train(options, [config], settings)
 
 
 def tune(options: argparse.Namespace) -> int:
@@ -291,9 +301,9 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
     from tabcohort.settings import CohortSettings
 
     names = {"budget_seconds": "budget"} | {
-        name: name for name in ("folds", "seeds", "coverage", "threshold", "threads")
+        name: name for name in ("preset", "folds", "seeds", "coverage", "threshold", "threads")
     }
-    given = {name: getattr(options, option) for name, option in names.items()}
+    given = {name: getattr(options, option, None) for name, option in names.items()}
     settings = CohortSettings(halving=halving, **{name: value for name, value in given.items() if value is not None})
     if options.members is None:
         return settings

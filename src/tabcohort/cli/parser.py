@@ -113,7 +113,10 @@ class Command:
 
 def _fit_options(command: argparse.ArgumentParser) -> None:
     _add_table_options(command)
-    _add_training_options(command)
+    networks = _add_training_options(command)
+    networks.add_argument(
+        "--preset", choices=("fast", "default", "best"), help="unlike networks that are tried together (default)"
+    )
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
@@ -224,10 +227,10 @@ def _add_column_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
     return columns
 
 
-def _add_training_options(command: argparse.ArgumentParser) -> None:
-    """Add what the networks are like, how many there are, and how they are run."""
+def _add_training_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what the networks are like, how many there are, and how they are run; return the group of the first."""
     networks = command.add_argument_group("networks")
-    networks.add_argument("--model", choices=("logistic", "mlp", "residual"), help="kind of network (mlp)")
+    networks.add_argument("--model", choices=("logistic", "mlp", "residual"), help="one kind of network")
     networks.add_argument("--settings", metavar="FILE.toml", help="all other settings of a network; see the docs")
     networks.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
     networks.add_argument("--folds", type=int, metavar="K", help="parts of the rows that take turns (1: no folds)")
@@ -240,6 +243,7 @@ def _add_training_options(command: argparse.ArgumentParser) -> None:
     run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
     _add_decision_options(command)
+    return networks
 
 
 def _add_decision_options(command: argparse.ArgumentParser) -> None:

@@ -28,7 +28,8 @@ def fit(
 
     Args:
         table: the rows.
-        configs: of the networks; of several, the ensemble takes those that are best together.
+        configs: of the networks; of several, the ensemble takes those that are best together. Those of the settings'
+            preset when omitted.
         settings: how many networks there are, how they are run, and how the model answers.
         callback: called a few times a second with how far the cohort is.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tabcohort.cohort.presets import preset_cohort
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
 from tabcohort.data.table import Table, positive_code
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError
@@ -74,14 +75,15 @@ def make_plan(
 
     Args:
         table: the rows.
-        configs: of the networks; the default one when omitted.
+        configs: of the networks; those of the settings' preset when omitted.
         settings: of the cohort; the default ones when omitted.
 
     Raises:
         TabcohortError: table, configs and settings do not fit each other; the message says what to do.
     """
     settings = CohortSettings() if settings is None else settings
-    configs = Config() if configs is None else configs
+    if configs is None and isinstance(settings, CohortSettings):
+        configs, settings = preset_cohort(Config(), settings)
     configs = tuple(configs) if isinstance(configs, Iterable) else (configs,)
     _check_types(table, configs, settings)
     if not configs:
@@ -100,7 +102,7 @@ def make_plan(
     engines = [choose_engine(config, program, len(table.y)) for config, program in zip(configs, programs, strict=True)]
     if "torch" in engines:  # it has threads of its own, and one state for all
         settings = replace(settings, threads=1)
-    splitters = _splitters(table, configs[0], settings)
+    splitters = _splitters(table, configs, settings)
     members = [
         Member(config, repeat, fold, repeat * splitter.n_folds + fold, float(program.n_products))
         for config, program in enumerate(programs)
@@ -112,7 +114,7 @@ def make_plan(
     )  # fmt: skip
 
 
-def _splitters(table: Table, config: Config, settings: CohortSettings) -> list[Splitter]:
+def _splitters(table: Table, configs: Sequence[Config], settings: CohortSettings) -> list[Splitter]:
     """Return the folds of each repeat.
 
     Raises:
@@ -121,8 +123,9 @@ def _splitters(table: Table, config: Config, settings: CohortSettings) -> list[S
     Warns:
         TabcohortWarning: there are fewer folds than were asked for.
     """
-    n_folds, n_seeds = cohort_size(len(table.y), settings.folds, settings.seeds, table.time is not None)
-    splitters = [make_splits(table, config, n_folds, repeat) for repeat in range(n_seeds)]
+    in_time = table.time is not None
+    n_folds, n_seeds = cohort_size(len(table.y), settings.folds, settings.seeds, in_time, len(configs))
+    splitters = [make_splits(table, configs[0], n_folds, repeat) for repeat in range(n_seeds)]
     first = splitters[0]
     if isinstance(first, TimeFolds) and not any(len(first.split(fold).test) for fold in range(first.n_folds)):
         raise TableError(

@@ -176,11 +176,14 @@ SEED_STEP = 0x5851F42D4C957F2D  # far from any seed that a person would choose
 
 
 def cohort_size(
-    n_rows: int, n_folds: int | None = None, n_seeds: int | None = None, in_time: bool = False
+    n_rows: int, n_folds: int | None = None, n_seeds: int | None = None, in_time: bool = False, n_configs: int = 1
 ) -> tuple[int, int]:
-    """Return the numbers of folds and of seeds that suit this many rows; what is given stays as it is."""
+    """Return the numbers of folds and of seeds that suit this many rows; what is given stays as it is.
+
+    Several configs share the seeds: their ensemble has as many networks as one config alone would have, or more.
+    """
     folds, seeds = next((folds, seeds) for limit, folds, seeds in COHORT_SIZES if n_rows <= limit)
-    return n_folds or (FOLDS_IN_TIME if in_time else folds), n_seeds or seeds
+    return n_folds or (FOLDS_IN_TIME if in_time else folds), n_seeds or -(-seeds // n_configs)
 
 
 def make_splits(table: Table, config: Config, n_folds: int, repeat: int = 0) -> Splitter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, one_hot_encoding
+from tabcohort.data.table import Table
 from tabcohort.engines.compiled import inference
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.compiled.inference_kernels import AFFINE, ROWS_PER_BLOCK
@@ -222,6 +225,29 @@ def test_networks_that_predict_together_have_the_bits_of_one_alone(dtype: type[n
         np.testing.assert_array_equal(together[:, number], logits_of(network, X))
 
 
+def test_networks_of_other_encodings_have_the_bits_of_one_alone_too() -> None:
+    """A logistic model has no learned vectors, so its columns are others than those of a network beside it."""
+    config, logistic = Config(hidden=(8,)), Config(model="logistic")
+    table = Table.from_frame({"city": [f"city {i % 12}" for i in range(120)], "y": [i % 2 for i in range(120)]}, "y")
+    encodings = [table.schema.encoding(own) for own in (config, logistic, config)]
+    assert encodings[0] != encodings[1]
+    networks = [
+        random_network(build_program(own, 1, 2, encoding), np.float32, seed)
+        for seed, (own, encoding) in enumerate(zip((config, logistic, config), encodings, strict=True))
+    ]
+    networks = [network.with_statistics(_with_vector_rows(network)) for network in networks]
+    together = Inference(networks).logits(table.X)
+    for number, network in enumerate(networks):
+        np.testing.assert_array_equal(together[:, number], logits_of(network, table.X))
+
+
+def _with_vector_rows(network: Network) -> Statistics:
+    """Return a network's statistics with rows that its table of learned vectors has."""
+    statistics = network.statistics()
+    assert statistics is not None
+    return replace(statistics, vector_row=np.arange(len(statistics.vector_row)) % max(1, network.encoding.vector_rows))
+
+
 @pytest.mark.parametrize(
     ("n_features", "n_classes", "dtype"), [(5, 3, np.float32), (4, 2, np.float32), (4, 3, np.float64)]
 )
@@ -230,7 +256,7 @@ def test_networks_of_other_rows_outputs_or_numbers_do_not_predict_together(
 ) -> None:
     one = random_network(build_program(Config(hidden=(8,)), 4, 3), np.float32)
     other = random_network(build_program(Config(hidden=(8,)), n_features, n_classes), dtype)
-    words = "^networks that predict together must read the same columns and have the same outputs$"
+    words = "^networks that predict together must read the same inputs and have the same outputs$"
     with pytest.raises(ValueError, match=words):
         Inference([one, other])
 
@@ -267,7 +293,7 @@ def test_a_code_without_a_row_in_the_table_of_vectors_is_refused(row: float) -> 
 
 
 def kinds_of(predict: Inference) -> list[int]:
-    return predict.table[:, 0].tolist()
+    return predict._groups[0][1].table[:, 0].tolist()
 
 
 def test_batch_norms_are_folded_into_the_linear_layers_before_them() -> None:

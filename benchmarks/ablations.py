@@ -1,0 +1,157 @@
+"""What each candidate of the presets gives alone, and which are best together: out-of-fold log loss.
+
+    make ablations
+
+At most 4,000 rows of each table, five folds, one seed. Every candidate is trained on the same folds; "together" is
+greedy selection, its weights for a fold chosen on the other folds. Forward selection adds at each step the candidate
+that lowers the mean over tables most. What was measured is kept in `build/ablations`, so that a run that was stopped
+goes on. Writes `ablations.md` beside this file.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from real_tables import RealTable, whole_tables
+
+from tabcohort import CohortSettings, Config, OutOfFoldPredictions, Table
+from tabcohort.cohort.plan import make_plan
+from tabcohort.cohort.presets import PRESETS
+from tabcohort.cohort.runner import run
+from tabcohort.cohort.selection import greedy_weights, mean_log_proba, out_of_fold
+from tabcohort.data.parse import as_text
+from tabcohort.evaluation.metrics import log_loss
+
+MAX_ROWS, MIN_ROWS_OF_CLASS = 4_000, 12
+SETTINGS = CohortSettings(folds=5, seeds=1, halving=False)
+KEPT = Path(__file__).parents[1] / "build" / "ablations"
+MIXUP = {"mixup_alpha": 0.3, "mixup_probability": 1.0}
+MIXED = {"bins": 16, "dropout": 0.3, "weight_decay": 0.1, **MIXUP}
+CONFIGS: Mapping[str, Config] = {
+    "mlp (before)": Config(),
+    "16 bins": Config(bins=16),
+    "16 bins, dropout 0.3": Config(bins=16, dropout=0.3),
+    "16 bins, decay 0.1": Config(bins=16, weight_decay=0.1),
+    "16 bins, gelu": Config(bins=16, activation="gelu"),
+    "16 bins, cosine from 3e-3": Config(bins=16, learning_rate=3e-3, schedule="cosine", max_epochs=60),
+    "16 bins, 64 units": Config(bins=16, hidden=(64,), dropout=0.2, weight_decay=0.03),
+    "16 bins, residual": Config(model="residual", bins=16, dropout=0.3),
+    "48 bins, decay 0.03": Config(bins=48, weight_decay=0.03),
+    "dropout 0.3, decay 0.1": Config(weight_decay=0.1, dropout=0.3),
+    "logistic": Config(model="logistic", learning_rate=0.01),
+    "logistic, 16 bins": Config(model="logistic", learning_rate=0.01, bins=16),
+    "mixup, 16 bins": Config(**MIXED),
+    "mixup, 16 bins, gelu": Config(**MIXED, activation="gelu"),
+    "mixup, 16 bins, cosine from 3e-3": Config(**MIXED, learning_rate=3e-3, schedule="cosine", max_epochs=60),
+    "mixup, 16 bins, 64 units": Config(**{**MIXED, "hidden": (64,), "dropout": 0.2}),
+    "mixup, 16 bins, residual": Config(**MIXED, model="residual"),
+    "mixup, 16 bins, batch norm, 128-64": Config(**MIXED, hidden=(128, 64), batch_norm=True),
+    "mixup, dropout 0.3, decay 0.1": Config(**{**MIXED, "bins": 0}),
+}
+Predictions = Mapping[str, OutOfFoldPredictions]
+
+
+def predictions_of(table: RealTable) -> Predictions:
+    """Return the out-of-fold predictions of each config on a table, from the folder where they are kept if there."""
+    path = KEPT / f"{table.name}.npz"
+    kept = dict(np.load(path)) if path.is_file() else {}
+    missing = [name for name in CONFIGS if name not in kept]
+    if missing:
+        frame = table.frame.drop([name for name in table.drop if name in table.frame.columns])
+        frame = frame.filter(as_text(frame[table.target]).is_not_null())
+        labels = as_text(frame[table.target])
+        counts = labels.value_counts()
+        frame = frame.filter(labels.is_in(counts.filter(counts["count"] >= MIN_ROWS_OF_CLASS)[table.target].to_list()))
+        frame = frame.sample(MAX_ROWS, seed=0) if len(frame) > MAX_ROWS else frame
+        plan = make_plan(
+            Table.from_frame(frame, table.target, positive=table.positive),
+            [CONFIGS[name] for name in missing],
+            SETTINGS,
+        )
+        for number, own in out_of_fold(plan, run(plan)).items():
+            kept |= {missing[number]: own.log_proba, "y": own.y, "weight": own.weight, "fold_ids": own.fold_ids}
+        KEPT.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **kept)
+    rows = np.arange(len(kept["y"]))
+    rest = kept["y"], kept["weight"], kept["fold_ids"], rows
+    return {name: OutOfFoldPredictions(rows, kept[name], *rest) for name in CONFIGS if name in kept}
+
+
+def loss_together(predictions: Predictions, names: Sequence[str]) -> float:
+    """Return the log loss of some configs together: each fold by weights that were chosen on the others."""
+    candidates = [predictions[name] for name in names]
+    first = candidates[0]
+    log_proba = np.empty(first.log_proba.shape)
+    for inside, outside in first.folds():
+        rows, others = np.flatnonzero(inside), np.flatnonzero(outside)
+        weights = greedy_weights([candidate.take(others) for candidate in candidates])
+        log_proba[rows] = mean_log_proba([candidate.take(rows) for candidate in candidates], weights)
+    return log_loss(log_proba, first.y, first.weight)
+
+
+def forward_selection(
+    tables: Mapping[str, Predictions], before: Mapping[str, float], n_steps: int
+) -> list[tuple[str, float]]:
+    """Return configs in the order in which forward selection adds them, and the mean ratio of losses after each."""
+    chosen: list[tuple[str, float]] = []
+    for _ in range(n_steps):
+        names = [name for name, _ in chosen]
+        ratios = {
+            name: ratio_of_means([loss_together(own, [*names, name]) / before[key] for key, own in tables.items()])
+            for name in CONFIGS
+            if name not in names
+        }
+        best = min(ratios, key=ratios.__getitem__)
+        chosen.append((best, ratios[best]))
+    return chosen
+
+
+def ratio_of_means(ratios: Sequence[float]) -> float:
+    """Return the geometric mean."""
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def main() -> None:
+    """Measure all tables, or those that are named, and write what was found."""
+    warnings.simplefilter("ignore")
+    tables: dict[str, Predictions] = {}
+    for table in whole_tables():
+        if not sys.argv[1:] or table.name in sys.argv[1:]:
+            tables[table.name] = predictions_of(table)
+            print(table.name, flush=True)
+    alone = {
+        key: {name: log_loss(own[name].log_proba, own[name].y, own[name].weight) for name in CONFIGS}
+        for key, own in tables.items()
+    }
+    before = {key: losses["mlp (before)"] for key, losses in alone.items()}
+    means = {name: ratio_of_means([alone[key][name] / before[key] for key in tables]) for name in CONFIGS}
+    order = sorted(CONFIGS, key=means.__getitem__)
+    lines = [
+        "| config, alone | mean ratio to before |",
+        "|---|---:|",
+        *(f"| {name} | {means[name]:.3f} |" for name in order),
+    ]
+    lines += ["", "| added | mean ratio together |", "|---|---:|"]
+    lines += [f"| {name} | {ratio:.4f} |" for name, ratio in forward_selection(tables, before, 8)]
+    by_config = {str(config): name for name, config in CONFIGS.items()}
+    lines += ["", "| preset | mean ratio together |", "|---|---:|"]
+    for preset, candidates in PRESETS.items():
+        names = [by_config[str(Config(**candidate.changes))] for candidate in candidates]
+        ratio = ratio_of_means([loss_together(own, names) / before[key] for key, own in tables.items()])
+        lines.append(f"| {preset} | {ratio:.4f} |")
+    lines += ["", f"| table | {' | '.join(order)} |", f"|---|{'---:|' * len(order)}"]
+    lines += [f"| {key} | {' | '.join(f'{alone[key][name]:.4f}' for name in order)} |" for key in tables]
+    title = (
+        f"# Out-of-fold log loss of candidates, {len(tables)} tables of at most {MAX_ROWS:,} rows (`make ablations`)"
+    )
+    text = "\n".join([title, "", *lines, ""])
+    print(text)
+    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

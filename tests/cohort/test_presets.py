@@ -1,0 +1,83 @@
+"""Presets: what is tried where a person names no network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import SMALL, config_of, make_small_table
+
+from tabcohort import CohortSettings, Config, SettingsError, fit
+from tabcohort.cohort.plan import make_plan
+from tabcohort.cohort.presets import KEPT, PRESETS, describes_network, preset_cohort, preset_configs
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_configs_of_a_preset_differ_and_each_has_a_reason(preset: str) -> None:
+    assert len(set(map(str, preset_configs(preset)))) == len(PRESETS[preset])
+    assert all(candidate.reason for candidate in PRESETS[preset])
+    assert not any(KEPT.intersection(candidate.changes) for candidate in PRESETS[preset])
+
+
+def test_a_dearer_preset_tries_what_a_cheaper_one_tries_and_more() -> None:
+    fast, default, best = (set(map(str, preset_configs(name))) for name in ("fast", "default", "best"))
+    assert fast < default < best
+
+
+def test_what_says_nothing_of_the_network_is_kept() -> None:
+    base = Config(seed=7, positive="yes", class_weight="balanced", monitor="accuracy", dropout=0.7)
+    for config in preset_configs("default", base):
+        assert {name: getattr(config, name) for name in KEPT} == {name: getattr(base, name) for name in KEPT}
+        assert config.dropout != 0.7
+
+
+def test_an_unknown_preset_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(SettingsError, match=r"there is no preset 'bets' \(did you mean 'best'\?\); they are fast, def"):
+        preset_configs("bets")
+    with pytest.raises(SettingsError, match="'preset' must be"):
+        CohortSettings(preset="bets")
+
+
+def test_no_config_of_a_preset_is_dropped_and_best_has_more_networks() -> None:
+    _, settings = preset_cohort(Config(), CohortSettings(preset="best", folds=5))
+    assert (settings.halving, settings.seeds, settings.folds) == (False, 2, 5)
+    assert preset_cohort(Config(), CohortSettings(seeds=4, preset="best"))[1].seeds == 4
+    assert preset_cohort(Config(), CohortSettings())[1].seeds is None
+
+
+def test_without_a_preset_the_config_is_tried_alone() -> None:
+    config, settings = Config(seed=3), CohortSettings(preset=None)
+    assert preset_cohort(config, settings) == ([config], settings)
+
+
+def test_a_plan_without_configs_has_those_of_the_preset() -> None:
+    table = make_small_table()
+    plan = make_plan(table, settings=replace(SMALL, preset="fast"))
+    assert list(plan.configs) == preset_configs("fast")
+    assert not plan.settings.halving
+    assert make_plan(table, settings=replace(SMALL, preset=None)).configs == (Config(),)
+    assert make_plan(table, Config(), SMALL).configs == (Config(),)
+
+
+@pytest.mark.parametrize(("n_configs", "n_seeds"), [(1, 5), (2, 3), (5, 1), (20, 1)])
+def test_configs_share_the_seeds_so_that_an_ensemble_is_as_large_as_one_config_alone(
+    n_configs: int, n_seeds: int
+) -> None:
+    configs = [config_of(dropout=number / 100) for number in range(n_configs)]
+    assert len(make_plan(make_small_table(), configs).splitters) == n_seeds
+
+
+def test_a_setting_of_a_network_is_one_that_is_not_of_the_run() -> None:
+    assert not describes_network(Config(seed=3, engine="torch", class_weight="balanced"))
+    assert describes_network(Config(hidden=(8,)))
+    assert describes_network(Config(bins=4))
+
+
+def test_the_default_is_a_portfolio_whose_figures_are_out_of_fold() -> None:
+    predictor = fit(make_small_table(), settings=replace(SMALL, preset="fast"))
+    report = predictor.report
+    assert [config.config for config in report.configs] == preset_configs("fast")
+    assert sum(config.weight for config in report.configs) == pytest.approx(1)
+    assert len(predictor.out_of_fold.y) == report.n_rows
+    assert np.isfinite(report.evaluation.metrics["log_loss"].value)
