@@ -31,26 +31,43 @@ SETTINGS = CohortSettings(folds=5, seeds=1, halving=False)
 KEPT = Path(__file__).parents[1] / "build" / "ablations"
 MIXUP = {"mixup_alpha": 0.3, "mixup_probability": 1.0}
 MIXED = {"bins": 16, "dropout": 0.3, "weight_decay": 0.1, **MIXUP}
+NARROW = {**MIXED, "hidden": (64,), "dropout": 0.2}
+BATCHES = {"batch_size": 128, "learning_rate": 2e-3}
+COSINE = {"learning_rate": 3e-3, "schedule": "cosine"}
 CONFIGS: Mapping[str, Config] = {
     "mlp (before)": Config(),
     "16 bins": Config(bins=16),
     "16 bins, dropout 0.3": Config(bins=16, dropout=0.3),
     "16 bins, decay 0.1": Config(bins=16, weight_decay=0.1),
     "16 bins, gelu": Config(bins=16, activation="gelu"),
-    "16 bins, cosine from 3e-3": Config(bins=16, learning_rate=3e-3, schedule="cosine", max_epochs=60),
-    "16 bins, 64 units": Config(bins=16, hidden=(64,), dropout=0.2, weight_decay=0.03),
+    "16 bins, cosine": Config(bins=16, **COSINE, max_epochs=60),
+    "16 bins, 64": Config(bins=16, hidden=(64,), dropout=0.2, weight_decay=0.03),
+    "16 bins, 64, cosine": Config(bins=16, hidden=(64,), dropout=0.2, weight_decay=0.1, **COSINE, max_epochs=40),
     "16 bins, residual": Config(model="residual", bins=16, dropout=0.3),
     "48 bins, decay 0.03": Config(bins=48, weight_decay=0.03),
-    "dropout 0.3, decay 0.1": Config(weight_decay=0.1, dropout=0.3),
+    "dropout, decay": Config(weight_decay=0.1, dropout=0.3),
+    "dropout, decay, 128-64": Config(hidden=(128, 64), dropout=0.3, weight_decay=0.1),
+    "dropout, decay, silu, batches of 128": Config(dropout=0.3, weight_decay=0.1, **BATCHES, activation="silu"),
     "logistic": Config(model="logistic", learning_rate=0.01),
+    "logistic, batches of 128": Config(model="logistic", learning_rate=0.02, batch_size=128),
     "logistic, 16 bins": Config(model="logistic", learning_rate=0.01, bins=16),
     "mixup, 16 bins": Config(**MIXED),
     "mixup, 16 bins, gelu": Config(**MIXED, activation="gelu"),
-    "mixup, 16 bins, cosine from 3e-3": Config(**MIXED, learning_rate=3e-3, schedule="cosine", max_epochs=60),
-    "mixup, 16 bins, 64 units": Config(**{**MIXED, "hidden": (64,), "dropout": 0.2}),
+    "mixup, 16 bins, cosine": Config(**MIXED, **COSINE, max_epochs=60),
+    "mixup, 16 bins, 64": Config(**NARROW),
+    "mixup, 16 bins, 64, batches of 128": Config(**NARROW, **BATCHES),
+    "mixup, 16 bins, 128-64": Config(**MIXED, hidden=(128, 64)),
+    "mixup, 16 bins, 128-64, batches of 128": Config(**MIXED, hidden=(128, 64), **BATCHES),
+    "mixup, 32 bins, 128-64, batches of 128": Config(**{**MIXED, "bins": 32}, hidden=(128, 64), **BATCHES),
+    "mixup, 16 bins, 128-64, batch norm": Config(**MIXED, hidden=(128, 64), batch_norm=True),
+    "the same, batches of 128": Config(**MIXED, hidden=(128, 64), batch_norm=True, **BATCHES),
     "mixup, 16 bins, residual": Config(**MIXED, model="residual"),
-    "mixup, 16 bins, batch norm, 128-64": Config(**MIXED, hidden=(128, 64), batch_norm=True),
-    "mixup, dropout 0.3, decay 0.1": Config(**{**MIXED, "bins": 0}),
+    "mixup, 16 bins, residual 64-64": Config(**{**NARROW, "hidden": (64, 64)}, model="residual"),
+    "mixup, 16 bins, residual 64-64, batches of 128": Config(
+        **{**NARROW, "hidden": (64, 64)}, model="residual", **BATCHES
+    ),
+    "mixup": Config(**{**MIXED, "bins": 0}),
+    "mixup, 64-64": Config(**{**NARROW, "bins": 0, "hidden": (64, 64)}),
 }
 Predictions = Mapping[str, OutOfFoldPredictions]
 

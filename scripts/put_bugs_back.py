@@ -46,6 +46,7 @@ TORCH = "engines/torch_loop.py"
 KERNELS = "engines/compiled/kernels.py"
 PROGRAM = "network/program.py"
 ENCODER = "data/encoder.py"
+INFERENCE = "engines/compiled/inference.py"
 METRICS = "evaluation/metrics.py"
 
 LOOP_TESTS = "training/test_loop.py::"
@@ -182,9 +183,23 @@ BUGS = (
     Bug(
         "columns are standardized by all rows",
         MEMBER,
-        "return fit_statistics(table.X, weight, rows)",
-        "return fit_statistics(table.X, table.weight)",
+        "statistics, inner = fit_statistics(table.X, weight, rows), None",
+        "statistics, inner = fit_statistics(table.X, table.weight), None",
         ("cohort/test_members.py::test_columns_are_standardized_by_the_training_rows_alone",),
+    ),
+    Bug(
+        "bins of numbers are fitted on all rows",
+        ENCODER,
+        "cells = X[rows, place] if n_own else np.empty(0)",
+        "rows, weight = np.arange(len(X)), np.ones(len(X)); cells = X[rows, place] if n_own else np.empty(0)",
+        ("data/test_encoder.py::test_bins_are_fitted_on_training_rows_only",),
+    ),
+    Bug(
+        "a bin may read a column that there is not",
+        INFERENCE,
+        "if not ((column >= 0) & (column < d_in) & (column == np.floor(column))).all():",
+        "if False:",
+        ("model/test_file.py::test_a_bin_of_a_column_that_there_is_not_is_refused",),
     ),
     # Cohorts
     Bug(

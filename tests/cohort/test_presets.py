@@ -20,9 +20,8 @@ def test_the_configs_of_a_preset_differ_and_each_has_a_reason(preset: str) -> No
     assert not any(KEPT.intersection(candidate.changes) for candidate in PRESETS[preset])
 
 
-def test_a_dearer_preset_tries_what_a_cheaper_one_tries_and_more() -> None:
-    fast, default, best = (set(map(str, preset_configs(name))) for name in ("fast", "default", "best"))
-    assert fast < default < best
+def test_best_tries_what_the_default_tries_and_more() -> None:
+    assert set(map(str, preset_configs("default"))) < set(map(str, preset_configs("best")))
 
 
 def test_what_says_nothing_of_the_network_is_kept() -> None:
