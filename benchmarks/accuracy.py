@@ -33,6 +33,7 @@ from tabcohort.evaluation.metrics import calibration_error, log_loss
 PEERS_VARIABLE = "TABCOHORT_PEERS"
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SPLITS, LARGE = 3, 2_000
+MOST = 0.8  # of the tables, that a method must be measured on to have a rank
 Result = dict[str, Any]
 
 
@@ -86,32 +87,46 @@ def mean_ranks(values: dict[str, dict[str, float]], methods: list[str], sign: in
 
 
 def summary(results: list[Result], methods: list[str]) -> list[list[str]]:
-    """Return a line per method: mean ranks, wins against each preset, and seconds."""
-    losses, aucs, seconds = (by_table(results, name) for name in ("logloss", "auc", "fit_s"))
-    by_loss, by_auc = mean_ranks(losses, methods, 1), mean_ranks(aucs, methods, -1)
+    """Return a line per method: mean ranks among those that are measured on most tables, wins, errors and seconds.
+
+    Ranks are over the tables that other classifiers are measured on.
+    """
+    losses, aucs, eces, seconds = (by_table(results, name) for name in ("logloss", "auc", "ece", "fit_s"))
+    ranked = [method for method in methods if sum(method in of for of in losses.values()) > MOST * len(losses)]
+    peers = [method for method in ranked if method not in PRESETS]
+    tables = [table for table, of in losses.items() if not peers or any(peer in of for peer in peers)]
+    by_loss, by_auc = (
+        mean_ranks({table: values[table] for table in tables}, ranked, sign)
+        for values, sign in ((losses, 1), (aucs, -1))
+    )
     lines = []
-    for method in sorted(methods, key=by_loss.__getitem__):
-        common = [of_table for of_table in losses.values() if method in of_table and "default" in of_table]
-        wins = sum(of_table["default"] < of_table[method] for of_table in common)
+    for method in sorted(methods, key=lambda method: by_loss.get(method, np.inf)):
+        common = [of for of in losses.values() if method in of and "default" in of]
+        wins = sum(of["default"] < of[method] for of in common)
+        ranks = [f"{of[method]:.2f}" if method in of else "-" for of in (by_loss, by_auc)]
         against = "-" if method == "default" else f"{wins} of {len(common)}"
-        total = sum(of_table[method] for of_table in seconds.values() if method in of_table)
-        lines.append([method, f"{by_loss[method]:.2f}", f"{by_auc[method]:.2f}", against, f"{total:,.0f}"])
+        ece = [of[method] for of in eces.values() if method in of]
+        total = sum(seconds[table][method] for table in tables if method in seconds[table])
+        n_tables = sum(method in losses[table] for table in tables)
+        lines.append(
+            [method, str(n_tables), *ranks, against, f"{np.mean(ece):.4f}" if ece else "-", f"{total:,.0f}"]
+        )  # fmt: skip
     return lines
 
 
 def draw(results: list[Result], methods: list[str], path: Path) -> None:
-    """Draw each method's log loss beside the best one's of each table, against its seconds."""
+    """Draw each method's log loss beside the best one's of each table, against its seconds; medians over tables."""
     losses, seconds = by_table(results, "logloss"), by_table(results, "fit_s")
     figure, axes = plt.subplots(figsize=(7, 4.5))
     for method in methods:
         tables = [table for table in losses if method in losses[table]]
-        excess = np.mean([losses[table][method] / min(losses[table].values()) - 1 for table in tables])
+        excess = np.median([losses[table][method] / min(losses[table].values()) - 1 for table in tables])
         took = np.exp(np.mean([np.log(seconds[table][method]) for table in tables]))
         axes.scatter(took, 100 * excess, color="#0b6e4f" if method in PRESETS else "#888888")
         axes.annotate(method, (took, 100 * excess), xytext=(5, 5), textcoords="offset points")
     axes.set(
-        xscale="log", yscale="log", xlabel="seconds to fit (geometric mean over tables)",
-        ylabel="log loss above the best of each table, % (mean)",
+        xscale="log", xlabel="seconds to fit (geometric mean over tables)",
+        ylabel="log loss above the best of each table, % (median)",
     )  # fmt: skip
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
@@ -131,7 +146,10 @@ def write_report(results: list[Result]) -> None:
     results = [result for result in results if (result["data"], result["seed"]) in ours]
     methods = list(dict.fromkeys(result["method"] for result in results))
     losses = by_table(results, "logloss")
-    header = ["method", "mean rank, log loss", "mean rank, AUC", "default has the lower log loss", "seconds to fit"]
+    header = [
+        "method", "tables", "mean rank, log loss", "mean rank, AUC", "default has the lower log loss",
+        "calibration error", "seconds to fit",
+    ]  # fmt: skip
     in_short = as_markdown(header, summary(results, methods))
     each = [[table, *(f"{of.get(method, np.nan):.4f}" for method in methods)] for table, of in losses.items()]
     title = f"# Presets and other classifiers' defaults, {len(losses)} tables (`make accuracy`)"

@@ -67,7 +67,7 @@ def test_a_rows_product_has_the_same_bits_alone_and_among_any_others(
 def test_the_gradient_of_inputs_is_that_of_numpy(dtype: Any, n_rows: int, d_in: int, d_out: int) -> None:
     dout, W = random(n_rows, d_out, dtype=dtype), random(d_in, d_out, dtype=dtype)
     dx = np.full((n_rows, d_in), np.nan, dtype)
-    inputs(dout, W, dx)
+    inputs(dout, W, dx, 0)
     wide_dout, wide_W = dout.astype(np.float64), W.astype(np.float64)
     expected, size = wide_dout @ wide_W.T, np.abs(wide_dout) @ np.abs(wide_W).T
     assert_close(dx, expected, size)
@@ -75,6 +75,17 @@ def test_the_gradient_of_inputs_is_that_of_numpy(dtype: Any, n_rows: int, d_in: 
         of_one = np.full((n_rows, d_in), np.nan, dtype)
         inputs_of_one(dout, W, of_one)
         assert_close(of_one, expected, size)
+
+
+@given(DTYPES, N_ROWS, WIDTHS, st.data())
+@FEW
+def test_gradients_of_the_last_inputs_are_those_of_all(dtype: Any, n_rows: int, d_in: int, data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, d_in - 1))
+    dout, W = random(n_rows, 5, dtype=dtype), random(d_in, 5, dtype=dtype)
+    whole, last = np.empty((n_rows, d_in), dtype), np.full((n_rows, d_in), np.nan, dtype)
+    inputs(dout, W, whole, 0)
+    inputs(dout, W, last, first)
+    assert last[:, first:].tobytes() == whole[:, first:].tobytes()
 
 
 @given(DTYPES, N_ROWS, WIDTHS)
@@ -110,7 +121,7 @@ def test_nothing_is_written_beyond_the_result(dtype: Any) -> None:
     product(random(9, 3, dtype=dtype), random(3, 5, dtype=dtype), random(5, dtype=dtype), room[: 9 * 5].reshape(9, 5))
     assert (room[9 * 5 :] == 7).all()
     room[:] = 7
-    inputs(random(9, 3, dtype=dtype), random(5, 3, dtype=dtype), room[: 9 * 5].reshape(9, 5))
+    inputs(random(9, 3, dtype=dtype), random(5, 3, dtype=dtype), room[: 9 * 5].reshape(9, 5), 0)
     assert (room[9 * 5 :] == 7).all()
     room[:] = 7
     column_sums(random(9, 5, dtype=dtype), room[:5])

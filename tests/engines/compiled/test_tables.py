@@ -12,7 +12,7 @@ from tabcohort.settings import Config
 
 OPERATION_COLUMNS = (
     "KIND", "SOURCE", "SOURCE_2", "RESULT", "WEIGHT", "BIAS", "BUFFERS", "SCRATCH", "SETS_GRADIENT",
-    "SETS_GRADIENT_2", "LAYER", "FUSES_ADD", "FUSES_RELU", "BIAS_CANCELS",
+    "SETS_GRADIENT_2", "LAYER", "FUSES_ADD", "FUSES_RELU", "BIAS_CANCELS", "NEEDED_FROM",
 )  # fmt: skip
 
 

@@ -84,6 +84,8 @@ def _table_of_operations(
 ) -> IntArray:
     """Return the table of operations, whose values are counted from value `skipped` on."""
     table = np.zeros((len(fused), tables.N_COLUMNS), np.int64)
+    # Of what `embed` writes, only the vectors, which come last, are learned.
+    n_plain = {op.result: op.d_out - int(op.constants[0] * op.constants[2]) for op in fused if op.kind == "embed"}
     for row, op, sets in zip(table, fused, sets_gradient, strict=True):
         row[tables.KIND] = op.spec.code
         row[[tables.SOURCE, tables.SOURCE_2][: len(op.sources)]] = np.array(op.sources) - skipped
@@ -95,6 +97,7 @@ def _table_of_operations(
         row[tables.LAYER] = op.layer
         row[tables.FUSES_ADD], row[tables.FUSES_RELU] = len(op.sources) == 2, op.fuses_relu
         row[tables.BIAS_CANCELS] = op.bias_cancels
+        row[tables.NEEDED_FROM] = n_plain.get(op.sources[0], 0)
     return table
 
 

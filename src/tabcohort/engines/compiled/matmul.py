@@ -99,11 +99,11 @@ def product(x, W, b, out):
 
 
 @njit(**IN_ORDER)
-def inputs(dout, W, dx):
-    """dx = dout W^T"""
+def inputs(dout, W, dx, first):
+    """dx = dout W^T, from about column `first` on"""
     (d_in, d_out), lanes = W.shape, lanes_of(W)
     panel, zeros = np.empty((d_out, lanes), W.dtype), np.zeros(d_in, W.dtype)
-    for j in range(0, d_in, lanes):
+    for j in range(first - first % lanes, d_in, lanes):
         part = W[j : j + lanes]
         for k in range(d_out):
             for c in range(part.shape[0]):

@@ -40,6 +40,7 @@ from tabcohort.engines.compiled.tables import (
     GRADIENT,
     KIND,
     LAYER,
+    NEEDED_FROM,
     RESULT,
     SCRATCH,
     SETS_GRADIENT,
@@ -204,7 +205,7 @@ def linear_backward(op, constant, values, parameters, gradient, work, rows, key,
     if d_out == 1:
         inputs_of_one(dout, W, target)
     else:
-        inputs(dout, W, target)
+        inputs(dout, W, target, op[NEEDED_FROM])
     if sets == 0:
         accumulate(target, dx, 0)
 
