@@ -60,7 +60,7 @@ CONFIGS: Mapping[str, Config] = {
     "mixup, 16 bins, 128-64, batches of 128": Config(**MIXED, hidden=(128, 64), **BATCHES),
     "mixup, 32 bins, 128-64, batches of 128": Config(**{**MIXED, "bins": 32}, hidden=(128, 64), **BATCHES),
     "mixup, 16 bins, 128-64, batch norm": Config(**MIXED, hidden=(128, 64), batch_norm=True),
-    "the same, batches of 128": Config(**MIXED, hidden=(128, 64), batch_norm=True, **BATCHES),
+    "mixup, 16 bins, 128-64, batch norm, batches of 128": Config(**MIXED, hidden=(128, 64), batch_norm=True, **BATCHES),
     "mixup, 16 bins, residual": Config(**MIXED, model="residual"),
     "mixup, 16 bins, residual 64-64": Config(**{**NARROW, "hidden": (64, 64)}, model="residual"),
     "mixup, 16 bins, residual 64-64, batches of 128": Config(

@@ -46,7 +46,6 @@ TORCH = "engines/torch_loop.py"
 KERNELS = "engines/compiled/kernels.py"
 PROGRAM = "network/program.py"
 ENCODER = "data/encoder.py"
-INFERENCE = "engines/compiled/inference.py"
 METRICS = "evaluation/metrics.py"
 
 LOOP_TESTS = "training/test_loop.py::"
@@ -196,8 +195,8 @@ BUGS = (
     ),
     Bug(
         "a bin may read a column that there is not",
-        INFERENCE,
-        "if not ((column >= 0) & (column < d_in) & (column == np.floor(column))).all():",
+        PROGRAM,
+        "if len(wrong):",
         "if False:",
         ("model/test_file.py::test_a_bin_of_a_column_that_there_is_not_is_refused",),
     ),

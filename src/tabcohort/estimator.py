@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.presets import describes_network, preset_cohort
+from tabcohort.cohort.presets import has_network_settings, preset_cohort
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
 from tabcohort.data.frames import as_frame, check_types, warn_of_columns
@@ -71,7 +71,9 @@ def _constraints(rule: Rule) -> list[Any]:
 class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier for tables: a cohort of networks, each row tested on those that never saw it.
 
-    Without any setting of a network it tries the configs of `preset`; with one, only the config of its settings.
+    While all settings of the network have their defaults it tries the portfolio of `preset`, and as soon as one has
+    another value only the config of its settings. `preset=None` always tries that one config: set it in a search over
+    settings, as their defaults may be among the values.
 
     Args:
         configs: what to try: mappings of parameter names to values that replace this classifier's own, each one trained
@@ -216,7 +218,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not all(isinstance(change, Mapping) for change in changes):
             raise SettingsError("the parameter 'configs' must be a list of mappings such as {'dropout': 0.3}")
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
-        if self.configs is None and not describes_network(configs[0]):
+        if self.configs is None and not has_network_settings(configs[0]):
             return preset_cohort(configs[0], settings)
         if settings.preset not in (None, "default"):
             raise SettingsError(
@@ -292,7 +294,9 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         coefficients = self.predictor_.coefficients_by_column()
         if coefficients is None:
-            raise AttributeError("only a model='logistic' of two classes has coefficients; see feature_importances_")
+            raise AttributeError(
+                "only a model='logistic' of two classes and without bins has coefficients; see feature_importances_"
+            )
         return coefficients
 
     def _log_proba_and_spread(self, X: Any) -> tuple[FloatArray, FloatArray]:

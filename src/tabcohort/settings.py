@@ -372,19 +372,23 @@ def _check_rules(settings: Config | CohortSettings) -> None:
             raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
 
 
+PRESET_NAMES = ("fast", "default", "best")
+
+
 @_with_known_names
 @dataclass(frozen=True)
 class CohortSettings:
     """How many networks a cohort has, how they are run, and how the model answers.
 
     Args:
-        preset: the configs that are tried where none is named: "fast", "default" or "best" (see
+        preset: the portfolio of configs that is tried where no config is given: "fast", "default" or "best" (see
             `tabcohort.cohort.presets`); None tries the default config alone.
         folds: parts of the rows, each tested by members that never saw it: 1 (a single split by `validation_fraction`
             and `test_fraction`), or 3 and more; None chooses by the number of rows.
         seeds: number of times that all folds are trained, each time with other folds and random streams; None chooses
-            by the numbers of rows and of configs.
-        halving: whether configs with a high loss after a few epochs are dropped, where there are several.
+            by the numbers of rows and of configs; the preset "best" has 2.
+        halving: whether configs with a high loss after a few epochs are dropped, where there are several; none of a
+            preset is.
         budget_seconds: training ends after this time with what there is then; None sets no limit.
         coverage: share of the rows of each class whose prediction set is to hold the true class.
         threshold: None predicts the most probable class; a probability, or an objective such as "sensitivity>=0.95"
@@ -395,7 +399,7 @@ class CohortSettings:
         SettingsError: a value breaks its rule; the message says which and what is allowed.
     """
 
-    preset: str | None = _setting("default", "fast", "default", "best", none=True)
+    preset: str | None = _setting("default", *PRESET_NAMES, none=True)
     folds: int | None = _setting(None, number=int, low=1, none=True)
     seeds: int | None = _setting(None, number=int, low=1, none=True)
     halving: bool = _setting(True, number=bool)

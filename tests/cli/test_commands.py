@@ -480,3 +480,12 @@ def test_reproduce_runs_the_patents_grid(
     monkeypatch.setattr("tabcohort.reproduce.experiments.run_grid", run_grid)
     assert run("reproduce", "patent", "--grid", *options).status == 0
     assert calls == [halving]
+
+
+def test_tune_begins_with_what_fit_tries(run: Run, csv_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("seed = 3\n")
+    out = tmp_path / "new.tabcohort"
+    options = ("--configs", "2", "--settings", tmp_path / "run.toml", *SMALL, "--out", out)
+    assert run("tune", csv_file, "--target", "answer", "--drop", "id", *options).status == 0
+    tried = [config.config for config in load(out).report.configs]
+    assert tried == preset_configs("default", Config(seed=3))[:2]

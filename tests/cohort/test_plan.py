@@ -62,7 +62,7 @@ def test_a_single_config_is_a_list_of_one_and_nothing_at_all_is_the_default_pres
     plan = make_plan(table)
     assert list(plan.configs) == preset_configs("default")
     assert plan.settings == CohortSettings(halving=False)
-    assert len(plan.members) == 10 * len(plan.configs)
+    assert len(plan.members) == 10 * 2 * len(plan.configs)  # four configs share the five seeds
 
 
 def test_with_pytorch_members_run_one_at_a_time() -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import SMALL, config_of, make_small_table
 
-from tabcohort import CohortSettings, Config, SettingsError, fit
+from tabcohort import CohortSettings, Config, SettingsError, TabcohortWarning, Table, fit
 from tabcohort.cohort.plan import make_plan
-from tabcohort.cohort.presets import KEPT, PRESETS, describes_network, preset_cohort, preset_configs
+from tabcohort.cohort.presets import PRESETS, RUN_SETTINGS, has_network_settings, preset_cohort, preset_configs
+from tabcohort.settings import PRESET_NAMES
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_configs_of_a_preset_differ_and_each_has_a_reason(preset: str) -> None:
     assert len(set(map(str, preset_configs(preset)))) == len(PRESETS[preset])
     assert all(candidate.reason for candidate in PRESETS[preset])
-    assert not any(KEPT.intersection(candidate.changes) for candidate in PRESETS[preset])
+    assert not any(RUN_SETTINGS.intersection(candidate.changes) for candidate in PRESETS[preset])
 
 
 def test_best_tries_what_the_default_tries_and_more() -> None:
@@ -27,7 +29,9 @@ def test_best_tries_what_the_default_tries_and_more() -> None:
 def test_what_says_nothing_of_the_network_is_kept() -> None:
     base = Config(seed=7, positive="yes", class_weight="balanced", monitor="accuracy", dropout=0.7)
     for config in preset_configs("default", base):
-        assert {name: getattr(config, name) for name in KEPT} == {name: getattr(base, name) for name in KEPT}
+        assert {name: getattr(config, name) for name in RUN_SETTINGS} == {
+            name: getattr(base, name) for name in RUN_SETTINGS
+        }
         assert config.dropout != 0.7
 
 
@@ -68,15 +72,41 @@ def test_configs_share_the_seeds_so_that_an_ensemble_is_as_large_as_one_config_a
 
 
 def test_a_setting_of_a_network_is_one_that_is_not_of_the_run() -> None:
-    assert not describes_network(Config(seed=3, engine="torch", class_weight="balanced"))
-    assert describes_network(Config(hidden=(8,)))
-    assert describes_network(Config(bins=4))
+    assert not has_network_settings(Config(seed=3, engine="torch", class_weight="balanced"))
+    assert has_network_settings(Config(hidden=(8,)))
+    assert has_network_settings(Config(bins=4))
 
 
-def test_the_default_is_a_portfolio_whose_figures_are_out_of_fold() -> None:
+def test_the_figures_of_a_preset_are_out_of_fold() -> None:
     predictor = fit(make_small_table(), settings=replace(SMALL, preset="fast"))
     report = predictor.report
     assert [config.config for config in report.configs] == preset_configs("fast")
     assert sum(config.weight for config in report.configs) == pytest.approx(1)
     assert len(predictor.out_of_fold.y) == report.n_rows
     assert np.isfinite(report.evaluation.metrics["log_loss"].value)
+
+
+def test_the_names_of_presets_are_those_of_the_settings() -> None:
+    assert tuple(PRESETS) == PRESET_NAMES
+
+
+def test_a_table_without_numbers_has_a_portfolio_too() -> None:
+    rng = np.random.default_rng(0)
+    frame = {f"answer {i}": rng.choice(["never", "often", "always"], 90) for i in range(5)}
+    frame["y"] = rng.choice(["no", "yes"], 90)
+    predictor = fit(Table.from_frame(frame, "y"), settings=replace(SMALL, preset="fast"))
+    assert all(network.program.n_bins == 0 for network in predictor.networks)
+
+
+def test_a_preset_is_resumed_from_a_checkpoint_to_the_same_bits(tmp_path: Path) -> None:
+    table, settings = make_small_table(), replace(SMALL, preset="fast")
+    whole = fit(table, settings=settings, checkpoint=tmp_path)
+    with pytest.warns(TabcohortWarning, match="resuming from the checkpoint"):
+        again = fit(table, settings=settings, checkpoint=tmp_path)
+    np.testing.assert_array_equal(again.out_of_fold.log_proba, whole.out_of_fold.log_proba)
+
+
+def test_a_preset_with_a_budget_trains_its_first_config_to_the_end() -> None:
+    with pytest.warns(TabcohortWarning, match="the budget of seconds is spent"):
+        predictor = fit(make_small_table(), settings=replace(SMALL, preset="fast", budget_seconds=1e-6))
+    assert predictor.report.members

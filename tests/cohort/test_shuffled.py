@@ -23,9 +23,9 @@ def table(group_ids: np.ndarray | None = None) -> Table:
 
 
 def test_nothing_is_learned_from_shuffled_labels() -> None:
-    auc = fit_shuffled(table(), CONFIG, SETTINGS)
+    auc = fit_shuffled(table(), [CONFIG], SETTINGS)
     assert auc.low < 0.5 < auc.high
-    assert auc == fit_shuffled(table(), CONFIG, SETTINGS)
+    assert auc == fit_shuffled(table(), [CONFIG], SETTINGS)
 
 
 @pytest.mark.parametrize("n_per_group", [None, 4])
@@ -46,7 +46,7 @@ def test_labels_are_moved_by_whole_groups(n_per_group: int | None, monkeypatch: 
         groups = rng.permutation(np.arange(240) // n_per_group)
         rows = replace(table(groups), y=groups % 2)
     with pytest.raises(StopError):
-        fit_shuffled(rows, CONFIG, SETTINGS)
+        fit_shuffled(rows, [CONFIG], SETTINGS)
     (trained,) = given
     assert np.array_equal(np.bincount(trained.y), np.bincount(rows.y))
     assert 0.3 < (trained.y == rows.y).mean() < 0.7

@@ -711,3 +711,10 @@ def test_bins_are_fitted_on_training_rows_only() -> None:
     after = fit_bins(X, fit_statistics(X, weight, rows), [5], rows, weight)
     np.testing.assert_array_equal(before.lower, after.lower)
     np.testing.assert_array_equal(before.inverse, after.inverse)
+
+
+def test_values_too_close_for_float32_share_a_bin() -> None:
+    X = np.array([-1.0, 1.0, *np.arange(4) * 1e-50])[:, None]
+    statistics = bins_of(X, [6])
+    assert (statistics.inverse < np.finfo(np.float32).max).all()
+    assert (statistics.inverse > 0).sum() == 2

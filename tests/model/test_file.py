@@ -125,8 +125,33 @@ def test_a_bin_of_a_column_that_there_is_not_is_refused(tmp_path: Path) -> None:
     for column in (3.0, -1.0, 0.5):
         wrong = replace(statistics, column=np.full(12, column))
         network = predictor.networks[0].with_statistics(wrong)
-        with pytest.raises(ValueError, match="a bin reads a column that there is not"):
+        with pytest.raises(ValueError, match=f"bin 0 of the layer 'bins' reads column {column:g}; they are 0 to 2"):
             Inference([network])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("column", 3.0), ("lower", 1e300), ("inverse", 1e300), ("inverse", -1.0), ("column", -1.0)]
+)
+def test_a_file_with_impossible_bins_is_refused(name: str, value: float, tmp_path: Path) -> None:
+    path = tmp_path / "model.tabcohort"
+    save(fit_quickly(settings=SINGLE, bins=4), path)
+    arrays, document = read_container(path, "model")
+    arrays = {key: array.copy() for key, array in arrays.items()}
+    arrays[f"members.0.bins.{name}"][0] = value
+    write_container(path, "model", arrays, document)
+    with pytest.raises(
+        ModelFileError, match=r"is not a valid model file: (bin 0 of the layer|the layer 'bins' has bins)"
+    ):
+        load(path)
+
+
+def test_a_file_with_an_empty_array_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.tabcohort"
+    save(fit_quickly(settings=SINGLE), path)
+    arrays, document = read_container(path, "model")
+    write_container(path, "model", {**arrays, "members.0.bins.column": np.empty(0)}, document)
+    with pytest.raises(ModelFileError, match="its arrays are not those of the network it describes"):
+        load(path)
 
 
 def test_a_single_network_survives(tmp_path: Path) -> None:

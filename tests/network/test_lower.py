@@ -278,7 +278,7 @@ def test_a_layer_that_cannot_be_lowered_is_named_by_its_path(name: str) -> None:
 def test_the_error_says_what_can_be_used_instead() -> None:
     with pytest.raises(
         EngineError,
-        match=r"or build it of Encode, Standardize, SmoothClip, PiecewiseLinear, Embed, .* ResidualBlock and Seq",
+        match=r"or build it of Encode, Standardize, SmoothClip, Embed, .* ResidualBlock and Seq",
     ):
         lower(nn.Softplus(), D_IN)
 

@@ -37,15 +37,13 @@ CURVE_FORMATS = (".png", ".svg", ".pdf")
 
 def fit(options: argparse.Namespace) -> int:
     """Train a cohort of a preset's configs, or of the one that the options describe."""
-    from tabcohort.cohort.presets import KEPT, preset_cohort
-    from tabcohort.settings import read_settings
+    from tabcohort.cohort.presets import RUN_SETTINGS, preset_cohort
 
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
     files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
-    in_file = read_settings(options.settings)[0] if options.settings else {}
-    if options.model is None and not in_file.keys() - KEPT:
+    if options.model is None and not _names_in_file(options) - RUN_SETTINGS:
         return _train(options, *preset_cohort(config, settings))
     if options.preset:
         raise SettingsError(
@@ -56,17 +54,18 @@ def fit(options: argparse.Namespace) -> int:
 
 def tune(options: argparse.Namespace) -> int:
     """Train a cohort of many configs."""
+    from tabcohort.cohort.presets import RUN_SETTINGS, preset_configs
     from tabcohort.cohort.search import grid_from_toml, random_configs
-    from tabcohort.settings import read_settings
 
     files.check_outputs((options.out,), inputs=(options.table, options.settings, options.grid))
     base = _config(options)
     if options.grid:
         configs = grid_from_toml(options.grid, base)
     else:
-        fixed = set(read_settings(options.settings)[0]) if options.settings else set()
-        n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
-        configs = random_configs(n_configs, base, fixed | {"model"} if options.model else fixed)
+        fixed = _names_in_file(options) | ({"model"} if options.model else set())
+        configs = random_configs(N_RANDOM_CONFIGS if options.configs is None else options.configs, base, fixed)
+        if not fixed - RUN_SETTINGS:  # nothing is said of the network: begin with what `fit` tries
+            configs = [*preset_configs("default", base), *configs[1:]][: len(configs)]
     options.curves = options.checkpoint = None
     return _train(options, configs, _cohort_settings(options, halving=not options.no_halving))
 
@@ -97,13 +96,13 @@ def _train(options: argparse.Namespace, configs: Sequence[Config], settings: Coh
     has_audit = options.audit and not is_interrupted
     if options.json:
         print_lines(messages, f"model    {path}")
-        shuffled = {"shuffled": shuffled_facts(table, configs[0], settings)} if has_audit else {}
+        shuffled = {"shuffled": shuffled_facts(table, configs, settings)} if has_audit else {}
         print_json({**_without_histories(document, options), **shuffled})
     else:
         print_model(out, document)
         print_lines(out, "", *_next_steps(options, path))
         if has_audit:
-            print_shuffled(out, shuffled_facts(table, configs[0], settings))
+            print_shuffled(out, shuffled_facts(table, configs, settings))
     return INTERRUPTED if is_interrupted else 0
 
 
@@ -295,6 +294,13 @@ def _config(options: argparse.Namespace) -> Config:
     overrides = {name: getattr(options, name) for name in ("model", "seed", "engine", "device", "positive")}
     given = {name: value for name, value in overrides.items() if value is not None}
     return Config.from_toml(options.settings, **given) if options.settings else Config(**given)
+
+
+def _names_in_file(options: argparse.Namespace) -> set[str]:
+    """Return the names of the settings in the file that the options name, if any."""
+    from tabcohort.settings import read_settings
+
+    return set(read_settings(options.settings)[0]) if options.settings else set()
 
 
 def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> CohortSettings:

@@ -115,7 +115,9 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     _add_table_options(command)
     networks = _add_training_options(command)
     networks.add_argument(
-        "--preset", choices=("fast", "default", "best"), help="unlike networks that are tried together (default)"
+        "--preset",
+        choices=("fast", "default", "best"),
+        help="a portfolio of networks, where --model names none (default)",
     )
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")

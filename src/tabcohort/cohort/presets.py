@@ -1,7 +1,7 @@
-"""Presets: the configs that are tried where a person names no network, and the reason for each of them.
+"""Presets: the portfolios of configs that are tried where no config is given, with the reason for each.
 
 No network suits every table: numbers that are skewed or act in steps are learned far better in bins, smooth ones worse.
-So a preset is a small portfolio of unlike networks, trained on the same folds, of which greedy selection takes what is
+So a preset is a portfolio of different networks, trained on the same folds, of which greedy selection takes what is
 best together (`tabcohort.cohort.selection`). The candidates were chosen by forward selection on out-of-fold log loss;
 `benchmarks/ablations.md` has each of them alone.
 """
@@ -16,8 +16,8 @@ from typing import Any
 from tabcohort.errors import SettingsError, nearest
 from tabcohort.settings import CohortSettings, Config
 
-# Settings that say nothing of the network: a preset leaves them as they are.
-KEPT = frozenset(
+# Settings of the run rather than of the network: a preset leaves them as they are.
+RUN_SETTINGS = frozenset(
     ("class_weight", "monitor", "validation_fraction", "test_fraction", "positive", "seed", "engine", "device")
 )
 
@@ -49,7 +49,7 @@ SMOOTH = Candidate(
 )
 RESIDUAL = Candidate(
     {"model": "residual", **_BINS, **_BATCHES, "hidden": (64, 64), "dropout": 0.2},
-    "batch normalisation and skips make unlike errors: beside BINS and SMOOTH it adds most",
+    "batch normalisation and skips make other errors: beside BINS and SMOOTH it adds most",
 )
 LOGISTIC = Candidate(
     {"model": "logistic", "batch_size": 128, "learning_rate": 0.02},
@@ -99,18 +99,21 @@ def preset_configs(preset: str, base: Config | None = None) -> list[Config]:
     if preset not in PRESETS:
         raise SettingsError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}; they are {', '.join(PRESETS)}")
     base = Config() if base is None else base
-    kept = {name: getattr(base, name) for name in KEPT}
-    return [Config(**kept, **candidate.changes) for candidate in PRESETS[preset]]
+    of_run = {name: getattr(base, name) for name in RUN_SETTINGS}
+    return [Config(**of_run, **candidate.changes) for candidate in PRESETS[preset]]
 
 
 def preset_cohort(base: Config, settings: CohortSettings) -> tuple[list[Config], CohortSettings]:
-    """Return the configs and settings of the preset that the settings name; `base` alone where they name none.
+    """Return the configs of the preset that the settings name, and the settings of their cohort.
 
-    No config of a preset is dropped on the way: unlike ones help each other.
+    No config of a preset is dropped in training: different ones help each other.
 
     Args:
         base: see `preset_configs`.
         settings: of the cohort.
+
+    Returns:
+        The configs, `base` alone where no preset is named, and the settings without halving.
     """
     if settings.preset is None:
         return [base], settings
@@ -118,6 +121,8 @@ def preset_cohort(base: Config, settings: CohortSettings) -> tuple[list[Config],
     return preset_configs(settings.preset, base), replace(settings, halving=False, seeds=seeds)
 
 
-def describes_network(config: Config) -> bool:
-    """Return whether a config has a setting of a network, rather than of a run, that is not the default."""
-    return any(getattr(config, field.name) != field.default for field in fields(Config) if field.name not in KEPT)
+def has_network_settings(config: Config) -> bool:
+    """Return whether a setting of the network differs from the default config's."""
+    return any(
+        getattr(config, field.name) != field.default for field in fields(Config) if field.name not in RUN_SETTINGS
+    )

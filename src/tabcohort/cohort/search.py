@@ -65,7 +65,7 @@ def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
 
 
 def random_configs(n_configs: int, base: Config, fixed: Collection[str] = ()) -> list[Config]:
-    """Return `base` and random changes of it: network, rate, decay, dropout, batches, mixup and schedule.
+    """Return `base` and random changes of it: network, rate, decay, dropout, batches, mixup, schedule and bins.
 
     Rates and decays are drawn from a log-uniform distribution. Config i is the same however many there are. Settings
     that a config does not use have their default values, and of configs that are then equal there is one.
@@ -122,5 +122,6 @@ def _random_config(base: Config, number: int, fixed: Collection[str]) -> Config:
         "batch_size": one_of("auto", 32, 128, 256),
         "mixup_alpha": one_of(0.0, 0.0, 0.2, 0.4),
         "schedule": one_of("constant", "plateau", "cosine"),
+        "bins": one_of(0, 0, 16, 16, 32),
     }
     return replace(base, **{name: value for name, value in changes.items() if name not in fixed})

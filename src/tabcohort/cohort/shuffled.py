@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from tabcohort.model.report import estimate_to_dict
 from tabcohort.settings import CohortSettings, Config
 
 
-def fit_shuffled(table: Table, config: Config, settings: CohortSettings) -> Estimate:
+def fit_shuffled(table: Table, configs: Sequence[Config], settings: CohortSettings) -> Estimate:
     """Return the out-of-fold ROC AUC of a cohort that is trained on shuffled labels; it should be about 0.5.
 
     Rows of one group keep the labels that another group had, as far as their sizes allow: shuffled row by row, labels
@@ -23,10 +24,10 @@ def fit_shuffled(table: Table, config: Config, settings: CohortSettings) -> Esti
 
     Args:
         table: the rows.
-        config: of the networks.
+        configs: of the networks; the ensemble of several is selected on shuffled labels, too.
         settings: of the cohort.
     """
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(configs[0].seed)
     order = rng.permutation(len(table.y))
     if table.group_ids is not None:
         rank = rng.permutation(int(table.group_ids.max()) + 1)[table.group_ids]
@@ -37,15 +38,15 @@ def fit_shuffled(table: Table, config: Config, settings: CohortSettings) -> Esti
     else:
         y = table.y[order]
     shuffled = replace(table, y=y)
-    return fit(shuffled, [config], settings).report.evaluation.metrics["roc_auc"]
+    return fit(shuffled, configs, settings).report.evaluation.metrics["roc_auc"]
 
 
-def shuffled_facts(table: Table, config: Config, settings: CohortSettings) -> dict[str, Any]:
+def shuffled_facts(table: Table, configs: Sequence[Config], settings: CohortSettings) -> dict[str, Any]:
     """Return what `fit_shuffled` gives as plain JSON values.
 
     Returns:
         `roc_auc`: `value`, `low` and `high`, null where the rows cannot determine it; `is_chance`: whether the interval
         is not above 0.5, so that nothing was learned; null where that is unknown.
     """
-    auc = fit_shuffled(table, config, settings)
+    auc = fit_shuffled(table, configs, settings)
     return {"roc_auc": estimate_to_dict(auc), "is_chance": None if math.isnan(auc.low) else bool(auc.low <= 0.5)}

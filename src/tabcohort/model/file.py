@@ -124,6 +124,8 @@ def _network(number: int, arrays: dict[str, NDArray[Any]], schema: Schema, repor
         raise ValueError("its arrays are not those of the network it describes")
     with np.errstate(over="ignore"):
         network = blank_network(program).with_named(own)
+    if own.keys() != network.named().keys():
+        raise ValueError("its arrays are not those of the network it describes")
     may_be_missing = ("encode.fill", "encode.lookup")  # there NaN stands for the mean
     if not all(np.isfinite(array).all() for name, array in own.items() if name not in may_be_missing) or not (
         np.isfinite(network.parameters).all() and not np.isinf(network.buffers).any()

@@ -162,7 +162,7 @@ def _leaf(builder: Builder, layer: nn.Module, path: str, source: int) -> int:
     description = str(layer) if "\n" not in str(layer) else type(layer).__name__
     raise EngineError(
         f"{_where(path)} ({description}) cannot be compiled; train it with engine='torch', or build it of "
-        f"{_supported(OPS.values())}"
+        f"{_supported(spec for kind, spec in OPS.items() if kind != 'piecewise_linear')}"
     )
 
 

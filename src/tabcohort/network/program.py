@@ -255,6 +255,24 @@ class Network:
         return None
 
 
+def check_bins(network: Network) -> None:
+    """Raise `ValueError` unless bins read columns that there are, and rise: kernels check no bounds."""
+    widths, largest = network.program.widths, float(np.finfo(np.float32).max)
+    for op in network.program.operations:
+        if op.kind != "piecewise_linear":
+            continue
+        d_in = widths[op.sources[0]]
+        n_bins = op.d_out - d_in
+        column, lower, inverse = network.buffers[op.buffers[0] : op.buffers[0] + 3 * n_bins].reshape(3, n_bins)
+        wrong = np.flatnonzero(~((column >= 0) & (column < d_in) & (column == np.floor(column))))
+        if len(wrong):
+            raise ValueError(
+                f"bin {wrong[0]} of the layer {op.path!r} reads column {column[wrong[0]]:g}; they are 0 to {d_in - 1}"
+            )
+        if not ((np.abs(lower) <= largest) & (inverse >= 0) & (inverse <= largest)).all():
+            raise ValueError(f"the layer {op.path!r} has bins that do not rise, or are beyond float32")
+
+
 def blank_network(program: Program, dtype: type[np.floating] = np.float32) -> Network:
     """Return a network before training: gains, scales and variances are 1, everything else 0."""
     network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))

@@ -19,7 +19,7 @@ from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
-from tabcohort.network.program import Network, Program, build_program
+from tabcohort.network.program import Network, Program, build_program, check_bins
 from tabcohort.settings import Config
 
 _COMPILING = threading.Lock()
@@ -42,7 +42,7 @@ class CompiledEngine:
 
     Raises:
         TrainingError: the network's logits do not fit the number of classes.
-        EngineError: an operation has no kernels.
+        EngineError: an operation has no kernels, or a bin reads a column that there is not.
     """
 
     name, device_name = "compiled", "cpu"
@@ -56,6 +56,10 @@ class CompiledEngine:
         n_classes = data.soft_targets.shape[1]
         check_shape_of_logits((2, self.n_outputs), n_classes)
         check_kernels(program)
+        try:
+            check_bins(network)
+        except ValueError as error:
+            raise EngineError(str(error)) from None
         self._state: State = {
             "parameters": parameters.copy(),
             "buffers": network.buffers.copy(),
