@@ -263,8 +263,12 @@ def test_a_url_is_shown_without_its_password(url: str, masked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://me@host:5432/x", "postgresql://me@[::1]:5432/x?user=a:b", "sqlite:///folder/a:b@c.db"]
-)
+    "url",
+    [
+        "postgresql://me@host:5432/x", "postgresql://me@[::1]:5432/x?user=a:b", "sqlite:///folder/a:b@c.db",
+        "postgresql://host:5432/x?user=me@b.c",
+    ],
+)  # fmt: skip
 def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
     assert shown(url) == url
 

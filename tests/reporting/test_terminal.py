@@ -72,6 +72,13 @@ def test_what_is_printed_is_made_of_the_facts_alone(tuned: Predictor) -> None:
     assert printed(without_report) == printed(describe(tuned))
 
 
+def test_a_split_for_each_seed_is_not_said_to_be_one_split() -> None:
+    predictor = fit_quickly(settings=replace(SINGLE, seeds=2))
+    assert line_of(printed(describe(predictor)), "rows").startswith(
+        "rows       90, split anew for each of 2 seeds; for"
+    )
+
+
 def test_a_single_network_is_described_as_one() -> None:
     predictor = fit_quickly(settings=SINGLE)
     text, (member,) = printed(describe(predictor)), predictor.report.members

@@ -29,7 +29,8 @@ _TABLES_OF_SQLITE = (
     "SELECT 'main', name, 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
 )
 # A password may hold every character, also those that should be escaped; a path begins with a slash.
-_PASSWORD = re.compile(r"(?<=://)(?!/)([^:@]*):(.*)@", re.DOTALL)
+# But host:port/database?name=value has none, whatever the value holds.
+_PASSWORD = re.compile(r"(?<=://)(?!/|[^:@/?#]+:\d+/[^?@]*\?\w+=)([^:@]*):(.*)@", re.DOTALL)
 _PASSWORD_IN_QUERY = re.compile(r"([?&][^=&]*(?:password|passwd|pwd)[^=&]*=)[^&]*", re.IGNORECASE)
 
 

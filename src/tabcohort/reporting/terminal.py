@@ -200,8 +200,10 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
 def _rows_line(rows: Mapping[str, Any]) -> str:
     """Return the numbers of rows of a network, and of folds and seeds."""
     parts = ", ".join(f"{_range(rows[part])} {part}" for part in ("train", "validation", "test"))
-    if rows["n_folds"] == 1:
+    if rows["n_folds"] == 1 and rows["n_seeds"] == 1:
         return f"{rows['n']:,}: {parts}; no row is in two of these"
+    if rows["n_folds"] == 1:
+        return f"{rows['n']:,}, split anew for each of {rows['n_seeds']} seeds; for each network {parts}"
     return f"{rows['n']:,}, in {rows['n_folds']} folds x {_count(rows['n_seeds'], 'seed')}; for each network {parts}"
 
 
