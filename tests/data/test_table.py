@@ -13,7 +13,7 @@ import pytest
 from test_frames import N_ROWS, frame_of
 
 from tabcohort import Config, Schema, TabcohortWarning, Table, TableError
-from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Number
+from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.encoder import CategoryEncoding, Encoding
 
 # -- from frames and files -------------------------------------------------------------------------------------------
@@ -299,6 +299,12 @@ def test_few_levels_have_a_column_each_and_more_have_target_statistics(
     assert len(schema.column_names(encoding)) == encoding.n_columns
     logistic = schema.encoding(Config(model="logistic"))
     assert logistic == Encoding((0,), (), (1,), (replace(expected, n_learned=0),))
+
+
+def test_an_integer_code_has_target_statistics_and_no_learned_vector() -> None:
+    code = IntegerCode("c", level_names=tuple("123456789"), n_frequent_levels=5)
+    encoding = schema_of(code, classes=("no", "yes")).encoding(Config())
+    assert encoding == Encoding((0,), (), (1,), (CategoryEncoding(11, False, 2, 0),))
 
 
 def test_encoded_columns_are_named_after_their_levels_and_classes() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, Number, input_names, input_places
+from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, IntegerCode, Number, input_names, input_places
 from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, StoredRows, fit_statistics, store_rows
 from tabcohort.data.frames import (
     ColumnChoices,
@@ -77,7 +77,7 @@ class Schema:
         """Return how a config's networks encode the inputs; None for numbers without missing cells.
 
         Up to eight levels have a column each. More have target statistics, their count, and for the networks with
-        hidden layers a learned vector.
+        hidden layers a learned vector, unless they are integer codes.
         """
         places, has_vectors = input_places(self.columns), config.model != "logistic"
         missing = tuple(numbers.start for column, numbers, _ in places if column.n_numbers and column.has_missing)
@@ -108,6 +108,8 @@ class Schema:
             width = 1 if n_levels == 2 and not column.has_missing else n_levels + column.has_missing
             return CategoryEncoding(column.n_codes, True, width)
         n_targets = 1 if n_classes == 2 else n_classes if n_classes <= MAX_TARGET_STATISTICS else 0
+        # What a vector could learn of an integer code, its number says: see docs/guide/columns.md.
+        has_vectors = has_vectors and not isinstance(column, IntegerCode)
         return CategoryEncoding(column.n_codes, False, n_targets + 1, column.n_frequent if has_vectors else 0)
 
 
