@@ -32,6 +32,7 @@ from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
 from tabcohort.data.frames import as_frame, check_types, warn_of_columns
 from tabcohort.data.inputs import table_inputs
+from tabcohort.data.labels import spelling_findings
 from tabcohort.data.parse import as_series, as_text
 from tabcohort.data.recognize import recognize_columns
 from tabcohort.data.table import Table
@@ -387,21 +388,10 @@ def _labels(y: Any) -> Any:
 
 
 def _warn_of_similar_labels(y: NDArray[Any]) -> None:
-    """Warn of classes whose labels differ by spaces or capitals only."""
-    if y.dtype.kind not in "OUS":
-        return
-    labels = np.unique(y).tolist()
-    by_spelling: dict[str, list[Any]] = {}
-    for label in labels:
-        by_spelling.setdefault(" ".join(str(label).split()).casefold(), []).append(label)
-    similar = next((alike for alike in by_spelling.values() if len(alike) > 1), None)
-    if similar is not None:
-        warnings.warn(
-            f"the labels {' and '.join(map(repr, similar))} are different classes, and differ only by spaces or "
-            "capitals; if they mean the same, give them one spelling",
-            TabcohortWarning,
-            stacklevel=3,
-        )
+    """Warn of classes whose labels differ by spelling only."""
+    if y.dtype.kind in "OUS":
+        for finding in spelling_findings("y", list(map(str, np.unique(y)))):
+            warnings.warn(str(finding), TabcohortWarning, stacklevel=3)
 
 
 def _refuse_masked(values: Any, name: str) -> None:
