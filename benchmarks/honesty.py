@@ -7,9 +7,9 @@ same model on all other rows. A protocol is honest if the mean of reported minus
 zero, or if it reports less than is true.
 
 - `small`: 200 samples of 50, 100, 200 and 400 rows of the breast-cancer table. Protocols: the cohort as `fit` makes it,
-  of logistic networks and (on half of the samples) with the default config; one that chooses among configs (on a
-  quarter); a single network with separate validation and test rows; one whose test rows validate too, as in the
-  documents.
+  of logistic networks and (on half of the samples) with the default config and the default preset; one that chooses
+  among configs (on a quarter); a single network with separate validation and test rows; one whose test rows validate
+  too, as in the documents.
 - `large`: samples of 1,000 rows of every larger table.
 - `noise`: labels that no feature predicts.
 - `sets`: 50 splits of every table, a half (at most 2,000 rows) to train on and the rest to measure on.
@@ -42,6 +42,7 @@ from tabcohort import (
     initialize_weights,
     train,
 )
+from tabcohort.cohort.presets import preset_cohort, preset_configs
 from tabcohort.cohort.search import random_configs
 from tabcohort.data.columns import Number
 from tabcohort.data.splits import train_validation_test_split
@@ -81,6 +82,11 @@ def mlp_cohort(sample: Table, others: Table, seed: int) -> Differences:
     return reported_minus_true(fit(sample, Config(seed=seed)), others)
 
 
+def portfolio(sample: Table, others: Table, seed: int) -> Differences:
+    """The cohort that `fit` makes by itself, of the default preset."""
+    return reported_minus_true(fit(sample, *preset_cohort(Config(seed=seed), CohortSettings())), others)
+
+
 def tuned(sample: Table, others: Table, seed: int) -> Differences:
     """A cohort that chooses among configs, with one seed of folds."""
     configs = random_configs(N_TUNED, Config(seed=seed))
@@ -114,6 +120,7 @@ Protocol = Callable[[Table, Table, int], Differences]
 PROTOCOLS: dict[str, Protocol] = {
     "cohort, logistic": cohort,
     "cohort, default config": mlp_cohort,
+    "cohort, default preset": portfolio,
     f"cohort that chooses among {N_TUNED} configs": tuned,
     "one network, separate validation and test rows": single,
     "one network, the same rows validate and test": documents,
@@ -143,14 +150,17 @@ def small(repeats: int) -> Iterator[Printed]:
     for n in SAMPLE_SIZES:
         printed = Printed("n", "protocol", *DIFFERENCES, box=None)
         for name, protocol in PROTOCOLS.items():
+            if CHOSEN_PROTOCOLS and not any(word in name for word in CHOSEN_PROTOCOLS):
+                continue
             title = f"n = {n}, {name}"
-            n_repeats = repeats // {mlp_cohort: 2, tuned: 4}.get(protocol, 1)  # these take long
+            n_repeats = repeats // {mlp_cohort: 2, portfolio: 2, tuned: 4}.get(protocol, 1)  # these take long
             repeated = [protocol(*sample_rows(table, n, repeat), repeat) for repeat in track(range(n_repeats), title)]
             add(printed, (str(n), name), np.array(repeated))
         yield printed
 
 
 CHOSEN: set[str] = set()  # names of tables; all when empty
+CHOSEN_PROTOCOLS: set[str] = set()  # words of their names; all when empty
 
 
 def chosen_tables() -> Iterator[tuple[str, Table]]:
@@ -176,17 +186,19 @@ def noise(repeats: int) -> Iterator[Printed]:
     """Labels that no feature predicts: what is reported, and what chance gives."""
     printed = Printed("n", "protocol", "reported accuracy", "standard error", "log loss (0.693 by chance)", box=None)
     for n in (100, 400):
-        for n_configs in (1, N_TUNED):
+        for name in ("cohort", f"cohort that chooses among {N_TUNED} configs", "default preset"):
             repeated = []
             for repeat in track(range(repeats), f"noise, n = {n}"):
                 rng = make_rng(repeat, Purpose.SAMPLE, n)
                 y = rng.permutation(np.arange(n) % 2)
                 table = Table(rng.normal(size=(n, 10)), y, np.ones(n), NOISE_SCHEMA)
-                configs = random_configs(n_configs, Config(seed=repeat))
+                base = Config(seed=repeat)
+                configs = preset_configs("default", base) if "preset" in name else random_configs(
+                    1 if name == "cohort" else N_TUNED, base
+                )  # fmt: skip
                 metrics = fit(table, configs, CohortSettings(seeds=1)).report.evaluation.metrics
                 repeated.append([metrics[name].value for name in METRICS])
             accuracy, loss = np.array(repeated).T
-            name = "cohort" if n_configs == 1 else f"cohort that chooses among {N_TUNED} configs"
             error = accuracy.std(ddof=1) / np.sqrt(repeats)
             printed.add_row(str(n), name, f"{accuracy.mean():.4f}", f"{error:.4f}", f"{loss.mean():.4f}")
     yield printed
@@ -248,10 +260,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all when omitted")
     parser.add_argument("--tables", nargs="+", help="only these, for 'large' and 'sets'")
+    parser.add_argument("--protocols", nargs="+", help="only those whose name has one of these words, for 'small'")
     parser.add_argument("--repeats", type=int, help="instead of each part's own number")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     CHOSEN.update(options.tables or ())
+    CHOSEN_PROTOCOLS.update(options.protocols or ())
     for name in options.parts or PARTS:
         run, repeats = PARTS[name]
         for printed in run(options.repeats or repeats):
