@@ -417,6 +417,9 @@ def test_a_config_is_described_by_what_distinguishes_it() -> None:
     assert describe_config(config, same | {"model"}) == "mlp 8-4, dropout 0.25, patience None"
     assert describe_config(config, same | {"model", "hidden"}) == "dropout 0.25, patience None"
     assert describe_config(config, set(config)) == "mlp 8-4"
+    assert describe_config({**config, "bins": 0, "mixup_alpha": 0.3}, same - {"bins", "mixup_alpha"}) == (
+        "mlp 8-4, dropout 0.25, mixup_alpha 0.3, patience None"
+    )
     assert (
         describe_config({**config, "learning_rate": 0.00123456}, set(config) - {"learning_rate"})
         == "learning_rate 0.00123"

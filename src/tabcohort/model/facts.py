@@ -213,6 +213,9 @@ def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
     }
 
 
+SWITCHES = frozenset(("bins", "mixup_alpha", "label_smoothing"))  # settings of which 0 means that there is none
+
+
 def describe_configs(configs: Sequence[Config]) -> list[str]:
     """Return a line for each config: the settings that it uses, but those that are the same in all that use them."""
     unused = [unused_names(config) for config in configs]
@@ -226,10 +229,11 @@ def describe_configs(configs: Sequence[Config]) -> list[str]:
 
 
 def describe_config(config: Mapping[str, Any], same: set[str] | frozenset[str] = frozenset()) -> str:
-    """Return what distinguishes a config from others, in a line: all but those names that are the same in all."""
+    """Return what distinguishes a config from others, in a line: all but what is the same in all, or switched off."""
     parts = [] if {"model", "hidden"} <= set(same) else [name_of_network(config)]
     for name, value in config.items():
-        if name not in same and name not in ("model", "hidden"):
+        is_off = name in SWITCHES and not value
+        if name not in same and name not in ("model", "hidden") and not is_off:
             parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
     return ", ".join(parts) or name_of_network(config)
 
