@@ -46,6 +46,7 @@ from tabcohort import (
     save,
 )
 from tabcohort.cohort.presets import preset_configs
+from tabcohort.estimator import UNSET
 from tabcohort.settings import rules
 
 X, CODES = make_rows()
@@ -99,9 +100,9 @@ WRONG: list[Any] = [
 
 @pytest.mark.parametrize("name", rules())
 def test_a_value_is_refused_by_the_estimator_and_by_the_config_alike(name: str) -> None:
-    """No value passes one and fails the other with an error that is not ours."""
+    """No value passes one and fails the other with an error that is not ours; None may mean that none is given."""
     for value in WRONG:
-        if rules()[name].accepts(value):
+        if rules()[name].accepts(value) or (value is None and name in UNSET):
             continue
         with pytest.raises((InvalidParameterError, TabcohortError), match=name):
             classifier(**{name: value}).fit(X, Y)
@@ -244,9 +245,14 @@ def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
         save(classifier(), tmp_path / "model")
 
 
-def test_every_setting_is_a_parameter_with_the_same_default() -> None:
+def test_every_setting_is_a_parameter_with_the_same_default_or_not_given() -> None:
     defaults = {name: getattr(one, name) for one in (Config(), CohortSettings()) for name in rules(one)}
-    assert CohortClassifier().get_params() == {**defaults, "configs": None, "types": None, "verbose": 0}
+    parameters = CohortClassifier().get_params()
+    assert parameters.keys() == {*defaults, "configs", "types", "verbose"}
+    not_given = {name for name, value in defaults.items() if parameters[name] is None and value is not None}
+    assert not_given >= {"model", "hidden", "dropout", "bins", "learning_rate"}
+    assert all(parameters[name] == value for name, value in defaults.items() if name not in not_given)
+    assert not not_given & {"seed", "engine", "device", "monitor", "coverage", "preset", "halving"}
 
 
 # Presets
@@ -262,6 +268,15 @@ def test_without_a_setting_of_a_network_the_configs_of_the_preset_are_tried() ->
 def test_with_a_setting_of_a_network_only_its_config_is_tried() -> None:
     fitted = classifier(model="logistic").fit(X, Y)
     assert [config.config.model for config in fitted.predictor_.report.configs] == ["logistic"]
+
+
+@pytest.mark.parametrize("given", [{"model": "mlp"}, {"dropout": 0.1}, {"hidden": (256, 128)}])
+def test_a_setting_that_is_given_counts_also_if_it_is_the_default_one(given: dict[str, Any]) -> None:
+    """In a grid search over dropout, 0.1 was a portfolio and 0.2 one network."""
+    for one in (CohortClassifier(**given), clone(CohortClassifier(**given)), CohortClassifier().set_params(**given)):
+        assert one._configs() == ([Config()], CohortSettings())
+    assert len(CohortClassifier(preset=None)._configs()[0]) == 1
+    assert len(CohortClassifier()._configs()[0]) > 1
 
 
 @pytest.mark.parametrize("parameters", [{"hidden": (8,)}, {"configs": [{"dropout": 0.2}]}])
@@ -603,10 +618,10 @@ def test_coefficients_are_those_of_the_second_class_by_column() -> None:
 
 
 def test_only_a_logistic_model_of_two_classes_has_coefficients() -> None:
-    with pytest.raises(AttributeError, match="only a model='logistic' of two classes has coefficients"):
+    with pytest.raises(AttributeError, match="only a model='logistic' of two classes and without bins has coeffic"):
         classifier().fit(X, Y).coef_  # noqa: B018
     X3, codes = make_rows(n_classes=3)
-    with pytest.raises(AttributeError, match="only a model='logistic' of two classes has coefficients"):
+    with pytest.raises(AttributeError, match="only a model='logistic' of two classes and without bins has coeffic"):
         classifier(model="logistic").fit(X3, codes).coef_names_  # noqa: B018
 
 

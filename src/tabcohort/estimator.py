@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.presets import has_network_settings, preset_cohort
+from tabcohort.cohort.presets import RUN_SETTINGS, has_network_settings, preset_cohort
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
 from tabcohort.data.frames import as_frame, check_types, warn_of_columns
@@ -42,8 +42,11 @@ from tabcohort.model.report import ConfigReport
 from tabcohort.settings import CohortSettings, Config, Rule, rules
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
+# Settings of the network of which None is no value of its own: here it stands for "not given".
+UNSET = {name for name, rule in rules(Config).items() if name not in RUN_SETTINGS and not rule.none}
 PARAMETERS = {
     **{field.name: field.default for kind in (Config, CohortSettings) for field in dataclasses.fields(kind)},
+    **dict.fromkeys(sorted(UNSET)),
     "configs": None,
     "types": None,
     "verbose": 0,
@@ -72,9 +75,8 @@ def _constraints(rule: Rule) -> list[Any]:
 class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier for tables: a cohort of networks, each row tested on those that never saw it.
 
-    While all settings of the network have their defaults it tries the portfolio of `preset`, and as soon as one has
-    another value only the config of its settings. `preset=None` always tries that one config: set it in a search over
-    settings, as their defaults may be among the values.
+    Without any setting of the network it tries the portfolio of `preset`, and with one only the config of its settings.
+    Settings that are None are not given, and have the defaults of `Config`.
 
     Args:
         configs: what to try: mappings of parameter names to values that replace this classifier's own, each one trained
@@ -108,6 +110,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         **{name: _constraints(rule) for kind in (Config, CohortSettings) for name, rule in rules(kind).items()},
+        **{name: [*_constraints(rules(Config)[name]), None] for name in sorted(UNSET)},
         "configs": [list, tuple, None],
         "types": [Mapping, None],
         "verbose": ["verbose"],
@@ -218,8 +221,10 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         changes = [{}] if self.configs is None else self.configs
         if not all(isinstance(change, Mapping) for change in changes):
             raise SettingsError("the parameter 'configs' must be a list of mappings such as {'dropout': 0.3}")
+        is_given = {name for name in UNSET if own[name] is not None}
+        own = {name: value for name, value in own.items() if name not in UNSET - is_given}
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
-        if self.configs is None and not has_network_settings(configs[0]):
+        if self.configs is None and not is_given and not has_network_settings(configs[0]):
             return preset_cohort(configs[0], settings)
         if settings.preset not in (None, "default"):
             raise SettingsError(

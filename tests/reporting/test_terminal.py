@@ -175,13 +175,15 @@ def test_one_config_is_not_ranked(predictor: Predictor) -> None:
     assert "rank" not in printed(describe(predictor))
 
 
-def test_no_more_than_twelve_configs_are_shown(tuned: Predictor) -> None:
+def test_of_more_than_twelve_configs_those_in_the_ensemble_are_shown(tuned: Predictor) -> None:
     document = describe(tuned)
-    document["configs"]["ranking"] *= 3
+    document["configs"]["ranking"] = [{**config, "weight": 0.0} for config in document["configs"]["ranking"] * 3]
+    document["configs"]["ranking"][13]["weight"] = 1.0
     text = printed(document)
-    assert "\n... and 3 more; --json shows all\n" in text
+    assert "\n... and 2 more without a weight; --json shows all\n" in text
     assert "\n  12  " in text
     assert "\n  13  " not in text
+    assert "\n  14  " in text
 
 
 def test_configs_that_failed_are_named_with_their_message(tuned: Predictor) -> None:

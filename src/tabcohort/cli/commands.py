@@ -44,7 +44,9 @@ def fit(options: argparse.Namespace) -> int:
     files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not _names_in_file(options) - RUN_SETTINGS:
-        return _train(options, *preset_cohort(config, settings))
+        configs, settings = preset_cohort(config, settings)
+        print_lines(consoles(options.quiet)[1], f"preset   {settings.preset}: {len(configs)} configs on the same folds")
+        return _train(options, configs, settings)
     if options.preset:
         raise SettingsError(
             f"--preset {options.preset} chooses the networks: leave it out, or --model and the settings of a network"

@@ -100,7 +100,11 @@ def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: f
     """Print what was tried, in the order of the ranking, and what dropping the others early saved."""
     configs = printable(configs)
     console.print("\nrank  log loss  above the first, 95 % interval     weight  config", style="dim")
-    for rank, config in enumerate(configs["ranking"][:MAX_CONFIGS], 1):
+    n_hidden = 0
+    for rank, config in enumerate(configs["ranking"], 1):
+        if rank > MAX_CONFIGS and not config["weight"]:
+            n_hidden += 1
+            continue
         gap = config["gap"]
         interval = "" if rank == 1 or gap["value"] is None else (
             f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
@@ -114,9 +118,8 @@ def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: f
         console.print(
             f"{rank:4}  {config['log_loss']['value']:8.4f}  {interval:31}  {weight:>8}  {name}", markup=False
         )  # fmt: skip
-    n_hidden = len(configs["ranking"]) - MAX_CONFIGS
-    if n_hidden > 0:
-        console.print(f"... and {n_hidden:,} more; --json shows all")
+    if n_hidden:
+        console.print(f"... and {n_hidden:,} more without a weight; --json shows all")
     for config in configs["failed"]:
         console.print(
             f"left out, as training failed: config {config['number']}, {config['name']}: {config['message']}",
