@@ -45,7 +45,7 @@ BINS = Candidate(
     "numbers in bins; with mixup, dropout and decay, as the first layer is wide then: close to WIDE in half its time",
 )
 SMOOTH = Candidate(
-    {"hidden": (128, 64), "dropout": 0.3, "weight_decay": 0.1}, "smooth measurements, which bins would cut into steps"
+    {"dropout": 0.3, "weight_decay": 0.1}, "smooth measurements, which bins would cut into steps, and many classes"
 )
 RESIDUAL = Candidate(
     {"model": "residual", **_BINS, **_BATCHES, "hidden": (64, 64), "dropout": 0.2},
@@ -65,9 +65,7 @@ NORMALIZED = Candidate(
     {**BINS.changes, "batch_norm": True}, "BINS with batch normalisation: rare classes, missing cells"
 )
 FINE = Candidate({**BINS.changes, "bins": 32}, "numbers with many narrow steps, such as counts and money")
-SMOOTH_WIDE = Candidate(
-    {**SMOOTH.changes, **_BATCHES, "hidden": (256, 128), "activation": "silu"}, "SMOOTH with a smooth activation"
-)
+SMOOTH_WIDE = Candidate({**SMOOTH.changes, **_BATCHES, "activation": "silu"}, "SMOOTH with a smooth activation")
 SMOOTH_MIXED = Candidate(
     {**_BINS, "bins": 0, "hidden": (64, 64), "dropout": 0.2}, "SMOOTH with mixup: few rows with noise"
 )
