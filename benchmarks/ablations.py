@@ -16,14 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from real_tables import RealTable, whole_tables
+from real_tables import RealTable, usable_rows, whole_tables
 
 from tabcohort import CohortSettings, Config, OutOfFoldPredictions, Table
 from tabcohort.cohort.plan import make_plan
 from tabcohort.cohort.presets import PRESETS
 from tabcohort.cohort.runner import run
 from tabcohort.cohort.selection import greedy_weights, mean_log_proba, out_of_fold
-from tabcohort.data.parse import as_text
 from tabcohort.evaluation.metrics import log_loss
 
 MAX_ROWS, MIN_ROWS_OF_CLASS = 4_000, 12
@@ -78,11 +77,7 @@ def predictions_of(table: RealTable) -> Predictions:
     kept = dict(np.load(path)) if path.is_file() else {}
     missing = [name for name in CONFIGS if name not in kept]
     if missing:
-        frame = table.frame.drop([name for name in table.drop if name in table.frame.columns])
-        frame = frame.filter(as_text(frame[table.target]).is_not_null())
-        labels = as_text(frame[table.target])
-        counts = labels.value_counts()
-        frame = frame.filter(labels.is_in(counts.filter(counts["count"] >= MIN_ROWS_OF_CLASS)[table.target].to_list()))
+        frame = usable_rows(table, MIN_ROWS_OF_CLASS)
         frame = frame.sample(MAX_ROWS, seed=0) if len(frame) > MAX_ROWS else frame
         plan = make_plan(
             Table.from_frame(frame, table.target, positive=table.positive),

@@ -91,16 +91,21 @@ def is_plain(column: Column) -> bool:
     return isinstance(column, Number) and not column.has_missing
 
 
-def fit_and_held_out_rows(table: RealTable, seed: int) -> tuple[pl.DataFrame, NDArray[np.int64], NDArray[np.int64]]:
-    """Return a table's frame, without known leaks and classes of few rows, the rows to fit on, and those held out.
-
-    A quarter is held out, stratified; at most 8,000 rows are on either side.
-    """
+def usable_rows(table: RealTable, min_rows_of_class: int) -> pl.DataFrame:
+    """Return a table's rows with a label, without known leaks and without classes of fewer rows."""
     frame = table.frame.drop([name for name in table.drop if name in table.frame.columns])
     frame = frame.filter(as_text(frame[table.target]).is_not_null())
     labels = as_text(frame[table.target])
     counts = labels.value_counts()
-    frame = frame.filter(labels.is_in(counts.filter(counts["count"] >= MIN_ROWS_OF_CLASS)[table.target].to_list()))
+    return frame.filter(labels.is_in(counts.filter(counts["count"] >= min_rows_of_class)[table.target].to_list()))
+
+
+def fit_and_held_out_rows(table: RealTable, seed: int) -> tuple[pl.DataFrame, NDArray[np.int64], NDArray[np.int64]]:
+    """Return a table's usable rows, the numbers of those to fit on, and of those held out.
+
+    A quarter is held out, stratified; at most 8,000 rows are on either side.
+    """
+    frame = usable_rows(table, MIN_ROWS_OF_CLASS)
     labels = as_text(frame[table.target]).to_numpy()
     parts = train_test_split(np.arange(len(frame)), test_size=0.25, stratify=labels, random_state=seed)
     to_fit, held_out = (

@@ -46,6 +46,7 @@ TORCH = "engines/torch_loop.py"
 KERNELS = "engines/compiled/kernels.py"
 PROGRAM = "network/program.py"
 ENCODER = "data/encoder.py"
+BINS = "data/bins.py"
 METRICS = "evaluation/metrics.py"
 
 LOOP_TESTS = "training/test_loop.py::"
@@ -188,10 +189,10 @@ BUGS = (
     ),
     Bug(
         "bins of numbers are fitted on all rows",
-        ENCODER,
+        BINS,
         "cells = X[rows, place] if n_own else np.empty(0)",
         "rows, weight = np.arange(len(X)), np.ones(len(X)); cells = X[rows, place] if n_own else np.empty(0)",
-        ("data/test_encoder.py::test_bins_are_fitted_on_training_rows_only",),
+        ("data/test_bins.py::test_bins_are_fitted_on_training_rows_only",),
     ),
     Bug(
         "a bin may read a column that there is not",

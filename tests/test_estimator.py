@@ -279,6 +279,12 @@ def test_a_setting_that_is_given_counts_also_if_it_is_the_default_one(given: dic
     assert len(CohortClassifier()._configs()[0]) > 1
 
 
+def test_a_setting_of_a_network_is_one_that_is_not_of_the_run() -> None:
+    assert len(CohortClassifier(seed=3, engine="torch", class_weight="balanced")._configs()[0]) > 1
+    for given in ({"hidden": (8,)}, {"bins": 4}, {"patience": None}, {"clip_norm": 1.0}):
+        assert CohortClassifier(**given)._configs()[0] == [Config(**given)]
+
+
 @pytest.mark.parametrize("parameters", [{"hidden": (8,)}, {"configs": [{"dropout": 0.2}]}])
 def test_a_preset_and_a_setting_of_a_network_exclude_each_other(parameters: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="the preset 'best' chooses the networks: leave it out, or leave out 'conf"):

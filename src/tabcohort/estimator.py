@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.presets import RUN_SETTINGS, has_network_settings, preset_cohort
+from tabcohort.cohort.presets import RUN_SETTINGS, preset_cohort
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
 from tabcohort.data.frames import as_frame, check_types, warn_of_columns
@@ -221,10 +221,10 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         changes = [{}] if self.configs is None else self.configs
         if not all(isinstance(change, Mapping) for change in changes):
             raise SettingsError("the parameter 'configs' must be a list of mappings such as {'dropout': 0.3}")
-        is_given = {name for name in UNSET if own[name] is not None}
-        own = {name: value for name, value in own.items() if name not in UNSET - is_given}
+        is_network_given = any(own[name] != PARAMETERS[name] for name in own.keys() - RUN_SETTINGS)
+        own = {name: value for name, value in own.items() if name not in UNSET or value is not None}
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
-        if self.configs is None and not is_given and not has_network_settings(configs[0]):
+        if self.configs is None and not is_network_given:
             return preset_cohort(configs[0], settings)
         if settings.preset not in (None, "default"):
             raise SettingsError(

@@ -15,6 +15,7 @@ from tabcohort import __version__
 from tabcohort.cli import commands
 from tabcohort.cli.main import main
 from tabcohort.cli.parser import COMMANDS, EXPERIMENTS, make_parser
+from tabcohort.settings import PRESET_NAMES
 
 GROUPS = {
     "look": ["Columns"],
@@ -214,3 +215,11 @@ def test_what_is_wrong_with_arguments_is_json_where_that_was_asked_for(run: Run)
         ran = run(*arguments)
         assert (ran.status, ran.err) == (2, "")
         assert json.loads(ran.out) == {"error": f"{words}; see tabcohort fit --help"}
+
+
+def test_the_presets_are_those_of_the_settings() -> None:
+    """The parser has their names itself, as `--help` must not wait for NumPy."""
+    for preset in PRESET_NAMES:
+        assert make_parser().parse_args(["fit", "sample:wine", "--preset", preset]).preset == preset
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["fit", "sample:wine", "--preset", "none"])

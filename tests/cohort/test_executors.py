@@ -341,16 +341,20 @@ if __name__ == "__main__":
 """
 
 
+def started(folder: Path, stderr: int, start_new_session: bool = False) -> subprocess.Popen[str]:
+    """Return the process of `SCRIPT`, whose standard output can be read."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=stderr, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}, start_new_session=start_new_session,
+    )  # fmt: skip
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
 def test_ctrl_c_in_a_terminal_reaches_all_processes_and_gives_a_model(tmp_path: Path) -> None:
     """A terminal sends it to every process in the foreground, so to the workers too."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
-    ) as process:  # fmt: skip
+    with started(tmp_path, stderr=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         watchdog = threading.Timer(300, process.kill)  # rather than wait for ever
         watchdog.start()
@@ -369,12 +373,7 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_gives_a_model(tmp_path: 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed otherwise there")
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     """Killed, it cannot tell them; they hold its standard output open as long as they live."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    with subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as process:
+    with started(tmp_path, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.kill()

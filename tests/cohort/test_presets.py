@@ -11,7 +11,7 @@ from helpers import SMALL, config_of, make_small_table
 
 from tabcohort import CohortSettings, Config, SettingsError, TabcohortWarning, Table, fit
 from tabcohort.cohort.plan import make_plan
-from tabcohort.cohort.presets import PRESETS, RUN_SETTINGS, has_network_settings, preset_cohort, preset_configs
+from tabcohort.cohort.presets import PRESETS, RUN_SETTINGS, preset_cohort, preset_configs
 from tabcohort.settings import PRESET_NAMES
 
 
@@ -69,12 +69,6 @@ def test_configs_share_the_seeds_so_that_an_ensemble_is_as_large_as_one_config_a
 ) -> None:
     configs = [config_of(dropout=number / 100) for number in range(n_configs)]
     assert len(make_plan(make_small_table(), configs).splitters) == n_seeds
-
-
-def test_a_setting_of_a_network_is_one_that_is_not_of_the_run() -> None:
-    assert not has_network_settings(Config(seed=3, engine="torch", class_weight="balanced"))
-    assert has_network_settings(Config(hidden=(8,)))
-    assert has_network_settings(Config(bins=4))
 
 
 def test_the_figures_of_a_preset_are_out_of_fold() -> None:

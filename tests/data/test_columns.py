@@ -28,11 +28,9 @@ from tabcohort.data.columns import (
     Number,
     Text,
     column_from_dict,
-    input_names,
-    input_places,
     shortened,
 )
-from tabcohort.data.inputs import row_inputs, table_inputs
+from tabcohort.data.inputs import input_names, row_inputs, table_inputs
 from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, GROUPED_COMMA, MONTH_FIRST
 
 COLUMNS: tuple[Column, ...] = (
@@ -112,12 +110,6 @@ def test_inputs_are_as_many_as_the_column_says_and_have_names(column: Column) ->
     assert inputs_of(column, [], pl.String).shape == (0, column.n_numbers + (column.n_codes > 0))
     assert len(column.number_names()) == column.n_numbers
     assert len(input_names([column, column])) == 2 * (column.n_numbers + (column.n_codes > 0))
-
-
-def test_names_of_inputs_are_those_of_numbers_and_then_of_codes() -> None:
-    columns = [Category("b", level_names=("x",)), COLUMNS[5], Text("c", words=("cat",)), Boolean("d"), Number("e")]
-    parts = [f"a {part} {side}" for part in ("month", "weekday", "hour") for side in ("sine", "cosine")]
-    assert input_names(columns) == ["a", *parts, "c (length)", "c has 'cat'", "e", "b", "d"]
 
 
 def test_each_type_says_what_it_is() -> None:
@@ -420,12 +412,3 @@ def test_what_is_read_quickly_is_what_the_column_reads(column: Column, cell: Any
 )
 def test_common_cells_are_read_quickly(column: Column, cell: Any, expected: Any) -> None:
     assert column.cell(cell) == expected
-
-
-def test_inputs_are_where_their_names_are() -> None:
-    """The numbers of all columns come first, and then the codes."""
-    names = input_names(USED)
-    places = input_places(USED)
-    assert [names[place.numbers] for place in places] == [column.number_names() for column in USED]
-    assert [place.code for place in places if place.code is not None] == list(range(len(names) - 3, len(names)))
-    assert [place.code is None for place in places] == [not column.n_codes for column in USED]

@@ -18,10 +18,21 @@ from helpers import mixed_frame
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from test_columns import COLUMNS as COLUMNS_OF_ALL_TYPES
+from test_columns import USED
 
 from tabcohort import Table, TableError
-from tabcohort.data.columns import Category, Date, Number
-from tabcohort.data.inputs import check_cells, require_column, require_columns, require_target, row_inputs, table_inputs
+from tabcohort.data.columns import Boolean, Category, Date, Number, Text
+from tabcohort.data.inputs import (
+    check_cells,
+    input_names,
+    input_places,
+    require_column,
+    require_columns,
+    require_target,
+    row_inputs,
+    table_inputs,
+)
 from tabcohort.data.recognize import recognize_columns
 
 
@@ -337,3 +348,27 @@ def test_any_cells_make_a_table_that_is_read_alike_in_any_form_or_are_refused(co
         assert table_inputs(form, features).tobytes() == np.ascontiguousarray(table.X).tobytes()
     for row in range(len(frame)):
         assert row_inputs(frame.row(row, named=True), features).tobytes() == table.X[row].tobytes()
+
+
+# -- where the inputs are ---------------------------------------------------------------------------------------------
+
+
+def test_names_of_inputs_are_those_of_numbers_and_then_of_codes() -> None:
+    columns = [
+        Category("b", level_names=("x",)),
+        COLUMNS_OF_ALL_TYPES[5],
+        Text("c", words=("cat",)),
+        Boolean("d"),
+        Number("e"),
+    ]
+    parts = [f"a {part} {side}" for part in ("month", "weekday", "hour") for side in ("sine", "cosine")]
+    assert input_names(columns) == ["a", *parts, "c (length)", "c has 'cat'", "e", "b", "d"]
+
+
+def test_inputs_are_where_their_names_are() -> None:
+    """The numbers of all columns come first, and then the codes."""
+    names = input_names(USED)
+    places = input_places(USED)
+    assert [names[place.numbers] for place in places] == [column.number_names() for column in USED]
+    assert [place.code for place in places if place.code is not None] == list(range(len(names) - 3, len(names)))
+    assert [place.code is None for place in places] == [not column.n_codes for column in USED]

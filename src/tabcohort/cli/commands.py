@@ -43,7 +43,7 @@ def fit(options: argparse.Namespace) -> int:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
     files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
-    if options.model is None and not _names_in_file(options) - RUN_SETTINGS:
+    if options.model is None and not _settings_file(options)[0].keys() - RUN_SETTINGS:
         configs, settings = preset_cohort(config, settings)
         print_lines(consoles(options.quiet)[1], f"preset   {settings.preset}: {len(configs)} configs on the same folds")
         return _train(options, configs, settings)
@@ -64,7 +64,7 @@ def tune(options: argparse.Namespace) -> int:
     if options.grid:
         configs = grid_from_toml(options.grid, base)
     else:
-        fixed = _names_in_file(options) | ({"model"} if options.model else set())
+        fixed = {*_settings_file(options)[0], *(["model"] if options.model else [])}
         configs = random_configs(N_RANDOM_CONFIGS if options.configs is None else options.configs, base, fixed)
         if not fixed - RUN_SETTINGS:  # nothing is said of the network: begin with what `fit` tries
             configs = [*preset_configs("default", base), *configs[1:]][: len(configs)]
@@ -298,11 +298,11 @@ def _config(options: argparse.Namespace) -> Config:
     return Config.from_toml(options.settings, **given) if options.settings else Config(**given)
 
 
-def _names_in_file(options: argparse.Namespace) -> set[str]:
-    """Return the names of the settings in the file that the options name, if any."""
+def _settings_file(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings and the types of columns in the file that the options name, if any."""
     from tabcohort.settings import read_settings
 
-    return set(read_settings(options.settings)[0]) if options.settings else set()
+    return read_settings(options.settings) if options.settings else ({}, {})
 
 
 def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> CohortSettings:
@@ -381,15 +381,12 @@ def _choices(options: argparse.Namespace) -> ColumnChoices:
 
 def _types(options: argparse.Namespace) -> dict[str, str]:
     """Return the types of columns that the options give, and those of the settings file for other columns."""
-    from tabcohort.settings import read_settings
-
     types: dict[str, str] = {}
     for kind in ("category", "number", "date", "text", "drop"):
         for name in getattr(options, kind):
             if types.setdefault(name, kind) != kind:
                 raise SettingsError(f"the column {name!r} is given two types: --{types[name]} and --{kind}")
-    in_file = read_settings(options.settings)[1] if options.settings else {}
-    return {**in_file, **types}
+    return {**_settings_file(options)[1], **types}
 
 
 def _with_decision_rule(predictor: Predictor, options: argparse.Namespace) -> Predictor:

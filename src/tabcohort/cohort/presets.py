@@ -9,7 +9,7 @@ best together (`tabcohort.cohort.selection`). The candidates were chosen by forw
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -117,10 +117,3 @@ def preset_cohort(base: Config, settings: CohortSettings) -> tuple[list[Config],
         return [base], settings
     seeds = SEEDS.get(settings.preset) if settings.seeds is None else settings.seeds
     return preset_configs(settings.preset, base), replace(settings, halving=False, seeds=seeds)
-
-
-def has_network_settings(config: Config) -> bool:
-    """Return whether a setting of the network differs from the default config's."""
-    return any(
-        getattr(config, field.name) != field.default for field in fields(Config) if field.name not in RUN_SETTINGS
-    )

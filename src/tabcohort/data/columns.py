@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -481,40 +481,3 @@ def _whole(level: str) -> int | None:
 def shortened(text: str) -> str:
     """Return text quoted, cut after 40 characters, control characters escaped."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-class InputPlaces(NamedTuple):
-    """Where the inputs of a column are among those of all columns.
-
-    Args:
-        column: whose inputs they are.
-        numbers: the places of its numbers; the first is that of the cell itself, and the others are made of it.
-        code: the place of its code; None where it has none.
-    """
-
-    column: Column
-    numbers: slice
-    code: int | None
-
-
-def input_places(columns: Sequence[Column]) -> list[InputPlaces]:
-    """Return where the inputs of each column are: the numbers of all columns come first, and then the codes.
-
-    Example:
-        >>> places = input_places([Category("city"), Text("note", words=("late",)), Number("age")])
-        >>> [(place.column.name, place.numbers.start, place.numbers.stop, place.code) for place in places]
-        [('city', 0, 0, 3), ('note', 0, 2, None), ('age', 2, 3, None)]
-    """
-    number, code = 0, sum(column.n_numbers for column in columns)
-    places = []
-    for column in columns:
-        numbers = slice(number, number + column.n_numbers)
-        places.append(InputPlaces(column, numbers, code if column.n_codes else None))
-        number, code = numbers.stop, code + (column.n_codes > 0)
-    return places
-
-
-def input_names(columns: Sequence[Column]) -> list[str]:
-    """Return a name for each input of a network: the numbers of all columns, then the codes."""
-    numbers = [name for column in columns for name in column.number_names()]
-    return [*numbers, *(column.name for column in columns if column.n_codes)]

@@ -45,8 +45,8 @@ def read_database(url: str, query: str | None = None) -> tuple[pl.DataFrame, str
     Args:
         url: `sqlite:///folder/file.db`, `duckdb:///folder/file.duckdb` or `postgresql://user@host/database`; a path
             that begins at the root has a fourth slash.
-        query: SQL, or the name of a table, which is then read whole: `schema.table` for one outside the default schema.
-            It may be omitted when there is only one table.
+        query: SQL, or the name of a table, which is then read whole: `schema.table` for a table outside the default
+            schema. It may be omitted when there is only one table.
 
     Raises:
         TableError: the URL or query is wrong, the database cannot be opened, or its extra is not installed.

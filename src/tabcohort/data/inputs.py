@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import MAX_MAGNITUDE, Column, input_names, input_places
+from tabcohort.data.columns import MAX_MAGNITUDE, Column
 from tabcohort.errors import TableError, listed, nearest
 from tabcohort.types import FloatArray, IntArray
 
@@ -16,6 +16,44 @@ if TYPE_CHECKING:
     import polars as pl
 
 MIN_SIMILARITY = 0.7  # of a column's name to that of a missing one, from which on it is offered in its place
+
+
+class InputPlaces(NamedTuple):
+    """Where the inputs of a column are among those of all columns.
+
+    Args:
+        column: whose inputs they are.
+        numbers: the places of its numbers; the first is that of the cell itself, and the others are made of it.
+        code: the place of its code; None where it has none.
+    """
+
+    column: Column
+    numbers: slice
+    code: int | None
+
+
+def input_places(columns: Sequence[Column]) -> list[InputPlaces]:
+    """Return where the inputs of each column are: the numbers of all columns come first, and then the codes.
+
+    Example:
+        >>> from tabcohort.data.columns import Category, Number, Text
+        >>> places = input_places([Category("city"), Text("note", words=("late",)), Number("age")])
+        >>> [(place.column.name, place.numbers.start, place.numbers.stop, place.code) for place in places]
+        [('city', 0, 0, 3), ('note', 0, 2, None), ('age', 2, 3, None)]
+    """
+    number, code = 0, sum(column.n_numbers for column in columns)
+    places = []
+    for column in columns:
+        numbers = slice(number, number + column.n_numbers)
+        places.append(InputPlaces(column, numbers, code if column.n_codes else None))
+        number, code = numbers.stop, code + (column.n_codes > 0)
+    return places
+
+
+def input_names(columns: Sequence[Column]) -> list[str]:
+    """Return a name for each input of a network: the numbers of all columns, then the codes."""
+    numbers = [name for column in columns for name in column.number_names()]
+    return [*numbers, *(column.name for column in columns if column.n_codes)]
 
 
 def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, IntegerCode, Number, input_names, input_places
+from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, IntegerCode, Number
 from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, StoredRows, fit_statistics, store_rows
 from tabcohort.data.frames import (
     ColumnChoices,
@@ -27,7 +27,7 @@ from tabcohort.data.frames import (
     warn_of_rows_without_target,
 )
 from tabcohort.data.groups import group_codes, group_ids_of
-from tabcohort.data.inputs import check_cells, require_target, table_inputs
+from tabcohort.data.inputs import check_cells, input_names, input_places, require_target, table_inputs
 from tabcohort.data.labels import MAX_NUMERIC_CLASSES
 from tabcohort.data.sources import read_frame
 from tabcohort.errors import TabcohortWarning, TableError, listed

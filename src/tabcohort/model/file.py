@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
-from tabcohort.data.columns import column_from_dict, input_names
+from tabcohort.data.columns import column_from_dict
+from tabcohort.data.inputs import input_names
 from tabcohort.data.table import Schema
 from tabcohort.errors import ModelFileError, TabcohortError, listed
 from tabcohort.evaluation.calibration import Calibrator

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabcohort.data.columns import input_places
+from tabcohort.data.inputs import input_places
 from tabcohort.data.splits import make_splits
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.inference import Inference

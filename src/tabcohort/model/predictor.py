@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import input_places
-from tabcohort.data.inputs import check_cells, require_column, row_inputs, table_inputs
+from tabcohort.data.inputs import check_cells, input_places, require_column, row_inputs, table_inputs
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
@@ -391,7 +390,7 @@ class Predictor:
 
 
 def _warn_of_outliers(far: Mapping[str, FloatArray], frame: pl.DataFrame) -> None:
-    """Warn of the row with the farthest cell, and of how many others have one."""
+    """Warn of the row with the most extreme outlier, and of how many others have one."""
     if not far:
         return
     name = max(far, key=lambda own: float(far[own].max()))

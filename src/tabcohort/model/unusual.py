@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import Column, input_places
+from tabcohort.data.columns import Column
+from tabcohort.data.inputs import input_places
 from tabcohort.types import BoolArray, FloatArray
 
 OUTLIER = 20.0  # standard deviations from the training rows' mean

@@ -167,7 +167,7 @@ class PiecewiseLinear(nn.Module):
     """Piecewise-linear encoding of numbers (Gorishniy, Rubachev & Babenko 2022), before the columns that it reads.
 
     Bin b rises from 0 to 1 while column `column[b]` rises from `lower[b]` by `1 / inverse[b]`, and is constant
-    elsewhere. The bins are fitted on training rows; see `tabcohort.data.encoder.fit_bins`.
+    elsewhere. The bins are fitted on training rows; see `tabcohort.data.bins.fit_bins`.
 
     **Shape**: `(n_rows, d)` to `(n_rows, n_bins + d)`.
 

@@ -12,12 +12,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tabcohort.data.bins import fit_bins
 from tabcohort.data.encoder import (
     Encoding,
     InnerFolds,
     Statistics,
     TrainingRows,
-    fit_bins,
     fit_encoding,
     fit_statistics,
 )
