@@ -33,6 +33,7 @@ MIXED = {"bins": 16, "dropout": 0.3, "weight_decay": 0.1, **MIXUP}
 NARROW = {**MIXED, "hidden": (64,), "dropout": 0.2}
 BATCHES = {"batch_size": 128, "learning_rate": 2e-3}
 COSINE = {"learning_rate": 3e-3, "schedule": "cosine"}
+TREES = {"model": "trees", "max_leaf_nodes": 15, "l2_regularization": 1.0, "max_features": 0.5}
 CONFIGS: Mapping[str, Config] = {
     "mlp (before)": Config(),
     "16 bins": Config(bins=16),
@@ -67,6 +68,19 @@ CONFIGS: Mapping[str, Config] = {
     ),
     "mixup": Config(**{**MIXED, "bins": 0}),
     "mixup, 64-64": Config(**{**NARROW, "bins": 0, "hidden": (64, 64)}),
+    "trees": Config(model="trees"),
+    "trees, l2 1": Config(model="trees", l2_regularization=1.0),
+    "trees, l2 10": Config(model="trees", l2_regularization=10.0),
+    "trees, 15 leaves": Config(model="trees", max_leaf_nodes=15),
+    "trees, half of the columns": Config(model="trees", max_features=0.5),
+    "trees, shrinkage 0.05": Config(model="trees", shrinkage=0.05),
+    "trees, 5 rows": Config(model="trees", min_samples_leaf=5),
+    "trees, 15 leaves, l2 1, half of the columns": Config(**TREES),
+    "trees, 8 leaves, l2 1, half of the columns": Config(**TREES | {"max_leaf_nodes": 8}),
+    "trees, 15 leaves, l2 5, 5 rows, half of the columns": Config(
+        **TREES | {"l2_regularization": 5.0, "min_samples_leaf": 5}
+    ),
+    "trees, 15 leaves, l2 1, half of the columns, shrinkage 0.05": Config(**TREES, shrinkage=0.05),
 }
 Predictions = Mapping[str, OutOfFoldPredictions]
 

@@ -140,7 +140,7 @@ class Clock:
 def assert_same(one: Predictor, other: Predictor) -> None:
     """Assert that two models are the same to the bit, but for the time they took."""
     assert one.members == other.members
-    for network, alike in zip(one.networks, other.networks, strict=True):
+    for network, alike in zip(one.models, other.models, strict=True):
         assert network.parameters.tobytes() == alike.parameters.tobytes()
         assert network.buffers.tobytes() == alike.buffers.tobytes()
     for name, values in vars(one.out_of_fold).items():

@@ -57,7 +57,7 @@ settings = tabcohort.CohortSettings(folds=3, seeds=1)
 predictor = tabcohort.fit(table, config, settings, checkpoint=sys.argv[2] + ".checkpoint")
 tabcohort.save(predictor, sys.argv[2])
 loaded = tabcohort.load(sys.argv[2])
-assert len(loaded.networks) == 3
+assert len(loaded.models) == 3
 assert (loaded.predict_proba(X) == predictor.predict_proba(X)).all()
 assert (loaded.predict(X) == labels).mean() > 0.6
 record = dict(zip(loaded.schema.features, X[7]))
@@ -67,7 +67,7 @@ assert loaded.evaluate(table).n_rows == 150
 assert loaded.outlier_cells(X)[1].max() < 20
 assert loaded.predict_set(X).any()
 assert (loaded.predict_uncertainty(X) >= 0).all()
-repr(loaded), str(loaded.networks[0].program)
+repr(loaded), str(loaded.models[0].program)
 assert "torch" not in sys.modules
 print("all is well")
 """

@@ -25,6 +25,7 @@ class Purpose(enum.IntEnum):
     BOOTSTRAP = 6
     SAMPLE = 7
     CONFIGS = 8
+    TREES = 9
 
 
 def make_rng(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:

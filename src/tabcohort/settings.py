@@ -150,7 +150,7 @@ class Config:
     """One set of hyperparameters of a network and its training; the defaults suit a table of a few thousand rows.
 
     Args:
-        model: "logistic", "mlp" (multilayer perceptron) or "residual" (residual network).
+        model: "logistic", "mlp" (multilayer perceptron), "residual" (residual network) or "trees" (boosted trees).
         hidden: widths of the hidden layers or residual blocks; a logistic model has none.
         activation: between the layers of an mlp (a residual block always has ReLU).
         bins: of the piecewise-linear encoding of each number (Gorishniy, Rubachev & Babenko 2022); 0 for none. A number
@@ -174,7 +174,11 @@ class Config:
             different training rows, 32 up to 5,000, 128 up to 20,000 and 256 beyond.
         mixup_alpha: a mixed batch's weight is drawn from Beta(alpha, alpha) (Zhang et al. 2018); 0 is no mixup.
         mixup_probability: probability that a batch is mixed.
-        max_epochs: upper limit of passes over the training rows.
+        max_leaf_nodes, min_samples_leaf, max_features, l2_regularization, shrinkage: of boosted trees: leaves of a tree
+            at most, training rows of a leaf at least, the share of the columns that each split is chosen from, what is
+            added to the rows of a leaf when its value is computed, and the factor that this is multiplied by.
+        max_epochs: upper limit of passes over the training rows; for trees, of rounds, in each of which there is a tree
+            for each logit.
         patience: training stops after this many epochs without a better validation score; None never stops early.
         monitor: the metric of the validation rows that early stopping, the best epoch and the plateau schedule use.
         validation_fraction, test_fraction: shares of the rows that validate and test; the others train.
@@ -194,7 +198,7 @@ class Config:
         (256, 128)
     """
 
-    model: str = _setting("mlp", "logistic", "mlp", "residual")
+    model: str = _setting("mlp", "logistic", "mlp", "residual", "trees")
     hidden: tuple[int, ...] = _setting((256, 128), special="widths")
     activation: str = _setting("relu", "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
     bins: int = _setting(0, number=int, low=0, high=1_000)
@@ -217,6 +221,11 @@ class Config:
     batch_size: int | str = _setting("auto", "auto", "full", number=int, low=1)
     mixup_alpha: float = _setting(0.0, number=float, low=0)
     mixup_probability: float = _setting(0.5, number=float, low=0, high=1)
+    max_leaf_nodes: int = _setting(31, number=int, low=2, high=10_000)
+    min_samples_leaf: int = _setting(20, number=int, low=1)
+    max_features: float = _setting(1.0, number=float, low=0, high=1, low_open=True)
+    l2_regularization: float = _setting(0.0, number=float, low=0)
+    shrinkage: float = _setting(0.1, number=float, low=0, high=1, low_open=True)
     max_epochs: int = _setting(400, number=int, low=1)
     patience: int | None = _setting(16, number=int, low=1, none=True)
     monitor: str = _setting("log_loss", special="metric")
@@ -285,7 +294,9 @@ def unused_names(config: Config) -> set[str]:
         >>> sorted(unused_names(Config(model="logistic")) - unused_names(Config()))
         ['activation', 'batch_norm', 'dropout', 'hidden']
     """
-    names: set[str] = set()
+    if config.model == "trees":
+        return {field.name for field in dataclasses.fields(Config)} - OF_TREES
+    names = set(ONLY_OF_TREES)
     if config.model == "logistic":
         names |= {"hidden", "activation", "dropout", "batch_norm"}
     elif not config.hidden:
@@ -299,6 +310,11 @@ def unused_names(config: Config) -> set[str]:
     return names
 
 
+ONLY_OF_TREES = frozenset(("max_leaf_nodes", "min_samples_leaf", "max_features", "l2_regularization", "shrinkage"))
+OF_TREES = ONLY_OF_TREES | {
+    "model", "class_weight", "max_epochs", "patience", "monitor", "validation_fraction", "test_fraction", "positive",
+    "seed",
+}  # fmt: skip
 _SCHEDULES_WITH = {
     "schedule_factor": ("plateau", "step", "exponential"),
     "schedule_patience": ("plateau",),

@@ -250,7 +250,7 @@ def test_fit_resumes_from_a_checkpoint(run: Run, csv_file: Path, quick: Path, tm
     second = run(*command, "--checkpoint", tmp_path / "kept", "--out", tmp_path / "two")
     assert first.status == second.status == 0
     one, two = load(tmp_path / "one"), load(tmp_path / "two")
-    assert all((a.parameters == b.parameters).all() for a, b in zip(one.networks, two.networks, strict=True))
+    assert all((a.parameters == b.parameters).all() for a, b in zip(one.models, two.models, strict=True))
     assert one.report.members == two.report.members  # with the seconds of each epoch: none was run again
     other = run(*command, "--checkpoint", tmp_path / "kept", "--seed", "9")
     assert len(list((tmp_path / "kept").iterdir())) == 3  # a file per network
@@ -281,7 +281,7 @@ def test_the_number_of_threads_changes_no_weight(run: Run, csv_file: Path, quick
     for threads in (1, 3):
         assert run(*fit, "--threads", threads, "--out", tmp_path / str(threads)).status == 0
     one, three = (load(tmp_path / str(threads)) for threads in (1, 3))
-    assert all((a.parameters == b.parameters).all() for a, b in zip(one.networks, three.networks, strict=True))
+    assert all((a.parameters == b.parameters).all() for a, b in zip(one.models, three.models, strict=True))
 
 
 def test_columns_of_groups_and_of_time_are_no_features(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_the_networks_are_those_of_configs_with_weight_in_the_order_of_the_membe
 ) -> None:
     predictor = build(plan, result, {0: 0.25, 1: 0.0, 2: 0.75})
     assert predictor.members == (0, 1, 2, 6, 7, 8)
-    for number, network in zip(predictor.members, predictor.networks, strict=True):
-        assert network is result.members[plan.members[number]].network
+    for number, network in zip(predictor.members, predictor.models, strict=True):
+        assert network is result.members[plan.members[number]].model
     assert [report.weight for report in predictor.report.configs] == [0.25, 0.0, 0.75]
     assert len(predictor.report.members) == 9
     np.testing.assert_allclose(predictor.weights, [0.25 / 3] * 3 + [0.25] * 3)

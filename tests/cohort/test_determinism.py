@@ -58,7 +58,7 @@ def test_the_prediction_for_a_row_does_not_depend_on_the_rows_beside_it(
     config = config_of(model=model, batch_norm=True, dropout=0.4, batch_size=32, max_epochs=8)
     predictor = fit(Table.from_arrays(X, y), config, SMALL)
     save(predictor, tmp_path / "model")
-    assert len(predictor.networks) == 3
+    assert len(predictor.models) == 3
     together = [*predictor.log_proba_and_spread(X[:100]), predictor.member_logits(X[:100])]
     for model_here in (predictor, load(tmp_path / "model")):
         alone = [

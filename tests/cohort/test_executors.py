@@ -337,7 +337,7 @@ if __name__ == "__main__":
     predictor = fit(
         table_of(3_000), config, SMALL, lambda progress: print(progress.n_epochs, flush=True), None, ProcessExecutor(2)
     )
-    print("model", predictor.report.stop_reason, len(predictor.networks), flush=True)
+    print("model", predictor.report.stop_reason, len(predictor.models), flush=True)
 """
 
 

@@ -42,7 +42,7 @@ def test_no_row_that_trains_or_validates_is_tested() -> None:
     plan = make_plan(table, config, SMALL)
     predictor = fit(table, config, SMALL)
     log_proba, fold_ids = np.empty((200, 2)), np.empty(200, dtype=np.int64)
-    for member, network, report in zip(plan.members, predictor.networks, predictor.report.members, strict=True):
+    for member, network, report in zip(plan.members, predictor.models, predictor.report.members, strict=True):
         split = plan.split(member)
         assert not set(split.test) & {*split.train, *split.validation}
         assert (report.n_train, report.n_validation, report.n_test) == (
@@ -202,8 +202,8 @@ def test_configs_with_a_high_loss_are_dropped_and_the_others_have_the_bits_of_a_
         assert np.isfinite(report.log_loss.value)
     whole = fit(table, configs[2:], replace(SMALL, halving=False))
     assert predictor.out_of_fold.log_proba.tobytes() == whole.out_of_fold.log_proba.tobytes()
-    assert [network.parameters.tobytes() for network in predictor.networks] == [
-        network.parameters.tobytes() for network in whole.networks
+    assert [network.parameters.tobytes() for network in predictor.models] == [
+        network.parameters.tobytes() for network in whole.models
     ]
     assert predictor.report.seconds_saved > 0 == whole.report.seconds_saved
 
@@ -218,7 +218,7 @@ def test_what_is_reported_of_a_row_was_not_chosen_by_it() -> None:
     plan = make_plan(table, configs, SMALL)
     of_configs = np.empty((4, 240, 2))
     for member in plan.members:
-        rows, network = plan.split(member).test, train_alone(plan, member).network
+        rows, network = plan.split(member).test, train_alone(plan, member).model
         assert network is not None
         of_configs[member.config, rows] = log_probabilities(Inference([network]).logits(X[rows])[:, 0])
     candidates = [predictions_of(table, log_proba, predictor.out_of_fold.fold_ids) for log_proba in of_configs]
@@ -290,7 +290,7 @@ def test_an_interrupted_fit_gives_a_model_of_what_is_there(
     with pytest.warns(TabcohortWarning, match=message):
         predictor = fit(table, config, replace(SMALL, threads=1), CtrlC(at))
     assert predictor.report.stop_reason == "interrupted"
-    assert len(predictor.networks) == n_members
+    assert len(predictor.models) == n_members
     reasons = [member.stop_reason for member in predictor.report.members]
     assert reasons == ["max_epochs"] * n_finished + ["interrupted"] * (n_members - n_finished)
     plan = make_plan(table, config, SMALL)

@@ -40,21 +40,21 @@ def test_every_member_has_the_bits_of_the_member_trained_alone(model: str, engin
     predictor = fit(table, config, settings)
     together = predictor.member_logits(table.X)
     plan = make_plan(table, config, settings)
-    assert len(predictor.networks) == len(plan.members) == 6
+    assert len(predictor.models) == len(plan.members) == 6
     for number in (4, 0, 5):  # in whatever order
-        network = train_alone(plan, plan.members[number]).network
+        network = train_alone(plan, plan.members[number]).model
         assert network is not None
         assert Inference([network]).logits(table.X)[:, 0].tobytes() == together[:, number].tobytes()
-    assert len({network.parameters.tobytes() for network in predictor.networks}) == 6
+    assert len({network.parameters.tobytes() for network in predictor.models}) == 6
 
 
 def test_members_are_the_same_beside_other_configs_and_in_any_place() -> None:
     table, one, other = table_of(), config_of(max_epochs=4), config_of(max_epochs=4, model="logistic")
     first = fit(table, one, SMALL)
     plan = make_plan(table, [other, one], SMALL)
-    for member, network in zip(plan.members[3:], first.networks, strict=True):
+    for member, network in zip(plan.members[3:], first.models, strict=True):
         assert (member.config, member.number) == (1, member.fold)
-        alone = train_alone(plan, member).network
+        alone = train_alone(plan, member).model
         assert alone is not None
         assert alone.parameters.tobytes() == network.parameters.tobytes()
 
@@ -63,8 +63,8 @@ def test_a_result_has_the_probabilities_of_the_members_test_rows() -> None:
     table = table_of(n_classes=3)
     plan = make_plan(table, config_of(max_epochs=4), SMALL)
     result = train_alone(plan, plan.members[1])
-    assert result.network is not None
-    logits = Inference([result.network]).logits(table.X[plan.split(plan.members[1]).test])[:, 0]
+    assert result.model is not None
+    logits = Inference([result.model]).logits(table.X[plan.split(plan.members[1]).test])[:, 0]
     np.testing.assert_array_equal(result.test_proba, np.exp(log_probabilities(logits)))
     np.testing.assert_allclose(result.test_proba.sum(axis=1), 1)
     assert (result.engine, result.device) == ("compiled", "cpu")
@@ -78,9 +78,9 @@ def test_a_callback_pauses_a_member_and_it_resumes_to_the_same_bits() -> None:
     resumed = train_member(plan, rows, None, member, replace(paused.state, stop_reason=None))
     whole = train_alone(plan, member)
     assert (resumed.state.n_epochs, resumed.state.stop_reason) == (7, "max_epochs")
-    assert resumed.network is not None
-    assert whole.network is not None
-    assert resumed.network.parameters.tobytes() == whole.network.parameters.tobytes()
+    assert resumed.model is not None
+    assert whole.model is not None
+    assert resumed.model.parameters.tobytes() == whole.model.parameters.tobytes()
     assert resumed.test_proba.tobytes() == whole.test_proba.tobytes()
 
 
@@ -90,7 +90,7 @@ def test_a_callback_pauses_a_member_and_it_resumes_to_the_same_bits() -> None:
 def test_columns_are_standardized_by_the_training_rows_of_each_member() -> None:
     table = table_of()
     predictor, plan = fit(table, config_of(max_epochs=1), SMALL), make_plan(table, config_of(), SMALL)
-    for member, network in zip(plan.members, predictor.networks, strict=True):
+    for member, network in zip(plan.members, predictor.models, strict=True):
         statistics = network.statistics()
         assert statistics is not None
         rows = plan.split(member).train

@@ -216,5 +216,5 @@ def test_more_folds_than_rows_allow_are_a_warning_and_choices_are_made_on_ten_fo
     with pytest.warns(TabcohortWarning, match=r"^there are 48 folds and not 100: more would be empty$") as warned:
         predictor = fit(table, config_of(model="logistic", max_epochs=2), CohortSettings(folds=100, seeds=1))
     assert [warning.filename for warning in warned] == [__file__]  # where fit was called
-    assert (predictor.report.n_folds, len(predictor.networks)) == (48, 48)
+    assert (predictor.report.n_folds, len(predictor.models)) == (48, 48)
     assert len(np.unique(predictor.out_of_fold.fold_ids)) == 10

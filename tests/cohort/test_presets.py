@@ -89,7 +89,7 @@ def test_a_table_without_numbers_has_a_portfolio_too() -> None:
     frame = {f"answer {i}": rng.choice(["never", "often", "always"], 90) for i in range(5)}
     frame["y"] = rng.choice(["no", "yes"], 90)
     predictor = fit(Table.from_frame(frame, "y"), settings=replace(SMALL, preset="fast"))
-    assert all(network.program.n_bins == 0 for network in predictor.networks)
+    assert all(network.program.n_bins == 0 for network in predictor.models)
 
 
 def test_a_preset_is_resumed_from_a_checkpoint_to_the_same_bits(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_configs_with_the_lowest_mean_loss_go_on_at_each_rung(monkeypatch: p
     assert result.dropped == at_rung
     assert n_epochs_of(result) == {config: {at_rung.get(config, 200)} for config in range(13)}
     for member, trained in result.members.items():
-        assert (trained.network is None) == (rank[member.config] >= 8), "the next best may be in the ensemble"
+        assert (trained.model is None) == (rank[member.config] >= 8), "the next best may be in the ensemble"
         if member.config in at_rung:
             state = trained.state
             assert (state.stop_reason, state.engine_state, state.best_state) == ("paused", {}, {})
@@ -312,7 +312,7 @@ def test_with_a_budget_the_first_config_is_trained_to_its_end_and_then_the_cheap
     assert n_epochs_of(result)[0] == {100}
     assert 0 not in result.dropped
     assert result.stop_reason == "budget"
-    assert all(result.members[member].network is not None for member in members[:2]), "though they are far behind"
+    assert all(result.members[member].model is not None for member in members[:2]), "though they are far behind"
 
 
 # Ctrl-C

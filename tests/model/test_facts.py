@@ -35,7 +35,7 @@ from tabcohort.model.report import report_to_dict
 def changed(predictor: Predictor, **changes: Any) -> Predictor:
     """Return the model with these changes to its report."""
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, predictor.calibrator, predictor.decision_rule,
+        predictor.models, predictor.members, predictor.schema, predictor.calibrator, predictor.decision_rule,
         predictor.out_of_fold, replace(predictor.report, **changes),
     )  # fmt: skip
 
@@ -59,10 +59,10 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     assert keys["schema"] == {"features", "columns", "dropped", "target", "classes", "positive", "keys", "groups"}
     assert keys["calibrator"] == {"method", "scale", "shift"}
     assert keys["decision_rule"] == {"coverage", "set_thresholds", "objective", "threshold"}
-    assert keys["model"] == {"networks", "n_networks", "n_parameters", "n_features"}
+    assert keys["model"] == {"kinds", "n_members", "n_parameters", "n_features"}
     assert keys["rows"] == {"n", "n_folds", "n_seeds", "train", "validation", "test"}
     assert keys["training"] == {
-        "n_networks", "n_epochs", "best_epochs", "n_at_max_epochs", "cut_short", "fit_seconds", "seconds_saved",
+        "n_members", "n_epochs", "best_epochs", "n_at_max_epochs", "cut_short", "fit_seconds", "seconds_saved",
         "engine", "device", "stop_reason",
     }  # fmt: skip
     assert keys["evaluation"] == {
@@ -115,9 +115,9 @@ def test_facts_are_what_the_model_is(cohort: Predictor) -> None:
     assert model_facts["calibrator"]["shift"] == cohort.calibrator.shift.tolist()
     assert model_facts["decision_rule"]["set_thresholds"] == cohort.decision_rule.set_thresholds.tolist()
     assert model_facts["calibration"] == vars(report.calibration)
-    assert model_facts["model"]["n_networks"] == len(cohort.networks) < len(report.members)
-    n_parameters = [sum(array.size for array in network.named().values()) for network in cohort.networks]
-    n_buffers = sum(network.program.n_buffers for network in cohort.networks)
+    assert model_facts["model"]["n_members"] == len(cohort.models) < len(report.members)
+    n_parameters = [sum(array.size for array in network.named().values()) for network in cohort.models]
+    n_buffers = sum(network.program.n_buffers for network in cohort.models)
     assert model_facts["model"]["n_parameters"] == sum(n_parameters) - n_buffers
     assert model_facts["model"]["n_features"] == 3
     assert model_facts["report"] == report_to_dict(report)
@@ -136,7 +136,7 @@ def test_the_networks_of_a_model_are_named_once_each_by_their_weight(predictor: 
         ),
         members=tuple(replace(predictor.report.members[0], config=number) for number in (0, 1, 2, 3)),
     )
-    assert facts(model)["model"]["networks"] == ["residual 8-5", "mlp 8"]
+    assert facts(model)["model"]["kinds"] == ["residual 8-5", "mlp 8"]
 
 
 # -- rows and training -----------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_the_ranges_of_a_single_network_are_its_rows() -> None:
 
 def test_epochs_are_counted_over_all_networks(cohort: Predictor) -> None:
     training, members = facts(cohort)["training"], cohort.report.members
-    assert training["n_networks"] == len(members)
+    assert training["n_members"] == len(members)
     n_epochs, best_epochs = 0, []
     for member in members:
         n_epochs += member.history[-1].epoch
@@ -189,7 +189,7 @@ def test_training_was_cut_short_if_more_than_a_quarter_of_the_networks_reached_m
     reasons = ["max_epochs"] * n_at_max_epochs + ["patience"] * (8 - n_at_max_epochs)
     members = tuple(replace(predictor.report.members[0], stop_reason=reason) for reason in reasons)
     training = facts(changed(predictor, members=members))["training"]
-    assert (training["n_networks"], training["n_at_max_epochs"]) == (8, n_at_max_epochs)
+    assert (training["n_members"], training["n_at_max_epochs"]) == (8, n_at_max_epochs)
     assert training["cut_short"] is cut_short
 
 

@@ -80,7 +80,7 @@ def test_every_model_predicts_the_same_bits_after_a_round_trip(model: str, n_cla
 
 def with_calibrator(predictor: Predictor, calibrator: Calibrator) -> Predictor:
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule,
+        predictor.models, predictor.members, predictor.schema, calibrator, predictor.decision_rule,
         predictor.out_of_fold, predictor.report,
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def test_all_that_can_happen_to_configs_survives(tmp_path: Path) -> None:
         predictor = fit(make_small_table(), [*configs, diverges], CohortSettings(folds=3, seeds=2))
     assert {config.dropped_after for config in predictor.report.configs} > {None}
     assert predictor.report.configs[-1].failed is not None
-    assert len(predictor.networks) < len(predictor.report.members)
+    assert len(predictor.models) < len(predictor.report.members)
     assert_same(round_trip(predictor, tmp_path), predictor)
     with pytest.warns(TabcohortWarning, match="the budget of seconds is spent"):
         in_time = fit(make_small_table(), configs[-1], replace(SMALL, budget_seconds=1e-6))
@@ -113,18 +113,18 @@ def test_all_that_can_happen_to_configs_survives(tmp_path: Path) -> None:
 
 def test_bins_of_numbers_survive(tmp_path: Path) -> None:
     predictor = fit_quickly(settings=SINGLE, bins=4)
-    assert predictor.networks[0].program.n_bins == 12
+    assert predictor.models[0].program.n_bins == 12
     assert_same(round_trip(predictor, tmp_path), predictor)
 
 
 def test_a_bin_of_a_column_that_there_is_not_is_refused(tmp_path: Path) -> None:
     """The kernels check no bounds, so a file that would let them read elsewhere must not load."""
     predictor = fit_quickly(settings=SINGLE, bins=4)
-    statistics = predictor.networks[0].statistics()
+    statistics = predictor.models[0].statistics()
     assert statistics is not None
     for column in (3.0, -1.0, 0.5):
         wrong = replace(statistics, column=np.full(12, column))
-        network = predictor.networks[0].with_statistics(wrong)
+        network = predictor.models[0].with_statistics(wrong)
         with pytest.raises(ValueError, match=f"bin 0 of the layer 'bins' reads column {column:g}; they are 0 to 2"):
             Inference([network])
 
@@ -227,7 +227,7 @@ def test_configs_of_numpy_scalars_give_a_model_that_saves_and_loads(tmp_path: Pa
 def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor, tmp_path: Path) -> None:
     document = describe(predictor)
     assert list(json.loads(json.dumps(document, allow_nan=False))) == list(document)
-    assert document["model"]["n_parameters"] == 3 * predictor.networks[0].program.n_parameters
+    assert document["model"]["n_parameters"] == 3 * predictor.models[0].program.n_parameters
     assert document["members"] == [0, 1, 2]
     assert [len(member["history"]["val_loss"]) for member in document["report"]["members"]] == [3, 3, 3]
     assert document["versions"] == {name: version(name) for name in ("tabcohort", "numba", "numpy")}

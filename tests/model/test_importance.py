@@ -77,7 +77,7 @@ def test_a_fold_without_networks_is_left_out() -> None:
     predictor = fitted(table)
     tested = sample_tested_rows(predictor, table)
     some = Predictor(
-        predictor.networks[:2], predictor.members[:2], predictor.schema, predictor.calibrator, predictor.decision_rule,
+        predictor.models[:2], predictor.members[:2], predictor.schema, predictor.calibrator, predictor.decision_rule,
         predictor.out_of_fold, predictor.report,
     )  # fmt: skip
     kept = tested.fold < 2

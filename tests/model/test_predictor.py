@@ -112,7 +112,7 @@ def test_a_missing_value_is_predicted_with_as_the_training_rows_mean(predictor: 
     missing = np.array([[RECORD["x0"], np.nan, RECORD["x2"]]])
     assert list(given.probability.values()) == predictor.predict_proba(missing)[0].tolist()
     assert list(given.probability.values()) != list(predictor.predict_row(RECORD).probability.values())
-    for network in predictor.networks:
+    for network in predictor.models:
         statistics = network.statistics()
         assert statistics is not None
         means = np.array([[RECORD["x0"], statistics.center[1], RECORD["x2"]]])
@@ -152,7 +152,7 @@ def test_a_row_alone_is_predicted_as_in_a_batch_to_the_bit(config: dict[str, Any
 def test_predictions_are_those_of_the_networks_in_pytorch(config: dict[str, Any]) -> None:
     predictor = fit_quickly(make_small_table(3), **config)
     with torch.no_grad():
-        logits = torch.stack([to_module(network).double()(torch.from_numpy(X)) for network in predictor.networks], 1)
+        logits = torch.stack([to_module(network).double()(torch.from_numpy(X)) for network in predictor.models], 1)
     np.testing.assert_allclose(predictor.member_logits(X), logits, rtol=1e-5, atol=1e-5)
     mean = logits.softmax(dim=2).mean(dim=1).numpy()
     corrected = np.exp(predictor.calibrator.apply(np.log(mean)))
@@ -275,7 +275,7 @@ def test_an_outlier_cell_is_measured_in_standard_deviations_of_the_training_rows
     column, distance = predictor.outlier_cells(far)
     assert distance.argmax() == 7
     assert column[7] == 2
-    statistics = predictor.networks[0].statistics()
+    statistics = predictor.models[0].statistics()
     assert statistics is not None
     assert distance[7] == pytest.approx((1000 + statistics.center[2]) * statistics.scale[2])
     assert [len(values) for values in predictor.outlier_cells(X[:0])] == [0, 0]
@@ -301,7 +301,7 @@ def test_the_coefficients_of_a_linear_model_are_the_mean_over_its_networks(predi
     logistic = fit_quickly(model="logistic", max_epochs=30)
     coefficients = logistic.coefficients()
     assert coefficients is not None
-    matrices = [next(array for array in net.named().values() if array.ndim == 2) for net in logistic.networks]
+    matrices = [next(array for array in net.named().values() if array.ndim == 2) for net in logistic.models]
     of_x0 = [matrix[0, 0] for matrix in matrices]
     assert coefficients["x0"] == pytest.approx(np.mean(of_x0))
     assert len(set(of_x0)) == 3
@@ -313,7 +313,7 @@ def test_the_coefficients_of_a_linear_model_are_the_mean_over_its_networks(predi
         configs=logistic.report.configs + predictor.report.configs,
     )
     mixed = Predictor(
-        logistic.networks + predictor.networks, range(6), logistic.schema, logistic.calibrator, logistic.decision_rule,
+        logistic.models + predictor.models, range(6), logistic.schema, logistic.calibrator, logistic.decision_rule,
         logistic.out_of_fold, report,
     )  # fmt: skip
     assert mixed.coefficients() is None
@@ -326,7 +326,7 @@ def corrected(predictor: Predictor) -> Predictor:
     """Return this model with a correction that changes much."""
     calibrator = Calibrator("bias-corrected temperature", 2.0, np.array([0.0, -0.7]))
     return Predictor(
-        predictor.networks, predictor.members, predictor.schema, calibrator, predictor.decision_rule,
+        predictor.models, predictor.members, predictor.schema, calibrator, predictor.decision_rule,
         predictor.out_of_fold, predictor.report,
     )  # fmt: skip
 
@@ -361,7 +361,7 @@ def test_networks_of_configs_with_a_greater_weight_count_for_more(predictor: Pre
         predictor.report, configs=configs, members=(*predictor.report.members, replace(last, config=1))
     )  # fmt: skip
     both = Predictor(
-        predictor.networks + single.networks, range(4), predictor.schema, no_calibrator(2), predictor.decision_rule,
+        predictor.models + single.models, range(4), predictor.schema, no_calibrator(2), predictor.decision_rule,
         predictor.out_of_fold, report,
     )  # fmt: skip
     assert both.config == single.config
@@ -405,12 +405,12 @@ def test_more_coverage_makes_larger_sets(predictor: Predictor) -> None:
 def test_another_threshold_needs_no_training_and_leaves_the_networks_alone(
     predictor: Predictor, objective: Any
 ) -> None:
-    numbers = [(network.parameters.copy(), network.buffers.copy()) for network in predictor.networks]
+    numbers = [(network.parameters.copy(), network.buffers.copy()) for network in predictor.models]
     before = repr((predictor.decision_rule, predictor.report))
     changed = predictor.with_decision_rule(objective, 0.8)
-    assert changed.networks == predictor.networks
+    assert changed.models == predictor.models
     assert repr((predictor.decision_rule, predictor.report)) == before
-    for network, (parameters, buffers) in zip(changed.networks, numbers, strict=True):
+    for network, (parameters, buffers) in zip(changed.models, numbers, strict=True):
         np.testing.assert_array_equal(network.parameters, parameters)
         np.testing.assert_array_equal(network.buffers, buffers)
     rows, rule = changed.out_of_fold, changed.decision_rule

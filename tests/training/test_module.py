@@ -217,7 +217,7 @@ def test_fit_by_pytorch_and_by_the_compiled_engine_predict_the_same(model: str, 
         assert one.best_epoch == other.best_epoch
     proba = [predictor.predict_proba(table.X) for predictor in predictors]
     np.testing.assert_allclose(proba[0], proba[1], atol=1e-4)
-    for one, other in zip(*(predictor.networks for predictor in predictors), strict=True):
+    for one, other in zip(*(predictor.models for predictor in predictors), strict=True):
         for name, array in one.named().items():
             close = 1e-3 * max(1.0, np.abs(array).max())
             np.testing.assert_allclose(other.named()[name], array, atol=close, err_msg=name)
@@ -230,7 +230,7 @@ def test_fit_is_train_of_the_module_that_the_config_names(model: str, engine: st
     table, config = table_of(n_classes=3), config_of(engine=engine, **MODELS[model])
     trained, predictor = trained_on(table, config, n_classes=3), fit(table, config, SINGLE)
     state = trained.module.state_dict()
-    (network,), (report,) = predictor.networks, predictor.report.members
+    (network,), (report,) = predictor.models, predictor.report.members
     for name, array in network.named().items():
         expected = state[name].numpy()
         np.testing.assert_allclose(array, expected, atol=1e-4 * max(1.0, np.abs(expected).max()), err_msg=name)

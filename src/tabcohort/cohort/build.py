@@ -26,7 +26,7 @@ from tabcohort.model.report import CalibrationReport, CohortReport, ConfigReport
 def build_predictor(
     plan: CohortPlan, result: RunResult, predictions: Mapping[int, OutOfFoldPredictions], selection: Selection
 ) -> Predictor:
-    """Return the model: the networks of the ensemble, its decision rule, and the report.
+    """Return the model: the networks and trees of the ensemble, its decision rule, and the report.
 
     Args:
         plan: the cohort.
@@ -59,13 +59,13 @@ def build_predictor(
         seconds_saved=result.seconds_saved,
         fingerprint=table.fingerprint(),
     )
-    networks = {
-        number: trained.network
+    models = {
+        number: trained.model
         for number, (member, trained) in enumerate(result.members.items())
-        if selection.weights.get(member.config, 0.0) > 0 and trained.network is not None
+        if selection.weights.get(member.config, 0.0) > 0 and trained.model is not None
     }
     return Predictor(
-        list(networks.values()), list(networks), table.schema, selection.calibrator, rule, kept, report
+        list(models.values()), list(models), table.schema, selection.calibrator, rule, kept, report
     )  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.data.encoder import StoredRows
+from tabcohort.data.splits import Split
+from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.protocol import Engine, MemberData
@@ -17,7 +19,9 @@ from tabcohort.engines.reading import make_reading
 from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.program import Network, initialize_network
+from tabcohort.network.trees import Trees
 from tabcohort.settings import Config
+from tabcohort.training.boosting import train_trees, trees_of_state
 from tabcohort.training.checkpoint import Checkpoint
 from tabcohort.training.loop import EpochCallback, TrainingState, train_network
 from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
@@ -31,13 +35,13 @@ class MemberResult:
     """What is left of a member's training so far.
 
     Args:
-        network: with the weights of its best epoch; None where its config was dropped.
+        model: its network with the weights of its best epoch, or its trees; None where its config was dropped.
         state: what happened.
         engine, device: what ran the epochs, and where.
         test_proba: its probabilities for its test rows, `(n_test, n_classes)`.
     """
 
-    network: Network | None
+    model: Network | Trees | None
     state: TrainingState
     engine: str
     device: str
@@ -66,26 +70,39 @@ def train_member(
         TrainingError: a loss stopped being finite; the message names the member.
     """
     table, config, program = plan.table, plan.configs[member.config], plan.programs[member.config]
-    split = plan.split(member)
-    encoding = program.operations[0].encoding
-    statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config))
+    split, engine_name = plan.split(member), plan.engines[member.config]
+    checkpoint = None
+    if folder is not None:
+        path = folder / f"{member.config}-{member.repeat}-{member.fold}{CHECKPOINT}"
+        identity = checkpoint_identity(table, split, config, engine_name, f"member {member.number}")
+        checkpoint = Checkpoint(path, identity)
+        resume_from = checkpoint.load() if resume_from is None else resume_from
+    if program is None:
+        state = resume_from
+        if state is None or not state.is_finished:  # trees are grown in one go
+            state = train_trees(table, split, config, callback, member.number)
+            if checkpoint is not None:
+                checkpoint.save(state)
+        return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")
+    statistics, inner = fit_on_training_rows(table, split, program.operations[0].encoding, table.bins(config))
     network = initialize_network(program, config.seed, member.number).with_statistics(statistics)
     reading = make_reading(rows, network.encoding, statistics, inner)
     data = member_data(table, split, config, reading, program.has_batch_norm, member.number)
+    train = train_network if checkpoint is None else checkpoint.train
     try:
-        with releasing(_make_engine(plan.engines[member.config], network, data, config)) as engine:
-            if folder is None:
-                state = train_network(engine, data.validation, config, callback, resume_from)
-            else:
-                path = folder / f"{member.config}-{member.repeat}-{member.fold}{CHECKPOINT}"
-                identity = checkpoint_identity(table, split, config, engine.name, f"member {member.number}")
-                checkpoint = Checkpoint(path, identity)
-                resume_from = checkpoint.load() if resume_from is None else resume_from
-                state = checkpoint.train(engine, data.validation, config, callback, resume_from)
+        with releasing(_make_engine(engine_name, network, data, config)) as engine:
+            state = train(engine, data.validation, config, callback, resume_from)
     except TrainingError as error:
         raise TrainingError(f"network {member.number + 1}: {error}") from None
-    logits = Inference([network]).logits(table.X, split.test)[:, 0]
-    return MemberResult(network, state, engine.name, engine.device_name, np.exp(log_probabilities(logits)))
+    return _result(table, split, network, state, engine.name, engine.device_name)
+
+
+def _result(
+    table: Table, split: Split, model: Network | Trees, state: TrainingState, engine: str, device: str
+) -> MemberResult:
+    """Return a trained member with its probabilities for its test rows."""
+    logits = Inference([model]).logits(table.X, split.test)[:, 0]
+    return MemberResult(model, state, engine, device, np.exp(log_probabilities(logits)))
 
 
 def _make_engine(name: str, network: Network, data: MemberData, config: Config) -> Engine:

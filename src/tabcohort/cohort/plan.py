@@ -16,6 +16,8 @@ from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.member import choose_engine, with_available_devices
 
+PRODUCTS_PER_CELL = 30.0  # that a network computes in the time in which a tree takes in a cell of a row; measured
+
 
 @dataclass(frozen=True)
 class Member:
@@ -27,6 +29,7 @@ class Member:
         number: selects its random streams: the same member of another config has the same number and sees the same
             rows.
         cost: multiplications and additions per row and epoch, for the order in which members are trained.
+        pauses: whether training can pause and go on; trees are grown in one go.
     """
 
     config: int
@@ -34,6 +37,7 @@ class Member:
     fold: int
     number: int
     cost: float
+    pauses: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class CohortPlan:
         table: the rows.
         configs: the configs that are tried.
         settings: of the cohort.
-        programs: the network of each config.
-        engines: the engine of each config, "compiled" or "torch".
+        programs: the network of each config; None where it is trees.
+        engines: what trains each config, "compiled", "torch" or "scikit-learn".
         splitters: the folds of each repeat.
         members: every network, by config, repeat and fold.
     """
@@ -53,7 +57,7 @@ class CohortPlan:
     table: Table
     configs: tuple[Config, ...]
     settings: CohortSettings
-    programs: tuple[Program, ...]
+    programs: tuple[Program | None, ...]
     engines: tuple[str, ...]
     splitters: tuple[Splitter, ...]
     members: tuple[Member, ...]
@@ -93,18 +97,18 @@ def make_plan(
     _check_positive(table, configs[0])
     if settings.threshold is not None:
         check_objective(settings.threshold, len(table.schema.classes))
-    programs = [
-        build_program(
-            config, table.X.shape[1], len(table.schema.classes), table.schema.encoding(config), sum(table.bins(config))
-        )
-        for config in configs
+    programs = [_program(table, config) for config in configs]
+    engines = [
+        "scikit-learn" if program is None else choose_engine(config, program, len(table.y))
+        for config, program in zip(configs, programs, strict=True)
     ]
-    engines = [choose_engine(config, program, len(table.y)) for config, program in zip(configs, programs, strict=True)]
     if "torch" in engines:  # it has threads of its own, and one state for all
         settings = replace(settings, threads=1)
     splitters = _splitters(table, configs, settings)
     members = [
-        Member(config, repeat, fold, repeat * splitter.n_folds + fold, float(program.n_products))
+        Member(
+            config, repeat, fold, repeat * splitter.n_folds + fold, _cost(table, program), pauses=program is not None
+        )
         for config, program in enumerate(programs)
         for repeat, splitter in enumerate(splitters)
         for fold in range(splitter.n_folds)
@@ -112,6 +116,24 @@ def make_plan(
     return CohortPlan(
         table, configs, settings, tuple(programs), tuple(engines), tuple(splitters), tuple(members)
     )  # fmt: skip
+
+
+def _program(table: Table, config: Config) -> Program | None:
+    """Return the network of a config; None where it is trees."""
+    if config.model == "trees":
+        return None
+    schema = table.schema
+    return build_program(
+        config, table.X.shape[1], len(schema.classes), schema.encoding(config), sum(table.bins(config))
+    )  # fmt: skip
+
+
+def _cost(table: Table, program: Program | None) -> float:
+    """Return what a row costs in an epoch."""
+    if program is not None:
+        return float(program.n_products)
+    n_classes = len(table.schema.classes)
+    return PRODUCTS_PER_CELL * table.X.shape[1] * (1 if n_classes == 2 else n_classes)
 
 
 def _splitters(table: Table, configs: Sequence[Config], settings: CohortSettings) -> list[Splitter]:

@@ -197,7 +197,7 @@ class _Run:
             if self._failed_before(member) or (self._reason_to_stop() and not self._is_needed(member)):
                 continue
             before = self.results.get(member)
-            pauses = rung < self.max_epochs and member.config != self.protected
+            pauses = member.pauses and rung < self.max_epochs and member.config != self.protected
             yield Task(
                 member, self.store.take(member, before.state) if before else None, rung if pauses else None
             )  # fmt: skip
@@ -237,7 +237,8 @@ class _Run:
         losses: dict[int, list[float]] = {}
         for member in self.active():
             if member.config != self.protected:
-                history = self.results[member].state.history[:rung]  # a checkpoint may have gone beyond
+                history = self.results[member].state.history
+                history = history[:rung] if member.pauses else history  # a checkpoint may have gone beyond
                 losses.setdefault(member.config, []).append(min(record.val_loss for record in history))
         selected = self.policy.select({config: float(np.mean(of_config)) for config, of_config in losses.items()})
         self.dropped.update(dict.fromkeys(selected.dropped, rung))
@@ -245,7 +246,7 @@ class _Run:
             if member.config in selected.dropped:
                 self.store.remove(member)
             if member.config in selected.without_weights:
-                self.results[member] = replace(result, network=None)
+                self.results[member] = replace(result, model=None)
 
     def result(self) -> RunResult:
         """Return what the run left, after a last call of the callback."""

@@ -102,7 +102,7 @@ def select_and_calibrate(
 
 def _eligible(predictions: Mapping[int, OutOfFoldPredictions], result: RunResult) -> list[int]:
     """Return the configs that may be in the ensemble: those with weights, and as complete as any."""
-    without_weights = {member.config for member, trained in result.members.items() if trained.network is None}
+    without_weights = {member.config for member, trained in result.members.items() if trained.model is None}
     configs = [config for config in predictions if config not in without_weights and config not in result.failed]
     n_rows = {config: len(predictions[config].rows) for config in configs}
     return [config for config in configs if n_rows[config] == max(n_rows.values())]

@@ -73,6 +73,11 @@ class Schema:
         """Inputs that are numbers; they come before the codes."""
         return sum(column.n_numbers for column in self.columns)
 
+    @property
+    def n_codes(self) -> tuple[int, ...]:
+        """Codes of each input that is a code."""
+        return tuple(column.n_codes for column in self.columns if column.n_codes)
+
     def encoding(self, config: Config) -> Encoding | None:
         """Return how a config's networks encode the inputs; None for numbers without missing cells.
 

@@ -21,7 +21,7 @@ from tabcohort.types import Label
 
 FEW_ROWS = 10  # of a class, below which its figures say little
 SELDOM_SHARE = 0.1  # of a class's rows: if fewer rows are predicted to be of it, that is said
-CUT_SHARE = 0.25  # of the networks: if more reached max_epochs, that is worth a hint
+CUT_SHARE = 0.25  # of the members: if more reached max_epochs, that is worth a hint
 
 
 def facts(predictor: Predictor) -> dict[str, Any]:
@@ -29,10 +29,10 @@ def facts(predictor: Predictor) -> dict[str, Any]:
 
     Returns:
         `schema`: the columns and classes; `calibrator`, `decision_rule`: how probabilities are made and used;
-        `members`: the place in `report.members` of each network of the model;
-        `model`: `networks`: a name for each kind in the model, by weight; `n_networks`, `n_parameters`, `n_features`;
+        `members`: the place in `report.members` of each member of the model;
+        `model`: `kinds`: a name for each kind of member, by weight; `n_members`, `n_parameters`, `n_features`;
         `rows`: `n`, `n_folds`, `n_seeds`, and the smallest and largest number of `train`, `validation` and `test` rows
-        of a network; `training`: `n_networks`, `n_epochs` in all, the first and last of the `best_epochs`,
+        of a member; `training`: `n_members`, `n_epochs` in all, the first and last of the `best_epochs`,
         `n_at_max_epochs`, whether that is `cut_short`, `fit_seconds`, `seconds_saved`, `engine`, `device`,
         `stop_reason`; `evaluation`: see `evaluation_facts`; `calibration`: log loss and calibration error before and
         after; `sets`: see `set_facts`; `threshold`: see `threshold_facts`; `configs`: see `config_facts`;
@@ -46,9 +46,9 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "calibrator": {**vars(predictor.calibrator), "shift": predictor.calibrator.shift.tolist()},
         "decision_rule": {**vars(rule), "set_thresholds": rule.set_thresholds.tolist()},
         "model": {
-            "networks": _names_of_networks(report, predictor.members),
-            "n_networks": len(predictor.members),
-            "n_parameters": sum(network.program.n_parameters for network in predictor.networks),
+            "kinds": _kinds(report, predictor.members),
+            "n_members": len(predictor.members),
+            "n_parameters": sum(model.n_parameters for model in predictor.models),
             "n_features": len(schema.features),
         },
         "rows": _row_facts(report),
@@ -230,24 +230,25 @@ def describe_configs(configs: Sequence[Config]) -> list[str]:
 
 def describe_config(config: Mapping[str, Any], same: set[str] | frozenset[str] = frozenset()) -> str:
     """Return what distinguishes a config from others, in a line: all but what is the same in all, or switched off."""
-    parts = [] if {"model", "hidden"} <= set(same) else [name_of_network(config)]
+    parts = [] if {"model", "hidden"} <= set(same) else [name_of_kind(config)]
     for name, value in config.items():
         is_off = name in SWITCHES and not value
         if name not in same and name not in ("model", "hidden") and not is_off:
             parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
-    return ", ".join(parts) or name_of_network(config)
+    return ", ".join(parts) or name_of_kind(config)
 
 
-def name_of_network(config: Mapping[str, Any]) -> str:
-    """Return what a network is, in a word or two."""
+def name_of_kind(config: Mapping[str, Any]) -> str:
+    """Return what the members of a config are, in a word or two."""
     widths = "-".join(str(width) for width in config["hidden"])
-    return config["model"] if config["model"] == "logistic" or not widths else f"{config['model']} {widths}"
+    has_widths = config["model"] in ("mlp", "residual") and widths
+    return f"{config['model']} {widths}" if has_widths else config["model"]
 
 
-def _names_of_networks(report: CohortReport, members: Sequence[int]) -> list[str]:
+def _kinds(report: CohortReport, members: Sequence[int]) -> list[str]:
     used = {report.members[number].config for number in members}
     by_weight = sorted(used, key=lambda config: (-report.configs[config].weight, config))
-    return list(dict.fromkeys(name_of_network(report.configs[config].config.to_dict()) for config in by_weight))
+    return list(dict.fromkeys(name_of_kind(report.configs[config].config.to_dict()) for config in by_weight))
 
 
 def _row_facts(report: CohortReport) -> dict[str, Any]:
@@ -262,7 +263,7 @@ def _training_facts(report: CohortReport) -> dict[str, Any]:
     best_epochs = [member.best_epoch for member in report.members]
     n_at_max = sum(member.stop_reason == "max_epochs" for member in report.members)
     return {
-        "n_networks": len(report.members),
+        "n_members": len(report.members),
         "n_epochs": sum(len(member.history) for member in report.members),
         "best_epochs": [min(best_epochs), max(best_epochs)],
         "n_at_max_epochs": n_at_max,

@@ -24,6 +24,8 @@ from tabcohort.model.facts import facts
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import CohortReport, MemberReport, report_from_dict
 from tabcohort.network.program import Network, blank_network, build_program
+from tabcohort.network.trees import Trees, trees_of_arrays
+from tabcohort.settings import Config
 
 OUT_OF_FOLD = {
     "rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "fold_ids": np.int64,
@@ -50,8 +52,8 @@ def save(predictor: Any, path: str | Path) -> None:
             "or a search save the classifier in it"
         )
     arrays = {f"out_of_fold.{name}": getattr(predictor.out_of_fold, name) for name in OUT_OF_FOLD}
-    for number, network in zip(predictor.members, predictor.networks, strict=True):
-        arrays.update({f"members.{number}.{name}": array for name, array in network.named().items()})
+    for number, model in zip(predictor.members, predictor.models, strict=True):
+        arrays.update({f"members.{number}.{name}": array for name, array in model.named().items()})
     write_container(path, "model", arrays, describe(predictor))
 
 
@@ -62,7 +64,7 @@ def describe(predictor: Predictor) -> dict[str, Any]:
 
 
 def load(path: str | Path) -> Predictor:
-    """Read a predictor from a file, if the arrays in it are exactly those that its networks need.
+    """Read a predictor from a file, if the arrays in it are exactly those that its members need.
 
     Raises:
         ModelFileError: the file is missing, damaged, not a model, or of another version's format.
@@ -76,13 +78,13 @@ def load(path: str | Path) -> Predictor:
             raise ValueError("it has no members, or one twice")
         if not all(0 < report.configs[report.members[number].config].weight <= 1 for number in members):
             raise ValueError("a member has a config that has no weight in the ensemble")
-        networks = [_network(number, arrays, schema, report) for number in members]
+        models = [_model(number, arrays, schema, report) for number in members]
         predictions = _out_of_fold(arrays, len(schema.classes))
         calibrator = _calibrator(document["calibrator"], len(schema.classes))
         rule = _decision_rule(document["decision_rule"], len(schema.classes))
         if arrays:
             raise ValueError(f"it has arrays that are not needed: {listed(arrays, 3)}")
-        return Predictor(networks, members, schema, calibrator, rule, predictions, report)
+        return Predictor(models, members, schema, calibrator, rule, predictions, report)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None
 
@@ -112,12 +114,21 @@ def _member(number: Any, members: tuple[MemberReport, ...]) -> int:
     return number
 
 
-def _network(number: int, arrays: dict[str, NDArray[Any]], schema: Schema, report: CohortReport) -> Network:
-    """Take a member's arrays, and return the network of its config with these."""
-    prefix = f"members.{number}."
+def _model(
+    number: int, arrays: dict[str, NDArray[Any]], schema: Schema, report: CohortReport
+) -> Network | Trees:  # fmt: skip
+    """Take a member's arrays, and return its network or trees."""
+    prefix, n_classes = f"members.{number}.", len(schema.classes)
     own = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
-    own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
     config = report.configs[report.members[number].config].config
+    if config.model == "trees":
+        return trees_of_arrays(own, schema.n_numbers, schema.n_codes, 1 if n_classes == 2 else n_classes)
+    return _network(own, schema, config)
+
+
+def _network(own: dict[str, NDArray[Any]], schema: Schema, config: Config) -> Network:
+    """Return the network of a config with the arrays of a member."""
+    own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
     n_inputs = len(input_names(schema.columns))
     n_bins = len(own["bins.column"]) if "bins.column" in own else 0
     program = build_program(config, n_inputs, len(schema.classes), schema.encoding(config), n_bins)

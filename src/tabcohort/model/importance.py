@@ -105,9 +105,7 @@ class _FoldNetworks:
         if not own:
             return None
         weights = predictor.weights[own]
-        return cls(
-            Inference([predictor.networks[place] for place in own]), weights / weights.sum(), predictor.calibrator
-        )
+        return cls(Inference([predictor.models[place] for place in own]), weights / weights.sum(), predictor.calibrator)
 
     def losses(self, X: FloatArray, y: IntArray) -> FloatArray:
         """Return the log loss of each row, `(n,)`."""

@@ -1,4 +1,4 @@
-"""The finished model: networks that predict together, the schema of their table, and how good they are."""
+"""The finished model: networks and trees that predict together, the schema of their table, and how good they are."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, p
 from tabcohort.model.report import CohortReport
 from tabcohort.model.unusual import unknown_levels, unusual_cells
 from tabcohort.network.program import Network
+from tabcohort.network.trees import Trees
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
@@ -40,7 +41,7 @@ class Prediction:
     Args:
         label: the predicted class.
         probability: of every class.
-        spread: standard deviation, between the networks, of the probability of `label`.
+        spread: standard deviation, between the members, of the probability of `label`.
         classes: the prediction set, which holds the true class at the model's coverage; none or several are an
             abstention.
     """
@@ -58,10 +59,10 @@ class Predictor:
     needed for it.
 
     Args:
-        networks: the trained networks; their numbers must not be changed any more.
-        members: the place in `report.members` of each network.
+        models: the trained networks and trees; their numbers must not be changed any more.
+        members: the place in `report.members` of each of them.
         schema: the columns it was trained on.
-        calibrator: corrects the mean of the networks' probabilities.
+        calibrator: corrects the mean of their probabilities.
         decision_rule: how probabilities become predicted classes and prediction sets.
         out_of_fold: the ensemble's out-of-fold predictions.
         report: what happened in training.
@@ -69,7 +70,7 @@ class Predictor:
 
     def __init__(
         self,
-        networks: Sequence[Network],
+        models: Sequence[Network | Trees],
         members: Sequence[int],
         schema: Schema,
         calibrator: Calibrator,
@@ -77,7 +78,7 @@ class Predictor:
         out_of_fold: OutOfFoldPredictions,
         report: CohortReport,
     ) -> None:
-        self.networks = tuple(networks)
+        self.models = tuple(models)
         self.members = tuple(members)
         self.schema = schema
         self.calibrator = calibrator
@@ -87,7 +88,7 @@ class Predictor:
         configs = [report.members[number].config for number in members]
         weights = np.array([report.configs[config].weight / configs.count(config) for config in configs])
         self.weights = weights / weights.sum()
-        self._inference = Inference(self.networks)
+        self._inference = Inference(self.models)
         self._n_codes = sum(column.n_codes > 0 for column in schema.columns)
 
     @property
@@ -98,7 +99,7 @@ class Predictor:
     # -- predictions -------------------------------------------------------------------------------------------------
 
     def member_logits(self, data: Any) -> FloatArray:
-        """Return every network's own logits, `(n_rows, n_networks, 1)` for two classes, `(..., n_classes)` for more.
+        """Return every member's own logits, `(n_rows, n_members, 1)` for two classes, `(..., n_classes)` for more.
 
         Args:
             data: a frame (pandas, polars, a mapping of columns) whose columns are found by name, or an array.
@@ -109,9 +110,9 @@ class Predictor:
         return self._inference.logits(self._inputs(data))
 
     def log_proba_and_spread(self, data: Any) -> tuple[FloatArray, FloatArray]:
-        """Return log probabilities, and the spread of each probability between networks, both `(n_rows, n_classes)`.
+        """Return log probabilities, and the spread of each probability between members, both `(n_rows, n_classes)`.
 
-        The spread is the standard deviation of the networks' probabilities, each calibrated like their mean.
+        The spread is the standard deviation of the members' probabilities, each calibrated like their mean.
 
         Warns:
             TabcohortWarning: cells have levels that the model was not trained on; so do all methods that take an array
@@ -139,9 +140,9 @@ class Predictor:
         return self.sets(self.log_proba(data))
 
     def predict_uncertainty(self, data: Any) -> FloatArray:
-        """Return the spread of every row, `(n_rows,)`: how much the networks disagree.
+        """Return the spread of every row, `(n_rows,)`: how much the members disagree.
 
-        It is the standard deviation, between networks, of the probability of the predicted class: the part of the
+        It is the standard deviation, between members, of the probability of the predicted class: the part of the
         uncertainty that more training rows could reduce, while the probability itself also has the part that they
         cannot.
         """
@@ -241,7 +242,7 @@ class Predictor:
         sets = evaluate_sets_out_of_fold(self.out_of_fold, coverage)
         report = replace(self.report, evaluation=evaluation, sets=sets)
         return Predictor(
-            self.networks, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report
+            self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report
         )  # fmt: skip
 
     def was_trained_on(self, table: Table) -> bool:
@@ -296,12 +297,13 @@ class Predictor:
         These are the mean over the networks, per standard deviation of a column. A positive coefficient speaks for the
         second class. None for other models.
         """
-        models = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
-        if models != {"logistic"} or len(self.schema.classes) != 2 or any(n.program.n_bins for n in self.networks):
+        kinds = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
+        networks = [model for model in self.models if isinstance(model, Network)]
+        if kinds != {"logistic"} or len(self.schema.classes) != 2 or any(n.program.n_bins for n in networks):
             return None
-        names = self.schema.column_names(self.networks[0].encoding)
+        names = self.schema.column_names(networks[0].encoding)
         coefficients = np.zeros(len(names))
-        for weight, network in zip(self.weights, self.networks, strict=True):
+        for weight, network in zip(self.weights, networks, strict=True):
             path = next(op.path for op in network.program.operations if op.kind == "linear")
             coefficients += weight * network.named()[f"{path}.weight"][0]
         return names, coefficients
@@ -325,8 +327,8 @@ class Predictor:
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
         return (
-            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} features, {len(self.networks)} "
-            f"networks, out-of-fold accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on "
+            f"<Predictor of {self.schema.target!r} from {len(self.schema.features)} features, {len(self.models)} "
+            f"members, out-of-fold accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on "
             f"{len(self.out_of_fold.y):,} rows>"
         )
 
@@ -337,8 +339,8 @@ class Predictor:
 
     def _distances(self, X: FloatArray) -> FloatArray:
         """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
-        statistics, n_numbers = self.networks[0].statistics(), self.schema.n_numbers
-        assert statistics is not None  # every network of a config has `standardize`
+        statistics, n_numbers = self.models[0].statistics(), self.schema.n_numbers
+        assert statistics is not None  # networks of a config have `standardize`, and trees have their own
         distance: FloatArray = np.abs((X[:, :n_numbers] - statistics.center[:n_numbers]) * statistics.scale[:n_numbers])
         distance[np.isnan(distance)] = 0.0
         return distance
@@ -361,7 +363,7 @@ class Predictor:
     def _log_proba_and_spread(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         n_classes = len(self.schema.classes)
         log_proba, spread = np.empty((len(X), n_classes)), np.empty((len(X), n_classes))
-        n_at_once = max(1, MAX_LOGITS_AT_ONCE // (len(self.networks) * n_classes))
+        n_at_once = max(1, MAX_LOGITS_AT_ONCE // (len(self.models) * n_classes))
         for start in range(0, len(X), n_at_once):
             rows = slice(start, start + n_at_once)
             logits = self._inference.logits(X[rows])
@@ -373,7 +375,7 @@ class Predictor:
         return log_proba, spread
 
     def _spread(self, own: FloatArray) -> FloatArray:
-        """Return the standard deviation over the networks, the second axis, of their calibrated probabilities."""
+        """Return the standard deviation over the members, the second axis, of their calibrated probabilities."""
         if len(self.weights) == 1:
             return np.zeros_like(own[:, 0])
         proba = np.exp(self.calibrator.apply(own))

@@ -183,6 +183,21 @@ class Network:
     parameters: NDArray[np.floating]
     buffers: FloatArray
 
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of a row."""
+        return self.program.n_inputs
+
+    @property
+    def n_outputs(self) -> int:
+        """Logits: for two classes one, that of the second class."""
+        return self.program.n_outputs
+
+    @property
+    def n_parameters(self) -> int:
+        """What training changes."""
+        return self.program.n_parameters
+
     def named(self) -> dict[str, NDArray[np.floating]]:
         """Return every array by the name and in the shape that PyTorch's `state_dict` gives it; copies."""
         return {name: np.array(view, order="C") for name, view, _ in self.views()}

@@ -20,7 +20,7 @@ MAX_COEFFICIENTS = 8
 MAX_CLASSES = 12
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
-MAX_NETWORKS = 3
+MAX_KINDS = 3
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
 SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
 STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
@@ -31,21 +31,21 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     facts = printable({name: value for name, value in facts.items() if name != "report"})
     schema, model = facts["schema"], facts["model"]
     console.print(
-        f"[bold]{listed(model['networks'], MAX_NETWORKS)}[/] predicts [bold]{escape(schema['target'])}[/] "
+        f"[bold]{listed(model['kinds'], MAX_KINDS)}[/] predicts [bold]{escape(schema['target'])}[/] "
         f"from {model['n_features']} features: "
-        f"{_count(model['n_networks'], 'network')} with {model['n_parameters']:,} parameters in total"
+        f"{_count(model['n_members'], 'member')} with {model['n_parameters']:,} parameters in total"
     )
     console.print(f"features   {escape(listed(schema['features'], MAX_FEATURES))}")
     console.print(f"rows       {_rows_line(facts['rows'])}")
     console.print(f"training   {_training_line(facts['training'])}")
     if facts["training"]["cut_short"]:
         console.print(
-            f"           {_count(facts['training']['n_at_max_epochs'], 'network')} reached max_epochs while still "
+            f"           {_count(facts['training']['n_at_max_epochs'], 'member')} reached max_epochs while still "
             "improving: a higher learning_rate, or more epochs, may help"
         )
     if facts["configs"]["n"] > 1:
         print_configs(console, facts["configs"], facts["training"]["seconds_saved"])
-    by = "networks that never saw it" if facts["training"]["n_networks"] > 1 else "a network that never saw it"
+    by = "members that never saw it" if facts["training"]["n_members"] > 1 else "a member that never saw it"
     print_evaluation(console, facts["evaluation"], schema, f", each predicted by {by}")
     console.print()
     _print_calibration(console, facts["calibrator"], facts["calibration"])
@@ -201,13 +201,13 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
 
 
 def _rows_line(rows: Mapping[str, Any]) -> str:
-    """Return the numbers of rows of a network, and of folds and seeds."""
+    """Return the numbers of rows of a member, and of folds and seeds."""
     parts = ", ".join(f"{_range(rows[part])} {part}" for part in ("train", "validation", "test"))
     if rows["n_folds"] == 1 and rows["n_seeds"] == 1:
         return f"{rows['n']:,}: {parts}; no row is in two of these"
     if rows["n_folds"] == 1:
-        return f"{rows['n']:,}, split anew for each of {rows['n_seeds']} seeds; for each network {parts}"
-    return f"{rows['n']:,}, in {rows['n_folds']} folds x {_count(rows['n_seeds'], 'seed')}; for each network {parts}"
+        return f"{rows['n']:,}, split anew for each of {rows['n_seeds']} seeds; for each member {parts}"
+    return f"{rows['n']:,}, in {rows['n_folds']} folds x {_count(rows['n_seeds'], 'seed')}; for each member {parts}"
 
 
 def _range(bounds: Sequence[int]) -> str:
@@ -220,7 +220,7 @@ def _training_line(training: Mapping[str, Any]) -> str:
     first, last = training["best_epochs"]
     best = f"epoch {first:,}" if first == last else f"epochs {first:,} to {last:,}"
     line = (
-        f"{_count(training['n_networks'], 'network')}, {training['n_epochs']:,} epochs in "
+        f"{_count(training['n_members'], 'member')}, {training['n_epochs']:,} epochs in "
         f"{training['fit_seconds']:.1f} s on {training['device']} ({training['engine']} engine); best {best}"
     )
     if training["stop_reason"]:
@@ -347,7 +347,7 @@ class ProgressDisplay:
 
 
 class ProgressLog:
-    """Says on standard error how far a cohort is whenever a network has been trained.
+    """Says on standard error how far a cohort is whenever a member has been trained.
 
     Use it as `ProgressDisplay`.
 
@@ -366,19 +366,19 @@ class ProgressLog:
         """Nothing is left to do."""
 
     def __call__(self, progress: RunProgress) -> None:
-        """Print a line if more networks are trained than in the last one."""
+        """Print a line if more members are trained than in the last one."""
         if progress.n_done > self._n_done:
             self._n_done = progress.n_done
             self.console.print(describe_progress(progress))
 
 
 def describe_progress(progress: RunProgress) -> str:
-    """Return one line on how far a cohort is: networks trained, the best loss so far, and the time left."""
+    """Return one line on how far a cohort is: members trained, the best loss so far, and the time left."""
     configs = f" of {_count(progress.n_configs, 'config')}" if progress.n_configs > 1 else ""
     best = f" (config {progress.best_config + 1})" if progress.n_configs > 1 else ""
     loss = "" if math.isnan(progress.best_loss) else f"  best validation loss {progress.best_loss:.4f}{best}"
     left = f"  about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left > 0 else ""
     return (
-        f"{progress.n_done}/{_count(progress.n_members, 'network')}{configs} trained  "
+        f"{progress.n_done}/{_count(progress.n_members, 'member')}{configs} trained  "
         f"{_count(progress.n_epochs, 'epoch')}{loss}{left}"
     )

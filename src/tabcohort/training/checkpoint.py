@@ -82,6 +82,11 @@ class Checkpoint:
             self._write()
         return state
 
+    def save(self, state: TrainingState) -> None:
+        """Write a training that has ended."""
+        self._state, self._engine_state = state, State()
+        self._write()
+
     def _write(self) -> None:
         """Write the last epoch that was done, whatever the engine has begun since."""
         state = self._state

@@ -87,13 +87,18 @@ def member_data(
     rows, weight, batch_size = _training_rows(table, split, config, has_batch_norm)
     factor = class_weights(table, split, config)
     targets = soft_targets(table.y[rows], weight * factor[table.y[rows]], len(table.schema.classes), config)
-    val_rows, val_weight = merge_duplicates(table, split.validation)
-    val_y = table.y[val_rows]
-    validation = ValidationSet(val_rows, val_y, val_weight * factor[val_y], table.schema.positive)
+    validation = validation_set(table, split, config)
     batches = BatchPlan(
         len(rows), batch_size, config.mixup_alpha, config.mixup_probability, has_batch_norm, config.seed, member
     )
     return MemberData(reading, rows, targets, batches, validation)
+
+
+def validation_set(table: Table, split: Split, config: Config) -> ValidationSet:
+    """Return the rows that validate a member, equal ones as one; classes weigh as in training."""
+    rows, weight = merge_duplicates(table, split.validation)
+    y = table.y[rows]
+    return ValidationSet(rows, y, weight * class_weights(table, split, config)[y], table.schema.positive)
 
 
 def _training_rows(

@@ -1,4 +1,4 @@
-"""Inference: the forward pass of finished networks in machine code, with one order of summation for every row.
+"""Inference: the forward pass of finished networks and trees, with one order of summation for every row.
 
 A row's logits are the same to the bit alone, in any batch, and on any number of threads: each is summed from the first
 input to the last by the same instructions, whatever rows are beside it. A matrix product of BLAS does not ensure that.
@@ -7,12 +7,15 @@ input to the last by the same instructions, whatever rows are beside it. A matri
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabcohort.data.encoder import NO_ROW, Encoding, Statistics
 from tabcohort.engines.compiled.inference_kernels import (
@@ -26,9 +29,11 @@ from tabcohort.engines.compiled.inference_kernels import (
 )
 from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
+from tabcohort.engines.compiled.tree_kernels import TreeArrays, run_trees
 from tabcohort.errors import listed
 from tabcohort.network.ops import Operation
 from tabcohort.network.program import Network, build_program, check_bins
+from tabcohort.network.trees import Trees, blank_trees
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
 
@@ -56,54 +61,147 @@ class Instruction:
 
 
 class Inference:
-    """Networks that predict together: batch normalisations are folded into the layers before them.
+    """Models that predict together: encoded rows in, logits out.
 
     Args:
-        networks: with the same inputs and outputs; their numbers are copied.
+        models: networks and trees with the same inputs and outputs; their numbers are copied.
 
     Raises:
-        ValueError: the networks have different inputs or outputs, or one has impossible bins or learned vectors.
+        ValueError: they have different inputs or outputs, or a network has impossible bins or learned vectors.
     """
 
-    def __init__(self, networks: Sequence[Network]) -> None:
-        places: dict[Encoding, list[int]] = {}
-        for place, network in enumerate(networks):
-            _check_same(network, networks[0])
-            check_bins(network)
-            places.setdefault(network.encoding, []).append(place)
-        self.n_networks, self.n_outputs = len(networks), networks[0].program.n_outputs
-        self._groups = [
-            (places_of_group, _Group([networks[place] for place in places_of_group]))
-            for places_of_group in places.values()
+    def __init__(self, models: Sequence[Network | Trees]) -> None:
+        first = models[0]
+        if any((model.n_inputs, model.n_outputs) != (first.n_inputs, first.n_outputs) for model in models):
+            raise ValueError("models that predict together must read the same inputs and have the same outputs")
+        networks: dict[Encoding, dict[int, Network]] = {}
+        trees: dict[int, Trees] = {}
+        for place, model in enumerate(models):
+            if isinstance(model, Trees):
+                trees[place] = model
+            else:
+                networks.setdefault(model.encoding, {})[place] = model
+        self.n_models, self.n_outputs = len(models), first.n_outputs
+        self._groups: list[tuple[list[int], _Networks | _Forests]] = [
+            (list(group), _Networks(list(group.values()))) for group in networks.values()
         ]
+        if trees:
+            self._groups.append((list(trees), _Forests(list(trees.values()))))
 
     def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
-        """Return the logits of rows by each network, `(n_rows, n_networks, n_outputs)`, float64.
+        """Return the logits of rows by each model, `(n_rows, n_models, n_outputs)`, float64.
 
         Args:
-            X: features as they are in the table, `(n, n_features)`, float64.
+            X: inputs as they are in the table, `(n, n_inputs)`, float64.
             rows: row numbers, `(n_rows,)`; all rows when omitted.
 
         Raises:
-            ValueError: the rows have another number of features.
+            ValueError: the rows have another number of inputs.
         """
         if len(self._groups) == 1:
             return self._groups[0][1].logits(X, rows)
-        logits = np.empty((len(X) if rows is None else len(rows), self.n_networks, self.n_outputs))
+        logits = np.empty((len(X) if rows is None else len(rows), self.n_models, self.n_outputs))
         for places, group in self._groups:
             logits[:, places] = group.logits(X, rows)
         return logits
 
 
-class _Group:
-    """Networks of one encoding: their statistics are rows of the same arrays, and one call of the kernel runs all."""
+class _Group(ABC):
+    """Models that one call of a kernel runs.
+
+    Args:
+        n_inputs, n_models, n_outputs: of the group.
+        variant: what distinguishes the types of their numbers.
+    """
+
+    kernel: Any
+    n_inputs: int
+    n_models: int
+    n_outputs: int
+    variant: str
+
+    def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
+        """See `Inference.logits`."""
+        if X.shape[1:] != (self.n_inputs,):
+            raise ValueError(f"the rows must be of shape (n, {self.n_inputs}); they are of {X.shape}")
+        ensure_compiled(self.kernel, self.variant)  # here, as unpickling does not call `__init__`
+        rows = np.arange(len(X)) if rows is None else rows
+        if X.dtype != np.float64 or not (X.flags.c_contiguous and X.flags.writeable):
+            # For another memory layout the compiler would compile another kernel.
+            X, rows = np.array(X[rows], np.float64, order="C"), np.arange(len(rows))
+        rows = np.require(rows, np.int64, ["C", "W"])
+        logits = np.empty((len(rows), self.n_models, self.n_outputs))
+        n_parts = min(n_cores(), -(-len(rows) * self.n_models // MIN_ROWS_PER_THREAD), max(1, len(rows)))
+        if n_parts <= 1:
+            self._pass(X, rows, logits)
+        else:
+            parts = np.linspace(0, len(rows), n_parts + 1).astype(int)
+            with ThreadPoolExecutor(n_parts) as pool:
+                futures = [pool.submit(self._pass, X, rows[a:b], logits[a:b]) for a, b in itertools.pairwise(parts)]
+                for future in futures:
+                    future.result()
+        return logits
+
+    @abstractmethod
+    def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
+        """Compute the logits of rows, on one thread."""
+
+
+class _Forests(_Group):
+    """Boosted trees of several members, one after another."""
+
+    kernel = run_trees
+    variant = "trees"
+
+    def __init__(self, members: Sequence[Trees]) -> None:
+        first = members[0]
+        self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(members), first.n_outputs
+        n_trees, n_nodes, n_levels = (
+            np.cumsum([0, *(len(getattr(member, name)) for member in members)]) for name in ("roots", "right", "levels")
+        )
+
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(member, name) for member in members])
+
+        right = [np.where(own.right > 0, own.right + n, 0) for own, n in zip(members, n_nodes, strict=False)]
+        split = [np.where(own.split >= 0, own.split + n, own.split) for own, n in zip(members, n_levels, strict=False)]
+        self.trees = TreeArrays(
+            begins=n_trees,
+            baseline=np.array([member.baseline for member in members]),
+            roots=np.concatenate([own.roots + n for own, n in zip(members, n_nodes, strict=False)]).astype(np.int32),
+            outputs=joined("outputs"),
+            right=np.concatenate(right).astype(np.int32),
+            feature=joined("feature"),
+            number=joined("number"),
+            split=np.concatenate(split).astype(np.int32),
+            levels=joined("levels"),
+            group=np.array([member.group for member in members]),
+            n_codes=np.array(first.n_codes, dtype=np.int64),
+            code_starts=first.code_starts,
+            n_numbers=first.n_numbers,
+        )
+
+    def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
+        run_trees(self.trees, X, rows, logits)
+
+
+class _Networks(_Group):
+    """Networks of one encoding: their statistics are rows of the same arrays.
+
+    Batch normalisations are folded into the layers before them.
+    """
+
+    kernel = run
 
     def __init__(self, networks: Sequence[Network]) -> None:
         first = networks[0]
-        self.n_inputs, self.n_outputs = first.program.n_inputs, first.program.n_outputs
-        self.dtype, self.dtype_name = first.parameters.dtype, first.parameters.dtype.name
-        self.encoding = first.encoding
-        _check_bounds(self.encoding, self.n_inputs)
+        if any(network.parameters.dtype != first.parameters.dtype for network in networks):
+            raise ValueError("networks that predict together must have numbers of one dtype")
+        for network in networks:
+            check_bins(network)
+        self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(networks), first.n_outputs
+        self.dtype, self.variant = first.parameters.dtype, first.parameters.dtype.name
+        _check_bounds(first.encoding, self.n_inputs)
         statistics, rows, constants, begins, lasts = [], [], [], [0], []
         arrays, n_numbers, self.work_size = [np.empty(0)], 0, 0
         for network in networks:
@@ -128,30 +226,8 @@ class _Group:
         self.begins, self.lasts = np.array(begins), np.array(lasts)
         self.constants = np.array(constants, dtype=self.dtype)
         self.numbers = np.concatenate(arrays).astype(self.dtype)
-        self.columns = _columns(self.encoding)
+        self.columns = _columns(first.encoding)
         self.fitted = Fitted(*(np.array([getattr(own, name) for own in statistics]) for name in Fitted._fields))
-
-    def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
-        """See `Inference.logits`."""
-        if X.shape[1:] != (self.n_inputs,):
-            raise ValueError(f"the rows must be of shape (n, {self.n_inputs}); they are of {X.shape}")
-        ensure_compiled(run, self.dtype_name)  # here, as unpickling does not call `__init__`
-        rows = np.arange(len(X)) if rows is None else rows
-        if X.dtype != np.float64 or not (X.flags.c_contiguous and X.flags.writeable):
-            # For another memory layout the compiler would compile another kernel.
-            X, rows = np.array(X[rows], np.float64, order="C"), np.arange(len(rows))
-        rows = np.require(rows, np.int64, ["C", "W"])
-        logits = np.empty((len(rows), len(self.lasts), self.n_outputs))
-        n_parts = min(n_cores(), -(-len(rows) * len(self.lasts) // MIN_ROWS_PER_THREAD), max(1, len(rows)))
-        if n_parts <= 1:
-            self._pass(X, rows, logits)
-        else:
-            parts = np.linspace(0, len(rows), n_parts + 1).astype(int)
-            with ThreadPoolExecutor(n_parts) as pool:
-                futures = [pool.submit(self._pass, X, rows[a:b], logits[a:b]) for a, b in itertools.pairwise(parts)]
-                for future in futures:
-                    future.result()
-        return logits
 
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
         work = aligned(self.work_size, self.dtype, np.empty)  # every value is written before it is read
@@ -194,16 +270,6 @@ def _statistics_of(network: Network) -> Statistics:
     if not ((rows >= NO_ROW) & (rows < max(encoding.vector_rows, 1)) & (rows == np.floor(rows))).all():
         raise ValueError("a code has an impossible row in the table of learned vectors")
     return own if len(own.fill) else replace(own, fill=np.full(len(encoding.numbers), np.nan))
-
-
-def _check_same(network: Network, first: Network) -> None:
-    """Raise `ValueError` unless a network has the inputs and outputs of the first one."""
-    if not (
-        network.program.n_inputs == first.program.n_inputs
-        and network.program.n_outputs == first.program.n_outputs
-        and network.parameters.dtype == first.parameters.dtype
-    ):
-        raise ValueError("networks that predict together must read the same inputs and have the same outputs")
 
 
 def _places_of_values(network: Network) -> tuple[list[int], list[int]]:
@@ -266,7 +332,7 @@ def _weight_and_bias(network: Network, op: Operation) -> tuple[FloatArray, Float
 
 
 def compile_kernels(dtype: str) -> None:
-    """Compile what predicts with numbers of this dtype, on a network that is as small as can be."""
+    """Compile what predicts with numbers of this dtype, on models that are as small as can be."""
     program = build_program(Config(model="logistic"), 1, 2)
     network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
-    Inference([network]).logits(np.zeros((2, 1)))
+    Inference([network, blank_trees(1, (), 1)]).logits(np.zeros((2, 1)))

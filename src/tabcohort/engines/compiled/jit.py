@@ -17,7 +17,7 @@ import numba
 from numba import config, njit
 
 from tabcohort.errors import EngineError, TabcohortWarning
-from tabcohort.network import ops
+from tabcohort.network import ops, trees
 
 # Not full fast-math: it would let the compiler assume that no number is NaN, and a training that diverges must show.
 COMPILED: dict[str, Any] = {
@@ -148,6 +148,6 @@ def _is_kept(folder: Path, name: str, variant: str) -> bool:
 
 @functools.cache
 def _digest_of_sources() -> str:
-    """Return a digest of the files whose functions are compiled, and of the table of operations."""
-    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(ops.__file__)]
+    """Return a digest of the files whose functions are compiled, and of those whose constants these have."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(ops.__file__), Path(trees.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
