@@ -42,7 +42,7 @@ def measure(table: RealTable, seed: int, preset: str) -> Result:
     frame, to_fit, held_out = fit_and_held_out_rows(table, seed)
     began = time.perf_counter()
     rows = Table.from_frame(frame[to_fit], table.target, positive=table.positive)
-    predictor = fit(rows, *preset_cohort(Config(seed=seed), CohortSettings(preset=preset)))
+    predictor = fit(rows, *preset_cohort(Config(seed=seed), CohortSettings(preset=preset), len(rows.schema.classes)))
     fit_seconds = time.perf_counter() - began
     others = Table.for_schema(frame[held_out], predictor.schema)
     began = time.perf_counter()

@@ -84,7 +84,9 @@ def mlp_cohort(sample: Table, others: Table, seed: int) -> Differences:
 
 def portfolio(sample: Table, others: Table, seed: int) -> Differences:
     """The cohort that `fit` makes by itself, of the default preset."""
-    return reported_minus_true(fit(sample, *preset_cohort(Config(seed=seed), CohortSettings())), others)
+    return reported_minus_true(
+        fit(sample, *preset_cohort(Config(seed=seed), CohortSettings(), len(sample.schema.classes))), others
+    )
 
 
 def tuned(sample: Table, others: Table, seed: int) -> Differences:

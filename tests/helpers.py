@@ -140,9 +140,9 @@ class Clock:
 def assert_same(one: Predictor, other: Predictor) -> None:
     """Assert that two models are the same to the bit, but for the time they took."""
     assert one.members == other.members
-    for network, alike in zip(one.models, other.models, strict=True):
-        assert network.parameters.tobytes() == alike.parameters.tobytes()
-        assert network.buffers.tobytes() == alike.buffers.tobytes()
+    for model, alike in zip(one.models, other.models, strict=True):
+        for name, array in model.named().items():
+            assert array.tobytes() == alike.named()[name].tobytes(), name
     for name, values in vars(one.out_of_fold).items():
         assert values.tobytes() == vars(other.out_of_fold)[name].tobytes(), name
     assert repr((one.calibrator, one.decision_rule)) == repr((other.calibrator, other.decision_rule))

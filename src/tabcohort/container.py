@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tabcohort.errors import ModelFileError
 
 MAGIC = b"TABCOHRT"
-FORMAT = 5
+FORMAT = 6
 HOW_TO_RENEW = {
     "model": "train it again: tabcohort fit TABLE --target COLUMN --out MODEL.tabcohort",
     "checkpoint": "remove its folder and train again",

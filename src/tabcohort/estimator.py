@@ -141,7 +141,6 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             TabcohortWarning: columns are left out, or read in a way worth knowing; labels differ by spaces only.
         """
         self._validate_params()
-        configs, settings = self._configs()
         _check_rows_match(X, y=y, sample_weight=sample_weight, groups=groups, times=times)
         inputs, y, columns = self._validated(X, y)
         check_classification_targets(y)
@@ -159,6 +158,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             group_ids=None if groups is None else _group_ids(_one_per_row(groups, inputs, "groups")),
             time=None if times is None else _numbers(_one_per_row(times, inputs, "times")),
         )
+        configs, settings = self._configs(len(table.schema.classes))
         with self._progress() as callback:
             self.predictor_ = fit(table, configs, settings, callback)
         self._tested_rows = sample_tested_rows(self.predictor_, table)
@@ -212,7 +212,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with ProgressDisplay(Console(stderr=True, highlight=False, soft_wrap=True)) as display:
             yield display
 
-    def _configs(self) -> tuple[list[Config], CohortSettings]:
+    def _configs(self, n_classes: int) -> tuple[list[Config], CohortSettings]:
         """Return the configs to try, and the settings of the cohort."""
         own, cohort = (
             {field.name: getattr(self, field.name) for field in dataclasses.fields(kind)}
@@ -225,7 +225,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = {name: value for name, value in own.items() if name not in UNSET or value is not None}
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
         if self.configs is None and not is_network_given:
-            return preset_cohort(configs[0], settings)
+            return preset_cohort(configs[0], settings, n_classes)
         if settings.preset not in (None, "default"):
             raise SettingsError(
                 f"the preset {settings.preset!r} chooses the networks: leave it out, or leave out 'configs' and the "

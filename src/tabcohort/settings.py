@@ -389,6 +389,7 @@ def _check_rules(settings: Config | CohortSettings) -> None:
 
 
 PRESET_NAMES = ("fast", "default", "best")
+KINDS = ("all", "networks", "linear")
 
 
 @_with_known_names
@@ -399,6 +400,8 @@ class CohortSettings:
     Args:
         preset: the portfolio of configs that is tried where no config is given: "fast", "default" or "best" (see
             `tabcohort.cohort.presets`); None tries the default config alone.
+        kinds: which candidates of a preset are tried: "all", "networks" (without boosted trees) or "linear" (logistic
+            regression).
         folds: parts of the rows, each tested by members that never saw it: 1 (a single split by `validation_fraction`
             and `test_fraction`), or 3 and more; None chooses by the number of rows.
         seeds: number of times that all folds are trained, each time with other folds and random streams; None chooses
@@ -416,6 +419,7 @@ class CohortSettings:
     """
 
     preset: str | None = _setting("default", *PRESET_NAMES, none=True)
+    kinds: str = _setting("all", *KINDS)
     folds: int | None = _setting(None, number=int, low=1, none=True)
     seeds: int | None = _setting(None, number=int, low=1, none=True)
     halving: bool = _setting(True, number=bool)

@@ -6,12 +6,13 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +45,11 @@ def fit(options: argparse.Namespace) -> int:
     files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not _settings_file(options)[0].keys() - RUN_SETTINGS:
-        configs, settings = preset_cohort(config, settings)
-        print_lines(consoles(options.quiet)[1], f"preset   {settings.preset}: {len(configs)} configs on the same folds")
-        return _train(options, configs, settings)
-    if options.preset:
-        raise SettingsError(
-            f"--preset {options.preset} chooses the networks: leave it out, or --model and the settings of a network"
-        )
-    return _train(options, [config], settings)
+        return _train(options, config.positive, functools.partial(preset_cohort, config, settings))
+    if options.preset or options.kinds:
+        given = f"--preset {options.preset}" if options.preset else _option_of_kinds(options)
+        raise SettingsError(f"{given} chooses what is trained: leave it out, or --model and the settings of a network")
+    return _train(options, config.positive, lambda n_classes: ([config], settings))
 
 
 def tune(options: argparse.Namespace) -> int:
@@ -69,19 +67,36 @@ def tune(options: argparse.Namespace) -> int:
         if not fixed - RUN_SETTINGS:  # nothing is said of the network: begin with what `fit` tries
             configs = [*preset_configs("default", base), *configs[1:]][: len(configs)]
     options.curves = options.checkpoint = None
-    return _train(options, configs, _cohort_settings(options, halving=not options.no_halving))
+    settings = _cohort_settings(options, halving=not options.no_halving)
+    return _train(options, base.positive, lambda n_classes: (configs, settings))
 
 
-def _train(options: argparse.Namespace, configs: Sequence[Config], settings: CohortSettings) -> int:
-    """Train on the table that the options name, write and print what they ask for."""
+def _option_of_kinds(options: argparse.Namespace) -> str:
+    """Return the option that was given for a kind of candidates."""
+    return {"networks": "--nets-only", "linear": "--linear-only"}[options.kinds]
+
+
+def _train(
+    options: argparse.Namespace, positive: Any, choose: Callable[[int], tuple[list[Config], CohortSettings]]
+) -> int:
+    """Train on the table that the options name, write and print what they ask for.
+
+    Args:
+        options: of the command line.
+        positive: label of the positive class, if it is named.
+        choose: returns the configs and the settings of the cohort, given the number of classes.
+    """
     from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model, print_shuffled
 
     if options.out is None:
         files.check_default_model(options.table)
     out, messages = consoles(options.quiet)
     print_lines(messages, f"reading {_shown(options.table)}")
-    table = _table(options, configs[0].positive)
+    table = _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
+    configs, settings = choose(len(table.schema.classes))
+    if len(configs) > 1:
+        print_lines(messages, f"{len(configs)} configs on the same folds")
 
     from tabcohort.cohort.fit import fit
     from tabcohort.cohort.shuffled import shuffled_facts
@@ -309,7 +324,7 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
     from tabcohort.settings import CohortSettings
 
     names = {"budget_seconds": "budget"} | {
-        name: name for name in ("preset", "folds", "seeds", "coverage", "threshold", "threads")
+        name: name for name in ("preset", "kinds", "folds", "seeds", "coverage", "threshold", "threads")
     }
     given = {name: getattr(options, option, None) for name, option in names.items()}
     settings = CohortSettings(halving=halving, **{name: value for name, value in given.items() if value is not None})

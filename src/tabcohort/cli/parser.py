@@ -117,8 +117,14 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     networks.add_argument(
         "--preset",
         choices=("fast", "default", "best"),
-        help="a portfolio of networks, where --model names none (default)",
+        help="a portfolio of candidates, where --model names none (default)",
     )
+    kinds = networks.add_mutually_exclusive_group()
+    for option, kind, what in (
+        ("--nets-only", "networks", "networks only, without boosted trees"),
+        ("--linear-only", "linear", "logistic regression only"),
+    ):
+        kinds.add_argument(option, dest="kinds", action="store_const", const=kind, help=f"of the preset: {what}")
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
@@ -232,7 +238,9 @@ def _add_column_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
 def _add_training_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add what the networks are like, how many there are, and how they are run; return the group of the first."""
     networks = command.add_argument_group("networks")
-    networks.add_argument("--model", choices=("logistic", "mlp", "residual"), help="one kind of network")
+    networks.add_argument(
+        "--model", choices=("logistic", "mlp", "residual", "trees"), help="one kind of network, or trees"
+    )
     networks.add_argument("--settings", metavar="FILE.toml", help="all other settings of a network; see the docs")
     networks.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
     networks.add_argument("--folds", type=int, metavar="K", help="parts of the rows that take turns (1: no folds)")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tabcohort.cohort.alternatives import compare_alternatives
 from tabcohort.cohort.interrupts import finishes_on_interrupt
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.plan import CohortPlan, Member
@@ -39,7 +40,10 @@ def build_predictor(
     kept = replace(selection.predictions, log_proba=selection.predictions.log_proba.astype(np.float32))
     splits = {(member.repeat, member.fold): plan.split(member) for member in result.members}
     rule = choose_decision_rule(kept, positive, settings.threshold, settings.coverage)
-    some = next(iter(result.members.values()))
+    engines, devices = (
+        " and ".join(dict.fromkeys(getattr(trained, name) for trained in result.members.values()))
+        for name in ("engine", "device")
+    )
     report = CohortReport(
         members=tuple(
             _member_report(member, splits[member.repeat, member.fold], trained)
@@ -47,13 +51,14 @@ def build_predictor(
         ),
         configs=_config_reports(plan, result, predictions, selection),
         evaluation=evaluate_out_of_fold(kept, rule, positive, seed),
+        alternatives=compare_alternatives(plan, predictions, selection),
         calibration=_calibration_report(selection),
         sets=evaluate_sets_out_of_fold(kept, settings.coverage),
         n_rows=len(table.y),
         n_folds=plan.splitters[0].n_folds,
         n_seeds=len(plan.splitters),
-        engine=some.engine,
-        device=some.device,
+        engine=engines,
+        device=devices,
         stop_reason=result.stop_reason,
         fit_seconds=result.seconds,
         seconds_saved=result.seconds_saved,

@@ -87,7 +87,8 @@ def make_plan(
     """
     settings = CohortSettings() if settings is None else settings
     if configs is None and isinstance(settings, CohortSettings):
-        configs, settings = preset_cohort(Config(), settings)
+        n_classes = len(table.schema.classes) if isinstance(table, Table) else 2
+        configs, settings = preset_cohort(Config(), settings, n_classes)
     configs = tuple(configs) if isinstance(configs, Iterable) else (configs,)
     _check_types(table, configs, settings)
     if not configs:

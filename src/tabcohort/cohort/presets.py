@@ -29,10 +29,17 @@ class Candidate:
     Args:
         changes: of the default config.
         reason: why it is there.
+        max_classes: of more classes it takes more time than it is worth; None for any number.
     """
 
     changes: Mapping[str, Any]
     reason: str
+    max_classes: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is: "trees", "linear" or "network"."""
+        return {"trees": "trees", "logistic": "linear"}.get(self.changes.get("model", ""), "network")
 
 
 _BINS: Mapping[str, Any] = {
@@ -77,15 +84,18 @@ PRESETS: Mapping[str, tuple[Candidate, ...]] = MappingProxyType(
         "best": (BINS, SMOOTH, RESIDUAL, LOGISTIC, WIDE, NORMALIZED, FINE, SMOOTH_WIDE, SMOOTH_MIXED),
     }
 )
+LEFT_OUT = {"all": (), "networks": ("trees",), "linear": ("trees", "network")}  # kinds, by `CohortSettings.kinds`
 SEEDS = {"best": 2}  # of presets that train all folds more often than rows and configs ask for
 
 
-def preset_configs(preset: str, base: Config | None = None) -> list[Config]:
+def preset_configs(preset: str, base: Config | None = None, kinds: str = "all", n_classes: int = 2) -> list[Config]:
     """Return the configs of a preset.
 
     Args:
         preset: "fast", "default" or "best".
         base: its seed, engine, device, positive class, class weights, monitored metric and shares of rows are kept.
+        kinds: as in `CohortSettings`.
+        n_classes: of the table.
 
     Raises:
         SettingsError: there is no such preset.
@@ -98,10 +108,15 @@ def preset_configs(preset: str, base: Config | None = None) -> list[Config]:
         raise SettingsError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}; they are {', '.join(PRESETS)}")
     base = Config() if base is None else base
     of_run = {name: getattr(base, name) for name in RUN_SETTINGS}
-    return [Config(**of_run, **candidate.changes) for candidate in PRESETS[preset]]
+    candidates = [
+        candidate
+        for candidate in PRESETS[preset]
+        if candidate.kind not in LEFT_OUT[kinds] and n_classes <= (candidate.max_classes or n_classes)
+    ]
+    return [Config(**of_run, **candidate.changes) for candidate in candidates]
 
 
-def preset_cohort(base: Config, settings: CohortSettings) -> tuple[list[Config], CohortSettings]:
+def preset_cohort(base: Config, settings: CohortSettings, n_classes: int = 2) -> tuple[list[Config], CohortSettings]:
     """Return the configs of the preset that the settings name, and the settings of their cohort.
 
     No config of a preset is dropped in training: different ones help each other.
@@ -109,6 +124,7 @@ def preset_cohort(base: Config, settings: CohortSettings) -> tuple[list[Config],
     Args:
         base: see `preset_configs`.
         settings: of the cohort.
+        n_classes: of the table.
 
     Returns:
         The configs, `base` alone where no preset is named, and the settings without halving.
@@ -116,4 +132,5 @@ def preset_cohort(base: Config, settings: CohortSettings) -> tuple[list[Config],
     if settings.preset is None:
         return [base], settings
     seeds = SEEDS.get(settings.preset) if settings.seeds is None else settings.seeds
-    return preset_configs(settings.preset, base), replace(settings, halving=False, seeds=seeds)
+    configs = preset_configs(settings.preset, base, settings.kinds, n_classes)
+    return configs, replace(settings, halving=False, seeds=seeds)

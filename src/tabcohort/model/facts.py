@@ -34,10 +34,11 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         `rows`: `n`, `n_folds`, `n_seeds`, and the smallest and largest number of `train`, `validation` and `test` rows
         of a member; `training`: `n_members`, `n_epochs` in all, the first and last of the `best_epochs`,
         `n_at_max_epochs`, whether that is `cut_short`, `fit_seconds`, `seconds_saved`, `engine`, `device`,
-        `stop_reason`; `evaluation`: see `evaluation_facts`; `calibration`: log loss and calibration error before and
-        after; `sets`: see `set_facts`; `threshold`: see `threshold_facts`; `configs`: see `config_facts`;
-        `coefficients`: a linear two-class model's weight per standard deviation of each feature, and the class that it
-        speaks for; `report`: what `report_to_dict` gives, histories included.
+        `stop_reason`; `evaluation`: see `evaluation_facts`; `alternatives`: see `alternative_facts`;
+        `calibration`: log loss and calibration error before and after; `sets`: see `set_facts`; `threshold`: see
+        `threshold_facts`; `configs`: see `config_facts`; `coefficients`: a linear two-class model's weight per standard
+        deviation of each feature, and the class that it speaks for; `report`: what `report_to_dict` gives,
+        histories included.
     """
     report, schema, rule = predictor.report, predictor.schema, predictor.decision_rule
     return {
@@ -54,6 +55,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "rows": _row_facts(report),
         "training": _training_facts(report),
         "evaluation": evaluation_facts(report.evaluation, schema.classes),
+        "alternatives": alternative_facts(report),
         "calibration": {**vars(report.calibration)},
         "sets": {**set_facts(report.sets, rule.coverage, schema.classes), "suggested_coverage": _suggestion(predictor)},
         "threshold": threshold_facts(predictor),
@@ -211,6 +213,30 @@ def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
         "n_untried": sum(not report.n_rows and not report.failed for report in reports),
         "n_dropped": sum(report.dropped_after is not None for report in reports),
     }
+
+
+def alternative_facts(report: CohortReport) -> dict[str, Any]:
+    """Return what simpler models would lose beside the ensemble, as plain JSON values.
+
+    Returns:
+        `models`: for each, the simplest first, its `kind`; `name`, what its config is; the `weight` of its kind in the
+        ensemble; `log_loss` and `gap`, how far that is above the ensemble's; `simplest`: the kind of the first one
+        whose gap these rows cannot tell from 0, or null.
+    """
+    models = [
+        {
+            "kind": alternative.kind,
+            "name": None if alternative.config is None else name_of_kind(
+                report.configs[alternative.config].config.to_dict()
+            ),
+            "weight": alternative.weight,
+            "log_loss": estimate_to_dict(alternative.log_loss),
+            "gap": estimate_to_dict(alternative.gap),
+        }
+        for alternative in report.alternatives
+    ]  # fmt: skip
+    as_good = [alternative.kind for alternative in report.alternatives if alternative.gap.low <= 0]
+    return {"models": models, "simplest": as_good[0] if as_good else None}
 
 
 SWITCHES = frozenset(("bins", "mixup_alpha", "label_smoothing"))  # settings of which 0 means that there is none

@@ -68,6 +68,28 @@ class ConfigReport:
     failed: str | None = None
 
 
+ALTERNATIVES = ("shares", "logistic", "trees", "network")  # to the ensemble, the simplest first
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A simpler model that could answer instead of the ensemble, on the same out-of-fold rows.
+
+    Args:
+        kind: a name in `ALTERNATIVES`: the shares of the classes for all rows, or the best config of a kind alone.
+        config: number of the config, counted from 0; None for the shares.
+        weight: of all configs of this kind in the ensemble.
+        log_loss: calibrated, cross-fitted.
+        gap: this minus the log loss of the ensemble.
+    """
+
+    kind: str
+    config: int | None
+    weight: float
+    log_loss: Estimate
+    gap: Estimate
+
+
 @dataclass(frozen=True)
 class CalibrationReport:
     """Log loss and calibration error of the ensemble before and after calibration, cross-fitted."""
@@ -86,11 +108,12 @@ class CohortReport:
         members: every network that was trained.
         configs: every config that was tried.
         evaluation: of the out-of-fold predictions; what was chosen for a row was chosen on others.
+        alternatives: simpler models on the same rows.
         calibration: what calibration did.
         sets: how often prediction sets hold the true class.
         n_rows: of the table.
         n_folds, n_seeds: of the members that were planned.
-        engine, device: what ran the epochs, and where.
+        engine, device: what trained the members, and where; several are joined by " and ".
         stop_reason: "budget" or "interrupted" where that ended training, else None.
         fit_seconds: duration of training.
         seconds_saved: by dropping configs, extrapolated.
@@ -100,6 +123,7 @@ class CohortReport:
     members: tuple[MemberReport, ...]
     configs: tuple[ConfigReport, ...]
     evaluation: Evaluation
+    alternatives: tuple[Alternative, ...]
     calibration: CalibrationReport
     sets: SetEvaluation
     n_rows: int
@@ -133,6 +157,14 @@ def report_to_dict(report: CohortReport) -> dict[str, Any]:
             "metrics": {name: estimate_to_dict(estimate) for name, estimate in report.evaluation.metrics.items()},
             "confusion": report.evaluation.confusion.tolist(),
         },
+        "alternatives": [
+            {
+                **vars(alternative),
+                "log_loss": estimate_to_dict(alternative.log_loss),
+                "gap": estimate_to_dict(alternative.gap),
+            }
+            for alternative in report.alternatives
+        ],
         "calibration": {**vars(report.calibration)},
         "sets": {
             **vars(report.sets),
@@ -169,6 +201,7 @@ def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
             "members": members,
             "configs": configs,
             "evaluation": _evaluation(values["evaluation"]),
+            "alternatives": tuple(_alternative(alternative, len(configs)) for alternative in values["alternatives"]),
             "calibration": CalibrationReport(**values["calibration"]),
             "sets": SetEvaluation(**{**sets, "covered_by_class": tuple(map(_number, sets["covered_by_class"]))}),
         }
@@ -190,6 +223,14 @@ def _evaluation(values: Mapping[str, Any]) -> Evaluation:
     if not set(metrics) <= set(METRICS):
         raise ValueError("its report has unknown metrics")
     return Evaluation(metrics, np.array(values["confusion"], dtype=np.float64), n_rows, n_groups)
+
+
+def _alternative(values: Mapping[str, Any], n_configs: int) -> Alternative:
+    config = values["config"]
+    is_config = type(config) is int and 0 <= config < n_configs
+    if values["kind"] not in ALTERNATIVES or (config is not None and not is_config):
+        raise ValueError("its report has an alternative that there is not")
+    return Alternative(**{**values, **{name: _estimate(values[name]) for name in ("log_loss", "gap")}})
 
 
 def _columns(history: Sequence[EpochRecord]) -> dict[str, list[float]]:

@@ -21,6 +21,10 @@ MAX_CLASSES = 12
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
 MAX_KINDS = 3
+ALTERNATIVES = {
+    "shares": "the shares of the classes", "logistic": "logistic regression", "trees": "boosted trees",
+    "network": "the best network",
+}  # fmt: skip
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
 SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
 STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
@@ -29,23 +33,24 @@ STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of se
 def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     """Print what a model is, how it was trained, and how good it is on rows that it never saw."""
     facts = printable({name: value for name, value in facts.items() if name != "report"})
-    schema, model = facts["schema"], facts["model"]
+    schema, model, word = facts["schema"], facts["model"], _word_for_member(facts["training"])
     console.print(
         f"[bold]{listed(model['kinds'], MAX_KINDS)}[/] predicts [bold]{escape(schema['target'])}[/] "
         f"from {model['n_features']} features: "
-        f"{_count(model['n_members'], 'member')} with {model['n_parameters']:,} parameters in total"
+        f"{_count(model['n_members'], word)} with {model['n_parameters']:,} parameters in total"
     )
     console.print(f"features   {escape(listed(schema['features'], MAX_FEATURES))}")
-    console.print(f"rows       {_rows_line(facts['rows'])}")
-    console.print(f"training   {_training_line(facts['training'])}")
+    console.print(f"rows       {_rows_line(facts['rows'], word)}")
+    console.print(f"training   {_training_line(facts['training'], word)}")
     if facts["training"]["cut_short"]:
         console.print(
-            f"           {_count(facts['training']['n_at_max_epochs'], 'member')} reached max_epochs while still "
+            f"           {_count(facts['training']['n_at_max_epochs'], word)} reached max_epochs while still "
             "improving: a higher learning_rate, or more epochs, may help"
         )
     if facts["configs"]["n"] > 1:
         print_configs(console, facts["configs"], facts["training"]["seconds_saved"])
-    by = "members that never saw it" if facts["training"]["n_members"] > 1 else "a member that never saw it"
+    print_alternatives(console, facts["alternatives"])
+    by = f"{word}s that never saw it" if facts["training"]["n_members"] > 1 else f"a {word} that never saw it"
     print_evaluation(console, facts["evaluation"], schema, f", each predicted by {by}")
     console.print()
     _print_calibration(console, facts["calibrator"], facts["calibration"])
@@ -82,6 +87,37 @@ def print_shuffled(console: Console, shuffled: Mapping[str, Any]) -> None:
         None: "these rows cannot determine it",
     }[shuffled["is_chance"]]
     console.print(f"audit    out-of-fold ROC AUC with shuffled labels {_estimate_text(shuffled['roc_auc'])}; {verdict}")
+
+
+def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> None:
+    """Print what simpler models would lose beside the ensemble, and whether one of them would do."""
+    if len(alternatives["models"]) < 2:  # beside a single config there are only the shares of the classes
+        return
+    table = Table("alone, on the same rows", box=None, pad_edge=False, header_style="dim")
+    table.add_column("its weight", justify="right")
+    table.add_column("log loss", justify="right")
+    table.add_column("above the ensemble, 95 % interval")
+    for model in alternatives["models"]:
+        name = ALTERNATIVES[model["kind"]] + (f" ({model['name']})" if model["kind"] == "network" else "")
+        weight = f"{model['weight']:.0%}" if model["weight"] else "-"
+        gap = model["gap"]
+        interval = f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
+        table.add_row(name, weight, f"{model['log_loss']['value']:.4f}", interval)
+    console.print()
+    _print_table(console, table)
+    simplest = alternatives["simplest"]
+    if simplest is None:
+        console.print("The ensemble is better than each of these.")
+    elif simplest == "shares":
+        console.print(
+            "[bold]These rows cannot tell the ensemble from a guess: nothing was learned from them for sure.[/]"
+        )
+    else:
+        console.print(
+            f"A simpler model is as good, as far as these rows can tell: {ALTERNATIVES[simplest]}, --model {simplest}"
+            if simplest != "network"
+            else "One network is as good, as far as these rows can tell; the ensemble also says how sure it is."
+        )
 
 
 def _estimate_text(estimate: Mapping[str, Any]) -> str:
@@ -200,14 +236,19 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     )
 
 
-def _rows_line(rows: Mapping[str, Any]) -> str:
+def _rows_line(rows: Mapping[str, Any], word: str) -> str:
     """Return the numbers of rows of a member, and of folds and seeds."""
     parts = ", ".join(f"{_range(rows[part])} {part}" for part in ("train", "validation", "test"))
     if rows["n_folds"] == 1 and rows["n_seeds"] == 1:
         return f"{rows['n']:,}: {parts}; no row is in two of these"
     if rows["n_folds"] == 1:
-        return f"{rows['n']:,}, split anew for each of {rows['n_seeds']} seeds; for each member {parts}"
-    return f"{rows['n']:,}, in {rows['n_folds']} folds x {_count(rows['n_seeds'], 'seed')}; for each member {parts}"
+        return f"{rows['n']:,}, split anew for each of {rows['n_seeds']} seeds; for each {word} {parts}"
+    return f"{rows['n']:,}, in {rows['n_folds']} folds x {_count(rows['n_seeds'], 'seed')}; for each {word} {parts}"
+
+
+def _word_for_member(training: Mapping[str, Any]) -> str:
+    """Return what a member of the cohort is called: a network, where there are no trees."""
+    return "member" if "scikit-learn" in training["engine"] else "network"
 
 
 def _range(bounds: Sequence[int]) -> str:
@@ -216,11 +257,11 @@ def _range(bounds: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _training_line(training: Mapping[str, Any]) -> str:
+def _training_line(training: Mapping[str, Any], word: str) -> str:
     first, last = training["best_epochs"]
     best = f"epoch {first:,}" if first == last else f"epochs {first:,} to {last:,}"
     line = (
-        f"{_count(training['n_members'], 'member')}, {training['n_epochs']:,} epochs in "
+        f"{_count(training['n_members'], word)}, {training['n_epochs']:,} epochs in "
         f"{training['fit_seconds']:.1f} s on {training['device']} ({training['engine']} engine); best {best}"
     )
     if training["stop_reason"]:
