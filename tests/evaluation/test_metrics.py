@@ -203,6 +203,18 @@ def test_metrics_of_a_positive_class_are_not_available_without_one() -> None:
     assert [name for name in METRICS if name not in without] == ["sensitivity", "specificity", "precision", "f1"]
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_many_row_weights_at_once_give_what_they_give_one_after_another(n_classes: int) -> None:
+    logits, y, weight = rows_of(60, n_classes, 0)
+    scorer = Scorer(log_probabilities(logits), y, None)
+    resamples = weight * np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), size=20)
+    for name, metric in METRICS.items():
+        assert (metric.resampled is None) == (metric.bootstrap is None), name
+        if metric.resampled is not None:
+            expected = [metric.value(scorer.weighted(resample)) for resample in resamples]
+            np.testing.assert_allclose(metric.resampled(scorer, resamples), expected, rtol=1e-12, err_msg=name)
+
+
 # -- a metric of one's own -------------------------------------------------------------------------------------------
 
 
