@@ -301,7 +301,7 @@ def test_the_interval_of_a_metric_of_ones_own_allows_for_groups() -> None:
 
 
 def test_the_interval_of_the_jackknife_covers_the_truth_about_95_times_of_100(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without the bootstrap of the others, which would take a minute.
+    # Alone, as the bootstrap of the others would take most of the time.
     monkeypatch.setattr("tabcohort.evaluation.metrics.METRICS", {"matthews": MATTHEWS})
     truth = 2 * stats.norm.cdf(1) - 1  # of x ~ N(-+1, 1) by its sign, with as many rows of one class as of the other
     rng, n_runs, n_covered = np.random.default_rng(3), 400, 0

@@ -68,7 +68,7 @@ def _binned_error(gap: FloatArray, bins: IntArray, weight: FloatArray) -> float:
     return _ratio(float(np.abs(np.bincount(bins, weight * gap)).sum()), float(weight.sum()))
 
 
-def counts_by_row(values: IntArray, n_values: int, weight: FloatArray | None = None) -> NDArray[np.number]:
+def counts_by_row(values: IntArray, n_values: int, weight: FloatArray | None = None) -> FloatArray:
     """Return how often each of the values 0 to `n_values` - 1 is in each row, `(n_rows, n_values)`.
 
     Args:
@@ -79,7 +79,7 @@ def counts_by_row(values: IntArray, n_values: int, weight: FloatArray | None = N
     n_rows = len(values)
     places = values + n_values * np.arange(n_rows)[:, None]
     counts = np.bincount(places.ravel(), None if weight is None else weight.ravel(), n_rows * n_values)
-    return counts.reshape(n_rows, n_values)
+    return counts.astype(np.float64).reshape(n_rows, n_values)
 
 
 def _confidence_gaps(proba: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
