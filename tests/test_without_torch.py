@@ -94,7 +94,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import cross_val_score
 from tabcohort import CohortClassifier
 X, y = load_iris(return_X_y=True)
-classifier = CohortClassifier(hidden=(16,), learning_rate=0.02, max_epochs=60)
+classifier = CohortClassifier(hidden=(16,), learning_rate=0.02, max_epochs=60, folds=3, seeds=1)
 print(cross_val_score(classifier, X, y, cv=3).mean())
 """
     assert float(output_of(code)) > 0.85
