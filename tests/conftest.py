@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from helpers import Clock, fit_quickly, make_rows, make_small_table
+from fake_training import Clock
+from helpers import fit_quickly, make_rows, make_small_table
 
 import tabcohort
 from tabcohort import Predictor

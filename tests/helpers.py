@@ -1,14 +1,11 @@
-"""What the tests share: small tables, quick trainings, random networks and a clock."""
+"""What the tests share: small tables, quick trainings and random networks."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import hashlib
-import itertools
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,20 +27,15 @@ from tabcohort import (
     initialize_weights,
     train,
 )
-from tabcohort.cohort.executors import Executor
 from tabcohort.cohort.members import MemberResult, train_member
 from tabcohort.cohort.plan import CohortPlan, Member
-from tabcohort.cohort.progress import ProgressCallback
-from tabcohort.cohort.runner import RunResult, run_members
 from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.validation import ValidationSet
-from tabcohort.errors import TrainingError
 from tabcohort.network.ops import ACTIVATIONS
-from tabcohort.network.program import Builder, Network, Program, blank_network, build_program
-from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, after_epoch
+from tabcohort.network.program import Builder, Network, Program, blank_network
 from tabcohort.training.module import as_double, module_logits
 from tabcohort.types import FloatArray, IntArray
 
@@ -125,16 +117,6 @@ def trained_on(data: Any, config: Config, n_classes: int = 2, **extra: Any) -> T
 def logits_of(trained: Trained, X: FloatArray) -> FloatArray:
     """Return the logits of a trained module in double precision."""
     return module_logits(as_double(trained.module), X)
-
-
-class Clock:
-    """A clock whose time passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def assert_same(one: Predictor, other: Predictor) -> None:
@@ -246,102 +228,6 @@ def random_network(program: Program, dtype: type[np.floating], seed: int = 0) ->
         elif name.endswith(("bias", "mean", "center")):
             named[name] = rng.normal(0, 0.5, array.shape)
     return blank_network(program, dtype).with_named(named)
-
-
-# -- runs of members that train no network ---------------------------------------------------------------------------
-
-
-def falling_loss(member: Member, epoch: int) -> float:
-    """Return a validation loss that falls with every epoch, and is higher the later the config comes."""
-    return member.config + 1 / epoch
-
-
-def never(member: Member, epoch: int) -> bool:
-    """Return False: no epoch fails."""
-    return False
-
-
-@dataclass
-class FakeTraining:
-    """Trains no network: the validation loss after an epoch is `loss(member, epoch)`; an epoch takes `member.cost`.
-
-    Args:
-        max_epochs, patience: of every member.
-        loss: the validation loss of a member after an epoch.
-        clock: whose time passes by the member's cost in every epoch.
-        fails: whether a member's loss stops being finite in an epoch.
-    """
-
-    max_epochs: int = 100
-    patience: int | None = None
-    loss: Callable[[Member, int], float] = falling_loss
-    clock: Clock | None = None
-    fails: Callable[[Member, int], bool] = never
-    begun: list[Member] = field(default_factory=list)
-    resumed_at: list[tuple[Member, int]] = field(default_factory=list)
-
-    def __call__(self, member: Member, resume_from: TrainingState | None, callback: EpochCallback) -> MemberResult:
-        """Train a member as `TrainMember` says."""
-        config = Config(max_epochs=self.max_epochs, patience=self.patience)
-        state = resume_from or TrainingState()
-        if resume_from is None:
-            self.begun.append(member)
-        else:
-            self.resumed_at.append((member, state.n_epochs))
-            assert state.engine_state["epoch"] == state.n_epochs
-        assert state.stop_reason is None
-        while state.stop_reason is None:
-            epoch = state.n_epochs + 1
-            if self.fails(member, epoch):
-                raise TrainingError(f"the loss of {member.config}, {member.number} stopped being finite")
-            if self.clock is not None:
-                self.clock.now += member.cost
-            record, snapshot = record_of(epoch, self.loss(member, epoch)), functools.partial(one_number, epoch)
-            state = after_epoch(state, record, snapshot, config)
-            reason = callback(state)
-            if reason is not None and state.stop_reason is None:
-                state = replace(state, stop_reason=reason, engine_state=one_number(epoch))
-        network = blank_network(build_program(Config(model="logistic"), 1, 2))
-        return MemberResult(network, state, "compiled", "cpu", np.empty((0, 2)))
-
-
-def record_of(epoch: int, loss: float) -> EpochRecord:
-    """Return the record of an epoch with this validation loss."""
-    return EpochRecord(epoch, 0.1, loss, loss, 0.5, loss, 0.0)
-
-
-def one_number(epoch: int) -> dict[str, Any]:
-    """Return an engine's state that holds nothing but the epoch."""
-    return {"epoch": np.array(epoch)}
-
-
-def members_of(n_configs: int, n_folds: int = 2, cost: Callable[[int], float] = lambda config: 1.0) -> list[Member]:
-    """Return the members of configs, by config and fold; `cost` is that of a config."""
-    return [
-        Member(config, 0, fold, fold, cost(config))
-        for config, fold in itertools.product(range(n_configs), range(n_folds))
-    ]
-
-
-def run_fake(
-    members: Sequence[Member],
-    train: FakeTraining,
-    callback: ProgressCallback = lambda progress: None,
-    executor: Executor | None = None,
-    **settings: Any,
-) -> RunResult:
-    """Run members by a stand-in for training, in one thread unless the settings say otherwise."""
-    clock = train.clock or time.perf_counter
-    cohort_settings = CohortSettings(**{"threads": 1, **settings})
-    return run_members(members, train, cohort_settings, train.max_epochs, callback, executor, clock)
-
-
-def n_epochs_of(result: RunResult) -> dict[int, set[int]]:
-    """Return after how many epochs the members of each config ended."""
-    n_epochs: dict[int, set[int]] = {}
-    for member, trained in result.members.items():
-        n_epochs.setdefault(member.config, set()).add(trained.state.n_epochs)
-    return n_epochs
 
 
 def train_alone(plan: CohortPlan, member: Member) -> MemberResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -101,8 +102,15 @@ def imported_in_functions(tree: ast.AST) -> Iterator[str]:
 EVERY_MODULE = pytest.mark.parametrize("path", PATHS, ids=lambda path: name_of(path) or "tabcohort")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports_of(path: Path) -> list[str]:
-    return list(imported(ast.parse(path.read_text(encoding="utf-8"))))
+    return list(imported(parsed(path)))
 
 
 @EVERY_MODULE
@@ -131,7 +139,7 @@ def is_made_of_pytorch(module: str) -> bool:
 
 @EVERY_MODULE
 def test_pytorch_is_imported_by_the_modules_that_are_made_of_it(path: Path) -> None:
-    names = set(outside_imports(ast.parse(path.read_text(encoding="utf-8"))))
+    names = set(outside_imports(parsed(path)))
     assert is_made_of_pytorch(name_of(path)) or not names & {"torch"}
 
 
@@ -146,7 +154,7 @@ def test_modules_made_of_pytorch_are_imported_by_others_only_when_asked_for(path
 @pytest.mark.parametrize(("module", "other"), sorted(ONLY_WHEN_ASKED_FOR))
 def test_what_is_imported_only_when_asked_for_is_imported_in_one_function(module: str, other: str) -> None:
     """So a pair that is no longer needed is struck from the list."""
-    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    tree = parsed(ROOT / f"{module.replace('.', '/')}.py")
     assert list(imported(tree)).count(other) == list(imported_in_functions(tree)).count(other) == 1
 
 
@@ -166,7 +174,7 @@ def test_every_name_in_the_lists_is_a_module() -> None:
 def test_what_answers_at_once_imports_nothing_heavy_at_its_top(name: str) -> None:
     path = ROOT / f"{name}.py"
     allowed = {"reporting/terminal": {"rich"}}.get(name, set())
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parsed(path).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
         assert not {imported_name.split(".")[0] for imported_name in names} & (HEAVY - allowed)
@@ -183,7 +191,7 @@ def test_the_public_names_are_those_with_a_home_and_all_of_them_are_there() -> N
 
 
 def test_the_names_for_the_type_checker_are_the_public_names() -> None:
-    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    tree = parsed(ROOT / "__init__.py")
     homes = {
         name.name: str(node.module).removeprefix("tabcohort.")
         for block in tree.body
@@ -203,7 +211,7 @@ def test_a_name_that_is_not_public_is_refused() -> None:
 @EVERY_MODULE
 def test_every_public_name_has_a_docstring(path: Path) -> None:
     """A method that PyTorch's own documentation promises need not repeat it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     assert ast.get_docstring(tree), "the module has no docstring"
     for scope in [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")]:
         for node in scope.body:
@@ -216,7 +224,7 @@ def test_every_public_name_has_a_docstring(path: Path) -> None:
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
     """Yield every function of a module, also methods and those inside others."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 

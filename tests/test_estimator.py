@@ -68,8 +68,8 @@ def run_check(check: Any, *arguments: Any) -> None:
             pytest.fail(f"the check was skipped: {reason}")
 
 
-# Small networks, as the checks train more than a hundred cohorts.
-@parametrize_with_checks([CohortClassifier(hidden=(32,))])
+# Few small networks: the checks train more than a hundred cohorts, of fifty networks each by default.
+@parametrize_with_checks([CohortClassifier(hidden=(32,), folds=5, seeds=1)])
 def test_it_passes_every_check_of_scikit_learn(estimator: Any, check: Any) -> None:
     run_check(check, estimator)
 

@@ -135,9 +135,10 @@ def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
 
     @functools.wraps(init)
     def checked_init(self: AnySettings, *args: Any, **values: Any) -> None:
+        known = rules(cls)
         for name in values:
-            if name not in rules(cls):
-                raise SettingsError(unknown_message(name, rules(cls)))
+            if name not in known:
+                raise SettingsError(unknown_message(name, known))
         init(self, *args, **values)
 
     cls.__init__ = checked_init  # type: ignore[method-assign]

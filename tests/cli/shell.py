@@ -23,9 +23,10 @@ class Ran:
 Run = Callable[..., Ran]
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -85,16 +85,24 @@ def test_every_command_can_print_json(name: str) -> None:
     assert "--json" in {option for action in actions_of(name) for option in action.option_strings}
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, ""])
-def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
-    arguments = [name, "--help"] if name else ["--help"]
-    ran = python(
-        f"from tabcohort.cli.main import main\ntry: main({arguments!r})\n"
-        "except SystemExit as leaving: assert leaving.code == 0\n"
-        "import sys\nprint(sorted({'torch', 'numpy', 'polars', 'sklearn', 'scipy', 'numba'} & set(sys.modules)))"
-    )
-    assert f"Usage: tabcohort {name}".rstrip() in ran.stdout
-    assert ran.stdout.splitlines()[-1] == "[]"
+HELP = """
+import sys
+from tabcohort.cli.main import main
+
+for name in ["", *sys.argv[1:]]:
+    try:
+        main([name, "--help"] if name else ["--help"])
+    except SystemExit as leaving:
+        assert leaving.code == 0
+    heavy = {"torch", "numpy", "polars", "sklearn", "scipy", "numba"} & set(sys.modules)
+    assert not heavy, (name, heavy)
+"""
+
+
+def test_the_help_of_a_command_imports_nothing_heavy() -> None:
+    ran = python(HELP, *COMMANDS)
+    for name in ["", *COMMANDS]:
+        assert re.search(f"^ *{f'Usage: tabcohort {name}'.rstrip()} ", ran.stdout, re.MULTILINE), name
 
 
 def test_the_experiments_are_named_in_the_help(run: Run) -> None:

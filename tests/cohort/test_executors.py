@@ -16,17 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import (
-    SMALL,
+from fake_training import (
     Clock,
     FakeTraining,
-    assert_same,
-    config_of,
+    dies,
+    makes_a_mistake,
     members_of,
     n_epochs_of,
+    rising_loss,
     run_fake,
-    table_of,
+    slow_loss,
 )
+from helpers import SMALL, assert_same, config_of, table_of
 from threadpoolctl import threadpool_info
 
 from tabcohort.cohort.executors import Executor, OnEpoch, ProcessExecutor, Submit, Task, ThreadExecutor, TrainMember
@@ -222,29 +223,6 @@ def test_a_keyboard_interrupt_of_a_task_stops_the_others_at_once_and_keeps_what_
     assert [trained.state.stop_reason for trained in result.members.values()] == ["interrupted"]
 
 
-def slow_loss(member: Member, epoch: int) -> float:
-    """Return a loss that falls, after a millisecond."""
-    time.sleep(1e-3)
-    return 1 / epoch
-
-
-def rising_loss(member: Member, epoch: int) -> float:
-    """Return a loss that is best after the first epoch."""
-    return float(member.config + epoch)
-
-
-def makes_a_mistake(member: Member, resume_from: TrainingState | None, callback: EpochCallback) -> MemberResult:
-    """Raise an error in the second member, and train the others until they are stopped."""
-    if member.number == 1:
-        raise RuntimeError("a mistake in the code")
-    return FakeTraining(max_epochs=100_000, loss=slow_loss)(member, resume_from, callback)
-
-
-def dies(member: Member, resume_from: TrainingState | None, callback: EpochCallback) -> MemberResult:
-    """End the process, as the system does when no memory is left."""
-    os._exit(1)
-
-
 @EXECUTORS
 def test_a_loss_that_is_not_finite_leaves_its_config_out_wherever_the_member_ran(executor: Executor) -> None:
     diverges = config_of(optimizer="sgd", learning_rate=1e30, batch_size=16)
@@ -325,13 +303,12 @@ def test_members_that_finish_before_their_messages_are_read_are_not_trained_agai
 
 
 SCRIPT = """
-import signal
-
-from helpers import SMALL, config_of, table_of
-from tabcohort import fit
-from tabcohort.cohort.executors import ProcessExecutor
-
 if __name__ == "__main__":
+    import signal
+    from helpers import SMALL, config_of, table_of
+    from tabcohort import fit
+    from tabcohort.cohort.executors import ProcessExecutor
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config = config_of(max_epochs=1_000_000)
     predictor = fit(
@@ -347,7 +324,7 @@ def started(folder: Path, stderr: int, start_new_session: bool = False) -> subpr
     script.write_text(SCRIPT, encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}, start_new_session=start_new_session,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, start_new_session=start_new_session,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Clock, FakeTraining, members_of, n_epochs_of, record_of, run_fake
+from fake_training import Clock, FakeTraining, members_of, n_epochs_of, record_of, run_fake
 
 from tabcohort.cohort import runner
 from tabcohort.cohort.members import MemberResult

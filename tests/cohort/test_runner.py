@@ -10,17 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import (
-    Clock,
-    FakeTraining,
-    config_of,
-    members_of,
-    n_epochs_of,
-    one_number,
-    record_of,
-    run_fake,
-    table_of,
-)
+from fake_training import Clock, FakeTraining, members_of, n_epochs_of, one_number, record_of, run_fake
+from helpers import config_of, table_of
 
 from tabcohort.cohort import halving, runner
 from tabcohort.cohort.executors import ThreadExecutor

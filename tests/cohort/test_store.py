@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import record_of
+from fake_training import record_of
 
 from tabcohort.cohort.plan import Member
 from tabcohort.cohort.store import PAUSED, StateStore

@@ -111,6 +111,16 @@ def test_the_bootstrap_depends_on_its_seed_alone() -> None:
     assert (one.low, one.high) != (other.low, other.high)
 
 
+@pytest.mark.parametrize("n_cells", [1, 300])
+def test_the_bootstrap_has_the_same_bits_however_many_resamples_are_in_memory(
+    n_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(40, 2, 0)
+    expected = evaluate(*rows, 1).metrics
+    monkeypatch.setattr("tabcohort.evaluation.evaluate.CELLS_AT_ONCE", n_cells)
+    assert evaluate(*rows, 1).metrics == expected
+
+
 def test_evaluation_warns_of_nothing_when_a_class_is_rare() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -203,6 +203,18 @@ def test_metrics_of_a_positive_class_are_not_available_without_one() -> None:
     assert [name for name in METRICS if name not in without] == ["sensitivity", "specificity", "precision", "f1"]
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_many_row_weights_at_once_give_what_they_give_one_after_another(n_classes: int) -> None:
+    logits, y, weight = rows_of(60, n_classes, 0)
+    scorer = Scorer(log_probabilities(logits), y, None)
+    resamples = weight * np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), size=20)
+    for name, metric in METRICS.items():
+        assert (metric.resampled is None) == (metric.bootstrap is None), name
+        if metric.resampled is not None:
+            expected = [metric.value(scorer.weighted(resample)) for resample in resamples]
+            np.testing.assert_allclose(metric.resampled(scorer, resamples), expected, rtol=1e-12, err_msg=name)
+
+
 # -- a metric of one's own -------------------------------------------------------------------------------------------
 
 
@@ -289,7 +301,7 @@ def test_the_interval_of_a_metric_of_ones_own_allows_for_groups() -> None:
 
 
 def test_the_interval_of_the_jackknife_covers_the_truth_about_95_times_of_100(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without the bootstrap of the others, which would take a minute.
+    # Alone, as the bootstrap of the others would take most of the time.
     monkeypatch.setattr("tabcohort.evaluation.metrics.METRICS", {"matthews": MATTHEWS})
     truth = 2 * stats.norm.cdf(1) - 1  # of x ~ N(-+1, 1) by its sign, with as many rows of one class as of the other
     rng, n_runs, n_covered = np.random.default_rng(3), 400, 0

@@ -10,11 +10,21 @@ from numpy.typing import NDArray
 
 from tabcohort.evaluation.decision import DecisionRule, cross_fit_threshold, parse_objective
 from tabcohort.evaluation.intervals import UNKNOWN, Z95, Estimate, design_effect
-from tabcohort.evaluation.metrics import Interval, Metric, Scorer, WeightedScorer, log_probabilities
+from tabcohort.evaluation.metrics import (
+    Interval,
+    Metric,
+    Resampled,
+    Scorer,
+    WeightedScorer,
+    counts_by_row,
+    log_probabilities,
+)
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, cross_fit_sets, evaluate_sets
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
+
+CELLS_AT_ONCE = 2**18  # weights of resamples that are in memory at a time, which the cache holds
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,9 @@ def evaluate(
     scores = Scorer(log_probabilities(logits), y, positive, y_pred).weighted(weight)
     metrics = scores.scorer.available()
     group_ids = np.arange(len(y)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
-    resampled = _bootstrap(scores, {name: metric for name, metric in metrics.items() if metric.bootstrap}, seed)
+    resampled = _bootstrap(
+        scores, {name: metric.resampled for name, metric in metrics.items() if metric.resampled}, seed
+    )
     estimates = {name: _estimate(metric, scores, group_ids, resampled.get(name)) for name, metric in metrics.items()}
     return Evaluation(estimates, scores.confusion, len(y), n_groups=int(group_ids.max()) + 1)
 
@@ -99,17 +111,19 @@ def _bootstrap_interval(metric: Metric, value: float, resampled: FloatArray, wid
     return value - widening * below, value + widening * above
 
 
-def _bootstrap(scores: WeightedScorer, metrics: dict[str, Metric], seed: int) -> dict[str, FloatArray]:
+def _bootstrap(scores: WeightedScorer, metrics: dict[str, Resampled], seed: int) -> dict[str, FloatArray]:
     """Return metrics of resampled rows, each `(n_resamples,)`: 1,000 of them, fewer for many rows."""
     n_rows = len(scores.weight)
     n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
+    n_at_once = max(1, CELLS_AT_ONCE // n_rows)
     rng = make_rng(seed, Purpose.BOOTSTRAP)
     values = {name: np.empty(n_resamples) for name in metrics}
-    for number in range(n_resamples):
-        counts = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
-        resample = scores.scorer.weighted(scores.weight * counts)
-        for name, metric in metrics.items():
-            values[name][number] = metric.value(resample)
+    for first in range(0, n_resamples, n_at_once):
+        some = slice(first, min(first + n_at_once, n_resamples))
+        rows = rng.integers(n_rows, size=(some.stop - first, n_rows))
+        weight = scores.weight * counts_by_row(rows, n_rows)
+        for name, resampled in metrics.items():
+            values[name][some] = resampled(scores.scorer, weight)
     return values
 
 

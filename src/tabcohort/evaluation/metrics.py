@@ -68,6 +68,20 @@ def _binned_error(gap: FloatArray, bins: IntArray, weight: FloatArray) -> float:
     return _ratio(float(np.abs(np.bincount(bins, weight * gap)).sum()), float(weight.sum()))
 
 
+def counts_by_row(values: IntArray, n_values: int, weight: FloatArray | None = None) -> FloatArray:
+    """Return how often each of the values 0 to `n_values` - 1 is in each row, `(n_rows, n_values)`.
+
+    Args:
+        values: `(n_rows, n_columns)`.
+        n_values: number of different values.
+        weight: what each value counts, `(n_rows, n_columns)`; 1 when omitted.
+    """
+    n_rows = len(values)
+    places = values + n_values * np.arange(n_rows)[:, None]
+    counts = np.bincount(places.ravel(), None if weight is None else weight.ravel(), n_rows * n_values)
+    return counts.astype(np.float64).reshape(n_rows, n_values)
+
+
 def _confidence_gaps(proba: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
     """Return correctness (1 or 0) minus confidence of each row, and the bin of its confidence."""
     confidence = proba.max(axis=1)
@@ -242,6 +256,8 @@ def _ratio(part: float, whole: float) -> float:
 # -- the registry ----------------------------------------------------------------------------------------------------
 
 Interval = tuple[float, float]
+# A metric, `(n_resamples,)`, for many row weights at once, `(n_resamples, n_rows)`, none of which are all 0.
+Resampled = Callable[["Scorer", FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -256,6 +272,7 @@ class Metric:
             squares is the infinitesimal jackknife's estimate of the metric's variance (Jaeckel 1972).
         interval: a closed form of the 95 % interval, given the number of independent rows per unit of weight. Without
             it and without `bootstrap` the interval is the value -+ 1.96 standard errors of the jackknife.
+        resampled: `value` for the row weights of many resamples at once; a metric with `bootstrap` needs it.
         bootstrap: how resampled values make the interval: "percentile", or "basic" for a metric that resampling
             inflates.
         lowest, highest: its bounds; the highest value may depend on the number of classes.
@@ -267,6 +284,7 @@ class Metric:
     value: Callable[[WeightedScorer], float]
     influence: Callable[[WeightedScorer], FloatArray]
     interval: Callable[[WeightedScorer, float], Interval] | None = None
+    resampled: Resampled | None = None
     bootstrap: Literal["percentile", "basic"] | None = None
     lowest: float = 0.0
     highest: Callable[[int], float] = lambda n_classes: 1.0
@@ -340,6 +358,16 @@ def _brier(scores: WeightedScorer) -> float:
 
 def _ece(scores: WeightedScorer) -> float:
     return _binned_error(scores.scorer.confidence_gap, scores.scorer.confidence_bin, scores.weight)
+
+
+def _means(losses: FloatArray, weight: FloatArray) -> FloatArray:
+    return (weight * losses).sum(axis=1) / weight.sum(axis=1)
+
+
+def _binned_errors(scorer: Scorer, weight: FloatArray) -> FloatArray:
+    bins = np.broadcast_to(scorer.confidence_bin, weight.shape)
+    gaps = counts_by_row(bins, ECE_BINS, weight * scorer.confidence_gap)
+    return np.abs(gaps).sum(axis=1) / weight.sum(axis=1)
 
 
 def _ece_influence(scores: WeightedScorer) -> FloatArray:
@@ -432,14 +460,18 @@ METRICS: dict[str, Metric] = {
     "log_loss": Metric(
         "log loss", True, _log_loss,
         lambda scores: scores.mean_influence(scores.scorer.log_losses, _log_loss(scores)),
+        resampled=lambda scorer, weight: _means(scorer.log_losses, weight),
         bootstrap="percentile", highest=lambda n_classes: math.inf,
     ),
     "brier": Metric(
         "Brier score", True, _brier,
         lambda scores: scores.mean_influence(scores.scorer.brier_losses, _brier(scores)),
+        resampled=lambda scorer, weight: _means(scorer.brier_losses, weight),
         bootstrap="percentile", highest=lambda n_classes: 1.0 if n_classes == 2 else 2.0,
     ),
-    "ece": Metric("expected calibration error", True, _ece, _ece_influence, bootstrap="basic"),
+    "ece": Metric(
+        "expected calibration error", True, _ece, _ece_influence, resampled=_binned_errors, bootstrap="basic"
+    ),
     "sensitivity": Metric(
         "sensitivity", False, _sensitivity, _sensitivity_influence, _sensitivity_interval, needs_positive=True
     ),
