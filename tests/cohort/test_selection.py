@@ -306,7 +306,7 @@ def test_configs_without_weights_or_rows_or_that_failed_are_not_selected(plan: C
     failed = replace(result, failed={0: "the loss stopped being finite"})
     assert list(select_and_calibrate(plan, failed, predictions).weights) == [1]
     members = {
-        member: replace(trained, network=None) if member.config == 1 else trained
+        member: replace(trained, model=None) if member.config == 1 else trained
         for member, trained in result.members.items()
     }
     assert list(select_and_calibrate(plan, replace(result, members=members), predictions).weights) == [0]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import QUICK, SMALL, Clock, FakeTraining, assert_same, make_rows, members_of, mixed_frame, run_fake
+from fake_training import Clock, FakeTraining, members_of, run_fake
+from helpers import QUICK, SMALL, assert_same, make_rows, mixed_frame
 
 import tabcohort
 from tabcohort import Config, Predictor, TabcohortWarning, Table
@@ -24,7 +25,7 @@ from tabcohort.model.facts import facts
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 
-TREES = Config(model="trees", max_epochs=8, max_leaf_nodes=4, min_samples_leaf=5)
+TREES = Config(model="trees", max_epochs=4, max_leaf_nodes=4, min_samples_leaf=5)
 LOGISTIC = Config(**{**QUICK, "model": "logistic"})
 CONFIGS = [LOGISTIC, TREES, Config(**QUICK)]
 
@@ -148,7 +149,8 @@ def test_trees_do_not_pause_at_a_rung_and_are_compared_by_all_their_rounds() -> 
 def test_with_a_budget_the_first_config_is_trained_to_its_end_though_it_is_trees() -> None:
     clock = Clock()
     members = [replace(member, pauses=member.config != 0) for member in members_of(3)]
-    result = run_fake(members, FakeTraining(max_epochs=50, clock=clock), budget_seconds=60.0)
+    result = run_fake(members, FakeTraining(max_epochs=50, clock=clock), budget_seconds=150.0)
+    assert result.stop_reason == "budget"
     assert all(trained.state.is_finished for member, trained in result.members.items() if member.config == 0)
 
 
