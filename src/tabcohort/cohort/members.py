@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan, Member
-from tabcohort.data.encoder import StoredRows
+from tabcohort.data.encoder import StoredRows, row_slices
+from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.protocol import Engine, MemberData
@@ -21,7 +22,7 @@ from tabcohort.settings import Config
 from tabcohort.training.checkpoint import Checkpoint
 from tabcohort.training.loop import EpochCallback, TrainingState, train_network
 from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
-from tabcohort.types import FloatArray
+from tabcohort.types import FloatArray, IntArray
 
 CHECKPOINT = ".checkpoint"
 
@@ -84,8 +85,17 @@ def train_member(
                 state = checkpoint.train(engine, data.validation, config, callback, resume_from)
     except TrainingError as error:
         raise TrainingError(f"network {member.number + 1}: {error}") from None
-    logits = Inference([network]).logits(table.X, split.test)[:, 0]
-    return MemberResult(network, state, engine.name, engine.device_name, np.exp(log_probabilities(logits)))
+    log_proba = log_probabilities(_logits(network, table, split.test))
+    return MemberResult(network, state, engine.name, engine.device_name, np.exp(log_proba))
+
+
+def _logits(network: Network, table: Table, rows: IntArray) -> FloatArray:
+    """Return the logits of some rows, `(len(rows), n_outputs)`, without all of their inputs at once in 64 bits."""
+    inference = Inference([network])
+    logits = np.empty((len(rows), inference.n_outputs))
+    for part in row_slices(len(rows)):
+        logits[part] = inference.logits(table.inputs(rows[part]))[:, 0]
+    return logits
 
 
 def _make_engine(name: str, network: Network, data: MemberData, config: Config) -> Engine:

@@ -95,7 +95,7 @@ def make_plan(
         check_objective(settings.threshold, len(table.schema.classes))
     programs = [
         build_program(
-            config, table.X.shape[1], len(table.schema.classes), table.schema.encoding(config), sum(table.bins(config))
+            config, table.n_inputs, len(table.schema.classes), table.schema.encoding(config), sum(table.bins(config))
         )
         for config in configs
     ]
