@@ -152,10 +152,9 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if not sample_weight.any():
                 raise TableError("sample_weight must have at least one positive weight; all of them are zero")
         table = Table.from_arrays(
-            numbers,
+            (numbers, codes),
             y,
             features=columns,
-            codes=codes,
             positive=self.positive,
             weight=sample_weight,
             group_ids=None if groups is None else _group_ids(_one_per_row(groups, numbers, "groups")),

@@ -231,11 +231,10 @@ class Table:
     @classmethod
     def from_arrays(
         cls,
-        X: FloatArray,
+        X: FloatArray | tuple[FloatArray, CodeArray],
         y: NDArray[Any],
         *,
         features: Sequence[str | Column] | None = None,
-        codes: CodeArray | None = None,
         target: str = "target",
         positive: Label | None = None,
         weight: FloatArray | None = None,
@@ -245,10 +244,10 @@ class Table:
         """Return the table of arrays.
 
         Args:
-            X: numbers, `(n_rows, n_features)`, finite or NaN where one is missing; or those of given columns.
+            X: numbers, `(n_rows, n_features)`, finite or NaN where one is missing; or the numbers and the codes of
+                given columns, as `numbers_and_codes` gives them.
             y: the target's labels, `(n_rows,)`.
-            features: column names; `x0`, `x1`, ... when omitted; or the columns that `X` and `codes` are of.
-            codes: of given columns, `(n_rows, n_codes)`; see `numbers_and_codes`. None when omitted.
+            features: column names; `x0`, `x1`, ... when omitted; or the columns that `X` is of.
             target: the target's name.
             positive: label of the positive class; of two classes the last in sorted order when omitted.
             weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when omitted.
@@ -265,8 +264,9 @@ class Table:
             >>> Table.from_arrays(np.eye(4), np.array(["no", "no", "yes", "yes"])).schema.classes
             ('no', 'yes')
         """
-        rows = _rows_of_arrays(X, codes, y, weight, group_ids, time)
-        columns = _columns_of_arrays(X, features)
+        numbers, codes = X if isinstance(X, tuple) else (X, None)
+        rows = _rows_of_arrays(numbers, codes, y, weight, group_ids, time)
+        columns = _columns_of_arrays(numbers, features)
         dropped = tuple(column for column in columns if isinstance(column, Dropped))
         kept = tuple(column for column in columns if not isinstance(column, Dropped))
         return _checked_table(rows, Schema(kept, target, (), None, dropped=dropped), positive)
