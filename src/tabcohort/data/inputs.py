@@ -71,7 +71,7 @@ def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:
         TableError: a column is missing, a cell is not what its column holds, or an array has another shape.
     """
     if hasattr(data, "columns") or isinstance(data, Mapping):
-        return joined_inputs(*_filled(columns, _series(data, columns)))
+        return joined_inputs(*_filled(columns, named_series(data, columns)))
     X = _as_matrix(data, len(columns))
     if X.dtype == np.float64 and all(column.n_numbers == 1 and not column.n_codes for column in columns):
         return X
@@ -94,7 +94,7 @@ def numbers_and_codes(
     Raises:
         TableError: as for `table_inputs`.
     """
-    return _filled(columns, _series(data, columns), keep)
+    return _filled(columns, named_series(data, columns), keep)
 
 
 def joined_inputs(numbers: FloatArray, codes: CodeArray) -> FloatArray:
@@ -121,7 +121,7 @@ def _as_matrix(data: Any, n_columns: int) -> Any:
     return X.astype(object) if X.dtype.kind == "U" else X
 
 
-def _series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
+def named_series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
     """Return the columns of a frame by name."""
     data, name_of = by_name(data)
     require_columns([column.name for column in columns], list(name_of))
