@@ -45,6 +45,7 @@ from tabcohort import (
 from tabcohort.cohort.presets import preset_cohort, preset_configs
 from tabcohort.cohort.search import random_configs
 from tabcohort.data.columns import Number
+from tabcohort.data.encoder import no_codes
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.model.facts import facts
@@ -110,7 +111,7 @@ def documents(sample: Table, others: Table, seed: int) -> Differences:
 
 def _one_network(sample: Table, others: Table, split: Split, test: NDArray[np.int64], seed: int) -> Differences:
     config = replace(DOCUMENTS, seed=seed)
-    module = build_model(config, sample.X.shape[1], len(sample.schema.classes))
+    module = build_model(config, sample.n_inputs, len(sample.schema.classes))
     initialize_weights(module, seed)
     train(module, sample, config, split=split)
     tested, double = part(sample, test), as_double(module)
@@ -193,7 +194,7 @@ def noise(repeats: int) -> Iterator[Printed]:
             for repeat in track(range(repeats), f"noise, n = {n}"):
                 rng = make_rng(repeat, Purpose.SAMPLE, n)
                 y = rng.permutation(np.arange(n) % 2)
-                table = Table(rng.normal(size=(n, 10)), y, np.ones(n), NOISE_SCHEMA)
+                table = Table(rng.normal(size=(n, 10)), no_codes(n), y, np.ones(n), NOISE_SCHEMA)
                 base = Config(seed=repeat)
                 configs = preset_configs("default", base) if "preset" in name else random_configs(
                     1 if name == "cohort" else N_TUNED, base

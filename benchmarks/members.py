@@ -29,7 +29,7 @@ def train_member(
         callback: called after every epoch.
     """
     encoding = table.schema.encoding(config)
-    program = build_program(config, table.X.shape[1], len(table.schema.classes), encoding)
+    program = build_program(config, table.n_inputs, len(table.schema.classes), encoding)
     statistics, inner = fit_on_training_rows(table, split, encoding)
     network = initialize_network(program, config.seed).with_statistics(statistics)
     reading = make_reading(table.stored_rows(), network.encoding, statistics, inner)

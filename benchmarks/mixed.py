@@ -8,12 +8,17 @@ names.
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -23,6 +28,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from tabcohort import CohortSettings, Config, Table, fit
+from tabcohort.cohort.presets import preset_configs
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.compiled.engine import CompiledEngine
 
@@ -98,10 +104,53 @@ def large_table(out: Printed) -> None:
     out.add_row("100,000 rows x 30 mixed columns, default cohort", "", shown, "", "5 min, 2 GB")
 
 
+def memory_of_rows(out: Printed) -> None:
+    """1,000,000 rows of thirty mixed columns: what the table holds, and the peak while a cohort trains."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.parquet"
+        mixed_frame(1_000_000).write_parquet(path)
+        code = "import sys; sys.path.insert(0, 'benchmarks'); from mixed import *; print(*rows_in_memory(sys.argv[1]))"
+        command = [sys.executable, "-W", "ignore", "-c", code, str(path)]
+        held, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    out.add_row("1,000,000 rows x 30 mixed columns", "", f"{held} MiB, training {peak} MiB", "", "293 MiB")
+
+
+def rows_in_memory(path: str) -> tuple[int, int]:
+    """Return by how many MiB a file's table, and a cohort's training on it, raise the memory of a process (Linux)."""
+    fit_two_networks(Table.from_frame(mixed_frame(2_000), "y"))  # what is loaded once is not counted
+    before = resident_mib()
+    table = Table.from_file(path, "y")
+    time.sleep(2)  # after which Polars returns what it freed, when it is next called
+    pl.DataFrame({"a": [1]}).filter(pl.col("a") > 0)
+    held, sizes, is_over = resident_mib(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.01):
+            sizes.append(resident_mib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    fit_two_networks(table)
+    is_over.set()
+    watcher.join()
+    return round(held - before), round(max(sizes) - before)
+
+
+def fit_two_networks(table: Table) -> None:
+    """Train the networks of the fast preset for one epoch."""
+    configs = [replace(config, max_epochs=1) for config in preset_configs("fast")]
+    fit(table, configs, CohortSettings(folds=3, seeds=1))
+
+
+def resident_mib() -> float:
+    """Return the memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
 def main() -> None:
     """Print the table, or those of its parts that are named."""
     warnings.simplefilter("ignore")
-    parts = {part.__name__: part for part in (one_record, epoch_of_adult, large_table)}
+    parts = {part.__name__: part for part in (one_record, epoch_of_adult, large_table, memory_of_rows)}
     out = Printed("work", "beside", "takes", "ratio", "wanted", box=None)
     for name in sys.argv[1:] or parts:
         parts[name](out)

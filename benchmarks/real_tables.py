@@ -119,4 +119,4 @@ def fit_and_held_out_rows(table: RealTable, seed: int) -> tuple[pl.DataFrame, ND
 
 def part(table: Table, rows: NDArray[np.int64]) -> Table:
     """Return some rows of a table, with all of its classes."""
-    return Table(table.X[rows], table.y[rows], table.weight[rows], table.schema)
+    return Table(table.numbers[rows], table.codes[rows], table.y[rows], table.weight[rows], table.schema)

@@ -97,7 +97,7 @@ def train_compiled(table: Table, split: Split, config: Config, seed: int = 0) ->
 
 def train_torch(table: Table, split: Split, config: Config) -> None:
     """Train one module in the torch engine."""
-    module = build_model(config, table.X.shape[1], len(table.schema.classes))
+    module = build_model(config, table.n_inputs, len(table.schema.classes))
     initialize_weights(module, 0)
     train(module, table, replace(config, engine="torch"), split=split)
 

@@ -162,7 +162,7 @@ BUGS = (
     Bug(
         "the split depends on the order of the rows",
         SPLITS,
-        "hashes = row_hashes(table.X, seed)",
+        "hashes = row_hashes(table, seed)",
         "hashes = np.arange(len(table.y), dtype=np.uint64)",
         (SPLIT_TESTS + "test_the_split_does_not_depend_on_the_order_of_the_rows",),
     ),
@@ -176,22 +176,23 @@ BUGS = (
     Bug(
         "a model is tested on rows that it trained on",
         "cohort/members.py",
-        "logits(table.X, split.test)",
-        "logits(table.X, split.train[: len(split.test)])",
+        "_logits(network, table, split.test)",
+        "_logits(network, table, split.train[: len(split.test)])",
         ("cohort/test_fit.py::test_no_row_that_trains_or_validates_is_tested",),
     ),
     Bug(
         "columns are standardized by all rows",
         MEMBER,
-        "statistics, inner = fit_statistics(table.X, weight, rows), None",
-        "statistics, inner = fit_statistics(table.X, table.weight), None",
+        "statistics, inner = fit_statistics(table.numbers, weight, rows), None",
+        "statistics, inner = fit_statistics(table.numbers, table.weight), None",
         ("cohort/test_members.py::test_columns_are_standardized_by_the_training_rows_alone",),
     ),
     Bug(
         "bins of numbers are fitted on all rows",
         BINS,
-        "cells = X[rows, place] if n_own else np.empty(0)",
-        "rows, weight = np.arange(len(X)), np.ones(len(X)); cells = X[rows, place] if n_own else np.empty(0)",
+        "cells = numbers[rows, place] if n_own else np.empty(0)",
+        "rows, weight = np.arange(len(numbers)), np.ones(len(numbers)); "
+        "cells = numbers[rows, place] if n_own else np.empty(0)",
         ("data/test_bins.py::test_bins_are_fitted_on_training_rows_only",),
     ),
     Bug(

@@ -30,8 +30,9 @@ from tabcohort.cohort.fit import fit
 from tabcohort.cohort.presets import RUN_SETTINGS, preset_cohort
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.data.columns import Column, Dropped, Number
+from tabcohort.data.encoder import no_codes
 from tabcohort.data.frames import as_frame, check_types, warn_of_columns
-from tabcohort.data.inputs import table_inputs
+from tabcohort.data.inputs import numbers_and_codes
 from tabcohort.data.labels import spelling_findings
 from tabcohort.data.parse import as_series, as_text
 from tabcohort.data.recognize import recognize_columns
@@ -40,7 +41,7 @@ from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 from tabcohort.model.importance import permutation_importances, sample_tested_rows
 from tabcohort.model.report import ConfigReport
 from tabcohort.settings import CohortSettings, Config, Rule, rules
-from tabcohort.types import BoolArray, FloatArray, IntArray
+from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
 # Settings of the network of which None is no value of its own: here it stands for "not given".
 UNSET = {name for name, rule in rules(Config).items() if name not in RUN_SETTINGS and not rule.none}
@@ -142,21 +143,21 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._validate_params()
         _check_rows_match(X, y=y, sample_weight=sample_weight, groups=groups, times=times)
-        inputs, y, columns = self._validated(X, y)
+        numbers, codes, y, columns = self._validated(X, y)
         check_classification_targets(y)
         _warn_of_similar_labels(y)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, inputs, dtype=np.float64, ensure_non_negative=True)
+            sample_weight = _check_sample_weight(sample_weight, numbers, dtype=np.float64, ensure_non_negative=True)
             if not sample_weight.any():
                 raise TableError("sample_weight must have at least one positive weight; all of them are zero")
         table = Table.from_arrays(
-            inputs,
+            (numbers, codes),
             y,
             features=columns,
             positive=self.positive,
             weight=sample_weight,
-            group_ids=None if groups is None else _group_ids(_one_per_row(groups, inputs, "groups")),
-            time=None if times is None else _numbers(_one_per_row(times, inputs, "times")),
+            group_ids=None if groups is None else _group_ids(_one_per_row(groups, numbers, "groups")),
+            time=None if times is None else _numbers(_one_per_row(times, numbers, "times")),
         )
         configs, settings = self._configs(len(table.schema.classes))
         with self._progress() as callback:
@@ -166,8 +167,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._set_results(y, sample_weight)
         return self
 
-    def _validated(self, X: Any, y: Any) -> tuple[FloatArray, NDArray[Any], list[Column]]:
-        """Return the inputs, the labels and the columns of what was given to `fit`."""
+    def _validated(self, X: Any, y: Any) -> tuple[FloatArray, CodeArray, NDArray[Any], list[Column]]:
+        """Return the numbers, the codes, the labels and the columns of what was given to `fit`."""
         X, y = _as_named(X), _labels(y)
         self._is_by_name = _is_frame(X)
         if not self._is_by_name:
@@ -176,7 +177,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if X.dtype != object and not self.types:
                 has_missing = np.isnan(X).any(axis=0)
                 columns = [Number(name, bool(any_)) for name, any_ in zip(self._names, has_missing, strict=True)]
-                return X, y, list(columns)
+                return X, no_codes(len(X)), y, list(columns)
             frame = as_frame(dict(zip(self._names, X.T, strict=True)))
         else:
             _, y = validate_data(self, X, y, skip_check_array=True)
@@ -188,7 +189,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         recognized = recognize_columns(frame, frame.columns, types)
         warn_of_columns(recognized, types)
         kept = [column for column in recognized if not isinstance(column, Dropped)]
-        return table_inputs(frame, kept), y, recognized
+        return *numbers_and_codes(frame, kept), y, recognized
 
     def _checked_array(self, X: Any, *y: Any, reset: bool = True) -> Any:
         """Return an array, `(n_samples, n_features)`, and labels where they are given, after scikit-learn's checks.

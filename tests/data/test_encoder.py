@@ -34,7 +34,7 @@ from tabcohort.data.encoder import (
     weighted_median,
 )
 from tabcohort.engines.reading import make_reading
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import CodeArray, FloatArray, IntArray
 
 
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(0, 2**32))
@@ -248,17 +248,11 @@ def test_a_missing_cell_is_noticed_in_any_slice(monkeypatch: pytest.MonkeyPatch)
         assert store_rows(X, None).has_missing
 
 
-@pytest.mark.parametrize("n_numbers", [0, 2])
-def test_codes_are_stored_as_integers_beside_the_numbers(n_numbers: int) -> None:
-    numbers, codes = np.random.default_rng(0).normal(size=(5, n_numbers)), np.arange(15.0).reshape(5, 3)
-    X = np.hstack([numbers, codes])
-    for statistics in (None, fit_statistics(X, np.ones(5), n_columns=n_numbers)):
-        stored = store_rows(X, statistics, n_numbers)
-        np.testing.assert_array_equal(stored.codes, codes)
-        assert stored.codes.dtype == np.int32
-        assert stored.codes.flags.c_contiguous
-        assert stored.stored.shape == (5, n_numbers)
-        assert stored.origin.shape == stored.unit.shape == (n_numbers,)
+def test_codes_are_shared_and_not_copied() -> None:
+    numbers, codes = np.random.default_rng(0).normal(size=(5, 2)), np.arange(15, dtype=np.int32).reshape(5, 3)
+    for statistics in (None, fit_statistics(numbers, np.ones(5))):
+        assert store_rows(numbers, statistics, codes).codes is codes
+    assert store_rows(numbers, None).codes.shape == (5, 0)
 
 
 def test_nothing_is_written_into_the_rows() -> None:
@@ -267,16 +261,11 @@ def test_nothing_is_written_into_the_rows() -> None:
     encoding = Encoding((0, 1, 2), (0, 1), (3,), (CategoryEncoding(4, False, 2),))
     for array in (X, training.weight, training.rows, training.y, training.starts_block):
         array.flags.writeable = False  # to write raises ValueError
-    store_rows(X, fit_statistics(X, training.weight, n_columns=3), 3)
-    statistics, _ = fit_encoding(X, encoding, training)
+    numbers, codes = parts(X, encoding)
+    codes.flags.writeable = False
+    store_rows(numbers, fit_statistics(numbers, training.weight), codes)
+    statistics, _ = fit_encoding(numbers, codes, encoding, training)
     standardize(encode(X, encoding, statistics), statistics)
-
-
-def test_statistics_of_the_first_columns_are_those_of_a_table_of_them() -> None:
-    X, weight = np.random.default_rng(0).normal(size=(30, 5)), np.ones(30)
-    first, alone = fit_statistics(X, weight, n_columns=2), fit_statistics(X[:, :2], weight)
-    np.testing.assert_array_equal(first.center, alone.center)
-    np.testing.assert_array_equal(first.scale, alone.scale)
 
 
 # -- medians ---------------------------------------------------------------------------------------------------------
@@ -389,6 +378,12 @@ def test_a_cell_that_is_no_code_is_unknown() -> None:
 # -- fitted on training rows -----------------------------------------------------------------------------------------
 
 
+def parts(X: FloatArray, encoding: Encoding) -> tuple[FloatArray, CodeArray]:
+    """Return the numbers and the codes of inputs, as a table holds them."""
+    n_numbers = len(encoding.numbers)
+    return X[:, :n_numbers], X[:, n_numbers:].astype(np.int32)
+
+
 def training_rows(
     X: FloatArray,
     y: Sequence[int] | NDArray[np.integer],
@@ -411,7 +406,9 @@ def test_missing_numbers_have_the_median_and_an_indicator_of_their_share() -> No
     X = np.array([[1.0, 5.0, np.nan], [np.nan, 6.0, np.nan], [3.0, 7.0, np.nan], [9.0, 9.0, 1.0], [np.nan, 8.0, 2.0]])
     weight = np.array([1.0, 2.0, 4.0, 1.0])
     encoding = Encoding((0, 1, 2), (0, 1, 2))
-    statistics, inner = fit_encoding(X, encoding, training_rows(X, [0, 1, 0, 1], np.arange(4), weight))
+    statistics, inner = fit_encoding(
+        *parts(X, encoding), encoding, training_rows(X, [0, 1, 0, 1], np.arange(4), weight)
+    )
     assert inner is None
     np.testing.assert_array_equal(statistics.fill, [3.0, np.nan, 1.0])  # nothing is missing of the second
     np.testing.assert_allclose(statistics.center, [22 / 6, 6.75, 1.0, 2 / 8, 0, 7 / 8])
@@ -424,7 +421,9 @@ def test_missing_numbers_have_the_median_and_an_indicator_of_their_share() -> No
 def test_a_category_of_two_levels_is_one_column() -> None:
     X = np.array([[0.0], [1.0], [1.0], [0.0]])
     encoding = Encoding((), (), (0,), (CategoryEncoding(4, True, 1),))
-    statistics, inner = fit_encoding(X, encoding, training_rows(X, [0, 1, 0, 1], weight=np.array([1.0, 2.0, 4.0, 1.0])))
+    statistics, inner = fit_encoding(
+        *parts(X, encoding), encoding, training_rows(X, [0, 1, 0, 1], weight=np.array([1.0, 2.0, 4.0, 1.0]))
+    )
     assert inner is None
     np.testing.assert_array_equal(statistics.lookup, [0, 1, np.nan, np.nan])
     assert (statistics.center.tolist(), statistics.scale.tolist()) == ([0.75], [2.0])
@@ -434,7 +433,7 @@ def test_a_category_of_two_levels_is_one_column() -> None:
 def test_a_level_without_training_rows_is_read_as_the_center_of_all_its_columns() -> None:
     X = np.array([[0.0], [2.0], [3.0], [0.0], [1.0]])  # code 3 is a missing cell, and code 1 is of the last row only
     encoding = Encoding((), (), (0,), (CategoryEncoding(5, True, 4),))
-    statistics, _ = fit_encoding(X, encoding, training_rows(X, [0, 1, 0, 1], np.arange(4)))
+    statistics, _ = fit_encoding(*parts(X, encoding), encoding, training_rows(X, [0, 1, 0, 1], np.arange(4)))
     expected = np.eye(5, 4)
     expected[[1, 4]] = np.nan
     np.testing.assert_array_equal(statistics.lookup.reshape(5, 4), expected)
@@ -446,7 +445,7 @@ def test_a_level_without_training_rows_is_read_as_the_center_of_all_its_columns(
 def test_a_category_of_one_level_in_training_says_nothing() -> None:
     X = np.array([[1.0], [1.0], [0.0]])
     encoding = Encoding((), (), (0,), (CategoryEncoding(4, True, 1),))
-    statistics, _ = fit_encoding(X, encoding, training_rows(X, [0, 1], np.arange(2)))
+    statistics, _ = fit_encoding(*parts(X, encoding), encoding, training_rows(X, [0, 1], np.arange(2)))
     assert (standardize(encode(X, encoding, statistics), statistics) == 0).all()
 
 
@@ -484,7 +483,7 @@ def statistics_by_hand(code: float, codes: FloatArray, training: TrainingRows, u
 
 def fitted(X: FloatArray, encoding: Encoding, training: TrainingRows) -> tuple[Statistics, InnerFolds]:
     """Return statistics with those of inner folds."""
-    statistics, inner = fit_encoding(X, encoding, training)
+    statistics, inner = fit_encoding(*parts(X, encoding), encoding, training)
     assert inner is not None
     return statistics, inner
 
@@ -585,7 +584,9 @@ def test_only_training_rows_decide_what_is_fitted() -> None:
     others = np.delete(np.arange(len(X)), training.rows)
     changed = X.copy()
     changed[others] = [1e9, np.nan, N_CODES - 3, N_CODES - 1]
-    before, after = (arrays_of(*fit_encoding(inputs, ALL_KINDS, training)) for inputs in (X, changed))
+    before, after = (
+        arrays_of(*fit_encoding(*parts(inputs, ALL_KINDS), ALL_KINDS, training)) for inputs in (X, changed)
+    )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -604,7 +605,9 @@ def test_a_weight_of_two_is_two_rows_of_one_block_for_all_columns() -> None:
         X, np.repeat(training.y, times), np.repeat(training.rows, times), starts_block=starts_block
     )
     pairs = zip(
-        arrays_of(*fit_encoding(X, encoding, weighted)), arrays_of(*fit_encoding(X, encoding, repeated)), strict=True
+        arrays_of(*fit_encoding(*parts(X, encoding), encoding, weighted)),
+        arrays_of(*fit_encoding(*parts(X, encoding), encoding, repeated)),
+        strict=True,
     )
     for one, other in pairs:
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
@@ -621,7 +624,7 @@ def vector_rows_of(counts: Sequence[Sequence[int]], n_learned: Sequence[int]) ->
         CategoryEncoding(len(own), False, 2, n_own) for own, n_own in zip(counts, n_learned, strict=True)
     )
     encoding = Encoding((), (), tuple(range(len(counts))), categories)
-    statistics, _ = fit_encoding(X, encoding, training_rows(X, np.arange(len(X)) % 2))
+    statistics, _ = fit_encoding(*parts(X, encoding), encoding, training_rows(X, np.arange(len(X)) % 2))
     assert statistics.vector_row.max() < encoding.vector_rows
     assert statistics.center.shape == statistics.scale.shape == (encoding.n_columns,)
     n_vectors = len(encoding.learned)  # whose columns are not standardized

@@ -41,7 +41,7 @@ def test_the_parts_of_a_frame_are_of_its_rows_with_a_target() -> None:
         parts = frame_parts(data, "y", choices)
     assert parts.columns == [Number("a"), Number("b")]
     assert parts.dropped == [Dropped("note", note="as requested")]
-    np.testing.assert_array_equal(parts.X, np.column_stack([np.arange(1.5, 29), np.arange(0.5, 14.5, 0.5)]))
+    np.testing.assert_array_equal(parts.numbers, np.column_stack([np.arange(1.5, 29), np.arange(0.5, 14.5, 0.5)]))
     np.testing.assert_array_equal(parts.weight, np.full(28, 2.0))
     assert parts.labels.tolist() == ["yes", "no"] * 14
     np.testing.assert_array_equal(parts.row_numbers, np.arange(2, 30))

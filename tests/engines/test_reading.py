@@ -31,7 +31,7 @@ STATISTICS = Statistics(
 
 
 def test_a_reading_is_what_encoding_and_standardizing_give() -> None:
-    reading = make_reading(store_rows(X, None, 2), ENCODING, STATISTICS)
+    reading = make_reading(store_rows(X[:, :2], None, X[:, 2:].astype(np.int32)), ENCODING, STATISTICS)
     expected = standardize(encode(X, ENCODING, STATISTICS), STATISTICS)
     inputs = reading.inputs(np.array([3, 1, 0, 2, 1]))
     assert reading.n_columns == inputs.shape[1] == ENCODING.n_columns == 8
@@ -43,8 +43,12 @@ def test_a_reading_is_what_encoding_and_standardizing_give() -> None:
 def test_training_rows_read_the_lookup_of_their_inner_fold() -> None:
     lookups = np.stack([STATISTICS.lookup + 1.0, STATISTICS.lookup + 2.0])
     fold = np.array([0, 1, 2, 2], dtype=np.int8)
-    reading = make_reading(store_rows(X, None, 2), ENCODING, STATISTICS, InnerFolds(fold, lookups))
-    plain = make_reading(store_rows(X, None, 2), ENCODING, STATISTICS).inputs(np.arange(4))
+    reading = make_reading(
+        store_rows(X[:, :2], None, X[:, 2:].astype(np.int32)), ENCODING, STATISTICS, InnerFolds(fold, lookups)
+    )
+    plain = make_reading(store_rows(X[:, :2], None, X[:, 2:].astype(np.int32)), ENCODING, STATISTICS).inputs(
+        np.arange(4)
+    )
     difference = reading.inputs(np.arange(4)) - plain
     np.testing.assert_allclose(difference[:, 5], 0.3 * np.array([0.0, 1.0, 2.0, 0.0]), atol=1e-6)  # the last is NaN
     np.testing.assert_allclose(difference[:, 6], 0.2 * fold, atol=1e-6)

@@ -14,6 +14,7 @@ from helpers import SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
 from tabcohort import Predictor, SettingsError, Table, TableError
 from tabcohort.engines.compiled.inference import Inference
+from tabcohort.errors import TabcohortWarning
 from tabcohort.evaluation.calibration import Calibrator, no_calibrator
 from tabcohort.evaluation.decision import choose_threshold, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import evaluate
@@ -168,7 +169,8 @@ def test_a_value_far_beyond_the_training_rows_has_a_prediction(config: dict[str,
     predictor = fit_quickly(**config)
     wrong = X[:3].copy()
     wrong[1, 2] = value
-    proba = predictor.predict_proba(wrong)
+    with pytest.warns(TabcohortWarning, match=r"^row 2, column 'x2' holds .* standard deviations from"):
+        proba = predictor.predict_proba(wrong)
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
     np.testing.assert_array_equal(proba[[0, 2]], predictor.predict_proba(X[[0, 2]]))
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import warnings
+from pathlib import Path
 
+import numpy as np
+import polars as pl
+
+from tabcohort import CohortSettings, Config, Table, fit
 from tabcohort.data.columns import Category, Column, IntegerCode, Number, Text
 from tabcohort.model.unusual import OUTLIER, unusual_cells
 
@@ -47,3 +52,22 @@ def test_rows_that_are_not_there_have_no_warnings() -> None:
     cells = unusual_cells(np.empty((0, 7)), COLUMNS, np.empty((0, 5)))
     assert cells.warnings(0) == []
     assert (cells.unknown, cells.far, cells.missing) == ({}, {}, {})
+
+
+def test_whatever_predicts_warns_of_the_same_cells() -> None:
+    frame = pl.DataFrame({"age": [20.0 + i % 40 for i in range(120)], "city": ["Oslo", "Rome", "Bonn"] * 40})
+    table = Table.from_frame(frame.with_columns(y=np.array(["no", "yes"])[np.arange(120) // 7 % 2]), "y")
+    predictor = fit(table, Config(max_epochs=1), CohortSettings(folds=3, seeds=1))
+    record = {"age": 4000.0, "city": "Lima"}
+    one = pl.DataFrame([record])
+    for predict in (
+        lambda: predictor.predict_frame(one), lambda: predictor.predict(one), lambda: predictor.predict_proba(one),
+        lambda: predictor.predict_row(record), lambda: predictor.predict(one.to_pandas()),
+    ):  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            predict()
+        far, unknown = (str(warning.message) for warning in caught)
+        assert far.startswith("row 1, column 'age' holds 4000.0, ")
+        assert unknown == "levels that the model was not trained on, read as unknown: 'city' (1 row)"
+        assert {Path(warning.filename).name for warning in caught} == {"test_unusual.py"}

@@ -69,7 +69,7 @@ class Grown:
     def logits_of_scikit_learn(self) -> FloatArray:
         """Return the same from scikit-learn, with as many rounds as the trees have."""
         self.booster._predictors = self.booster._predictors[: self.state.best_epoch]
-        cells = tree_cells(self.table.X, np.arange(len(self.table.y)), self.trees)
+        cells = tree_cells(self.table.X, self.trees)
         return self.booster.decision_function(cells).reshape(len(cells), -1)
 
 
@@ -85,10 +85,10 @@ def test_logits_have_the_bits_of_scikit_learn(kind: str, n_classes: int) -> None
 def test_missing_and_unknown_cells_that_no_training_row_had_are_predicted_as_by_scikit_learn() -> None:
     table = mixed_table()
     grown = Grown(table, split_of(240))
-    X = table.X.copy()
-    X[:, : table.schema.n_numbers][np.random.default_rng(0).random((240, table.schema.n_numbers)) < 0.5] = np.nan
-    X[::2, table.schema.n_numbers :] = np.array(table.schema.n_codes) - 1.0
-    grown.table = replace(table, X=X)
+    is_missing = np.random.default_rng(0).random(table.numbers.shape) < 0.5
+    codes = table.codes.copy()
+    codes[::2] = np.array(table.schema.n_codes) - 1
+    grown.table = replace(table, numbers=np.where(is_missing, np.nan, table.numbers), codes=codes)
     assert grown.logits().tobytes() == grown.logits_of_scikit_learn().tobytes()
 
 
@@ -182,7 +182,9 @@ def test_weights_and_class_weights_are_those_of_repeated_rows() -> None:
     weighted = Grown(replace(table, weight=times.astype(float)), split, config)
     repeated = np.repeat(split.train, times[split.train])
     rows = np.concatenate([repeated, split.validation])
-    copies = replace(table, X=table.X[rows], y=table.y[rows], weight=np.ones(len(rows)))
+    copies = replace(
+        table, numbers=table.numbers[rows], codes=table.codes[rows], y=table.y[rows], weight=np.ones(len(rows))
+    )
     parts = Split(np.arange(len(repeated)), np.arange(len(repeated), len(rows)), np.empty(0, np.int64))
     trees = trees_of_state(copies, train_trees(copies, parts, config))
     np.testing.assert_allclose(Inference([trees]).logits(table.X)[:, 0], weighted.logits(), rtol=1e-5, atol=1e-6)
@@ -208,9 +210,9 @@ def test_only_training_rows_are_learned_from() -> None:
     state = train_trees(table, split, TREES)
     y = table.y.copy()
     y[split.test] = 1 - y[split.test]
-    X = table.X.copy()
-    X[split.test] = X[split.test[::-1]]
-    other = train_trees(replace(table, X=X, y=y), split, TREES)
+    numbers = table.numbers.copy()
+    numbers[split.test] = numbers[split.test[::-1]]
+    other = train_trees(replace(table, numbers=numbers, y=y), split, TREES)
     assert all(state.best_state[name].tobytes() == array.tobytes() for name, array in other.best_state.items())
 
 
@@ -249,5 +251,5 @@ def test_a_training_with_impossible_trees_is_refused() -> None:
 def test_statistics_are_of_the_training_rows() -> None:
     table, split = table_of(240), split_of(240)
     trees: Trees = trees_of_state(table, train_trees(table, split, TREES))
-    np.testing.assert_allclose(trees.statistics().center, table.X[split.train].mean(axis=0))
-    np.testing.assert_allclose(1 / trees.statistics().scale, table.X[split.train].std(axis=0))
+    np.testing.assert_allclose(trees.statistics().center, table.numbers[split.train].mean(axis=0))
+    np.testing.assert_allclose(1 / trees.statistics().scale, table.numbers[split.train].std(axis=0))

@@ -265,7 +265,7 @@ OTHERS = {
     "patience": (TABLE, replace(EVERYTHING, patience=7)),
     "engine": (TABLE, replace(EVERYTHING, engine="torch")),
     "data": (make_small_table(n_rows=80, seed=1), EVERYTHING),
-    "one cell": (replace(TABLE, X=np.nextafter(TABLE.X, 9)), EVERYTHING),
+    "one cell": (replace(TABLE, numbers=np.nextafter(TABLE.numbers, 9)), EVERYTHING),
     "weights": (replace(TABLE, weight=TABLE.weight * 2), EVERYTHING),
 }
 

@@ -257,12 +257,12 @@ def test_no_row_but_the_training_rows_changes_what_is_fitted() -> None:
     split = train_validation_test_split(table, Config())
     encoding = table.schema.encoding(Config())
     others = np.concatenate([split.validation, split.test])
-    X, y = table.X.copy(), table.y.copy()
-    X[others, 0] = 1e6
-    X[others, 1:] = 0
+    numbers, codes, y = table.numbers.copy(), table.codes.copy(), table.y.copy()
+    numbers[others] = 1e6
+    codes[others] = 0
     y[others] = 1 - y[others]
     fitted, inner = fit_on_training_rows(table, split, encoding)
-    other, other_inner = fit_on_training_rows(replace(table, X=X, y=y), split, encoding)
+    other, other_inner = fit_on_training_rows(replace(table, numbers=numbers, codes=codes, y=y), split, encoding)
     for name, values in vars(fitted).items():
         np.testing.assert_array_equal(values, vars(other)[name], err_msg=name)
     assert inner is not None
@@ -271,8 +271,8 @@ def test_no_row_but_the_training_rows_changes_what_is_fitted() -> None:
     np.testing.assert_array_equal(inner.lookups, other_inner.lookups)
     assert (inner.fold[split.train] > 0).all()
     assert (inner.fold[others] == 0).all()
-    X[split.train[0], 0] = 1e6
-    assert fit_on_training_rows(replace(table, X=X), split, encoding)[0].center[0] != fitted.center[0]
+    numbers[split.train[0]] = 1e6
+    assert fit_on_training_rows(replace(table, numbers=numbers), split, encoding)[0].center[0] != fitted.center[0]
 
 
 def test_rows_that_belong_together_are_in_one_inner_fold() -> None:

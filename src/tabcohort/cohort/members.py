@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan, Member
-from tabcohort.data.encoder import StoredRows
+from tabcohort.data.encoder import StoredRows, row_slices
 from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine
@@ -25,7 +25,7 @@ from tabcohort.training.boosting import train_trees, trees_of_state
 from tabcohort.training.checkpoint import Checkpoint
 from tabcohort.training.loop import EpochCallback, TrainingState, train_network
 from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
-from tabcohort.types import FloatArray
+from tabcohort.types import FloatArray, IntArray
 
 CHECKPOINT = ".checkpoint"
 
@@ -101,8 +101,17 @@ def _result(
     table: Table, split: Split, model: Network | Trees, state: TrainingState, engine: str, device: str
 ) -> MemberResult:
     """Return a trained member with its probabilities for its test rows."""
-    logits = Inference([model]).logits(table.X, split.test)[:, 0]
-    return MemberResult(model, state, engine, device, np.exp(log_probabilities(logits)))
+    log_proba = log_probabilities(_logits(model, table, split.test))
+    return MemberResult(model, state, engine, device, np.exp(log_proba))
+
+
+def _logits(model: Network | Trees, table: Table, rows: IntArray) -> FloatArray:
+    """Return the logits of some rows, `(len(rows), n_outputs)`, without all of their inputs at once in 64 bits."""
+    inference = Inference([model])
+    logits = np.empty((len(rows), inference.n_outputs))
+    for part in row_slices(len(rows)):
+        logits[part] = inference.logits(table.inputs(rows[part]))[:, 0]
+    return logits
 
 
 def _make_engine(name: str, network: Network, data: MemberData, config: Config) -> Engine:

@@ -125,7 +125,7 @@ def _program(table: Table, config: Config) -> Program | None:
         return None
     schema = table.schema
     return build_program(
-        config, table.X.shape[1], len(schema.classes), schema.encoding(config), sum(table.bins(config))
+        config, table.n_inputs, len(schema.classes), schema.encoding(config), sum(table.bins(config))
     )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def _cost(table: Table, program: Program | None) -> float:
     if program is not None:
         return float(program.n_products)
     n_classes = len(table.schema.classes)
-    return PRODUCTS_PER_CELL * table.X.shape[1] * (1 if n_classes == 2 else n_classes)
+    return PRODUCTS_PER_CELL * table.n_inputs * (1 if n_classes == 2 else n_classes)
 
 
 def _splitters(table: Table, configs: Sequence[Config], settings: CohortSettings) -> list[Splitter]:

@@ -14,7 +14,7 @@ MIN_BIN_WIDTH = 1e-30  # of standardized numbers: one over it is finite in float
 
 
 def fit_bins(
-    X: FloatArray, statistics: Statistics, n_bins: Sequence[int], rows: IntArray, weight: FloatArray
+    numbers: FloatArray, statistics: Statistics, n_bins: Sequence[int], rows: IntArray, weight: FloatArray
 ) -> Statistics:
     """Return statistics with the bins of a piecewise-linear encoding (Gorishniy, Rubachev & Babenko 2022).
 
@@ -22,7 +22,7 @@ def fit_bins(
     float32 there are fewer bins, and those that are left are 0 everywhere.
 
     Args:
-        X: the table's inputs, `(n_rows, n_inputs)`, the numbers first; NaN where one is missing.
+        numbers: of the table, `(n_rows, n_numbers)`; NaN where one is missing.
         statistics: of the training rows, without bins.
         n_bins: the number of bins of each number.
         rows, weight: the numbers of the training rows, and their weights, `(n_training,)`.
@@ -34,7 +34,7 @@ def fit_bins(
     lower, inverse = np.zeros((2, len(column)))
     start = 0
     for place, n_own in enumerate(n_bins):
-        cells = X[rows, place] if n_own else np.empty(0)
+        cells = numbers[rows, place] if n_own else np.empty(0)
         known = ~np.isnan(cells)
         if known.any() and statistics.scale[place] > 0:
             values = (cells[known] - statistics.center[place]) * statistics.scale[place]

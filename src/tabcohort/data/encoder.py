@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import CodeArray, FloatArray, IntArray
 
 ROWS_PER_SLICE = 4096  # so that no copy of a table in float64 is ever made
 N_INNER_FOLDS = 5  # of the training rows, for target statistics
@@ -187,36 +187,39 @@ class TrainingRows:
     starts_block: NDArray[np.bool_]
 
 
-def fit_encoding(X: FloatArray, encoding: Encoding, training: TrainingRows) -> tuple[Statistics, InnerFolds | None]:
+def fit_encoding(
+    numbers: FloatArray, codes: CodeArray, encoding: Encoding, training: TrainingRows
+) -> tuple[Statistics, InnerFolds | None]:
     """Return the statistics of the training rows, and what they need for target statistics of their own.
 
     Args:
-        X: the table's inputs, `(n_rows, n_inputs)`.
-        encoding: the structure.
+        numbers: of the table, `(n_rows, n_numbers)`; NaN where one is missing.
+        codes: of the table, `(n_rows, n_categories)`.
+        encoding: the structure, with the numbers before the codes.
         training: the rows.
     """
-    numbers = fit_statistics(X, training.weight, training.rows, n_columns=len(encoding.numbers))
-    fill = np.full(len(encoding.numbers), np.nan)
-    shares = np.zeros(len(encoding.numbers))
-    for place in np.flatnonzero(_has_missing(X, training.rows, len(encoding.numbers))):
-        cells = X[training.rows, place]
+    standardization = fit_statistics(numbers, training.weight, training.rows)
+    fill = np.full(numbers.shape[1], np.nan)
+    shares = np.zeros(numbers.shape[1])
+    for place in np.flatnonzero(_has_missing(numbers, training.rows)):
+        cells = numbers[training.rows, place]
         fill[place] = weighted_median(cells, training.weight)
         shares[place] = np.average(np.isnan(cells), weights=training.weight)
-    centers, scales = [numbers.center], [numbers.scale]
+    centers, scales = [standardization.center], [standardization.scale]
     indicator_share = shares[list(encoding.missing)]
     centers.append(indicator_share)
     scales.append(_inverse_deviation(indicator_share * (1 - indicator_share)))
-    lookups, vector_rows, fold = [], [], _inner_folds(X.shape[0], training, encoding)
-    for feature, category in zip(encoding.codes, encoding.categories, strict=True):
-        codes = X[training.rows, feature].astype(np.int64)
-        counts = _counts(codes, training, category, fold)
+    lookups, vector_rows, fold = [], [], _inner_folds(len(numbers), training, encoding)
+    for column, category in zip(codes.T, encoding.categories, strict=True):
+        own = column[training.rows].astype(np.int64)
+        counts = _counts(own, training, category, fold)
         lookup = _lookup(counts, category)
         share = counts.sum(axis=(0, 2)) / counts.sum()
         center, scale = _column_statistics(lookup[0], share, category.one_hot)
         centers.append(center)
         scales.append(scale)
         lookups.append(lookup.reshape(len(lookup), -1))
-        vector_rows.append(_vector_rows(np.bincount(codes, minlength=category.n_codes), category))
+        vector_rows.append(_vector_rows(np.bincount(own, minlength=category.n_codes), category))
     return _assembled(encoding, centers, scales, fill, lookups, vector_rows, fold)
 
 
@@ -244,11 +247,11 @@ def _assembled(
     return statistics, None if fold is None else InnerFolds(fold, all_lookups[1:])
 
 
-def _has_missing(X: FloatArray, rows: IntArray, n_numbers: int) -> NDArray[np.bool_]:
-    """Return which of the first inputs have a missing cell in some rows."""
-    missing = np.zeros(n_numbers, dtype=bool)
+def _has_missing(numbers: FloatArray, rows: IntArray) -> NDArray[np.bool_]:
+    """Return which numbers have a missing cell in some rows."""
+    missing = np.zeros(numbers.shape[1], dtype=bool)
     for part in row_slices(len(rows)):
-        missing |= np.isnan(X[rows[part], :n_numbers]).any(axis=0)
+        missing |= np.isnan(numbers[rows[part]]).any(axis=0)
     return missing
 
 
@@ -394,9 +397,7 @@ def standardize(X: NDArray[np.floating], statistics: Statistics) -> NDArray[np.f
     return standardized
 
 
-def fit_statistics(
-    X: FloatArray, weight: FloatArray, rows: IntArray | None = None, n_columns: int | None = None
-) -> Statistics:
+def fit_statistics(X: FloatArray, weight: FloatArray, rows: IntArray | None = None) -> Statistics:
     """Return the weighted mean of every column and the inverse of its weighted standard deviation.
 
     Missing cells (NaN) are ignored. A column that does not vary here has scale 0: a network that never saw it vary
@@ -406,10 +407,8 @@ def fit_statistics(
         X: `(n_rows, n_features)`, finite or NaN.
         weight: the weight of each training row, not negative.
         rows: row numbers of the training rows, `(n,)`; all rows when omitted.
-        n_columns: how many of the columns, from the first on; all when omitted.
     """
     rows = np.arange(len(X)) if rows is None else rows
-    X = X if n_columns is None or n_columns == X.shape[1] else X[:, :n_columns]
     # Subtracting a row first keeps the digits of columns that are far from zero (dates in seconds, for example).
     shift = X[rows[0]].copy()  # it is changed where a cell is missing, and X is not
     for column in np.flatnonzero(np.isnan(shift)):
@@ -442,7 +441,7 @@ def row_slices(n_rows: int) -> Iterator[slice]:
     return (slice(start, min(start + ROWS_PER_SLICE, n_rows)) for start in range(0, n_rows, ROWS_PER_SLICE))
 
 
-# -- rows in half the memory, which all members share -----------------------------------------------------------------
+# -- rows in 32 bits, which all members share -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -455,37 +454,40 @@ class StoredRows:
     Args:
         stored: the numbers, `(n_rows, n_numbers)`, float32, C-contiguous; NaN where one is missing.
         origin, unit: `(n_numbers,)`, float64.
-        codes: the codes, `(n_rows, n_categories)`, int32, C-contiguous.
+        codes: the codes, `(n_rows, n_categories)`, int32, C-contiguous; the table's own.
         has_missing: whether a number is missing.
     """
 
     stored: NDArray[np.float32]
     origin: FloatArray
     unit: FloatArray
-    codes: NDArray[np.int32]
+    codes: CodeArray
     has_missing: bool = False
 
 
-def store_rows(X: FloatArray, statistics: Statistics | None, n_numbers: int | None = None) -> StoredRows:
+def no_codes(n_rows: int) -> CodeArray:
+    """Return the codes of a table without categories, `(n_rows, 0)`."""
+    return np.empty((n_rows, 0), dtype=np.int32)
+
+
+def store_rows(numbers: FloatArray, statistics: Statistics | None, codes: CodeArray | None = None) -> StoredRows:
     """Return the rows in 32 bits, numbers around the centers of the statistics; unchanged where there are none.
 
     Args:
-        X: `(n_rows, n_inputs)`, the numbers first.
+        numbers: `(n_rows, n_numbers)`.
         statistics: of the numbers.
-        n_numbers: how many of the inputs are numbers; all when omitted.
+        codes: `(n_rows, n_categories)`, C-contiguous, which are not copied; none when omitted.
     """
-    n_numbers = X.shape[1] if n_numbers is None else n_numbers
-    origin, unit = np.zeros(n_numbers), np.ones(n_numbers)
+    origin, unit = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1])
     if statistics is not None:
         origin = statistics.center
         varies = statistics.scale > 0
         unit[varies] = np.exp2(-np.round(np.log2(statistics.scale[varies])))
-    stored = np.empty((len(X), n_numbers), dtype=np.float32)
-    codes = np.empty((len(X), X.shape[1] - n_numbers), dtype=np.int32)
+    stored = np.empty(numbers.shape, dtype=np.float32)
+    codes = no_codes(len(numbers)) if codes is None else codes
     largest = np.finfo(np.float32).max / 4  # so that what is computed from it is finite, too
     has_missing = False
-    for rows in row_slices(len(X)):
-        stored[rows] = np.clip((X[rows, :n_numbers] - origin) / unit, -largest, largest)
-        codes[rows] = X[rows, n_numbers:]
+    for rows in row_slices(len(numbers)):
+        stored[rows] = np.clip((numbers[rows] - origin) / unit, -largest, largest)
         has_missing = has_missing or bool(np.isnan(stored[rows]).any())
     return StoredRows(stored, origin, unit, codes, has_missing)

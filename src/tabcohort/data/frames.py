@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
-from tabcohort.data.inputs import by_name, require_column, table_inputs
+from tabcohort.data.inputs import by_name, numbers_and_codes, require_column
 from tabcohort.data.labels import MAX_NUMERIC_CLASSES, label_findings, many_whole_numbers
 from tabcohort.data.parse import (
     DAY_FIRST,
@@ -27,7 +27,7 @@ from tabcohort.data.parse import (
 )
 from tabcohort.data.recognize import KINDS, recognize_columns
 from tabcohort.errors import TabcohortWarning, TableError, listed, nearest
-from tabcohort.types import BoolArray, FloatArray, IntArray, Label
+from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +63,8 @@ class FrameParts:
     Args:
         columns: the features.
         dropped: columns that are left out.
-        X: inputs, `(n_rows, n_inputs)`.
+        numbers: `(n_rows, n_numbers)`, float64; NaN where one is missing.
+        codes: of the columns that have levels, `(n_rows, n_codes)`.
         labels: the target's values, `(n_rows,)`, as text.
         weight: of the rows, `(n_rows,)`.
         group_ids: the group of each row, `(n_rows,)`, or None.
@@ -73,7 +74,8 @@ class FrameParts:
 
     columns: list[Column]
     dropped: list[Dropped]
-    X: FloatArray
+    numbers: FloatArray
+    codes: CodeArray
     labels: NDArray[Any]
     weight: FloatArray
     group_ids: IntArray | None
@@ -147,7 +149,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     return FrameParts(
         features,
         dropped,
-        table_inputs(frame, features)[has_target] if features else np.empty((len(rows), 0)),
+        *numbers_and_codes(frame, features, has_target),
         labels[has_target],
         np.ones(len(rows)) if choices.weight is None else _weights(rows[choices.weight]),
         group_ids_of(codes.values()),

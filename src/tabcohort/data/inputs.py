@@ -10,7 +10,7 @@ import numpy as np
 from tabcohort.data import parse
 from tabcohort.data.columns import MAX_MAGNITUDE, Column
 from tabcohort.errors import TableError, listed, nearest
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,11 +71,35 @@ def table_inputs(data: Any, columns: Sequence[Column]) -> FloatArray:
         TableError: a column is missing, a cell is not what its column holds, or an array has another shape.
     """
     if hasattr(data, "columns") or isinstance(data, Mapping):
-        return _joined(columns, _series(data, columns))
+        return joined_inputs(*_filled(columns, named_series(data, columns)))
     X = _as_matrix(data, len(columns))
     if X.dtype == np.float64 and all(column.n_numbers == 1 and not column.n_codes for column in columns):
         return X
-    return _joined(columns, [parse.as_series(column.name, X[:, i]) for i, column in enumerate(columns)])
+    series = [parse.as_series(column.name, X[:, i]) for i, column in enumerate(columns)]
+    return joined_inputs(*_filled(columns, series))
+
+
+def numbers_and_codes(
+    data: Any, columns: Sequence[Column], keep: BoolArray | None = None
+) -> tuple[FloatArray, CodeArray]:
+    """Return the inputs of a frame's rows as a table holds them: numbers need 64 bits, and codes 32.
+
+    Args:
+        data, columns: as for `table_inputs`.
+        keep: which rows, `(n_rows,)`; all when omitted.
+
+    Returns:
+        The numbers, `(n_kept, n_numbers)`, float64, NaN where one is missing, and the codes, `(n_kept, n_codes)`.
+
+    Raises:
+        TableError: as for `table_inputs`.
+    """
+    return _filled(columns, named_series(data, columns), keep)
+
+
+def joined_inputs(numbers: FloatArray, codes: CodeArray) -> FloatArray:
+    """Return numbers and codes as one array, `(n_rows, n_inputs)`, float64; the numbers themselves without codes."""
+    return np.concatenate([numbers, codes], axis=1) if codes.shape[1] else numbers
 
 
 def _as_matrix(data: Any, n_columns: int) -> Any:
@@ -97,7 +121,7 @@ def _as_matrix(data: Any, n_columns: int) -> Any:
     return X.astype(object) if X.dtype.kind == "U" else X
 
 
-def _series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
+def named_series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
     """Return the columns of a frame by name."""
     data, name_of = by_name(data)
     require_columns([column.name for column in columns], list(name_of))
@@ -130,15 +154,21 @@ def by_name(data: Any) -> tuple[Any, dict[str, Any]]:
     return data, name_of
 
 
-def _joined(columns: Sequence[Column], series: Sequence[pl.Series]) -> FloatArray:
-    """Return the inputs of columns from their cells, filled in one by one."""
-    X = np.empty((len(series[0]) if series else 0, len(input_names(columns))))
-    for (column, numbers, code), cells in zip(input_places(columns), series, strict=True):
+def _filled(
+    columns: Sequence[Column], series: Sequence[pl.Series], keep: BoolArray | None = None
+) -> tuple[FloatArray, CodeArray]:
+    """Return the numbers and codes of columns from their cells, filled in one by one."""
+    rows = slice(None) if keep is None else keep
+    n_rows = int(keep.sum()) if keep is not None else len(series[0]) if series else 0
+    n_numbers = sum(column.n_numbers for column in columns)
+    numbers = np.empty((n_rows, n_numbers))
+    codes = np.empty((n_rows, len(input_names(columns)) - n_numbers), dtype=np.int32)
+    for (column, places, code), cells in zip(input_places(columns), series, strict=True):
         if column.n_numbers:
-            X[:, numbers] = column.numbers(cells)
+            numbers[:, places] = column.numbers(cells)[rows]
         if code is not None:
-            X[:, code] = column.codes(cells)
-    return _with_equal_bits(X)
+            codes[:, code - n_numbers] = column.codes(cells)[rows]
+    return _with_equal_bits(numbers), codes
 
 
 def _with_equal_bits(X: FloatArray) -> FloatArray:

@@ -127,9 +127,13 @@ def has_no_single_values(series: pl.Series) -> bool:
 
 def without_missing_words(text: pl.Series) -> pl.Series:
     """Return text with null where a cell says that it is missing."""
-    distinct = text.unique()
-    words = distinct.filter(distinct.str.to_lowercase().is_in(list(MISSING_WORDS)))
-    return text.set(text.is_in(words.implode()), None) if len(words) else text
+    words = missing_words(text.unique())
+    return text.set(text.is_in(words), None) if words else text
+
+
+def missing_words(distinct: pl.Series) -> list[str]:
+    """Return those of some words that say that a cell is missing."""
+    return distinct.filter(distinct.str.to_lowercase().is_in(list(MISSING_WORDS))).to_list()
 
 
 def by_distinct(function: Callable[[pl.Series], pl.Series], text: pl.Series) -> pl.Series:

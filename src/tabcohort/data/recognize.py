@@ -250,12 +250,14 @@ def _levels(distinct: pl.Series, n_rows: pl.Series) -> tuple[tuple[str, ...], in
 def _from_text(text: pl.Series) -> Column:
     """Return the type of a column of text."""
     name = text.name
-    cells = parse.without_missing_words(text)
+    distinct = text.drop_nulls().unique(maintain_order=True)
+    missing_words = parse.missing_words(distinct)
+    cells = text.set(text.is_in(missing_words), None) if missing_words else text
+    distinct = distinct.filter(~distinct.is_in(missing_words))
     known = cells.drop_nulls()
     if not len(known):
         return Dropped(name, True, note="all cells are missing")
-    distinct = known.unique(maintain_order=True)
-    column = _as_numbers(text, cells, distinct) or _as_dates(text, known)
+    column = _as_numbers(cells, distinct) or _as_dates(text, known)
     if column is not None:
         return column
     if len(distinct) <= 20 and parse.is_truth(distinct.to_list()):
@@ -279,46 +281,43 @@ def _note_on_digits(distinct: pl.Series) -> str:
     return ""
 
 
-def _as_numbers(text: pl.Series, cells: pl.Series, distinct: pl.Series) -> Column | None:
+def _as_numbers(cells: pl.Series, distinct: pl.Series) -> Column | None:
     """Return the type of a column whose text is numbers; None where it is something else.
 
     Args:
-        text: the column.
-        cells: the same with null for words that say a cell is missing.
+        cells: the column, with null for words that say a cell is missing.
         distinct: its known values.
     """
     if _note_on_digits(distinct):
         return None
-    known = cells.drop_nulls()
-    notation = parse.notation_of(known)
-    if parse.parse_numbers(distinct, notation).null_count() == len(distinct):
+    notation = parse.notation_of(cells)
+    is_word = parse.parse_numbers(distinct, notation).is_null()
+    if is_word.all():
         return None
-    numbers = parse.parse_numbers(known, notation)
-    n_wrong = numbers.null_count()
-    if n_wrong > (1 - SHARE_OF_NUMBERS) * len(known):
-        words = known.filter(numbers.is_null()).unique()
-        if len(words) > MAX_MISSING_WORDS or n_wrong > 0.5 * len(known) or len(known.unique()) < 20:
-            return None
-    words = known.filter(numbers.is_null()).unique().sort()
-    if len(words) > MAX_MISSING_WORDS or (n_wrong == 1 and len(known) > 1):
-        raise _UnreadableColumnError(_mistake(text, known, numbers))
-    if len(words):
-        cells = cells.set(cells.is_in(words.to_list()), None)
-    column = _from_numbers(parse.parse_numbers(cells, notation), notation, tuple(words.to_list()))
+    words = distinct.filter(is_word).sort()
+    numbers, n_known = parse.parse_numbers(cells, notation), len(cells) - cells.null_count()
+    n_wrong = numbers.null_count() - cells.null_count()
+    is_unlikely = len(words) > MAX_MISSING_WORDS or n_wrong > 0.5 * n_known or len(distinct) < 20
+    if n_wrong > (1 - SHARE_OF_NUMBERS) * n_known and is_unlikely:
+        return None
+    if len(words) > MAX_MISSING_WORDS or (n_wrong == 1 and n_known > 1):
+        raise _UnreadableColumnError(_mistake(cells, numbers))
+    column = _from_numbers(numbers, notation, tuple(words.to_list()))
     if len(words) and not isinstance(column, Dropped):
         column = replace(column, note=f"{', '.join(map(repr, words))} ({n_wrong:,} cells) read as missing")
     return column
 
 
-def _mistake(text: pl.Series, known: pl.Series, numbers: pl.Series) -> Problem:
+def _mistake(cells: pl.Series, numbers: pl.Series) -> Problem:
     """Return the problem of a column of numbers in which some cells are not."""
-    wrong = known.filter(numbers.is_null())[0]
-    row = int((text == wrong).fill_null(False).arg_true()[0])
-    share = 1 - numbers.null_count() / len(known)
+    is_wrong = numbers.is_null() & cells.is_not_null()
+    row = int(is_wrong.arg_true()[0])
+    share = 1 - is_wrong.sum() / (len(cells) - cells.null_count())
     message = (
-        f"row {row + 1}, column {text.name!r} holds {shortened(wrong)}, and {100 * share:.4g}% of its cells are numbers"
+        f"row {row + 1}, column {cells.name!r} holds {shortened(cells[row])}, "
+        f"and {100 * share:.4g}% of its cells are numbers"
     )
-    return Problem(text.name, message, "category")
+    return Problem(cells.name, message, "category")
 
 
 def _as_dates(text: pl.Series, known: pl.Series) -> Column | None:
@@ -370,21 +369,32 @@ def _date(cells: pl.Series, order: str) -> Date:
 
 def _as_words(text: pl.Series) -> Column:
     """Return a category, an identifier or free text."""
-    name, known = text.name, text.drop_nulls()
-    n_distinct, has_missing = known.n_unique(), len(known) < len(text)
-    if n_distinct == 1 and not has_missing:
-        return Dropped(name, note=f"all cells are {shortened(known[0])}")
-    is_single_word = float((~known.str.contains(r"\s")).mean() or 0.0) > 0.8  # type: ignore[arg-type]
-    if n_distinct > SHARE_FOR_AN_ID * len(known) and len(known) >= MIN_ROWS_FOR_AN_ID and is_single_word:
-        share = "every row" if n_distinct == len(known) else f"{n_distinct / len(known):.0%} of the rows"
-        return Dropped(name, has_missing, f"an identifier: different text in {share} (--text {shlex.quote(name)})")
-    if is_single_word or n_distinct <= max(20, len(known) / 2):
-        return _category(text)
+    name, counts = text.name, _level_counts(text)
+    n_distinct, n_known = len(counts), len(text) - text.null_count()
+    if n_distinct == 1 and n_known == len(text):
+        return Dropped(name, note=f"all cells are {shortened(text[0])}")
+    n_single_words = counts.filter(~counts["level"].str.contains(r"\s"))["n"].sum()
+    is_single_word = n_single_words / n_known > 0.8
+    if n_distinct > SHARE_FOR_AN_ID * n_known and n_known >= MIN_ROWS_FOR_AN_ID and is_single_word:
+        share = "every row" if n_distinct == n_known else f"{n_distinct / n_known:.0%} of the rows"
+        return Dropped(
+            name, n_known < len(text), f"an identifier: different text in {share} (--text {shlex.quote(name)})"
+        )
+    if is_single_word or n_distinct <= max(20, n_known / 2):
+        return _category_of(text, counts)
     return _text(text)
 
 
+def _level_counts(text: pl.Series) -> pl.DataFrame:
+    """Return each distinct `level` of text, and the number `n` of cells that have it."""
+    return text.drop_nulls().alias("level").value_counts(name="n")
+
+
 def _category(text: pl.Series) -> Category:
-    counts = text.drop_nulls().alias("level").value_counts(name="n")
+    return _category_of(text, _level_counts(text))
+
+
+def _category_of(text: pl.Series, counts: pl.DataFrame) -> Category:
     levels, n_frequent = _levels(counts["level"], counts["n"])
     n_distinct = len(counts)
     note = f"the {MAX_LEVELS:,} most frequent of {n_distinct:,} levels" if n_distinct > MAX_LEVELS else ""

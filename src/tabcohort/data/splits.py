@@ -205,7 +205,7 @@ def make_splits(table: Table, config: Config, n_folds: int, repeat: int = 0) -> 
     seed = (config.seed + repeat * SEED_STEP) % 2**63
     if n_folds == 1:
         split = train_validation_test_split(table, replace(config, seed=seed))
-        labels = _labels_of_blocks(row_hashes(table.X, seed), table.group_ids)
+        labels = _labels_of_blocks(row_hashes(table, seed), table.group_ids)
         return SingleSplit(split, np.unique(labels, return_inverse=True)[1] % IDS_OF_A_SINGLE_SPLIT)
     return _stratified_folds(table, config, n_folds, seed)
 
@@ -315,15 +315,15 @@ def _in_table_order(values: NDArray[np.int16], order: IntArray) -> IntArray:
 # -- blocks: rows that stay together, as they are equal or of one group ----------------------------------------------
 
 
-def row_hashes(X: FloatArray, seed: int) -> NDArray[np.uint64]:
-    """Return a 64-bit hash of every row's values, shape `(n_rows,)`: rows with equal values have equal hashes.
+def row_hashes(table: Table, seed: int) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of every row's inputs, shape `(n_rows,)`: rows with equal inputs have equal hashes.
 
     The mixing constants are those of splitmix64 (Steele, Lea & Flood 2014).
     """
-    state = np.full(len(X), seed, dtype=np.uint64)
+    state = np.full(len(table.y), seed, dtype=np.uint64)
     state *= np.uint64(0x9E3779B97F4A7C15)
-    for column in X.T:
-        state ^= np.ascontiguousarray(column + 0.0).view(np.uint64)  # adding 0.0 makes -0.0 equal 0.0
+    for column in (*table.numbers.T, *table.codes.T):
+        state ^= np.ascontiguousarray(column + 0.0).view(np.uint64)  # float64, and -0.0 equals 0.0
         state *= np.uint64(0xBF58476D1CE4E5B9)
         state ^= state >> np.uint64(29)
     state *= np.uint64(0x94D049BB133111EB)
@@ -336,7 +336,7 @@ def _ordered_blocks(table: Table, seed: int) -> tuple[IntArray, IntArray]:
 
     A block's place is the least hash in it: the same for the same rows in any file.
     """
-    hashes = row_hashes(table.X, seed)
+    hashes = row_hashes(table, seed)
     labels = _labels_of_blocks(hashes, table.group_ids)
     order = np.lexsort((table.weight, table.y, hashes, labels))
     ordered = labels[order]
@@ -400,9 +400,10 @@ def _differs_from_last(table: Table, rows: IntArray) -> BoolArray:
     """Return whether the inputs of each row are not those of the one before it; missing cells are equal."""
     differs = np.ones(len(rows), dtype=bool)
     for part in row_slices(len(rows) - 1):
-        values = table.X[rows[part.start : part.stop + 1]]
-        same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
-        differs[1:][part] = ~same.all(axis=1)
+        own = rows[part.start : part.stop + 1]
+        numbers, codes = table.numbers[own], table.codes[own]
+        same = (numbers[1:] == numbers[:-1]) | (np.isnan(numbers[1:]) & np.isnan(numbers[:-1]))
+        differs[1:][part] = ~same.all(axis=1) | (codes[1:] != codes[:-1]).any(axis=1)
     return differs
 
 
@@ -416,9 +417,9 @@ def dependent_groups(table: Table) -> IntArray | None:
     different rows, as a measurement has. In a table of levels and small whole numbers alone equal rows are expected by
     chance, and are other cases.
     """
-    keys = row_hashes(table.X, 0) ^ (table.y.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    keys = row_hashes(table, 0) ^ (table.y.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
     _, first, copies = np.unique(keys, return_index=True, return_inverse=True)
-    if len(first) == len(keys) or not _has_measurements(table.X[first, : table.schema.n_numbers]):
+    if len(first) == len(keys) or not _has_measurements(table.numbers[first]):
         return table.group_ids
     return copies if table.group_ids is None else connected_groups(copies, table.group_ids)
 

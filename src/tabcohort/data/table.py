@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, IntegerCode, Number
-from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, StoredRows, fit_statistics, store_rows
+from tabcohort.data.encoder import (
+    CategoryEncoding,
+    Encoding,
+    Statistics,
+    StoredRows,
+    fit_statistics,
+    no_codes,
+    row_slices,
+    store_rows,
+)
 from tabcohort.data.frames import (
     ColumnChoices,
     as_frame,
@@ -27,12 +37,19 @@ from tabcohort.data.frames import (
     warn_of_rows_without_target,
 )
 from tabcohort.data.groups import group_codes, group_ids_of
-from tabcohort.data.inputs import check_cells, input_names, input_places, require_target, table_inputs
+from tabcohort.data.inputs import (
+    check_cells,
+    input_names,
+    input_places,
+    joined_inputs,
+    numbers_and_codes,
+    require_target,
+)
 from tabcohort.data.labels import MAX_NUMERIC_CLASSES
 from tabcohort.data.sources import read_frame
 from tabcohort.errors import TabcohortWarning, TableError, listed
 from tabcohort.settings import Config
-from tabcohort.types import BoolArray, FloatArray, IntArray, Label
+from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,8 +140,9 @@ class Table:
     """Rows to learn from. Make one with `Table.from_frame`, `Table.from_arrays` or `Table.from_file`.
 
     Args:
-        X: inputs, `(n_rows, n_inputs)`, float64: the numbers of all columns, finite or NaN where one is missing, and
-            then the codes of all columns that have levels.
+        numbers: of all columns, `(n_rows, n_numbers)`, float64, finite or NaN where one is missing: dates and long
+            identifiers need more digits than float32 has.
+        codes: of all columns that have levels, `(n_rows, n_codes)`, int32, C-contiguous.
         y: class codes, `(n_rows,)`, int64.
         weight: row weights, `(n_rows,)`, float64, positive.
         schema: the names of all these.
@@ -132,7 +150,8 @@ class Table:
         time: the time of each row, `(n_rows,)`, float64; None where it plays no part.
     """
 
-    X: FloatArray
+    numbers: FloatArray
+    codes: CodeArray
     y: IntArray
     weight: FloatArray
     schema: Schema
@@ -180,7 +199,9 @@ class Table:
         """
         choices = ColumnChoices(tuple(keys), tuple(groups), time, weight, dict(types or {}))
         parts = frame_parts(as_frame(frame), target, choices)
-        rows = _Rows(parts.X, parts.labels, parts.weight, parts.row_numbers, parts.group_ids, parts.time)
+        rows = _Rows(
+            parts.numbers, parts.codes, parts.labels, parts.weight, parts.row_numbers, parts.group_ids, parts.time
+        )  # fmt: skip
         schema = Schema(
             tuple(parts.columns), target, (), None, choices.keys, choices.groups, dropped=tuple(parts.dropped)
         )  # fmt: skip
@@ -215,7 +236,7 @@ class Table:
     @classmethod
     def from_arrays(
         cls,
-        X: FloatArray,
+        X: FloatArray | tuple[FloatArray, CodeArray],
         y: NDArray[Any],
         *,
         features: Sequence[str | Column] | None = None,
@@ -228,9 +249,10 @@ class Table:
         """Return the table of arrays.
 
         Args:
-            X: numbers, `(n_rows, n_features)`, finite or NaN where one is missing; or the inputs of given columns.
+            X: numbers, `(n_rows, n_features)`, finite or NaN where one is missing; or the numbers and the codes of
+                given columns, as `numbers_and_codes` gives them.
             y: the target's labels, `(n_rows,)`.
-            features: column names; `x0`, `x1`, ... when omitted; or the columns that `X` has the inputs of.
+            features: column names; `x0`, `x1`, ... when omitted; or the columns that `X` is of.
             target: the target's name.
             positive: label of the positive class; of two classes the last in sorted order when omitted.
             weight: row weights, `(n_rows,)`; rows of weight 0 are left out. All 1 when omitted.
@@ -247,8 +269,9 @@ class Table:
             >>> Table.from_arrays(np.eye(4), np.array(["no", "no", "yes", "yes"])).schema.classes
             ('no', 'yes')
         """
-        rows = _rows_of_arrays(X, y, weight, group_ids, time)
-        columns = _columns_of_arrays(X, features)
+        numbers, codes = X if isinstance(X, tuple) else (X, None)
+        rows = _rows_of_arrays(numbers, codes, y, weight, group_ids, time)
+        columns = _columns_of_arrays(numbers, features)
         dropped = tuple(column for column in columns if isinstance(column, Dropped))
         kept = tuple(column for column in columns if not isinstance(column, Dropped))
         return _checked_table(rows, Schema(kept, target, (), None, dropped=dropped), positive)
@@ -274,14 +297,32 @@ class Table:
                 f"the model knows no class {str(unknown[0])!r} of {schema.target!r}; "
                 f"its classes are {listed(map(repr, schema.classes), 10)}"
             )
-        X = table_inputs(frame, schema.columns)[has_target]
-        check_cells(X, schema.columns, np.flatnonzero(has_target) + 1)
+        numbers, code_array = numbers_and_codes(frame, schema.columns, has_target)
+        check_cells(numbers, schema.columns, np.flatnonzero(has_target) + 1)
         y = np.array([codes[label] for label in labels[has_target]], dtype=np.int64)
         available = set(frame.columns)
         keys = schema.keys if set(schema.keys) <= available else ()
         groups = [name for name in schema.groups if name in available]
         group_ids = group_ids_of(group_codes(frame.filter(has_target), keys, groups).values())
-        return cls(X, y, np.ones(len(X)), schema, group_ids)
+        return cls(numbers, code_array, y, np.ones(len(y)), schema, group_ids)
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of a row: numbers and codes."""
+        return self.numbers.shape[1] + self.codes.shape[1]
+
+    @property
+    def X(self) -> FloatArray:  # noqa: N802
+        """The inputs of all rows, `(n_rows, n_inputs)`, float64: the numbers, and then the codes, which are copied."""
+        return joined_inputs(self.numbers, self.codes)
+
+    def inputs(self, rows: IntArray | slice) -> FloatArray:
+        """Return the inputs of some rows as `X` has them."""
+        return joined_inputs(self.numbers[rows], self.codes[rows])
+
+    def with_numbers(self, numbers: FloatArray) -> Table:
+        """Return the table with other inputs, which are all numbers."""
+        return replace(self, numbers=numbers, codes=no_codes(len(numbers)))
 
     def bins(self, config: Config) -> tuple[int, ...]:
         """Return the bins of each number that a config's piecewise-linear encoding has; none for two distinct values.
@@ -295,8 +336,7 @@ class Table:
     @functools.cached_property
     def _n_distinct(self) -> tuple[int, ...]:
         """The distinct values of each number."""
-        numbers = self.X[:, : self.schema.n_numbers].T
-        return tuple(len(np.unique(values[~np.isnan(values)])) for values in numbers)
+        return tuple(len(np.unique(values[~np.isnan(values)])) for values in self.numbers.T)
 
     def stored_rows(self) -> StoredRows:
         """Return the rows as all members share them, in 32 bits.
@@ -304,16 +344,15 @@ class Table:
         Warns:
             TabcohortWarning: columns vary too little beside their size to be used.
         """
-        n_numbers = self.schema.n_numbers
-        statistics = fit_statistics(self.X, self.weight, n_columns=n_numbers)
+        statistics = fit_statistics(self.numbers, self.weight)
         self._warn_of_tiny_deviations(statistics)
-        return store_rows(self.X, statistics, n_numbers)
+        return store_rows(self.numbers, statistics, self.codes)
 
     def _warn_of_tiny_deviations(self, statistics: Statistics) -> None:
         """Warn of the columns of numbers that vary and that standardization takes for constant."""
         constant = np.flatnonzero(statistics.scale == 0)
         names = input_names(self.schema.columns)
-        tiny = [names[i] for i in constant if len(np.unique(self.X[~np.isnan(self.X[:, i]), i])) > 1]
+        tiny = [names[i] for i in constant if len(np.unique(self.numbers[~np.isnan(self.numbers[:, i]), i])) > 1]
         if tiny:
             warnings.warn(
                 f"not used, as the values differ by less than 1e-12 of their size: {listed(map(repr, tiny), 10)}; "
@@ -324,8 +363,9 @@ class Table:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""
-        digest = hashlib.sha256(repr((self.schema, self.X.shape)).encode())
-        for array in (self.X, self.y, self.weight):
+        digest = hashlib.sha256(repr((self.schema, (len(self.y), self.n_inputs))).encode())
+        parts = (self.inputs(part) for part in row_slices(len(self.y)))
+        for array in itertools.chain(parts, (self.y, self.weight)):
             digest.update(np.ascontiguousarray(array).data)  # a buffer, so that no copy is made
         return digest.hexdigest()
 
@@ -334,7 +374,8 @@ class Table:
 class _Rows:
     """Rows before their classes are named; arrays with one entry per row, and the rows' numbers for messages."""
 
-    X: FloatArray
+    numbers: FloatArray
+    codes: CodeArray
     labels: NDArray[Any]
     weight: FloatArray
     row_numbers: IntArray
@@ -348,7 +389,12 @@ class _Rows:
 
 
 def _rows_of_arrays(
-    X: FloatArray, y: NDArray[Any], weight: FloatArray | None, group_ids: IntArray | None, time: FloatArray | None
+    X: FloatArray,
+    codes: CodeArray | None,
+    y: NDArray[Any],
+    weight: FloatArray | None,
+    group_ids: IntArray | None,
+    time: FloatArray | None,
 ) -> _Rows:
     """Return rows after checking that there is one label, weight, group and time for each, as far as they are given."""
     if X.ndim != 2 or y.shape != (len(X),):
@@ -362,7 +408,8 @@ def _rows_of_arrays(
     if time is not None and not np.isfinite(time).all():
         row = int(np.flatnonzero(~np.isfinite(time))[0])
         raise TableError(f"row {row + 1} has the time {time[row]}; every row needs a time that is a number")
-    return _Rows(X, y, weight, np.arange(1, len(X) + 1), group_ids, time)
+    codes = no_codes(len(X)) if codes is None else codes
+    return _Rows(X, codes, y, weight, np.arange(1, len(X) + 1), group_ids, time)
 
 
 def _columns_of_arrays(X: FloatArray, features: Sequence[str | Column] | None) -> list[Column]:
@@ -384,7 +431,7 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
     """Check cells and labels, and name the classes, which the schema does not have yet."""
     if len(set(schema.features)) != len(schema.features):
         raise TableError(f"columns need different names; they are {listed(schema.features, 20)}")
-    check_cells(rows.X, schema.columns, rows.row_numbers)
+    check_cells(rows.numbers, schema.columns, rows.row_numbers)
     invalid = np.flatnonzero(~(np.isfinite(rows.weight) & (rows.weight >= 0)))
     if len(invalid):
         row, weight = rows.row_numbers[invalid[0]], rows.weight[invalid[0]]
@@ -403,7 +450,7 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
         )
     labels = tuple(plain_label(label) for label in classes)
     schema = replace(schema, classes=labels, positive=positive_code(labels, positive, schema.target))
-    return Table(rows.X, y.astype(np.int64), rows.weight, schema, rows.group_ids, rows.time)
+    return Table(rows.numbers, rows.codes, y.astype(np.int64), rows.weight, schema, rows.group_ids, rows.time)
 
 
 def _check_labels(rows: _Rows, target: str) -> None:

@@ -55,7 +55,7 @@ def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_R
     rows, fold = np.concatenate(tested), np.repeat(np.arange(n_folds), [len(own) for own in tested])
     kept = np.sort(np.random.default_rng(config.seed).permutation(len(rows))[:max_rows])
     rows = rows[kept]
-    return TestedRows(table.X[rows], table.y[rows], table.weight[rows], fold[kept])
+    return TestedRows(table.inputs(rows), table.y[rows], table.weight[rows], fold[kept])
 
 
 def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[str, float]:

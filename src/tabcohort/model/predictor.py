@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.inputs import check_cells, input_places, require_column, row_inputs, table_inputs
+from tabcohort.data.columns import Column
+from tabcohort.data.encoder import ROUNDING
+from tabcohort.data.inputs import check_cells, input_places, named_series, require_column, row_inputs, table_inputs
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
@@ -22,7 +25,7 @@ from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.report import CohortReport
-from tabcohort.model.unusual import unknown_levels, unusual_cells
+from tabcohort.model.unusual import OUTLIER, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.settings import CohortSettings, Config
@@ -89,7 +92,8 @@ class Predictor:
         weights = np.array([report.configs[config].weight / configs.count(config) for config in configs])
         self.weights = weights / weights.sum()
         self._inference = Inference(self.models)
-        self._n_codes = sum(column.n_codes > 0 for column in schema.columns)
+        places = input_places(schema.columns)
+        self._cells = np.array([numbers.start for column, numbers, _ in places if column.n_numbers], dtype=np.int64)
 
     @property
     def config(self) -> Config:
@@ -115,12 +119,11 @@ class Predictor:
         The spread is the standard deviation of the members' probabilities, each calibrated like their mean.
 
         Warns:
-            TabcohortWarning: cells have levels that the model was not trained on; so do all methods that take an array
-                or a frame.
+            TabcohortWarning: cells are far from those of the training rows, or have levels that these did not; so do
+                all methods that predict.
         """
         X = self._inputs(data)
-        if self._n_codes:
-            _warn_of_unknown_levels(unknown_levels(X, self.schema.columns))
+        self._warn_of_unusual_cells(X, data)
         return self._log_proba_and_spread(X)
 
     def log_proba(self, data: Any) -> FloatArray:
@@ -154,9 +157,13 @@ class Predictor:
 
         Raises:
             TableError: a column is missing, or its value is not a finite number.
+
+        Warns:
+            TabcohortWarning: as `log_proba_and_spread` does.
         """
         row = row_inputs(record, self.schema.columns)
         check_cells(row, self.schema.columns)
+        self._warn_of_unusual_cells(row, record)
         log_proba, spread = self._log_proba_and_spread(row)
         code, classes = int(self.codes(log_proba)[0]), self.schema.classes
         probability = {name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)}
@@ -191,7 +198,7 @@ class Predictor:
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
         cells = unusual_cells(X, schema.columns, self._distances(X))
-        _warn_of_outliers(cells.far, frame)
+        _warn_of_outliers(cells.far, X, schema.columns, frame)
         _warn_of_unknown_levels(cells.unknown)
         _warn_of_cells("missing cells in columns where no training row had one", cells.missing)
         answer = [
@@ -318,10 +325,9 @@ class Predictor:
             the training rows' mean in their standard deviations, `(n_rows,)`; 0 where there are no numbers.
         """
         distance = self._distances(table_inputs(data, self.schema.columns))
-        firsts = [numbers.start for column, numbers, _ in input_places(self.schema.columns) if column.n_numbers]
-        if not firsts:
+        if not len(self._cells):
             return np.zeros(len(distance), dtype=np.int64), np.zeros(len(distance))
-        place = np.array(firsts)[distance[:, firsts].argmax(axis=1)]
+        place = self._cells[distance[:, self._cells].argmax(axis=1)]
         return place, distance[np.arange(len(distance)), place]
 
     def __repr__(self) -> str:
@@ -339,11 +345,40 @@ class Predictor:
 
     def _distances(self, X: FloatArray) -> FloatArray:
         """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
-        statistics, n_numbers = self.models[0].statistics(), self.schema.n_numbers
-        assert statistics is not None  # networks of a config have `standardize`, and trees have their own
-        distance: FloatArray = np.abs((X[:, :n_numbers] - statistics.center[:n_numbers]) * statistics.scale[:n_numbers])
+        center, scale = self._standardization
+        distance: FloatArray = np.abs((X[:, : len(center)] - center) * scale)
         distance[np.isnan(distance)] = 0.0
         return distance
+
+    @functools.cached_property
+    def _standardization(self) -> tuple[FloatArray, FloatArray]:
+        """Center and scale of each number, of the training rows of the first member."""
+        statistics, n_numbers = self.models[0].statistics(), self.schema.n_numbers
+        assert statistics is not None  # networks of configs have `standardize`, and trees have their own
+        return statistics.center[:n_numbers], statistics.scale[:n_numbers]
+
+    @functools.cached_property
+    def _usual_range(self) -> tuple[FloatArray, FloatArray]:
+        """Between what each input lies, `(n_inputs,)`, where it is neither an outlier nor an unknown level."""
+        center, scale = self._standardization
+        reach = np.full(len(center), np.inf)
+        cells = self._cells[scale[self._cells] > 0]
+        reach[cells] = OUTLIER * (1 - ROUNDING) / scale[cells]
+        unknown = np.array([column.n_codes - 1 for column in self.schema.columns if column.n_codes])
+        return np.append(center - reach, np.zeros(len(unknown))), np.append(center + reach, unknown - 0.5)
+
+    def _warn_of_unusual_cells(self, X: FloatArray, data: Any) -> None:
+        """Warn of cells that are far from those of the training rows, and of levels that these did not have.
+
+        Args:
+            X: inputs, `(n_rows, n_inputs)`.
+            data: what they are of: a frame or a mapping of columns, an array, or a record.
+        """
+        low, high = self._usual_range
+        if ((low > X) | (high < X)).any():  # where these are takes longer to find
+            cells = unusual_cells(X, self.schema.columns, self._distances(X))
+            _warn_of_outliers(cells.far, X, self.schema.columns, data)
+            _warn_of_unknown_levels(cells.unknown)
 
     def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
         return tuple(label for label, is_in in zip(self.schema.classes, in_set, strict=True) if is_in)
@@ -391,20 +426,28 @@ class Predictor:
             warnings.warn(message, TabcohortWarning, stacklevel=3)
 
 
-def _warn_of_outliers(far: Mapping[str, FloatArray], frame: pl.DataFrame) -> None:
+def _warn_of_outliers(far: Mapping[str, FloatArray], X: FloatArray, columns: Sequence[Column], data: Any) -> None:
     """Warn of the row with the most extreme outlier, and of how many others have one."""
     if not far:
         return
+    place = {column.name: (column, numbers.start) for column, numbers, _ in input_places(columns)}
     name = max(far, key=lambda own: float(far[own].max()))
     row = int(far[name].argmax())
     n_others = int(np.any(list(far.values()), axis=0).sum()) - 1
     others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
-    warnings.warn(
-        f"row {row + 1}, column {name!r} holds {frame[name][row]}, {far[name][row]:,.0f} standard deviations from "
-        f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}",
-        TabcohortWarning,
-        stacklevel=3,
+    column, number = place[name]
+    is_named = hasattr(data, "columns") or isinstance(data, Mapping)
+    cell = _cell(data, column, row) if is_named else f"{X[row, number]:g}"
+    warn_caller(
+        f"row {row + 1}, column {name!r} holds {cell}, {far[name][row]:,.0f} standard deviations from "
+        f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}"
     )
+
+
+def _cell(data: Any, column: Column, row: int) -> Any:
+    """Return a cell of a frame or a mapping of columns as it was given; of a record its value."""
+    is_record = isinstance(data, Mapping) and (isinstance(data[column.name], str) or np.ndim(data[column.name]) == 0)
+    return data[column.name] if is_record else named_series(data, [column])[0][row]
 
 
 def _warn_of_unknown_levels(cells: Mapping[str, BoolArray]) -> None:

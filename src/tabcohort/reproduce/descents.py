@@ -46,7 +46,7 @@ class Descent:
 def run(messages: Console, seeds: int = 5, target: float = TARGET_LOSS) -> Findings:
     """Train with three batch sizes, with Adam and with plain gradient descent, `seeds` times each."""
     table = sample_table("breast-cancer")
-    inputs = standardize(table.X, fit_statistics(table.X, table.weight))
+    inputs = standardize(table.numbers, fit_statistics(table.numbers, table.weight))
     with Ticker(messages) as ticker:
         columns = tuple(name for name, _, _ in BATCHES)
         adam = [

@@ -105,7 +105,7 @@ def split_rows(rows: IntArray, y: IntArray, fraction: float, seed: int) -> tuple
 
 def starting_module(table: Table, config: Config) -> nn.Sequential:
     """Return a config's network with its initial weights."""
-    module = build_model(config, table.X.shape[1], len(table.schema.classes))
+    module = build_model(config, table.n_inputs, len(table.schema.classes))
     initialize_weights(module, config.seed)
     return module
 
@@ -120,7 +120,7 @@ def train_to_the_end(module: nn.Module, table: Table, config: Config, split: Spl
 
 def metrics_of(module: nn.Module, table: Table, rows: IntArray) -> dict[str, float]:
     """Return every metric of a module, which standardizes its inputs itself, on some rows of a table."""
-    logits = module_logits(as_double(module), table.X[rows])
+    logits = module_logits(as_double(module), table.inputs(rows))
     return metrics_of_logits(logits, table.y[rows], table.schema.positive)
 
 

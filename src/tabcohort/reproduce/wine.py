@@ -57,7 +57,7 @@ def run(messages: Console, seeds: int = 10, config: Config = WITH_EARLY_STOPPING
         config: of the training with early stopping.
     """
     table = sample_table("wine")
-    standardized = standardize(table.X, fit_statistics(table.X, table.weight))
+    standardized = standardize(table.numbers, fit_statistics(table.numbers, table.weight))
     with Ticker(messages) as ticker:
         raw = [ten_epochs(table, table.X.astype(np.float32), seed, ticker, "raw") for seed in range(seeds)]
         scaled = [ten_epochs(table, standardized, seed, ticker, "standardized") for seed in range(seeds)]
@@ -83,7 +83,7 @@ def ten_epochs(table: Table, inputs: NDArray[np.float32], seed: int, ticker: Tic
     config = replace(DOCUMENT, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = MLP(table.X.shape[1], config.hidden, len(table.schema.classes))
+        network = MLP(table.n_inputs, config.hidden, len(table.schema.classes))
     ticker.say(f"{label}, seed {seed}")
     return list(itertools.islice(epochs_on_all_rows(network, inputs, table, config), EPOCHS))
 

@@ -65,7 +65,7 @@ def train_trees(
     rows, validation, y = split.train, validation_set(table, split, config), table.y[split.train]
     weight = table.weight[rows] * class_weights(table, split, config)[y]
     target = _Target.of(y, weight, len(table.schema.classes))
-    statistics = fit_statistics(table.X, table.weight[rows], rows, n_columns=table.schema.n_numbers)
+    statistics = fit_statistics(table.numbers, table.weight[rows], rows)
     blank = replace(
         blank_trees(table.schema.n_numbers, table.schema.n_codes, target.n_outputs),
         baseline=target.baseline,
@@ -79,10 +79,10 @@ def train_trees(
         return replace(rounds.state, stop_reason="patience", best_state=blank.named())
     booster = _booster(config, blank, member)
     booster._check_early_stopping_loss = rounds
-    val_cells = tree_cells(table.X, validation.rows, blank)
+    val_cells = tree_cells(table.inputs(validation.rows), blank)
     with _one_openmp_thread():
         booster.fit(
-            tree_cells(table.X, rows, blank),
+            tree_cells(table.inputs(rows), blank),
             np.searchsorted(target.present, y),
             weight / weight.mean(),
             X_val=val_cells,
@@ -115,12 +115,12 @@ def groups_of_codes(n_codes: Sequence[int]) -> NDArray[np.uint8]:
     return np.concatenate([np.empty(0, dtype=np.int64), *groups]).astype(np.uint8)
 
 
-def tree_cells(X: FloatArray, rows: IntArray, trees: Trees) -> FloatArray:
+def tree_cells(inputs: FloatArray, trees: Trees) -> FloatArray:
     """Return what trees are grown on, `(n_rows, n_inputs)`: numbers as they are, then the groups of codes.
 
     A missing number and an unknown level are NaN.
     """
-    cells = X[rows]
+    cells = inputs.copy()
     for place, (start, n_codes) in enumerate(zip(trees.code_starts, trees.n_codes, strict=False)):
         codes = cells[:, trees.n_numbers + place].astype(np.int64)
         groups = trees.group[start : start + n_codes][codes].astype(np.float64)

@@ -51,15 +51,15 @@ def fit_on_training_rows(
     """
     if encoding is None:
         rows, weight = merge_duplicates(table, split.train)
-        statistics, inner = fit_statistics(table.X, weight, rows), None
+        statistics, inner = fit_statistics(table.numbers, weight, rows), None
     else:
         starts_block = starts_of_blocks(table, split.train)
         training = TrainingRows(
             split.train, table.weight[split.train], table.y[split.train], len(table.schema.classes), starts_block
         )
-        statistics, inner = fit_encoding(table.X, encoding, training)
+        statistics, inner = fit_encoding(table.numbers, table.codes, encoding, training)
     if n_bins:
-        statistics = fit_bins(table.X, statistics, n_bins, split.train, table.weight[split.train])
+        statistics = fit_bins(table.numbers, statistics, n_bins, split.train, table.weight[split.train])
     return statistics, inner
 
 

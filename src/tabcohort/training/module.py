@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +100,14 @@ def train(
         split = train_validation_test_split(table, config)
     else:
         _check_split(split, table, data)
-    if encode is not None:
-        table = replace(table, X=encode(torch.from_numpy(table.X)).numpy())
+    # A module takes every input for a number.
+    table = table.with_numbers(table.X if encode is None else encode(torch.from_numpy(table.X)).numpy())
     statistics = None
     if standardize is not None:
         statistics, _ = fit_on_training_rows(table, split)
         standardize.set_statistics(statistics)
     engine_name = _choose(network, table, split, config)
-    reading = make_reading(store_rows(table.X, statistics), plain_encoding(table.X.shape[1]), statistics)
+    reading = make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
     member = member_data(table, split, config, reading, has_batch_norm(network))
     try:
         with releasing(_make_engine(engine_name, network, member, config)) as engine:
@@ -206,7 +206,7 @@ def _choose(network: nn.Module, table: Table, split: Split, config: Config) -> s
     if config.engine == "torch" or (config.engine == "auto" and config.device not in ("auto", "cpu")):
         return "torch"
     try:
-        program = lower(network, table.X.shape[1])
+        program = lower(network, table.n_inputs)
         check_kernels(program)
     except EngineError as error:
         if config.engine == "compiled":
@@ -278,6 +278,6 @@ def _table_of_arrays(data: tuple[ArrayLike, ...], allow_missing: bool) -> Table:
     y = np.asarray(data[1])
     labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     table = Table.from_arrays(X, labels, weight=weight)
-    if not allow_missing and np.isnan(table.X).any():
+    if not allow_missing and np.isnan(table.numbers).any():
         raise TableError("the rows have missing cells (NaN), which a module takes only behind an Encode layer")
     return table
