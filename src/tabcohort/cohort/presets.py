@@ -1,9 +1,9 @@
 """Presets: the portfolios of configs that are tried where no config is given, with the reason for each.
 
-No network suits every table: numbers that are skewed or act in steps are learned far better in bins, smooth ones worse.
-So a preset is a portfolio of different networks, trained on the same folds, of which greedy selection takes what is
-best together (`tabcohort.cohort.selection`). The candidates were chosen by forward selection on out-of-fold log loss;
-`benchmarks/ablations.md` has each of them alone.
+No model suits every table: trees learn what a few columns decide together in steps, networks what is smooth, and those
+with numbers in bins what lies between. So a preset is a portfolio of different candidates, trained on the same folds, of
+which greedy selection takes what is best together (`tabcohort.cohort.selection`). They were chosen by forward selection
+on out-of-fold log loss; `benchmarks/ablations.md` has each of them alone.
 """
 
 from __future__ import annotations
@@ -42,46 +42,49 @@ class Candidate:
         return {"trees": "trees", "logistic": "linear"}.get(self.changes.get("model", ""), "network")
 
 
-_BINS: Mapping[str, Any] = {
-    "bins": 16, "weight_decay": 0.1, "dropout": 0.3, "mixup_alpha": 0.3, "mixup_probability": 1.0
-}  # fmt: skip
 _BATCHES: Mapping[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
+_MIXUP: Mapping[str, Any] = {"mixup_alpha": 0.3, "mixup_probability": 1.0}
+_TREES: Mapping[str, Any] = {
+    "model": "trees", "max_leaf_nodes": 15, "l2_regularization": 1.0, "max_features": 0.5
+}  # fmt: skip
 
-BINS = Candidate(
-    {**_BINS, **_BATCHES, "hidden": (128, 64)},
-    "numbers in bins; with mixup, dropout and decay, as the first layer is wide then: close to WIDE in half its time",
+TREES = Candidate(
+    {**_TREES, "shrinkage": 0.05},
+    "boosted trees: the best kind alone; with many classes they take long, as each has trees of its own",
+    max_classes=20,
 )
 SMOOTH = Candidate(
-    {"dropout": 0.3, "weight_decay": 0.1}, "smooth measurements, which bins would cut into steps, and many classes"
+    {**_BATCHES, "dropout": 0.3, "weight_decay": 0.1, "activation": "silu"},
+    "smooth measurements, which trees and bins would cut into steps, and many classes",
 )
-RESIDUAL = Candidate(
-    {"model": "residual", **_BINS, **_BATCHES, "hidden": (64, 64), "dropout": 0.2},
-    "batch normalisation and skips make other errors: beside BINS and SMOOTH it adds most",
+BINS = Candidate(
+    {**_BATCHES, **_MIXUP, "bins": 16, "hidden": (128, 64), "dropout": 0.3, "weight_decay": 0.1, "batch_norm": True},
+    "numbers in bins; with mixup, dropout and decay, as the first layer is wide then: it makes other errors than trees",
 )
 LOGISTIC = Candidate(
-    {"model": "logistic", "batch_size": 128, "learning_rate": 0.02},
-    "few rows, or linear effects; it costs next to nothing",
+    {**_BATCHES, "model": "logistic", "learning_rate": 0.02}, "few rows, or linear effects; it costs next to nothing"
 )
+FAST_TREES = Candidate(_TREES, "TREES in half of their time", max_classes=20)
 SHORT = Candidate(
     {"bins": 16, "hidden": (64,), "dropout": 0.2, "weight_decay": 0.1, "learning_rate": 3e-3, "schedule": "cosine",
      "max_epochs": 40},
-    "one narrow layer and at most 40 epochs: the best for its time",
+    "one narrow layer and at most 40 epochs: the best network for its time",
 )  # fmt: skip
-WIDE = Candidate(_BINS, "the best single network, wide and in small batches")
-NORMALIZED = Candidate(
-    {**BINS.changes, "batch_norm": True}, "BINS with batch normalisation: rare classes, missing cells"
+PLAIN_TREES = Candidate(
+    {"model": "trees", "max_leaf_nodes": 15}, "splits are chosen from all columns: a few of many decide", max_classes=20
 )
-FINE = Candidate({**BINS.changes, "bins": 32}, "numbers with many narrow steps, such as counts and money")
-SMOOTH_WIDE = Candidate({**SMOOTH.changes, **_BATCHES, "activation": "silu"}, "SMOOTH with a smooth activation")
+COSINE = Candidate(
+    {"bins": 16, "learning_rate": 3e-3, "schedule": "cosine", "max_epochs": 60}, "a wide network that ends at rate zero"
+)
 SMOOTH_MIXED = Candidate(
-    {**_BINS, "bins": 0, "hidden": (64, 64), "dropout": 0.2}, "SMOOTH with mixup: few rows with noise"
+    {**_MIXUP, "hidden": (64, 64), "dropout": 0.2, "weight_decay": 0.1}, "SMOOTH with mixup: few rows with noise"
 )
 
 PRESETS: Mapping[str, tuple[Candidate, ...]] = MappingProxyType(
     {
-        "fast": (SHORT, LOGISTIC),
-        "default": (BINS, SMOOTH, RESIDUAL, LOGISTIC),
-        "best": (BINS, SMOOTH, RESIDUAL, LOGISTIC, WIDE, NORMALIZED, FINE, SMOOTH_WIDE, SMOOTH_MIXED),
+        "fast": (FAST_TREES, SHORT, LOGISTIC),
+        "default": (TREES, SMOOTH, BINS, LOGISTIC),
+        "best": (TREES, SMOOTH, BINS, LOGISTIC, PLAIN_TREES, COSINE, SMOOTH_MIXED),
     }
 )
 LEFT_OUT = {"all": (), "networks": ("trees",), "linear": ("trees", "network")}  # kinds, by `CohortSettings.kinds`
@@ -102,7 +105,7 @@ def preset_configs(preset: str, base: Config | None = None, kinds: str = "all", 
 
     Example:
         >>> [config.model for config in preset_configs("fast")]
-        ['mlp', 'logistic']
+        ['trees', 'mlp', 'logistic']
     """
     if preset not in PRESETS:
         raise SettingsError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}; they are {', '.join(PRESETS)}")
