@@ -57,6 +57,16 @@ def bins_of(n_columns: int, n_bins: int) -> PiecewiseLinear:
     return layer
 
 
+def bins_apart() -> PiecewiseLinear:
+    """Return a layer with 3, 9 and 2 bins of three columns, one with bins that are 0 everywhere and one with a gap."""
+    layer, edges = PiecewiseLinear(14), torch.linspace(-2, 2, 9)
+    layer.column[:3], layer.column[3:12], layer.column[12:] = 4, 0, 2
+    layer.lower[:3], layer.inverse[:3] = torch.tensor([-1.0, -0.25, 0.5]), torch.tensor([1 / 0.75, 1 / 0.75, 1.0])
+    layer.lower[3:10], layer.inverse[3:10] = edges[:7], 2.0
+    layer.lower[12:], layer.inverse[12:] = torch.tensor([-0.5, 0.5]), torch.tensor([2.0, 0.7])
+    return layer
+
+
 LAYERS: dict[str, nn.Module] = {
     "linear": nn.Linear(D_IN, 1),
     "linear to three": nn.Linear(D_IN, 3),
@@ -70,6 +80,8 @@ LAYERS: dict[str, nn.Module] = {
     "residual": ResidualMLP(D_IN, (6, 6, 4), 3, dropout=0.2),
     "smooth clip": nn.Sequential(SmoothClip(0.7), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
     "piecewise linear": nn.Sequential(bins_of(D_IN, 12), nn.Linear(D_IN + 12, 5), nn.ReLU(), nn.Linear(5, 1)),
+    "bins apart": nn.Sequential(bins_apart(), nn.Linear(D_IN + 14, 19), nn.ReLU(), nn.Linear(19, 1)),
+    "bins apart, embed": nn.Sequential(bins_apart(), Embed(2, 6, 3), MLP(D_IN + 18, (5,), 1, batch_norm=True)),
     "one dropout twice": nn.Sequential(nn.Linear(D_IN, 5), DROPOUT, nn.Linear(5, 5), DROPOUT, nn.Linear(5, 1)),
     "embed": nn.Sequential(Embed(2, 6, 3), nn.Linear(D_IN + 4, 5), nn.ReLU(), nn.Linear(5, 1)),
     "one layer twice": nn.Sequential(nn.Linear(D_IN, 5), TWICE, nn.Linear(5, 4), TWICE, nn.Linear(4, 1)),
@@ -157,13 +169,14 @@ def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: n
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual", "clipped"])
+@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual", "clipped", "bins"])
 def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimizer: str) -> None:
     modules = {
         "logistic": LogisticRegression(D_IN, 1),
         "mlp": MLP(D_IN, (8, 5), 3, "gelu", dropout=0.2),
         "residual": ResidualMLP(D_IN, (8, 5), 1, dropout=0.2),
         "clipped": nn.Sequential(SmoothClip(1.0), MLP(D_IN, (8, 5), 3)),
+        "bins": nn.Sequential(bins_apart(), MLP(D_IN + 14, (18, 5), 3)),
     }
     config = Config(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
     batches = BatchPlan(100, 32, 0.3, 0.5, has_batch_norm(modules[kind]), seed=0)
@@ -317,7 +330,13 @@ def test_the_engines_agree_on_categories_missing_cells_and_learned_vectors(
     )
     table, program, data = mixed_data(config, n_classes)
     assert any(op.kind == "embed" for op in program.operations) == (model != "logistic")
-    whole = build_model(config, table.X.shape[1], n_classes, program.operations[0].encoding, program.n_bins).double()
+    encoding = program.operations[0].encoding
+    whole = build_model(config, table.X.shape[1], n_classes, encoding, program.n_bins).double()
+    if bins:
+        split = train_validation_test_split(table, config)
+        statistics, _ = fit_on_training_rows(table, split, encoding, table.bins(config))
+        for name in ("column", "lower", "inverse"):
+            getattr(whole[2], name)[:] = torch.from_numpy(getattr(statistics, name))
     learning = prepared(nn.Sequential(*list(whole)[2:]))  # what comes after encoding and standardizing
     module, reference, other, compiled = both(learning, data, config)
     rates = [0.01] * 30

@@ -12,12 +12,21 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tabcohort.data.bins import fit_bins
 from tabcohort.data.encoder import Statistics, one_hot_encoding, plain_encoding
 from tabcohort.errors import SettingsError
 from tabcohort.network.lower import lower, network_of
 from tabcohort.network.models import ResidualMLP, build_model, initialize_weights
 from tabcohort.network.ops import ACTIVATIONS
-from tabcohort.network.program import Builder, Network, Program, blank_network, build_program, initialize_network
+from tabcohort.network.program import (
+    Builder,
+    Network,
+    Program,
+    are_bins_apart,
+    blank_network,
+    build_program,
+    initialize_network,
+)
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 
@@ -313,3 +322,47 @@ def test_a_network_that_memory_could_not_hold_is_refused() -> None:
     with pytest.raises(SettingsError, match=words):
         build_program(Config(hidden=(10_000, 10_000)), 3, 2)
     assert build_program(Config(hidden=(7_000, 7_000)), 3, 2).n_parameters == 49_042_001
+
+
+# Bins
+
+
+def network_with_bins(column: Any, lower: Any, inverse: Any) -> Network:
+    """Return a network of four inputs with these bins."""
+    builder = Builder(4)
+    value = builder.add("piecewise_linear", "bins", 0, d_out=4 + len(column))
+    network = blank_network(builder.finish(builder.add("linear", "linear", value, d_out=1)))
+    network.buffers[:] = np.concatenate([column, lower, inverse])
+    return network
+
+
+def test_bins_that_are_fitted_are_apart() -> None:
+    """Also where a number has one value, few values, or missing cells."""
+    rng = np.random.default_rng(0)
+    X = np.stack(
+        [rng.normal(size=200), rng.normal(size=200).round(), np.ones(200), np.exp(9 * rng.normal(size=200))], axis=1
+    )
+    X[::7, 0] = np.nan
+    statistics = Statistics(np.nanmean(X, axis=0), 1 / np.array([1.0, 1.0, np.inf, X[:, 3].std()]))
+    fitted = fit_bins(X, statistics, (16, 16, 3, 30), np.arange(200), np.ones(200))
+    assert are_bins_apart(network_with_bins(fitted.column, fitted.lower, fitted.inverse))
+    assert are_bins_apart(network_with_bins([3, 0, 0, 0], [-0.5, -1, 0, 0], [1, 1, 4, 0]))
+
+
+@pytest.mark.parametrize(
+    ("column", "lower", "inverse"),
+    [
+        ([0, 0], [0, 0.5], [1, 1]),
+        ([0, 0], [1, 0], [1, 1]),
+        ([0, 0], [0, 1], [0, 1]),
+        ([0, 1, 0], [0, 0, 1], [1, 1, 1]),
+    ],
+    ids=["they overlap", "they descend", "one that is 0 comes first", "another number comes between"],
+)
+def test_other_bins_are_computed(column: Any, lower: Any, inverse: Any) -> None:
+    assert not are_bins_apart(network_with_bins(column, lower, inverse))
+
+
+def test_a_network_without_bins_has_none_that_are_not_apart() -> None:
+    builder = Builder(4)
+    assert are_bins_apart(blank_network(builder.finish(builder.add("linear", "linear", 0, d_out=1))))

@@ -1,9 +1,9 @@
 """Presets: the portfolios of configs that are tried where no config is given, with the reason for each.
 
-No model suits every table: trees learn what a few columns decide together in steps, networks what is smooth, and those
-with numbers in bins what lies between. So a preset is a portfolio of different candidates, trained on the same folds, of
-which greedy selection takes what is best together (`tabcohort.cohort.selection`). They were chosen by forward selection
-on out-of-fold log loss; `benchmarks/ablations.md` has each of them alone.
+No model suits every table: trees learn what a few columns decide together in steps, networks what is smooth, and
+networks with numbers in bins what lies between. So a preset is a portfolio of different candidates, trained on the same
+folds, of which greedy selection takes what is best together (`tabcohort.cohort.selection`). They were chosen by forward
+selection on out-of-fold log loss; `benchmarks/ablations.md` has each of them alone.
 """
 
 from __future__ import annotations

@@ -272,13 +272,8 @@ class Network:
 
 def check_bins(network: Network) -> None:
     """Raise `ValueError` unless bins read columns that there are, and rise: kernels check no bounds."""
-    widths, largest = network.program.widths, float(np.finfo(np.float32).max)
-    for op in network.program.operations:
-        if op.kind != "piecewise_linear":
-            continue
-        d_in = widths[op.sources[0]]
-        n_bins = op.d_out - d_in
-        column, lower, inverse = network.buffers[op.buffers[0] : op.buffers[0] + 3 * n_bins].reshape(3, n_bins)
+    largest = float(np.finfo(np.float32).max)
+    for op, d_in, (column, lower, inverse) in _bins(network):
         wrong = np.flatnonzero(~((column >= 0) & (column < d_in) & (column == np.floor(column))))
         if len(wrong):
             raise ValueError(
@@ -286,6 +281,31 @@ def check_bins(network: Network) -> None:
             )
         if not ((np.abs(lower) <= largest) & (inverse >= 0) & (inverse <= largest)).all():
             raise ValueError(f"the layer {op.path!r} has bins that do not rise, or are beyond float32")
+
+
+def are_bins_apart(network: Network) -> bool:
+    """Return whether a row is inside of one bin of each number at most, as it is where `fit_bins` made them.
+
+    The bins of a number must be beside each other, ascend and not overlap; those that are 0 everywhere must come last.
+    """
+    for _, _, (column, lower, inverse) in _bins(network):
+        begins_number = np.diff(column) != 0
+        # From the end of a bin to the beginning of the next, in widths of the first; rounded, it may be below 0.
+        gap = np.diff(lower) * inverse[:-1] - 1
+        follows = (inverse[1:] == 0) | ((inverse[:-1] > 0) & (gap >= -1e-6))
+        if begins_number.sum() != len(np.unique(column)) - 1 or not (begins_number | follows).all():
+            return False
+    return True
+
+
+def _bins(network: Network) -> Iterator[tuple[Operation, int, FloatArray]]:
+    """Yield each operation with bins, the columns that it reads, and its column, lower and inverse, `(3, n_bins)`."""
+    widths = network.program.widths
+    for op in network.program.operations:
+        if op.kind == "piecewise_linear":
+            d_in = widths[op.sources[0]]
+            n_numbers = 3 * (op.d_out - d_in)
+            yield op, d_in, network.buffers[op.buffers[0] : op.buffers[0] + n_numbers].reshape(3, -1)
 
 
 def blank_network(program: Program, dtype: type[np.floating] = np.float32) -> Network:

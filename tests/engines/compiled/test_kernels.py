@@ -17,6 +17,7 @@ from tabcohort.network.ops import OPS
 
 update, clip_factor = called_from_python(kernels.update), called_from_python(kernels.clip_factor)
 gather, mix = called_from_python(kernels.gather), called_from_python(kernels.mix)
+mix_gradient = called_from_python(kernels.mix_gradient)
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 N, N_IN_MATRICES, RATE, DECAY, BETA1, BETA2, EPS = 11, 7, 0.03, 0.1, 0.8, 0.95, 1e-6
@@ -116,6 +117,14 @@ def test_rows_are_mixed_with_their_partners(dtype: Any) -> None:
     mix(batch, partners, own, spare, 3)
     np.testing.assert_allclose(batch, 0.3 * before + 0.7 * before[partners], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(batch[2], before[2], rtol=1e-6)  # its partner is itself
+
+
+def test_the_gradient_by_rows_before_they_are_mixed_is_the_transpose_of_mixing() -> None:
+    rows, gradient = np.random.default_rng(0).normal(size=(2, 5, 3))
+    partners, mixed, changed, spare = np.array([2, 0, 1, 4, 3]), rows.copy(), gradient.copy(), np.empty((5, 3))
+    mix(mixed, partners, 0.7, spare, 3)
+    mix_gradient(changed, partners, 0.7, spare)
+    assert (mixed * gradient).sum() == pytest.approx((rows * changed).sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize(("own", "is_own"), [(0.3, False), (0.5, True), (0.9, True)])

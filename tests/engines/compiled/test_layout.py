@@ -25,6 +25,8 @@ from tabcohort.engines.compiled.tables import (
     GRADIENT,
     KIND,
     LAYER,
+    N_BINS,
+    NEEDED_FROM,
     RESULT,
     SCRATCH,
     SETS_GRADIENT,
@@ -80,7 +82,9 @@ def test_no_two_arrays_share_memory_but_gradients_of_sums_and_their_sources(prog
         gradients.add((gradient, gradient + rows * width))  # a set: a sum's gradient is also that of its sources
     assert len(values) == len(stored_values(layout))
     for row in layout.operations:
-        size = KERNELS[KIND_OF[row[KIND]]].scratch(rows, int(layout.values[row[RESULT], WIDTH]))
+        size = KERNELS[KIND_OF[row[KIND]]].scratch(
+            rows, int(layout.values[row[SOURCE], WIDTH]), int(layout.values[row[RESULT], WIDTH])
+        )
         if size:
             scratch.add((int(row[SCRATCH]), int(row[SCRATCH]) + size))
     places = sorted([*values, *gradients, *scratch])
@@ -267,6 +271,48 @@ def test_a_bias_before_a_batch_norm_cancels() -> None:
     assert [op.bias_cancels for op in fused("linear", "batch_norm")] == [True, False]
     assert [op.bias_cancels for op in fused("linear", "relu", "batch_norm")] == [False, False, False]
     assert not any(op.bias_cancels for op in fused("linear", "batch_norm", extra_use=1))
+
+
+def program_with_bins(*kinds: str) -> Program:
+    """Return a program of 6 bins of 4 columns and these operations, with two learned vectors of 3 numbers."""
+    builder = Builder(4)
+    value = builder.add("piecewise_linear", "bins", 0, d_out=10)
+    for number, kind in enumerate(kinds):
+        d_out = {"embed": 8 + 6, "linear": 5}.get(kind)
+        constants = {"embed": (2, 7, 3), "batch_norm": NORM}.get(kind, ())
+        value = builder.add(kind, f"layer{number}", value, d_out=d_out, constants=constants)
+    return builder.finish(builder.add("linear", "last", value, d_out=1))
+
+
+@pytest.mark.parametrize("kinds", [("linear", "batch_norm"), ("embed", "linear")], ids="+".join)
+def test_bins_before_a_linear_are_multiplied_by_their_weights(kinds: tuple[str, ...]) -> None:
+    program = program_with_bins(*kinds)
+    layout = Layout(program, ROWS, 2, np.dtype(np.float32), bins_are_apart=True)
+    bins, linear = layout.operations[0], layout.operations[kinds.index("linear") + 1]
+    weight, bias = program.operations[kinds.index("linear") + 1].parameters
+    assert (bins[N_BINS], bins[WEIGHT], layout.values[1, WIDTH]) == (6, weight, 5)
+    assert (linear[N_BINS], linear[WEIGHT], linear[BIAS]) == (0, weight + 6 * 5, bias)
+    assert (linear[SOURCE], linear[SOURCE_2], linear[FUSES_ADD]) == (2 if "embed" in kinds else 0, 1, 1)
+    assert layout.values[1, GRADIENT] == layout.values[linear[RESULT], GRADIENT]
+    if "embed" in kinds:
+        assert (layout.operations[1][SOURCE], layout.values[2, WIDTH], linear[NEEDED_FROM]) == (0, 8, 2)
+    assert layout_of(program).operations[0, N_BINS] == 0
+
+
+@pytest.mark.parametrize("kinds", [("batch_norm", "linear"), ("embed", "batch_norm")], ids="+".join)
+def test_bins_that_anything_else_reads_are_computed(kinds: tuple[str, ...]) -> None:
+    layout = Layout(program_with_bins(*kinds), ROWS, 2, np.dtype(np.float32), bins_are_apart=True)
+    assert not layout.operations[:, N_BINS].any()
+    assert layout.values[1, WIDTH] == 10
+
+
+def test_bins_that_are_read_twice_are_computed() -> None:
+    builder = Builder(4)
+    bins = builder.add("piecewise_linear", "bins", 0, d_out=10)
+    value = builder.add("linear", "first", bins, d_out=10)
+    program = builder.finish(builder.add("add", "sum", value, bins))
+    layout = Layout(program, ROWS, 10, np.dtype(np.float32), bins_are_apart=True)
+    assert not layout.operations[:, N_BINS].any()
 
 
 def test_the_residual_network_is_fused_to_batch_norms_and_linear_layers() -> None:

@@ -17,7 +17,7 @@ product, inputs = called_from_python(matmul.product), called_from_python(matmul.
 inputs_of_one, column_sums = called_from_python(matmul.inputs_of_one), called_from_python(matmul.column_sums)
 
 DTYPES = st.sampled_from([np.float32, np.float64])
-# Around a tile of eight rows, and vectors of 4, 8 and 16 numbers.
+# Around a tile of six rows, and vectors of 4, 8 and 16 numbers.
 N_ROWS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64]))
 WIDTHS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 67]))
 FEW = hypothesis_settings(max_examples=150, deadline=None)
@@ -48,7 +48,7 @@ def test_a_product_is_that_of_numpy(dtype: Any, n_rows: int, d_in: int, d_out: i
 def test_a_rows_product_has_the_same_bits_alone_and_among_any_others(
     dtype: Any, n_rows: int, d_in: int, d_out: int, data: st.DataObject
 ) -> None:
-    """Alone, in twos and threes, in tiles of eight, and wherever it is among these."""
+    """Alone, in twos and threes, in tiles of six, and wherever it is among these."""
     x, W, b = random(n_rows, d_in, dtype=dtype), random(d_in, d_out, dtype=dtype), random(d_out, dtype=dtype)
     out = np.empty((n_rows, d_out), dtype)
     product(x, W, b, out)

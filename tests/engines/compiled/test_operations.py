@@ -175,11 +175,13 @@ def test_a_sequence_calls_the_kernel_of_every_operation_in_its_order(order: str,
 
 
 def test_kernels_of_an_operation_need_no_scratch_memory_unless_they_say_so() -> None:
-    assert OpKernels(note_half, note_half).scratch(100, 7) == 0
-    assert KERNELS["batch_norm"].scratch(100, 7) == 5 * 7
-    assert KERNELS["layer_norm"].scratch(100, 7) == 100 * 7 + 100
-    others = [kernels for kind, kernels in KERNELS.items() if kind not in ("batch_norm", "layer_norm")]
-    assert {kernels.scratch(100, 7) for kernels in others} == {0}
+    assert OpKernels(note_half, note_half).scratch(100, 3, 7) == 0
+    assert KERNELS["batch_norm"].scratch(100, 3, 7) == 5 * 7
+    assert KERNELS["layer_norm"].scratch(100, 3, 7) == 100 * 7 + 100
+    assert KERNELS["piecewise_linear"].scratch(100, 3, 7) == 2 * 100 * 3 + 3 + 1
+    with_memory = ("batch_norm", "layer_norm", "piecewise_linear")
+    others = [kernels for kind, kernels in KERNELS.items() if kind not in with_memory]
+    assert {kernels.scratch(100, 3, 7) for kernels in others} == {0}
 
 
 def test_all_activations_share_their_kernels() -> None:

@@ -19,7 +19,7 @@ from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
-from tabcohort.network.program import Network, Program, build_program, check_bins
+from tabcohort.network.program import Network, Program, are_bins_apart, build_program, check_bins
 from tabcohort.settings import Config
 
 _COMPILING = threading.Lock()
@@ -73,7 +73,7 @@ class CompiledEngine:
         self._epochs_per_call = max(1, min(MAX_EPOCHS_PER_CALL, PRODUCTS_PER_CALL // products))
         rows_per_step = int(np.diff(data.batches.bounds).max())
         rows = max(rows_per_step, min(ROWS_PER_PASS, len(data.validation.rows)))
-        self._layout = Layout(program, rows, n_classes, self.dtype)
+        self._layout = Layout(program, rows, n_classes, self.dtype, are_bins_apart(network))
         # The epochs of the last call: their results, rates and the states after them; how many were handed out.
         self._first, self._n_taken = 1, 0
         self._results: list[EpochResult] = []

@@ -20,6 +20,7 @@ from tabcohort.engines.compiled.operations import (
     value_of,
 )
 from tabcohort.engines.compiled.simd import matrix
+from tabcohort.engines.compiled.tables import N_BINS
 
 SGD, ADAM, ADAMW = range(3)
 OPERATIONS = frozenset(KERNELS)  # those that these kernels are compiled with
@@ -141,6 +142,15 @@ def mix(batch, partners, own, spare, n_mixed):
             batch[i, j] = spare[i, j] if own >= 0.5 else spare[partner, j]
 
 
+@njit(**COMPILED)
+def mix_gradient(gradient, partners, own, spare):
+    """Change the gradient by mixed rows to that by rows before `mix`: a row also has its part in another's."""
+    mixed_with = np.empty(partners.size, np.int64)
+    for i in range(partners.size):
+        mixed_with[partners[i]] = i
+    mix(gradient, mixed_with, own, spare, gradient.shape[1])
+
+
 # The sources that tell whether code on disk is up to date have only the kernels of this package.
 _ARE_OWN = all(kernels.forward.__module__ == own_kernels.__name__ for kernels in KERNELS.values())
 _KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
@@ -159,6 +169,7 @@ def run_epochs(
     inputs; mixup comes after them. All in one function: each level of calls would be compiled with all that it calls.
     """
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
+    multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
     preprocessing, constants_of_preprocessing = operations[:first], constants[:first]
     learning, constants_of_learning = operations[first:], constants[first:]
     batch_rows = np.empty(batch_targets.shape[0], np.int64)
@@ -178,6 +189,9 @@ def run_epochs(
                 forward(preprocessing, constants_of_preprocessing, values, parameters, buffers, work, n, yes, key)
             if own < 1:
                 inputs, with_whom = value_of(work, values, first, n), partners[e, bounds[s] : bounds[s + 1]]
+                if multiplies_bins:  # a product of mixed bins is that of the bins, mixed
+                    mix(inputs, with_whom, own, matrix(spare, 0, n, inputs.shape[1]), inputs.shape[1])
+                    inputs = value_of(work, values, first - 1, n)
                 n_mixed = inputs.shape[1] - reading.learned.size
                 mix(inputs, with_whom, own, matrix(spare, 0, n, inputs.shape[1]), n_mixed)
                 mix(target, with_whom, own, matrix(spare, 0, n, targets.shape[1]), targets.shape[1])
@@ -185,6 +199,13 @@ def run_epochs(
             dlogits = gradient_of(work, values, last, n)
             losses[e, s] = loss_and_gradient(value_of(work, values, last, n), target, dlogits)
             backward(learning, constants_of_learning, values, parameters, gradient, work, n, key, spare)
+            if multiplies_bins:
+                if own < 1:
+                    of_bins = gradient_of(work, values, first, n)
+                    mix_gradient(
+                        of_bins, partners[e, bounds[s] : bounds[s + 1]], own, matrix(spare, 0, n, of_bins.shape[1])
+                    )
+                backward(preprocessing, constants_of_preprocessing, values, parameters, gradient, work, n, key, spare)
             update(
                 optimizer, parameters, gradient, clip_factor(gradient, max_norm), first_moment, second_moment,
                 steps_before + e * n_steps + s + 1, rates[e], decay, n_in_matrices, beta1, beta2, eps,

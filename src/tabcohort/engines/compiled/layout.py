@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +28,24 @@ class Layout:
         rows: maximum rows of a step.
         n_classes: columns of a target.
         dtype: of the work memory.
+        bins_are_apart: see `tabcohort.network.program.are_bins_apart`; they are then multiplied by their weights
+            without being computed.
 
     `operations` and `values` are the tables of `tables`; `constants` has a row per operation.
     """
 
-    def __init__(self, program: Program, rows: int, n_classes: int, dtype: np.dtype[np.floating]) -> None:
+    def __init__(
+        self, program: Program, rows: int, n_classes: int, dtype: np.dtype[np.floating], bins_are_apart: bool = False
+    ) -> None:
         skipped = sum(op.kind in ("encode", "standardize") for op in program.operations)
         n_uses, memory = _uses(program), _Memory()
         fused = fuse(program.operations[skipped:-1], n_uses)
+        fused = with_products_of_bins(fused, n_uses, program.widths) if bins_are_apart else fused
         sets_gradient = _who_sets_gradients(fused, n_uses, _values_with_gradient(program))
         self.rows = rows
         self.n_preprocessing = sum(op.spec.prepares_input for op in fused)
         self.values = _table_of_values(program, fused, skipped, n_uses, rows, memory)
-        self.operations = _table_of_operations(fused, sets_gradient, skipped, rows, memory)
+        self.operations = _table_of_operations(fused, sets_gradient, skipped, rows, self.values, memory)
         self.constants = np.zeros((len(fused), 3), dtype)
         for number, op in enumerate(fused):
             self.constants[number, : len(op.constants)] = op.constants
@@ -67,7 +73,8 @@ def _table_of_values(
     """Return the table of values from value `skipped` on: the inputs of the first operation that is left."""
     stored = {skipped, *(op.result for op in fused)}  # values inside a fused operation are never stored
     table = np.zeros((len(program.widths), 3), np.int64)
-    for value, width in enumerate(program.widths):
+    widths = dict(enumerate(program.widths)) | {op.result: op.d_out for op in fused}
+    for value, width in widths.items():
         table[value, tables.WIDTH] = width
         if value in stored:
             table[value, tables.VALUE] = memory.take(rows * width)
@@ -76,11 +83,18 @@ def _table_of_values(
         for source in op.sources if op.kind == "add" else ():
             if n_uses[source] == 1:  # its gradient is that of the sum
                 table[source, tables.GRADIENT] = table[op.result, tables.GRADIENT]
+    for linear in (op for op in fused if op.kind == "linear" and len(op.sources) == 2):
+        table[linear.sources[1], tables.GRADIENT] = table[linear.result, tables.GRADIENT]
     return table[skipped:]
 
 
 def _table_of_operations(
-    fused: Sequence[FusedOperation], sets_gradient: Sequence[Sequence[int]], skipped: int, rows: int, memory: _Memory
+    fused: Sequence[FusedOperation],
+    sets_gradient: Sequence[Sequence[int]],
+    skipped: int,
+    rows: int,
+    values: IntArray,
+    memory: _Memory,
 ) -> IntArray:
     """Return the table of operations, whose values are counted from value `skipped` on."""
     table = np.zeros((len(fused), tables.N_COLUMNS), np.int64)
@@ -92,12 +106,14 @@ def _table_of_operations(
         row[tables.RESULT] = op.result - skipped
         row[[tables.WEIGHT, tables.BIAS][: len(op.parameters)]] = op.parameters
         row[tables.BUFFERS] = op.buffers[0] if op.buffers else 0
-        row[tables.SCRATCH] = memory.take(KERNELS[op.kind].scratch(rows, op.d_out))
+        d_in = int(values[row[tables.SOURCE], tables.WIDTH])
+        row[tables.SCRATCH] = memory.take(KERNELS[op.kind].scratch(rows, d_in, op.d_out))
         row[[tables.SETS_GRADIENT, tables.SETS_GRADIENT_2][: len(sets)]] = sets
         row[tables.LAYER] = op.layer
         row[tables.FUSES_ADD], row[tables.FUSES_RELU] = len(op.sources) == 2, op.fuses_relu
         row[tables.BIAS_CANCELS] = op.bias_cancels
         row[tables.NEEDED_FROM] = n_plain.get(op.sources[0], 0)
+        row[tables.N_BINS] = op.n_bins
     return table
 
 
@@ -126,11 +142,14 @@ class FusedOperation(Operation):
             second one.
         layer: the number of the dropout layer.
         bias_cancels: whether a batch norm follows a linear, and subtracts its bias again: the bias has no gradient.
+        n_bins: of a piecewise-linear encoding that is multiplied by its weights, which the linear then adds as its
+            second source; 0 where it is only computed.
     """
 
     fuses_relu: bool = False
     layer: int = 0
     bias_cancels: bool = False
+    n_bins: int = 0
 
 
 def fuse(operations: Sequence[Operation], n_uses: Counter[int]) -> list[FusedOperation]:
@@ -175,6 +194,38 @@ def _fused_with(norm: FusedOperation, op: FusedOperation, n_uses: Counter[int]) 
         if n_uses[other] == 1:  # so that the gradient of the sum serves as its gradient
             return replace(norm, result=op.result, sources=(*norm.sources, other))
     return None
+
+
+def with_products_of_bins(
+    operations: Sequence[FusedOperation], n_uses: Counter[int], widths: Sequence[int]
+) -> list[FusedOperation]:
+    """Return the operations with bins multiplied by their rows of the weights, if all that reads them is a linear.
+
+    The linear is left with the other columns, learned vectors among them or not, and adds the product of the bins.
+
+    Args:
+        operations: of a program, fused.
+        n_uses: how often each value is read.
+        widths: of the program's values.
+    """
+    n_chain = 3 if "embed" in [op.kind for op in operations[1:2]] else 2
+    chain, others = operations[:n_chain], operations[n_chain:]
+    if [op.kind for op in chain] not in (["piecewise_linear", "linear"], ["piecewise_linear", "embed", "linear"]):
+        return list(operations)
+    if any(n_uses[op.result] != 1 or reader.sources != (op.result,) for op, reader in pairwise(chain)):
+        return list(operations)
+    bins, *embeds, linear = chain
+    source, n_bins, (weight, bias) = bins.sources[0], bins.d_out - widths[bins.sources[0]], linear.parameters
+    return [
+        replace(bins, d_out=linear.d_out, parameters=(weight,), n_bins=n_bins),
+        *(replace(embed, sources=(source,), d_out=embed.d_out - n_bins) for embed in embeds),
+        replace(
+            linear,
+            sources=(embeds[0].result if embeds else source, bins.result),
+            parameters=(weight + n_bins * linear.d_out, bias),
+        ),
+        *others,
+    ]
 
 
 def _uses(program: Program) -> Counter[int]:

@@ -10,37 +10,43 @@ from tabcohort.engines.compiled.simd import add_times, lanes_of, load, store, to
 
 
 @njit(**IN_ORDER)
-def eight_rows(x, i, panel, start, j, out):
-    """out = start + x w for 8 rows from i on and the panel's columns from j on: the sums stay in registers."""
-    last, left = x.shape[0] - 1, start.size - j
+def six_rows(x, i, panel, start, j, out):
+    """out = start + x w for 6 rows from i on and the panel's columns from j on: the sums stay in registers.
+
+    Twelve sums, as many as keep the multipliers busy while each waits for its last addition.
+    """
+    last, lanes = x.shape[0] - 1, lanes_of(x)
+    left, left_2 = start.size - j, start.size - j - lanes
     # Beyond the end the last row again, which gives the same sums.
-    i1, i2, i3, i4 = min(i + 1, last), min(i + 2, last), min(i + 3, last), min(i + 4, last)
-    i5, i6, i7 = min(i + 5, last), min(i + 6, last), min(i + 7, last)
-    x0, x1, x2, x3, x4, x5, x6, x7 = x[i], x[i1], x[i2], x[i3], x[i4], x[i5], x[i6], x[i7]
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = load(start, j, left)
+    i1, i2, i3, i4, i5 = min(i + 1, last), min(i + 2, last), min(i + 3, last), min(i + 4, last), min(i + 5, last)
+    x0, x1, x2, x3, x4, x5 = x[i], x[i1], x[i2], x[i3], x[i4], x[i5]
+    s0 = s1 = s2 = s3 = s4 = s5 = load(start, j, left)
+    t0 = t1 = t2 = t3 = t4 = t5 = load(start, j + lanes, left_2)
     for k in range(x.shape[1]):
-        row = load(panel[k], 0, lanes_of(x))  # a whole vector: a load without a mask
-        s0 = add_times(s0, x0[k], row)
-        s1 = add_times(s1, x1[k], row)
-        s2 = add_times(s2, x2[k], row)
-        s3 = add_times(s3, x3[k], row)
-        s4 = add_times(s4, x4[k], row)
-        s5 = add_times(s5, x5[k], row)
-        s6 = add_times(s6, x6[k], row)
-        s7 = add_times(s7, x7[k], row)
+        row, row_2 = load(panel[k], 0, lanes), load(panel[k], lanes, lanes)  # whole vectors: loads without a mask
+        s0, t0 = add_times(s0, x0[k], row), add_times(t0, x0[k], row_2)
+        s1, t1 = add_times(s1, x1[k], row), add_times(t1, x1[k], row_2)
+        s2, t2 = add_times(s2, x2[k], row), add_times(t2, x2[k], row_2)
+        s3, t3 = add_times(s3, x3[k], row), add_times(t3, x3[k], row_2)
+        s4, t4 = add_times(s4, x4[k], row), add_times(t4, x4[k], row_2)
+        s5, t5 = add_times(s5, x5[k], row), add_times(t5, x5[k], row_2)
     store(out[i], j, left, s0)
+    store(out[i], j + lanes, left_2, t0)
     store(out[i1], j, left, s1)
+    store(out[i1], j + lanes, left_2, t1)
     store(out[i2], j, left, s2)
+    store(out[i2], j + lanes, left_2, t2)
     store(out[i3], j, left, s3)
+    store(out[i3], j + lanes, left_2, t3)
     store(out[i4], j, left, s4)
+    store(out[i4], j + lanes, left_2, t4)
     store(out[i5], j, left, s5)
-    store(out[i6], j, left, s6)
-    store(out[i7], j, left, s7)
+    store(out[i5], j + lanes, left_2, t5)
 
 
 @njit(**IN_ORDER)
 def one_row(x, W, b, out):
-    """out = x W + b for one row: the same sums as those of eight"""
+    """out = x W + b for one row: the same sums as those of six"""
     d_in, d_out = W.shape
     for j in range(d_out):
         out[j] = b[j]
@@ -90,26 +96,27 @@ def product(x, W, b, out):
         for i in range(rows):
             one_row(x[i], W, b, out[i])
     else:
-        panel = np.empty((d_in, lanes), x.dtype)
-        for j in range(0, d_out, lanes):
+        panel = np.empty((d_in, 2 * lanes), x.dtype)
+        for j in range(0, d_out, 2 * lanes):
             for k in range(d_in):  # what the tiles read, contiguous: it is on fewer pages
                 store(panel[k], 0, lanes, load(W[k], j, d_out - j))
-            for i in range(0, rows, 8):
-                eight_rows(x, i, panel, b, j, out)
+                store(panel[k], lanes, lanes, load(W[k], j + lanes, d_out - j - lanes))
+            for i in range(0, rows, 6):
+                six_rows(x, i, panel, b, j, out)
 
 
 @njit(**IN_ORDER)
 def inputs(dout, W, dx, first):
     """dx = dout W^T, from about column `first` on"""
     (d_in, d_out), lanes = W.shape, lanes_of(W)
-    panel, zeros = np.empty((d_out, lanes), W.dtype), np.zeros(d_in, W.dtype)
-    for j in range(first - first % lanes, d_in, lanes):
-        part = W[j : j + lanes]
+    panel, zeros = np.empty((d_out, 2 * lanes), W.dtype), np.zeros(d_in, W.dtype)
+    for j in range(first - first % lanes, d_in, 2 * lanes):
+        part = W[j : j + 2 * lanes]
         for k in range(d_out):
             for c in range(part.shape[0]):
                 panel[k, c] = part[c, k]
-        for i in range(0, dout.shape[0], 8):
-            eight_rows(dout, i, panel, zeros, j, dx)
+        for i in range(0, dout.shape[0], 6):
+            six_rows(dout, i, panel, zeros, j, dx)
 
 
 @njit(**IN_ORDER)

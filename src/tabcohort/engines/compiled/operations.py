@@ -18,6 +18,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  Numba's `np.dot` comes from here
 from numba import njit
 
+from tabcohort.engines.compiled.bin_products import bins_gradient, bins_product, count_numbers, find_begins, locate
 from tabcohort.engines.compiled.dropout import KEEP_ALL, dropout
 from tabcohort.engines.compiled.elementary import exp, log1p, tanh
 from tabcohort.engines.compiled.jit import COMPILED, IN_ORDER, INLINED
@@ -40,6 +41,7 @@ from tabcohort.engines.compiled.tables import (
     GRADIENT,
     KIND,
     LAYER,
+    N_BINS,
     NEEDED_FROM,
     RESULT,
     SCRATCH,
@@ -65,12 +67,13 @@ class OpKernels:
             value that the operation writes. `op` and `constant` are its rows of the tables (see `tables`).
         backward: a function of (op, constant, values, parameters, gradient, work, rows, key, spare) that computes the
             gradients of its parameters and of the values that it reads.
-        scratch: numbers of scratch memory that both share, given the rows of a batch and the columns it writes.
+        scratch: numbers of scratch memory that both share, given the rows of a batch, and the columns it reads and
+            writes.
     """
 
     forward: Callable[..., None]
     backward: Callable[..., None]
-    scratch: Callable[[int, int], int] = lambda rows, d_out: 0
+    scratch: Callable[[int, int, int], int] = lambda rows, d_in, d_out: 0
 
 
 @njit(**COMPILED)
@@ -115,7 +118,7 @@ def no_backward(op, constant, values, parameters, gradient, work, rows, key, spa
     """Nothing that is learned comes before."""
 
 
-# -- piecewise-linear encoding, also before anything is learned --------------------------------------------------------
+# -- piecewise-linear encoding, before anything is learned, or times the weights of its bins: see `bin_products` -------
 
 
 @njit(**COMPILED)
@@ -132,13 +135,30 @@ def piecewise_linear(x, column, lower, inverse, out):
 
 @njit(**INLINED)
 def piecewise_linear_forward(op, constant, values, parameters, buffers, work, rows, training, key):
-    """See `piecewise_linear`"""
+    """See `piecewise_linear`; or out = bins W"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
-    n_bins, start = out.shape[1] - x.shape[1], op[BUFFERS]
-    piecewise_linear(
-        x, part(buffers, start, n_bins), part(buffers, start + n_bins, n_bins),
-        part(buffers, start + 2 * n_bins, n_bins), out,
-    )  # fmt: skip
+    n_bins, start = op[N_BINS] if op[N_BINS] > 0 else out.shape[1] - x.shape[1], op[BUFFERS]
+    column, lower = part(buffers, start, n_bins), part(buffers, start + n_bins, n_bins)
+    inverse = part(buffers, start + 2 * n_bins, n_bins)
+    if op[N_BINS] == 0:
+        piecewise_linear(x, column, lower, inverse, out)
+    else:
+        d_in, begins_at = x.shape[1], op[SCRATCH] + 2 * x.size
+        places, fractions = matrix(work, op[SCRATCH], rows, d_in), matrix(work, op[SCRATCH] + x.size, rows, d_in)
+        begins = part(work, begins_at, find_begins(column, part(work, begins_at, d_in + 1)) + 1)
+        locate(x, column, lower, inverse, begins, places, fractions)
+        bins_product(places, fractions, begins, matrix(parameters, op[WEIGHT], n_bins, out.shape[1]), out)
+
+
+@njit(**INLINED)
+def piecewise_linear_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
+    """dW = bins^T dout, where the bins are multiplied by W"""
+    if op[N_BINS] > 0:
+        x, dout = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[RESULT], rows)
+        d_in, begins_at = x.shape[1], op[SCRATCH] + 2 * x.size
+        places, fractions = matrix(work, op[SCRATCH], rows, d_in), matrix(work, op[SCRATCH] + x.size, rows, d_in)
+        begins = part(work, begins_at, count_numbers(part(work, begins_at, d_in + 1), op[N_BINS]) + 1)
+        bins_gradient(places, fractions, begins, dout, matrix(gradient, op[WEIGHT], op[N_BINS], dout.shape[1]))
 
 
 # -- embed: learned vectors in place of the last columns, which hold rows of their table -------------------------------
@@ -183,15 +203,17 @@ def embed_backward(op, constant, values, parameters, gradient, work, rows, key, 
 
 @njit(**INLINED)
 def linear_forward(op, constant, values, parameters, buffers, work, rows, training, key):
-    """out = x W + b"""
+    """out = x W + b, with what is fused"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
     d_in, d_out = x.shape[1], out.shape[1]
     product(x, matrix(parameters, op[WEIGHT], d_in, d_out), part(parameters, op[BIAS], d_out), out)
+    if op[FUSES_ADD]:
+        accumulate(value_of(work, values, op[SOURCE_2], rows), out, 0)
 
 
 @njit(**INLINED)
 def linear_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
-    """dW = x^T dout,  db = column sums of dout (unless it cancels),  dx = dout W^T"""
+    """dW = x^T dout,  db = column sums of dout (unless it cancels),  dx = dout W^T; what is added shares dout"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)
     dout, sets = gradient_of(work, values, op[RESULT], rows), op[SETS_GRADIENT]
     d_in, d_out = x.shape[1], dout.shape[1]
@@ -433,12 +455,16 @@ _ACTIVATION = OpKernels(activation_forward, activation_backward)
 
 KERNELS: dict[str, OpKernels] = {
     "smooth_clip": OpKernels(smooth_clip_forward, no_backward),
-    "piecewise_linear": OpKernels(piecewise_linear_forward, no_backward),
+    "piecewise_linear": OpKernels(
+        piecewise_linear_forward, piecewise_linear_backward, scratch=lambda rows, d_in, d_out: (2 * rows + 1) * d_in + 1
+    ),
     "embed": OpKernels(embed_forward, embed_backward),
     "linear": OpKernels(linear_forward, linear_backward),
-    "batch_norm": OpKernels(batch_norm_step_forward, batch_norm_step_backward, scratch=lambda rows, d_out: 5 * d_out),
+    "batch_norm": OpKernels(
+        batch_norm_step_forward, batch_norm_step_backward, scratch=lambda rows, d_in, d_out: 5 * d_out
+    ),
     "layer_norm": OpKernels(
-        layer_norm_step_forward, layer_norm_step_backward, scratch=lambda rows, d_out: rows * (d_out + 1)
+        layer_norm_step_forward, layer_norm_step_backward, scratch=lambda rows, d_in, d_out: rows * (d_out + 1)
     ),
     **dict.fromkeys(("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"), _ACTIVATION),
     "dropout": OpKernels(dropout_forward, dropout_backward),
