@@ -548,7 +548,7 @@ def test_with_verbose_training_shows_how_far_it_is(
     monkeypatch.setattr("tabcohort.reporting.terminal.SECONDS_BETWEEN_LINES", 0.0)
     classifier(verbose=1).fit(X, Y)
     out, messages = capfd.readouterr()
-    assert (out, "3/3 networks trained" in messages) == ("", True)
+    assert (out, "3/3 members trained" in messages) == ("", True)
 
 
 # Tools of scikit-learn

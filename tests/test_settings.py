@@ -18,11 +18,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tabcohort import fit
+from tabcohort.cohort.presets import RUN_SETTINGS
 from tabcohort.data.recognize import KINDS
 from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.settings import (
     COLUMN_TYPES,
+    ONLY_OF_TREES,
     CohortSettings,
     Config,
     Rule,
@@ -142,7 +144,7 @@ def test_an_integer_beyond_every_float_is_handled_like_any_number(name: str) -> 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("model", "'logistic' or 'mlp' or 'residual'"),
+        ("model", "'logistic' or 'mlp' or 'residual' or 'trees'"),
         ("dropout", "a number in [0, 1)"),
         ("epsilon", "a number in (0, inf]"),
         ("batch_norm", "True or False"),
@@ -404,6 +406,13 @@ def test_a_toml_file_is_read_as_what_the_caller_calls_it(tmp_path: Path) -> None
 # Settings that a config does not use
 
 
+def test_a_config_of_trees_uses_nothing_of_networks_and_the_other_way_round() -> None:
+    of_networks, of_trees = unused_names(Config(model="trees")), unused_names(Config(mixup_alpha=0.2))
+    assert {"hidden", "learning_rate", "dropout", "weight_decay", "batch_size", "bins", "optimizer"} <= of_networks
+    assert of_trees >= ONLY_OF_TREES
+    assert not of_networks & (ONLY_OF_TREES | RUN_SETTINGS - {"engine", "device"} | {"max_epochs", "patience", "model"})
+
+
 @pytest.mark.parametrize(
     ("changes", "unused"),
     [
@@ -430,8 +439,8 @@ def test_a_toml_file_is_read_as_what_the_caller_calls_it(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_config_names_what_it_does_not_use(changes: dict[str, Any], unused: set[str]) -> None:
-    assert unused_names(Config(**changes)) == unused
+def test_a_network_names_what_it_does_not_use(changes: dict[str, Any], unused: set[str]) -> None:
+    assert unused_names(Config(**changes)) == unused | ONLY_OF_TREES
 
 
 def test_what_is_not_used_changes_no_network() -> None:
@@ -439,7 +448,8 @@ def test_what_is_not_used_changes_no_network() -> None:
     others = {
         "activation": "tanh", "dropout": 0.4, "batch_norm": True, "hidden": (3,), "momentum": 0.3, "beta1": 0.5,
         "beta2": 0.9, "epsilon": 1e-3, "schedule_factor": 0.9, "schedule_patience": 1, "schedule_every": 3,
-        "mixup_probability": 0.9,
+        "mixup_probability": 0.9, "max_leaf_nodes": 3, "min_samples_leaf": 2, "max_features": 0.3,
+        "l2_regularization": 3.0, "shrinkage": 0.7,
     }  # fmt: skip
     for changes in ({"model": "logistic"}, {"model": "residual"}, {"optimizer": "sgd"}, {"hidden": ()}):
         config = Config(**{"hidden": (8,), "max_epochs": 4, "learning_rate": 0.02, **changes})

@@ -213,7 +213,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with ProgressDisplay(Console(stderr=True, highlight=False, soft_wrap=True)) as display:
             yield display
 
-    def _configs(self, n_classes: int) -> tuple[list[Config], CohortSettings]:
+    def _configs(self, n_classes: int = 2) -> tuple[list[Config], CohortSettings]:
         """Return the configs to try, and the settings of the cohort."""
         own, cohort = (
             {field.name: getattr(self, field.name) for field in dataclasses.fields(kind)}

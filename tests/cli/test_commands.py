@@ -52,7 +52,9 @@ def test_a_preset_and_a_network_exclude_each_other(run: Run, csv_file: Path, qui
     for options in (("--model", "mlp"), ("--settings", quick)):
         ran = run("fit", csv_file, "--target", "answer", "--preset", "best", *options)
         assert ran.status == 2
-        assert "--preset best chooses the networks: leave it out, or --model and the settings of a network" in ran.err
+        assert "--preset best chooses what is trained: leave it out, or --model and the settings of" in ran.err
+    ran = run("fit", csv_file, "--target", "answer", "--linear-only", "--model", "mlp")
+    assert "--linear-only chooses what is trained: leave it out, or --model and the settings of" in ran.err
 
 
 @pytest.mark.parametrize("name", ["./-new", "a  b'c.tabcohort", "./sub/../new.tabcohort"])
@@ -164,10 +166,10 @@ def test_quiet_prints_results_only_and_verbose_a_line_per_network(
     assert (ran.status, ran.err) == (0, "")
     assert "measured on 90 rows" in ran.out
     ran = run(*fit, "--verbose", "--threads", "1")
-    assert re.findall(r"^(\d)/3 networks trained  ", ran.err, re.MULTILINE)[-1] == "3"
+    assert re.findall(r"^(\d)/3 members trained  ", ran.err, re.MULTILINE)[-1] == "3"
     predict = ["predict", tmp_path / "m", csv_file, "--out", tmp_path / "p.csv"]
     assert run(*predict, "--quiet").err == ""
-    assert "<Predictor of 'answer' from 3 features, 3 networks, " in run(*predict, "--verbose").err
+    assert "<Predictor of 'answer' from 3 features, 3 members, " in run(*predict, "--verbose").err
 
 
 def test_types_of_columns_come_from_the_settings_file_and_options_win(run: Run, csv_file: Path, tmp_path: Path) -> None:
@@ -273,7 +275,7 @@ def test_as_many_networks_are_trained_as_asked_for(run: Run, csv_file: Path, qui
 
 def test_a_number_of_members_that_is_no_product_is_rounded_up_with_a_note(run: Run, csv_file: Path) -> None:
     ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--folds", "3", "--members", "4", *QUICK)
-    assert "note: 3 folds x 2 seeds: 6 networks per config\n" in ran.err
+    assert "note: 3 folds x 2 seeds: 6 members per config\n" in ran.err
 
 
 def test_the_number_of_threads_changes_no_weight(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
@@ -319,7 +321,7 @@ def test_a_budget_ends_a_fit_with_what_is_there(run: Run, csv_file: Path, tmp_pa
     ran = run(*fit, "--budget", "0.001", "--out", tmp_path / "model")
     assert ran.status == 0
     assert "its budget of seconds was spent, and the best weights so far are kept" in ran.out
-    assert "note: the budget of seconds is spent: 3 of 3 networks have weights" in ran.err
+    assert "note: the budget of seconds is spent: 3 of 3 members have weights" in ran.err
     # All have begun, as each row is to be tested; none has the first twentieth of its epochs, after which it may pause.
     n_epochs = [len(member.history) for member in load(tmp_path / "model").report.members]
     assert all(1 <= number < 200 for number in n_epochs)

@@ -109,7 +109,7 @@ def test_a_checkpoint_that_processes_wrote_is_resumed_from_in_threads(tmp_path: 
     table, config = table_of(60), config_of(max_epochs=4)
     first = fit(table, config, SMALL, checkpoint=tmp_path / "kept", executor=ProcessExecutor(2))
     assert len(list((tmp_path / "kept").iterdir())) == 3
-    with pytest.warns(TabcohortWarning, match=r"^resuming from the checkpoint '.*kept': it holds 3 networks$"):
+    with pytest.warns(TabcohortWarning, match=r"^resuming from the checkpoint '.*kept': it holds 3 members$"):
         again = fit(table, config, SMALL, checkpoint=tmp_path / "kept")
     assert again.report.members == first.report.members  # with the seconds of their epochs: none was run again
     assert_same(again, first)

@@ -202,7 +202,7 @@ def test_a_file_or_a_folder_that_cannot_be_made_is_no_checkpoint(tmp_path: Path)
 
 def test_resuming_from_a_checkpoint_is_a_warning_where_fit_is_called(tmp_path: Path) -> None:
     fit(table_of(), config_of(max_epochs=2), SMALL, checkpoint=tmp_path / "kept")
-    message = r"^resuming from the checkpoint '.*kept': it holds 3 networks$"
+    message = r"^resuming from the checkpoint '.*kept': it holds 3 members$"
     with pytest.warns(TabcohortWarning, match=message) as warned:
         fit(table_of(), config_of(max_epochs=2), SMALL, checkpoint=tmp_path / "kept")
     assert [warning.filename for warning in warned] == [__file__]

@@ -12,7 +12,8 @@ from helpers import SMALL, config_of, make_small_table
 from tabcohort import CohortSettings, Config, SettingsError, TabcohortWarning, Table, fit
 from tabcohort.cohort.plan import make_plan
 from tabcohort.cohort.presets import PRESETS, RUN_SETTINGS, preset_cohort, preset_configs
-from tabcohort.settings import PRESET_NAMES
+from tabcohort.network.program import Network
+from tabcohort.settings import KINDS, PRESET_NAMES
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -24,6 +25,25 @@ def test_the_configs_of_a_preset_differ_and_each_has_a_reason(preset: str) -> No
 
 def test_best_tries_what_the_default_tries_and_more() -> None:
     assert set(map(str, preset_configs("default"))) < set(map(str, preset_configs("best")))
+
+
+def test_trees_are_left_out_where_there_are_many_classes() -> None:
+    for preset in PRESETS:
+        assert "trees" in {config.model for config in preset_configs(preset, n_classes=20)}
+        assert "trees" not in {config.model for config in preset_configs(preset, n_classes=21)}
+    table = make_small_table()
+    labels = np.arange(len(table.y)) % 21
+    plan = make_plan(Table.from_arrays(table.X, labels), settings=replace(SMALL, preset="fast"))
+    assert [config.model for config in plan.configs] == ["mlp", "logistic"]
+
+
+def test_kinds_of_candidates_can_be_left_out() -> None:
+    for preset in PRESETS:
+        models = {kind: [config.model for config in preset_configs(preset, kinds=kind)] for kind in KINDS}
+        assert models["networks"] == [model for model in models["all"] if model != "trees"] != models["all"]
+        assert set(models["linear"]) == {"logistic"}
+    configs, _ = preset_cohort(Config(), CohortSettings(kinds="linear"))
+    assert configs == preset_configs("default", kinds="linear")
 
 
 def test_what_says_nothing_of_the_network_is_kept() -> None:
@@ -89,7 +109,8 @@ def test_a_table_without_numbers_has_a_portfolio_too() -> None:
     frame = {f"answer {i}": rng.choice(["never", "often", "always"], 90) for i in range(5)}
     frame["y"] = rng.choice(["no", "yes"], 90)
     predictor = fit(Table.from_frame(frame, "y"), settings=replace(SMALL, preset="fast"))
-    assert all(network.program.n_bins == 0 for network in predictor.models)
+    networks = [model for model in predictor.models if isinstance(model, Network)]
+    assert all(network.program.n_bins == 0 for network in networks)
 
 
 def test_a_preset_is_resumed_from_a_checkpoint_to_the_same_bits(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ def test_a_run_that_ended_early_warns_of_what_there_is(
     ended = result_of(plan.members[:3], reason, {})
     monkeypatch.setattr(runner, "run_members", lambda *arguments: ended)
     message = (
-        f"^{beginning}: 3 of 4 networks have weights, 1 of them were trained to their end; the model consists of these$"
+        f"^{beginning}: 3 of 4 members have weights, 1 of them were trained to their end; the model consists of these$"
     )
     with pytest.warns(TabcohortWarning, match=message):
         assert run(plan) is ended

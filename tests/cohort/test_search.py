@@ -64,7 +64,7 @@ def test_class_weights_of_the_base_stay() -> None:
         ({"dropout": [0.1, 1.5]}, r"^the setting 'dropout' must be a number in \[0, 1\); it is 1.5$"),
         (
             {"model": ["mlp", "tree"]},
-            "^the setting 'model' must be 'logistic' or 'mlp' or 'residual'; it is 'tree'$",
+            "^the setting 'model' must be 'logistic' or 'mlp' or 'residual' or 'trees'; it is 'tree'$",
         ),
         (
             {"dropout": np.linspace(0, 0.9, 101).tolist(), "label_smoothing": np.linspace(0, 0.9, 100).tolist()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,10 @@ from helpers import QUICK, SMALL, assert_same, make_rows, mixed_frame
 import tabcohort
 from tabcohort import Config, Predictor, TabcohortWarning, Table
 from tabcohort.cohort import members as members_module
-from tabcohort.cohort.alternatives import compare_alternatives
 from tabcohort.cohort.executors import ProcessExecutor
 from tabcohort.cohort.plan import make_plan
 from tabcohort.cohort.runner import run
-from tabcohort.cohort.selection import out_of_fold, select_and_calibrate
-from tabcohort.evaluation.intervals import mean_estimate
-from tabcohort.model.facts import facts
+from tabcohort.cohort.selection import out_of_fold
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 
@@ -117,19 +113,11 @@ def test_every_executor_and_any_number_of_threads_give_the_same_bits(predictor: 
 def test_a_checkpoint_resumes_to_the_same_bits_and_grows_no_tree_again(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(progress: Any) -> None:
-        if progress.n_done >= 4:
-            raise KeyboardInterrupt
-
-    settings = replace(SMALL, threads=1)
-    with pytest.warns(TabcohortWarning, match="interrupted"):
-        tabcohort.fit(steps_table(), CONFIGS, settings, stop, checkpoint=tmp_path / "c")
-    with pytest.warns(TabcohortWarning, match="resuming"):
-        resumed = tabcohort.fit(steps_table(), CONFIGS, settings, checkpoint=tmp_path / "c")
-    assert_same(predictor, resumed)
+    tabcohort.fit(steps_table(), CONFIGS[:2], SMALL, checkpoint=tmp_path / "c")
     monkeypatch.setattr(members_module, "train_trees", None)  # which would fail
-    with pytest.warns(TabcohortWarning, match="resuming"):
-        assert_same(predictor, tabcohort.fit(steps_table(), CONFIGS, settings, checkpoint=tmp_path / "c"))
+    with pytest.warns(TabcohortWarning, match="resuming from the checkpoint .* it holds 6 members"):
+        resumed = tabcohort.fit(steps_table(), CONFIGS, SMALL, checkpoint=tmp_path / "c")
+    assert_same(predictor, resumed)
 
 
 def test_trees_do_not_pause_at_a_rung_and_are_compared_by_all_their_rounds() -> None:
@@ -152,55 +140,3 @@ def test_with_a_budget_the_first_config_is_trained_to_its_end_though_it_is_trees
     result = run_fake(members, FakeTraining(max_epochs=50, clock=clock), budget_seconds=150.0)
     assert result.stop_reason == "budget"
     assert all(trained.state.is_finished for member, trained in result.members.items() if member.config == 0)
-
-
-# Simpler models on the same rows
-
-
-def alternatives_of(table: Table, configs: Sequence[Config]) -> Any:
-    """Return the ensemble and its alternatives."""
-    plan = make_plan(table, configs, SMALL)
-    result = run(plan)
-    predictions = out_of_fold(plan, result)
-    selection = select_and_calibrate(plan, result, predictions)
-    return plan, selection, compare_alternatives(plan, predictions, selection)
-
-
-def test_each_kind_alone_is_compared_with_the_ensemble_on_the_same_rows() -> None:
-    plan, selection, alternatives = alternatives_of(steps_table(), CONFIGS)
-    assert [alternative.kind for alternative in alternatives] == ["shares", "logistic", "trees", "network"]
-    assert [alternative.config for alternative in alternatives] == [None, 0, 1, 2]
-    assert sum(alternative.weight for alternative in alternatives) == pytest.approx(1)
-    own = selection.predictions
-    for alternative in alternatives:
-        ensemble = mean_estimate(own.losses(), own.weight, own.group_ids).value
-        assert alternative.gap.value == pytest.approx(alternative.log_loss.value - ensemble)
-        assert alternative.gap.low < alternative.gap.value < alternative.gap.high
-    shares = np.bincount(plan.table.y) / len(plan.table.y)
-    assert alternatives[0].log_loss.value == pytest.approx(-(shares * np.log(shares)).sum(), rel=0.02)
-
-
-def test_the_shares_of_the_classes_are_those_of_other_folds() -> None:
-    """A class that is in one fold only is improbable there."""
-    _, selection, alternatives = alternatives_of(steps_table(90), [LOGISTIC])
-    own = selection.predictions
-    expected = np.empty(len(own.y))
-    for inside, outside in own.folds():
-        totals = np.bincount(own.y[outside], minlength=2) + 0.5
-        expected[inside] = -np.log(totals / totals.sum())[own.y[inside]]
-    assert alternatives[0].log_loss.value == pytest.approx(expected.mean())
-
-
-def test_a_config_that_is_the_whole_ensemble_is_no_alternative_to_it() -> None:
-    assert [alternative.kind for alternative in alternatives_of(steps_table(), [TREES])[2]] == ["shares"]
-
-
-def test_the_simplest_model_that_these_rows_cannot_tell_from_the_ensemble_is_named(predictor: Predictor) -> None:
-    comparison = facts(predictor)["alternatives"]
-    assert [model["kind"] for model in comparison["models"]] == ["shares", "logistic", "trees", "network"]
-    assert comparison["models"][3]["name"] == "mlp 8"
-    as_good = [model["kind"] for model in comparison["models"] if model["gap"]["low"] <= 0]
-    assert comparison["simplest"] == (as_good[0] if as_good else None)
-    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
-    noise = tabcohort.fit(Table.from_arrays(X, y), [LOGISTIC, TREES], SMALL)
-    assert facts(noise)["alternatives"]["simplest"] == "shares"

@@ -406,9 +406,38 @@ def test_what_is_read_quickly_is_what_the_column_reads(column: Column, cell: Any
         (Boolean("a"), "yes", ((), 1.0)),
         (Boolean("a"), "Yes", None),
         (Date("a"), "2024-12-31", None),
-        (Text("a"), "x", None),
+        (Text("a", words=("cat",)), " A cat.", ((6.0, 1.0), None)),
+        (Text("a"), "113803", ((6.0,), None)),
+        (Text("a"), "3.0", None),
+        (Text("a"), "caf\u00e9", None),
         (Dropped("a"), "x", None),
     ],
 )
 def test_common_cells_are_read_quickly(column: Column, cell: Any, expected: Any) -> None:
     assert column.cell(cell) == expected
+
+
+@given(
+    st.one_of(
+        st.none(),
+        st.text(max_size=30),
+        st.from_regex(r"[ \t]*[a-zA-Z0-9.,' -]*(cat|Dog|caf\u00e9)?[ \n]*", fullmatch=True),
+    )
+)
+@hypothesis_settings(max_examples=150, deadline=None)
+def test_a_text_of_one_record_has_the_numbers_that_it_has_in_a_table(text: str | None) -> None:
+    column = Text("a", words=("cat", "dog", "caf\u00e9"))
+    np.testing.assert_array_equal(row_inputs({"a": text}, [column]), inputs_of(column, [text], pl.String))
+
+
+def test_a_cell_that_has_no_quick_way_is_read_without_the_columns_beside_it() -> None:
+    read = []
+
+    class Slow(Number):
+        def numbers(self, series: pl.Series) -> Any:
+            read.append(series.name)
+            return super().numbers(series)
+
+    row = row_inputs({"a": "1.5", "b": 2.0, "c": None}, [Slow("a"), Slow("b"), Slow("c")])
+    np.testing.assert_array_equal(row, [[1.5, 2.0, np.nan]])
+    assert read == ["a"]

@@ -26,7 +26,7 @@ from tabcohort.model.facts import (
     describe_configs,
     evaluation_facts,
     facts,
-    name_of_network,
+    name_of_kind,
     set_facts,
 )
 from tabcohort.model.report import report_to_dict
@@ -53,8 +53,8 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     assert plain["schema"] == model_facts["schema"]
     keys = {part: set(values) for part, values in plain.items() if isinstance(values, dict)}
     assert list(plain) == [
-        "schema", "members", "calibrator", "decision_rule", "model", "rows", "training", "evaluation", "calibration",
-        "sets", "threshold", "configs", "coefficients", "report",
+        "schema", "members", "calibrator", "decision_rule", "model", "rows", "training", "evaluation", "alternatives",
+        "calibration", "sets", "threshold", "configs", "coefficients", "report",
     ]  # fmt: skip
     assert keys["schema"] == {"features", "columns", "dropped", "target", "classes", "positive", "keys", "groups"}
     assert keys["calibrator"] == {"method", "scale", "shift"}
@@ -69,6 +69,9 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
         "metrics", "confusion", "n_rows", "n_groups", "class_counts", "majority", "few_rows", "rare_classes",
         "seldom_predicted",
     }  # fmt: skip
+    assert keys["alternatives"] == {"models", "simplest"}
+    for model in plain["alternatives"]["models"]:
+        assert set(model) == {"kind", "name", "weight", "log_loss", "gap"}
     assert keys["calibration"] == {"log_loss_before", "log_loss_after", "ece_before", "ece_after"}
     assert keys["sets"] == {
         "coverage", "covered", "covered_by_class", "single", "several", "empty", "suggested_coverage",
@@ -424,9 +427,10 @@ def test_a_config_is_described_by_what_distinguishes_it() -> None:
         describe_config({**config, "learning_rate": 0.00123456}, set(config) - {"learning_rate"})
         == "learning_rate 0.00123"
     )
-    assert name_of_network({**config, "model": "logistic"}) == "logistic"
-    assert name_of_network({**config, "hidden": []}) == "mlp"
-    assert name_of_network({**config, "model": "residual"}) == "residual 8-4"
+    assert name_of_kind({**config, "model": "logistic"}) == "logistic"
+    assert name_of_kind({**config, "hidden": []}) == "mlp"
+    assert name_of_kind({**config, "model": "trees"}) == "trees"
+    assert name_of_kind({**config, "model": "residual"}) == "residual 8-4"
 
 
 # -- coefficients ----------------------------------------------------------------------------------------------------

@@ -187,15 +187,6 @@ def test_every_prediction_of_rows_warns_once_of_unknown_levels_where_it_was_call
     assert [warning.filename for warning in warned] == [__file__]
 
 
-def test_the_prediction_of_a_record_says_nothing_of_unknown_levels(mixed: Predictor) -> None:
-    mixed.predict_row({**FRAME.row(0, named=True), "city": "Lima"})
-
-
-def test_a_model_of_numbers_looks_for_no_unknown_levels(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tabcohort.model.predictor.unknown_levels", None)
-    assert predictor.predict(np.zeros((2, 3))).shape == (2,)
-
-
 def test_a_cell_that_no_training_row_lacked_may_be_missing(mixed: Predictor) -> None:
     words = "^missing cells in columns where no training row had one: 'count' .1 row., 'day' .2 rows., 'note' .1 row.$"
     other = FRAME.with_columns(

@@ -266,7 +266,7 @@ def test_coefficients_are_of_linear_models_of_two_classes(predictor: Predictor) 
 def test_its_repr_says_what_it_is_worth(predictor: Predictor) -> None:
     accuracy = predictor.report.evaluation.metrics["accuracy"]
     assert repr(predictor) == (
-        f"<Predictor of 'target' from 3 features, 3 networks, out-of-fold accuracy {accuracy.low:.3f} to "
+        f"<Predictor of 'target' from 3 features, 3 members, out-of-fold accuracy {accuracy.low:.3f} to "
         f"{accuracy.high:.3f} on 90 rows>"
     )
 

@@ -446,19 +446,19 @@ STARTED = RunProgress(
 
 def test_progress_is_one_line_with_the_time_left() -> None:
     assert describe_progress(STARTED) == (
-        "2/6 networks of 2 configs trained  1,234 epochs  best validation loss 0.4124 (config 2)  about 9 s left"
+        "2/6 members of 2 configs trained  1,234 epochs  best validation loss 0.4124 (config 2)  about 9 s left"
     )
 
 
 def test_progress_of_one_config_does_not_count_configs() -> None:
     assert describe_progress(replace(STARTED, n_members=3, n_configs=1)) == (
-        "2/3 networks trained  1,234 epochs  best validation loss 0.4124  about 9 s left"
+        "2/3 members trained  1,234 epochs  best validation loss 0.4124  about 9 s left"
     )
 
 
 def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
     begun = RunProgress(1, 0, 1, 1, best_loss=math.nan, best_config=-1, seconds=0.0, seconds_left=math.nan)
-    assert describe_progress(begun) == "0/1 network trained  1 epoch"
+    assert describe_progress(begun) == "0/1 member trained  1 epoch"
 
 
 def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,7 +484,7 @@ def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
         display._shown -= 1
         display(STARTED)
         assert (display._bar.tasks[0].completed, display._bar.tasks[0].total) == (2, 6)
-    assert "2/6 networks of 2 configs trained" in text.getvalue()
+    assert "2/6 members of 2 configs trained" in text.getvalue()
     assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
 
 
@@ -500,4 +500,4 @@ def test_a_run_is_shown_while_it_trains() -> None:
     with ProgressDisplay(Console(file=text, width=200)) as display:
         display._shown -= 10
         fit(make_small_table(), Config(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), display)
-    assert re.match(r"[0-3]/3 networks trained  \d+ epochs?  best validation loss 0\.\d{4}", text.getvalue())
+    assert re.match(r"[0-3]/3 members trained  \d+ epochs?  best validation loss 0\.\d{4}", text.getvalue())

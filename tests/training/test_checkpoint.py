@@ -198,7 +198,7 @@ def test_configs_are_dropped_alike_after_a_cut_before_or_after_that(
 
 
 def test_a_budget_and_then_more_time_give_the_same_bits(tmp_path: Path) -> None:
-    with pytest.warns(TabcohortWarning, match="^the budget of seconds is spent: 3 of 3 networks have weights, 0 of"):
+    with pytest.warns(TabcohortWarning, match="^the budget of seconds is spent: 3 of 3 members have weights, 0 of"):
         fit(TABLE, EVERYTHING, replace(SMALL, budget_seconds=1e-6), checkpoint=tmp_path / "kept")
     assert_same(fit(TABLE, EVERYTHING, SMALL, checkpoint=tmp_path / "kept"), fit(TABLE, EVERYTHING, SMALL))
 
@@ -355,17 +355,17 @@ def test_ctrl_c_writes_a_checkpoint_that_resumes_to_the_same_bits(
     whole: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)  # nothing else writes it
-    with pytest.warns(TabcohortWarning, match="^interrupted: 1 of 1 networks have weights, 0 of them"):
+    with pytest.warns(TabcohortWarning, match="^interrupted: 1 of 1 members have weights, 0 of them"):
         interrupted = fit_one(whole.config, interrupt_after(4), tmp_path / "kept")
     assert interrupted.report.members[0].stop_reason == interrupted.report.stop_reason == "interrupted"
-    with pytest.warns(TabcohortWarning, match=r"^resuming from the checkpoint '.*kept': it holds 1 networks$"):
+    with pytest.warns(TabcohortWarning, match=r"^resuming from the checkpoint '.*kept': it holds 1 members$"):
         assert_same(fit_one(whole.config, path=tmp_path / "kept"), whole)
 
 
 def test_ctrl_c_of_a_cohort_writes_what_every_member_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)
     settings = replace(SMALL, threads=2)
-    with pytest.warns(TabcohortWarning, match=r"^interrupted: [12] of 3 networks have weights, 0 of them"):
+    with pytest.warns(TabcohortWarning, match=r"^interrupted: [12] of 3 members have weights, 0 of them"):
         interrupted = fit(TABLE, EVERYTHING, settings, interrupt_after(4), tmp_path / "kept")
     names = [f"0-0-{member.fold}.checkpoint" for member in interrupted.report.members]
     assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == names
@@ -377,7 +377,7 @@ def test_ctrl_c_where_a_member_has_just_been_resumed_keeps_its_checkpoint(tmp_pa
     plain = fit_one(EVERYTHING)
     with pytest.raises(PowerCutError):
         fit_one(EVERYTHING, cut_after(5), tmp_path / "kept")
-    with pytest.warns(TabcohortWarning, match="^interrupted: 1 of 1 networks have weights"):
+    with pytest.warns(TabcohortWarning, match="^interrupted: 1 of 1 members have weights"):
         again = fit_one(EVERYTHING, interrupt_after(5), tmp_path / "kept")
     assert len(again.report.members[0].history) == 5
     assert_same(fit_one(EVERYTHING, path=tmp_path / "kept"), plain)

@@ -333,7 +333,7 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
     settings = settings.with_members(options.members)
     n_members = (settings.folds or 1) * (settings.seeds or 1)
     if n_members != options.members:
-        message = f"{settings.folds} folds x {settings.seeds} seeds: {n_members} networks per config"
+        message = f"{settings.folds} folds x {settings.seeds} seeds: {n_members} members per config"
         warnings.warn(message, TabcohortWarning, stacklevel=1)
     return settings
 

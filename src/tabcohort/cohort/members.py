@@ -142,6 +142,6 @@ def checkpoint_folder(path: str | Path) -> Path:
     if names and not n_members:
         raise SettingsError(f"the folder {str(path)!r} holds other things and no checkpoint; name a new one")
     if n_members:
-        message = f"resuming from the checkpoint {str(path)!r}: it holds {n_members} networks"
+        message = f"resuming from the checkpoint {str(path)!r}: it holds {n_members} members"
         warnings.warn(message, TabcohortWarning, stacklevel=4)
     return Path(path)

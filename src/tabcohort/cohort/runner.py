@@ -310,7 +310,7 @@ def _finish(result: RunResult, plan: CohortPlan) -> None:
         reason = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[result.stop_reason]
         n_finished = sum(member_result.state.is_finished for member_result in result.members.values())
         warnings.warn(
-            f"{reason}: {len(result.members)} of {len(plan.members)} networks have weights, {n_finished} of them were "
+            f"{reason}: {len(result.members)} of {len(plan.members)} members have weights, {n_finished} of them were "
             "trained to their end; the model consists of these",
             TabcohortWarning,
             stacklevel=5,

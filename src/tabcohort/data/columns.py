@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -156,7 +157,9 @@ class Number(Column):
         return numbers.fill_null(np.nan).to_numpy()
 
     def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
-        """Return a number as it is."""
+        """Return a number as it is, NaN for None."""
+        if value is None:
+            return (np.nan,), None
         if isinstance(value, (float, np.floating)) or type(value) is int or isinstance(value, np.integer):
             try:
                 return (float(value),), None
@@ -408,6 +411,18 @@ class Text(Column):
         columns = [text.str.len_chars().cast(pl.Float64).fill_null(np.nan).to_numpy()]
         columns += [found.list.contains(word).fill_null(False).cast(pl.Float64).to_numpy() for word in self.words]
         return np.column_stack(columns)
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return the length and the words of plain letters, digits and signs, but not of what may be a number."""
+        if value is None:
+            return (np.nan, *(0.0 for _ in self.words)), None
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            return None
+        text = value.strip()
+        if text in ("", "-0") or re.search(r"\.0+$", text):
+            return None
+        found = set(re.findall("[a-z]+", text.lower()))
+        return (float(len(text)), *(float(word in found) for word in self.words)), None
 
     def number_names(self) -> list[str]:
         """Return the names of length and words."""

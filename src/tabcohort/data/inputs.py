@@ -189,9 +189,12 @@ def row_inputs(record: Mapping[str, Any], columns: Sequence[Column]) -> FloatArr
     numbers: list[float] = []
     codes: list[float] = []
     for column in columns:
-        quick = column.cell(record[column.name]) if column.name in record else None
-        if quick is None:
+        if column.name not in record:
             return table_inputs({name: [value] for name, value in record.items()}, columns)
+        quick = column.cell(record[column.name])
+        if quick is None:
+            own = table_inputs({column.name: [record[column.name]]}, [column])[0].tolist()
+            quick = tuple(own[: column.n_numbers]), own[column.n_numbers] if column.n_codes else None
         numbers += quick[0]
         if quick[1] is not None:
             codes.append(quick[1])

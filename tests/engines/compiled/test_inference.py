@@ -249,14 +249,18 @@ def _with_vector_rows(network: Network) -> Statistics:
 
 
 @pytest.mark.parametrize(
-    ("n_features", "n_classes", "dtype"), [(5, 3, np.float32), (4, 2, np.float32), (4, 3, np.float64)]
+    ("n_features", "n_classes", "dtype", "words"),
+    [
+        (5, 3, np.float32, "^models that predict together must read the same inputs and have the same outputs$"),
+        (4, 2, np.float32, "^models that predict together must read the same inputs and have the same outputs$"),
+        (4, 3, np.float64, "^networks that predict together must have numbers of one dtype$"),
+    ],
 )
 def test_networks_of_other_rows_outputs_or_numbers_do_not_predict_together(
-    n_features: int, n_classes: int, dtype: type[np.floating]
+    n_features: int, n_classes: int, dtype: type[np.floating], words: str
 ) -> None:
     one = random_network(build_program(Config(hidden=(8,)), 4, 3), np.float32)
     other = random_network(build_program(Config(hidden=(8,)), n_features, n_classes), dtype)
-    words = "^networks that predict together must read the same inputs and have the same outputs$"
     with pytest.raises(ValueError, match=words):
         Inference([one, other])
 
