@@ -7,6 +7,7 @@ this file only, and checked: see `_check_scikit_learn`.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ def train_trees(
         return replace(rounds.state, stop_reason="patience", best_state=blank.named())
     booster = _booster(config, blank, member)
     booster._check_early_stopping_loss = rounds
+    _bin_without_weights(booster)
     val_cells = tree_cells(table.inputs(validation.rows), blank)
     with _one_openmp_thread():
         booster.fit(
@@ -229,6 +231,15 @@ def _booster(config: Config, blank: Trees, member: int) -> Any:
         categorical_features=is_category,
         random_state=int(rng.integers(2**31)),
     )
+
+
+def _bin_without_weights(booster: Any) -> None:
+    """Let bins lie between quantiles of the rows: those of their weights take longer than all trees together."""
+    bin_data = booster._bin_data
+    if "sample_weight" in inspect.signature(bin_data).parameters:
+        booster._bin_data = lambda X, sample_weight, is_training_data: bin_data(
+            X, None, is_training_data=is_training_data
+        )
 
 
 @contextmanager
