@@ -117,7 +117,7 @@ def memory_of_rows(out: Printed) -> None:
 
 def rows_in_memory(path: str) -> tuple[int, int]:
     """Return by how many MiB a file's table, and a cohort's training on it, raise the memory of a process (Linux)."""
-    fit_two_networks(Table.from_frame(mixed_frame(2_000), "y"))  # what is loaded once is not counted
+    fit_fast_preset(Table.from_frame(mixed_frame(2_000), "y"))  # what is loaded once is not counted
     before = resident_mib()
     table = Table.from_file(path, "y")
     time.sleep(2)  # after which Polars returns what it freed, when it is next called
@@ -130,14 +130,14 @@ def rows_in_memory(path: str) -> tuple[int, int]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    fit_two_networks(table)
+    fit_fast_preset(table)
     is_over.set()
     watcher.join()
     return round(held - before), round(max(sizes) - before)
 
 
-def fit_two_networks(table: Table) -> None:
-    """Train the networks of the fast preset for one epoch."""
+def fit_fast_preset(table: Table) -> None:
+    """Train the fast preset on three folds, one epoch or round per member."""
     configs = [replace(config, max_epochs=1) for config in preset_configs("fast")]
     fit(table, configs, CohortSettings(folds=3, seeds=1))
 

@@ -227,10 +227,10 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
         if self.configs is None and not is_network_given:
             return preset_cohort(configs[0], settings, n_classes)
-        if settings.preset not in (None, "default"):
+        if settings.preset not in (None, "default") or settings.kinds != "all":
+            given = "'kinds'" if settings.kinds != "all" else f"the preset {settings.preset!r}"
             raise SettingsError(
-                f"the preset {settings.preset!r} chooses the networks: leave it out, or leave out 'configs' and the "
-                "settings of a network"
+                f"{given} chooses what is trained: leave it out, or leave out 'configs' and the settings of a network"
             )
         return configs, settings
 

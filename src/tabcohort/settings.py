@@ -176,8 +176,9 @@ class Config:
         mixup_alpha: a mixed batch's weight is drawn from Beta(alpha, alpha) (Zhang et al. 2018); 0 is no mixup.
         mixup_probability: probability that a batch is mixed.
         max_leaf_nodes, min_samples_leaf, max_features, l2_regularization, shrinkage: of boosted trees: leaves of a tree
-            at most, training rows of a leaf at least, the share of the columns that each split is chosen from, what is
-            added to the rows of a leaf when its value is computed, and the factor that this is multiplied by.
+            at most, training rows of a leaf at least, the share of the columns that each split is chosen from, the L2
+            penalty of leaf values (added to the sum of the hessians of a leaf), and the learning rate of boosting
+            (factor of each tree's values).
         max_epochs: upper limit of passes over the training rows; for trees, of rounds, in each of which there is a tree
             for each logit.
         patience: training stops after this many epochs without a better validation score; None never stops early.

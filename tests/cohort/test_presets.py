@@ -67,6 +67,9 @@ def test_no_config_of_a_preset_is_dropped_and_best_has_more_networks() -> None:
     assert (settings.halving, settings.seeds, settings.folds) == (False, 2, 5)
     assert preset_cohort(Config(), CohortSettings(seeds=4, preset="best"))[1].seeds == 4
     assert preset_cohort(Config(), CohortSettings())[1].seeds is None
+    fast = preset_cohort(Config(), CohortSettings(preset="fast"))[1]
+    assert (fast.folds, fast.seeds) == (5, 1)
+    assert preset_cohort(Config(), CohortSettings(preset="fast", folds=8))[1].folds == 8
 
 
 def test_without_a_preset_the_config_is_tried_alone() -> None:

@@ -68,6 +68,17 @@ def test_the_time_left_is_that_of_as_many_epochs_as_finished_members_had(clock: 
     assert limited.progress(MEMBERS).seconds_left == pytest.approx(6.0)
 
 
+def test_each_config_is_expected_to_have_the_epochs_of_its_own_finished_members(clock: Clock) -> None:
+    """Rounds of boosting, say, are many and cheap."""
+    tracker = ProgressTracker(MEMBERS, None, clock)
+    tracker.update(MEMBERS[0], after([1.0]))
+    tracker.update(MEMBERS[0], after([1.0] * 10, "patience"))
+    tracker.update(MEMBERS[2], after([1.0]))
+    tracker.update(MEMBERS[2], after([1.0] * 3, "patience"))
+    clock.now += 16.0  # ten epochs of cost 1 and three of cost 2: a second per unit
+    assert tracker.progress(MEMBERS).seconds_left == pytest.approx(10 + 3 * 2)
+
+
 def test_before_a_member_finished_the_budget_is_all_that_is_known_of_the_time_left(clock: Clock) -> None:
     tracker = ProgressTracker(MEMBERS, 30.0, clock)
     tracker.update(MEMBERS[0], after([1.0]))

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from helpers import mixed_frame, table_of
+from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from tabcohort.data.splits import Split
@@ -123,6 +124,18 @@ def test_a_class_without_training_rows_is_improbable_and_the_others_are_learned(
         assert len(set(grown.trees.outputs.tolist())) == (n_classes - 1 if n_classes > 3 else 1)
 
 
+@pytest.mark.parametrize("present", [[1, 2], [0, 1, 3]])
+def test_probabilities_before_the_first_tree_are_the_shares_of_the_classes(present: list[int]) -> None:
+    y = np.repeat(present, [30, 10, 60][: len(present)])
+    shares = np.bincount(y)[present] / len(y)
+    raw = np.log(shares[1:] / shares[0]) if len(shares) == 2 else np.log(shares) - np.log(shares).mean()
+    target = boosting._Target.of(y, np.ones(len(y)), 4)
+    proba = np.exp(log_probabilities(target.logits(raw[None])))[0]
+    np.testing.assert_allclose(proba[present], shares, rtol=0.05)
+    absent = np.setdiff1d(np.arange(4), present)
+    np.testing.assert_allclose(proba[absent], 0.5 / len(y), rtol=0.1)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_of_a_single_class_there_is_no_tree_and_it_is_probable(n_classes: int) -> None:
     table, split = table_of(240, n_classes), split_of(240)
@@ -174,7 +187,7 @@ def test_a_callback_stops_training_and_what_was_best_so_far_is_left() -> None:
     assert 1 <= len(state.best_state["roots"]) <= 3
 
 
-def test_weights_and_class_weights_are_those_of_repeated_rows() -> None:
+def test_weights_are_those_of_repeated_rows() -> None:
     """To within rounding, as sums have another order; with few leaves, so that no two splits are equally good."""
     config = replace(TREES, min_samples_leaf=1, max_leaf_nodes=3, max_epochs=3, patience=None)
     table, split = table_of(120), split_of(120)
@@ -188,6 +201,11 @@ def test_weights_and_class_weights_are_those_of_repeated_rows() -> None:
     parts = Split(np.arange(len(repeated)), np.arange(len(repeated), len(rows)), np.empty(0, np.int64))
     trees = trees_of_state(copies, train_trees(copies, parts, config))
     np.testing.assert_allclose(Inference([trees]).logits(table.X)[:, 0], weighted.logits(), rtol=1e-5, atol=1e-6)
+
+
+def test_class_weights_are_used() -> None:
+    config = replace(TREES, min_samples_leaf=1, max_leaf_nodes=3, max_epochs=3, patience=None)
+    table, split = table_of(120), split_of(120)
     balanced = Grown(table, split, replace(config, class_weight="balanced"))
     by_hand = class_weight_of(table, split)
     given = Grown(table, split, replace(config, class_weight=by_hand))
@@ -229,11 +247,23 @@ def test_no_bit_depends_on_the_number_of_threads_and_each_member_has_its_own_str
 
 
 def test_another_form_of_scikit_learns_trees_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for fields, calls in (({"no_such_field"}, True), (boosting._FIELDS, False)):
+    made = boosting._booster
+
+    class Other(HistGradientBoostingClassifier):
+        """A version that keeps its trees elsewhere."""
+
+        def fit(self, *arguments: Any, **keywords: Any) -> Any:
+            super().fit(*arguments, **keywords)
+            self._trees = self.__dict__.pop("_predictors")
+            return self
+
+    for name, other in (
+        ("_booster", lambda *arguments: Other(**made(*arguments).get_params())),
+        ("_Rounds.note", lambda self, raw, val_raw: None),  # it does not call after each round
+        ("_known_groups", lambda booster, blank: booster.no_such_attribute),
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(boosting, "_FIELDS", fields)
-            if not calls:  # another version may not ask after each round
-                patch.setattr(boosting._Rounds, "note", lambda self, raw, val_raw: None)
+            patch.setattr(f"tabcohort.training.boosting.{name}", other)
             with pytest.raises(EngineError, match=r"scikit-learn .* keeps boosted trees in a form that is not known"):
                 train_trees(table_of(), split_of(120), TREES)
 
@@ -242,7 +272,7 @@ def test_a_training_with_impossible_trees_is_refused() -> None:
     table = table_of()
     state = train_trees(table, split_of(120), TREES)
     state.best_state["right"] = state.best_state["right"] + 1_000
-    with pytest.raises(ModelFileError, match="the checkpoint of boosted trees is not valid: a node"):
+    with pytest.raises(ModelFileError, match="the checkpoint of boosted trees is not valid: a node's"):
         trees_of_state(table, state)
     with pytest.raises(ModelFileError, match="not those of boosted trees"):
         trees_of_state(table, TrainingState())

@@ -58,17 +58,18 @@ def tune(options: argparse.Namespace) -> int:
     from tabcohort.cohort.search import grid_from_toml, random_configs
 
     files.check_outputs((options.out,), inputs=(options.table, options.settings, options.grid))
-    base = _config(options)
-    if options.grid:
-        configs = grid_from_toml(options.grid, base)
-    else:
-        fixed = {*_settings_file(options)[0], *(["model"] if options.model else [])}
-        configs = random_configs(N_RANDOM_CONFIGS if options.configs is None else options.configs, base, fixed)
-        if not fixed - RUN_SETTINGS:  # nothing is said of the network: begin with what `fit` tries
-            configs = [*preset_configs("default", base), *configs[1:]][: len(configs)]
+    base, settings = _config(options), _cohort_settings(options, halving=not options.no_halving)
+    fixed = {*_settings_file(options)[0], *(["model"] if options.model else [])}
+    n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
+    configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
+    is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
     options.curves = options.checkpoint = None
-    settings = _cohort_settings(options, halving=not options.no_halving)
-    return _train(options, base.positive, lambda n_classes: (configs, settings))
+
+    def choose(n_classes: int) -> tuple[list[Config], CohortSettings]:
+        first = preset_configs("default", base, n_classes=n_classes) if is_open else configs[:1]
+        return [*first, *configs[1:]][: len(configs)], settings
+
+    return _train(options, base.positive, choose)
 
 
 def _option_of_kinds(options: argparse.Namespace) -> str:

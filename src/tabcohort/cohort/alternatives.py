@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan
-from tabcohort.cohort.selection import Selection, cross_fit
+from tabcohort.cohort.selection import Selection, at_rows
+from tabcohort.evaluation.calibration import fit_calibrator
 from tabcohort.evaluation.intervals import mean_estimate
-from tabcohort.evaluation.metrics import log_loss
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.report import ALTERNATIVES, Alternative
 from tabcohort.training.member import class_weights
@@ -20,10 +20,10 @@ from tabcohort.types import FloatArray
 def compare_alternatives(
     plan: CohortPlan, predictions: Mapping[int, OutOfFoldPredictions], selection: Selection
 ) -> tuple[Alternative, ...]:
-    """Return what one model alone would lose beside the ensemble, the simplest model first.
+    """Return how much log loss one config alone has beyond the ensemble, the simplest kind first.
 
-    Of each kind it is the config with the lowest log loss, calibrated as the ensemble is. A kind that is the whole
-    ensemble has none.
+    Of several configs of a kind, the one for the rows of a fold is that with the lowest log loss in the other folds.
+    All are calibrated as the ensemble is. A kind whose only config is the whole ensemble is left out.
 
     Args:
         plan: the cohort.
@@ -38,11 +38,30 @@ def compare_alternatives(
         weight = sum(selection.weights[config] for config in configs)
         if not configs or (weight == 1 and sum(selection.weights[config] > 0 for config in configs) == 1):
             continue
-        own = {config: _at_rows(predictions[config], ensemble) for config in configs}
-        best = min(configs, key=lambda config: log_loss(own[config].log_proba, ensemble.y, ensemble.weight))
-        weighted = replace(own[best], weight=ensemble.weight * factor)  # as those were that chose the ensemble
-        alternatives.append(_alternative(kind, best, weight, cross_fit([weighted])[0], ensemble))
+        # Weighed as the predictions were that chose the ensemble.
+        own = [
+            replace(at_rows(predictions[config], ensemble.rows), weight=ensemble.weight * factor) for config in configs
+        ]
+        log_proba, best = _cross_fitted_best(own)
+        alternatives.append(_alternative(kind, configs[best], weight, log_proba, ensemble))
     return tuple(alternatives)
+
+
+def _cross_fitted_best(candidates: Sequence[OutOfFoldPredictions]) -> tuple[FloatArray, int]:
+    """Return the log probabilities of the best candidate, `(n, n_classes)`, and which one is best on all rows.
+
+    The candidate for the rows of a fold, and its calibrator, are chosen on the other folds.
+    """
+    first, losses = candidates[0], np.stack([candidate.losses() for candidate in candidates])
+    best = int(np.argmin(losses @ first.weight))
+    if first.n_folds == 1:  # nothing can be chosen, then
+        return fit_calibrator(candidates[best]).apply(candidates[best].log_proba), best
+    log_proba = np.empty(first.log_proba.shape)
+    for inside, outside in first.folds():
+        chosen = candidates[int(np.argmin(losses[:, outside] @ first.weight[outside]))]
+        calibrator = fit_calibrator(chosen.take(np.flatnonzero(outside)))
+        log_proba[inside] = calibrator.apply(chosen.log_proba[inside])
+    return log_proba, best
 
 
 def kind_of(model: str) -> str:
@@ -63,13 +82,8 @@ def _alternative(
     )
 
 
-def _at_rows(predictions: OutOfFoldPredictions, ensemble: OutOfFoldPredictions) -> OutOfFoldPredictions:
-    """Return the predictions for the rows of the ensemble."""
-    return predictions.take(np.searchsorted(predictions.rows, ensemble.rows))
-
-
 def _shares(ensemble: OutOfFoldPredictions) -> FloatArray:
-    """Return the log of each class's share, `(n, n_classes)`: for the rows of a fold that among the other folds."""
+    """Return the log of each class's frequency, `(n, n_classes)`: for the rows of a fold that in the other folds."""
     n_classes = ensemble.log_proba.shape[1]
     log_proba = np.empty((len(ensemble.y), n_classes))
     for inside, outside in ensemble.folds():

@@ -80,7 +80,10 @@ def train_member(
     if program is None:
         state = resume_from
         if state is None or not state.is_finished:  # trees are grown in one go
-            state = train_trees(table, split, config, callback, member.number)
+            try:
+                state = train_trees(table, split, config, callback, member.number)
+            except TrainingError as error:
+                raise TrainingError(f"member {member.number + 1}: {error}") from None
             if checkpoint is not None:
                 checkpoint.save(state)
         return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")

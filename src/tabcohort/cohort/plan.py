@@ -16,7 +16,7 @@ from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.member import choose_engine, with_available_devices
 
-PRODUCTS_PER_CELL = 30.0  # that a network computes in the time in which a tree takes in a cell of a row; measured
+PRODUCTS_PER_CELL = 30.0  # network multiplications that take as long as boosting one row and input
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Presets: the portfolios of configs that are tried where no config is given, with the reason for each.
 
-No model suits every table: trees learn what a few columns decide together in steps, networks what is smooth, and
-networks with numbers in bins what lies between. So a preset is a portfolio of different candidates, trained on the same
+No model suits every table: trees suit steps and interactions of a few columns, networks suit smooth effects, and
+networks with binned numbers lie between. So a preset is a portfolio of different candidates, trained on the same
 folds, of which greedy selection takes what is best together (`tabcohort.cohort.selection`). They were chosen by forward
 selection on out-of-fold log loss; `benchmarks/ablations.md` has each of them alone.
 """
@@ -29,7 +29,7 @@ class Candidate:
     Args:
         changes: of the default config.
         reason: why it is there.
-        max_classes: of more classes it takes more time than it is worth; None for any number.
+        max_classes: tables with more classes leave it out, as it takes too long; None for no limit.
     """
 
     changes: Mapping[str, Any]
@@ -64,14 +64,16 @@ BINS = Candidate(
 LOGISTIC = Candidate(
     {**_BATCHES, "model": "logistic", "learning_rate": 0.02}, "few rows, or linear effects; it costs next to nothing"
 )
-FAST_TREES = Candidate(_TREES, "TREES in half of their time", max_classes=20)
+FAST_TREES = Candidate(_TREES, "TREES with twice the shrinkage, in half the time", max_classes=20)
 SHORT = Candidate(
     {"bins": 16, "hidden": (64,), "dropout": 0.2, "weight_decay": 0.1, "learning_rate": 3e-3, "schedule": "cosine",
      "max_epochs": 40},
     "one narrow layer and at most 40 epochs: the best network for its time",
 )  # fmt: skip
 PLAIN_TREES = Candidate(
-    {"model": "trees", "max_leaf_nodes": 15}, "splits are chosen from all columns: a few of many decide", max_classes=20
+    {"model": "trees", "max_leaf_nodes": 15},
+    "all columns are considered at each split: for tables where few columns matter",
+    max_classes=20,
 )
 COSINE = Candidate(
     {"bins": 16, "learning_rate": 3e-3, "schedule": "cosine", "max_epochs": 60}, "a wide network that ends at rate zero"

@@ -98,32 +98,43 @@ class ProgressTracker:
 
     def seconds_saved(self, dropped: Mapping[int, int]) -> float:
         """Return the time that dropping configs after this many epochs saved, extrapolated from the time per epoch."""
-        done, n_epochs = self._work()
+        done, expected = self._cost_of_epochs(), self._expected_epochs()
         saved = sum(
-            member.cost * max(0.0, n_epochs - dropped[member.config])
+            member.cost * max(0.0, expected[member.config] - dropped[member.config])
             for member in self.members
-            if member.config in dropped and not self.is_finished(member)
+            if member.config in dropped and expected and not self.is_finished(member)
         )
         return self.seconds() * saved / done if done and saved else 0.0
 
     def _seconds_left(self, active: Sequence[Member]) -> float:
-        done, n_epochs = self._work()
+        done, expected = self._cost_of_epochs(), self._expected_epochs()
         to_come = sum(
-            member.cost * max(0.0, n_epochs - self._n_epochs(member))
+            member.cost * max(0.0, expected[member.config] - self._n_epochs(member))
             for member in active
-            if not self.is_finished(member)
+            if expected and not self.is_finished(member)
         )
-        left = self.seconds() * to_come / done if done and not math.isnan(n_epochs) else math.nan
+        left = self.seconds() * to_come / done if done and expected else math.nan
         if self.budget_seconds is None:
             return left
         at_most = max(0.0, self.budget_seconds - self.seconds())
         return at_most if math.isnan(left) else min(left, at_most)
 
-    def _work(self) -> tuple[float, float]:
-        """Return the cost of all epochs of this run, and the mean number of epochs of finished members."""
-        done = sum(member.cost * (self._n_epochs(member) - before) for member, before in self.n_before.items())
-        finished = [self._n_epochs(member) for member in self.members if self.is_finished(member)]
-        return done, float(np.mean(finished)) if finished else math.nan
+    def _cost_of_epochs(self) -> float:
+        """Return the cost of all epochs of this run."""
+        return sum(member.cost * (self._n_epochs(member) - before) for member, before in self.n_before.items())
+
+    def _expected_epochs(self) -> dict[int, float]:
+        """Return the mean number of epochs of each config's finished members, or else of all; empty before the first.
+
+        Configs differ, as a round of boosting counts as an epoch.
+        """
+        finished = {member: self._n_epochs(member) for member in self.members if self.is_finished(member)}
+        if not finished:
+            return {}
+        expected = dict.fromkeys((member.config for member in self.members), float(np.mean(list(finished.values()))))
+        for config in {member.config for member in finished}:
+            expected[config] = float(np.mean([n for member, n in finished.items() if member.config == config]))
+        return expected
 
     def _n_epochs(self, member: Member) -> int:
         return self.latest[member].n_epochs if member in self.latest else 0

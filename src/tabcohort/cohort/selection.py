@@ -86,7 +86,7 @@ def select_and_calibrate(
     """
     configs = _eligible(predictions, result)
     rows = _common_rows([predictions[config] for config in configs])
-    candidates = [_at_rows(predictions[config], rows) for config in configs]
+    candidates = [at_rows(predictions[config], rows) for config in configs]
     # What is chosen weighs classes as the networks did; what is reported does not.
     factor = class_weights(plan.table, plan.splitters[0].split(0), plan.configs[0])
     first = candidates[0]
@@ -116,7 +116,7 @@ def _common_rows(candidates: Sequence[OutOfFoldPredictions]) -> IntArray:
     return rows
 
 
-def _at_rows(predictions: OutOfFoldPredictions, rows: IntArray) -> OutOfFoldPredictions:
+def at_rows(predictions: OutOfFoldPredictions, rows: IntArray) -> OutOfFoldPredictions:
     """Return the predictions for some of their rows."""
     if np.array_equal(predictions.rows, rows):
         return predictions

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column
 from tabcohort.data.encoder import ROUNDING
-from tabcohort.data.inputs import check_cells, input_places, named_series, require_column, row_inputs, table_inputs
+from tabcohort.data.inputs import (
+    by_name,
+    check_cells,
+    input_places,
+    named_series,
+    require_column,
+    row_inputs,
+    table_inputs,
+)
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
@@ -446,8 +454,12 @@ def _warn_of_outliers(far: Mapping[str, FloatArray], X: FloatArray, columns: Seq
 
 def _cell(data: Any, column: Column, row: int) -> Any:
     """Return a cell of a frame or a mapping of columns as it was given; of a record its value."""
-    is_record = isinstance(data, Mapping) and (isinstance(data[column.name], str) or np.ndim(data[column.name]) == 0)
-    return data[column.name] if is_record else named_series(data, [column])[0][row]
+    if isinstance(data, Mapping):
+        data, name_of = by_name(data)
+        cells = data[name_of[column.name]]
+        if isinstance(cells, str) or np.ndim(cells) == 0:
+            return cells
+    return named_series(data, [column])[0][row]
 
 
 def _warn_of_unknown_levels(cells: Mapping[str, BoolArray]) -> None:

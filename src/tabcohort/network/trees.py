@@ -30,9 +30,10 @@ class Trees:
         baseline: of each logit, `(n_outputs,)`, float64.
         roots: the first node of each tree, in the order of boosting, `(n_trees,)`, int32.
         outputs: the logit that each tree adds to, `(n_trees,)`, int32.
-        right: the node that is not to the left, `(n_nodes,)`, int32; 0 at a leaf.
-        feature: the input that is asked for, `(n_nodes,)`, int32.
-        number: a leaf's value; a threshold, up to which numbers go to the left; or nothing, `(n_nodes,)`, float64.
+        right: index of the right child, `(n_nodes,)`, int32; 0 at a leaf.
+        feature: the input that the node splits on, `(n_nodes,)`, int32.
+        number: a leaf's value, or the threshold up to which numbers go left, `(n_nodes,)`, float64; unused at a
+            category.
         split: at a category the row of `levels`; at a number whether a missing one goes to the left, `MISSING_LEFT` or
             `MISSING_RIGHT`, `(n_nodes,)`, int32.
         levels: whether each group of levels goes to the left, `(n_category_splits, 256)`, bool.
@@ -118,9 +119,9 @@ def trees_of_arrays(
         raise ValueError("its arrays are not those of boosted trees")
     trees = Trees(n_numbers, n_codes, **arrays)
     shapes = {
-        "baseline": (n_outputs,), "outputs": trees.roots.shape[:1], "levels": (len(trees.levels), N_GROUPS),
-        "group": (sum(n_codes),), "center": (n_numbers,), "scale": (n_numbers,), "roots": trees.roots.shape[:1],
-        **dict.fromkeys(("right", "feature", "number", "split"), trees.right.shape[:1]),
+        "baseline": (n_outputs,), "outputs": (trees.roots.size,), "levels": (trees.levels.size // N_GROUPS, N_GROUPS),
+        "group": (sum(n_codes),), "center": (n_numbers,), "scale": (n_numbers,), "roots": (trees.roots.size,),
+        **dict.fromkeys(("right", "feature", "number", "split"), (trees.right.size,)),
     }  # fmt: skip
     for name, array in arrays.items():
         dtype = _DTYPES.get(name, np.float64)
@@ -139,14 +140,14 @@ def _check_nodes(trees: Trees) -> None:
     if (n_nodes > 0) != (n_trees > 0) or (n_trees and (trees.roots[0] != 0 or (ends <= trees.roots).any())):
         raise ValueError("its trees do not follow one another")
     if not ((trees.outputs >= 0) & (trees.outputs < trees.n_outputs)).all():
-        raise ValueError("one of its trees adds to a logit that there is not")
+        raise ValueError("one of its trees adds to a logit that does not exist")
     nodes = np.flatnonzero(trees.right)
     end = np.repeat(ends, ends - trees.roots)[nodes]
     right, feature, split = trees.right[nodes], trees.feature[nodes], trees.split[nodes]
     if not ((right > nodes + 1) & (right < end)).all():
-        raise ValueError("a node of its trees leads outside of the tree, or back")
+        raise ValueError("a node's right child is outside its tree or not after it")
     asks_number = (feature >= 0) & (feature < trees.n_numbers) & (split >= MISSING_LEFT) & (split <= MISSING_RIGHT)
     is_code = (feature >= trees.n_numbers) & (feature < trees.n_inputs)
     asks_level = is_code & (split >= 0) & (split < len(trees.levels))
     if not (asks_number | asks_level).all():
-        raise ValueError("a node of its trees asks for something that there is not")
+        raise ValueError("a node splits on an input or a set of levels that does not exist")

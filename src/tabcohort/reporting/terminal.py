@@ -21,9 +21,9 @@ MAX_CLASSES = 12
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
 MAX_KINDS = 3
-ALTERNATIVES = {
-    "shares": "the shares of the classes", "logistic": "logistic regression", "trees": "boosted trees",
-    "network": "the best network",
+ALTERNATIVE_LABELS = {
+    "shares": "the class frequencies", "logistic": "logistic regression", "trees": "boosted trees",
+    "network": "the best network config",
 }  # fmt: skip
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
 SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
@@ -42,10 +42,11 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(f"features   {escape(listed(schema['features'], MAX_FEATURES))}")
     console.print(f"rows       {_rows_line(facts['rows'], word)}")
     console.print(f"training   {_training_line(facts['training'], word)}")
-    if facts["training"]["cut_short"]:
+    rate = "shrinkage" if model["kinds"] == ["trees"] else "learning_rate"
+    if facts["training"]["cut_short"] and facts["configs"]["n"] == 1:  # those of presets are low on purpose
         console.print(
             f"           {_count(facts['training']['n_at_max_epochs'], word)} reached max_epochs while still "
-            "improving: a higher learning_rate, or more epochs, may help"
+            f"improving: a higher {rate}, or more epochs, may help"
         )
     if facts["configs"]["n"] > 1:
         print_configs(console, facts["configs"], facts["training"]["seconds_saved"])
@@ -91,14 +92,14 @@ def print_shuffled(console: Console, shuffled: Mapping[str, Any]) -> None:
 
 def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> None:
     """Print what simpler models would lose beside the ensemble, and whether one of them would do."""
-    if len(alternatives["models"]) < 2:  # beside a single config there are only the shares of the classes
+    if len(alternatives["models"]) < 2:  # beside a single config there are only the class frequencies
         return
     table = Table("alone, on the same rows", box=None, pad_edge=False, header_style="dim")
     table.add_column("its weight", justify="right")
     table.add_column("log loss", justify="right")
     table.add_column("above the ensemble, 95 % interval")
     for model in alternatives["models"]:
-        name = ALTERNATIVES[model["kind"]] + (f" ({model['name']})" if model["kind"] == "network" else "")
+        name = ALTERNATIVE_LABELS[model["kind"]] + (f" ({model['name']})" if model["kind"] == "network" else "")
         weight = f"{model['weight']:.0%}" if model["weight"] else "-"
         gap = model["gap"]
         interval = f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
@@ -109,15 +110,10 @@ def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> Non
     if simplest is None:
         console.print("The ensemble is better than each of these.")
     elif simplest == "shares":
-        console.print(
-            "[bold]These rows cannot tell the ensemble from a guess: nothing was learned from them for sure.[/]"
-        )
+        console.print("[bold]The ensemble is not significantly better than predicting the class frequencies.[/]")
     else:
-        console.print(
-            f"A simpler model is as good, as far as these rows can tell: {ALTERNATIVES[simplest]}, --model {simplest}"
-            if simplest != "network"
-            else "One network is as good, as far as these rows can tell; the ensemble also says how sure it is."
-        )
+        how = " (--linear-only)" if simplest == "logistic" else ""
+        console.print(f"A simpler model is as good, as far as these rows can tell: {ALTERNATIVE_LABELS[simplest]}{how}")
 
 
 def _estimate_text(estimate: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 scikit-learn's `HistGradientBoostingClassifier` grows the trees. Which round is the best one, and when training stops,
 is decided as for networks: a round of boosting is an epoch. What scikit-learn keeps in private attributes is read in
-this file only, and checked: see `_check_scikit_learn`.
+this file only, and checked: see `_naming_scikit_learn`.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ from tabcohort.types import FloatArray, IntArray
 def train_trees(
     table: Table, split: Split, config: Config, callback: EpochCallback = lambda state: None, member: int = 0
 ) -> TrainingState:
-    """Boost trees until their patience or their rounds are over; `best_state` is as many of them as were best.
+    """Grow boosted trees until `patience` or `max_epochs` ends training; `best_state` holds the rounds up to the best.
 
     `trees_of_state` makes a model of it.
 
-    Missing numbers go where they help most (as in XGBoost, Chen & Guestrin 2016), categories are split into two sets
-    of levels (as in LightGBM, Ke et al. 2017); levels from the 255th on are one.
+    Missing numbers go to the side of a split where they help most (as in XGBoost, Chen & Guestrin 2016), categories are
+    split into two sets of levels (as in LightGBM, Ke et al. 2017). Levels from the 255th on share one group, with
+    missing cells if there are that many levels.
 
     Args:
         table: the rows.
@@ -90,8 +91,9 @@ def train_trees(
             X_val=val_cells,
             y_val=np.arange(len(val_cells)) % len(target.present),  # `rounds` knows the true classes
         )
-    _check_scikit_learn(booster, rounds.state)
-    grown = _exported(booster, booster._predictors[: rounds.state.best_epoch], blank, target)
+    with _naming_scikit_learn():
+        _check_rounds(booster, rounds.state)
+        grown = _exported(booster, booster._predictors[: rounds.state.best_epoch], blank, target)
     return replace(rounds.state, best_state=grown.named())
 
 
@@ -136,8 +138,8 @@ class _Target:
 
     Args:
         present: codes of the classes that have training rows, ascending.
-        outputs: the logits that scikit-learn's are, `(n_grown,)`: one where two classes are present.
-        baseline: logits of a row before the first tree where it is not scikit-learn that says them, `(n_outputs,)`.
+        outputs: indices of the logits that scikit-learn's correspond to, `(n_grown,)`: one for two present classes.
+        baseline: logits that scikit-learn's are added to, `(n_outputs,)`.
     """
 
     present: IntArray
@@ -148,17 +150,19 @@ class _Target:
     def of(cls, y: IntArray, weight: FloatArray, n_classes: int) -> _Target:
         totals = np.bincount(y, weight / weight.mean(), n_classes)
         present = np.flatnonzero(totals)
-        # A class without rows is as probable as one that half a row is of.
+        # A class without rows counts as half a row.
         log_share = np.log(np.maximum(totals, 0.5) / np.maximum(totals, 0.5).sum())
         if n_classes == 2:
             baseline = np.array([log_share[1] - log_share[0] if len(present) == 1 else 0.0])
             return cls(present, np.zeros(len(present) - 1, dtype=np.int64), baseline)
         baseline = log_share.copy()
-        if len(present) == 2:
-            baseline[present[1]] = 0.0
+        if len(present) == 2:  # scikit-learn's logit is of the second class against the first
+            baseline[present[1]] = log_share[present[0]]
             return cls(present, present[1:], baseline)
         outputs = present if len(present) > 2 else present[:0]
-        baseline[outputs] = 0.0
+        if len(outputs):  # scikit-learn's logits have mean 0 before the first tree
+            baseline -= log_share[present].mean()
+            baseline[outputs] = 0.0
         return cls(present, outputs, baseline)
 
     @property
@@ -235,8 +239,8 @@ def _booster(config: Config, blank: Trees, member: int) -> Any:
 
 def _bin_without_weights(booster: Any) -> None:
     """Let bins lie between quantiles of the rows: those of their weights take longer than all trees together."""
-    bin_data = booster._bin_data
-    if "sample_weight" in inspect.signature(bin_data).parameters:
+    bin_data = getattr(booster, "_bin_data", None)
+    if bin_data is not None and "sample_weight" in inspect.signature(bin_data).parameters:
         booster._bin_data = lambda X, sample_weight, is_training_data: bin_data(
             X, None, is_training_data=is_training_data
         )
@@ -252,29 +256,29 @@ def _one_openmp_thread() -> Iterator[None]:
 # -- from scikit-learn's private attributes to arrays ------------------------------------------------------------------
 
 LARGEST = np.finfo(np.float64).max  # in place of infinity: a threshold between all numbers and a missing one
-_FIELDS = {
-    "value", "feature_idx", "num_threshold", "missing_go_to_left", "left", "right", "is_leaf", "is_categorical",
-    "bitset_idx",
-}  # fmt: skip
 
 
-def _check_scikit_learn(booster: Any, state: TrainingState) -> None:
-    """Raise `EngineError` unless scikit-learn called after each round, and keeps trees as it does in known versions."""
+@contextmanager
+def _naming_scikit_learn() -> Iterator[None]:
+    """Turn what goes wrong with scikit-learn's private attributes into an `EngineError` that names its version."""
     try:
-        rounds = booster._predictors
-        trees = [tree.nodes for trees in rounds for tree in trees]
-        is_known = len(rounds) == state.n_epochs and all(
-            set(nodes.dtype.names) >= _FIELDS
-            and (nodes["left"] == np.arange(1, len(nodes) + 1))[nodes["is_leaf"] == 0].all()
-            for nodes in trees
-        )
-    except (AttributeError, TypeError):
-        is_known = False
-    if not is_known:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise EngineError(
-            f"scikit-learn {sklearn.__version__} keeps boosted trees in a form that is not known; install a version "
-            "that constraints.txt names, or leave boosted trees out: --nets-only"
-        )
+            f"scikit-learn {sklearn.__version__} keeps boosted trees in a form that is not known ({error}); install a "
+            "version that constraints.txt names, or leave boosted trees out: --nets-only"
+        ) from None
+
+
+def _check_rounds(booster: Any, state: TrainingState) -> None:
+    """Raise `ValueError` unless scikit-learn called after each round, and has each left child behind its node."""
+    rounds = booster._predictors
+    if len(rounds) != state.n_epochs:
+        raise ValueError(f"{len(rounds)} rounds, {state.n_epochs} of which were noted")
+    for nodes in (tree.nodes for of_round in rounds for tree in of_round):
+        is_split = nodes["is_leaf"] == 0
+        if not (nodes["left"] == np.arange(1, len(nodes) + 1))[is_split].all():
+            raise ValueError("a left child does not follow its node")
 
 
 def _exported(booster: Any, rounds: Sequence[Sequence[Any]], blank: Trees, target: _Target) -> Trees:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import random_network
@@ -124,6 +126,13 @@ def test_networks_and_trees_predict_together_in_their_order() -> None:
     together = Inference([one, network, other]).logits(X)
     for place, model in enumerate((one, network, other)):
         assert together[:, place].tobytes() == Inference([model]).logits(X)[:, 0].tobytes()
+
+
+def test_trees_of_other_columns_are_refused() -> None:
+    one = make_trees(1)
+    other = replace(one, n_numbers=N_NUMBERS + 1, n_codes=N_CODES[:1])
+    with pytest.raises(ValueError, match=r"^trees that predict together must have the same numbers and categories$"):
+        Inference([one, other])
 
 
 def test_trees_and_a_network_with_other_outputs_are_refused() -> None:

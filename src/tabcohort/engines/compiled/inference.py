@@ -82,11 +82,11 @@ class Inference:
             else:
                 networks.setdefault(model.encoding, {})[place] = model
         self.n_models, self.n_outputs = len(models), first.n_outputs
-        self._groups: list[tuple[list[int], _Networks | _Forests]] = [
+        self._groups: list[tuple[list[int], _Networks | _BoostedTrees]] = [
             (list(group), _Networks(list(group.values()))) for group in networks.values()
         ]
         if trees:
-            self._groups.append((list(trees), _Forests(list(trees.values()))))
+            self._groups.append((list(trees), _BoostedTrees(list(trees.values()))))
 
     def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
         """Return the logits of rows by each model, `(n_rows, n_models, n_outputs)`, float64.
@@ -147,7 +147,7 @@ class _Group(ABC):
         """Compute the logits of rows, on one thread."""
 
 
-class _Forests(_Group):
+class _BoostedTrees(_Group):
     """Boosted trees of several members, one after another."""
 
     kernel = run_trees
@@ -155,6 +155,8 @@ class _Forests(_Group):
 
     def __init__(self, members: Sequence[Trees]) -> None:
         first = members[0]
+        if any((own.n_numbers, own.n_codes) != (first.n_numbers, first.n_codes) for own in members):
+            raise ValueError("trees that predict together must have the same numbers and categories")
         self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(members), first.n_outputs
         n_trees, n_nodes, n_levels = (
             np.cumsum([0, *(len(getattr(member, name)) for member in members)]) for name in ("roots", "right", "levels")
@@ -163,12 +165,15 @@ class _Forests(_Group):
         def joined(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(member, name) for member in members])
 
-        right = [np.where(own.right > 0, own.right + n, 0) for own, n in zip(members, n_nodes, strict=False)]
-        split = [np.where(own.split >= 0, own.split + n, own.split) for own, n in zip(members, n_levels, strict=False)]
+        roots, right, split = [], [], []
+        for own, node, level in zip(members, n_nodes[:-1], n_levels[:-1], strict=True):
+            roots.append(own.roots + node)
+            right.append(np.where(own.right > 0, own.right + node, 0))
+            split.append(np.where(own.split >= 0, own.split + level, own.split))
         self.trees = TreeArrays(
             begins=n_trees,
             baseline=np.array([member.baseline for member in members]),
-            roots=np.concatenate([own.roots + n for own, n in zip(members, n_nodes, strict=False)]).astype(np.int32),
+            roots=np.concatenate(roots).astype(np.int32),
             outputs=joined("outputs"),
             right=np.concatenate(right).astype(np.int32),
             feature=joined("feature"),
