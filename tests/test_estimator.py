@@ -287,7 +287,9 @@ def test_a_setting_of_a_network_is_one_that_is_not_of_the_run() -> None:
 
 @pytest.mark.parametrize("parameters", [{"hidden": (8,)}, {"configs": [{"dropout": 0.2}]}])
 def test_a_preset_and_a_setting_of_a_network_exclude_each_other(parameters: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="the preset 'best' chooses the networks: leave it out, or leave out 'conf"):
+    with pytest.raises(
+        SettingsError, match="the preset 'best' chooses what is trained: leave it out, or leave out 'conf"
+    ):
         CohortClassifier(preset="best", **parameters).fit(X, Y)
 
 

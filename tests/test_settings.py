@@ -347,7 +347,7 @@ def test_a_number_of_members_is_whole_seeds_of_equal_folds(
 
 @pytest.mark.parametrize("n_members", [0, 2, -3])
 def test_a_cohort_of_two_or_none_is_an_error(n_members: int) -> None:
-    message = f"a cohort has 1 network, or 3 and more, as rows train, validate and test in turn; asked for {n_members}"
+    message = f"a cohort has 1 member, or 3 and more, as rows train, validate and test in turn; asked for {n_members}"
     with pytest.raises(SettingsError, match=f"^{message}$"):
         CohortSettings().with_members(n_members)
 
@@ -363,7 +363,7 @@ def test_a_setting_in_the_wrong_class_is_sent_to_where_it_belongs() -> None:
         Config.from_dict({"folds": 5})
     with pytest.raises(
         SettingsError,
-        match=r"^'dropout' is a setting of a network: give it to Config, or as an option of the command line$",
+        match=r"^'dropout' is a setting of a config: give it to Config, or as an option of the command line$",
     ):
         CohortSettings(dropout=0.3)  # type: ignore[call-arg]
 

@@ -43,7 +43,7 @@ from tabcohort.model.report import ConfigReport
 from tabcohort.settings import CohortSettings, Config, Rule, rules
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
-# Settings of the network of which None is no value of its own: here it stands for "not given".
+# Settings of the config of which None is no value of its own: here it stands for "not given".
 UNSET = {name for name, rule in rules(Config).items() if name not in RUN_SETTINGS and not rule.none}
 PARAMETERS = {
     **{field.name: field.default for kind in (Config, CohortSettings) for field in dataclasses.fields(kind)},
@@ -74,9 +74,9 @@ def _constraints(rule: Rule) -> list[Any]:
 
 
 class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier for tables: a cohort of networks, each row tested on those that never saw it.
+    """A classifier for tables: a cohort of networks and boosted trees, each row tested on those that never saw it.
 
-    Without any setting of the network it tries the portfolio of `preset`, and with one only the config of its settings.
+    Without any setting of a config it tries the portfolio of `preset`, and with one only the config of its settings.
     Settings that are None are not given, and have the defaults of `Config`.
 
     Args:
@@ -84,15 +84,15 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             like the others; the ensemble takes those that are best together.
         types: the type of columns by name, where it is not what they look like; see `Table.from_frame`.
         verbose: 1 shows a progress bar in `fit`; 0 shows nothing.
-        parameters: the settings of a network (see `Config`) and of the cohort (see `CohortSettings`), by name.
+        parameters: the settings of a config (see `Config`) and of the cohort (see `CohortSettings`), by name.
 
     Attributes:
         classes_: the labels, `(n_classes,)`, sorted.
         n_features_in_, feature_names_in_: the columns it was fitted on; names when they were given.
         predictor_: the `Predictor`; `tabcohort.save(classifier, path)` writes it to a file.
-        evaluation_: metrics with 95 % intervals; each row was tested on networks that never saw it.
-        out_of_fold_proba_: their probabilities, `(n_samples, n_classes)`; NaN for rows that no network was tested on.
-        members_: a report of every network, with its history.
+        evaluation_: metrics with 95 % intervals; each row was tested on members that never saw it.
+        out_of_fold_proba_: their probabilities, `(n_samples, n_classes)`; NaN for rows that no member was tested on.
+        members_: a report of every member, with its history.
         leaderboard_: for each config that was tried, a mapping of its settings and how it did, as
             `pandas.DataFrame(leaderboard_)` takes them.
         feature_importances_: how much each column matters, out of fold, `(n_features_in_,)`.
@@ -125,15 +125,15 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             setattr(self, name, parameters.get(name, default))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, times: Any = None) -> Self:
-        """Train a cohort, each network on some of the rows.
+        """Train a cohort, each member on some of the rows.
 
         Args:
             X: `(n_samples, n_features)`: a pandas or polars frame, a pyarrow table or a mapping of columns, which hold
                 numbers, categories, text, truth values or dates; or an array. Cells may be missing.
             y: `(n_samples,)`, the class labels.
             sample_weight: `(n_samples,)`; a row of weight 2 counts like two rows, one of weight 0 not at all.
-            groups: `(n_samples,)`; rows of one group never train and test the same network.
-            times: `(n_samples,)`, numbers or dates; networks are tested on rows later than those that train them.
+            groups: `(n_samples,)`; rows of one group never train and test the same member.
+            times: `(n_samples,)`, numbers or dates; members are tested on rows later than those that train them.
 
         Raises:
             TabcohortError: a parameter, a cell or a class does not fit; also a `ValueError`.
@@ -222,15 +222,15 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         changes = [{}] if self.configs is None else self.configs
         if not all(isinstance(change, Mapping) for change in changes):
             raise SettingsError("the parameter 'configs' must be a list of mappings such as {'dropout': 0.3}")
-        is_network_given = any(own[name] != PARAMETERS[name] for name in own.keys() - RUN_SETTINGS)
+        is_config_given = any(own[name] != PARAMETERS[name] for name in own.keys() - RUN_SETTINGS)
         own = {name: value for name, value in own.items() if name not in UNSET or value is not None}
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
-        if self.configs is None and not is_network_given:
+        if self.configs is None and not is_config_given:
             return preset_cohort(configs[0], settings, n_classes)
         if settings.preset not in (None, "default") or settings.kinds != "all":
             given = "'kinds'" if settings.kinds != "all" else f"the preset {settings.preset!r}"
             raise SettingsError(
-                f"{given} chooses what is trained: leave it out, or leave out 'configs' and the settings of a network"
+                f"{given} chooses what is trained: leave it out, or leave out 'configs' and the settings of a config"
             )
         return configs, settings
 
@@ -264,7 +264,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.predictor_.sets(log_proba)
 
     def predict_uncertainty(self, X: Any) -> FloatArray:
-        """Return how much the networks disagree, `(n_samples,)`.
+        """Return how much the members disagree, `(n_samples,)`.
 
         It is the standard deviation of their probabilities of the predicted class.
         """
@@ -275,7 +275,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def feature_importances_(self) -> FloatArray:
         """How much the log loss grows, in nats, when a column is permuted, `(n_features_in_,)`.
 
-        It is measured on up to 2,000 rows, each predicted by networks that it did not train, when it is asked for: see
+        It is measured on up to 2,000 rows, each predicted by members that it did not train, when it is asked for: see
         `tabcohort.model.importance`. A column that is left out has 0.
         """
         check_is_fitted(self)
@@ -307,7 +307,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return coefficients
 
     def _log_proba_and_spread(self, X: Any) -> tuple[FloatArray, FloatArray]:
-        """Return log probabilities and their spread between networks, both `(n_samples, n_classes)`."""
+        """Return log probabilities and their spread between members, both `(n_samples, n_classes)`."""
         check_is_fitted(self)
         return self.predictor_.log_proba_and_spread(self._as_fitted(X))
 

@@ -1,4 +1,4 @@
-"""Everything that can be chosen for a run, in two frozen dataclasses: a network's config and the cohort's settings.
+"""Everything that can be chosen for a run, in two frozen dataclasses: configs and the settings of a cohort.
 
 The same names serve Python (`Config(dropout=0.3)`), the estimator (`CohortClassifier(dropout=0.3)`) and a TOML file
 (`dropout = 0.3`). Each field carries its rule; the estimator's scikit-learn constraints are made from the same rules,
@@ -123,7 +123,7 @@ def _setting(default: Any, *words: str, **rule: Any) -> Any:
 
 def unknown_message(name: str, known: Mapping[str, Rule]) -> str:
     """Return the message that a setting is not one of these."""
-    for kind, what in ((CohortSettings, "a whole cohort"), (Config, "a network")):
+    for kind, what in ((CohortSettings, "a whole cohort"), (Config, "a config")):
         if name in rules(kind):
             return f"{name!r} is a setting of {what}: give it to {kind.__name__}, or as an option of the command line"
     return f"there is no setting {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
@@ -148,7 +148,7 @@ def _with_known_names(cls: type[AnySettings]) -> type[AnySettings]:
 @_with_known_names
 @dataclass(frozen=True)
 class Config:
-    """One set of hyperparameters of a network and its training; the defaults suit a table of a few thousand rows.
+    """One set of hyperparameters of networks or of boosted trees; the defaults suit a table of a few thousand rows.
 
     Args:
         model: "logistic", "mlp" (multilayer perceptron), "residual" (residual network) or "trees" (boosted trees).
@@ -290,7 +290,7 @@ class Config:
 
 
 def unused_names(config: Config) -> set[str]:
-    """Return the names of the settings that a config's network and its training do not use, whatever their values are.
+    """Return the names of the settings that a config's model and its training do not use, whatever their values are.
 
     Example:
         >>> sorted(unused_names(Config(model="logistic")) - unused_names(Config()))
@@ -325,13 +325,13 @@ _SCHEDULES_WITH = {
 
 
 def without_unused(config: Config) -> Config:
-    """Return the config with the default value of each setting that it does not use: equal networks have equal ones."""
+    """Return the config with the default value of each setting that it does not use: equal models have equal ones."""
     defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Config)}
     return dataclasses.replace(config, **{name: defaults[name] for name in unused_names(config)})
 
 
 def read_settings(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what a settings file holds: the settings of a network, and the types of columns by name.
+    """Return what a settings file holds: the settings of a config, and the types of columns by name.
 
     The types are its table `[columns]`, such as `zip = "category"` or `note = "drop"`.
 
@@ -397,7 +397,7 @@ KINDS = ("all", "networks", "linear")
 @_with_known_names
 @dataclass(frozen=True)
 class CohortSettings:
-    """How many networks a cohort has, how they are run, and how the model answers.
+    """How many members a cohort has, how they are run, and how the model answers.
 
     Args:
         preset: the portfolio of configs that is tried where no config is given: "fast", "default" or "best" (see
@@ -438,7 +438,7 @@ class CohortSettings:
             )
 
     def with_members(self, n_members: int) -> CohortSettings:
-        """Return settings for this many networks per config, or a few more: whole seeds of equal folds.
+        """Return settings for this many members per config, or a few more: whole seeds of equal folds.
 
         Up to ten are the folds of one seed; more are several seeds of eight folds, or of the folds that are set.
 
@@ -447,8 +447,7 @@ class CohortSettings:
         """
         if n_members < 1 or n_members == 2:
             raise SettingsError(
-                "a cohort has 1 network, or 3 and more, as rows train, validate and test in turn; "
-                f"asked for {n_members}"
+                f"a cohort has 1 member, or 3 and more, as rows train, validate and test in turn; asked for {n_members}"
             )
         folds = self.folds or (n_members if n_members <= 10 else 8)
         return dataclasses.replace(self, folds=folds, seeds=max(1, -(-n_members // folds)))

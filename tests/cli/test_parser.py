@@ -19,8 +19,8 @@ from tabcohort.settings import PRESET_NAMES
 
 GROUPS = {
     "look": ["Columns"],
-    "fit": ["Columns", "Networks", "Run", "Decision", "More Output"],
-    "tune": ["Columns", "Networks", "Run", "Decision", "Search"],
+    "fit": ["Columns", "Models", "Run", "Decision", "More Output"],
+    "tune": ["Columns", "Models", "Run", "Decision", "Search"],
     "predict": ["Decision"],
     "evaluate": [],
     "info": [],

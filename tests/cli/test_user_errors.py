@@ -74,7 +74,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "two members": (
         ["fit", "sample:iris", "--members", "2"],
-        "a cohort has 1 network, or 3 and more, as rows train, validate and test in turn; asked for 2",
+        "a cohort has 1 member, or 3 and more, as rows train, validate and test in turn; asked for 2",
     ),
     "no threads": (["fit", "sample:iris", "--threads", "0"], "the setting 'threads' must be a whole number"),
     "no seconds": (["fit", "sample:iris", "--budget", "0"], "the setting 'budget_seconds' must be a number"),

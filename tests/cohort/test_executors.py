@@ -244,7 +244,7 @@ def test_another_error_in_a_process_is_raised_and_the_others_end_soon() -> None:
 
 
 def test_a_process_that_dies_is_an_error_and_nothing_waits_for_it() -> None:
-    with pytest.raises(EngineError, match=r"^a process that trained networks ended unexpectedly; it may"):
+    with pytest.raises(EngineError, match=r"^a process that trained members ended unexpectedly; it may"):
         run(members_of(1, 3), dies, ProcessExecutor(2))
 
 

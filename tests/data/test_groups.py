@@ -128,7 +128,7 @@ def test_keys_that_identify_rows_only_together_are_warned_of_with_what_keeps_the
     data = features_of(**{"the site": [i // 5 for i in range(N_ROWS)], "number": [i % 5 for i in range(N_ROWS)]})
     words = (
         "^the keys the site, number identify rows only together, so rows that share one of them may both train and "
-        r"test a network; to keep these together, name it a group \(--group 'the site' --group number\)$"
+        r"test a member; to keep these together, name it a group \(--group 'the site' --group number\)$"
     )
     with pytest.warns(TabcohortWarning, match=words):
         table = Table.from_frame(data, "y", keys=["the site", "number"])

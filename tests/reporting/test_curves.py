@@ -72,7 +72,7 @@ def test_every_network_is_drawn_and_named_once(tmp_path: Path, monkeypatch: pyte
         assert 0 < train.get_alpha() < 1
     assert len(lines) == 3 * len(members)
     names = [text.get_text() for text in losses.get_legend().get_texts()]
-    assert names == ["training rows", "validation rows", "best epoch of each network"]
+    assert names == ["training rows", "validation rows", "best epoch of each member"]
     assert [text.get_text() for text in metric.get_legend().get_texts()] == ["accuracy, validation rows", names[2]]
     longest = max((member.history for member in members), key=len)
     assert list(rate.get_lines()[0].get_ydata()) == [record.learning_rate for record in longest]

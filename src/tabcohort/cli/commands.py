@@ -48,7 +48,7 @@ def fit(options: argparse.Namespace) -> int:
         return _train(options, config.positive, functools.partial(preset_cohort, config, settings))
     if options.preset or options.kinds:
         given = f"--preset {options.preset}" if options.preset else _option_of_kinds(options)
-        raise SettingsError(f"{given} chooses what is trained: leave it out, or --model and the settings of a network")
+        raise SettingsError(f"{given} chooses what is trained: leave it out, or --model and the settings of a config")
     return _train(options, config.positive, lambda n_classes: ([config], settings))
 
 

@@ -113,13 +113,13 @@ class Command:
 
 def _fit_options(command: argparse.ArgumentParser) -> None:
     _add_table_options(command)
-    networks = _add_training_options(command)
-    networks.add_argument(
+    models = _add_training_options(command)
+    models.add_argument(
         "--preset",
         choices=("fast", "default", "best"),
         help="a portfolio of candidates, where --model names none (default)",
     )
-    kinds = networks.add_mutually_exclusive_group()
+    kinds = models.add_mutually_exclusive_group()
     for option, kind, what in (
         ("--nets-only", "networks", "networks only, without boosted trees"),
         ("--linear-only", "linear", "logistic regression only"),
@@ -200,7 +200,7 @@ def _add_messages(command: argparse.ArgumentParser) -> None:
     """Add how much is said on standard error."""
     messages = command.add_mutually_exclusive_group()
     messages.add_argument("--quiet", action="store_true", help="print results and errors only")
-    messages.add_argument("--verbose", action="store_true", help="say more, such as a line per finished network")
+    messages.add_argument("--verbose", action="store_true", help="say more, such as a line per finished member")
 
 
 def _add_table_options(command: argparse.ArgumentParser) -> None:
@@ -222,7 +222,7 @@ def _add_column_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
     columns.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
     for name, meaning in (
         ("--key", "identifies a row, no feature; rows of one key stay together; repeatable"),
-        ("--group", "rows of one value never train and test the same network; no feature; repeatable"),
+        ("--group", "rows of one value never train and test the same member; no feature; repeatable"),
         ("--category", "read this column as levels without an order; repeatable"),
         ("--number", "read this column as numbers, what is none as missing; repeatable"),
         ("--date", "read this column as dates; repeatable"),
@@ -231,29 +231,29 @@ def _add_column_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
     ):
         columns.add_argument(name, metavar="COLUMN", action="append", default=[], help=meaning)
     columns.add_argument("--weight", metavar="COLUMN", help="how much each row counts; 0 leaves a row out")
-    columns.add_argument("--time", metavar="COLUMN", help="test networks on rows later than those they train on")
+    columns.add_argument("--time", metavar="COLUMN", help="test members on rows later than those they train on")
     return columns
 
 
 def _add_training_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add what the networks are like, how many there are, and how they are run; return the group of the first."""
-    networks = command.add_argument_group("networks")
-    networks.add_argument(
-        "--model", choices=("logistic", "mlp", "residual", "trees"), help="one kind of network, or trees"
+    """Add what the members are like, how many there are, and how they are run; return the group of the first."""
+    models = command.add_argument_group("models")
+    models.add_argument(
+        "--model", choices=("logistic", "mlp", "residual", "trees"), help="one kind of model, with its default settings"
     )
-    networks.add_argument("--settings", metavar="FILE.toml", help="all other settings of a network; see the docs")
-    networks.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
-    networks.add_argument("--folds", type=int, metavar="K", help="parts of the rows that take turns (1: no folds)")
-    repeats = networks.add_mutually_exclusive_group()
+    models.add_argument("--settings", metavar="FILE.toml", help="all other hyperparameters; see the docs")
+    models.add_argument("--seed", type=int, metavar="N", help="of every random choice (0)")
+    models.add_argument("--folds", type=int, metavar="K", help="parts of the rows that take turns (1: no folds)")
+    repeats = models.add_mutually_exclusive_group()
     repeats.add_argument("--seeds", type=int, metavar="N", help="number of times that all folds are trained")
-    repeats.add_argument("--members", type=int, metavar="N", help="networks per config, folds x seeds")
+    repeats.add_argument("--members", type=int, metavar="N", help="members per config, folds x seeds")
     run = command.add_argument_group("run")
     run.add_argument("--budget", type=float, metavar="SECONDS", help="end with the best so far after this time")
-    run.add_argument("--threads", type=int, metavar="N", help="networks side by side (default: one per core)")
+    run.add_argument("--threads", type=int, metavar="N", help="members side by side (default: one per core)")
     run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
     _add_decision_options(command)
-    return networks
+    return models
 
 
 def _add_decision_options(command: argparse.ArgumentParser) -> None:
@@ -272,7 +272,7 @@ COMMANDS = {
     ),
     "fit": Command(
         commands.fit,
-        "train a classifier on a table, and test each row on networks that never saw it",
+        "train a classifier on a table, and test each row on members that never saw it",
         "patients.csv --target outcome --key patient_id --out relapse.tabcohort",
         _fit_options,
     ),

@@ -180,7 +180,7 @@ def _with_reason(future: Future[MemberResult], reason: list[str]) -> Future[Memb
     def finish(done: Future[MemberResult]) -> None:
         error = done.exception()
         if isinstance(error, BrokenProcessPool):
-            error = EngineError("a process that trained networks ended unexpectedly; it may have run out of memory")
+            error = EngineError("a process that trained members ended unexpectedly; it may have run out of memory")
         if error is not None:
             named.set_exception(error)
             return

@@ -24,13 +24,13 @@ def fit(
     checkpoint: str | Path | None = None,
     executor: Executor | None = None,
 ) -> Predictor:
-    """Train a cohort of networks on a table, and test each row on those that never saw it.
+    """Train a cohort of networks and boosted trees on a table, and test each row on those that never saw it.
 
     Args:
         table: the rows.
-        configs: of the networks; of several, the ensemble takes those that are best together. Those of the settings'
+        configs: to try; of several, the ensemble takes those that are best together. Those of the settings'
             preset when omitted.
-        settings: how many networks there are, how they are run, and how the model answers.
+        settings: how many members there are, how they are run, and how the model answers.
         callback: called a few times a second with how far the cohort is.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.

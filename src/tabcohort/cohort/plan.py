@@ -1,4 +1,4 @@
-"""The plan of a cohort: every network that will be trained, and on which rows."""
+"""The plan of a cohort: every member that will be trained, and on which rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRODUCTS_PER_CELL = 30.0  # network multiplications that take as long as boostin
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a cohort.
+    """One member of a cohort: a network, or boosted trees.
 
     Args:
         config: number of its config, counted from 0.
@@ -51,7 +51,7 @@ class CohortPlan:
         programs: the network of each config; None where it is trees.
         engines: what trains each config, "compiled", "torch" or "scikit-learn".
         splitters: the folds of each repeat.
-        members: every network, by config, repeat and fold.
+        members: all of them, by config, repeat and fold.
     """
 
     table: Table
@@ -79,7 +79,7 @@ def make_plan(
 
     Args:
         table: the rows.
-        configs: of the networks; those of the settings' preset when omitted.
+        configs: to try; those of the settings' preset when omitted.
         settings: of the cohort; the default ones when omitted.
 
     Raises:

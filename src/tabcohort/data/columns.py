@@ -1,4 +1,4 @@
-"""The types of columns: how each becomes inputs of a network, and what it refuses.
+"""The types of columns: how each becomes inputs of a model, and what it refuses.
 
 A column gives numbers, a code, or both. Which type a column has is decided in `recognize`; from then on it is part of a
 model's schema, so that later tables are read as the first one was.

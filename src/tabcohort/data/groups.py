@@ -97,7 +97,7 @@ def _warn_of_parts_that_repeat(frame: pl.DataFrame, keys: Sequence[str]) -> None
         options = " ".join(f"--group {shlex.quote(name)}" for name in repeated)
         warnings.warn(
             f"the keys {', '.join(keys)} identify rows only together, so rows that share one of them may both train "
-            f"and test a network; to keep these together, name it a group ({options})",
+            f"and test a member; to keep these together, name it a group ({options})",
             TabcohortWarning,
             stacklevel=5,
         )

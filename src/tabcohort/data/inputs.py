@@ -1,4 +1,4 @@
-"""From a frame, an array or a record to a network's inputs, by the columns of a schema."""
+"""From a frame, an array or a record to a model's inputs, by the columns of a schema."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def input_places(columns: Sequence[Column]) -> list[InputPlaces]:
 
 
 def input_names(columns: Sequence[Column]) -> list[str]:
-    """Return a name for each input of a network: the numbers of all columns, then the codes."""
+    """Return a name for each input of a model: the numbers of all columns, then the codes."""
     numbers = [name for column in columns for name in column.number_names()]
     return [*numbers, *(column.name for column in columns if column.n_codes)]
 

@@ -20,7 +20,7 @@ _RECORD = EpochRecord._fields
 
 @dataclass(frozen=True)
 class MemberReport:
-    """What happened to one network of the cohort.
+    """What happened to one member of the cohort.
 
     Args:
         config: number of its config, counted from 0.
@@ -105,7 +105,7 @@ class CohortReport:
     """What happened in training, as a model file keeps it.
 
     Args:
-        members: every network that was trained.
+        members: every member that was trained.
         configs: every config that was tried.
         evaluation: of the out-of-fold predictions; what was chosen for a row was chosen on others.
         alternatives: simpler models on the same rows.

@@ -1,4 +1,4 @@
-"""The training curves: losses and metric per epoch of every network, with the best epochs marked."""
+"""The training curves: losses and metric per epoch of every member, with the best epochs marked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
         )
         for axis, values, color, label in curves:
             axis.plot(epochs, values, color=color, alpha=opacity, label=label if is_first else None)
-        mark = "best epoch" + (f": {member.best_epoch}" if len(members) == 1 else " of each network")
+        mark = "best epoch" + (f": {member.best_epoch}" if len(members) == 1 else " of each member")
         for axis, values in ((losses, val_losses), (metric, scores)):
             best = (member.best_epoch, values[member.best_epoch - 1])
             axis.plot(*best, "o", color="tab:green", markersize=4, label=mark if is_first else None)

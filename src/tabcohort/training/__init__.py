@@ -1,1 +1,1 @@
-"""Training one network: the loop over epochs, the learning rate, checkpoints, and any PyTorch module."""
+"""Training one member: the loop over epochs, the learning rate, checkpoints, and any PyTorch module."""

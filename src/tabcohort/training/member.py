@@ -1,4 +1,4 @@
-"""What one network is trained on: the rows as its engine sees them, their weights, and which engine that is."""
+"""What one member is trained on: the rows as its engine sees them, their weights, and which engine that is."""
 
 from __future__ import annotations
 
