@@ -446,13 +446,13 @@ STARTED = RunProgress(
 
 def test_progress_is_one_line_with_the_time_left() -> None:
     assert describe_progress(STARTED) == (
-        "2/6 members of 2 configs trained  1,234 epochs  best validation loss 0.4124 (config 2)  about 9 s left"
+        "2/6 members of 2 configs trained  about 9 s left  1,234 epochs  best validation loss 0.4124 (config 2)"
     )
 
 
 def test_progress_of_one_config_does_not_count_configs() -> None:
     assert describe_progress(replace(STARTED, n_members=3, n_configs=1)) == (
-        "2/3 members trained  1,234 epochs  best validation loss 0.4124  about 9 s left"
+        "2/3 members trained  about 9 s left  1,234 epochs  best validation loss 0.4124"
     )
 
 

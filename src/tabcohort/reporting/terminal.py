@@ -23,7 +23,7 @@ MAX_CONFIGS = 12
 MAX_KINDS = 3
 ALTERNATIVE_LABELS = {
     "shares": "the class frequencies", "logistic": "logistic regression", "trees": "boosted trees",
-    "network": "the best network config",
+    "network": "the best network",
 }  # fmt: skip
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
 SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
@@ -94,16 +94,15 @@ def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> Non
     """Print what simpler models would lose beside the ensemble, and whether one of them would do."""
     if len(alternatives["models"]) < 2:  # beside a single config there are only the class frequencies
         return
-    table = Table("alone, on the same rows", box=None, pad_edge=False, header_style="dim")
-    table.add_column("its weight", justify="right")
+    table = Table("one kind alone, calibrated", box=None, pad_edge=False, header_style="dim")
+    table.add_column("weight", justify="right")
     table.add_column("log loss", justify="right")
-    table.add_column("above the ensemble, 95 % interval")
+    table.add_column("above the ensemble (95 %)", no_wrap=True)
     for model in alternatives["models"]:
-        name = ALTERNATIVE_LABELS[model["kind"]] + (f" ({model['name']})" if model["kind"] == "network" else "")
         weight = f"{model['weight']:.0%}" if model["weight"] else "-"
         gap = model["gap"]
         interval = f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
-        table.add_row(name, weight, f"{model['log_loss']['value']:.4f}", interval)
+        table.add_row(ALTERNATIVE_LABELS[model["kind"]], weight, f"{model['log_loss']['value']:.4f}", interval)
     console.print()
     _print_table(console, table)
     simplest = alternatives["simplest"]
@@ -416,6 +415,6 @@ def describe_progress(progress: RunProgress) -> str:
     loss = "" if math.isnan(progress.best_loss) else f"  best validation loss {progress.best_loss:.4f}{best}"
     left = f"  about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left > 0 else ""
     return (
-        f"{progress.n_done}/{_count(progress.n_members, 'member')}{configs} trained  "
-        f"{_count(progress.n_epochs, 'epoch')}{loss}{left}"
+        f"{progress.n_done}/{_count(progress.n_members, 'member')}{configs} trained{left}  "
+        f"{_count(progress.n_epochs, 'epoch')}{loss}"
     )
