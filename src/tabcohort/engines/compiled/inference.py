@@ -125,11 +125,10 @@ class _Group(ABC):
         if X.shape[1:] != (self.n_inputs,):
             raise ValueError(f"the rows must be of shape (n, {self.n_inputs}); they are of {X.shape}")
         ensure_compiled(self.kernel, self.variant)  # here, as unpickling does not call `__init__`
-        rows = np.arange(len(X)) if rows is None else rows
+        rows = np.arange(len(X)) if rows is None else np.require(rows, np.int64, ["C", "W"])
         if X.dtype != np.float64 or not (X.flags.c_contiguous and X.flags.writeable):
             # For another memory layout the compiler would compile another kernel.
             X, rows = np.array(X[rows], np.float64, order="C"), np.arange(len(rows))
-        rows = np.require(rows, np.int64, ["C", "W"])
         logits = np.empty((len(rows), self.n_models, self.n_outputs))
         n_parts = min(n_cores(), -(-len(rows) * self.n_models // MIN_ROWS_PER_THREAD), max(1, len(rows)))
         if n_parts <= 1:
