@@ -70,7 +70,7 @@ class Grown:
     def logits_of_scikit_learn(self) -> FloatArray:
         """Return the same from scikit-learn, with as many rounds as the trees have."""
         self.booster._predictors = self.booster._predictors[: self.state.best_epoch]
-        cells = tree_cells(self.table.X, self.trees)
+        cells = tree_cells(self.table, np.arange(len(self.table.y)), self.trees)
         return self.booster.decision_function(cells).reshape(len(cells), -1)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan
-from tabcohort.cohort.selection import Selection, at_rows
-from tabcohort.evaluation.calibration import fit_calibrator
+from tabcohort.cohort.selection import Selection, at_rows, choose_best, cross_fit, with_class_weights
 from tabcohort.evaluation.intervals import mean_estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.report import ALTERNATIVES, Alternative
-from tabcohort.training.member import class_weights
 from tabcohort.types import FloatArray
 
 
@@ -30,41 +28,25 @@ def compare_alternatives(
         predictions: each config's out-of-fold predictions.
         selection: the ensemble.
     """
-    ensemble = selection.predictions
-    factor = class_weights(plan.table, plan.splitters[0].split(0), plan.configs[0])[ensemble.y]
+    ensemble, weights = selection.predictions, selection.weights
+    candidates = with_class_weights(plan, [at_rows(predictions[config], ensemble.rows) for config in weights])
     alternatives = [_alternative("shares", None, 0.0, _shares(ensemble), ensemble)]
     for kind in ALTERNATIVES[1:]:
-        configs = [config for config in selection.weights if kind_of(plan.configs[config].model) == kind]
-        weight = sum(selection.weights[config] for config in configs)
-        if not configs or (weight == 1 and sum(selection.weights[config] > 0 for config in configs) == 1):
+        own = {
+            config: candidate
+            for config, candidate in zip(weights, candidates, strict=True)
+            if _kind_of(plan.configs[config].model) == kind
+        }
+        weight = sum(weights[config] for config in own)
+        if not own or (weight == 1 and sum(weights[config] > 0 for config in own) == 1):
             continue
-        # Weighed as the predictions were that chose the ensemble.
-        own = [
-            replace(at_rows(predictions[config], ensemble.rows), weight=ensemble.weight * factor) for config in configs
-        ]
-        log_proba, best = _cross_fitted_best(own)
-        alternatives.append(_alternative(kind, configs[best], weight, log_proba, ensemble))
+        log_proba, _ = cross_fit(list(own.values()), choose_best)
+        best = list(own)[int(np.argmax(choose_best(list(own.values())).weights))]
+        alternatives.append(_alternative(kind, best, weight, log_proba, ensemble))
     return tuple(alternatives)
 
 
-def _cross_fitted_best(candidates: Sequence[OutOfFoldPredictions]) -> tuple[FloatArray, int]:
-    """Return the log probabilities of the best candidate, `(n, n_classes)`, and which one is best on all rows.
-
-    The candidate for the rows of a fold, and its calibrator, are chosen on the other folds.
-    """
-    first, losses = candidates[0], np.stack([candidate.losses() for candidate in candidates])
-    best = int(np.argmin(losses @ first.weight))
-    if first.n_folds == 1:  # nothing can be chosen, then
-        return fit_calibrator(candidates[best]).apply(candidates[best].log_proba), best
-    log_proba = np.empty(first.log_proba.shape)
-    for inside, outside in first.folds():
-        chosen = candidates[int(np.argmin(losses[:, outside] @ first.weight[outside]))]
-        calibrator = fit_calibrator(chosen.take(np.flatnonzero(outside)))
-        log_proba[inside] = calibrator.apply(chosen.log_proba[inside])
-    return log_proba, best
-
-
-def kind_of(model: str) -> str:
+def _kind_of(model: str) -> str:
     """Return the kind of a config's model, a name in `ALTERNATIVES`."""
     return model if model in ALTERNATIVES else "network"
 

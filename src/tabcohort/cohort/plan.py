@@ -86,11 +86,11 @@ def make_plan(
         TabcohortError: table, configs and settings do not fit each other; the message says what to do.
     """
     settings = CohortSettings() if settings is None else settings
-    if configs is None and isinstance(settings, CohortSettings):
-        n_classes = len(table.schema.classes) if isinstance(table, Table) else 2
-        configs, settings = preset_cohort(Config(), settings, n_classes)
-    configs = tuple(configs) if isinstance(configs, Iterable) else (configs,)
+    is_preset = configs is None
+    configs = () if configs is None else tuple(configs) if isinstance(configs, Iterable) else (configs,)
     _check_types(table, configs, settings)
+    if is_preset:
+        configs, settings = preset_cohort(Config(), settings, len(table.schema.classes))
     if not configs:
         raise SettingsError("there must be a config to train with; the list of them is empty")
     configs = with_available_devices(configs)
@@ -133,8 +133,7 @@ def _cost(table: Table, program: Program | None) -> float:
     """Return what a row costs in an epoch."""
     if program is not None:
         return float(program.n_products)
-    n_classes = len(table.schema.classes)
-    return PRODUCTS_PER_CELL * table.n_inputs * (1 if n_classes == 2 else n_classes)
+    return PRODUCTS_PER_CELL * table.n_inputs * table.schema.n_outputs
 
 
 def _splitters(table: Table, configs: Sequence[Config], settings: CohortSettings) -> list[Splitter]:

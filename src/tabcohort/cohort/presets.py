@@ -36,11 +36,6 @@ class Candidate:
     reason: str
     max_classes: int | None = None
 
-    @property
-    def kind(self) -> str:
-        """What it is: "trees", "linear" or "network"."""
-        return {"trees": "trees", "logistic": "linear"}.get(self.changes.get("model", ""), "network")
-
 
 _BATCHES: Mapping[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
 _MIXUP: Mapping[str, Any] = {"mixup_alpha": 0.3, "mixup_probability": 1.0}
@@ -90,7 +85,12 @@ PRESETS: Mapping[str, tuple[Candidate, ...]] = MappingProxyType(
         "best": (LOGISTIC, TREES, SMOOTH, BINS, PLAIN_TREES, COSINE, SMOOTH_MIXED),
     }
 )
-LEFT_OUT = {"all": (), "networks": ("trees",), "linear": ("trees", "network")}  # kinds, by `CohortSettings.kinds`
+# Of configs, by `CohortSettings.kinds`.
+MODELS = {
+    "all": ("logistic", "mlp", "residual", "trees"),
+    "networks": ("logistic", "mlp", "residual"),
+    "linear": ("logistic",),
+}
 # Of presets that have other folds, or train them more or less often, than the numbers of rows and configs ask for.
 FOLDS, SEEDS = {"fast": 5}, {"fast": 1, "best": 2}
 
@@ -115,12 +115,12 @@ def preset_configs(preset: str, base: Config | None = None, kinds: str = "all", 
         raise SettingsError(f"there is no preset {preset!r}{nearest(preset, PRESETS)}; they are {', '.join(PRESETS)}")
     base = Config() if base is None else base
     of_run = {name: getattr(base, name) for name in RUN_SETTINGS}
-    candidates = [
-        candidate
+    configs = [
+        Config(**of_run, **candidate.changes)
         for candidate in PRESETS[preset]
-        if candidate.kind not in LEFT_OUT[kinds] and n_classes <= (candidate.max_classes or n_classes)
+        if n_classes <= (candidate.max_classes or n_classes)
     ]
-    return [Config(**of_run, **candidate.changes) for candidate in candidates]
+    return [config for config in configs if config.model in MODELS[kinds]]
 
 
 def preset_cohort(base: Config, settings: CohortSettings, n_classes: int = 2) -> tuple[list[Config], CohortSettings]:

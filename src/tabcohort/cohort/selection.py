@@ -7,7 +7,7 @@ about a row was not chosen on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,10 +87,7 @@ def select_and_calibrate(
     configs = _eligible(predictions, result)
     rows = _common_rows([predictions[config] for config in configs])
     candidates = [at_rows(predictions[config], rows) for config in configs]
-    # What is chosen weighs classes as the networks did; what is reported does not.
-    factor = class_weights(plan.table, plan.splitters[0].split(0), plan.configs[0])
-    first = candidates[0]
-    weighted = [replace(candidate, weight=first.weight * factor[first.y]) for candidate in candidates]
+    first, weighted = candidates[0], with_class_weights(plan, candidates)
     ensemble, (cross_fitted, uncalibrated) = choose_ensemble(weighted), cross_fit(weighted)
     return Selection(
         dict(zip(configs, ensemble.weights.tolist(), strict=True)),
@@ -106,6 +103,13 @@ def _eligible(predictions: Mapping[int, OutOfFoldPredictions], result: RunResult
     configs = [config for config in predictions if config not in without_weights and config not in result.failed]
     n_rows = {config: len(predictions[config].rows) for config in configs}
     return [config for config in configs if n_rows[config] == max(n_rows.values())]
+
+
+def with_class_weights(plan: CohortPlan, candidates: Sequence[OutOfFoldPredictions]) -> list[OutOfFoldPredictions]:
+    """Return candidates for the same rows with classes that weigh as in training: what is chosen is chosen on these."""
+    first = candidates[0]
+    weight = first.weight * class_weights(plan.table, plan.splitters[0].split(0), plan.configs[0])[first.y]
+    return [replace(candidate, weight=weight) for candidate in candidates]
 
 
 def _common_rows(candidates: Sequence[OutOfFoldPredictions]) -> IntArray:
@@ -154,6 +158,20 @@ def choose_ensemble(candidates: Sequence[OutOfFoldPredictions]) -> Ensemble:
     weights = np.full(len(candidates), 1 / len(candidates))
     if candidates[0].n_folds > 1:
         weights = greedy_weights(candidates)
+    return _calibrated(candidates, weights)
+
+
+def choose_best(candidates: Sequence[OutOfFoldPredictions]) -> Ensemble:
+    """Return the candidate with the lowest log loss on these rows, as an ensemble of it alone.
+
+    Args:
+        candidates: predictions of each config for the same rows.
+    """
+    losses = [candidate.losses() @ candidate.weight for candidate in candidates]
+    return _calibrated(candidates, np.eye(len(candidates))[int(np.argmin(losses))])
+
+
+def _calibrated(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray) -> Ensemble:
     mean = mean_log_proba(candidates, weights)
     return Ensemble(weights, fit_calibrator(replace(candidates[0], log_proba=mean)))
 
@@ -180,20 +198,27 @@ def greedy_weights(candidates: Sequence[OutOfFoldPredictions]) -> FloatArray:
     return best / best.sum()
 
 
-def cross_fit(candidates: Sequence[OutOfFoldPredictions]) -> tuple[FloatArray, FloatArray]:
+def cross_fit(
+    candidates: Sequence[OutOfFoldPredictions],
+    choose: Callable[[Sequence[OutOfFoldPredictions]], Ensemble] = choose_ensemble,
+) -> tuple[FloatArray, FloatArray]:
     """Return log probabilities, `(n, n_classes)`: each fold's by an ensemble that was chosen on the other folds.
+
+    Args:
+        candidates: predictions of each config for the same rows.
+        choose: chooses the ensemble on some of the rows.
 
     Returns:
         They after calibration, and before.
     """
     first = candidates[0]
     if first.n_folds == 1:  # nothing can be chosen, then
-        ensemble = choose_ensemble(candidates)
+        ensemble = choose(candidates)
         before = mean_log_proba(candidates, ensemble.weights)
         return ensemble.calibrator.apply(before), before
     after, before = np.empty(first.log_proba.shape), np.empty(first.log_proba.shape)
     for inside, outside in first.folds():
-        ensemble = choose_ensemble(_take(candidates, np.flatnonzero(outside)))
+        ensemble = choose(_take(candidates, np.flatnonzero(outside)))
         rows = np.flatnonzero(inside)
         before[rows] = mean_log_proba(_take(candidates, rows), ensemble.weights)
         after[rows] = ensemble.calibrator.apply(before[rows])

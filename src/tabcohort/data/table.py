@@ -95,6 +95,11 @@ class Schema:
         """Codes of each input that is a code."""
         return tuple(column.n_codes for column in self.columns if column.n_codes)
 
+    @property
+    def n_outputs(self) -> int:
+        """Logits of a model: for two classes one, that of the second class."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
     def encoding(self, config: Config) -> Encoding | None:
         """Return how a config's networks encode the inputs; None for numbers without missing cells.
 

@@ -118,11 +118,11 @@ def _model(
     number: int, arrays: dict[str, NDArray[Any]], schema: Schema, report: CohortReport
 ) -> Network | Trees:  # fmt: skip
     """Take a member's arrays, and return its network or trees."""
-    prefix, n_classes = f"members.{number}.", len(schema.classes)
+    prefix = f"members.{number}."
     own = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
     config = report.configs[report.members[number].config].config
     if config.model == "trees":
-        return trees_of_arrays(own, schema.n_numbers, schema.n_codes, 1 if n_classes == 2 else n_classes)
+        return trees_of_arrays(own, schema.n_numbers, schema.n_codes, schema.n_outputs)
     return _network(own, schema, config)
 
 

@@ -100,9 +100,8 @@ def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> Non
     table.add_column("above the ensemble (95 %)", no_wrap=True)
     for model in alternatives["models"]:
         weight = f"{model['weight']:.0%}" if model["weight"] else "-"
-        gap = model["gap"]
-        interval = f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
-        table.add_row(ALTERNATIVE_LABELS[model["kind"]], weight, f"{model['log_loss']['value']:.4f}", interval)
+        loss = f"{model['log_loss']['value']:.4f}"
+        table.add_row(ALTERNATIVE_LABELS[model["kind"]], weight, loss, _gap_text(model["gap"]))
     console.print()
     _print_table(console, table)
     simplest = alternatives["simplest"]
@@ -122,6 +121,11 @@ def _estimate_text(estimate: Mapping[str, Any]) -> str:
     return f"{estimate['value']:.4f}  ({estimate['low']:.4f} to {estimate['high']:.4f})"
 
 
+def _gap_text(gap: Mapping[str, Any]) -> str:
+    """Return a difference with its sign and its 95 % interval."""
+    return f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
+
+
 def _threshold_text(threshold: Mapping[str, Any]) -> str:
     """Return a threshold; a dash where the most probable class is predicted."""
     return "-" if threshold["value"] is None else f"{threshold['value']:.4f}"
@@ -137,9 +141,7 @@ def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: f
             n_hidden += 1
             continue
         gap = config["gap"]
-        interval = "" if rank == 1 or gap["value"] is None else (
-            f"{gap['value']:+.4f}  ({gap['low']:+.4f} to {gap['high']:+.4f})"
-        )  # fmt: skip
+        interval = "" if rank == 1 or gap["value"] is None else _gap_text(gap)
         weight = f"{config['weight']:.0%}" if config["weight"] else "-"
         name = config["name"]
         if config["dropped_after"] is not None:

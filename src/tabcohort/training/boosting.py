@@ -64,8 +64,8 @@ def train_trees(
     Raises:
         EngineError: scikit-learn does not grow trees as expected: it is of a version that this one does not know.
     """
-    rows, validation, y = split.train, validation_set(table, split, config), table.y[split.train]
-    weight = table.weight[rows] * class_weights(table, split, config)[y]
+    rows, y, factor = split.train, table.y[split.train], class_weights(table, split, config)
+    weight, validation = table.weight[rows] * factor[y], validation_set(table, split, factor)
     target = _Target.of(y, weight, len(table.schema.classes))
     statistics = fit_statistics(table.numbers, table.weight[rows], rows)
     blank = replace(
@@ -82,10 +82,11 @@ def train_trees(
     booster = _booster(config, blank, member)
     booster._check_early_stopping_loss = rounds
     _bin_without_weights(booster)
-    val_cells = tree_cells(table.inputs(validation.rows), blank)
-    with _one_openmp_thread():
+    val_cells = tree_cells(table, validation.rows, blank)
+    # On one thread: members share the cores, and sums do not depend on their number. The limit is this thread's alone.
+    with threadpool_limits(1, "openmp"):
         booster.fit(
-            tree_cells(table.inputs(rows), blank),
+            tree_cells(table, rows, blank),
             np.searchsorted(target.present, y),
             weight / weight.mean(),
             X_val=val_cells,
@@ -103,9 +104,9 @@ def trees_of_state(table: Table, state: TrainingState) -> Trees:
     Raises:
         ModelFileError: they are not possible ones for this table, as a damaged checkpoint may have them.
     """
-    schema, n_classes = table.schema, len(table.schema.classes)
+    schema = table.schema
     try:
-        return trees_of_arrays(state.best_state, schema.n_numbers, schema.n_codes, 1 if n_classes == 2 else n_classes)
+        return trees_of_arrays(state.best_state, schema.n_numbers, schema.n_codes, schema.n_outputs)
     except ValueError as error:
         raise ModelFileError(f"the checkpoint of boosted trees is not valid: {error}; remove its folder") from None
 
@@ -119,17 +120,13 @@ def groups_of_codes(n_codes: Sequence[int]) -> NDArray[np.uint8]:
     return np.concatenate([np.empty(0, dtype=np.int64), *groups]).astype(np.uint8)
 
 
-def tree_cells(inputs: FloatArray, trees: Trees) -> FloatArray:
+def tree_cells(table: Table, rows: IntArray, trees: Trees) -> FloatArray:
     """Return what trees are grown on, `(n_rows, n_inputs)`: numbers as they are, then the groups of codes.
 
     A missing number and an unknown level are NaN.
     """
-    cells = inputs.copy()
-    for place, (start, n_codes) in enumerate(zip(trees.code_starts, trees.n_codes, strict=False)):
-        codes = cells[:, trees.n_numbers + place].astype(np.int64)
-        groups = trees.group[start : start + n_codes][codes].astype(np.float64)
-        cells[:, trees.n_numbers + place] = np.where(groups == UNKNOWN_GROUP, np.nan, groups)
-    return cells
+    groups = trees.group[trees.code_starts[:-1] + table.codes[rows]]
+    return np.hstack([table.numbers[rows], np.where(groups == UNKNOWN_GROUP, np.nan, groups)])
 
 
 @dataclass(frozen=True)
@@ -244,13 +241,6 @@ def _bin_without_weights(booster: Any) -> None:
         booster._bin_data = lambda X, sample_weight, is_training_data: bin_data(
             X, None, is_training_data=is_training_data
         )
-
-
-@contextmanager
-def _one_openmp_thread() -> Iterator[None]:
-    """Grow trees on one thread: members share the cores, and sums do not depend on their number."""
-    with threadpool_limits(1, "openmp"):  # of the calling thread alone
-        yield
 
 
 # -- from scikit-learn's private attributes to arrays ------------------------------------------------------------------

@@ -87,18 +87,24 @@ def member_data(
     rows, weight, batch_size = _training_rows(table, split, config, has_batch_norm)
     factor = class_weights(table, split, config)
     targets = soft_targets(table.y[rows], weight * factor[table.y[rows]], len(table.schema.classes), config)
-    validation = validation_set(table, split, config)
+    validation = validation_set(table, split, factor)
     batches = BatchPlan(
         len(rows), batch_size, config.mixup_alpha, config.mixup_probability, has_batch_norm, config.seed, member
     )
     return MemberData(reading, rows, targets, batches, validation)
 
 
-def validation_set(table: Table, split: Split, config: Config) -> ValidationSet:
-    """Return the rows that validate a member, equal ones as one; classes weigh as in training."""
+def validation_set(table: Table, split: Split, factor: FloatArray) -> ValidationSet:
+    """Return the rows that validate a member, equal ones as one.
+
+    Args:
+        table: the rows.
+        split: which of them validate.
+        factor: what `class_weights` puts on the rows of each class, `(n_classes,)`.
+    """
     rows, weight = merge_duplicates(table, split.validation)
     y = table.y[rows]
-    return ValidationSet(rows, y, weight * class_weights(table, split, config)[y], table.schema.positive)
+    return ValidationSet(rows, y, weight * factor[y], table.schema.positive)
 
 
 def _training_rows(

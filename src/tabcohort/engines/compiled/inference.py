@@ -82,7 +82,7 @@ class Inference:
             else:
                 networks.setdefault(model.encoding, {})[place] = model
         self.n_models, self.n_outputs = len(models), first.n_outputs
-        self._groups: list[tuple[list[int], _Networks | _BoostedTrees]] = [
+        self._groups: list[tuple[list[int], _Group]] = [
             (list(group), _Networks(list(group.values()))) for group in networks.values()
         ]
         if trees:
