@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations accuracy audit mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations accuracy few-rows audit mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -57,7 +57,12 @@ ablations: install  ## measure the candidates of the presets alone and together 
 	@$(BIN)/python benchmarks/ablations.py
 
 accuracy: install  ## compare presets with other classifiers' defaults on real tables (an hour and a half)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
 	@$(BIN)/python benchmarks/accuracy.py
+
+few-rows: install  ## compare presets with other classifiers' defaults on 100 to 400 rows (a quarter of an hour)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
+	@$(BIN)/python benchmarks/few_rows.py
 
 audit: install  ## plant leaks, count false alarms, and audit every real table (two minutes)
 	@$(BIN)/python benchmarks/audit.py

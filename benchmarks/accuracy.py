@@ -4,8 +4,9 @@
 
 A quarter of each table's rows is held out, at most 8,000 to fit on and 8,000 held out, three splits below 2,000 rows.
 Results are appended to `accuracy.jsonl` beside this file, one line per table, split and preset, so that a run that was
-stopped goes on. `TABCOHORT_PEERS` names a file of such lines of other classifiers on the same splits, with `data`,
-`seed`, `method`, `logloss`, `auc`, `acc` and `fit_s`. Writes `accuracy.md` and `accuracy.png`.
+stopped goes on. Logistic regression, and CatBoost and LightGBM where they are installed, are fitted, too;
+`TABCOHORT_PEERS` names a file of such lines of others on the same splits, with `data`, `seed`, `method`, `logloss`,
+`auc`, `acc` and `fit_s`. Writes `accuracy.md` and `accuracy.png`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import peers
 import polars as pl
 from real_tables import RealTable, fit_and_held_out_rows, whole_tables
 from sklearn.metrics import accuracy_score, roc_auc_score
@@ -37,19 +39,25 @@ MOST = 0.8  # of the tables, that a method must be measured on to have a rank
 Result = dict[str, Any]
 
 
-def measure(table: RealTable, seed: int, preset: str) -> Result:
-    """Return how a preset does on one split of a table."""
+def measure(table: RealTable, seed: int, method: str) -> Result:
+    """Return how a preset, or another classifier that is installed, does on one split of a table."""
     frame, to_fit, held_out = fit_and_held_out_rows(table, seed)
     began = time.perf_counter()
     rows = Table.from_frame(frame[to_fit], table.target, positive=table.positive)
-    predictor = fit(rows, *preset_cohort(Config(seed=seed), CohortSettings(preset=preset), len(rows.schema.classes)))
-    fit_seconds = time.perf_counter() - began
-    others = Table.for_schema(frame[held_out], predictor.schema)
-    began = time.perf_counter()
-    log_proba = predictor.log_proba_of(others)
+    if method in PRESETS:
+        settings = CohortSettings(preset=method)
+        predictor = fit(rows, *preset_cohort(rows, Config(seed=seed), settings))
+        fit_seconds = time.perf_counter() - began
+        others = Table.for_schema(frame[held_out], predictor.schema)
+        began = time.perf_counter()
+        log_proba = predictor.log_proba_of(others)
+        predict_seconds = time.perf_counter() - began
+    else:
+        others = Table.for_schema(frame[held_out], rows.schema)
+        log_proba, fit_seconds, predict_seconds = peers.log_proba_and_seconds(method, rows, others)
     return {
-        "data": table.name, "seed": seed, "method": preset, "n": len(rows.y), "fit_s": fit_seconds,
-        "pred_s": time.perf_counter() - began, "logloss": log_loss(log_proba, others.y, others.weight),
+        "data": table.name, "seed": seed, "method": method, "n": len(rows.y), "fit_s": fit_seconds,
+        "pred_s": predict_seconds, "logloss": log_loss(log_proba, others.y, others.weight),
         "acc": accuracy_score(others.y, log_proba.argmax(axis=1)), "auc": auc_of(np.exp(log_proba), others.y),
         "ece": calibration_error(log_proba, others.y, others.weight),
     }  # fmt: skip
@@ -93,8 +101,8 @@ def summary(results: list[Result], methods: list[str]) -> list[list[str]]:
     """
     losses, aucs, eces, seconds = (by_table(results, name) for name in ("logloss", "auc", "ece", "fit_s"))
     ranked = [method for method in methods if sum(method in of for of in losses.values()) > MOST * len(losses)]
-    peers = [method for method in ranked if method not in PRESETS]
-    tables = [table for table, of in losses.items() if not peers or any(peer in of for peer in peers)]
+    others = [method for method in ranked if method not in PRESETS]
+    tables = [table for table, of in losses.items() if not others or any(other in of for other in others)]
     by_loss, by_auc = (
         mean_ranks({table: values[table] for table in tables}, ranked, sign)
         for values, sign in ((losses, 1), (aucs, -1))
@@ -139,9 +147,11 @@ def as_markdown(header: list[str], lines: list[list[str]]) -> str:
 
 def write_report(results: list[Result]) -> None:
     """Print the summary, and write it with all losses and the picture."""
-    peers = os.environ.get(PEERS_VARIABLE)
-    if peers:
-        results = results + [json.loads(line) for line in Path(peers).read_text(encoding="utf-8").splitlines()]
+    recorded = os.environ.get(PEERS_VARIABLE)
+    if recorded:
+        done = {(result["data"], result["method"]) for result in results}
+        lines = [json.loads(line) for line in Path(recorded).read_text(encoding="utf-8").splitlines()]
+        results = results + [line for line in lines if (line["data"], line["method"]) not in done]
     ours = {(result["data"], result["seed"]) for result in results if result["method"] in PRESETS}
     results = [result for result in results if (result["data"], result["seed"]) in ours]
     methods = list(dict.fromkeys(result["method"] for result in results))
@@ -160,20 +170,18 @@ def write_report(results: list[Result]) -> None:
 
 
 def main() -> None:
-    """Measure what is not measured yet: all presets on all tables, or those presets and tables that are named."""
+    """Measure what is not measured yet: all methods on all tables, or those methods and tables that are named."""
     warnings.simplefilter("ignore")
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     results = [json.loads(line) for line in lines]
     done = {(result["data"], result["seed"], result["method"]) for result in results}
-    named = set(sys.argv[1:])
+    named, methods = set(sys.argv[1:]), dict.fromkeys([*PRESETS, *peers.NAMES]).keys()
     for table in whole_tables():
         for seed in range(1 if len(table.frame) > LARGE else SPLITS):
-            for preset in PRESETS:
-                is_named = (not named & PRESETS.keys() or preset in named) and (
-                    not named - PRESETS.keys() or table.name in named
-                )
-                if is_named and (table.name, seed, preset) not in done:
-                    result = measure(table, seed, preset)
+            for method in methods:
+                is_named = (not named & methods or method in named) and (not named - methods or table.name in named)
+                if is_named and (table.name, seed, method) not in done:
+                    result = measure(table, seed, method)
                     results.append(result)
                     with RESULTS.open("a", encoding="utf-8") as file:
                         file.write(f"{json.dumps(result)}\n")

@@ -7,9 +7,11 @@ same model on all other rows. A protocol is honest if the mean of reported minus
 zero, or if it reports less than is true.
 
 - `small`: 200 samples of 50, 100, 200 and 400 rows of the breast-cancer table. Protocols: the cohort as `fit` makes it,
-  of logistic networks and (on half of the samples) with the default config and the default preset; one that chooses
-  among configs (on a quarter); a single network with separate validation and test rows; one whose test rows validate
-  too, as in the documents.
+  of logistic networks and (on half of the samples) with the default config; one that chooses among configs (on a
+  quarter); a single network with separate validation and test rows; one whose test rows validate too, as in the
+  documents.
+- `preset`: 100 such samples and the default preset: what it reports, by cross-fitting; a second opinion, BBC-CV; and
+  what it would report of the rows that chose its weights and its calibrator.
 - `large`: samples of 1,000 rows of every larger table.
 - `noise`: labels that no feature predicts.
 - `sets`: 50 splits of every table, a half (at most 2,000 rows) to train on and the rest to measure on.
@@ -33,6 +35,7 @@ from rich.table import Table as Printed
 from tabcohort import (
     CohortSettings,
     Config,
+    OutOfFoldPredictions,
     Predictor,
     Schema,
     Split,
@@ -42,8 +45,12 @@ from tabcohort import (
     initialize_weights,
     train,
 )
+from tabcohort.cohort.build import build_predictor
+from tabcohort.cohort.plan import make_plan
 from tabcohort.cohort.presets import preset_cohort, preset_configs
+from tabcohort.cohort.runner import run
 from tabcohort.cohort.search import random_configs
+from tabcohort.cohort.selection import Ensemble, choose_ensemble, mean_log_proba, out_of_fold, select_and_calibrate
 from tabcohort.data.columns import Number
 from tabcohort.data.encoder import no_codes
 from tabcohort.data.splits import train_validation_test_split
@@ -58,6 +65,7 @@ DIFFERENCES = ("metric", "reported - true", "standard error", "in standard error
 DOCUMENTS = Config(model="logistic", learning_rate=0.01)
 ASKED = ("sensitivity>=0.9", "specificity>=0.9", "precision>=0.8")
 N_TUNED, COVERAGE, LARGE, MAX_TRAIN_ROWS = 8, 0.9, 1_000, 2_000
+N_BOOTSTRAPS = 100
 Differences = NDArray[np.float64]
 
 
@@ -81,13 +89,6 @@ def cohort(sample: Table, others: Table, seed: int) -> Differences:
 def mlp_cohort(sample: Table, others: Table, seed: int) -> Differences:
     """The cohort that `fit` makes by itself, with the default config."""
     return reported_minus_true(fit(sample, Config(seed=seed)), others)
-
-
-def portfolio(sample: Table, others: Table, seed: int) -> Differences:
-    """The cohort that `fit` makes by itself, of the default preset."""
-    return reported_minus_true(
-        fit(sample, *preset_cohort(Config(seed=seed), CohortSettings(), len(sample.schema.classes))), others
-    )
 
 
 def tuned(sample: Table, others: Table, seed: int) -> Differences:
@@ -123,7 +124,6 @@ Protocol = Callable[[Table, Table, int], Differences]
 PROTOCOLS: dict[str, Protocol] = {
     "cohort, logistic": cohort,
     "cohort, default config": mlp_cohort,
-    "cohort, default preset": portfolio,
     f"cohort that chooses among {N_TUNED} configs": tuned,
     "one network, separate validation and test rows": single,
     "one network, the same rows validate and test": documents,
@@ -156,10 +156,60 @@ def small(repeats: int) -> Iterator[Printed]:
             if CHOSEN_PROTOCOLS and not any(word in name for word in CHOSEN_PROTOCOLS):
                 continue
             title = f"n = {n}, {name}"
-            n_repeats = repeats // {mlp_cohort: 2, portfolio: 2, tuned: 4}.get(protocol, 1)  # these take long
+            n_repeats = repeats // {mlp_cohort: 2, tuned: 4}.get(protocol, 1)  # these take long
             repeated = [protocol(*sample_rows(table, n, repeat), repeat) for repeat in track(range(n_repeats), title)]
             add(printed, (str(n), name), np.array(repeated))
         yield printed
+
+
+def preset(repeats: int) -> Iterator[Printed]:
+    """Three estimates of what the default preset does on rows that were not sampled."""
+    table = next(table for name, table in real_tables() if name == "breast-cancer")
+    for n in SAMPLE_SIZES:
+        estimates: dict[str, list[Differences]] = {}
+        for repeat in track(range(repeats), f"n = {n}, default preset"):
+            for name, difference in _three_estimates(*sample_rows(table, n, repeat), repeat).items():
+                estimates.setdefault(name, []).append(difference)
+        printed = Printed("n", "estimate", *DIFFERENCES, box=None)
+        for name, differences in estimates.items():
+            add(printed, (str(n), name), np.array(differences))
+        yield printed
+
+
+def _three_estimates(sample: Table, others: Table, seed: int) -> dict[str, Differences]:
+    """Return estimated minus true metrics of the default preset, by the name of the estimate."""
+    plan = make_plan(sample, *preset_cohort(sample, Config(seed=seed), CohortSettings()))
+    result = run(plan)
+    predictions = out_of_fold(plan, result)
+    selection = select_and_calibrate(plan, result, predictions)
+    predictor = build_predictor(plan, result, predictions, selection)
+    true = metrics_of(predictor.log_proba(others.X), others)
+    candidates = list(predictions.values())
+    return {
+        "cross-fitted, as reported": reported_minus_true(predictor, others),
+        "BBC-CV": _bias_corrected(candidates, seed) - true,
+        "the rows that chose": _metrics_at(candidates, choose_ensemble(candidates), candidates[0].y >= 0) - true,
+    }
+
+
+def _bias_corrected(candidates: list[OutOfFoldPredictions], seed: int) -> Differences:
+    """Return metrics by BBC-CV (Tsamardinos et al. 2018): chosen on a bootstrap of the rows, measured on those left."""
+    n, rng = len(candidates[0].y), make_rng(seed, Purpose.BOOTSTRAP, 0)
+    metrics = []
+    for _ in range(N_BOOTSTRAPS):
+        rows = rng.integers(n, size=n)
+        is_left = np.bincount(rows, minlength=n) == 0
+        ensemble = choose_ensemble([candidate.take(np.sort(rows)) for candidate in candidates])
+        metrics.append(_metrics_at(candidates, ensemble, is_left))
+    return np.mean(metrics, axis=0)
+
+
+def _metrics_at(candidates: list[OutOfFoldPredictions], ensemble: Ensemble, inside: NDArray[np.bool_]) -> Differences:
+    """Return the metrics of an ensemble of candidates at some of their rows."""
+    some = [candidate.take(np.flatnonzero(inside)) for candidate in candidates]
+    log_proba = ensemble.calibrator.apply(mean_log_proba(some, ensemble.weights))
+    metrics = Scorer(log_proba, some[0].y, positive=None).metrics(some[0].weight)
+    return np.array([metrics[name] for name in METRICS])
 
 
 CHOSEN: set[str] = set()  # names of tables; all when empty
@@ -196,7 +246,7 @@ def noise(repeats: int) -> Iterator[Printed]:
                 y = rng.permutation(np.arange(n) % 2)
                 table = Table(rng.normal(size=(n, 10)), no_codes(n), y, np.ones(n), NOISE_SCHEMA)
                 base = Config(seed=repeat)
-                configs = preset_configs("default", base) if "preset" in name else random_configs(
+                configs = preset_configs("default", base, n_rows=n) if "preset" in name else random_configs(
                     1 if name == "cohort" else N_TUNED, base
                 )  # fmt: skip
                 metrics = fit(table, configs, CohortSettings(seeds=1)).report.evaluation.metrics
@@ -253,7 +303,7 @@ def thresholds(repeats: int) -> Iterator[Printed]:
 
 NOISE_SCHEMA = Schema(tuple(Number(f"x{i}") for i in range(10)), "y", ("0", "1"), positive=1)
 PARTS: dict[str, tuple[Callable[[int], Iterator[Printed]], int]] = {
-    "small": (small, 200), "large": (large, 60), "noise": (noise, 50), "sets": (sets, 50),
+    "small": (small, 200), "preset": (preset, 100), "large": (large, 60), "noise": (noise, 50), "sets": (sets, 50),
     "thresholds": (thresholds, 50),
 }  # fmt: skip
 
@@ -270,8 +320,8 @@ def main() -> None:
     CHOSEN.update(options.tables or ())
     CHOSEN_PROTOCOLS.update(options.protocols or ())
     for name in options.parts or PARTS:
-        run, repeats = PARTS[name]
-        for printed in run(options.repeats or repeats):
+        measure, repeats = PARTS[name]
+        for printed in measure(options.repeats or repeats):
             Console(width=140).print(printed, "")
 
 

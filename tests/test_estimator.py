@@ -51,6 +51,7 @@ from tabcohort.settings import rules
 
 X, CODES = make_rows()
 Y = np.array(["no", "yes"])[CODES]
+TABLE = Table.from_arrays(X, Y)
 NAMES = ["x0", "x1", "x2"]
 
 
@@ -274,15 +275,15 @@ def test_with_a_setting_of_a_network_only_its_config_is_tried() -> None:
 def test_a_setting_that_is_given_counts_also_if_it_is_the_default_one(given: dict[str, Any]) -> None:
     """In a grid search over dropout, 0.1 was a portfolio and 0.2 one network."""
     for one in (CohortClassifier(**given), clone(CohortClassifier(**given)), CohortClassifier().set_params(**given)):
-        assert one._configs() == ([Config()], CohortSettings())
-    assert len(CohortClassifier(preset=None)._configs()[0]) == 1
-    assert len(CohortClassifier()._configs()[0]) > 1
+        assert one._configs(TABLE) == ([Config()], CohortSettings())
+    assert len(CohortClassifier(preset=None)._configs(TABLE)[0]) == 1
+    assert len(CohortClassifier()._configs(TABLE)[0]) > 1
 
 
 def test_a_setting_of_a_network_is_one_that_is_not_of_the_run() -> None:
-    assert len(CohortClassifier(seed=3, engine="torch", class_weight="balanced")._configs()[0]) > 1
+    assert len(CohortClassifier(seed=3, engine="torch", class_weight="balanced")._configs(TABLE)[0]) > 1
     for given in ({"hidden": (8,)}, {"bins": 4}, {"patience": None}, {"clip_norm": 1.0}):
-        assert CohortClassifier(**given)._configs()[0] == [Config(**given)]
+        assert CohortClassifier(**given)._configs(TABLE)[0] == [Config(**given)]
 
 
 @pytest.mark.parametrize("parameters", [{"hidden": (8,)}, {"configs": [{"dropout": 0.2}]}])

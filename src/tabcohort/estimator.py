@@ -159,7 +159,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             group_ids=None if groups is None else _group_ids(_one_per_row(groups, numbers, "groups")),
             time=None if times is None else _numbers(_one_per_row(times, numbers, "times")),
         )
-        configs, settings = self._configs(len(table.schema.classes))
+        configs, settings = self._configs(table)
         with self._progress() as callback:
             self.predictor_ = fit(table, configs, settings, callback)
         self._tested_rows = sample_tested_rows(self.predictor_, table)
@@ -213,7 +213,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with ProgressDisplay(Console(stderr=True, highlight=False, soft_wrap=True)) as display:
             yield display
 
-    def _configs(self, n_classes: int = 2) -> tuple[list[Config], CohortSettings]:
+    def _configs(self, table: Table) -> tuple[list[Config], CohortSettings]:
         """Return the configs to try, and the settings of the cohort."""
         own, cohort = (
             {field.name: getattr(self, field.name) for field in dataclasses.fields(kind)}
@@ -226,7 +226,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = {name: value for name, value in own.items() if name not in UNSET or value is not None}
         configs, settings = [Config.from_dict({**own, **change}) for change in changes], CohortSettings(**cohort)
         if self.configs is None and not is_config_given:
-            return preset_cohort(configs[0], settings, n_classes)
+            return preset_cohort(table, configs[0], settings)
         if settings.preset not in (None, "default") or settings.kinds != "all":
             given = "'kinds'" if settings.kinds != "all" else f"the preset {settings.preset!r}"
             raise SettingsError(

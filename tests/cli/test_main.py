@@ -171,7 +171,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(tmp_path: Path, long: list[object]
     assert ran.status == 130, ran.err
     assert "Traceback" not in ran.err
     assert "; it was interrupted, and the best weights so far are kept" in ran.out
-    assert "note: interrupted: 3 of 3 members have weights, 0 of them were trained to their end" in ran.err
+    assert "note: interrupted: 3 of 3 members have weights (0 trained to their end)" in ran.err
     predictor = load(model)
     assert isinstance(predictor, Predictor)
     assert predictor.report.stop_reason == "interrupted"

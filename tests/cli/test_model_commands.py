@@ -30,7 +30,8 @@ def test_decide_writes_a_changed_model_and_leaves_the_old_one(
     before, new = model_file.read_bytes(), tmp_path / "new.tabcohort"
     ran = run("decide", model_file, "--threshold", "cost=10:1", "--coverage", "0.8", "--out", new)
     assert ran.status == 0
-    assert ran.out.endswith(f"\n\n{run('info', new).out}\nmodel    {new}\n")
+    assert ran.out.endswith(f"\n\nmodel    {new}; all of it: tabcohort info {new}\n")
+    assert "training" not in ran.out
     assert re.search(
         r"threshold +yes from a probability of 0\.\d{4} on, for cost=10:1; the figures above are with", ran.out
     )
@@ -254,6 +255,17 @@ def test_evaluate_measures_a_new_table(run: Run, model_file: Path, tmp_path: Pat
     in_set = load(model_file).predict_set(X)[np.arange(len(X)), codes]
     assert document["sets"]["covered"] == pytest.approx(in_set.mean())
     assert f"sets            hold the true class for {in_set.mean():.1%} of the rows" in ran.out
+
+
+def test_evaluate_warns_of_rows_that_are_unlike_those_of_training(run: Run, model_file: Path, tmp_path: Path) -> None:
+    X, codes = make_rows(seed=5)
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"]).with_columns(answer=pl.Series(["no", "yes"])[codes.tolist()])
+    frame.with_columns(x1=pl.col("x1") * 1000).write_csv(tmp_path / "other units.csv")
+    ran = run("evaluate", model_file, tmp_path / "other units.csv")
+    assert ran.status == 0
+    assert "standard deviations from the training rows' mean (a wrong unit?)" in ran.err
+    frame.write_csv(tmp_path / "new.csv")
+    assert "standard deviations" not in run("evaluate", model_file, tmp_path / "new.csv").err
 
 
 def write_sites(folder: Path) -> tuple[Path, Path]:

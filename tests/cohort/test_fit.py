@@ -284,7 +284,7 @@ def test_an_interrupted_fit_gives_a_model_of_what_is_there(
 ) -> None:
     table, config = table_of(), config_of(batch_size=16)
     message = (
-        f"^interrupted: {n_members} of 3 members have weights, {n_finished} of them were trained to their end; the "
+        rf"^interrupted: {n_members} of 3 members have weights \({n_finished} trained to their end\); the "
         "model consists of these$"
     )
     with pytest.warns(TabcohortWarning, match=message):
@@ -312,7 +312,7 @@ def test_ctrl_c_before_the_first_epoch_is_raised(monkeypatch: pytest.MonkeyPatch
 
 def test_all_members_have_some_epochs_before_a_budget_ends_them() -> None:
     table, config = table_of(), config_of(max_epochs=200)
-    message = r"^the budget of seconds is spent: 3 of 3 members have weights, 0 of them were trained to their end; the"
+    message = r"^the budget of seconds is spent: 3 of 3 members have weights \(0 trained to their end\); the"
     with pytest.warns(TabcohortWarning, match=message):
         predictor = fit(table, config, replace(SMALL, budget_seconds=1e-6))
     assert predictor.report.stop_reason == "budget"

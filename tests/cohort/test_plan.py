@@ -43,10 +43,11 @@ def test_the_same_member_of_another_config_has_its_number_and_its_rows() -> None
             assert getattr(split, name).tobytes() == getattr(same, name).tobytes()
 
 
-def test_a_members_cost_is_that_of_its_network() -> None:
+def test_a_members_cost_is_that_of_an_epoch_of_its_network() -> None:
     plan = make_plan(table_of(), [config_of(hidden=(8,)), config_of(hidden=(16,)), config_of(model="logistic")], SMALL)
     costs = {member.config: member.cost for member in plan.members}
-    assert costs == {number: program.n_products for number, program in enumerate(plan.programs)}
+    n_rows = len(plan.table.y)
+    assert costs == {number: n_rows * program.n_products for number, program in enumerate(plan.programs)}
     assert costs[2] < costs[0] < costs[1]
 
 

@@ -18,7 +18,8 @@ from tabcohort.settings import KINDS, PRESET_NAMES
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_configs_of_a_preset_differ_and_each_has_a_reason(preset: str) -> None:
-    assert len(set(map(str, preset_configs(preset)))) == len(PRESETS[preset])
+    configs = {str(Config(**candidate.changes)) for candidate in PRESETS[preset]}
+    assert len(configs) == len(PRESETS[preset])
     assert all(candidate.reason for candidate in PRESETS[preset])
     assert not any(RUN_SETTINGS.intersection(candidate.changes) for candidate in PRESETS[preset])
 
@@ -37,12 +38,28 @@ def test_trees_are_left_out_where_there_are_many_classes() -> None:
     assert [config.model for config in plan.configs] == ["logistic", "mlp"]
 
 
+def test_many_rows_have_trees_with_more_leaves_and_many_classes_a_wider_network() -> None:
+    few, some, many = (preset_configs("default", n_rows=n_rows) for n_rows in (1_000, 5_000, 5_001))
+    trees = [config for configs in (few, some, many) for config in configs if config.model == "trees"]
+    assert [(config.shrinkage, config.max_leaf_nodes) for config in trees] == [(0.2, 15), (0.05, 15), (0.05, 31)]
+    assert len(many) == len(some) == len(few) == 4
+    widest = [
+        max(config.hidden for config in preset_configs("default", n_classes=n_classes) if config.model == "mlp")
+        for n_classes in (10, 11)
+    ]
+    assert widest == [(128, 64), (256, 128)]
+    table = make_small_table()
+    rows = np.arange(5_001) % len(table.y)
+    plan = make_plan(Table.from_arrays(table.X[rows], table.y[rows]), settings=replace(SMALL, preset="default"))
+    assert list(plan.configs) == many
+
+
 def test_kinds_of_candidates_can_be_left_out() -> None:
     for preset in PRESETS:
         models = {kind: [config.model for config in preset_configs(preset, kinds=kind)] for kind in KINDS}
         assert models["networks"] == [model for model in models["all"] if model != "trees"] != models["all"]
         assert set(models["linear"]) == {"logistic"}
-    configs, _ = preset_cohort(Config(), CohortSettings(kinds="linear"))
+    configs, _ = preset_cohort(make_small_table(), Config(), CohortSettings(kinds="linear"))
     assert configs == preset_configs("default", kinds="linear")
 
 
@@ -63,18 +80,18 @@ def test_an_unknown_preset_is_named_with_the_nearest_one() -> None:
 
 
 def test_no_config_of_a_preset_is_dropped_and_best_has_more_networks() -> None:
-    _, settings = preset_cohort(Config(), CohortSettings(preset="best", folds=5))
+    _, settings = preset_cohort(make_small_table(), Config(), CohortSettings(preset="best", folds=5))
     assert (settings.halving, settings.seeds, settings.folds) == (False, 2, 5)
-    assert preset_cohort(Config(), CohortSettings(seeds=4, preset="best"))[1].seeds == 4
-    assert preset_cohort(Config(), CohortSettings())[1].seeds is None
-    fast = preset_cohort(Config(), CohortSettings(preset="fast"))[1]
-    assert (fast.folds, fast.seeds) == (5, 1)
-    assert preset_cohort(Config(), CohortSettings(preset="fast", folds=8))[1].folds == 8
+    assert preset_cohort(make_small_table(), Config(), CohortSettings(seeds=4, preset="best"))[1].seeds == 4
+    assert preset_cohort(make_small_table(), Config(), CohortSettings())[1].seeds is None
+    fast = preset_cohort(make_small_table(), Config(), CohortSettings(preset="fast"))[1]
+    assert (fast.folds, fast.seeds) == (4, 1)
+    assert preset_cohort(make_small_table(), Config(), CohortSettings(preset="fast", folds=8))[1].folds == 8
 
 
 def test_without_a_preset_the_config_is_tried_alone() -> None:
     config, settings = Config(seed=3), CohortSettings(preset=None)
-    assert preset_cohort(config, settings) == ([config], settings)
+    assert preset_cohort(make_small_table(), config, settings) == ([config], settings)
 
 
 def test_a_plan_without_configs_has_those_of_the_preset() -> None:

@@ -7,18 +7,22 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from fake_training import Clock, FakeTraining, members_of, n_epochs_of, record_of, run_fake
+from helpers import make_small_table
 
 from tabcohort.cohort import runner
 from tabcohort.cohort.members import MemberResult
-from tabcohort.cohort.plan import Member
-from tabcohort.cohort.progress import ProgressTracker, RunProgress
+from tabcohort.cohort.plan import Member, make_plan
+from tabcohort.cohort.progress import ProgressTracker, RunProgress, expected_seconds
 from tabcohort.cohort.runner import RunResult, run_members
-from tabcohort.settings import CohortSettings
+from tabcohort.data.table import Table
+from tabcohort.engines.compiled.jit import n_cores
+from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.loop import EpochCallback, TrainingState
 
 MEMBERS = members_of(2, cost=lambda config: 1.0 + config)
@@ -86,6 +90,43 @@ def test_before_a_member_finished_the_budget_is_all_that_is_known_of_the_time_le
     assert tracker.progress(MEMBERS).seconds_left == 20.0
     clock.now += 25.0
     assert tracker.progress(MEMBERS).seconds_left == 0.0
+
+
+def test_what_was_expected_is_the_time_left_before_a_member_finished(clock: Clock) -> None:
+    tracker = ProgressTracker(MEMBERS, None, clock, expected_seconds=50.0)
+    assert tracker.progress(MEMBERS).seconds_left == 50.0
+    tracker.update(MEMBERS[0], after([1.0]))
+    clock.now += 20.0
+    assert tracker.progress(MEMBERS).seconds_left == 30.0
+    clock.now += 31.0  # it was wrong, and nothing else is known
+    assert math.isnan(tracker.progress(MEMBERS).seconds_left)
+    tracker.update(MEMBERS[0], after([1.0], "patience"))
+    assert tracker.progress(MEMBERS).seconds_left > 0
+
+
+def test_a_cohort_is_expected_to_take_longer_with_more_rows_members_and_epochs_and_less_with_more_workers() -> None:
+    table, settings = make_small_table(), CohortSettings(folds=3, seeds=2)
+    few = make_plan(table, Config(max_epochs=10), settings)
+    seconds = expected_seconds(few, 1)
+    assert expected_seconds(few, 2) == pytest.approx(seconds / 2)
+    assert expected_seconds(few, 100) == pytest.approx(seconds / 6)
+    assert expected_seconds(make_plan(table, Config(max_epochs=20), settings), 1) == pytest.approx(2 * seconds)
+    assert expected_seconds(make_plan(table, Config(max_epochs=10), replace(settings, seeds=4)), 1) > 1.9 * seconds
+    rows = np.tile(np.arange(len(table.y)), 3)
+    larger = Table(table.numbers[rows], table.codes[rows], table.y[rows], table.weight[rows], table.schema)
+    assert expected_seconds(make_plan(larger, Config(max_epochs=10), settings), 1) == pytest.approx(3 * seconds)
+    trees = Config(model="trees", max_epochs=10)
+    assert expected_seconds(make_plan(larger, trees, settings), 1) > expected_seconds(
+        make_plan(table, trees, settings), 1
+    )
+
+
+def test_what_a_run_is_expected_to_take_is_known_before_its_first_epoch() -> None:
+    calls: list[RunProgress] = []
+    plan = make_plan(make_small_table(), Config(max_epochs=2), CohortSettings(folds=3, seeds=1))
+    runner.run(plan, calls.append)
+    assert (calls[0].n_epochs, calls[0].n_members) == (0, 3)
+    assert calls[0].seconds_left == pytest.approx(expected_seconds(plan, n_cores()), rel=0.5)
 
 
 def test_no_states_are_kept(clock: Clock) -> None:

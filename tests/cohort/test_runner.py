@@ -38,6 +38,31 @@ def test_the_longest_begin_first_and_equal_ones_in_their_order() -> None:
     assert (result.dropped, result.failed, result.stop_reason) == ({}, {}, None)
 
 
+def test_trees_are_grown_first_and_one_at_a_time_while_networks_wait() -> None:
+    """Two at a time would take twice as long each, as scikit-learn holds Python's lock, and leave a core idle."""
+    members = [replace(member, is_trees=member.config == 1) for member in members_of(2, 6, cost=lambda config: 1.0)]
+    train, lock, growing, waiting = FakeTraining(max_epochs=3), threading.Lock(), set[Member](), set(members[:6])
+    seen: list[tuple[int, int]] = []
+
+    def slow(member: Member, resume_from: TrainingState | None, callback: EpochCallback) -> MemberResult:
+        with lock:
+            waiting.discard(member)
+            if member.is_trees:
+                growing.add(member)
+                seen.append((len(growing), len(waiting)))
+        time.sleep(0.03 if member.is_trees else 0.01)
+        result = train(member, resume_from, callback)
+        with lock:
+            growing.discard(member)
+        return result
+
+    result = run_members(members, slow, CohortSettings(threads=2), 3)
+    assert train.begun[0].is_trees or train.begun[1].is_trees
+    assert len(result.members) == 12
+    assert all(n_growing == 1 for n_growing, n_waiting in seen if n_waiting > 1)
+    assert min(n_waiting for _, n_waiting in seen) == 0
+
+
 @pytest.mark.parametrize(
     ("n_configs", "has_halving", "budget", "max_epochs", "expected"),
     [
@@ -386,10 +411,8 @@ def test_a_run_that_ended_early_warns_of_what_there_is(
 ) -> None:
     plan = make_plan(table_of(), config_of(), CohortSettings(folds=4, seeds=1))
     ended = result_of(plan.members[:3], reason, {})
-    monkeypatch.setattr(runner, "run_members", lambda *arguments: ended)
-    message = (
-        f"^{beginning}: 3 of 4 members have weights, 1 of them were trained to their end; the model consists of these$"
-    )
+    monkeypatch.setattr(runner, "run_members", lambda *arguments, **options: ended)
+    message = rf"^{beginning}: 3 of 4 members have weights \(1 trained to their end\); the model consists of these$"
     with pytest.warns(TabcohortWarning, match=message):
         assert run(plan) is ended
 
@@ -399,6 +422,6 @@ def test_a_config_that_failed_is_a_warning_with_its_number_where_there_are_sever
 ) -> None:
     plan = make_plan(table_of(), [config_of(), config_of(seed=1)], CohortSettings(folds=3, seeds=1))
     ended = result_of(plan.members[:3], None, {1: "the loss stopped being finite"})
-    monkeypatch.setattr(runner, "run_members", lambda *arguments: ended)
+    monkeypatch.setattr(runner, "run_members", lambda *arguments, **options: ended)
     with pytest.warns(TabcohortWarning, match=r"^config 2 of 2 is left out: the loss stopped being finite$"):
         run(plan)

@@ -46,8 +46,8 @@ def test_trees_have_the_folds_and_streams_of_the_networks_beside_them() -> None:
         (member.repeat, member.fold, member.number) for member in networks
     ]
     assert (plan.programs[1], plan.engines[1]) == (None, "scikit-learn")
-    assert not any(member.pauses for member in trees)
-    assert all(member.pauses for member in networks)
+    assert all(member.is_trees for member in trees)
+    assert not any(member.is_trees for member in networks)
 
 
 def test_the_ensemble_has_members_of_each_kind_with_a_weight(predictor: Predictor) -> None:
@@ -122,7 +122,7 @@ def test_a_checkpoint_resumes_to_the_same_bits_and_grows_no_tree_again(
 
 def test_trees_do_not_pause_at_a_rung_and_are_compared_by_all_their_rounds() -> None:
     """Their loss is high after a few rounds, and the lowest of all in the end."""
-    members = [replace(member, pauses=member.config != 5) for member in members_of(6)]
+    members = [replace(member, is_trees=member.config == 5) for member in members_of(6)]
 
     def loss(member: Any, epoch: int) -> float:
         return 10 / epoch**2 if member.config == 5 else 1 + member.config + 1 / epoch
@@ -136,7 +136,7 @@ def test_trees_do_not_pause_at_a_rung_and_are_compared_by_all_their_rounds() -> 
 
 def test_with_a_budget_the_first_config_is_trained_to_its_end_though_it_is_trees() -> None:
     clock = Clock()
-    members = [replace(member, pauses=member.config != 0) for member in members_of(3)]
+    members = [replace(member, is_trees=member.config == 0) for member in members_of(3)]
     result = run_fake(members, FakeTraining(max_epochs=50, clock=clock), budget_seconds=150.0)
     assert result.stop_reason == "budget"
     assert all(trained.state.is_finished for member, trained in result.members.items() if member.config == 0)

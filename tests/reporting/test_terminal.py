@@ -22,6 +22,7 @@ from tabcohort.model.file import describe
 from tabcohort.reporting.terminal import (
     ProgressDisplay,
     ProgressLog,
+    describe_price,
     describe_progress,
     print_evaluation,
     print_model,
@@ -459,6 +460,21 @@ def test_progress_of_one_config_does_not_count_configs() -> None:
 def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
     begun = RunProgress(1, 0, 1, 1, best_loss=math.nan, best_config=-1, seconds=0.0, seconds_left=math.nan)
     assert describe_progress(begun) == "0/1 member trained  1 epoch"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.2, "1 s"), (4.4, "4 s"), (23.0, "20 s"), (56.9, "60 s"), (57.1, "1 min"), (140.0, "2 min"), (4000.0, "1 h")],
+)
+def test_before_training_it_is_said_what_it_takes(seconds: float, expected: str) -> None:
+    planned = replace(STARTED, n_done=0, n_epochs=0, seconds=0.0, seconds_left=seconds)
+    assert describe_price(planned) == f"training 6 members of 2 configs on the same folds, about {expected}"
+    assert describe_price(replace(planned, n_configs=1, seconds_left=math.nan)) == "training 6 members"
+    for display in (ProgressDisplay, ProgressLog):
+        text = io.StringIO()
+        with display(Console(file=text, width=200)) as shown:
+            shown(planned)
+        assert text.getvalue() == f"{describe_price(planned)}\n"
 
 
 def test_away_from_a_terminal_there_is_a_line_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

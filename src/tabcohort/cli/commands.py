@@ -6,7 +6,6 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import shlex
 import shutil
@@ -45,11 +44,11 @@ def fit(options: argparse.Namespace) -> int:
     files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not _settings_file(options)[0].keys() - RUN_SETTINGS:
-        return _train(options, config.positive, functools.partial(preset_cohort, config, settings))
+        return _train(options, config.positive, lambda table: preset_cohort(table, config, settings))
     if options.preset or options.kinds:
         given = f"--preset {options.preset}" if options.preset else _option_of_kinds(options)
         raise SettingsError(f"{given} chooses what is trained: leave it out, or --model and the settings of a config")
-    return _train(options, config.positive, lambda n_classes: ([config], settings))
+    return _train(options, config.positive, lambda table: ([config], settings))
 
 
 def tune(options: argparse.Namespace) -> int:
@@ -65,8 +64,9 @@ def tune(options: argparse.Namespace) -> int:
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
     options.curves = options.checkpoint = None
 
-    def choose(n_classes: int) -> tuple[list[Config], CohortSettings]:
-        first = preset_configs("default", base, n_classes=n_classes) if is_open else configs[:1]
+    def choose(table: Table) -> tuple[list[Config], CohortSettings]:
+        n_classes = len(table.schema.classes)
+        first = preset_configs("default", base, n_rows=len(table.y), n_classes=n_classes) if is_open else configs[:1]
         return [*first, *configs[1:]][: len(configs)], settings
 
     return _train(options, base.positive, choose)
@@ -78,14 +78,14 @@ def _option_of_kinds(options: argparse.Namespace) -> str:
 
 
 def _train(
-    options: argparse.Namespace, positive: Any, choose: Callable[[int], tuple[list[Config], CohortSettings]]
+    options: argparse.Namespace, positive: Any, choose: Callable[[Table], tuple[list[Config], CohortSettings]]
 ) -> int:
     """Train on the table that the options name, write and print what they ask for.
 
     Args:
         options: of the command line.
         positive: label of the positive class, if it is named.
-        choose: returns the configs and the settings of the cohort, given the number of classes.
+        choose: returns the configs and the settings of the cohort, given the table.
     """
     from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model, print_shuffled
 
@@ -95,9 +95,7 @@ def _train(
     print_lines(messages, f"reading {_shown(options.table)}")
     table = _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
-    configs, settings = choose(len(table.schema.classes))
-    if len(configs) > 1:
-        print_lines(messages, f"{len(configs)} configs on the same folds")
+    configs, settings = choose(table)
 
     from tabcohort.cohort.fit import fit
     from tabcohort.cohort.shuffled import shuffled_facts
@@ -196,6 +194,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if predictor.was_trained_on(table):
         message = "the model was trained on this table: these figures flatter it; those of `info` are honest"
         warnings.warn(message, TabcohortWarning, stacklevel=1)
+    predictor.warn_of_unusual_rows(frame)
     log_proba = predictor.log_proba_of(table)
     evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
     coverage = predictor.decision_rule.coverage
@@ -259,7 +258,7 @@ def look(options: argparse.Namespace) -> int:
 def decide(options: argparse.Namespace) -> int:
     """Change a model's decision rule."""
     from tabcohort.model.file import describe, load, save
-    from tabcohort.reporting.terminal import print_decision_change, print_model
+    from tabcohort.reporting.terminal import print_decision_change
 
     files.check_outputs((options.out,), inputs=())
     if options.threshold is None and options.coverage is None:
@@ -274,9 +273,10 @@ def decide(options: argparse.Namespace) -> int:
         return 0
     out, _ = consoles()
     print_decision_change(out, describe(model), document)
-    out.print()
-    print_model(out, document)
-    kept = f"model    {options.out}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
+    shown = f"; all of it: tabcohort info {options.out}" if options.out else ""
+    kept = (
+        f"model    {options.out}{shown}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
+    )
     print_lines(out, "", kept)
     return 0
 

@@ -16,7 +16,8 @@ from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.member import choose_engine, with_available_devices
 
-PRODUCTS_PER_CELL = 30.0  # network multiplications that take as long as boosting one row and input
+# Network multiplications that take as long as growing a tree of no rows, and as each of its rows and inputs more.
+PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Member:
         repeat, fold: which seed's folds, and which of these, counted from 0.
         number: selects its random streams: the same member of another config has the same number and sees the same
             rows.
-        cost: multiplications and additions per row and epoch, for the order in which members are trained.
-        pauses: whether training can pause and go on; trees are grown in one go.
+        cost: multiplications and additions of an epoch, for the order in which members are trained and the time left.
+        is_trees: whether it is trees; these are grown in one go, and cannot pause.
     """
 
     config: int
@@ -37,7 +38,7 @@ class Member:
     fold: int
     number: int
     cost: float
-    pauses: bool = True
+    is_trees: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def make_plan(
     configs = () if configs is None else tuple(configs) if isinstance(configs, Iterable) else (configs,)
     _check_types(table, configs, settings)
     if is_preset:
-        configs, settings = preset_cohort(Config(), settings, len(table.schema.classes))
+        configs, settings = preset_cohort(table, Config(), settings)
     if not configs:
         raise SettingsError("there must be a config to train with; the list of them is empty")
     configs = with_available_devices(configs)
@@ -107,9 +108,7 @@ def make_plan(
         settings = replace(settings, threads=1)
     splitters = _splitters(table, configs, settings)
     members = [
-        Member(
-            config, repeat, fold, repeat * splitter.n_folds + fold, _cost(table, program), pauses=program is not None
-        )
+        Member(config, repeat, fold, repeat * splitter.n_folds + fold, _cost(table, program), is_trees=program is None)
         for config, program in enumerate(programs)
         for repeat, splitter in enumerate(splitters)
         for fold in range(splitter.n_folds)
@@ -130,10 +129,10 @@ def _program(table: Table, config: Config) -> Program | None:
 
 
 def _cost(table: Table, program: Program | None) -> float:
-    """Return what a row costs in an epoch."""
+    """Return what an epoch on all rows costs."""
     if program is not None:
-        return float(program.n_products)
-    return PRODUCTS_PER_CELL * table.n_inputs * table.schema.n_outputs
+        return float(program.n_products) * len(table.y)
+    return table.schema.n_outputs * (PRODUCTS_PER_TREE + PRODUCTS_PER_CELL * len(table.y) * table.n_inputs)
 
 
 def _splitters(table: Table, configs: Sequence[Config], settings: CohortSettings) -> list[Splitter]:

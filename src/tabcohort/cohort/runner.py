@@ -27,7 +27,7 @@ from tabcohort.cohort.halving import HalvingPolicy
 from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
 from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_member
 from tabcohort.cohort.plan import CohortPlan, Member
-from tabcohort.cohort.progress import ProgressCallback, ProgressTracker
+from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expected_seconds
 from tabcohort.cohort.store import StateStore
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.settings import CohortSettings
@@ -80,7 +80,11 @@ def run(
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
     train = functools.partial(train_member, plan, rows, folder)
-    result = run_members(plan.members, train, plan.settings, plan.max_epochs, callback, executor)
+    executor = executor or ThreadExecutor(plan.settings.threads)
+    seconds = expected_seconds(plan, executor.n_workers)
+    result = run_members(
+        plan.members, train, plan.settings, plan.max_epochs, callback, executor, expected_seconds=seconds
+    )
     training_is_over()
     del rows, train  # no member trains any more
     _finish(result, plan)
@@ -95,6 +99,7 @@ def run_members(
     callback: ProgressCallback = lambda progress: None,
     executor: Executor | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    expected_seconds: float = math.nan,
 ) -> RunResult:
     """Train members side by side, the longest first.
 
@@ -110,6 +115,7 @@ def run_members(
         callback: called after epochs of any member, a few times a second, by one thread at a time.
         executor: where members run; threads when omitted.
         clock: returns seconds.
+        expected_seconds: how long it will take, if that is known; `callback` is called with it before training.
 
     Raises:
         TrainingError: a loss stopped being finite in each config.
@@ -117,7 +123,9 @@ def run_members(
     """
     executor = executor or ThreadExecutor(settings.threads)
     with tempfile.TemporaryDirectory(prefix="tabcohort-") as folder:
-        board = _Run(members, settings, max_epochs, callback, StateStore(folder), clock)
+        board = _Run(members, settings, max_epochs, callback, StateStore(folder), expected_seconds, clock)
+        if not math.isnan(expected_seconds):
+            board.show()
         rungs = board.policy.rungs()
         for rung in rungs:
             with executor.start(train, board.on_epoch) as submit:
@@ -166,10 +174,12 @@ class _Run:
         max_epochs: int,
         callback: ProgressCallback,
         store: StateStore,
+        expected_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self.members, self.settings, self.max_epochs, self.callback = members, settings, max_epochs, callback
-        self.store, self.tracker = store, ProgressTracker(members, settings.budget_seconds, clock)
+        self.store = store
+        self.tracker = ProgressTracker(members, settings.budget_seconds, clock, expected_seconds)
         self.n_members = Counter(member.config for member in members)  # of each config
         has_budget = settings.budget_seconds is not None
         self.policy = HalvingPolicy(len(self.n_members), max_epochs, settings.halving, pauses=has_budget)
@@ -180,6 +190,7 @@ class _Run:
         self.failed: dict[int, tuple[int, str]] = {}  # of each config: the place of the first that failed, and why
         self.stop_reason: str | None = None
         self._places: dict[Member, int] = {}
+        self._growing: set[Member] = set()  # the trees that are grown now
         self._shown, self._n_epochs_shown = -math.inf, 0
         self._lock = threading.Lock()
 
@@ -193,11 +204,13 @@ class _Run:
         waiting = [member for member in self.active() if not self.tracker.is_finished(member)]
         waiting.sort(key=self._order)
         self._places = {member: place for place, member in enumerate(waiting)}
-        for member in waiting:
+        while waiting:
+            member = waiting.pop(self._next(waiting))
             if self._failed_before(member) or (self._reason_to_stop() and not self._is_needed(member)):
                 continue
             before = self.results.get(member)
-            pauses = member.pauses and rung < self.max_epochs and member.config != self.protected
+            pauses = not member.is_trees and rung < self.max_epochs and member.config != self.protected
+            self._growing |= {member} if member.is_trees else set()
             yield Task(
                 member, self.store.take(member, before.state) if before else None, rung if pauses else None
             )  # fmt: skip
@@ -210,7 +223,7 @@ class _Run:
                 now = self.tracker.clock()
                 if now - self._shown >= SECONDS_BETWEEN:
                     self._shown = now
-                    self._show()
+                    self.show()
         except BaseException as error:  # of the callback, or Ctrl-C
             self.stop_reason = "interrupted"
             if not isinstance(error, KeyboardInterrupt):
@@ -219,6 +232,7 @@ class _Run:
 
     def on_end(self, task: Task, future: Future[MemberResult]) -> None:
         """Take over the result of a task."""
+        self._growing.discard(task.member)
         try:
             result = future.result()
         except TrainingError as error:
@@ -238,7 +252,7 @@ class _Run:
         for member in self.active():
             if member.config != self.protected:
                 history = self.results[member].state.history
-                history = history[:rung] if member.pauses else history  # a checkpoint may have gone beyond
+                history = history if member.is_trees else history[:rung]  # a checkpoint may have gone beyond
                 losses.setdefault(member.config, []).append(min(record.val_loss for record in history))
         selected = self.policy.select({config: float(np.mean(of_config)) for config, of_config in losses.items()})
         self.dropped.update(dict.fromkeys(selected.dropped, rung))
@@ -252,7 +266,7 @@ class _Run:
         """Return what the run left, after a last call of the callback."""
         active = self.active()
         if self.stop_reason is None and self.tracker.progress(active).n_epochs > self._n_epochs_shown:
-            self._show()
+            self.show()
         stop_reason = self.stop_reason
         if stop_reason == "budget" and all(self.tracker.is_finished(member) for member in active):
             stop_reason = None  # it was enough
@@ -267,14 +281,23 @@ class _Run:
             self.tracker.seconds_saved(self.dropped),
         )
 
+    def _next(self, waiting: Sequence[Member]) -> int:
+        """Return the place of the member to train next: the first, but trees one at a time while networks wait.
+
+        scikit-learn holds Python's lock much of the time, so that two of them are hardly faster than one.
+        """
+        if not self._growing:
+            return 0
+        return next((place for place, member in enumerate(waiting) if not member.is_trees), 0)
+
     def _order(self, member: Member) -> tuple[float, float]:
-        """Return what members are sorted by: the longest first, so that the workers end together.
+        """Return what members are sorted by: trees and then the longest first, so that the workers end together.
 
         With a budget and several configs, the protected one comes first and then the cheapest: as many as possible are
         compared before time is up.
         """
         if self.protected is None:
-            return 0.0, -member.cost
+            return float(not member.is_trees), -member.cost
         return float(member.config != self.protected), member.cost
 
     def _failed_before(self, member: Member) -> bool:
@@ -293,7 +316,7 @@ class _Run:
         is_complete = any(n_begun == self.n_members[config] for config, n_begun in begun.items())
         return self.stop_reason == "budget" and not is_complete
 
-    def _show(self) -> None:
+    def show(self) -> None:
         progress = self.tracker.progress(self.active())
         self._n_epochs_shown = progress.n_epochs
         self.callback(progress)
@@ -310,8 +333,8 @@ def _finish(result: RunResult, plan: CohortPlan) -> None:
         reason = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[result.stop_reason]
         n_finished = sum(member_result.state.is_finished for member_result in result.members.values())
         warnings.warn(
-            f"{reason}: {len(result.members)} of {len(plan.members)} members have weights, {n_finished} of them were "
-            "trained to their end; the model consists of these",
+            f"{reason}: {len(result.members)} of {len(plan.members)} members have weights ({n_finished} "
+            "trained to their end); the model consists of these",
             TabcohortWarning,
             stacklevel=5,
         )

@@ -23,7 +23,7 @@ from tabcohort.training.member import class_weights
 from tabcohort.types import FloatArray, IntArray
 
 N_ROUNDS = 40
-MAX_ROWS = 50_000  # that a choice is made on
+MAX_ROWS = 20_000  # that a choice is made on
 MAX_FOLDS = 10  # that choices are cross-fitted on: of more folds some are joined, as time grows with their square
 
 

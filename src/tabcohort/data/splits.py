@@ -44,10 +44,10 @@ class Split:
                 raise TrainingError(f"the {name} rows must be a list of row numbers; they are {what}")
             object.__setattr__(self, name, rows.astype(np.int64))
         everyone = np.concatenate([self.train, self.validation, self.test])
-        if len(np.unique(everyone)) != len(everyone):
-            raise TrainingError("train, validation and test rows must be disjoint; some row is in two of them")
         if everyone.min(initial=0) < 0:
             raise TrainingError("rows are counted from 0; a negative row number would be another name of a row")
+        if np.bincount(everyone).max(initial=0) > 1:
+            raise TrainingError("train, validation and test rows must be disjoint; some row is in two of them")
         if not len(self.train) or not len(self.validation):
             raise TrainingError(
                 f"training needs train rows and validation rows; there are {len(self.train)} and {len(self.validation)}"

@@ -114,13 +114,12 @@ def fit_method(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArr
         free = slice(int(parameters[0] == MIN_SCALE and slope[0] > 0), None)  # the scale stays at its bound
         step = np.zeros_like(parameters)
         step[free] = np.linalg.solve(curvature[free, free], slope[free])
-        length = 1.0
-        while loss(moved := _within_bound(parameters - length * step)) > current:
+        length, before = 1.0, current
+        while (current := loss(moved := _within_bound(parameters - length * step))) > before:
             length /= 2
             if length < TOLERANCE:
                 return calibrator(parameters)
         parameters = moved
-        before, current = current, loss(parameters)
         if before - current < TOLERANCE * abs(before):
             break
     return calibrator(parameters)

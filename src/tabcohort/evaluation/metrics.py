@@ -19,6 +19,7 @@ from tabcohort.evaluation.intervals import newcombe_auc, wilson
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 ECE_BINS = 15
+FEW_CLASSES = 7  # NumPy adds as few one after another, too: the same bits
 
 
 # -- probabilities ---------------------------------------------------------------------------------------------------
@@ -30,11 +31,18 @@ def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
     Args:
         logits: `(n_rows, 1)`, the logit of the second of two classes, or `(n_rows, n_classes)`.
     """
-    logits = logits.astype(np.float64)
-    if logits.shape[1] == 1:
-        return -np.logaddexp(0.0, np.hstack([logits, -logits]))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    values: FloatArray = logits.astype(np.float64)
+    if values.shape[1] == 1:
+        return -np.logaddexp(0.0, np.hstack([values, -values]))
+    shifted = values - _over_classes(np.maximum, values)
+    return shifted - np.log(_over_classes(np.add, np.exp(shifted)))
+
+
+def _over_classes(function: np.ufunc, values: FloatArray) -> FloatArray:
+    """Return the maximum or the sum of each row, `(n, 1)`: class by class if there are few, which is much faster."""
+    if values.shape[1] > FEW_CLASSES:
+        return np.asarray(function.reduce(values, axis=1, keepdims=True))
+    return np.asarray(functools.reduce(function, values.T))[:, None]
 
 
 def safe_log(proba: FloatArray) -> FloatArray:

@@ -375,6 +375,20 @@ class Predictor:
         unknown = np.array([column.n_codes - 1 for column in self.schema.columns if column.n_codes])
         return np.append(center - reach, np.zeros(len(unknown))), np.append(center + reach, unknown - 0.5)
 
+    def warn_of_unusual_rows(self, frame: pl.DataFrame) -> None:
+        """Warn of rows with cells unlike those of the training rows, as the methods that predict do.
+
+        Args:
+            frame: the rows, with the model's columns.
+
+        Raises:
+            TableError: a column is missing, or a cell is not what its column holds.
+
+        Warns:
+            TabcohortWarning: there are such cells.
+        """
+        self._warn_of_unusual_cells(self._inputs(frame), frame)
+
     def _warn_of_unusual_cells(self, X: FloatArray, data: Any) -> None:
         """Warn of cells that are far from those of the training rows, and of levels that these did not have.
 

@@ -78,6 +78,9 @@ def print_decision_change(console: Console, before: Mapping[str, Any], after: Ma
         if name in metrics[0]:
             table.add_row(metrics[0][name]["label"], *(_estimate_text(own[name]) for own in metrics))
     _print_table(console, table)
+    console.print()
+    print_sets(console, both[1]["sets"])
+    _print_threshold(console, both[1]["threshold"], both[1]["schema"])
 
 
 def print_shuffled(console: Console, shuffled: Mapping[str, Any]) -> None:
@@ -372,7 +375,9 @@ class ProgressDisplay:
         self._bar.stop()
 
     def __call__(self, progress: RunProgress) -> None:
-        """Show a line if the last one was shown long enough ago."""
+        """Show a line if the last one was shown long enough ago; before training, what it will take."""
+        if progress.n_epochs == 0:
+            self.console.print(describe_price(progress))
         now = time.perf_counter()
         if now - self._shown < (SECONDS_BETWEEN_UPDATES if self._is_live else SECONDS_BETWEEN_LINES):
             return
@@ -404,10 +409,28 @@ class ProgressLog:
         """Nothing is left to do."""
 
     def __call__(self, progress: RunProgress) -> None:
-        """Print a line if more members are trained than in the last one."""
+        """Print a line if more members are trained than in the last one; before training, what it will take."""
+        if progress.n_epochs == 0:
+            self.console.print(describe_price(progress))
         if progress.n_done > self._n_done:
             self._n_done = progress.n_done
             self.console.print(describe_progress(progress))
+
+
+def describe_price(progress: RunProgress) -> str:
+    """Return one line on what is going to be trained, and how long that takes by estimate."""
+    configs = f" of {progress.n_configs} configs on the same folds" if progress.n_configs > 1 else ""
+    takes = "" if math.isnan(progress.seconds_left) else f", about {_rough_time(progress.seconds_left)}"
+    return f"training {_count(progress.n_members, 'member')}{configs}{takes}"
+
+
+def _rough_time(seconds: float) -> str:
+    """Return a time to one digit."""
+    for unit, limit in (("s", 60), ("min", 60)):
+        if seconds < 0.95 * limit:
+            return f"{max(1, round(seconds, -1 if seconds > 9.5 else 0)):.0f} {unit}"
+        seconds /= limit
+    return f"{max(1, seconds):.0f} h"
 
 
 def describe_progress(progress: RunProgress) -> str:
