@@ -378,6 +378,7 @@ class ProgressDisplay:
         """Show a line if the last one was shown long enough ago; before training, what it will take."""
         if progress.n_epochs == 0:
             self.console.print(describe_price(progress))
+            return
         now = time.perf_counter()
         if now - self._shown < (SECONDS_BETWEEN_UPDATES if self._is_live else SECONDS_BETWEEN_LINES):
             return
