@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations accuracy few-rows audit mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles accuracy few-rows audit mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ mixed: install  ## measure what typed columns cost: an epoch, one record, 100,00
 
 ablations: install  ## measure the candidates of the presets alone and together (an hour)
 	@$(BIN)/python benchmarks/ablations.py
+
+ensembles: install  ## compare ways to weigh and to calibrate ensembles, from what `ablations` kept (ten minutes)
+	@$(BIN)/python benchmarks/ensembles.py
 
 accuracy: install  ## compare presets with other classifiers' defaults on real tables (an hour and a half)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
