@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabcohort.evaluation.curves import independent_or
+from tabcohort.evaluation.class_curves import independent_or
 from tabcohort.evaluation.decision import LabelledRows
 from tabcohort.evaluation.intervals import Estimate, mean_estimate
 from tabcohort.types import FloatArray

@@ -11,7 +11,7 @@ import numpy as np
 
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
-from tabcohort.evaluation.curves import (
+from tabcohort.evaluation.class_curves import (
     Curve,
     binned_calibration_error,
     precision_recall_curve,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -50,16 +51,21 @@ def subgroup_facts(
     """
     for name in by:
         require_column(table.frame.columns, name)
-    features = {place.column.name: place for place in input_places(table.table.schema.columns)}
-    categories = [name for name, place in features.items() if place.column.n_codes and name not in by]
+    features = {
+        place.column.name: _cells(table, place, places) for place in input_places(table.table.schema.columns)
+    }  # fmt: skip
+    categories = [name for name, cells in features.items() if cells.are_levels and name not in by]
     columns = []
     for name in [*dict.fromkeys(by), *categories[:MAX_COLUMNS]]:
-        cells = _cells(table, features[name], places) if name in features else _cells_beside(table.frame[name], places)
+        cells = features[name] if name in features else _cells_beside(table.frame[name], places)
         levels = [_measured(rows, condition) for condition in parts_of(cells)]
         kept = sorted(levels, key=lambda level: -level["weight"])[:MAX_LEVELS] if cells.are_levels else levels
         columns.append({"name": name, "levels": kept, "n_more": len(levels) - len(kept)})
-    search = _search_facts([_cells(table, place, places) for place in features.values()], rows)
-    return {"columns": columns, "n_more_columns": max(0, len(categories) - MAX_COLUMNS), "search": search}
+    return {
+        "columns": columns,
+        "n_more_columns": max(0, len(categories) - MAX_COLUMNS),
+        "search": _search_facts(list(features.values()), rows),
+    }
 
 
 def _measured(rows: MeasuredRows, condition: Condition) -> dict[str, Any]:
@@ -132,14 +138,12 @@ def parts_of(cells: Cells) -> Iterator[Condition]:
     values = cells.numbers
     assert values is not None  # a column has levels, or numbers
     known = values[~np.isnan(values)]
-    edges = np.unique(np.quantile(known, (0.0, 0.25, 0.5, 0.75, 1.0))) if len(known) else np.empty(0)
-    lows = edges[:-1] if len(edges) > 1 else edges
-    for place, low in enumerate(lows.tolist()):
-        high = float(edges[min(place + 1, len(edges) - 1)])
-        inside = (values >= low if place == 0 else values > low) & (values <= high)
-        if inside.any():
-            start = "" if place == 0 else "above "
-            yield Condition(name, f"{start}{_text(cells.column, low)} to {_text(cells.column, high)}", inside)
+    below, text = -np.inf, functools.partial(_text, cells.column)
+    for high in np.unique(np.quantile(known, (0.25, 0.5, 0.75, 1.0))).tolist() if len(known) else ():
+        inside = (values > below) & (values <= high)
+        low = float(values[inside].min())
+        yield Condition(name, text(low) if low == high else f"{text(low)} to {text(high)}", inside)
+        below = high
     if len(known) < len(values):
         yield Condition(name, "missing", np.isnan(values))
 

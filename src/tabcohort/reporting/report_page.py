@@ -40,7 +40,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         loader=FunctionLoader(_resource),
     )  # fmt: skip
-    environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval}
+    environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval, "ends": end_of}
     environment.globals |= {name: getattr(figures, name) for name in FIGURES}
     style, script = STYLE + _resource("report.css"), _resource("report.js")
     known = [own for own in facts["one_against_rest"] if own["thresholds"]]
@@ -105,11 +105,13 @@ def interval(estimate: Mapping[str, Any], unit: str = "number") -> str:
     """
     if estimate["value"] is None:
         return "\N{EN DASH}"
-    value, low, high = (
-        percent(estimate[end]) if unit == "percent" else number(estimate[end], 4 if unit == "loss" else 3)
-        for end in ("value", "low", "high")
-    )
+    value, low, high = (end_of(estimate, unit, end) for end in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
+
+
+def end_of(estimate: Mapping[str, Any], unit: str, end: str) -> str:
+    """Return the value of an estimate, or an end of its interval, in the unit of `interval`."""
+    return percent(estimate[end]) if unit == "percent" else number(estimate[end], 4 if unit == "loss" else 3)
 
 
 def _resource(name: str) -> str:
