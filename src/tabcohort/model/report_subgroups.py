@@ -25,7 +25,8 @@ MAX_LEVELS = 12  # of a column, the most frequent, whose rows are measured; numb
 MAX_COLUMNS = 40  # whose levels are measured without being named
 MAX_NAMED = 10  # of the subgroups that a search finds
 MAX_SEARCH_BYTES = 2**28  # rows x conditions of a search
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)  # at which a search divides numbers
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 def subgroup_facts(
@@ -139,7 +140,7 @@ def parts_of(cells: Cells) -> Iterator[Condition]:
     assert values is not None  # a column has levels, or numbers
     known = values[~np.isnan(values)]
     below, text = -np.inf, functools.partial(_text, cells.column)
-    for high in np.unique(np.quantile(known, (0.25, 0.5, 0.75, 1.0))).tolist() if len(known) else ():
+    for high in np.unique(np.quantile(known, QUARTERS, method="lower")).tolist() if len(known) else ():
         inside = (values > below) & (values <= high)
         low = float(values[inside].min())
         yield Condition(name, text(low) if low == high else f"{text(low)} to {text(high)}", inside)
@@ -163,7 +164,7 @@ def conditions_of(cells: Cells) -> Iterator[Condition]:
     name = f"length of {column.name}" if isinstance(column, Text) else column.name
     is_missing = np.isnan(values)
     if not is_missing.all():
-        quantiles = np.quantile(values[~is_missing], QUANTILES).tolist()
+        quantiles = np.quantile(values[~is_missing], QUANTILES, method="lower").tolist()
         texts = [_text(column, value) for value in quantiles]
         middle = len(QUANTILES) // 2
         for place, (value, text) in enumerate(zip(quantiles, texts, strict=True)):
@@ -178,11 +179,11 @@ def conditions_of(cells: Cells) -> Iterator[Condition]:
 
 
 def distinct(conditions: Iterable[Condition]) -> Iterator[Condition]:
-    """Yield the first of the conditions that hold for the same rows: quantiles of a frequent number are equal."""
+    """Yield the first of the conditions that hold for the same rows, if any: quantiles may be equal."""
     seen = set()
     for condition in conditions:
         key = condition.inside.tobytes()
-        if key not in seen:
+        if key not in seen and condition.inside.any():
             seen.add(key)
             yield condition
 
