@@ -113,7 +113,8 @@ def _levels(levels: Sequence[Mapping[str, Any]], n_more: int) -> str:
     """Return the shares of levels as bars."""
     lines = "".join(
         f'<div class="level"><span title="{escape(level["label"])}">{escape(level["label"])}</span>'
-        f'<svg width="60" height="10"><rect width="{max(1, round(60 * level["share"]))}" height="10"/></svg>'
+        f'<svg width="60" height="10" role="img" aria-label="{level["share"]:.0%}">'
+        f'<rect width="{max(1, round(60 * level["share"]))}" height="10"/></svg>'
         f"<span>{level['share']:.0%}</span></div>"
         for level in levels
     )
