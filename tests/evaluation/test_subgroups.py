@@ -79,15 +79,16 @@ def test_a_planted_subgroup_is_found_with_the_p_value_of_fisher() -> None:
     assert (search.n_single, search.n_pairs) == (30, 15 * 25)
 
 
-def test_a_planted_pair_is_found_and_what_it_is_part_of_is_not_named_twice() -> None:
+def test_a_pair_is_named_beside_its_part_only_where_it_is_worse_than_that() -> None:
     conditions = columns(3, n_columns=5, n_levels=3)
-    both = conditions[0].inside & conditions[4].inside
-    is_error = np.random.default_rng(4).random(N) < np.where(both, 0.55, 0.1)
-    search = search_subgroups(measured(is_error), conditions)
-    named = [subgroup.conditions for subgroup in search.found]
-    assert (0,) in named or (0, 4) in named
-    singles = {own[0] for own in named if len(own) == 1}
-    assert all(not singles & set(own) for own in named if len(own) == 2)
+    part, both = conditions[0].inside, conditions[0].inside & conditions[4].inside
+    named = []
+    for rates in (np.where(both, 0.6, 0.1), np.where(part, 0.3, 0.1)):
+        is_error = np.random.default_rng(4).random(N) < rates
+        named.append([own.conditions for own in search_subgroups(measured(is_error), conditions).found])
+    assert named[0][0] == (0, 4)  # the worst comes first
+    assert (0,) in named[0]
+    assert named[1] == [(0,)]
 
 
 def test_a_pair_alone_is_found() -> None:
@@ -135,5 +136,5 @@ def test_weighted_rows_are_tested_by_their_standard_error() -> None:
     is_error = np.random.default_rng(2).random(N) < np.where(conditions[7].inside, 0.3, 0.15)
     rows = measured(is_error)
     rows.weight[::2] = 3.0
-    search = search_subgroups(MeasuredRows(**{**vars(rows), "weight": rows.weight}), conditions)
+    search = search_subgroups(rows, conditions)
     assert search.found[0].conditions == (7,)

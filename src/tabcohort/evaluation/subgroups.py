@@ -15,8 +15,8 @@ from tabcohort.types import BoolArray, FloatArray, IntArray
 
 SUBGROUP_METRICS = ("accuracy", "roc_auc", "log_loss", "sensitivity", "specificity")
 MIN_ROWS, MIN_SHARE, MIN_ERRORS = 30, 0.01, 5  # of a subgroup that is searched
-# One-sided: the chance of naming any subgroup where there is no difference. Most of it is for single conditions.
-ALPHA_SINGLE, ALPHA_PAIR = 0.02, 0.005
+# One-sided: the chance of naming any subgroup where there is no difference, for single conditions and for pairs.
+ALPHA_SINGLE, ALPHA_PAIR = 0.0125, 0.0125
 MAX_CELLS = 2**26  # rows x conditions of which pairs are searched, as float32
 Subgroup = tuple[tuple[int, ...], BoolArray]  # the places of its conditions, and its rows
 Z_TO_TEST = 2.5  # standard errors, below which no test can be passed after correction
@@ -40,6 +40,17 @@ class MeasuredRows:
     weight: FloatArray
     group_ids: IntArray
     positive: int | None
+
+    def take(self, some: BoolArray) -> MeasuredRows:
+        """Return some of the rows, `(n_rows,)`."""
+        return MeasuredRows(
+            self.log_proba[some],
+            self.y[some],
+            self.y_pred[some],
+            self.weight[some],
+            self.group_ids[some],
+            self.positive,
+        )
 
     @functools.cached_property
     def is_error(self) -> BoolArray:
@@ -135,8 +146,8 @@ def search_subgroups(rows: MeasuredRows, conditions: Sequence[Condition]) -> Sub
 
     Each subgroup of at least 30 rows and 1 % of all is tested: with independent rows of equal weight by the
     hypergeometric distribution of its errors (Fisher 1935), otherwise by their standard error. The tests are corrected
-    for their number (Bonferroni), 2 % for single conditions and 0.5 % for pairs, so that where errors do not depend on
-    the columns, a subgroup is named in at most 2.5 % of tables.
+    for their number (Bonferroni), 1.25 % for single conditions and 1.25 % for pairs, so that where errors do not depend
+    on the columns, a subgroup is named in at most 2.5 % of tables.
 
     Args:
         rows: all rows.
@@ -149,11 +160,14 @@ def search_subgroups(rows: MeasuredRows, conditions: Sequence[Condition]) -> Sub
     found = _tested(rows, singles, len(singles), ALPHA_SINGLE)
     pairs, n_pairs = _promising_pairs(rows, conditions, usable)
     named = {place for subgroup in found for place in subgroup.conditions}
-    of_pairs = [
-        subgroup
-        for subgroup in _tested(rows, pairs, n_pairs, ALPHA_PAIR)
-        if not named & set(subgroup.conditions)
-    ]  # fmt: skip
+
+    def tells_more(pair: FoundSubgroup) -> bool:
+        """Return whether a pair is worse than the rest of each of its conditions that is named already."""
+        inside = np.logical_and.reduce([conditions[place].inside for place in pair.conditions])
+        parts = [conditions[place].inside for place in pair.conditions if place in named]
+        return all(n_pairs * _p_value(rows.take(part), inside[part]) <= ALPHA_PAIR for part in parts)
+
+    of_pairs = filter(tells_more, _tested(rows, pairs, n_pairs, ALPHA_PAIR))
     worst = sorted([*found, *of_pairs], key=lambda subgroup: (subgroup.difference.high, subgroup.conditions))
     return SubgroupSearch(tuple(worst), len(singles), n_pairs)
 
