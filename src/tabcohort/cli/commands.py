@@ -41,7 +41,8 @@ def fit(options: argparse.Namespace) -> int:
 
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
-    files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
+    outputs = (options.out, options.curves, options.report)
+    files.check_outputs(outputs, inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not _settings_file(options)[0].keys() - RUN_SETTINGS:
         return _train(options, config.positive, lambda table: preset_cohort(table, config, settings))
@@ -62,7 +63,7 @@ def tune(options: argparse.Namespace) -> int:
     n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
     configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
-    options.curves = options.checkpoint = None
+    options.curves = options.checkpoint = options.report = None
 
     def choose(table: Table) -> tuple[list[Config], CohortSettings]:
         n_classes = len(table.schema.classes)
@@ -93,7 +94,7 @@ def _train(
         files.check_default_model(options.table)
     out, messages = consoles(options.quiet)
     print_lines(messages, f"reading {_shown(options.table)}")
-    table = _table(options, positive)
+    frame, table = _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
     configs, settings = choose(table)
 
@@ -108,6 +109,8 @@ def _train(
     files.save_or_rescue(predictor, path)
     if options.curves:
         _draw_curves(predictor, configs[0].monitor, options.curves, path)
+    if options.report:
+        _write_report_of(predictor, frame, path, options)
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted
     if options.json:
@@ -141,6 +144,14 @@ def _draw_curves(predictor: Predictor, monitor: str, image: str, path: Path) -> 
 
     try:
         draw_curves(predictor.report, monitor, image)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
+
+
+def _write_report_of(predictor: Predictor, frame: pl.DataFrame, path: Path, options: argparse.Namespace) -> None:
+    """Write the page about a model that is in the file `path`."""
+    try:
+        _write_report(options.report, path, _report_facts(predictor, frame, options))
     except ModelFileError as error:
         raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
 
@@ -255,6 +266,49 @@ def look(options: argparse.Namespace) -> int:
     return 0
 
 
+def report(options: argparse.Namespace) -> int:
+    """Write a page about a model, and print its facts."""
+    from tabcohort.model.file import load
+
+    files.check_outputs((options.out,), inputs=(options.model, options.table))
+    if options.table is None and (options.by or options.weight or options.query):
+        raise SettingsError("--by, --weight and --query are about a table: name one with --table")
+    predictor = load(options.model)
+    frame = None if options.table is None else _open(options).frame
+    facts = _report_facts(predictor, frame, options)
+    if options.json:
+        print_json(facts)
+    if options.out or not options.json:
+        path = options.out or str(files.default_report(options.model))
+        _write_report(path, Path(options.model), facts)
+        _, messages = consoles()
+        print_lines(messages, f"report   {path}")
+    return 0
+
+
+def _report_facts(predictor: Predictor, frame: pl.DataFrame | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the facts of a report, with those of a table where there is one; say which rows are measured."""
+    from tabcohort.model.report_facts import report_facts
+    from tabcohort.model.report_table import ReportTable
+
+    if frame is None:
+        return report_facts(predictor)
+    table = ReportTable.of(frame, predictor, options.weight)
+    if not table.is_training_table:
+        message = "the model was not trained on this table: the report measures it on the rows of this table"
+        warnings.warn(message, TabcohortWarning, stacklevel=1)
+    return report_facts(predictor, table, getattr(options, "by", ()), _shown(options.table))
+
+
+def _write_report(path: str, model: Path, facts: dict[str, Any]) -> None:
+    """Write the page of a report, which replaces a file of this name when it is complete."""
+    from tabcohort.container import replace_file
+    from tabcohort.reporting.report_page import report_page
+
+    page = report_page(facts, model.name).encode()
+    replace_file(path, lambda file: file.write(page))
+
+
 def decide(options: argparse.Namespace) -> int:
     """Change a model's decision rule."""
     from tabcohort.model.file import describe, load, save
@@ -360,7 +414,8 @@ def _shown(table: str) -> str:
     return shown(table) if "://" in table else table
 
 
-def _table(options: argparse.Namespace, positive: Any) -> Table:
+def _table(options: argparse.Namespace, positive: Any) -> tuple[pl.DataFrame, Table]:
+    """Return the frame and the table that the options name."""
     from tabcohort.data.table import Table
 
     sample = _open(options)
@@ -385,7 +440,7 @@ def _table(options: argparse.Namespace, positive: Any) -> Table:
         print_lines(messages, f"positive class: {name} (the last in sorted order; name another with --positive)")
     if not options.no_audit:
         _print_findings(messages, sample.frame, table.schema, _choices(options))
-    return table
+    return sample.frame, table
 
 
 def _choices(options: argparse.Namespace) -> ColumnChoices:
@@ -458,7 +513,10 @@ def _next_steps(options: argparse.Namespace, model: Path) -> list[str]:
     path = path if not path.startswith("-") else os.path.join(os.curdir, path)  # else it would be an option
     curves = [f"curves   {options.curves}"] if options.curves else []
     command = shlex.join([*_this_program(), "predict", path, table])
-    return [*curves, f"model    {path}", f"next     {command}"]
+    page = f"report   {options.report}"
+    if not options.report:
+        page = f"         {shlex.join([*_this_program(), 'report', path])}"
+    return [*curves, f"model    {path}", f"next     {command}", page]
 
 
 def _this_program() -> list[str]:

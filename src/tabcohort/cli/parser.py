@@ -127,6 +127,7 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
         kinds.add_argument(option, dest="kinds", action="store_const", const=kind, help=f"of the preset: {what}")
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
+    outputs.add_argument("--report", metavar="FILE", help="write a page about the model and its rows (HTML)")
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
 
 
@@ -167,6 +168,16 @@ def _evaluate_options(command: argparse.ArgumentParser) -> None:
 def _info_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_history(command)
+
+
+def _report_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("--table", metavar="TABLE", help="the training table, or new rows with the target: " + TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+    command.add_argument("--weight", metavar="COLUMN", help="how much each row of the table counts")
+    parts = "measure the levels, or quarters of the numbers, of this column; repeatable"
+    command.add_argument("--by", metavar="COLUMN", action="append", default=[], help=parts)
+    command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
 
 
 def _decide_options(command: argparse.ArgumentParser) -> None:
@@ -295,6 +306,12 @@ COMMANDS = {
         _evaluate_options,
     ),
     "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
+    "report": Command(
+        commands.report,
+        "write a page on what a model is, how good it is and where it fails",
+        "relapse.tabcohort --table patients.csv --out report.html",
+        _report_options,
+    ),
     "decide": Command(
         commands.decide,
         "choose another threshold or coverage for a model, without training",

@@ -29,7 +29,7 @@ th, td { border-bottom: 1px solid var(--line); padding: .4rem .8rem .4rem 0; ver
 .name { font-weight: 600; } .left-out .name { text-decoration: line-through; }
 .ends { display: flex; justify-content: space-between; font-size: .75rem; color: var(--quiet); max-width: 9rem; }
 .note { font-size: .85rem; color: var(--quiet); } .finding { color: var(--warn); }
-li { margin: .4rem 0; } svg { display: block; } rect { fill: var(--bar); }
+li { margin: .4rem 0; } svg { display: block; } .bars rect, .level rect { fill: var(--bar); }
 .level { display: grid; grid-template-columns: 7rem 4rem 3rem; font-size: .8rem; align-items: center; }
 .level span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 """
@@ -44,16 +44,21 @@ def look_page(facts: Mapping[str, Any], title: str) -> str:
         f"<code>{escape(finding['kind'])}</code>: {escape(finding['remedy'])}.</li>"
         for number, finding in enumerate(facts["findings"], 1)
     )
-    rows = "".join(_row(column) for column in facts["columns"])
-    heads = "".join(f"<th{_NUMBER if place in NUMBERS else ''}>{name}</th>" for place, name in enumerate(HEADS))
     name = escape(str(printable(title)))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>'
         f"<h1>{name}</h1><p>{size_text(facts)}</p>\n{target}"
         + (f"<h2>Worth checking</h2><ol>{findings}</ol>\n" if findings else "")
-        + f'<h2>Columns</h2><div class="wide"><table><tr>{heads}</tr>\n{rows}</table></div></body></html>\n'
+        + f"<h2>Columns</h2>{columns_table(facts['columns'])}</body></html>\n"
     )
+
+
+def columns_table(columns: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with a row for each of the columns of a table's facts, whose texts are printable."""
+    rows = "".join(_row(column) for column in columns)
+    heads = "".join(f"<th{_NUMBER if place in NUMBERS else ''}>{name}</th>" for place, name in enumerate(HEADS))
+    return f'<div class="wide"><table><tr>{heads}</tr>\n{rows}</table></div>'
 
 
 _NUMBER = ' class="number"'
@@ -93,20 +98,23 @@ def _distribution(distribution: Mapping[str, Any] | None) -> str:
 def _bars(bins: Sequence[int]) -> str:
     """Return counts as a small bar chart; a count above zero is at least one pixel high."""
     highest, parts = max(bins), []
+    label = "numbers of rows in equal parts of the range: " + ", ".join(f"{count:,}" for count in bins)
     for place, count in enumerate(bins):
         height = max(1, round(count / highest * CHART_HEIGHT)) if count else 0
         parts.append(
             f'<rect x="{place * BAR_WIDTH}" y="{CHART_HEIGHT - height}" width="{BAR_WIDTH - 1}" height="{height}">'
             f"<title>{count:,}</title></rect>"
         )
-    return f'<svg width="{len(bins) * BAR_WIDTH}" height="{CHART_HEIGHT}" role="img">{"".join(parts)}</svg>'
+    size = f'width="{len(bins) * BAR_WIDTH}" height="{CHART_HEIGHT}"'
+    return f'<svg class="bars" {size} role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def _levels(levels: Sequence[Mapping[str, Any]], n_more: int) -> str:
     """Return the shares of levels as bars."""
     lines = "".join(
         f'<div class="level"><span title="{escape(level["label"])}">{escape(level["label"])}</span>'
-        f'<svg width="60" height="10"><rect width="{max(1, round(60 * level["share"]))}" height="10"/></svg>'
+        f'<svg width="60" height="10" role="img" aria-label="{level["share"]:.0%}">'
+        f'<rect width="{max(1, round(60 * level["share"]))}" height="10"/></svg>'
         f"<span>{level['share']:.0%}</span></div>"
         for level in levels
     )
