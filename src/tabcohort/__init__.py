@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tabcohort.evaluation.intervals import Estimate
     from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
     from tabcohort.evaluation.prediction_sets import SetEvaluation
+    from tabcohort.model.comparison import ModelComparison, compare
     from tabcohort.model.file import load, save
     from tabcohort.model.predictor import Prediction, Predictor
     from tabcohort.model.report import CohortReport, ConfigReport, MemberReport
@@ -76,6 +77,7 @@ _HOMES = {
     "evaluation.intervals": ("Estimate",),
     "evaluation.out_of_fold": ("OutOfFoldPredictions",),
     "evaluation.prediction_sets": ("SetEvaluation",),
+    "model.comparison": ("ModelComparison", "compare"),
     "model.file": ("load", "save"),
     "model.predictor": ("Prediction", "Predictor"),
     "model.report": ("CohortReport", "ConfigReport", "MemberReport"),
@@ -113,6 +115,7 @@ __all__ = [
     "Evaluation",
     "LogisticRegression",
     "MemberReport",
+    "ModelComparison",
     "ModelFileError",
     "Network",
     "OutOfFoldPredictions",
@@ -136,6 +139,7 @@ __all__ = [
     "TrainingState",
     "build_model",
     "build_program",
+    "compare",
     "fit",
     "grid",
     "initialize_weights",

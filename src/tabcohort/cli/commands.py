@@ -209,6 +209,31 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare(options: argparse.Namespace) -> int:
+    """Compare models on the same rows."""
+    from tabcohort.model.comparison import compare as compare_models
+    from tabcohort.model.comparison import comparison_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.comparison_text import print_comparison
+
+    paths = [options.model, *options.others]
+    if len(set(paths)) < len(paths):
+        raise SettingsError("a model is named twice; name each file once")
+    if options.query and options.table is None:
+        raise SettingsError("--query says what to read from the database that --table names; name it too")
+    predictors = {path: load(path) for path in paths}
+    frame = None if options.table is None else _open(options).frame
+    if frame is not None:
+        _warn_of_missing_groups(predictors[options.model], frame.columns)
+    facts = comparison_facts(compare_models(predictors, frame))
+    if options.json:
+        print_json(facts)
+    else:
+        which = f" of {_shown(options.table)}" if options.table else ", each predicted by members that never saw it"
+        print_comparison(consoles()[0], facts, which)
+    return 0
+
+
 def info(options: argparse.Namespace) -> int:
     """Show what a model file holds."""
     from tabcohort.container import read_container

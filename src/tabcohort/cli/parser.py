@@ -164,6 +164,13 @@ def _evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_table(command)
 
 
+def _compare_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("others", metavar="MODEL", nargs="+", help="models that are compared with the first one")
+    command.add_argument("--table", metavar="TABLE", help="rows with the target to compare on: " + TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+
+
 def _info_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_history(command)
@@ -293,6 +300,12 @@ COMMANDS = {
         "measure a model on a table that has the target",
         "relapse.tabcohort last_year.csv",
         _evaluate_options,
+    ),
+    "compare": Command(
+        commands.compare,
+        "compare models on the same rows, and say whether these can tell them apart",
+        "relapse.tabcohort tuned.tabcohort",
+        _compare_options,
     ),
     "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
     "decide": Command(
