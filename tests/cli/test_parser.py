@@ -23,6 +23,7 @@ GROUPS = {
     "tune": ["Columns", "Models", "Run", "Decision", "Search"],
     "predict": ["Decision"],
     "evaluate": [],
+    "compare": [],
     "info": [],
     "decide": ["Decision"],
     "reproduce": [],
