@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tabcohort.evaluation.prediction_sets import SetEvaluation
     from tabcohort.model.comparison import ModelComparison, compare
     from tabcohort.model.file import load, save
+    from tabcohort.model.monitor import monitor
     from tabcohort.model.predictor import Prediction, Predictor
     from tabcohort.model.report import CohortReport, ConfigReport, MemberReport
     from tabcohort.network.lower import lower, to_module
@@ -79,6 +80,7 @@ _HOMES = {
     "evaluation.prediction_sets": ("SetEvaluation",),
     "model.comparison": ("ModelComparison", "compare"),
     "model.file": ("load", "save"),
+    "model.monitor": ("monitor",),
     "model.predictor": ("Prediction", "Predictor"),
     "model.report": ("CohortReport", "ConfigReport", "MemberReport"),
     "network.lower": ("lower", "to_module"),
@@ -146,6 +148,7 @@ __all__ = [
     "load",
     "load_sample",
     "lower",
+    "monitor",
     "random_configs",
     "read_frame",
     "save",

@@ -24,6 +24,7 @@ GROUPS = {
     "predict": ["Decision"],
     "evaluate": [],
     "compare": [],
+    "monitor": [],
     "info": [],
     "decide": ["Decision"],
     "reproduce": [],
