@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from tabcohort.evaluation.intervals import Estimate
     from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
     from tabcohort.evaluation.prediction_sets import SetEvaluation
+    from tabcohort.model.comparison import ModelComparison, compare
     from tabcohort.model.file import load, save
+    from tabcohort.model.monitor import monitor
     from tabcohort.model.predictor import Prediction, Predictor
     from tabcohort.model.report import CohortReport, ConfigReport, MemberReport
     from tabcohort.network.lower import lower, to_module
@@ -76,7 +78,9 @@ _HOMES = {
     "evaluation.intervals": ("Estimate",),
     "evaluation.out_of_fold": ("OutOfFoldPredictions",),
     "evaluation.prediction_sets": ("SetEvaluation",),
+    "model.comparison": ("ModelComparison", "compare"),
     "model.file": ("load", "save"),
+    "model.monitor": ("monitor",),
     "model.predictor": ("Prediction", "Predictor"),
     "model.report": ("CohortReport", "ConfigReport", "MemberReport"),
     "network.lower": ("lower", "to_module"),
@@ -113,6 +117,7 @@ __all__ = [
     "Evaluation",
     "LogisticRegression",
     "MemberReport",
+    "ModelComparison",
     "ModelFileError",
     "Network",
     "OutOfFoldPredictions",
@@ -136,12 +141,14 @@ __all__ = [
     "TrainingState",
     "build_model",
     "build_program",
+    "compare",
     "fit",
     "grid",
     "initialize_weights",
     "load",
     "load_sample",
     "lower",
+    "monitor",
     "random_configs",
     "read_frame",
     "save",

@@ -23,6 +23,8 @@ GROUPS = {
     "tune": ["Columns", "Models", "Run", "Decision", "Search"],
     "predict": ["Decision"],
     "evaluate": [],
+    "compare": [],
+    "monitor": [],
     "info": [],
     "decide": ["Decision"],
     "reproduce": [],

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tabcohort.settings import CohortSettings, Config
 
 INTERRUPTED = 130  # exit status
+CHANGED = 1  # exit status of `monitor`
 N_RANDOM_CONFIGS = 24
 MAX_FINDINGS = 10  # of the leak audit, in lines
 CURVE_FORMATS = (".png", ".svg", ".pdf")
@@ -218,6 +219,59 @@ def evaluate(options: argparse.Namespace) -> int:
         out.print()
         print_sets(out, sets)
     return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare models on the same rows."""
+    from tabcohort.model.comparison import compare as compare_models
+    from tabcohort.model.comparison import comparison_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.comparison_text import print_comparison
+
+    paths = [options.model, *options.others]
+    if len(set(paths)) < len(paths):
+        raise SettingsError("a model is named twice; name each file once")
+    if options.query and options.table is None:
+        raise SettingsError("--query says what to read from the database that --table names; name it too")
+    predictors = {path: load(path) for path in paths}
+    frame = None if options.table is None else _open(options).frame
+    if frame is not None:
+        _warn_of_missing_groups(predictors[options.model], frame.columns)
+    facts = comparison_facts(compare_models(predictors, frame))
+    if options.json:
+        print_json(facts)
+    else:
+        which = f" of {_shown(options.table)}" if options.table else ", each predicted by members that never saw it"
+        print_comparison(consoles()[0], facts, which)
+    return 0
+
+
+def monitor(options: argparse.Namespace) -> int:
+    """Compare new rows with what a model knows; the exit status is 1 where something has changed."""
+    from tabcohort.container import replace_file
+    from tabcohort.model.file import load
+    from tabcohort.model.monitor import monitor as monitor_rows
+    from tabcohort.reporting.monitor_text import print_monitor
+
+    files.check_outputs((options.out,), inputs=(options.model, options.table, options.against))
+    predictor, frame = load(options.model), _open(options).frame
+    _warn_of_missing_groups(predictor, frame.columns)
+    against = None
+    if options.against is not None:
+        against = _open(argparse.Namespace(table=options.against, query=None)).frame
+    facts = monitor_rows(predictor, frame, against, options.ignore)
+    if options.out:
+        from tabcohort.reporting.monitor_page import monitor_page
+
+        page = monitor_page(facts, _shown(options.table))
+        replace_file(options.out, lambda file: file.write(page.encode()))
+    if options.json:
+        print_json(facts)
+    else:
+        print_monitor(consoles()[0], facts, _shown(options.table))
+        if options.out:
+            print(f"written  {options.out}", file=sys.stderr)
+    return CHANGED if facts["alarm"] else 0
 
 
 def info(options: argparse.Namespace) -> int:

@@ -165,6 +165,23 @@ def _evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_table(command)
 
 
+def _compare_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("others", metavar="MODEL", nargs="+", help="models that are compared with the first one")
+    command.add_argument("--table", metavar="TABLE", help="rows with the target to compare on: " + TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+
+
+def _monitor_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    _add_table(command)
+    command.add_argument("--against", metavar="TABLE", help="rows that the new ones are to be like: the training table")
+    command.add_argument(
+        "--ignore", metavar="COLUMN", action="append", default=[], help="do not test this column; repeatable"
+    )
+    command.add_argument("--out", metavar="FILE", help="write a page that shows the same")
+
+
 def _info_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_history(command)
@@ -304,6 +321,18 @@ COMMANDS = {
         "measure a model on a table that has the target",
         "relapse.tabcohort last_year.csv",
         _evaluate_options,
+    ),
+    "compare": Command(
+        commands.compare,
+        "compare models on the same rows, and say whether these can tell them apart",
+        "relapse.tabcohort tuned.tabcohort",
+        _compare_options,
+    ),
+    "monitor": Command(
+        commands.monitor,
+        "find out whether new rows are like the training rows, and the model as good on them as promised",
+        "relapse.tabcohort new_patients.csv --against patients.csv",
+        _monitor_options,
     ),
     "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
     "report": Command(

@@ -33,7 +33,7 @@ from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.report import CohortReport
-from tabcohort.model.unusual import OUTLIER, unusual_cells
+from tabcohort.model.unusual import OUTLIER, UnusualCells, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.settings import CohortSettings, Config
@@ -337,6 +337,18 @@ class Predictor:
             return np.zeros(len(distance), dtype=np.int64), np.zeros(len(distance))
         place = self._cells[distance[:, self._cells].argmax(axis=1)]
         return place, distance[np.arange(len(distance)), place]
+
+    def unusual_cells(self, data: Any) -> UnusualCells:
+        """Return which rows have cells that are unlike those of the training rows, as predictions warn of them.
+
+        Args:
+            data: a frame (pandas, polars, a mapping of columns), or an array.
+
+        Raises:
+            TableError: a column is missing, or a cell is not what its column holds.
+        """
+        X = self._inputs(data)
+        return unusual_cells(X, self.schema.columns, self._distances(X))
 
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
