@@ -26,6 +26,7 @@ GROUPS = {
     "compare": [],
     "monitor": [],
     "info": [],
+    "report": [],
     "decide": ["Decision"],
     "reproduce": [],
 }
@@ -37,8 +38,8 @@ GROUPS = {
 def test_help_and_version_are_on_standard_output(run: Run) -> None:
     ran = run("--help")
     assert ran.status == 0
-    names = ("look", "fit", "tune", "predict", "evaluate", "info", "decide", "reproduce", "sample:breast-cancer")
-    assert all(name in ran.out for name in names)
+    names = ("look", "fit", "tune", "predict", "evaluate", "info", "report", "decide", "reproduce")
+    assert all(name in ran.out for name in (*names, "sample:breast-cancer"))
     assert run("--version").out == f"tabcohort {__version__}\n"
     assert __version__.startswith("0.")
 
@@ -194,7 +195,7 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
             continue
         option, value = action.option_strings[0], str(next(iter(action.choices or ["1"])))
         arguments = [name, *positional.get(name, ["m"]), option, value, option, value]
-        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop"):
+        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--by"):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):
