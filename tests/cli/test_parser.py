@@ -189,12 +189,13 @@ def test_an_option_that_has_one_value_is_not_taken_twice(option: str, capsys: py
 def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A second value would silently replace the first."""
     positional = {"fit": ["t"], "tune": ["t"], "predict": ["m", "t"], "evaluate": ["m", "t"], "reproduce": ["wine"]}
+    positional |= {"monitor": ["m", "t"]}
     for action in actions_of(name):
         if not action.option_strings or action.nargs == 0:
             continue
         option, value = action.option_strings[0], str(next(iter(action.choices or ["1"])))
         arguments = [name, *positional.get(name, ["m"]), option, value, option, value]
-        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop"):
+        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--ignore"):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):
