@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles accuracy few-rows audit subgroups mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles accuracy few-rows audit subgroups monitor mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ few-rows: install  ## compare presets with other classifiers' defaults on 100 to
 
 audit: install  ## plant leaks, count false alarms, and audit every real table (two minutes)
 	@$(BIN)/python benchmarks/audit.py
+
+monitor: install  ## count false alarms of monitoring on fresh samples, and shifts that it finds (three minutes)
+	@$(BIN)/python benchmarks/monitor.py
 
 subgroups: install  ## count what the search of a report names, with and without planted subgroups (two minutes)
 	@$(BIN)/python benchmarks/subgroups.py

@@ -54,10 +54,14 @@ def test_changes_notes_and_quality_are_shown_with_their_text_as_it_is() -> None:
         schema={"missing_columns": [], "new_columns": ["[red]more"], "unreadable": []},
         unusual={"n_rows": 7, "unknown": {"city": 3}, "far": {"age": 4}, "missing": {}},
         not_tested=[{"subject": "'x7'", "reason": "it is ignored"}],
-        tests=[facts_of_test(), facts_of_test("roc_auc", kind="quality", size=None, reference=None, new=None,
-                                  p_value=1e-9,
-                                  corrected_p_value=2e-8, alarm=True),
-               facts_of_test("city", kind="new levels", reference=0.0, new=0.1, size=0.1, p_value=0.01)],
+        tests=[
+            facts_of_test(),
+            facts_of_test(
+                "roc_auc", kind="quality", size=None, reference=None, new=None, p_value=1e-9, corrected_p_value=2e-8,
+                alarm=True,
+            ),
+            facts_of_test("city", kind="new levels", reference=0.0, new=0.1, size=0.1, p_value=0.01),
+        ],
         quality={"n_rows": 4, "metrics": {"roc_auc": {"label": "ROC AUC", "promised": known, "measured": unknown}}},
     )  # fmt: skip
     lines = lines_of(facts)
