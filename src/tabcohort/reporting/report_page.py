@@ -80,7 +80,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     """Return a share in percent; a dash where it is unknown.
 
     Example:
-        >>> percent(0.8765), percent(None)
+        >>> percent(0.8767), percent(None)
         ('87.7%', '–')
     """
     return "\N{EN DASH}" if share is None else f"{share:.{digits}%}".replace("-", "\N{MINUS SIGN}")
