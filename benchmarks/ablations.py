@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,13 @@ def predictions_of(table: RealTable) -> Predictions:
 
 
 def loss_together(predictions: Predictions, names: Sequence[str], n_bags: int | None = None) -> float:
-    """Return the log loss of some configs together: each fold by weights that were chosen on the others.
+    """Return the log loss of some configs together; see `together`."""
+    own = together(predictions, names, n_bags)
+    return log_loss(own.log_proba, own.y, own.weight)
+
+
+def together(predictions: Predictions, names: Sequence[str], n_bags: int | None = None) -> OutOfFoldPredictions:
+    """Return the predictions of some configs together: each fold by weights that were chosen on the others.
 
     Args:
         predictions: of each config.
@@ -135,7 +142,7 @@ def loss_together(predictions: Predictions, names: Sequence[str], n_bags: int | 
         rows, others = np.flatnonzero(inside), np.flatnonzero(outside)
         weights = greedy_weights([candidate.take(others) for candidate in candidates], n_bags)
         log_proba[rows] = mean_log_proba([candidate.take(rows) for candidate in candidates], weights)
-    return log_loss(log_proba, first.y, first.weight)
+    return replace(first, log_proba=log_proba)
 
 
 def forward_selection(

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from ablations import CONFIGS, KEPT, Predictions, predictions_of, ratio_of_means
+from ablations import KEPT, Predictions, predictions_of, ratio_of_means, together
 from accuracy import as_markdown
 from numpy.typing import NDArray
 from real_tables import whole_tables
@@ -61,7 +60,7 @@ def shrunk(n_prior: float, choose: Callable[[Candidates], Array] = greedy) -> Ca
 
 def best_alone(candidates: Candidates) -> Array:
     """Return all weight for the config with the lowest log loss."""
-    return np.eye(len(candidates))[int(np.argmin([one.losses() @ one.weight for one in candidates]))]
+    return np.eye(len(candidates))[int(np.argmin([candidate.losses() @ candidate.weight for candidate in candidates]))]
 
 
 WAYS: Mapping[str, Callable[[Candidates], Array]] = {
@@ -85,7 +84,9 @@ def ratios_of_ways(tables: Mapping[str, Predictions], names: tuple[str, ...], n:
         repeated: dict[str, list[float]] = {way: [] for way in WAYS}
         for repeat in range(REPEATS):
             order = np.random.default_rng(repeat).permutation(len(candidates[0].y))
-            some, rest = ([one.take(np.sort(rows)) for one in candidates] for rows in (order[:n], order[n:]))
+            some, rest = (
+                [candidate.take(np.sort(rows)) for candidate in candidates] for rows in (order[:n], order[n:])
+            )
             for way, choose in WAYS.items():
                 log_proba = mean_log_proba(rest, choose(some))
                 repeated[way].append(log_loss(log_proba, rest[0].y, rest[0].weight))
@@ -94,16 +95,6 @@ def ratios_of_ways(tables: Mapping[str, Predictions], names: tuple[str, ...], n:
     first = losses["greedy"]
     ratios = [ratio_of_means([a / b for a, b in zip(of_way, first, strict=True)]) for of_way in losses.values()]
     return [str(n), str(len(names)), str(len(first)), *(f"{ratio:.4f}" for ratio in ratios)]
-
-
-def ensemble_of(own: Predictions) -> OutOfFoldPredictions:
-    """Return the out-of-fold predictions of an ensemble of the few configs, its weights cross-fitted."""
-    candidates = [own[name] for name in FEW]
-    log_proba = np.empty(candidates[0].log_proba.shape)
-    for inside, outside in candidates[0].folds():
-        weights = greedy_weights([one.take(np.flatnonzero(outside)) for one in candidates])
-        log_proba[inside] = mean_log_proba([one.take(np.flatnonzero(inside)) for one in candidates], weights)
-    return replace(candidates[0], log_proba=log_proba)
 
 
 def quadratic(fitted: OutOfFoldPredictions, others: Array) -> Array:
@@ -159,7 +150,7 @@ CALIBRATORS: Mapping[str, Callable[[OutOfFoldPredictions, Array], Array]] = {
 
 def ratios_of_calibrators(own: Predictions) -> dict[str, float]:
     """Return the ratio of each calibrator's log loss to that without one, where it can be fitted."""
-    ensemble = ensemble_of(own)
+    ensemble = together(own, FEW)
     n_classes, y, weight = ensemble.log_proba.shape[1], ensemble.y, ensemble.weight
     before, ratios = log_loss(ensemble.log_proba, y, weight), {}
     for name, calibrate in CALIBRATORS.items():
@@ -179,7 +170,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     kept = [table for table in whole_tables() if (KEPT / f"{table.name}.npz").is_file()]
     tables = {table.name: predictions_of(table) for table in kept}
-    assert all(name in CONFIGS for name in MANY)
     ways = [ratios_of_ways(tables, names, n) for names in (FEW, MANY) for n in SIZES]
     by_table = {name: ratios_of_calibrators(own) for name, own in tables.items()}
     means = [

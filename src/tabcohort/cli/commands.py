@@ -11,7 +11,8 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,10 +109,13 @@ def _train(
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)
     files.save_or_rescue(predictor, path)
-    if options.curves:
-        _draw_curves(predictor, configs[0].monitor, options.curves, path)
-    if options.report:
-        _write_report_of(predictor, frame, path, options)
+    with _saying_where_the_model_is(path):
+        if options.curves:
+            from tabcohort.reporting.curves import draw_curves
+
+            draw_curves(predictor.report, configs[0].monitor, options.curves)
+        if options.report:
+            _write_report(options.report, path, _report_facts(predictor, frame, options))
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted
     if options.json:
@@ -139,20 +143,11 @@ def _model_path(options: argparse.Namespace, is_interrupted: bool) -> Path:
     return other
 
 
-def _draw_curves(predictor: Predictor, monitor: str, image: str, path: Path) -> None:
-    """Draw the curves of a model that is in the file `path`."""
-    from tabcohort.reporting.curves import draw_curves
-
+@contextmanager
+def _saying_where_the_model_is(path: Path) -> Iterator[None]:
+    """Add to the error of a file that cannot be written that the model is in another one."""
     try:
-        draw_curves(predictor.report, monitor, image)
-    except ModelFileError as error:
-        raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
-
-
-def _write_report_of(predictor: Predictor, frame: pl.DataFrame, path: Path, options: argparse.Namespace) -> None:
-    """Write the page about a model that is in the file `path`."""
-    try:
-        _write_report(options.report, path, _report_facts(predictor, frame, options))
+        yield
     except ModelFileError as error:
         raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
 
@@ -248,7 +243,6 @@ def compare(options: argparse.Namespace) -> int:
 
 def monitor(options: argparse.Namespace) -> int:
     """Compare new rows with what a model knows; the exit status is 1 where something has changed."""
-    from tabcohort.container import replace_file
     from tabcohort.model.file import load
     from tabcohort.model.monitor import monitor as monitor_rows
     from tabcohort.reporting.monitor_text import print_monitor
@@ -263,8 +257,7 @@ def monitor(options: argparse.Namespace) -> int:
     if options.out:
         from tabcohort.reporting.monitor_page import monitor_page
 
-        page = monitor_page(facts, _shown(options.table))
-        replace_file(options.out, lambda file: file.write(page.encode()))
+        files.write_text(options.out, monitor_page(facts, _shown(options.table)))
     if options.json:
         print_json(facts)
     else:
@@ -295,7 +288,6 @@ def info(options: argparse.Namespace) -> int:
 
 def look(options: argparse.Namespace) -> int:
     """Show what a table holds, and what would be done with each column."""
-    from tabcohort.container import replace_file
     from tabcohort.data.profile import columns_toml, look_facts
 
     files.check_outputs((options.html, options.write), inputs=(options.table,))
@@ -304,11 +296,9 @@ def look(options: argparse.Namespace) -> int:
     if options.html:
         from tabcohort.reporting.look_page import look_page
 
-        page = look_page(facts, _shown(options.table))
-        replace_file(options.html, lambda file: file.write(page.encode()))
+        files.write_text(options.html, look_page(facts, _shown(options.table)))
     if options.write:
-        types = columns_toml(facts, _shown(options.table))
-        replace_file(options.write, lambda file: file.write(types.encode()))
+        files.write_text(options.write, columns_toml(facts, _shown(options.table)))
     if options.json:
         print_json(facts)
     else:
@@ -355,12 +345,10 @@ def _report_facts(predictor: Predictor, frame: pl.DataFrame | None, options: arg
 
 
 def _write_report(path: str, model: Path, facts: dict[str, Any]) -> None:
-    """Write the page of a report, which replaces a file of this name when it is complete."""
-    from tabcohort.container import replace_file
+    """Write the page of a report."""
     from tabcohort.reporting.report_page import report_page
 
-    page = report_page(facts, model.name).encode()
-    replace_file(path, lambda file: file.write(page))
+    files.write_text(path, report_page(facts, model.name))
 
 
 def decide(options: argparse.Namespace) -> int:
@@ -381,10 +369,9 @@ def decide(options: argparse.Namespace) -> int:
         return 0
     out, _ = consoles()
     print_decision_change(out, describe(model), document)
-    shown = f"; all of it: tabcohort info {options.out}" if options.out else ""
-    kept = (
-        f"model    {options.out}{shown}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
-    )
+    kept = "not kept: add --out MODEL.tabcohort to keep this change"
+    if options.out:
+        kept = f"model    {options.out}; all of it: tabcohort info {options.out}"
     print_lines(out, "", kept)
     return 0
 

@@ -16,7 +16,7 @@ from tabcohort.evaluation.evaluate import (
     weighted_influence,
 )
 from tabcohort.evaluation.holm import holm
-from tabcohort.evaluation.intervals import UNKNOWN, Estimate, design_effect
+from tabcohort.evaluation.intervals import UNKNOWN, Estimate, design_effect, standard_error
 from tabcohort.evaluation.metrics import Metric, Scorer, WeightedScorer, log_probabilities
 from tabcohort.types import FloatArray, IntArray
 
@@ -173,10 +173,9 @@ class _Pair:
         squares = np.square(influence)
         if not squares.any():
             return 0.0, 1.0
-        effect = design_effect(influence, self.baseline.weight, self.group_ids)
         is_grouped = self.group_ids.max() + 1 < len(self.group_ids)
         freedom = math.inf if is_grouped else max(MIN_FREEDOM, float(squares.sum() ** 2 / np.square(squares).sum()))
-        return math.sqrt(effect * squares.sum()), freedom
+        return standard_error(influence, self.baseline.weight, self.group_ids), freedom
 
     def _half_width(self, influence: FloatArray) -> float:
         """Return half the width of a difference's interval.

@@ -47,10 +47,19 @@ def standard_error_of_mean(values: FloatArray, weight: FloatArray, group_ids: In
     """
     normalized = weight / weight.sum()
     influence = normalized * (values - normalized @ values)
-    effect = 1.0
-    if group_ids is not None:
-        effect = design_effect(influence, weight, np.unique(group_ids, return_inverse=True)[1])
-    return math.sqrt(effect * np.square(influence).sum())
+    groups = np.arange(len(values)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
+    return standard_error(influence, weight, groups)
+
+
+def standard_error(influence: FloatArray, weight: FloatArray, group_ids: IntArray) -> float:
+    """Return the standard error of a figure, by the infinitesimal jackknife (Jaeckel 1972).
+
+    Args:
+        influence: how much each row moves the figure, `(n_rows,)`.
+        weight: of each row, `(n_rows,)`.
+        group_ids: the group of each row, `(n_rows,)`, numbered from 0 without gaps.
+    """
+    return math.sqrt(design_effect(influence, weight, group_ids) * np.square(influence).sum())
 
 
 def rate_estimate(is_success: BoolArray, weight: FloatArray, group_ids: IntArray | None = None) -> Estimate:

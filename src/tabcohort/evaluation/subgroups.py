@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabcohort.evaluation.evaluate import estimate_metrics
-from tabcohort.evaluation.intervals import Z95, Estimate, design_effect
+from tabcohort.evaluation.intervals import Z95, Estimate, standard_error
 from tabcohort.evaluation.metrics import METRICS, Scorer
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
@@ -93,8 +93,7 @@ def _difference(rows: MeasuredRows, inside: BoolArray) -> tuple[float, float]:
         mean = float(weight @ is_right / weight.sum())
         influence += sign * weight / weight.sum() * (is_right - mean)
         value += sign * mean
-    effect = design_effect(influence, rows.weight, rows.groups)
-    return value, float(np.sqrt(effect * np.square(influence).sum()))
+    return value, standard_error(influence, rows.weight, rows.groups)
 
 
 @dataclass(frozen=True)
@@ -225,6 +224,5 @@ def _p_value(rows: MeasuredRows, inside: BoolArray) -> float:
     mean = weight @ is_error / weight.sum()
     own = weight * inside
     influence = (own / own.sum() - weight / weight.sum()) * (is_error - mean)
-    effect = design_effect(influence, weight, rows.groups)
-    error = np.sqrt(effect * np.square(influence).sum())
+    error = standard_error(influence, weight, rows.groups)
     return float(ndtr(-influence.sum() / error)) if error > 0 else 1.0

@@ -13,9 +13,8 @@ from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Table
 from tabcohort.errors import TabcohortError, TableError, listed, warn_caller
 from tabcohort.evaluation.compare import Comparison, Rows, compare_predictions, excludes_zero
-from tabcohort.evaluation.decision import cross_fit_threshold, parse_objective, predicted_codes
+from tabcohort.evaluation.decision import out_of_fold_codes
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import estimate_to_dict
 from tabcohort.types import FloatArray, IntArray
@@ -108,18 +107,12 @@ def _out_of_fold(models: Sequence[Predictor], names: Sequence[str]) -> tuple[Pre
     for model in models:
         own = model.out_of_fold.as_float64()
         here = np.searchsorted(own.rows, rows)
-        predictions.append((own.log_proba[here], _out_of_fold_codes(model, own)[here]))
+        predictions.append(
+            (own.log_proba[here], out_of_fold_codes(model.decision_rule, own, model.schema.positive)[here])
+        )
         common.append(own.take(here))
     kept = common[0]
     return predictions, Rows(kept.y, kept.weight, first.schema.positive, kept.group_ids)
-
-
-def _out_of_fold_codes(model: Predictor, predictions: OutOfFoldPredictions) -> IntArray:
-    """Return the predicted class of each row, `(n,)`, by a threshold that was chosen on the other folds."""
-    rule, positive = model.decision_rule, model.schema.positive
-    if rule.objective is not None and positive is not None:
-        return cross_fit_threshold(parse_objective(rule.objective), predictions, positive)
-    return predicted_codes(predictions.log_proba, positive, None)
 
 
 def _on_table(models: Sequence[Predictor], names: Sequence[str], data: Any) -> tuple[Predictions, Rows]:

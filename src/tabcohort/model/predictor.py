@@ -205,7 +205,7 @@ class Predictor:
         self._warn_of_ignored_columns(frame)
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
-        cells = unusual_cells(X, schema.columns, self._distances(X))
+        cells = self._unusual_cells(X)
         _warn_of_outliers(cells.far, X, schema.columns, frame)
         _warn_of_unknown_levels(cells.unknown)
         _warn_of_cells("missing cells in columns where no training row had one", cells.missing)
@@ -347,8 +347,7 @@ class Predictor:
         Raises:
             TableError: a column is missing, or a cell is not what its column holds.
         """
-        X = self._inputs(data)
-        return unusual_cells(X, self.schema.columns, self._distances(X))
+        return self._unusual_cells(self._inputs(data))
 
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
@@ -362,6 +361,9 @@ class Predictor:
         X = table_inputs(data, self.schema.columns)
         check_cells(X, self.schema.columns)
         return X
+
+    def _unusual_cells(self, X: FloatArray) -> UnusualCells:
+        return unusual_cells(X, self.schema.columns, self._distances(X))
 
     def _distances(self, X: FloatArray) -> FloatArray:
         """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
@@ -410,7 +412,7 @@ class Predictor:
         """
         low, high = self._usual_range
         if ((low > X) | (high < X)).any():  # where these are takes longer to find
-            cells = unusual_cells(X, self.schema.columns, self._distances(X))
+            cells = self._unusual_cells(X)
             _warn_of_outliers(cells.far, X, self.schema.columns, data)
             _warn_of_unknown_levels(cells.unknown)
 

@@ -20,7 +20,7 @@ from tabcohort.evaluation.class_curves import (
     roc_curve,
     score_histogram,
 )
-from tabcohort.evaluation.decision import LabelledRows, cross_fit_threshold, parse_objective, rows_of
+from tabcohort.evaluation.decision import LabelledRows, out_of_fold_codes, rows_of
 from tabcohort.evaluation.decision_curve import decision_curve, useful_range
 from tabcohort.evaluation.evaluate import Evaluation, estimate_metrics
 from tabcohort.evaluation.intervals import rate_estimate
@@ -130,9 +130,7 @@ def _codes_with_curves(predictions: OutOfFoldPredictions, schema: Schema) -> lis
 def _of_training(predictor: Predictor) -> _Measured:
     """Return the out-of-fold predictions of the training rows; what was chosen for a row was chosen on other folds."""
     predictions, rule = predictor.out_of_fold.as_float64(), predictor.decision_rule
-    y_pred, positive = predictions.log_proba.argmax(axis=1), predictor.schema.positive
-    if rule.objective is not None and positive is not None:
-        y_pred = cross_fit_threshold(parse_objective(rule.objective), predictions, positive)
+    y_pred = out_of_fold_codes(rule, predictions, predictor.schema.positive)
     sets = cross_fit_sets(predictions, rule.coverage)
     return _Measured(predictions, y_pred, sets, predictor.report.evaluation)
 

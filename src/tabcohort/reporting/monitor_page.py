@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 from tabcohort.errors import printable
-from tabcohort.reporting.look_page import STYLE
 from tabcohort.reporting.monitor_text import (
     HEADS,
     METRIC_HEADS,
@@ -19,12 +18,12 @@ from tabcohort.reporting.monitor_text import (
     shown_tests,
     verdict,
 )
+from tabcohort.reporting.page import number_class, table_of, whole_page
 
 
 def monitor_page(facts: Mapping[str, Any], title: str) -> str:
     """Return what `tabcohort.model.monitor.monitor` gives as an HTML page."""
     facts = printable(facts)
-    name = escape(str(printable(title)))
     findings = "".join(f'<li class="finding">{escape(finding)}</li>' for finding in facts["findings"])
     remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes(facts))
     tests = shown_tests(facts)
@@ -32,13 +31,12 @@ def monitor_page(facts: Mapping[str, Any], title: str) -> str:
     quality = ""
     if facts["quality"] is not None:
         quality = "<h2>Quality</h2>" + _table(METRIC_HEADS, metric_cells(facts["quality"]["metrics"]))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>'
-        f"<h1>{name}</h1><p>{escape(rows_text(facts))}</p><p>{escape(verdict(facts))}</p>\n"
+    cells = [cells_of_test(test) for test in tests]
+    return whole_page(
+        str(printable(title)),
+        f"<p>{escape(rows_text(facts))}</p><p>{escape(verdict(facts))}</p>\n"
         + (f"<h2>Changes</h2><ol>{findings}</ol>\n" if findings else "")
-        + f"{remarks}{quality}<h2>Tests</h2>{_table(HEADS, [cells_of_test(test) for test in tests], NUMBERS, alarms)}"
-        "</body></html>\n"
+        + f"{remarks}{quality}<h2>Tests</h2>{_table(HEADS, cells, NUMBERS, alarms)}",
     )
 
 
@@ -46,14 +44,11 @@ def _table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = (), marked: Collection[int] = ()
 ) -> str:
     """Return a table; the columns `right` hold numbers, and the rows `marked` are alarms."""
-    classes = [' class="number"' if place in right else "" for place in range(len(heads))]
-    head = "".join(f"<th{own}>{escape(text)}</th>" for own, text in zip(classes, heads, strict=True))
     lines = []
     for number, row in enumerate(rows):
-        cells = "".join(f"<td{own}>{escape(text)}</td>" for own, text in zip(classes, row, strict=True))
+        cells = "".join(f"<td{number_class(place in right)}>{escape(text)}</td>" for place, text in enumerate(row))
         lines.append(f"<tr{_ALARM if number in marked else ''}>{cells}</tr>")
-    body = "\n".join(lines)
-    return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>\n'
+    return table_of(heads, "\n".join(lines), right) + "\n"
 
 
 _ALARM = ' class="finding"'

@@ -10,6 +10,7 @@ from rich.console import Console
 from tabcohort.errors import listed, printable
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.reporting.aligned import aligned
+from tabcohort.reporting.terminal import estimate_text
 
 MAX_TESTS = 20  # that are shown on a terminal
 HEADS = ("what", "of", "training", "new", "size", "p-value, corrected")
@@ -81,7 +82,7 @@ def cells_of_test(test: Mapping[str, Any]) -> tuple[str, ...]:
 def metric_cells(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return the texts of each metric, for the heads `METRIC_HEADS`."""
     return [
-        (metric["label"], *(_estimate(metric[name]) for name in ("promised", "measured")))
+        (metric["label"], *(estimate_text(metric[name]) for name in ("promised", "measured")))
         for metric in metrics.values()
     ]
 
@@ -102,12 +103,6 @@ def _number(value: float | None, is_share: bool) -> str:
     if value is None:
         return ""
     return f"{value:.1%}" if is_share else f"{value:.4g}"
-
-
-def _estimate(estimate: Mapping[str, Any]) -> str:
-    if estimate["value"] is None:
-        return "-"
-    return f"{estimate['value']:.4f}  ({estimate['low']:.4f} to {estimate['high']:.4f})"
 
 
 def _table(console: Console, rows: list[tuple[str, ...]], right: Iterable[int] = ()) -> None:

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from tabcohort.errors import printable
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.reporting import figures
-from tabcohort.reporting.look_page import STYLE, columns_table
+from tabcohort.reporting.look_page import columns_table
+from tabcohort.reporting.page import STYLE
 from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
 
 MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
