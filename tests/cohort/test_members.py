@@ -13,6 +13,7 @@ from helpers import SMALL, config_of, logits_of, noisy_rows, table_of, train_alo
 from tabcohort.cohort.fit import fit
 from tabcohort.cohort.members import CHECKPOINT, checkpoint_folder, train_member
 from tabcohort.cohort.plan import make_plan
+from tabcohort.cohort.progress import RunProgress
 from tabcohort.data.encoder import fit_statistics, store_rows
 from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
@@ -206,3 +207,15 @@ def test_resuming_from_a_checkpoint_is_a_warning_where_fit_is_called(tmp_path: P
     with pytest.warns(TabcohortWarning, match=message) as warned:
         fit(table_of(), config_of(max_epochs=2), SMALL, checkpoint=tmp_path / "kept")
     assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_how_long_training_takes_is_said_of_a_new_one_only(tmp_path: Path) -> None:
+    """What is left after a checkpoint is not known before it is read."""
+    said: list[RunProgress] = []
+    fit(table_of(), config_of(max_epochs=2), SMALL, said.append, tmp_path / "kept")
+    assert said[0].n_epochs == 0
+    assert said[0].seconds_left > 0
+    said.clear()
+    with pytest.warns(TabcohortWarning, match="^resuming from"):
+        fit(table_of(), config_of(max_epochs=2), SMALL, said.append, tmp_path / "kept")
+    assert all(progress.n_epochs > 0 for progress in said)

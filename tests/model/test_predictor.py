@@ -121,6 +121,12 @@ def test_a_missing_value_is_predicted_with_as_the_training_rows_mean(predictor: 
         np.testing.assert_allclose(logits[0], logits[1], rtol=1e-6)
 
 
+def test_the_prediction_for_a_record_says_what_is_unusual_in_it(predictor: Predictor) -> None:
+    assert predictor.predict_row(RECORD).warnings == ""
+    with pytest.warns(TabcohortWarning, match="column 'x1' holds 1000000"):
+        assert predictor.predict_row({**RECORD, "x1": 1e6}).warnings == "far from the training rows in 'x1'"
+
+
 @pytest.mark.parametrize("config", MODELS, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_no_rows_give_no_predictions(config: dict[str, Any], n_classes: int) -> None:

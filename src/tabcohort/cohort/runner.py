@@ -81,7 +81,8 @@ def run(
     rows = plan.table.stored_rows()
     train = functools.partial(train_member, plan, rows, folder)
     executor = executor or ThreadExecutor(plan.settings.threads)
-    seconds = expected_seconds(plan, executor.n_workers)
+    is_resumed = folder is not None and any(folder.iterdir())  # how much is left is not known
+    seconds = math.nan if is_resumed else expected_seconds(plan, executor.n_workers)
     result = run_members(
         plan.members, train, plan.settings, plan.max_epochs, callback, executor, expected_seconds=seconds
     )

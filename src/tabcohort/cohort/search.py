@@ -65,7 +65,7 @@ def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
 
 
 def random_configs(n_configs: int, base: Config, fixed: Collection[str] = ()) -> list[Config]:
-    """Return `base` and random changes of it: network, rate, decay, dropout, batches, mixup, schedule and bins.
+    """Return `base` and random changes of it: model, rates, decay, dropout, batches, mixup, schedule, bins and leaves.
 
     Rates and decays are drawn from a log-uniform distribution. Config i is the same however many there are. Settings
     that a config does not use have their default values, and of configs that are then equal there is one.
@@ -109,7 +109,7 @@ def _random_config(base: Config, number: int, fixed: Collection[str]) -> Config:
     def between(low: float, high: float) -> float:
         return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.2g}")
 
-    drawn = one_of("mlp", "mlp", "residual", "logistic")
+    drawn = one_of("mlp", "mlp", "residual", "logistic", "trees")
     model = base.model if "model" in fixed else drawn
     changes = {
         "model": model,
@@ -123,5 +123,10 @@ def _random_config(base: Config, number: int, fixed: Collection[str]) -> Config:
         "mixup_alpha": one_of(0.0, 0.0, 0.2, 0.4),
         "schedule": one_of("constant", "plateau", "cosine"),
         "bins": one_of(0, 0, 16, 16, 32),
+        "max_leaf_nodes": one_of(7, 15, 31, 63),
+        "min_samples_leaf": one_of(5, 10, 20, 40),
+        "max_features": one_of(0.3, 0.5, 1.0),
+        "l2_regularization": between(1e-2, 10),
+        "shrinkage": between(0.03, 0.2),
     }
     return replace(base, **{name: value for name, value in changes.items() if name not in fixed})

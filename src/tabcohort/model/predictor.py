@@ -55,12 +55,14 @@ class Prediction:
         spread: standard deviation, between the members, of the probability of `label`.
         classes: the prediction set, which holds the true class at the model's coverage; none or several are an
             abstention.
+        warnings: which cells are far from those of the training rows or have unknown levels; empty if none.
     """
 
     label: Label
     probability: dict[Label, float]
     spread: float
     classes: tuple[Label, ...]
+    warnings: str = ""
 
 
 class Predictor:
@@ -171,13 +173,16 @@ class Predictor:
         """
         row = row_inputs(record, self.schema.columns)
         check_cells(row, self.schema.columns)
-        self._warn_of_unusual_cells(row, record)
+        unusual = self._warn_of_unusual_cells(row, record)
         log_proba, spread = self._log_proba_and_spread(row)
         code, classes = int(self.codes(log_proba)[0]), self.schema.classes
-        probability = {name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)}
         return Prediction(
-            classes[code], probability, float(spread[0, code]), self._labels_in(self.sets(log_proba)[0])
-        )  # fmt: skip
+            label=classes[code],
+            probability={name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)},
+            spread=float(spread[0, code]),
+            classes=self._labels_in(self.sets(log_proba)[0]),
+            warnings="" if unusual is None else unusual.warnings(1)[0],
+        )
 
     def predict_frame(self, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return predictions as a frame, a row for each row of a polars frame.
@@ -403,18 +408,23 @@ class Predictor:
         """
         self._warn_of_unusual_cells(self._inputs(frame), frame)
 
-    def _warn_of_unusual_cells(self, X: FloatArray, data: Any) -> None:
+    def _warn_of_unusual_cells(self, X: FloatArray, data: Any) -> UnusualCells | None:
         """Warn of cells that are far from those of the training rows, and of levels that these did not have.
+
+        Returns:
+            The unusual cells, if there are any such.
 
         Args:
             X: inputs, `(n_rows, n_inputs)`.
             data: what they are of: a frame or a mapping of columns, an array, or a record.
         """
         low, high = self._usual_range
-        if ((low > X) | (high < X)).any():  # where these are takes longer to find
-            cells = self._unusual_cells(X)
-            _warn_of_outliers(cells.far, X, self.schema.columns, data)
-            _warn_of_unknown_levels(cells.unknown)
+        if not ((low > X) | (high < X)).any():
+            return None
+        cells = self._unusual_cells(X)  # takes longer
+        _warn_of_outliers(cells.far, X, self.schema.columns, data)
+        _warn_of_unknown_levels(cells.unknown)
+        return cells
 
     def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
         return tuple(label for label, is_in in zip(self.schema.classes, in_set, strict=True) if is_in)
