@@ -133,6 +133,18 @@ def named_series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
     return series
 
 
+def is_record(data: Any) -> bool:
+    """Return whether this is one row given by names: a mapping whose values are single cells, not columns of them."""
+    return isinstance(data, Mapping) and all(isinstance(cell, str) or np.ndim(cell) == 0 for cell in data.values())
+
+
+def cells_of(data: Any, columns: Sequence[Column]) -> list[list[Any]]:
+    """Return the cells of each column as they are in a frame or an array, as lists; see `table_inputs`."""
+    if hasattr(data, "columns") or isinstance(data, Mapping):
+        return [cells.to_list() for cells in named_series(data, columns)]
+    return [cells.tolist() for cells in _as_matrix(data, len(columns)).T]
+
+
 def by_name(data: Any) -> tuple[Any, dict[str, Any]]:
     """Return a frame whose columns can be taken by name, and the own name of each by its name as text.
 
