@@ -196,6 +196,9 @@ class Explainer:
         if self._sums is None:
             return _InputsGame(self.base, output, differs, self.ensemble, x, self.background, self._player_of_input)
         adds = self._sums.of(x) - self._background_sums
+        moved = self.ensemble.inference.logits(x) - self._background_logits
+        size = np.abs(adds)  # by which what rounding to 32 bits leaves is shared out
+        adds += (moved - adds.sum(axis=1))[:, None] * size / np.maximum(size.sum(axis=1), _TINY)[:, None]
         return _AdditiveGame(self.base, output, differs, self.ensemble, self._background_logits, adds)
 
 

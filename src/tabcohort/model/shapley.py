@@ -26,6 +26,7 @@ from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 MAX_CELLS_AT_ONCE = 2**21  # of coalitions times background rows times players
+NEGLIGIBLE = 1e-9  # of the largest value: what rounding makes of nothing
 MIN_ROUNDS = 2  # an error is a standard deviation between rounds
 
 
@@ -137,6 +138,8 @@ def shapley_values(
         values[players], errors[players] = sampled.values, sampled.errors
         n_rounds, is_converged = sampled.n_rounds, sampled.is_converged
     size = np.abs(values)
+    is_nothing = size < NEGLIGIBLE * size.max(axis=0)
+    values[is_nothing] = errors[is_nothing] = size[is_nothing] = 0
     remainder = game.output - game.base.mean(axis=0) - values.sum(axis=0)
     values = values + remainder * size / np.maximum(size.sum(axis=0), np.finfo(np.float64).tiny)
     return ShapleyValues(values, errors, n_rounds, is_converged)
