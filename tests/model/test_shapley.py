@@ -114,7 +114,7 @@ def test_errors_are_those_of_the_values() -> None:
 
 
 def test_rounds_are_added_until_the_tolerance_is_reached() -> None:
-    game = game_of(n_players=12)
+    game = game_of(n_players=13)
     rough, fine = (explained(game, ExplanationBudget(tolerance=t, max_rounds=150)) for t in (0.1, 0.02))
     assert 2 <= rough.n_rounds < fine.n_rounds < 150
     for found, tolerance in ((rough, 0.1), (fine, 0.02)):

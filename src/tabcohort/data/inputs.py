@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import MAX_MAGNITUDE, Column
+from tabcohort.data.columns import MAX_MAGNITUDE, Column, Number
 from tabcohort.errors import TableError, listed, nearest
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
@@ -139,10 +139,14 @@ def is_record(data: Any) -> bool:
 
 
 def cells_of(data: Any, columns: Sequence[Column]) -> list[list[Any]]:
-    """Return the cells of each column as they are in a frame or an array, as lists; see `table_inputs`."""
-    if hasattr(data, "columns") or isinstance(data, Mapping):
-        return [cells.to_list() for cells in named_series(data, columns)]
-    return [cells.tolist() for cells in _as_matrix(data, len(columns)).T]
+    """Return the cells of each column of a frame or an array, see `table_inputs`, as lists; numbers in text are read."""
+    if not (hasattr(data, "columns") or isinstance(data, Mapping)):
+        return [cells.tolist() for cells in _as_matrix(data, len(columns)).T]
+    cells = zip(columns, named_series(data, columns), strict=True)
+    return [
+        column.numbers(own)[:, 0].tolist() if isinstance(column, Number) and parse.is_text(own) else own.to_list()
+        for column, own in cells
+    ]
 
 
 def by_name(data: Any) -> tuple[Any, dict[str, Any]]:

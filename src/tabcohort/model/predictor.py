@@ -327,6 +327,7 @@ class Predictor:
         Raises:
             TableError: there is no background, more than one row, a column is missing, or a cell is not what its column
                 holds.
+            SettingsError: the seed is not a whole number.
 
         Warns:
             TabcohortWarning: as `log_proba_and_spread` does, and where there are few background rows.
@@ -386,9 +387,12 @@ class Predictor:
         self, background: Any, together: Sequence[Sequence[str]], budget: ExplanationBudget, seed: int | None
     ) -> Explainer:
         players = players_of(self.schema.columns, together)
-        X, seed = self._inputs(background), self.config.seed if seed is None else seed
+        X, seed = self._inputs(background), self.config.seed if seed is None else Config(seed=seed).seed  # checked
         if len(X) < 2:
-            raise TableError(f"the background has {len(X)} row{'s' * (len(X) != 1)}; at least 2 are needed")
+            raise TableError(
+                f"the background has {len(X)} row{'s' * (len(X) != 1)}; at least 2 are needed: name the table of the "
+                "training rows, or another like it"
+            )
         if len(X) < FEW_BACKGROUND_ROWS:
             warn_caller(f"the background has {len(X)} rows only: contributions are those beside these few")
         if len(X) > budget.max_background:

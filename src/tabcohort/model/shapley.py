@@ -26,6 +26,7 @@ from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 MAX_CELLS_AT_ONCE = 2**21  # of coalitions times background rows times players
+MAX_ENUMERATED = 12  # players
 NEGLIGIBLE = 1e-9  # of the largest value: what rounding makes of nothing
 MIN_ROUNDS = 2  # an error is a standard deviation between rounds
 
@@ -129,7 +130,7 @@ def shapley_values(
     n_rounds, is_converged = 0, True
     if closed is not None:
         values = closed
-    elif len(players) and 2 ** len(players) <= 2 + budget.max_rounds * 2 * (len(players) - 1):
+    elif 0 < len(players) <= MAX_ENUMERATED and 2 ** len(players) <= 2 + budget.max_rounds * 2 * (len(players) - 1):
         values[players] = _enumerated(_Part(game, players))
     elif len(players) == 1:
         values[players] = game.output - game.base.mean(axis=0)
