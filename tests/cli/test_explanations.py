@@ -130,7 +130,10 @@ def test_predictions_have_their_reasons(run: Run, csv_file: Path, model_file: Pa
     explanations = predictor.explain_rows(frame)
     for place in (0, 40, 89):
         found, names = explanations[place].contributions[:, 0], explanations[place].names
-        texts = [f"{names[i]} = {float(frame[names[i]][place]):.6g} ({found[i]:+.2f})" for i in np.argsort(-np.abs(found))[:2]]
+        texts = [
+            f"{names[i]} = {float(frame[names[i]][place]):.6g} ({found[i]:+.2f})"
+            for i in np.argsort(-np.abs(found))[:2]
+        ]
         assert rows[place]["reasons"] == "; ".join(texts)
     without = run("predict", model_file, csv_file, "--columns", "none").out.splitlines()
     assert [line.partition(",reasons")[0] for line in ran.out.splitlines()[:1]] == without[:1]

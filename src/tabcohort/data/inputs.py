@@ -139,12 +139,14 @@ def is_record(data: Any) -> bool:
 
 
 def cells_of(data: Any, columns: Sequence[Column]) -> list[list[Any]]:
-    """Return the cells of each column of a frame or an array, see `table_inputs`, as lists; numbers in text are read."""
+    """Return the cells of each column of a frame or an array (see `table_inputs`); numbers in text are read."""
     if not (hasattr(data, "columns") or isinstance(data, Mapping)):
         return [cells.tolist() for cells in _as_matrix(data, len(columns)).T]
     cells = zip(columns, named_series(data, columns), strict=True)
     return [
-        column.numbers(own)[:, 0].tolist() if isinstance(column, Number) and parse.is_text(own) else own.to_list()
+        column.numbers(own)[:, 0].tolist()
+        if isinstance(column, Number) and not own.dtype.is_numeric()
+        else own.to_list()
         for column, own in cells
     ]
 
