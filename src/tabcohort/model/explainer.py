@@ -27,6 +27,7 @@ from tabcohort.network.trees import Trees
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 MAX_NUMBERS_AT_ONCE = 2**20  # of inputs or of logits
+MAX_EXPONENT = 709.0  # beyond it, exp overflows
 MAX_LINEAR_LOGIT = 600.0  # beyond it, logarithms of probabilities are cut off
 PREPARES_COLUMNS = {"encode", "standardize", "smooth_clip", "piecewise_linear", "embed", "dropout"}  # each on its own
 
@@ -81,12 +82,10 @@ class Ensemble:
 
     def _mean_log_odds(self, logits: FloatArray) -> FloatArray:
         """Return the log odds of the second of two classes from the logits of members, the last axis."""
-        small = np.exp(-np.abs(logits))
-        large = 1 / (1 + small)  # the larger of a member's two probabilities
-        small *= large
-        is_second = logits > 0
-        second = np.where(is_second, large, small) @ self.weights
-        first = np.where(is_second, small, large) @ self.weights
+        odds = np.exp(-np.clip(logits, -MAX_EXPONENT, MAX_EXPONENT))  # of the first class
+        second = 1 / (1 + odds)
+        odds *= second  # the probability of the first class, also where that of the second rounds to 1
+        second, first = second @ self.weights, odds @ self.weights
         log_odds = np.log(np.maximum(second, _TINY)) - np.log(np.maximum(first, _TINY))
         shift = self._corrected(np.zeros(2))
         return np.asarray((self.calibrator.scale if self._is_calibrated else 1.0) * log_odds + shift[1] - shift[0])

@@ -93,11 +93,16 @@ class Game(Protocol):
     """
 
     @property
-    def base(self) -> FloatArray: ...
+    def base(self) -> FloatArray:
+        """See above."""
+
     @property
-    def output(self) -> FloatArray: ...
+    def output(self) -> FloatArray:
+        """See above."""
+
     @property
-    def differs(self) -> BoolArray: ...
+    def differs(self) -> BoolArray:
+        """See above."""
 
     def exact(self) -> FloatArray | None:
         """Return the Shapley values in closed form, `(n_players, n_scores)`, where there is one."""
