@@ -7,10 +7,10 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations accuracy few-rows audit mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles accuracy few-rows audit subgroups monitor mixed grid bugs clean
 
 help:  ## list what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## make .venv and install everything into it (the others do this by themselves)
 
@@ -56,6 +56,9 @@ mixed: install  ## measure what typed columns cost: an epoch, one record, 100,00
 ablations: install  ## measure the candidates of the presets alone and together (an hour)
 	@$(BIN)/python benchmarks/ablations.py
 
+ensembles: install  ## compare ways to weigh and to calibrate ensembles, from what `ablations` kept (ten minutes)
+	@$(BIN)/python benchmarks/ensembles.py
+
 accuracy: install  ## compare presets with other classifiers' defaults on real tables (an hour and a half)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
 	@$(BIN)/python benchmarks/accuracy.py
@@ -66,6 +69,12 @@ few-rows: install  ## compare presets with other classifiers' defaults on 100 to
 
 audit: install  ## plant leaks, count false alarms, and audit every real table (two minutes)
 	@$(BIN)/python benchmarks/audit.py
+
+monitor: install  ## count false alarms of monitoring on fresh samples, and shifts that it finds (three minutes)
+	@$(BIN)/python benchmarks/monitor.py
+
+subgroups: install  ## count what the search of a report names, with and without planted subgroups (two minutes)
+	@$(BIN)/python benchmarks/subgroups.py
 
 grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a quarter of an hour)
 	@$(BIN)/python benchmarks/grid.py

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from real_tables import RealTable, usable_rows, whole_tables
 
 from tabcohort import CohortSettings, Config, OutOfFoldPredictions, Table
 from tabcohort.cohort.plan import make_plan
-from tabcohort.cohort.presets import PRESETS
+from tabcohort.cohort.presets import PRESETS, preset_configs
 from tabcohort.cohort.runner import run
 from tabcohort.cohort.selection import greedy_weights, mean_log_proba, out_of_fold
 from tabcohort.evaluation.metrics import log_loss
@@ -43,13 +44,20 @@ CONFIGS: Mapping[str, Config] = {
     "16 bins, cosine": Config(bins=16, **COSINE, max_epochs=60),
     "16 bins, 64": Config(bins=16, hidden=(64,), dropout=0.2, weight_decay=0.03),
     "16 bins, 64, cosine": Config(bins=16, hidden=(64,), dropout=0.2, weight_decay=0.1, **COSINE, max_epochs=40),
+    "16 bins, 64, cosine, 20 epochs": Config(
+        bins=16, hidden=(64,), dropout=0.2, weight_decay=0.1, **COSINE, max_epochs=20
+    ),
     "16 bins, residual": Config(model="residual", bins=16, dropout=0.3),
     "48 bins, decay 0.03": Config(bins=48, weight_decay=0.03),
     "dropout, decay": Config(weight_decay=0.1, dropout=0.3),
     "dropout, decay, 128-64": Config(hidden=(128, 64), dropout=0.3, weight_decay=0.1),
     "dropout, decay, silu, batches of 128": Config(dropout=0.3, weight_decay=0.1, **BATCHES, activation="silu"),
+    "dropout, decay, silu, 128-64, batches of 128": Config(
+        dropout=0.3, weight_decay=0.1, **BATCHES, activation="silu", hidden=(128, 64)
+    ),
     "logistic": Config(model="logistic", learning_rate=0.01),
     "logistic, batches of 128": Config(model="logistic", learning_rate=0.02, batch_size=128),
+    "logistic, batches of 128, patience 8": Config(model="logistic", learning_rate=0.02, batch_size=128, patience=8),
     "logistic, 16 bins": Config(model="logistic", learning_rate=0.01, bins=16),
     "mixup, 16 bins": Config(**MIXED),
     "mixup, 16 bins, gelu": Config(**MIXED, activation="gelu"),
@@ -81,6 +89,12 @@ CONFIGS: Mapping[str, Config] = {
         **TREES | {"l2_regularization": 5.0, "min_samples_leaf": 5}
     ),
     "trees, 15 leaves, l2 1, half of the columns, shrinkage 0.05": Config(**TREES, shrinkage=0.05),
+    "trees, 31 leaves, l2 1, half of the columns, shrinkage 0.05": Config(
+        **TREES | {"max_leaf_nodes": 31}, shrinkage=0.05
+    ),
+    "trees, 15 leaves, l2 1, half of the columns, shrinkage 0.2": Config(
+        **TREES, shrinkage=0.2, patience=8, max_epochs=100
+    ),
 }
 Predictions = Mapping[str, OutOfFoldPredictions]
 
@@ -107,16 +121,28 @@ def predictions_of(table: RealTable) -> Predictions:
     return {name: OutOfFoldPredictions(rows, kept[name], *rest) for name in CONFIGS if name in kept}
 
 
-def loss_together(predictions: Predictions, names: Sequence[str]) -> float:
-    """Return the log loss of some configs together: each fold by weights that were chosen on the others."""
+def loss_together(predictions: Predictions, names: Sequence[str], n_bags: int | None = None) -> float:
+    """Return the log loss of some configs together; see `together`."""
+    own = together(predictions, names, n_bags)
+    return log_loss(own.log_proba, own.y, own.weight)
+
+
+def together(predictions: Predictions, names: Sequence[str], n_bags: int | None = None) -> OutOfFoldPredictions:
+    """Return the predictions of some configs together: each fold by weights that were chosen on the others.
+
+    Args:
+        predictions: of each config.
+        names: of the configs.
+        n_bags: as in `greedy_weights`.
+    """
     candidates = [predictions[name] for name in names]
     first = candidates[0]
     log_proba = np.empty(first.log_proba.shape)
     for inside, outside in first.folds():
         rows, others = np.flatnonzero(inside), np.flatnonzero(outside)
-        weights = greedy_weights([candidate.take(others) for candidate in candidates])
+        weights = greedy_weights([candidate.take(others) for candidate in candidates], n_bags)
         log_proba[rows] = mean_log_proba([candidate.take(rows) for candidate in candidates], weights)
-    return log_loss(log_proba, first.y, first.weight)
+    return replace(first, log_proba=log_proba)
 
 
 def forward_selection(
@@ -127,7 +153,9 @@ def forward_selection(
     for _ in range(n_steps):
         names = [name for name, _ in chosen]
         ratios = {
-            name: ratio_of_means([loss_together(own, [*names, name]) / before[key] for key, own in tables.items()])
+            name: ratio_of_means(
+                [loss_together(own, [*names, name], n_bags=1) / before[key] for key, own in tables.items()]
+            )
             for name in CONFIGS
             if name not in names
         }
@@ -165,9 +193,13 @@ def main() -> None:
     lines += [f"| {name} | {ratio:.4f} |" for name, ratio in forward_selection(tables, before, 8)]
     by_config = {str(config): name for name, config in CONFIGS.items()}
     lines += ["", "| preset | mean ratio together |", "|---|---:|"]
-    for preset, candidates in PRESETS.items():
-        names = [by_config[str(Config(**candidate.changes))] for candidate in candidates]
-        ratio = ratio_of_means([loss_together(own, names) / before[key] for key, own in tables.items()])
+    for preset in PRESETS:
+        ratios = []
+        for key, own in tables.items():
+            n_rows, n_classes = own["mlp (before)"].log_proba.shape
+            configs = preset_configs(preset, n_rows=n_rows, n_classes=n_classes)
+            ratios.append(loss_together(own, [by_config[str(config)] for config in configs]) / before[key])
+        ratio = ratio_of_means(ratios)
         lines.append(f"| {preset} | {ratio:.4f} |")
     lines += ["", f"| table | {' | '.join(order)} |", f"|---|{'---:|' * len(order)}"]
     lines += [f"| {key} | {' | '.join(f'{alone[key][name]:.4f}' for name in order)} |" for key in tables]

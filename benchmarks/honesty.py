@@ -69,9 +69,9 @@ N_BOOTSTRAPS = 100
 Differences = NDArray[np.float64]
 
 
-def metrics_of(log_proba: NDArray[np.float64], table: Table) -> Differences:
-    """Return accuracy and log loss of predictions for a table."""
-    metrics = Scorer(log_proba, table.y, positive=None).metrics(table.weight)
+def metrics_of(log_proba: NDArray[np.float64], rows: Table | OutOfFoldPredictions) -> Differences:
+    """Return accuracy and log loss of predictions for rows."""
+    metrics = Scorer(log_proba, rows.y, positive=None).metrics(rows.weight)
     return np.array([metrics[name] for name in METRICS])
 
 
@@ -207,9 +207,7 @@ def _bias_corrected(candidates: list[OutOfFoldPredictions], seed: int) -> Differ
 def _metrics_at(candidates: list[OutOfFoldPredictions], ensemble: Ensemble, inside: NDArray[np.bool_]) -> Differences:
     """Return the metrics of an ensemble of candidates at some of their rows."""
     some = [candidate.take(np.flatnonzero(inside)) for candidate in candidates]
-    log_proba = ensemble.calibrator.apply(mean_log_proba(some, ensemble.weights))
-    metrics = Scorer(log_proba, some[0].y, positive=None).metrics(some[0].weight)
-    return np.array([metrics[name] for name in METRICS])
+    return metrics_of(ensemble.calibrator.apply(mean_log_proba(some, ensemble.weights)), some[0])
 
 
 CHOSEN: set[str] = set()  # names of tables; all when empty

@@ -174,6 +174,7 @@ def can_run(arguments: list[str]) -> bool:
     options = vars(make_parser().parse_args(arguments))
     inputs = [options.get("table"), options.get("settings"), options.get("grid")]
     inputs += [options["model"]] if arguments[0] not in ("look", "fit", "tune") else []
+    inputs += [*options.get("others", []), options.get("against")]
     return all(name is None or name.startswith("sample:") or Path(name).exists() for name in inputs)
 
 

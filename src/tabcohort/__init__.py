@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from tabcohort.evaluation.intervals import Estimate
     from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
     from tabcohort.evaluation.prediction_sets import SetEvaluation
+    from tabcohort.model.comparison import ModelComparison, compare
     from tabcohort.model.explain import Explanation
     from tabcohort.model.explainer import ExplanationProgress
     from tabcohort.model.file import load, save
+    from tabcohort.model.monitor import monitor
     from tabcohort.model.predictor import Prediction, Predictor
     from tabcohort.model.report import CohortReport, ConfigReport, MemberReport
     from tabcohort.model.shapley import ExplanationBudget
@@ -79,9 +81,11 @@ _HOMES = {
     "evaluation.intervals": ("Estimate",),
     "evaluation.out_of_fold": ("OutOfFoldPredictions",),
     "evaluation.prediction_sets": ("SetEvaluation",),
+    "model.comparison": ("ModelComparison", "compare"),
     "model.explain": ("Explanation",),
     "model.explainer": ("ExplanationProgress",),
     "model.file": ("load", "save"),
+    "model.monitor": ("monitor",),
     "model.predictor": ("Prediction", "Predictor"),
     "model.report": ("CohortReport", "ConfigReport", "MemberReport"),
     "model.shapley": ("ExplanationBudget",),
@@ -122,6 +126,7 @@ __all__ = [
     "ExplanationProgress",
     "LogisticRegression",
     "MemberReport",
+    "ModelComparison",
     "ModelFileError",
     "Network",
     "OutOfFoldPredictions",
@@ -145,12 +150,14 @@ __all__ = [
     "TrainingState",
     "build_model",
     "build_program",
+    "compare",
     "fit",
     "grid",
     "initialize_weights",
     "load",
     "load_sample",
     "lower",
+    "monitor",
     "random_configs",
     "read_frame",
     "save",

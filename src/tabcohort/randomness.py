@@ -26,7 +26,8 @@ class Purpose(enum.IntEnum):
     SAMPLE = 7
     CONFIGS = 8
     TREES = 9
-    PERMUTATIONS = 10
+    BAGS = 10
+    PERMUTATIONS = 11
 
 
 def make_rng(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:

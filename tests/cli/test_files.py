@@ -14,6 +14,7 @@ from tabcohort.cli.files import (
     check_outputs,
     csv_text,
     default_model,
+    default_report,
     save_or_rescue,
     unused,
     write_predictions,
@@ -36,6 +37,13 @@ from tabcohort.errors import TabcohortError
 )
 def test_a_model_has_the_name_of_its_table(table: str, name: str) -> None:
     assert default_model(table) == Path(f"{name}.tabcohort")
+
+
+def test_a_report_has_the_name_of_its_model_and_overwrites_nothing() -> None:
+    assert default_report("models/patients.tabcohort") == Path("patients.html")
+    assert default_report("model") == Path("model.html")
+    Path("model.html").touch()
+    assert default_report("model") == Path("model-2.html")
 
 
 def test_a_name_that_is_taken_gets_a_number(folder: Path) -> None:

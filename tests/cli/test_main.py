@@ -21,6 +21,7 @@ from shell import QUICK, SMALL, Ran, Run, python, start
 
 from tabcohort import Predictor, __version__, load, load_sample, read_frame
 from tabcohort.cli.main import main
+from tabcohort.cohort.progress import RunProgress
 from tabcohort.container import read_container, write_container
 from tabcohort.errors import TabcohortWarning
 
@@ -195,6 +196,11 @@ def press_ctrl_c(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def press_ctrl_c_after_an_epoch(_: object, progress: RunProgress) -> None:
+    if progress.n_epochs:
+        raise KeyboardInterrupt
+
+
 def test_ctrl_c_before_the_first_epoch_is_one_line(
     run: Run, csv_file: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +216,7 @@ def test_an_interrupted_training_leaves_the_model_that_is_there(
     out = tmp_path / "kept.tabcohort"
     out.write_bytes(model_file.read_bytes())
     monkeypatch.setattr("tabcohort.cohort.runner.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("tabcohort.reporting.terminal.ProgressDisplay.__call__", press_ctrl_c)
+    monkeypatch.setattr("tabcohort.reporting.terminal.ProgressDisplay.__call__", press_ctrl_c_after_an_epoch)
     ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--out", out, *SMALL)
     assert ran.status == 130
     assert out.read_bytes() == model_file.read_bytes()

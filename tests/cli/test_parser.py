@@ -24,7 +24,10 @@ GROUPS = {
     "predict": ["Decision"],
     "explain": [],
     "evaluate": [],
+    "compare": [],
+    "monitor": [],
     "info": [],
+    "report": [],
     "decide": ["Decision"],
     "reproduce": [],
 }
@@ -36,19 +39,8 @@ GROUPS = {
 def test_help_and_version_are_on_standard_output(run: Run) -> None:
     ran = run("--help")
     assert ran.status == 0
-    names = (
-        "look",
-        "fit",
-        "tune",
-        "predict",
-        "explain",
-        "evaluate",
-        "info",
-        "decide",
-        "reproduce",
-        "sample:breast-cancer",
-    )
-    assert all(name in ran.out for name in names)
+    names = ("look", "fit", "tune", "predict", "explain", "evaluate", "info", "report", "decide", "reproduce")
+    assert all(name in ran.out for name in (*names, "sample:breast-cancer"))
     assert run("--version").out == f"tabcohort {__version__}\n"
     assert __version__.startswith("0.")
 
@@ -199,16 +191,22 @@ def test_an_option_that_has_one_value_is_not_taken_twice(option: str, capsys: py
 def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A second value would silently replace the first."""
     positional = {
-        "fit": ["t"], "tune": ["t"], "predict": ["m", "t"], "explain": ["m", "t", "--row", "1"],
-        "evaluate": ["m", "t"], "reproduce": ["wine"],
-    }  # fmt: skip
+        "fit": ["t"],
+        "tune": ["t"],
+        "predict": ["m", "t"],
+        "explain": ["m", "t", "--row", "1"],
+        "evaluate": ["m", "t"],
+        "monitor": ["m", "t"],
+        "reproduce": ["wine"],
+    }
     for action in actions_of(name):
         if not action.option_strings or action.nargs == 0:
             continue
         option, value = action.option_strings[0], str(next(iter(action.choices or ["1"])))
         n_given = 2 if option in ("--row", "--record") else None  # one of which is required, and not both
         arguments = [name, *positional.get(name, ["m"])[:n_given], option, value, option, value]
-        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--together"):
+        repeatable = ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--by", "--ignore")
+        if option in (*repeatable, "--together"):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):

@@ -336,7 +336,7 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_gives_a_model(tmp_path: 
         watchdog = threading.Timer(300, process.kill)  # rather than wait for ever
         watchdog.start()
         for line in process.stdout:
-            if re.match(r"\d+$", line):
+            if re.match(r"[1-9]\d*$", line):
                 os.killpg(process.pid, signal.SIGINT)
                 break
         out, err = process.communicate(timeout=300)

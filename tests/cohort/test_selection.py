@@ -132,9 +132,10 @@ def test_weights_sum_to_one_and_lose_no_more_than_the_best_config(
     sharpness: list[float], n_classes: int, seed: int
 ) -> None:
     candidates = candidates_of(sharpness, 60, n_classes, seed)
-    weights = greedy_weights(candidates)
-    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
-    assert weights.min() >= 0
+    weights = greedy_weights(candidates, n_bags=1)
+    for own in (weights, greedy_weights(candidates)):
+        assert own.sum() == pytest.approx(1.0, abs=1e-12)
+        assert own.min() >= 0
     best = min(loss_of(candidates, only) for only in np.eye(len(sharpness)))
     assert loss_of(candidates, weights) <= best + 1e-12
 
@@ -148,7 +149,25 @@ def test_of_two_configs_the_weights_are_nearly_the_best_there_are(one: float, ot
         return loss_of(candidates, np.array([share, 1 - share]))
 
     best = minimize_scalar(loss, bounds=(0, 1), method="bounded")
-    assert loss_of(candidates, greedy_weights(candidates)) <= best.fun + 2e-3
+    assert loss_of(candidates, greedy_weights(candidates, n_bags=1)) <= best.fun + 2e-3
+
+
+def test_weights_of_bootstrap_samples_depend_less_on_which_rows_there_are() -> None:
+    candidates = candidates_of([1.0, 1.1, 1.2, 0.9], n_rows=2_000)
+    samples = [at(candidates, np.arange(100 * i, 100 * i + 100)) for i in range(20)]
+    spread = {n_bags: np.std([greedy_weights(own, n_bags) for own in samples], axis=0).mean() for n_bags in (1, 20)}
+    assert spread[20] < 0.95 * spread[1]
+    for own in samples:
+        np.testing.assert_array_equal(greedy_weights(own), greedy_weights(own, 20))
+        assert not ((greedy_weights(own) > 0) & (greedy_weights(own) < selection.MIN_WEIGHT)).any()
+
+
+def test_many_rows_have_fewer_samples_and_the_most_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = candidates_of([1.0, 1.2, 0.8], n_rows=60)
+    monkeypatch.setattr(selection, "ROWS_OF_BAGS", 60 * 3 + 59)
+    np.testing.assert_array_equal(greedy_weights(candidates), greedy_weights(candidates, 3))
+    monkeypatch.setattr(selection, "ROWS_OF_BAGS", 60 + 59)
+    np.testing.assert_array_equal(greedy_weights(candidates), greedy_weights(candidates, 1))
 
 
 def test_weights_depend_on_row_weights_as_on_repeated_rows() -> None:

@@ -18,9 +18,15 @@ from test_metrics import rows_of
 from test_out_of_fold import noisy_predictions
 
 from tabcohort.evaluation.decision import choose_decision_rule, cross_fit_threshold, parse_objective
-from tabcohort.evaluation.evaluate import Evaluation, evaluate, evaluate_out_of_fold, evaluate_sets_out_of_fold
+from tabcohort.evaluation.evaluate import (
+    Evaluation,
+    estimate_metrics,
+    evaluate,
+    evaluate_out_of_fold,
+    evaluate_sets_out_of_fold,
+)
 from tabcohort.evaluation.intervals import Z95, Estimate, newcombe_auc, wilson
-from tabcohort.evaluation.metrics import METRICS, log_probabilities
+from tabcohort.evaluation.metrics import METRICS, Scorer, log_probabilities
 from tabcohort.evaluation.prediction_sets import cross_fit_sets, evaluate_sets
 from tabcohort.types import FloatArray, IntArray
 
@@ -309,3 +315,18 @@ def test_out_of_fold_sets_are_measured_by_thresholds_from_other_folds() -> None:
     expected = evaluate_sets(cross_fit_sets(predictions, 0.8), predictions.y, predictions.weight)
     assert evaluate_sets_out_of_fold(predictions, 0.8) == expected
     assert 0.7 < expected.covered < 0.95
+
+
+def test_metrics_without_a_bootstrap_have_the_same_values_and_similar_intervals() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 500)
+    log_proba = log_probabilities((rng.normal(0, 1, 500) + 2 * y - 1)[:, None])
+    scores = Scorer(log_proba, y, 1).weighted(np.ones(500))
+    estimates = estimate_metrics(scores, ("accuracy", "log_loss", "roc_auc"), None)
+    expected = evaluate(log_proba, y, np.ones(500), 1).metrics
+    assert estimates["accuracy"] == expected["accuracy"]
+    assert estimates["roc_auc"] == expected["roc_auc"]
+    assert estimates["log_loss"].value == pytest.approx(expected["log_loss"].value)
+    assert estimates["log_loss"].high == pytest.approx(expected["log_loss"].high, abs=0.02)
+    pairs = estimate_metrics(scores, ("accuracy",), np.arange(500) // 2)
+    assert pairs["accuracy"].high >= estimates["accuracy"].high

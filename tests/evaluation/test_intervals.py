@@ -18,6 +18,7 @@ from tabcohort.evaluation.intervals import (
     design_effect,
     mean_estimate,
     newcombe_auc,
+    rate_estimate,
     standard_error_of_mean,
     wilson,
 )
@@ -163,3 +164,17 @@ def test_groups_that_cancel_out_have_no_effect_and_without_influence_all_rows_of
     assert design_effect(np.zeros(60), weight, group_ids) == pytest.approx(2 * widened)
     one_group = 60 * (stats.t.ppf(0.975, 1) / Z95) ** 2
     assert design_effect(np.tile([1.0, -1.0], 30), weight, 0 * group_ids) == pytest.approx(one_group)
+
+
+def test_a_rate_has_the_wilson_interval_of_the_rows_that_weights_and_groups_leave() -> None:
+    is_success = np.arange(40) < 10
+    plain = rate_estimate(is_success, np.ones(40))
+    assert (plain.low, plain.value, plain.high) == pytest.approx((wilson(10, 40)[0], 0.25, wilson(10, 40)[1]))
+    weight = np.where(is_success, 3.0, 1.0)
+    weighted = rate_estimate(is_success, weight)
+    n_effective = 60**2 / np.square(weight).sum()
+    assert weighted.value == 0.5
+    assert weighted.low == pytest.approx(wilson(n_effective / 2, n_effective)[0])
+    copies = rate_estimate(np.repeat(is_success, 5), np.ones(200), np.repeat(np.arange(40), 5))
+    assert copies.high - copies.low >= plain.high - plain.low
+    assert math.isnan(rate_estimate(is_success[:0], np.ones(0)).value)

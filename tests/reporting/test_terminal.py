@@ -516,4 +516,6 @@ def test_a_run_is_shown_while_it_trains() -> None:
     with ProgressDisplay(Console(file=text, width=200)) as display:
         display._shown -= 10
         fit(make_small_table(), Config(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), display)
-    assert re.match(r"[0-3]/3 members trained  \d+ epochs?  best validation loss 0\.\d{4}", text.getvalue())
+    first, second, *_ = text.getvalue().splitlines()
+    assert first == "training 3 members, about 1 s"
+    assert re.match(r"[0-3]/3 members trained .* \d+ epochs?  best validation loss 0\.\d{4}", second)

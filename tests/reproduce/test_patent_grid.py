@@ -8,6 +8,7 @@ import pytest
 from reproduce_helpers import check_document, row_of
 from rich.console import Console
 
+from tabcohort.cohort.progress import RunProgress
 from tabcohort.cohort.search import grid
 from tabcohort.errors import TabcohortWarning
 from tabcohort.reporting.terminal import ProgressDisplay
@@ -58,8 +59,9 @@ def test_patent_grid_is_54_configs_around_the_documents() -> None:
 
 
 def test_ctrl_c_ends_the_patent_grid(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(display: ProgressDisplay, progress: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(display: ProgressDisplay, progress: RunProgress) -> None:
+        if progress.n_epochs:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(ProgressDisplay, "__call__", interrupt)
     with pytest.warns(TabcohortWarning, match="^interrupted: "), pytest.raises(KeyboardInterrupt):

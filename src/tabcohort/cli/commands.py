@@ -11,7 +11,8 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tabcohort.settings import CohortSettings, Config
 
 INTERRUPTED = 130  # exit status
+CHANGED = 1  # exit status of `monitor`
 N_RANDOM_CONFIGS = 24
 MAX_FINDINGS = 10  # of the leak audit, in lines
 CURVE_FORMATS = (".png", ".svg", ".pdf")
@@ -41,7 +43,8 @@ def fit(options: argparse.Namespace) -> int:
 
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
-    files.check_outputs((options.out, options.curves), inputs=(options.table, options.settings, options.checkpoint))
+    outputs = (options.out, options.curves, options.report)
+    files.check_outputs(outputs, inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not _settings_file(options)[0].keys() - RUN_SETTINGS:
         return _train(options, config.positive, lambda table: preset_cohort(table, config, settings))
@@ -62,7 +65,7 @@ def tune(options: argparse.Namespace) -> int:
     n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
     configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
-    options.curves = options.checkpoint = None
+    options.curves = options.checkpoint = options.report = None
 
     def choose(table: Table) -> tuple[list[Config], CohortSettings]:
         n_classes = len(table.schema.classes)
@@ -93,7 +96,7 @@ def _train(
         files.check_default_model(options.table)
     out, messages = consoles(options.quiet)
     print_lines(messages, f"reading {_shown(options.table)}")
-    table = _table(options, positive)
+    frame, table = _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
     configs, settings = choose(table)
 
@@ -106,8 +109,13 @@ def _train(
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)
     files.save_or_rescue(predictor, path)
-    if options.curves:
-        _draw_curves(predictor, configs[0].monitor, options.curves, path)
+    with _saying_where_the_model_is(path):
+        if options.curves:
+            from tabcohort.reporting.curves import draw_curves
+
+            draw_curves(predictor.report, configs[0].monitor, options.curves)
+        if options.report:
+            _write_report(options.report, path, _report_facts(predictor, frame, options))
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted
     if options.json:
@@ -135,12 +143,11 @@ def _model_path(options: argparse.Namespace, is_interrupted: bool) -> Path:
     return other
 
 
-def _draw_curves(predictor: Predictor, monitor: str, image: str, path: Path) -> None:
-    """Draw the curves of a model that is in the file `path`."""
-    from tabcohort.reporting.curves import draw_curves
-
+@contextmanager
+def _saying_where_the_model_is(path: Path) -> Iterator[None]:
+    """Add to the error of a file that cannot be written that the model is in another one."""
     try:
-        draw_curves(predictor.report, monitor, image)
+        yield
     except ModelFileError as error:
         raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
 
@@ -257,6 +264,57 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare(options: argparse.Namespace) -> int:
+    """Compare models on the same rows."""
+    from tabcohort.model.comparison import compare as compare_models
+    from tabcohort.model.comparison import comparison_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.comparison_text import print_comparison
+
+    paths = [options.model, *options.others]
+    if len(set(paths)) < len(paths):
+        raise SettingsError("a model is named twice; name each file once")
+    if options.query and options.table is None:
+        raise SettingsError("--query says what to read from the database that --table names; name it too")
+    predictors = {path: load(path) for path in paths}
+    frame = None if options.table is None else _open(options).frame
+    if frame is not None:
+        _warn_of_missing_groups(predictors[options.model], frame.columns)
+    facts = comparison_facts(compare_models(predictors, frame))
+    if options.json:
+        print_json(facts)
+    else:
+        which = f" of {_shown(options.table)}" if options.table else ", each predicted by members that never saw it"
+        print_comparison(consoles()[0], facts, which)
+    return 0
+
+
+def monitor(options: argparse.Namespace) -> int:
+    """Compare new rows with what a model knows; the exit status is 1 where something has changed."""
+    from tabcohort.model.file import load
+    from tabcohort.model.monitor import monitor as monitor_rows
+    from tabcohort.reporting.monitor_text import print_monitor
+
+    files.check_outputs((options.out,), inputs=(options.model, options.table, options.against))
+    predictor, frame = load(options.model), _open(options).frame
+    _warn_of_missing_groups(predictor, frame.columns)
+    against = None
+    if options.against is not None:
+        against = _open(argparse.Namespace(table=options.against, query=None)).frame
+    facts = monitor_rows(predictor, frame, against, options.ignore)
+    if options.out:
+        from tabcohort.reporting.monitor_page import monitor_page
+
+        files.write_text(options.out, monitor_page(facts, _shown(options.table)))
+    if options.json:
+        print_json(facts)
+    else:
+        print_monitor(consoles()[0], facts, _shown(options.table))
+        if options.out:
+            print(f"written  {options.out}", file=sys.stderr)
+    return CHANGED if facts["alarm"] else 0
+
+
 def info(options: argparse.Namespace) -> int:
     """Show what a model file holds."""
     from tabcohort.container import read_container
@@ -278,7 +336,6 @@ def info(options: argparse.Namespace) -> int:
 
 def look(options: argparse.Namespace) -> int:
     """Show what a table holds, and what would be done with each column."""
-    from tabcohort.container import replace_file
     from tabcohort.data.profile import columns_toml, look_facts
 
     files.check_outputs((options.html, options.write), inputs=(options.table,))
@@ -287,11 +344,9 @@ def look(options: argparse.Namespace) -> int:
     if options.html:
         from tabcohort.reporting.look_page import look_page
 
-        page = look_page(facts, _shown(options.table))
-        replace_file(options.html, lambda file: file.write(page.encode()))
+        files.write_text(options.html, look_page(facts, _shown(options.table)))
     if options.write:
-        types = columns_toml(facts, _shown(options.table))
-        replace_file(options.write, lambda file: file.write(types.encode()))
+        files.write_text(options.write, columns_toml(facts, _shown(options.table)))
     if options.json:
         print_json(facts)
     else:
@@ -301,6 +356,47 @@ def look(options: argparse.Namespace) -> int:
         for path in filter(None, (options.html, options.write)):
             print(f"written  {path}", file=sys.stderr)
     return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a page about a model, and print its facts."""
+    from tabcohort.model.file import load
+
+    files.check_outputs((options.out,), inputs=(options.model, options.table))
+    if options.table is None and (options.by or options.weight or options.query):
+        raise SettingsError("--by, --weight and --query are about a table: name one with --table")
+    predictor = load(options.model)
+    frame = None if options.table is None else _open(options).frame
+    facts = _report_facts(predictor, frame, options)
+    if options.json:
+        print_json(facts)
+    if options.out or not options.json:
+        path = options.out or str(files.default_report(options.model))
+        _write_report(path, Path(options.model), facts)
+        _, messages = consoles()
+        print_lines(messages, f"report   {path}")
+    return 0
+
+
+def _report_facts(predictor: Predictor, frame: pl.DataFrame | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the facts of a report, with those of a table where there is one; say which rows are measured."""
+    from tabcohort.model.report_facts import report_facts
+    from tabcohort.model.report_table import ReportTable
+
+    if frame is None:
+        return report_facts(predictor)
+    table = ReportTable.of(frame, predictor, options.weight)
+    if not table.is_training_table:
+        message = "the model was not trained on this table: the report measures it on the rows of this table"
+        warnings.warn(message, TabcohortWarning, stacklevel=1)
+    return report_facts(predictor, table, getattr(options, "by", ()), _shown(options.table))
+
+
+def _write_report(path: str, model: Path, facts: dict[str, Any]) -> None:
+    """Write the page of a report."""
+    from tabcohort.reporting.report_page import report_page
+
+    files.write_text(path, report_page(facts, model.name))
 
 
 def decide(options: argparse.Namespace) -> int:
@@ -321,10 +417,9 @@ def decide(options: argparse.Namespace) -> int:
         return 0
     out, _ = consoles()
     print_decision_change(out, describe(model), document)
-    shown = f"; all of it: tabcohort info {options.out}" if options.out else ""
-    kept = (
-        f"model    {options.out}{shown}" if options.out else "not kept: add --out MODEL.tabcohort to keep this change"
-    )
+    kept = "not kept: add --out MODEL.tabcohort to keep this change"
+    if options.out:
+        kept = f"model    {options.out}; all of it: tabcohort info {options.out}"
     print_lines(out, "", kept)
     return 0
 
@@ -408,7 +503,8 @@ def _shown(table: str) -> str:
     return shown(table) if "://" in table else table
 
 
-def _table(options: argparse.Namespace, positive: Any) -> Table:
+def _table(options: argparse.Namespace, positive: Any) -> tuple[pl.DataFrame, Table]:
+    """Return the frame and the table that the options name."""
     from tabcohort.data.table import Table
 
     sample = _open(options)
@@ -433,7 +529,7 @@ def _table(options: argparse.Namespace, positive: Any) -> Table:
         print_lines(messages, f"positive class: {name} (the last in sorted order; name another with --positive)")
     if not options.no_audit:
         _print_findings(messages, sample.frame, table.schema, _choices(options))
-    return table
+    return sample.frame, table
 
 
 def _choices(options: argparse.Namespace) -> ColumnChoices:
@@ -506,7 +602,10 @@ def _next_steps(options: argparse.Namespace, model: Path) -> list[str]:
     path = path if not path.startswith("-") else os.path.join(os.curdir, path)  # else it would be an option
     curves = [f"curves   {options.curves}"] if options.curves else []
     command = shlex.join([*_this_program(), "predict", path, table])
-    return [*curves, f"model    {path}", f"next     {command}"]
+    page = f"report   {options.report}"
+    if not options.report:
+        page = f"         {shlex.join([*_this_program(), 'report', path])}"
+    return [*curves, f"model    {path}", f"next     {command}", page]
 
 
 def _this_program() -> list[str]:

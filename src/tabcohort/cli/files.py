@@ -79,6 +79,23 @@ def default_model(table: str) -> Path:
     return unused(Path(f"{name}{MODEL}"))
 
 
+def default_report(model: str) -> Path:
+    """Return where a report goes when nobody says: the model's name in the current folder, which overwrites nothing.
+
+    Example:
+        >>> str(default_report("models/patients.tabcohort"))
+        'patients.html'
+    """
+    return unused(Path(Path(model).name.removesuffix(MODEL) + ".html"))
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a text file, which replaces one of this name when it is complete."""
+    from tabcohort.container import replace_file
+
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
 def unused(path: Path) -> Path:
     """Return the path, or the first of NAME-2, NAME-3 and so on that is not there."""
     return next(own for own in _numbered(path) if not os.path.lexists(own))

@@ -127,6 +127,7 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
         kinds.add_argument(option, dest="kinds", action="store_const", const=kind, help=f"of the preset: {what}")
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
+    outputs.add_argument("--report", metavar="FILE", help="write a page about the model and its rows (HTML)")
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
 
 
@@ -185,9 +186,36 @@ def _evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_table(command)
 
 
+def _compare_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("others", metavar="MODEL", nargs="+", help="models that are compared with the first one")
+    command.add_argument("--table", metavar="TABLE", help="rows with the target to compare on: " + TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+
+
+def _monitor_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    _add_table(command)
+    command.add_argument("--against", metavar="TABLE", help="rows that the new ones are to be like: the training table")
+    command.add_argument(
+        "--ignore", metavar="COLUMN", action="append", default=[], help="do not test this column; repeatable"
+    )
+    command.add_argument("--out", metavar="FILE", help="write a page that shows the same")
+
+
 def _info_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_history(command)
+
+
+def _report_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("--table", metavar="TABLE", help="the training table, or new rows with the target: " + TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+    command.add_argument("--weight", metavar="COLUMN", help="how much each row of the table counts")
+    parts = "measure the levels, or quarters of the numbers, of this column; repeatable"
+    command.add_argument("--by", metavar="COLUMN", action="append", default=[], help=parts)
+    command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
 
 
 def _decide_options(command: argparse.ArgumentParser) -> None:
@@ -321,7 +349,25 @@ COMMANDS = {
         "relapse.tabcohort last_year.csv",
         _evaluate_options,
     ),
+    "compare": Command(
+        commands.compare,
+        "compare models on the same rows, and say whether these can tell them apart",
+        "relapse.tabcohort tuned.tabcohort",
+        _compare_options,
+    ),
+    "monitor": Command(
+        commands.monitor,
+        "find out whether new rows are like the training rows, and the model as good on them as promised",
+        "relapse.tabcohort new_patients.csv --against patients.csv",
+        _monitor_options,
+    ),
     "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
+    "report": Command(
+        commands.report,
+        "write a page on what a model is, how good it is and where it fails",
+        "relapse.tabcohort --table patients.csv --out report.html",
+        _report_options,
+    ),
     "decide": Command(
         commands.decide,
         "choose another threshold or coverage for a model, without training",

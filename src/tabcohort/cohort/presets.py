@@ -53,7 +53,7 @@ LOGISTIC = Candidate(
     "few rows, or linear effects; it costs next to nothing",
 )
 FAST_TREES = Candidate(
-    {**_TREES, "shrinkage": 0.2, "patience": 8},
+    {**_TREES, "shrinkage": 0.2, "patience": 8, "max_epochs": 100},
     "boosted trees: the best kind alone; with many classes they take too long, as each has trees of its own",
     lambda n_rows, n_classes: n_classes <= MOST_CLASSES,
 )

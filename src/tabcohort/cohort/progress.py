@@ -132,8 +132,9 @@ class ProgressTracker:
         )
         if done and expected:
             left = self.seconds() * to_come / done
-        else:  # NaN, too, once it has taken longer than expected
-            left = self.expected_seconds - self.seconds() if self.expected_seconds > self.seconds() else math.nan
+        else:
+            left = self.expected_seconds - (self.seconds() if self.latest else 0.0)
+            left = left if left > 0 else math.nan  # it takes longer than expected
         if self.budget_seconds is None:
             return left
         at_most = max(0.0, self.budget_seconds - self.seconds())

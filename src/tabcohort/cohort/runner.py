@@ -210,7 +210,8 @@ class _Run:
                 continue
             before = self.results.get(member)
             pauses = not member.is_trees and rung < self.max_epochs and member.config != self.protected
-            self._growing |= {member} if member.is_trees else set()
+            if member.is_trees:
+                self._growing.add(member)
             yield Task(
                 member, self.store.take(member, before.state) if before else None, rung if pauses else None
             )  # fmt: skip
@@ -317,6 +318,7 @@ class _Run:
         return self.stop_reason == "budget" and not is_complete
 
     def show(self) -> None:
+        """Call the callback."""
         progress = self.tracker.progress(self.active())
         self._n_epochs_shown = progress.n_epochs
         self.callback(progress)

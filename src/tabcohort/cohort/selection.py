@@ -1,8 +1,8 @@
 """From out-of-fold predictions to an ensemble: which configs are in it, with which weights, and its calibration.
 
-Weights are chosen by greedy selection with replacement (Caruana et al. 2004) on out-of-fold log loss, the calibrator on
-the out-of-fold predictions of the result. Both are repeated for each fold without that fold, so that what is reported
-about a row was not chosen on it.
+Weights are chosen by bagged greedy selection with replacement (Caruana et al. 2004) on out-of-fold log loss, the
+calibrator on the out-of-fold predictions of the result. Both are repeated for each fold without that fold, so that what
+is reported about a row was not chosen on it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from tabcohort.data.splits import dependent_groups
 from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
 from tabcohort.evaluation.metrics import safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.training.member import class_weights
 from tabcohort.types import FloatArray, IntArray
 
 N_ROUNDS = 40
+MAX_BAGS, ROWS_OF_BAGS = 20, 50_000  # all bags together have at most this many rows
+MIN_WEIGHT = 1 / N_ROUNDS
 MAX_ROWS = 20_000  # that a choice is made on
 MAX_FOLDS = 10  # that choices are cross-fitted on: of more folds some are joined, as time grows with their square
 
@@ -176,17 +179,43 @@ def _calibrated(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray)
     return Ensemble(weights, fit_calibrator(replace(candidates[0], log_proba=mean)))
 
 
-def greedy_weights(candidates: Sequence[OutOfFoldPredictions]) -> FloatArray:
-    """Return each candidate's weight, `(n_candidates,)`: in each round the one that helps most is added once more.
+def greedy_weights(candidates: Sequence[OutOfFoldPredictions], n_bags: int | None = None) -> FloatArray:
+    """Return each candidate's weight, `(n_candidates,)`, by greedy selection on bootstrap samples of the rows.
 
-    The weights are those after the round with the lowest log loss.
+    Rows of one group, such as equal ones, are drawn together. The weights are the mean over samples, so that few rows
+    do not decide by chance (`benchmarks/ensembles.md`). Small ones are left out, as each candidate takes time to
+    predict with.
+
+    Args:
+        candidates: predictions of each config for the same rows.
+        n_bags: number of samples; 1 is the rows themselves. Fewer for many rows when omitted.
     """
     if len(candidates) == 1:
         return np.ones(1)
     some = sample_rows(len(candidates[0].y), MAX_ROWS)
     proba = np.exp(-np.stack([candidate.losses()[some] for candidate in candidates]))
-    row_weight = candidates[0].weight[some]
-    counts, total = np.zeros(len(candidates)), np.zeros(len(some))
+    row_weight, (_, group) = candidates[0].weight[some], np.unique(candidates[0].group_ids[some], return_inverse=True)
+    n_groups = int(group.max()) + 1
+    n_bags = min(MAX_BAGS, ROWS_OF_BAGS // n_groups) if n_bags is None else n_bags
+    if n_bags < 2:
+        return _greedy(proba, row_weight)
+    rng = make_rng(0, Purpose.BAGS)
+    counts = [np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups) for _ in range(n_bags)]
+    mean = np.mean([_greedy(proba, row_weight * count[group]) for count in counts], axis=0)
+    kept: FloatArray = np.where(mean < MIN_WEIGHT, 0.0, mean)
+    return kept / kept.sum() if kept.any() else mean
+
+
+def _greedy(proba: FloatArray, row_weight: FloatArray) -> FloatArray:
+    """Return weights, `(n_candidates,)`: in each round the candidate that helps most is added once more.
+
+    The weights are those after the round with the lowest log loss.
+
+    Args:
+        proba: of each row's class, `(n_candidates, n_rows)`.
+        row_weight: `(n_rows,)`.
+    """
+    counts, total = np.zeros(len(proba)), np.zeros(len(row_weight))
     best_loss, best = np.inf, counts
     for n_added in range(1, N_ROUNDS + 1):
         losses = -safe_log((total + proba) / n_added) @ row_weight

@@ -74,7 +74,7 @@ def look_facts(frame: pl.DataFrame, target: str | None = None, choices: ColumnCh
     recognized = {column.name: column for column in columns}
     notes = {problem.name: f"{problem.message}; {problem.remedy}" for problem in problems}
     facts = [
-        _column_facts(frame[name], recognized.get(name), _role(name, target, choices), notes.get(name, ""))
+        column_facts(frame[name], recognized.get(name), _role(name, target, choices), notes.get(name, ""))
         for name in frame.columns
     ]
     for column in facts:
@@ -116,8 +116,15 @@ def _target_facts(frame: pl.DataFrame, target: str) -> tuple[dict[str, Any], Any
     return facts, labels, has_target
 
 
-def _column_facts(series: pl.Series, column: Column | None, role: str | None, note: str) -> dict[str, Any]:
-    """Return the facts of a column; of all but its findings."""
+def column_facts(series: pl.Series, column: Column | None, role: str | None, note: str) -> dict[str, Any]:
+    """Return what `look_facts` gives for a column, but for its findings.
+
+    Args:
+        series: its cells.
+        column: what they are read as; None where they are not.
+        role: what it is for, if that is something other than a feature.
+        note: of a column that is not read.
+    """
     if parse.has_no_single_values(series):
         counts, n_missing, distribution, n_distinct = None, series.null_count(), None, None
     else:

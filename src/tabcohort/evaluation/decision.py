@@ -282,6 +282,13 @@ def cross_fit_threshold(objective: ThresholdObjective, predictions: OutOfFoldPre
     return y_pred
 
 
+def out_of_fold_codes(rule: DecisionRule, predictions: OutOfFoldPredictions, positive: int | None) -> IntArray:
+    """Return each row's predicted class, `(n,)`: the most probable, or by a threshold chosen on the other folds."""
+    if rule.objective is None or positive is None:
+        return predictions.log_proba.argmax(axis=1)
+    return cross_fit_threshold(parse_objective(rule.objective), predictions, positive)
+
+
 # -- rates that may be asked for: the weight of successes and of trials of each threshold ----------------------------
 
 Rate = Callable[[_Outcomes], tuple[FloatArray, FloatArray | float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tabcohort.evaluation.decision import DecisionRule, cross_fit_threshold, parse_objective
 from tabcohort.evaluation.intervals import UNKNOWN, Z95, Estimate, design_effect
 from tabcohort.evaluation.metrics import (
+    METRICS,
     Interval,
     Metric,
     Resampled,
@@ -69,13 +71,36 @@ def evaluate(
         group_ids: the group of each row, `(n_rows,)`; all rows are independent when omitted.
     """
     scores = Scorer(log_probabilities(logits), y, positive, y_pred).weighted(weight)
-    metrics = scores.scorer.available()
     group_ids = np.arange(len(y)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
-    resampled = _bootstrap(
-        scores, {name: metric.resampled for name, metric in metrics.items() if metric.resampled}, seed
-    )
+    return evaluate_resampled(scores, bootstrap(scores, seed), group_ids)
+
+
+def evaluate_resampled(scores: WeightedScorer, resampled: dict[str, FloatArray], group_ids: IntArray) -> Evaluation:
+    """Measure predictions whose metrics on resamples are known.
+
+    Args:
+        scores: the predictions with their weights.
+        resampled: what `bootstrap` gives for them.
+        group_ids: the group of each row, `(n_rows,)`, numbered from 0 without gaps.
+    """
+    metrics = scores.scorer.available()
     estimates = {name: _estimate(metric, scores, group_ids, resampled.get(name)) for name, metric in metrics.items()}
-    return Evaluation(estimates, scores.confusion, len(y), n_groups=int(group_ids.max()) + 1)
+    return Evaluation(estimates, scores.confusion, len(group_ids), n_groups=int(group_ids.max()) + 1)
+
+
+def estimate_metrics(scores: WeightedScorer, names: Sequence[str], group_ids: IntArray | None) -> dict[str, Estimate]:
+    """Return metrics of some rows with intervals that need no bootstrap, for many small sets of rows.
+
+    Losses have the interval of the infinitesimal jackknife (Jaeckel 1972), the others that of `evaluate`.
+
+    Args:
+        scores: of the rows.
+        names: of metrics.
+        group_ids: the group of each row, `(n_rows,)`; all rows are independent when None.
+    """
+    n_rows = len(scores.weight)
+    group_ids = np.arange(n_rows) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
+    return {name: _estimate(METRICS[name], scores, group_ids, None) for name in names}
 
 
 def _estimate(metric: Metric, scores: WeightedScorer, group_ids: IntArray, resampled: FloatArray | None) -> Estimate:
@@ -84,14 +109,14 @@ def _estimate(metric: Metric, scores: WeightedScorer, group_ids: IntArray, resam
         return UNKNOWN
     effect = 1.0
     if group_ids.max() + 1 < len(group_ids):
-        effect = design_effect(_influence(metric, scores), scores.weight, group_ids)
+        effect = design_effect(weighted_influence(metric, scores), scores.weight, group_ids)
     if resampled is not None:
-        low, high = _bootstrap_interval(metric, value, resampled, math.sqrt(effect))
+        low, high = bootstrap_interval(metric, value, resampled, math.sqrt(effect))
     elif metric.interval is not None:
         n_effective = scores.weight.sum() / np.square(scores.weight).sum()  # rows per unit of weight (Kish 1965)
         low, high = metric.interval(scores, n_effective / effect)
     else:
-        half_width = Z95 * math.sqrt(effect * np.square(_influence(metric, scores)).sum())
+        half_width = Z95 * math.sqrt(effect * np.square(weighted_influence(metric, scores)).sum())
         low, high = value - half_width, value + half_width
     # The basic bootstrap, a wide interval and rounding could miss the value, or leave the metric's bounds.
     highest = metric.highest(scores.scorer.n_classes)
@@ -99,11 +124,20 @@ def _estimate(metric: Metric, scores: WeightedScorer, group_ids: IntArray, resam
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def _influence(metric: Metric, scores: WeightedScorer) -> FloatArray:
+def weighted_influence(metric: Metric, scores: WeightedScorer) -> FloatArray:
+    """Return the weight of each row times the derivative of a metric by it, `(n_rows,)`."""
     return scores.weight * metric.influence(scores)
 
 
-def _bootstrap_interval(metric: Metric, value: float, resampled: FloatArray, widening: float) -> Interval:
+def bootstrap_interval(metric: Metric, value: float, resampled: FloatArray, widening: float) -> Interval:
+    """Return the 95 % interval of a metric, or of a difference, from its values in resamples.
+
+    Args:
+        metric: whose kind of bootstrap it is.
+        value: on the rows themselves.
+        resampled: on each resample, `(n_resamples,)`.
+        widening: the square root of the design effect.
+    """
     low, high = np.percentile(resampled, [2.5, 97.5])
     below, above = value - low, high - value
     if metric.bootstrap == "basic":
@@ -111,8 +145,18 @@ def _bootstrap_interval(metric: Metric, value: float, resampled: FloatArray, wid
     return value - widening * below, value + widening * above
 
 
-def _bootstrap(scores: WeightedScorer, metrics: dict[str, Resampled], seed: int) -> dict[str, FloatArray]:
-    """Return metrics of resampled rows, each `(n_resamples,)`: 1,000 of them, fewer for many rows."""
+def bootstrap(scores: WeightedScorer, seed: int) -> dict[str, FloatArray]:
+    """Return the metrics that have a bootstrap on resampled rows, `(n_resamples,)`: 1,000, fewer for many rows.
+
+    Two classifiers that are measured on the same rows with the same seed have the same resamples.
+
+    Args:
+        scores: the predictions with their weights.
+        seed: of the resamples.
+    """
+    metrics: dict[str, Resampled] = {
+        name: metric.resampled for name, metric in scores.scorer.available().items() if metric.resampled
+    }
     n_rows = len(scores.weight)
     n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
     n_at_once = max(1, CELLS_AT_ONCE // n_rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
 Z95 = 1.959963984540054
 
@@ -47,10 +47,40 @@ def standard_error_of_mean(values: FloatArray, weight: FloatArray, group_ids: In
     """
     normalized = weight / weight.sum()
     influence = normalized * (values - normalized @ values)
-    effect = 1.0
+    groups = np.arange(len(values)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
+    return standard_error(influence, weight, groups)
+
+
+def standard_error(influence: FloatArray, weight: FloatArray, group_ids: IntArray) -> float:
+    """Return the standard error of a figure, by the infinitesimal jackknife (Jaeckel 1972).
+
+    Args:
+        influence: how much each row moves the figure, `(n_rows,)`.
+        weight: of each row, `(n_rows,)`.
+        group_ids: the group of each row, `(n_rows,)`, numbered from 0 without gaps.
+    """
+    return math.sqrt(design_effect(influence, weight, group_ids) * np.square(influence).sum())
+
+
+def rate_estimate(is_success: BoolArray, weight: FloatArray, group_ids: IntArray | None = None) -> Estimate:
+    """Return a weighted share of rows with its Wilson 95 % interval; unknown without rows.
+
+    The interval is that of as many independent rows as the weights (Kish 1965) and the groups leave.
+
+    Args:
+        is_success: which rows are counted, `(n_rows,)`.
+        weight: of each row, `(n_rows,)`, positive.
+        group_ids: the group of each row, `(n_rows,)`; all rows are independent when omitted.
+    """
+    if not len(weight):
+        return UNKNOWN
+    total = float(weight.sum())
+    rate, n_effective = float(weight @ is_success) / total, total**2 / float(np.square(weight).sum())
     if group_ids is not None:
-        effect = design_effect(influence, weight, np.unique(group_ids, return_inverse=True)[1])
-    return math.sqrt(effect * np.square(influence).sum())
+        groups = np.unique(group_ids, return_inverse=True)[1]
+        n_effective /= design_effect(weight / total * (is_success - rate), weight, groups)
+    low, high = wilson(rate * n_effective, n_effective)
+    return Estimate(rate, min(low, rate), max(high, rate))
 
 
 def design_effect(influence: FloatArray, weight: FloatArray, group_ids: IntArray) -> float:

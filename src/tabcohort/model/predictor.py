@@ -38,7 +38,7 @@ from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
 from tabcohort.model.report import CohortReport
 from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
-from tabcohort.model.unusual import OUTLIER, unusual_cells
+from tabcohort.model.unusual import OUTLIER, UnusualCells, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.randomness import Purpose, make_rng
@@ -215,7 +215,7 @@ class Predictor:
         self._warn_of_ignored_columns(frame)
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
-        cells = unusual_cells(X, schema.columns, self._distances(X))
+        cells = self._unusual_cells(X)
         _warn_of_outliers(cells.far, X, schema.columns, frame)
         _warn_of_unknown_levels(cells.unknown)
         _warn_of_cells("missing cells in columns where no training row had one", cells.missing)
@@ -447,6 +447,17 @@ class Predictor:
         place = self._cells[distance[:, self._cells].argmax(axis=1)]
         return place, distance[np.arange(len(distance)), place]
 
+    def unusual_cells(self, data: Any) -> UnusualCells:
+        """Return which rows have cells that are unlike those of the training rows, as predictions warn of them.
+
+        Args:
+            data: a frame (pandas, polars, a mapping of columns), or an array.
+
+        Raises:
+            TableError: a column is missing, or a cell is not what its column holds.
+        """
+        return self._unusual_cells(self._inputs(data))
+
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
         return (
@@ -459,6 +470,9 @@ class Predictor:
         X = table_inputs(data, self.schema.columns)
         check_cells(X, self.schema.columns)
         return X
+
+    def _unusual_cells(self, X: FloatArray) -> UnusualCells:
+        return unusual_cells(X, self.schema.columns, self._distances(X))
 
     def _distances(self, X: FloatArray) -> FloatArray:
         """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
@@ -507,7 +521,7 @@ class Predictor:
         """
         low, high = self._usual_range
         if ((low > X) | (high < X)).any():  # where these are takes longer to find
-            cells = unusual_cells(X, self.schema.columns, self._distances(X))
+            cells = self._unusual_cells(X)
             _warn_of_outliers(cells.far, X, self.schema.columns, data)
             _warn_of_unknown_levels(cells.unknown)
 

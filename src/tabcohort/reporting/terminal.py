@@ -76,7 +76,7 @@ def print_decision_change(console: Console, before: Mapping[str, Any], after: Ma
     metrics = [facts["evaluation"]["metrics"] for facts in both]
     for name in DECISION_METRICS:
         if name in metrics[0]:
-            table.add_row(metrics[0][name]["label"], *(_estimate_text(own[name]) for own in metrics))
+            table.add_row(metrics[0][name]["label"], *(estimate_text(own[name]) for own in metrics))
     _print_table(console, table)
     console.print()
     print_sets(console, both[1]["sets"])
@@ -90,7 +90,7 @@ def print_shuffled(console: Console, shuffled: Mapping[str, Any]) -> None:
         False: "better than chance, which must not be: do not trust the figures above",
         None: "these rows cannot determine it",
     }[shuffled["is_chance"]]
-    console.print(f"audit    out-of-fold ROC AUC with shuffled labels {_estimate_text(shuffled['roc_auc'])}; {verdict}")
+    console.print(f"audit    out-of-fold ROC AUC with shuffled labels {estimate_text(shuffled['roc_auc'])}; {verdict}")
 
 
 def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ def print_alternatives(console: Console, alternatives: Mapping[str, Any]) -> Non
         console.print(f"A simpler model is as good, as far as these rows can tell: {ALTERNATIVE_LABELS[simplest]}{how}")
 
 
-def _estimate_text(estimate: Mapping[str, Any]) -> str:
+def estimate_text(estimate: Mapping[str, Any]) -> str:
     """Return a value with its 95 % interval; a dash where it is unknown."""
     if estimate["value"] is None:
         return "-"
@@ -378,6 +378,7 @@ class ProgressDisplay:
         """Show a line if the last one was shown long enough ago; before training, what it will take."""
         if progress.n_epochs == 0:
             self.console.print(describe_price(progress))
+            return
         now = time.perf_counter()
         if now - self._shown < (SECONDS_BETWEEN_UPDATES if self._is_live else SECONDS_BETWEEN_LINES):
             return

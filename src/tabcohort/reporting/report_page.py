@@ -1,0 +1,168 @@
+"""The report of a model as one HTML file that loads nothing from elsewhere and is complete without its script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from tabcohort.errors import printable
+from tabcohort.evaluation.metrics import METRICS
+from tabcohort.reporting import figures
+from tabcohort.reporting.look_page import columns_table
+from tabcohort.reporting.page import STYLE
+from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
+
+MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
+N_CONFUSIONS = 15
+N_OPEN = 6  # classes, and configs, whose figures are not folded
+N_CONFIGS = 24  # of the table of configs
+TABLE_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+HEAT_STEPS = 9  # steps of the shade of a cell
+
+
+def report_page(facts: Mapping[str, Any], title: str) -> str:
+    """Return the facts of a report (see `tabcohort.model.report_facts.report_facts`) as an HTML page.
+
+    Names, labels and cells are shown as text, with control characters escaped.
+
+    Args:
+        facts: of a model.
+        title: of the page, such as the name of the model's file.
+    """
+    facts, title = printable(facts), printable(title)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(_resource),
+    )  # fmt: skip
+    environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval, "ends": end_of}
+    environment.globals |= {name: getattr(figures, name) for name in FIGURES}
+    style, script = STYLE + _resource("report.css"), _resource("report.js")
+    known = [own for own in facts["one_against_rest"] if own["thresholds"]]
+    return environment.get_template("report.html.j2").render(
+        facts,
+        title=title,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_sha256(style),
+        script_hash=_sha256(script),
+        drawn=known,
+        start=start_threshold(facts),
+        slider=_json({"classes": [_slider_values(own) for own in known], "start": start_threshold(facts)}),
+        confusions=_confusions(facts),
+        columns_table=None if facts["data"] is None else Markup(columns_table(facts["data"]["columns"])),
+        labels={name: metric.label for name, metric in METRICS.items()} | {"difference": "difference to the others"},
+        alternative_labels=ALTERNATIVE_LABELS,
+        stop_reasons=STOP_REASONS,
+        table_thresholds=TABLE_THRESHOLDS,
+        limits={"confusion": MAX_CONFUSION, "open": N_OPEN, "configs": N_CONFIGS},
+    )
+
+
+FIGURES = (
+    "roc_figure", "precision_recall_figure", "reliability_figure", "score_figure", "decision_figure", "history_figure",
+    "interval_bar", "share_bar",
+)  # fmt: skip
+
+
+def start_threshold(facts: Mapping[str, Any]) -> float:
+    """Return the threshold that the page shows at first: the model's own, to two digits, or 0.5."""
+    own = facts["threshold"]["value"]
+    return 0.5 if own is None else min(0.99, max(0.01, round(own, 2)))
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share in percent; a dash where it is unknown.
+
+    Example:
+        >>> percent(0.8767), percent(None)
+        ('87.7%', '–')
+    """
+    return "\N{EN DASH}" if share is None else f"{share:.{digits}%}".replace("-", "\N{MINUS SIGN}")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number; a dash where it is unknown."""
+    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float) -> str:
+    """Return a number of rows, or their weight, without digits that say nothing."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
+
+
+def interval(estimate: Mapping[str, Any], unit: str = "number") -> str:
+    """Return an estimate with its 95 % interval, as a "number", a "loss" with more digits, or in "percent".
+
+    Example:
+        >>> interval({"value": 0.5, "low": 0.4, "high": 0.6}, "percent")
+        '50.0% (40.0% to 60.0%)'
+    """
+    if estimate["value"] is None:
+        return "\N{EN DASH}"
+    value, low, high = (end_of(estimate, unit, end) for end in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def end_of(estimate: Mapping[str, Any], unit: str, end: str) -> str:
+    """Return the value of an estimate, or an end of its interval, in the unit of `interval`."""
+    return percent(estimate[end]) if unit == "percent" else number(estimate[end], 4 if unit == "loss" else 3)
+
+
+def _resource(name: str) -> str:
+    return files("tabcohort.reporting").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _sha256(text: str) -> str:
+    """Return the hash by which a page's security policy knows a style or a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(values: Any) -> Markup:
+    """Return values as JSON that no HTML parser takes for anything else."""
+    text = json.dumps(values, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _slider_values(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the script needs of a class: the confusion and the rates at each threshold."""
+    names = ("sensitivity", "specificity", "precision", "accuracy")
+    return {
+        "label": str(own["label"]),
+        "confusion": [rates["confusion"] for rates in own["thresholds"]],
+        **{
+            name: [[rates[name][end] for end in ("value", "low", "high")] for rates in own["thresholds"]]
+            for name in names
+        },
+        "netBenefit": [point["model"]["value"] for point in own["decision_curve"]],
+    }
+
+
+def _confusions(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cells of the confusion table with their shade, and the most frequent confusions."""
+    classes, matrix = facts["schema"]["classes"], facts["evaluation"]["confusion"]
+    rows = []
+    for label, row in zip(classes, matrix, strict=True):
+        total = sum(row)
+        shares = [cell / total if total else 0.0 for cell in row]
+        cells = [
+            {"weight": cell, "share": share, "heat": round(share * HEAT_STEPS)}
+            for cell, share in zip(row, shares, strict=True)
+        ]
+        rows.append({"label": label, "total": total, "cells": cells})
+    wrong = [
+        {"true": row["label"], "predicted": classes[place], **cell}
+        for number, row in enumerate(rows)
+        for place, cell in enumerate(row["cells"])
+        if place != number and cell["weight"]
+    ]
+    wrong.sort(key=lambda cell: -cell["weight"])
+    return {"rows": rows, "worst": wrong[:N_CONFUSIONS]}
