@@ -93,8 +93,8 @@ def measure_exactness() -> None:
                 matters = sampled.errors > 0.1 * sampled.errors.max()
                 units += (moved[matters] / sampled.errors[matters]).tolist()
             print(
-                f"{name}, {len(predictor.schema.columns)} columns, tolerance {tolerance}: largest error {max(off):.4f}, "
-                f"median {np.median(off):.4f} of the largest contribution; "
+                f"{name}, {len(predictor.schema.columns)} columns, tolerance {tolerance}: largest error "
+                f"{max(off):.4f}, median {np.median(off):.4f} of the largest contribution; "
                 f"within 3 standard errors: {np.mean(np.array(units) < 3):.1%}"
             )
 

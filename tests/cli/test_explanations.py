@@ -74,6 +74,21 @@ def test_the_largest_contributions_are_shown_and_the_others_are_one_line(
     assert float(lines[6].split()[2]) == pytest.approx(rest, abs=2e-3)
 
 
+def test_a_page_shows_the_same(run: Run, csv_file: Path, model_file: Path) -> None:
+    chart = run("explain", model_file, csv_file, "--row", "3", "--top", "2").out
+    ran = run("explain", model_file, csv_file, "--row", "3", "--top", "2", "--html", "row.html")
+    page = Path("row.html").read_text(encoding="utf-8")
+    assert ran.out == chart
+    assert ran.err.endswith("written  row.html\n")
+    shown = re.findall(r"[+-]\d+\.\d{3}", chart)
+    assert len(shown) == 5  # base, two columns, the other one, output
+    assert all(number in page for number in shown)
+    assert chart.splitlines()[0] in page
+    ran = run("explain", model_file, csv_file, "--row", "3", "--html", csv_file)
+    assert ran.status == 2
+    assert "is what this command reads" in ran.err
+
+
 def test_columns_move_together(run: Run, csv_file: Path, model_file: Path) -> None:
     document = json.loads(run("explain", model_file, csv_file, "--row", "3", "--together", "x2,x0", "--json").out)
     assert {column["name"] for column in document["columns"]} == {"x0 + x2", "x1"}

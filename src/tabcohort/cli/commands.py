@@ -203,6 +203,7 @@ def explain(options: argparse.Namespace) -> int:
     from tabcohort.reporting.explanation import ExplanationLog, print_explanation
 
     explanations.check_options(options)
+    files.check_outputs((options.html,), inputs=(options.model, options.table, options.background))
     budget = explanations.budget_of(options)
     predictor = load(options.model)
     classes = predictor.schema.classes
@@ -220,11 +221,17 @@ def explain(options: argparse.Namespace) -> int:
         callback=ExplanationLog(messages),
     )
     facts = explanation_facts(explanation, predictor.class_to_explain(explanation) if chosen is None else chosen)
+    which = "the record" if options.row is None else f"row {options.row:,} of {_shown(options.table)}"
+    if options.html:
+        from tabcohort.reporting.explanation_page import explanation_page
+
+        files.write_text(options.html, explanation_page(facts, which, options.top))
     if options.json:
         print_json({**facts, "columns": facts["columns"][: options.top]})
     else:
-        which = "the record" if options.row is None else f"row {options.row:,} of {_shown(options.table)}"
         print_explanation(consoles()[0], facts, which, options.top)
+        if options.html:
+            print_lines(messages, f"written  {options.html}")
     return 0
 
 

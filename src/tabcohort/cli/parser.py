@@ -178,6 +178,7 @@ def _explain_options(command: argparse.ArgumentParser) -> None:
     tolerance = "largest standard error, as a share of the largest contribution (0.01)"
     command.add_argument("--tolerance", type=float, metavar="SHARE", help=tolerance)
     command.add_argument("--max-rounds", type=int, metavar="N", help="permutations of each background row (40)")
+    command.add_argument("--html", metavar="FILE", help="write a page that shows the same")
     command.add_argument("--quiet", action="store_true", help="print results and errors only")
 
 

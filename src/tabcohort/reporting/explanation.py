@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -33,19 +33,18 @@ def print_explanation(console: Console, facts: Mapping[str, Any], which: str, to
     facts = printable(facts)
     label, columns, shown = str(facts["class"]), facts["columns"], facts["columns"][:top]
     base, output = facts["base"], facts["output"]
-    probability = _probability(output["probability"])
-    _line(console, f"{printable(which)}: {label} with a probability of {probability}")
-    _line(console, f"contributions to its {facts['score']}, {_precision(facts)}\n", "dim")
+    probability = probability_text(output["probability"])
+    _line(console, headline(facts, printable(which)))
+    _line(console, f"{precision_text(facts)}\n", "dim")
     largest = max((abs(column["contribution"]) for column in columns), default=0.0)
     block = BLOCK if _can_show(console, BLOCK) else "#"
     lines = [
         ("column", "value", "contribution", "+-", "", "speaks"),
-        ("background on average", "", f"{base['score']:+.3f}", "", "", _probability(base["probability"])),
+        ("background on average", "", f"{base['score']:+.3f}", "", "", probability_text(base["probability"])),
         *(_cells(column, label, block, largest) for column in shown),
     ]
     if len(columns) > len(shown):
-        rest = sum(column["contribution"] for column in columns[len(shown) :])
-        lines.append((f"{len(columns) - len(shown)} more", "", f"{rest:+.3f}", "", "", ""))
+        lines.append((*rest_texts(columns[len(shown) :]), "", "", ""))
     lines.append(("this row", "", f"{output['score']:+.3f}", "", "", probability))
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
@@ -61,30 +60,50 @@ def print_explanation(console: Console, facts: Mapping[str, Any], which: str, to
 def _cells(column: Mapping[str, Any], label: str, block: str, largest: float) -> tuple[str, ...]:
     """Return a column's line, cell by cell."""
     own = column["contribution"]
-    value = cell_text(tuple(column["value"]) if isinstance(column["value"], list) else column["value"])
+    name, value, contribution, error, direction = column_texts(column, label)
+    bar = block * max(round(BAR_WIDTH * abs(own) / largest), 1) if own else ""
+    return cut(name, MAX_NAME), cut(value, MAX_CELL), contribution, error, bar, direction
+
+
+# -- texts, which the page has too -----------------------------------------------------------------------------------
+
+
+def headline(facts: Mapping[str, Any], which: str) -> str:
+    """Return what is predicted of the row, `which` in words."""
+    probability = probability_text(facts["output"]["probability"])
+    return f"{which}: {facts['class']} with a probability of {probability}"
+
+
+def precision_text(facts: Mapping[str, Any]) -> str:
+    """Return what is explained, beside what, and how exactly."""
+    text = f"contributions to its {facts['score']}, beside {facts['n_background']:,} background rows"
+    if not facts["n_rounds"]:
+        return f"{text}: exact"
+    n = 2 * facts["n_rounds"] * facts["n_background"]
+    text = f"{text}: from {n:,} permutations, +- one standard error"
+    if facts["is_converged"]:
+        return text
+    return f"{text}, which is larger than asked for: raise --max-rounds or --tolerance"
+
+
+def column_texts(column: Mapping[str, Any], label: str) -> tuple[str, str, str, str, str]:
+    """Return a column's name, cell, contribution, its standard error, and whether it speaks for or against a class."""
+    own, value = column["contribution"], column["value"]
     return (
-        _cut(column["name"], MAX_NAME),
-        _cut(value, MAX_CELL),
+        column["name"],
+        cell_text(tuple(value) if isinstance(value, list) else value),
         f"{own:+.3f}",
         f"{column['error']:.3f}" if column["error"] else "",
-        block * max(round(BAR_WIDTH * abs(own) / largest), 1) if own else "",
         f"for {label}" if own > 0 else f"against {label}" if own < 0 else "",
     )
 
 
-def _precision(facts: Mapping[str, Any]) -> str:
-    """Return what the contributions are beside, and how exact they are."""
-    beside = f"beside {facts['n_background']:,} background rows"
-    if not facts["n_rounds"]:
-        return f"{beside}: exact"
-    n = 2 * facts["n_rounds"] * facts["n_background"]
-    precision = f"{beside}: from {n:,} permutations, +- one standard error"
-    if facts["is_converged"]:
-        return precision
-    return f"{precision}, which is larger than asked for: raise --max-rounds or --tolerance"
+def rest_texts(columns: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Return how many columns are not shown, and what they contribute together."""
+    return f"{len(columns)} more", "", f"{sum(column['contribution'] for column in columns):+.3f}"
 
 
-def _probability(value: float) -> str:
+def probability_text(value: float) -> str:
     """Return a probability so that neither 0 nor 1 hides how close to it is."""
     text = f"{value:.4f}"
     if value < 0.5:
@@ -92,13 +111,17 @@ def _probability(value: float) -> str:
     return f"1 - {1 - value:.1g}" if 0 < 1 - value < 0.00005 else text
 
 
+def cut(text: str, length: int) -> str:
+    """Return text of at most this length."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+# -- the terminal ----------------------------------------------------------------------------------------------------
+
+
 def _line(console: Console, text: str, style: str | None = None) -> None:
     """Print a line as it is: labels and cells are no markup."""
     console.print(text, markup=False, highlight=False, style=style, soft_wrap=True)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _can_show(console: Console, text: str) -> bool:
