@@ -26,7 +26,7 @@ from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
-MAX_NUMBERS_AT_ONCE = 2**20  # of inputs or of logits
+MAX_NUMBERS_AT_ONCE = 2**16  # of inputs or of logits: they stay in the cache
 MAX_EXPONENT = 709.0  # beyond it, exp overflows
 MAX_LINEAR_LOGIT = 600.0  # beyond it, logarithms of probabilities are cut off
 PREPARES_COLUMNS = {"encode", "standardize", "smooth_clip", "piecewise_linear", "embed", "dropout"}  # each on its own
