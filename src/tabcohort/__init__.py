@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
     from tabcohort.evaluation.prediction_sets import SetEvaluation
     from tabcohort.model.comparison import ModelComparison, compare
+    from tabcohort.model.explain import Explanation
+    from tabcohort.model.explainer import ExplanationProgress
     from tabcohort.model.file import load, save
     from tabcohort.model.monitor import monitor
     from tabcohort.model.predictor import Prediction, Predictor
     from tabcohort.model.report import CohortReport, ConfigReport, MemberReport
+    from tabcohort.model.shapley import ExplanationBudget
     from tabcohort.network.lower import lower, to_module
     from tabcohort.network.models import (
         MLP,
@@ -79,10 +82,13 @@ _HOMES = {
     "evaluation.out_of_fold": ("OutOfFoldPredictions",),
     "evaluation.prediction_sets": ("SetEvaluation",),
     "model.comparison": ("ModelComparison", "compare"),
+    "model.explain": ("Explanation",),
+    "model.explainer": ("ExplanationProgress",),
     "model.file": ("load", "save"),
     "model.monitor": ("monitor",),
     "model.predictor": ("Prediction", "Predictor"),
     "model.report": ("CohortReport", "ConfigReport", "MemberReport"),
+    "model.shapley": ("ExplanationBudget",),
     "network.lower": ("lower", "to_module"),
     "network.models": (
         "MLP",
@@ -115,6 +121,9 @@ __all__ = [
     "EpochRecord",
     "Estimate",
     "Evaluation",
+    "Explanation",
+    "ExplanationBudget",
+    "ExplanationProgress",
     "LogisticRegression",
     "MemberReport",
     "ModelComparison",

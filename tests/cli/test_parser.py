@@ -22,6 +22,7 @@ GROUPS = {
     "fit": ["Columns", "Models", "Run", "Decision", "More Output"],
     "tune": ["Columns", "Models", "Run", "Decision", "Search"],
     "predict": ["Decision"],
+    "explain": [],
     "evaluate": [],
     "compare": [],
     "monitor": [],
@@ -38,7 +39,7 @@ GROUPS = {
 def test_help_and_version_are_on_standard_output(run: Run) -> None:
     ran = run("--help")
     assert ran.status == 0
-    names = ("look", "fit", "tune", "predict", "evaluate", "info", "report", "decide", "reproduce")
+    names = ("look", "fit", "tune", "predict", "explain", "evaluate", "info", "report", "decide", "reproduce")
     assert all(name in ran.out for name in (*names, "sample:breast-cancer"))
     assert run("--version").out == f"tabcohort {__version__}\n"
     assert __version__.startswith("0.")
@@ -193,6 +194,7 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
         "fit": ["t"],
         "tune": ["t"],
         "predict": ["m", "t"],
+        "explain": ["m", "t", "--row", "1"],
         "evaluate": ["m", "t"],
         "monitor": ["m", "t"],
         "reproduce": ["wine"],
@@ -201,8 +203,10 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
         if not action.option_strings or action.nargs == 0:
             continue
         option, value = action.option_strings[0], str(next(iter(action.choices or ["1"])))
-        arguments = [name, *positional.get(name, ["m"]), option, value, option, value]
-        if option in ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--by", "--ignore"):
+        n_given = 2 if option in ("--row", "--record") else None  # one of which is required, and not both
+        arguments = [name, *positional.get(name, ["m"])[:n_given], option, value, option, value]
+        repeatable = ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--by", "--ignore")
+        if option in (*repeatable, "--together"):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):

@@ -136,6 +136,75 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["predict", "MODEL", "patients.csv", "--columns", "id,x9"],
         "there is no column 'x9'",
     ),
+    "a row that is not there": (
+        ["explain", "MODEL", "patients.csv", "--row", "91"],
+        "there is no row 91; the table has 90 rows, counted from 1",
+    ),
+    "a row before the first": (["explain", "MODEL", "patients.csv", "--row", "0"], "--row counts from 1; it is 0"),
+    "a row of no table": (
+        ["explain", "MODEL", "--row", "1"],
+        "--row is a row of a table; name the table after the mod",
+    ),
+    "a record without other rows": (
+        ["explain", "MODEL", "--record", '{"x0": 1, "x1": 2, "x2": 3}'],
+        "an explanation compares a record with other rows, and a model file holds none: name the table of the training",
+    ),
+    "a record that is not JSON": (
+        ["explain", "MODEL", "patients.csv", "--record", "x0=1"],
+        """the record must be a JSON object, such as '{"age": 51, "city": "Oslo"}'; it cannot be read: Expecting""",
+    ),
+    "a record that is a list": (
+        ["explain", "MODEL", "patients.csv", "--record", "[1, 2, 3]"],
+        """the record must be a JSON object, such as '{"age": 51, "city": "Oslo"}'; it is list""",
+    ),
+    "a record of several values": (
+        ["explain", "MODEL", "patients.csv", "--record", '{"x0": [1, 2]}'],
+        'a record has one value for each column, such as \'{"age": 51, "city": "Oslo"}\'; \'x0\' has several',
+    ),
+    "a record that lacks a column": (
+        ["explain", "MODEL", "patients.csv", "--record", '{"x0": 1, "x1": 2}'],
+        "the table lacks 'x2'",
+    ),
+    "another class to explain": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--class", "yse"],
+        "there is no class 'yse' (did you mean 'yes'?); the classes are no, yes",
+    ),
+    "one column that moves together": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--together", "x0"],
+        "'x0' is one column; name those that move together with commas between",
+    ),
+    "another column that moves together": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--together", "x0,id"],
+        "the model has no column 'id'; its columns are x0, x1, x2",
+    ),
+    "no columns to show": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--top", "0"],
+        "--top must be at least 1",
+    ),
+    "one round": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--max-rounds", "1"],
+        "at least 2 background rows and 2 rounds are needed; max_background is 100, max_rounds 1",
+    ),
+    "a negative tolerance": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--tolerance", "-1"],
+        "the tolerance must be a share, at least 0; it is -1.0",
+    ),
+    "a negative seed of an explanation": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--seed", "-1"],
+        "the setting 'seed' must be a whole number",
+    ),
+    "no reasons": (
+        ["predict", "MODEL", "patients.csv", "--explain", "0"],
+        "--explain is a number of reasons, at least",
+    ),
+    "a background for nothing": (
+        ["predict", "MODEL", "patients.csv", "--background", "patients.csv"],
+        "--background goes with --explain K",
+    ),
+    "a background of another table": (
+        ["explain", "MODEL", "patients.csv", "--row", "1", "--background", "one.csv"],
+        "the table lacks 'x0', 'x1', 'x2'",
+    ),
     "no such folder": (["fit", "sample:iris", "--out", "no/m"], "there is no folder 'no' to write to; make it first"),
     "a folder for a file": (["fit", "sample:iris", "--out", "."], "'.' is a folder; name a file"),
     "an empty table": (["fit", "empty.csv", "--target", "a"], "'empty.csv' is empty"),

@@ -24,9 +24,11 @@ from test_columns import USED
 from tabcohort import Table, TableError
 from tabcohort.data.columns import Boolean, Category, Date, Number, Text
 from tabcohort.data.inputs import (
+    cells_of,
     check_cells,
     input_names,
     input_places,
+    is_record,
     require_column,
     require_columns,
     require_target,
@@ -372,3 +374,21 @@ def test_inputs_are_where_their_names_are() -> None:
     assert [names[place.numbers] for place in places] == [column.number_names() for column in USED]
     assert [place.code for place in places if place.code is not None] == list(range(len(names) - 3, len(names)))
     assert [place.code is None for place in places] == [not column.n_codes for column in USED]
+
+
+def test_a_mapping_of_single_values_is_a_record() -> None:
+    assert is_record({"a": 1.0, "b": "text", "c": None, "d": np.float64(2)})
+    assert not is_record({"a": [1.0], "b": "text"})
+    assert not is_record({"a": np.zeros(2)})
+    assert not is_record(np.zeros((1, 2)))
+    assert not is_record(pl.DataFrame({"a": [1.0]}))
+
+
+def test_cells_are_as_they_are_but_numbers_in_text_are_read() -> None:
+    columns = [Number("a"), Category("b", level_names=("x",))]
+    text = {"b": ["x", "12"], "a": ["1,5", None], "more": [0, 0]}
+    with pytest.raises(TableError, match="holds '1,5', which is not a number"):
+        cells_of(text, columns)
+    assert repr(cells_of({**text, "a": [" 1.5 ", None]}, columns)) == "[[1.5, nan], ['x', '12']]"
+    assert cells_of({**text, "a": [1, 2]}, columns) == [[1, 2], ["x", "12"]]
+    assert cells_of(np.array([[1.0, 2.0], [3.0, 4.0]]), columns) == [[1.0, 3.0], [2.0, 4.0]]

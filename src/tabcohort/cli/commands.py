@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabcohort.cli import files
+from tabcohort.cli import explanations, files
 from tabcohort.cli.output import consoles, print_json, print_lines
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning, listed
 
@@ -159,6 +159,10 @@ def predict(options: argparse.Namespace) -> int:
     files.check_outputs((options.out,), inputs=(options.model, options.table))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
         raise SettingsError(f"{options.out!r} must end in .csv or .parquet")
+    if options.explain is not None and options.explain < 1:
+        raise SettingsError(f"--explain is a number of reasons, at least 1; it is {options.explain}")
+    if options.background and options.explain is None:
+        raise SettingsError("--background goes with --explain K")
     _, messages = consoles(options.quiet)
     predictor = load(options.model)
     if options.verbose:
@@ -166,7 +170,12 @@ def predict(options: argparse.Namespace) -> int:
     frame = _open(options).frame
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
-    predictions = predictor.predict_frame(frame, _columns_to_write(options.columns, frame))
+    columns = _columns_to_write(options.columns, frame)
+    reasons = None
+    if options.explain is not None:
+        background = _background(options)
+        reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
+    predictions = predictor.predict_frame(frame, columns, reasons)
     numbers = [*predictor.probability_columns, "spread"]
     if options.json:
         print_json({"predictions": files.json_rows(predictions)})
@@ -185,6 +194,52 @@ def _columns_to_write(names: str | None, frame: pl.DataFrame) -> list[str]:
     if names == "none":
         return []
     return [names] if names in frame.columns else names.split(",")
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Show what each column contributes to the prediction for one row."""
+    from tabcohort.model.explain import code_of, explanation_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.explanation import ExplanationLog, print_explanation
+
+    explanations.check_options(options)
+    files.check_outputs((options.html,), inputs=(options.model, options.table, options.background))
+    budget = explanations.budget_of(options)
+    predictor = load(options.model)
+    classes = predictor.schema.classes
+    chosen = None if options.label is None else classes[code_of(options.label, classes)]
+    together = explanations.groups_of(options.together, predictor.schema.features)
+    frame = None if options.table is None else _open(options).frame
+    background = _background(options)
+    _, messages = consoles(options.quiet)
+    explanation = predictor.explain(
+        explanations.chosen_row(options, frame),
+        frame if background is None else background,
+        together=together,
+        budget=budget,
+        seed=options.seed,
+        callback=ExplanationLog(messages),
+    )
+    facts = explanation_facts(explanation, predictor.class_to_explain(explanation) if chosen is None else chosen)
+    which = "the record" if options.row is None else f"row {options.row:,} of {_shown(options.table)}"
+    if options.html:
+        from tabcohort.reporting.explanation_page import explanation_page
+
+        files.write_text(options.html, explanation_page(facts, which, options.top))
+    if options.json:
+        print_json({**facts, "columns": facts["columns"][: options.top]})
+    else:
+        print_explanation(consoles()[0], facts, which, options.top)
+        if options.html:
+            print_lines(messages, f"written  {options.html}")
+    return 0
+
+
+def _background(options: argparse.Namespace) -> pl.DataFrame | None:
+    """Return the rows of the option `--background`, None without it."""
+    if options.background is None:
+        return None
+    return _open(argparse.Namespace(table=options.background, query=None, quiet=options.quiet)).frame
 
 
 def evaluate(options: argparse.Namespace) -> int:

@@ -156,8 +156,30 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
     beside = "the table's columns to write beside the predictions: all (if omitted), none, or their names"
     command.add_argument("--columns", metavar="A,B", help=beside)
+    command.add_argument("--explain", type=int, metavar="K", help="add the K strongest reasons of each row")
+    command.add_argument("--background", metavar="TABLE", help="of --explain: rows to compare with (TABLE)")
     _add_messages(command)
     _add_decision_options(command)
+
+
+def _explain_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("table", metavar="TABLE", nargs="?", help=TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--row", type=int, metavar="N", help="explain this row of the table, counted from 1")
+    which.add_argument("--record", metavar="JSON", help='explain this record, such as \'{"age": 51, "city": "Oslo"}\'')
+    command.add_argument("--background", metavar="TABLE", help="rows to compare with (TABLE)")
+    command.add_argument("--class", dest="label", metavar="LABEL", help="explain this class (positive, or predicted)")
+    command.add_argument("--top", type=int, metavar="K", help="show the K largest contributions (all)")
+    together = "columns with commas between that move together, as one; repeatable"
+    command.add_argument("--together", metavar="A,B", action="append", default=[], help=together)
+    command.add_argument("--seed", type=int, metavar="N", help="of background rows and permutations (the model's)")
+    tolerance = "largest standard error, as a share of the largest contribution (0.01)"
+    command.add_argument("--tolerance", type=float, metavar="SHARE", help=tolerance)
+    command.add_argument("--max-rounds", type=int, metavar="N", help="permutations of each background row (40)")
+    command.add_argument("--html", metavar="FILE", help="write a page that shows the same")
+    command.add_argument("--quiet", action="store_true", help="print results and errors only")
 
 
 def _evaluate_options(command: argparse.ArgumentParser) -> None:
@@ -315,6 +337,12 @@ COMMANDS = {
         "predict for the rows of a table",
         "relapse.tabcohort new_patients.csv --out predictions.csv",
         _predict_options,
+    ),
+    "explain": Command(
+        commands.explain,
+        "show what each column contributes to the prediction for one row",
+        "relapse.tabcohort patients.csv --row 12",
+        _explain_options,
     ),
     "evaluate": Command(
         commands.evaluate,

@@ -131,7 +131,7 @@ class Number(Column):
 
         series = parse.as_series(self.name, series)
         if series.dtype.is_numeric() or series.dtype == pl.Boolean:
-            return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+            return series.cast(pl.Float64).to_numpy()  # missing cells become NaN
         if series.dtype == pl.Null:
             return np.full(len(series), np.nan)
         if series.dtype != pl.String:

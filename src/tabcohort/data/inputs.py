@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import MAX_MAGNITUDE, Column
+from tabcohort.data.columns import MAX_MAGNITUDE, Column, Number
 from tabcohort.errors import TableError, listed, nearest
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
@@ -131,6 +131,24 @@ def named_series(data: Any, columns: Sequence[Column]) -> list[pl.Series]:
             rows = f"{column.name!r} has {len(own)}, {columns[0].name!r} has {len(series[0])}"
             raise TableError(f"all columns must have the same number of rows; {rows}")
     return series
+
+
+def is_record(data: Any) -> bool:
+    """Return whether this is one row given by names: a mapping whose values are single cells, not columns of them."""
+    return isinstance(data, Mapping) and all(isinstance(cell, str) or np.ndim(cell) == 0 for cell in data.values())
+
+
+def cells_of(data: Any, columns: Sequence[Column]) -> list[list[Any]]:
+    """Return the cells of each column of a frame or an array (see `table_inputs`); numbers in text are read."""
+    if not (hasattr(data, "columns") or isinstance(data, Mapping)):
+        return [cells.tolist() for cells in _as_matrix(data, len(columns)).T]
+    cells = zip(columns, named_series(data, columns), strict=True)
+    return [
+        column.numbers(own)[:, 0].tolist()
+        if isinstance(column, Number) and not own.dtype.is_numeric()
+        else own.to_list()
+        for column, own in cells
+    ]
 
 
 def by_name(data: Any) -> tuple[Any, dict[str, Any]]:

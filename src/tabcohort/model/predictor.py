@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from tabcohort.data.columns import Column
 from tabcohort.data.encoder import ROUNDING
 from tabcohort.data.inputs import (
     by_name,
+    cells_of,
     check_cells,
     input_places,
+    is_record,
     named_series,
     require_column,
     row_inputs,
@@ -32,10 +34,14 @@ from tabcohort.evaluation.evaluate import Evaluation, evaluate, evaluate_out_of_
 from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
+from tabcohort.model.explain import Explanation, players_of
+from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
 from tabcohort.model.report import CohortReport
+from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
 from tabcohort.model.unusual import OUTLIER, UnusualCells, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_LOGITS_AT_ONCE = 2**20
+FEW_BACKGROUND_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,9 @@ class Predictor:
             warnings="" if unusual is None else unusual.warnings(1)[0],
         )
 
-    def predict_frame(self, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def predict_frame(
+        self, frame: pl.DataFrame, columns: Sequence[str] | None = None, reasons: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         """Return predictions as a frame, a row for each row of a polars frame.
 
         Its last columns are `predicted`, `probability <class>` for each class, `spread` (see `predict_uncertainty`),
@@ -194,6 +203,7 @@ class Predictor:
             frame: the rows.
             columns: of the frame, which come first, as they are; its keys, or the row number where it has none, when
                 omitted. One that has the name of a column of the predictions gets " (input)" behind it.
+            reasons: a text for each row, such as `tabcohort.model.explain.reasons` gives, for a last column `reasons`.
 
         Raises:
             TableError: a column is missing, or a cell is not what its column holds.
@@ -223,6 +233,8 @@ class Predictor:
             ),
             pl.Series("warnings", cells.warnings(len(X)), dtype=pl.String),
         ]
+        if reasons is not None:
+            answer.append(pl.Series("reasons", reasons, dtype=pl.String))
         names = [name for name in schema.keys if name in frame.columns] if columns is None else columns
         beside = [frame[name] for name in dict.fromkeys(names)]
         if columns is None and not beside:
@@ -296,6 +308,103 @@ class Predictor:
         return evaluate_sets(self.sets(log_proba), table.y, table.weight)
 
     # -- what the model looks at -------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        data: Any,
+        background: Any = None,
+        *,
+        together: Sequence[Sequence[str]] = (),
+        budget: ExplanationBudget | None = None,
+        seed: int | None = None,
+        callback: Callable[[ExplanationProgress], None] | None = None,
+    ) -> Explanation:
+        """Return what each column's cell contributes to the prediction for one row.
+
+        Args:
+            data: a record, given by column names, or a frame or array of one row.
+            background: rows that the row is compared with, such as those of training: a frame or an array.
+            together: names of columns that move together, as one; a sequence of names for each set of them.
+            budget: how much is computed; see `ExplanationBudget`.
+            seed: of the sample of background rows and of the permutations; the model's own when omitted.
+            callback: called with an `ExplanationProgress` after each round of permutations.
+
+        Raises:
+            TableError: there is no background, more than one row, a column is missing, or a cell is not what its column
+                holds.
+            SettingsError: the seed is not a whole number.
+
+        Warns:
+            TabcohortWarning: as `log_proba_and_spread` does, and where there are few background rows.
+        """
+        if background is None:
+            raise TableError("an explanation compares a row with others: give some, such as background=training_rows")
+        if is_record(data):
+            row = row_inputs(data, self.schema.columns)
+            check_cells(row, self.schema.columns)
+            cells = [[data[column.name]] for column in self.schema.columns]
+        else:
+            row, cells = self._inputs(data), cells_of(data, self.schema.columns)
+        if len(row) != 1:
+            raise TableError(f"explain takes one row, and there are {len(row):,}; for more there is explain_rows")
+        self._warn_of_unusual_cells(row, data)
+        explainer = self._explainer(background, together, budget or ExplanationBudget(), seed)
+        return explainer.explain_rows(row, cells, callback)[0]
+
+    def explain_rows(
+        self,
+        data: Any,
+        background: Any = None,
+        *,
+        together: Sequence[Sequence[str]] = (),
+        budget: ExplanationBudget | None = None,
+        seed: int | None = None,
+        callback: Callable[[ExplanationProgress], None] | None = None,
+    ) -> list[Explanation]:
+        """Return what each column's cell contributes to each row's prediction.
+
+        A row's explanation is the same alone and beside other rows, where the background is the same.
+
+        Args:
+            data: a frame or array.
+            background: as for `explain`; the rows themselves when omitted.
+            together, budget, seed, callback: as for `explain`; the budget is a smaller one, `ROWS_BUDGET`.
+
+        Raises:
+            TableError: as `explain` does.
+
+        Warns:
+            TabcohortWarning: there are few background rows.
+        """
+        X = self._inputs(data)
+        background = data if background is None else background
+        explainer = self._explainer(background, together, budget or ROWS_BUDGET, seed)
+        return explainer.explain_rows(X, cells_of(data, self.schema.columns), callback)
+
+    def class_to_explain(self, explanation: Explanation) -> Label:
+        """Return the class whose reasons are asked for if none is named: of two the positive one, or the predicted."""
+        classes, positive = self.schema.classes, self.schema.positive
+        if len(classes) == 2 and positive is not None:
+            return classes[positive]
+        return classes[int(self.codes(log_probabilities(explanation.output[None]))[0])]
+
+    def _explainer(
+        self, background: Any, together: Sequence[Sequence[str]], budget: ExplanationBudget, seed: int | None
+    ) -> Explainer:
+        players = players_of(self.schema.columns, together)
+        X, seed = self._inputs(background), self.config.seed if seed is None else Config(seed=seed).seed  # checked
+        if len(X) < 2:
+            raise TableError(
+                f"the background has {len(X)} row{'s' * (len(X) != 1)}; at least 2 are needed: name the table of the "
+                "training rows, or another like it"
+            )
+        if len(X) < FEW_BACKGROUND_ROWS:
+            warn_caller(f"the background has {len(X)} rows only: contributions are those beside these few")
+        if len(X) > budget.max_background:
+            rng = make_rng(seed, Purpose.PERMUTATIONS)
+            X = X[np.sort(rng.choice(len(X), budget.max_background, replace=False))]
+        ensemble = Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
+        return Explainer(ensemble, self.schema, X, players, budget, seed)
 
     def coefficients(self) -> dict[str, float] | None:
         """Return a linear two-class model's coefficient of each standardized feature, largest first; None for others.

@@ -17,6 +17,7 @@ th, td { border-bottom: 1px solid var(--line); padding: .4rem .8rem .4rem 0; ver
 .ends { display: flex; justify-content: space-between; font-size: .75rem; color: var(--quiet); max-width: 9rem; }
 .note { font-size: .85rem; color: var(--quiet); } .finding { color: var(--warn); }
 li { margin: .4rem 0; } svg { display: block; } .bars rect, .level rect { fill: var(--bar); }
+.bars .against { fill: var(--warn); }
 .level { display: grid; grid-template-columns: 7rem 4rem 3rem; font-size: .8rem; align-items: center; }
 .level span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 """
