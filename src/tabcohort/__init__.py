@@ -49,6 +49,14 @@ if TYPE_CHECKING:
         initialize_weights,
     )
     from tabcohort.network.program import Network, Program, build_program
+    from tabcohort.reporting.displays import (
+        ConfusionDisplay,
+        DecisionCurveDisplay,
+        PrecisionRecallDisplay,
+        ReliabilityDisplay,
+        RocDisplay,
+        TrainingDisplay,
+    )
     from tabcohort.settings import CohortSettings, Config
     from tabcohort.training.loop import EpochRecord, TrainingState
     from tabcohort.training.module import Trained, train
@@ -95,6 +103,14 @@ _HOMES = {
         "initialize_weights",
     ),
     "network.program": ("Network", "Program", "build_program"),
+    "reporting.displays": (
+        "ConfusionDisplay",
+        "DecisionCurveDisplay",
+        "PrecisionRecallDisplay",
+        "ReliabilityDisplay",
+        "RocDisplay",
+        "TrainingDisplay",
+    ),
     "settings": ("CohortSettings", "Config"),
     "training.loop": ("EpochRecord", "TrainingState"),
     "training.module": ("Trained", "train"),
@@ -109,6 +125,8 @@ __all__ = [
     "Column",
     "Config",
     "ConfigReport",
+    "ConfusionDisplay",
+    "DecisionCurveDisplay",
     "DecisionRule",
     "Encode",
     "EngineError",
@@ -121,10 +139,13 @@ __all__ = [
     "ModelFileError",
     "Network",
     "OutOfFoldPredictions",
+    "PrecisionRecallDisplay",
     "Prediction",
     "Predictor",
     "Program",
+    "ReliabilityDisplay",
     "ResidualMLP",
+    "RocDisplay",
     "RunProgress",
     "Schema",
     "SetEvaluation",
@@ -137,6 +158,7 @@ __all__ = [
     "Table",
     "TableError",
     "Trained",
+    "TrainingDisplay",
     "TrainingError",
     "TrainingState",
     "build_model",
