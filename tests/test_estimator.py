@@ -762,3 +762,14 @@ def test_the_leaderboard_has_the_config_its_loss_and_its_metrics() -> None:
     assert (row["dropped_after"], row["failed"]) == (None, None)
     assert row["out_of_fold_accuracy"] == report.metrics["accuracy"]
     assert "out_of_fold_log_loss" not in row
+
+
+def test_a_notebook_shows_the_diagram_and_of_a_fitted_classifier_how_good_it_is() -> None:
+    own = classifier()
+    assert "sk-top-container" in own._repr_html_()
+    assert "95 % interval" not in own._repr_html_()
+    shown = own.fit(X, Y)._repr_mimebundle_()["text/html"]
+    assert shown.index("sk-top-container") < shown.index("95 % interval")
+    with sklearn.config_context(display="text"):
+        assert not hasattr(own, "_repr_html_")
+        assert set(own._repr_mimebundle_()) == {"text/plain"}

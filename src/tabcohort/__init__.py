@@ -52,6 +52,14 @@ if TYPE_CHECKING:
         initialize_weights,
     )
     from tabcohort.network.program import Network, Program, build_program
+    from tabcohort.reporting.displays import (
+        ConfusionDisplay,
+        DecisionCurveDisplay,
+        PrecisionRecallDisplay,
+        ReliabilityDisplay,
+        RocDisplay,
+        TrainingDisplay,
+    )
     from tabcohort.settings import CohortSettings, Config
     from tabcohort.training.loop import EpochRecord, TrainingState
     from tabcohort.training.module import Trained, train
@@ -101,6 +109,14 @@ _HOMES = {
         "initialize_weights",
     ),
     "network.program": ("Network", "Program", "build_program"),
+    "reporting.displays": (
+        "ConfusionDisplay",
+        "DecisionCurveDisplay",
+        "PrecisionRecallDisplay",
+        "ReliabilityDisplay",
+        "RocDisplay",
+        "TrainingDisplay",
+    ),
     "settings": ("CohortSettings", "Config"),
     "training.loop": ("EpochRecord", "TrainingState"),
     "training.module": ("Trained", "train"),
@@ -115,6 +131,8 @@ __all__ = [
     "Column",
     "Config",
     "ConfigReport",
+    "ConfusionDisplay",
+    "DecisionCurveDisplay",
     "DecisionRule",
     "Encode",
     "EngineError",
@@ -130,10 +148,13 @@ __all__ = [
     "ModelFileError",
     "Network",
     "OutOfFoldPredictions",
+    "PrecisionRecallDisplay",
     "Prediction",
     "Predictor",
     "Program",
+    "ReliabilityDisplay",
     "ResidualMLP",
+    "RocDisplay",
     "RunProgress",
     "Schema",
     "SetEvaluation",
@@ -146,6 +167,7 @@ __all__ = [
     "Table",
     "TableError",
     "Trained",
+    "TrainingDisplay",
     "TrainingError",
     "TrainingState",
     "build_model",

@@ -330,6 +330,11 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         is_complete = self.predictor_.schema.features == self._names  # no column is left out
         return X if X.dtype != object and is_complete else dict(zip(self._names, X.T, strict=True))
 
+    def _html_repr(self) -> str:
+        """Return scikit-learn's diagram for a notebook, and of a fitted classifier its predictor below."""
+        diagram = str(super()._html_repr())
+        return diagram + self.predictor_._repr_html_() if hasattr(self, "predictor_") else diagram
+
     def __sklearn_tags__(self) -> Any:
         """Say that cells may be missing, and text.
 

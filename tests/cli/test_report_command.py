@@ -168,3 +168,24 @@ def test_names_cells_and_file_names_of_a_real_table_are_text(run: Run, tmp_path:
     assert not any(word in text for word in ("<script>alert", "<img", "<svg onload", "<i>no", "<u>a", "<key", "<b>"))
     for word in ("&lt;script&gt;alert(1)", "{{ 7*7 }}", "{% if %}", "&lt;i&gt;no&lt;/i&gt;", "&lt;key "):
         assert word in text
+
+
+def test_report_writes_a_card_and_a_page_only_if_it_is_named(run: Run, model_file: Path, folder: Path) -> None:
+    ran = run("report", model_file, "--card", "card.md")
+    assert (ran.status, ran.out, ran.err) == (0, "", "card     card.md\n")
+    assert [path.name for path in folder.iterdir()] == ["card.md"]
+    assert "# Model Card for patients.tabcohort\n" in (folder / "card.md").read_text(encoding="utf-8")
+    ran = run("report", model_file, "--card", "card.md", "--out", "page.html")
+    assert ran.err == "report   page.html\ncard     card.md\n"
+    assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    ran = run("report", model_file, "--card", "same", "--out", "same")
+    assert (ran.status, "'same' is named twice" in ran.err) == (2, True)
+
+
+def test_fit_writes_a_card_of_its_table(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    model, card = tmp_path / "new.tabcohort", tmp_path / "new.md"
+    options = [csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", model]
+    ran = run("fit", *options, "--card", card)
+    assert ran.status == 0
+    assert ran.out.endswith(f"         tabcohort report {model}\ncard     {card}\n")
+    assert "No part of the rows was found" in card.read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from tabcohort.evaluation.evaluate import (
     evaluate_out_of_fold,
     evaluate_sets_out_of_fold,
 )
-from tabcohort.evaluation.intervals import Z95, Estimate, newcombe_auc, wilson
+from tabcohort.evaluation.intervals import UNKNOWN, Z95, Estimate, newcombe_auc, wilson
 from tabcohort.evaluation.metrics import METRICS, Scorer, log_probabilities
 from tabcohort.evaluation.prediction_sets import cross_fit_sets, evaluate_sets
 from tabcohort.types import FloatArray, IntArray
@@ -330,3 +330,11 @@ def test_metrics_without_a_bootstrap_have_the_same_values_and_similar_intervals(
     assert estimates["log_loss"].high == pytest.approx(expected["log_loss"].high, abs=0.02)
     pairs = estimate_metrics(scores, ("accuracy",), np.arange(500) // 2)
     assert pairs["accuracy"].high >= estimates["accuracy"].high
+
+
+def test_a_notebook_shows_the_metrics_with_their_intervals() -> None:
+    known = Evaluation({"accuracy": Estimate(0.9, 0.85, 0.95), "roc_auc": UNKNOWN}, np.eye(2), 1_000, 1_000)
+    shown = known._repr_html_()
+    for text in (">accuracy<", ">0.9000<", ">0.8500 to 0.9500<", ">these rows cannot determine it<", "on 1,000 rows<"):
+        assert text in shown
+    assert "measured on 1,000 rows in 50 groups" in replace(known, n_groups=50)._repr_html_()

@@ -498,3 +498,13 @@ def test_what_is_no_objective_is_an_error(predictor: Predictor) -> None:
 def test_a_coverage_that_cannot_be_is_refused(predictor: Predictor) -> None:
     with pytest.raises(SettingsError, match="the setting 'coverage' must be a number in"):
         predictor.with_decision_rule(None, 1.5)
+
+
+def test_a_notebook_shows_what_the_model_is_with_names_as_text() -> None:
+    table = make_small_table(labels=["<b>no</b>", "yes"])
+    columns = tuple(replace(column, name=f"<i>{column.name}") for column in table.schema.columns)
+    table = replace(table, schema=replace(table.schema, columns=columns, target="<script>"))
+    shown = fit_quickly(table).with_decision_rule("f1")._repr_html_()
+    assert not any(word in shown for word in ("<b>", "<i>", "<script>"))
+    for text in ("&lt;script&gt;", "&lt;b&gt;no&lt;/b&gt;, yes (positive: yes)", "3: &lt;i&gt;x0", "(f1)", "accuracy"):
+        assert text in shown

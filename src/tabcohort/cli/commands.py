@@ -43,7 +43,7 @@ def fit(options: argparse.Namespace) -> int:
 
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
-    outputs = (options.out, options.curves, options.report)
+    outputs = (options.out, options.curves, options.report, options.card)
     files.check_outputs(outputs, inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not _settings_file(options)[0].keys() - RUN_SETTINGS:
@@ -65,7 +65,7 @@ def tune(options: argparse.Namespace) -> int:
     n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
     configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
-    options.curves = options.checkpoint = options.report = None
+    options.curves = options.checkpoint = options.report = options.card = None
 
     def choose(table: Table) -> tuple[list[Config], CohortSettings]:
         n_classes = len(table.schema.classes)
@@ -114,8 +114,9 @@ def _train(
             from tabcohort.reporting.curves import draw_curves
 
             draw_curves(predictor.report, configs[0].monitor, options.curves)
-        if options.report:
-            _write_report(options.report, path, _report_facts(predictor, frame, options))
+        if options.report or options.card:
+            facts = _report_facts(predictor, frame, options)
+            _write_reports(facts, path, options.report, options.card)
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted
     if options.json:
@@ -369,7 +370,7 @@ def report(options: argparse.Namespace) -> int:
     """Write a page about a model, and print its facts."""
     from tabcohort.model.file import load
 
-    files.check_outputs((options.out,), inputs=(options.model, options.table))
+    files.check_outputs((options.out, options.card), inputs=(options.model, options.table))
     if options.table is None and (options.by or options.weight or options.query):
         raise SettingsError("--by, --weight and --query are about a table: name one with --table")
     predictor = load(options.model)
@@ -377,11 +378,12 @@ def report(options: argparse.Namespace) -> int:
     facts = _report_facts(predictor, frame, options)
     if options.json:
         print_json(facts)
-    if options.out or not options.json:
-        path = options.out or str(files.default_report(options.model))
-        _write_report(path, Path(options.model), facts)
-        _, messages = consoles()
-        print_lines(messages, f"report   {path}")
+    page = options.out
+    if not (page or options.json or options.card):
+        page = str(files.default_report(options.model))
+    _write_reports(facts, Path(options.model), page, options.card)
+    _, messages = consoles()
+    print_lines(messages, *_written_reports(page, options.card))
     return 0
 
 
@@ -399,11 +401,21 @@ def _report_facts(predictor: Predictor, frame: pl.DataFrame | None, options: arg
     return report_facts(predictor, table, getattr(options, "by", ()), _shown(options.table))
 
 
-def _write_report(path: str, model: Path, facts: dict[str, Any]) -> None:
-    """Write the page of a report."""
-    from tabcohort.reporting.report_page import report_page
+def _write_reports(facts: dict[str, Any], model: Path, page: str | None, card: str | None) -> None:
+    """Write the page of a report and the model card, as far as files are named for them."""
+    if page:
+        from tabcohort.reporting.report_page import report_page
 
-    files.write_text(path, report_page(facts, model.name))
+        files.write_text(page, report_page(facts, model.name))
+    if card:
+        from tabcohort.reporting.model_card import model_card
+
+        files.write_text(card, model_card(facts, model.name))
+
+
+def _written_reports(page: str | None, card: str | None) -> list[str]:
+    """Return a line for each file that `_write_reports` writes."""
+    return [f"{name:9}{path}" for name, path in (("report", page), ("card", card)) if path]
 
 
 def decide(options: argparse.Namespace) -> int:
@@ -609,10 +621,10 @@ def _next_steps(options: argparse.Namespace, model: Path) -> list[str]:
     path = path if not path.startswith("-") else os.path.join(os.curdir, path)  # else it would be an option
     curves = [f"curves   {options.curves}"] if options.curves else []
     command = shlex.join([*_this_program(), "predict", path, table])
-    page = f"report   {options.report}"
+    reports = _written_reports(options.report, options.card)
     if not options.report:
-        page = f"         {shlex.join([*_this_program(), 'report', path])}"
-    return [*curves, f"model    {path}", f"next     {command}", page]
+        reports = [f"         {shlex.join([*_this_program(), 'report', path])}", *reports]
+    return [*curves, f"model    {path}", f"next     {command}", *reports]
 
 
 def _this_program() -> list[str]:

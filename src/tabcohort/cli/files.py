@@ -38,8 +38,9 @@ def check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> 
 
     read = {os.path.realpath(path) for path in filter(None, inputs)}
     written = [os.path.realpath(path) for path in filter(None, paths)]
-    if len(set(written)) < len(written):
-        raise SettingsError(f"{paths[0]!r} is named twice, and one would overwrite the other; name different files")
+    for path in filter(None, paths):
+        if written.count(os.path.realpath(path)) > 1:
+            raise SettingsError(f"{path!r} is named twice, and one would overwrite the other; name different files")
     for path in filter(None, paths):
         target = Path(os.path.realpath(path))
         if str(target) in read:

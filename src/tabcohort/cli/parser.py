@@ -128,6 +128,7 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     outputs.add_argument("--report", metavar="FILE", help="write a page about the model and its rows (HTML)")
+    outputs.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown)")
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
 
 
@@ -217,6 +218,7 @@ def _report_options(command: argparse.ArgumentParser) -> None:
     parts = "measure the levels, or quarters of the numbers, of this column; repeatable"
     command.add_argument("--by", metavar="COLUMN", action="append", default=[], help=parts)
     command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
+    command.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown) instead of the page, or too")
 
 
 def _decide_options(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabcohort.evaluation.decision import LabelledRows
+from tabcohort.evaluation.evaluate import estimate_metrics
 from tabcohort.evaluation.intervals import Estimate, rate_estimate
+from tabcohort.evaluation.metrics import Scorer, safe_log
 from tabcohort.types import FloatArray, IntArray
 
 N_RELIABILITY_BINS = 10
@@ -55,6 +57,13 @@ def precision_recall_curve(rows: LabelledRows) -> Curve:
     thresholds, hits, alarms = (values[1:] for values in _counts(rows))
     with np.errstate(invalid="ignore"):
         return Curve(hits / hits[-1], hits / (hits + alarms), thresholds)
+
+
+def areas_under_curves(rows: LabelledRows) -> dict[str, Estimate]:
+    """Return the areas under both curves, `roc_auc` and `pr_auc`, with their 95 % intervals."""
+    log_proba = np.column_stack([safe_log(1 - rows.proba), safe_log(rows.proba)])
+    scores = Scorer(log_proba, rows.is_positive.astype(np.int64), 1).weighted(rows.weight)
+    return estimate_metrics(scores, ("roc_auc", "pr_auc"), rows.group_ids)
 
 
 def _counts(rows: LabelledRows) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -23,6 +23,7 @@ from tabcohort.evaluation.metrics import (
 )
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, cross_fit_sets, evaluate_sets
+from tabcohort.notebook import html_note, html_table
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
 
@@ -44,6 +45,20 @@ class Evaluation:
     confusion: FloatArray
     n_rows: int
     n_groups: int
+
+    def _repr_html_(self) -> str:
+        """Return the metrics as a table for a notebook."""
+        rows = [(METRICS[name].label, *_texts(estimate)) for name, estimate in self.metrics.items()]
+        groups = f" in {self.n_groups:,} groups" if self.n_groups < self.n_rows else ""
+        note = html_note(f"measured on {self.n_rows:,} rows{groups}")
+        return f"<div>{html_table(('metric', 'value', '95 % interval'), rows, {1, 2})}{note}</div>"
+
+
+def _texts(estimate: Estimate) -> tuple[str, str]:
+    """Return a value and its interval as text."""
+    if math.isnan(estimate.value):
+        return "-", "these rows cannot determine it"
+    return f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}"
 
 
 def evaluate(

@@ -41,6 +41,7 @@ from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
 from tabcohort.model.unusual import OUTLIER, UnusualCells, unusual_cells
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
+from tabcohort.notebook import html_note, html_table
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 MAX_LOGITS_AT_ONCE = 2**20
 FEW_BACKGROUND_ROWS = 10
+MAX_SHOWN = 8  # classes and features, in a notebook
 
 
 @dataclass(frozen=True)
@@ -470,6 +472,24 @@ class Predictor:
             f"members, out-of-fold accuracy {accuracy.low:.3f} to {accuracy.high:.3f} on "
             f"{len(self.out_of_fold.y):,} rows>"
         )
+
+    def _repr_html_(self) -> str:
+        """Return what the model is, and its out-of-fold metrics, for a notebook."""
+        schema, rule = self.schema, self.decision_rule
+        classes = listed(schema.classes, MAX_SHOWN)
+        if schema.positive is not None:
+            classes += f" (positive: {schema.classes[schema.positive]})"
+        rows = [
+            ("predicts", schema.target),
+            ("classes", classes),
+            ("features", f"{len(schema.features):,}: {listed(schema.features, MAX_SHOWN)}"),
+            ("members", f"{len(self.members):,}, trained on {self.report.n_rows:,} rows"),
+        ]
+        if rule.threshold is not None:
+            rows.append(("threshold", f"{rule.threshold:.4f} ({rule.objective})"))
+        note = html_note("Each row was predicted by members that never saw it (out-of-fold).")
+        metrics = self.report.evaluation._repr_html_()
+        return f"<div><strong>Predictor</strong>{html_table((), rows)}{metrics}{note}</div>"
 
     def _inputs(self, data: Any) -> FloatArray:
         X = table_inputs(data, self.schema.columns)

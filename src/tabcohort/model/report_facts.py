@@ -13,6 +13,7 @@ from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.evaluation.class_curves import (
     Curve,
+    areas_under_curves,
     binned_calibration_error,
     precision_recall_curve,
     rates_at,
@@ -22,9 +23,8 @@ from tabcohort.evaluation.class_curves import (
 )
 from tabcohort.evaluation.decision import LabelledRows, out_of_fold_codes, rows_of
 from tabcohort.evaluation.decision_curve import decision_curve, useful_range
-from tabcohort.evaluation.evaluate import Evaluation, estimate_metrics
+from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.intervals import rate_estimate
-from tabcohort.evaluation.metrics import Scorer, safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import cross_fit_sets
 from tabcohort.evaluation.subgroups import MeasuredRows
@@ -136,15 +136,25 @@ def _of_training(predictor: Predictor) -> _Measured:
 
 
 def _of_table(predictor: Predictor, table: Table) -> _Measured:
-    """Return the model's predictions for the rows of a table."""
+    """Return the model's predictions for the rows of a table, measured."""
+    predictions = predictions_for(predictor, table)
+    log_proba = predictions.log_proba
+    evaluation = predictor.evaluate(table, log_proba)
+    return _Measured(predictions, predictor.codes(log_proba), predictor.sets(log_proba), evaluation)
+
+
+def predictions_for(predictor: Predictor, table: Table) -> OutOfFoldPredictions:
+    """Return a model's predictions for the rows of a table that it was not trained on, in a single fold.
+
+    Raises:
+        TableError: the table has another schema.
+    """
     log_proba, n_rows = predictor.log_proba_of(table), len(table.y)
     groups = dependent_groups(table)
     group_ids = np.arange(n_rows) if groups is None else np.unique(groups, return_inverse=True)[1]
-    predictions = OutOfFoldPredictions(
+    return OutOfFoldPredictions(
         np.arange(n_rows), log_proba, table.y, table.weight, np.zeros(n_rows, dtype=np.int64), group_ids
     )
-    evaluation = predictor.evaluate(table, log_proba)
-    return _Measured(predictions, predictor.codes(log_proba), predictor.sets(log_proba), evaluation)
 
 
 def _rows(measured: _Measured, positive: int | None) -> MeasuredRows:
@@ -178,7 +188,7 @@ def class_facts(predictions: OutOfFoldPredictions, code: int, label: Any) -> dic
     return {
         **facts,
         "mean_predicted": float(np.average(rows.proba, weights=rows.weight)),
-        **_areas(rows),
+        **{name: estimate_to_dict(area) for name, area in areas_under_curves(rows).items()},
         "roc": _curve(roc_curve(rows)),
         "precision_recall": _curve(precision_recall_curve(rows)),
         "reliability": [
@@ -206,14 +216,6 @@ _CLASS_KEYS = (
     "mean_predicted", "roc_auc", "pr_auc", "roc", "precision_recall", "reliability", "calibration_error", "scores",
     "thresholds", "decision_curve", "useful_range",
 )  # fmt: skip
-
-
-def _areas(rows: LabelledRows) -> dict[str, Any]:
-    """Return the areas under both curves."""
-    log_proba = np.column_stack([safe_log(1 - rows.proba), safe_log(rows.proba)])
-    scores = Scorer(log_proba, rows.is_positive.astype(np.int64), 1).weighted(rows.weight)
-    areas = estimate_metrics(scores, ("roc_auc", "pr_auc"), rows.group_ids)
-    return {name: estimate_to_dict(area) for name, area in areas.items()}
 
 
 def _threshold_facts(rows: LabelledRows) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure  # not pyplot, which would open a window sy
 from tabcohort.container import replace_file
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.model.report import CohortReport
+from tabcohort.model.report import CohortReport, MemberReport
 from tabcohort.training.loop import EpochRecord
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -37,23 +37,13 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
     name = "accuracy" if monitor == "log_loss" else monitor
     figure = Figure(figsize=(8, 6), layout="constrained")
     losses, metric = figure.subplots(2, 1, sharex=True)
-    opacity = max(0.15, len(members) ** -0.5)
+    draw_losses(losses, members)
     for number, member in enumerate(members):
         is_first = number == 0
-        epochs = [record.epoch for record in member.history]
-        val_losses = [record.val_loss for record in member.history]
         scores = [record.val_accuracy if monitor == "log_loss" else record.score for record in member.history]
-        curves = (
-            (losses, [record.train_loss for record in member.history], "tab:blue", "training rows"),
-            (losses, val_losses, "tab:orange", "validation rows"),
-            (metric, scores, "tab:orange", f"{METRICS[name].label}, validation rows"),
-        )
-        for axis, values, color, label in curves:
-            axis.plot(epochs, values, color=color, alpha=opacity, label=label if is_first else None)
-        mark = "best epoch" + (f": {member.best_epoch}" if len(members) == 1 else " of each member")
-        for axis, values in ((losses, val_losses), (metric, scores)):
-            best = (member.best_epoch, values[member.best_epoch - 1])
-            axis.plot(*best, "o", color="tab:green", markersize=4, label=mark if is_first else None)
+        label = f"{METRICS[name].label}, validation rows" if is_first else None
+        metric.plot(_epochs(member), scores, color="tab:orange", alpha=_opacity(members), label=label)
+        _mark_best(metric, member, scores, _best_label(members) if is_first else None)
     losses.set_ylabel("log loss")
     metric.set_ylabel(METRICS[name].label)
     metric.set_xlabel("epoch")
@@ -63,6 +53,42 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
             handle.set_alpha(1)
     _draw_rates(metric, max((member.history for member in members), key=len))
     replace_file(path, lambda file: figure.savefig(file, format=ending.removeprefix("."), dpi=120))
+
+
+def draw_losses(axis: Axes, members: Sequence[MemberReport]) -> None:
+    """Draw training and validation loss of every member by epoch, and mark its best epoch.
+
+    Args:
+        axis: where to.
+        members: with histories.
+    """
+    for number, member in enumerate(members):
+        is_first = number == 0
+        val_losses = [record.val_loss for record in member.history]
+        for values, color, label in (
+            ([record.train_loss for record in member.history], "tab:blue", "training rows"),
+            (val_losses, "tab:orange", "validation rows"),
+        ):
+            label_once = label if is_first else None
+            axis.plot(_epochs(member), values, color=color, alpha=_opacity(members), label=label_once)
+        _mark_best(axis, member, val_losses, _best_label(members) if is_first else None)
+
+
+def _epochs(member: MemberReport) -> list[int]:
+    return [record.epoch for record in member.history]
+
+
+def _opacity(members: Sequence[MemberReport]) -> float:
+    return max(0.15, len(members) ** -0.5)
+
+
+def _best_label(members: Sequence[MemberReport]) -> str:
+    return "best epoch" + (f": {members[0].best_epoch}" if len(members) == 1 else " of each member")
+
+
+def _mark_best(axis: Axes, member: MemberReport, values: Sequence[float], label: str | None) -> None:
+    """Mark the best epoch of a member on a curve of its values."""
+    axis.plot(member.best_epoch, values[member.best_epoch - 1], "o", color="tab:green", markersize=4, label=label)
 
 
 def _draw_rates(axis: Axes, history: Sequence[EpochRecord]) -> None:

@@ -39,11 +39,11 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
     facts, title = printable(facts), printable(title)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FunctionLoader(_resource),
+        loader=FunctionLoader(resource),
     )  # fmt: skip
     environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval, "ends": end_of}
     environment.globals |= {name: getattr(figures, name) for name in FIGURES}
-    style, script = STYLE + _resource("report.css"), _resource("report.js")
+    style, script = STYLE + resource("report.css"), resource("report.js")
     known = [own for own in facts["one_against_rest"] if own["thresholds"]]
     return environment.get_template("report.html.j2").render(
         facts,
@@ -115,7 +115,8 @@ def end_of(estimate: Mapping[str, Any], unit: str, end: str) -> str:
     return percent(estimate[end]) if unit == "percent" else number(estimate[end], 4 if unit == "loss" else 3)
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Return the text of a template."""
     return files("tabcohort.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
