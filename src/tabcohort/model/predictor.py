@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.columns import Column
 from tabcohort.data.encoder import ROUNDING
 from tabcohort.data.inputs import (
-    by_name,
     cells_of,
     check_cells,
     input_places,
     is_record,
-    named_series,
     require_column,
     row_inputs,
     table_inputs,
@@ -38,7 +35,14 @@ from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
 from tabcohort.model.report import CohortReport
 from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
-from tabcohort.model.unusual import OUTLIER, UnusualCells, unusual_cells
+from tabcohort.model.unusual import (
+    OUTLIER,
+    UnusualCells,
+    unusual_cells,
+    warn_of_cells,
+    warn_of_outliers,
+    warn_of_unknown_levels,
+)
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.notebook import html_note, html_table
@@ -223,9 +227,9 @@ class Predictor:
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
         cells = self._unusual_cells(X)
-        _warn_of_outliers(cells.far, X, schema.columns, frame)
-        _warn_of_unknown_levels(cells.unknown)
-        _warn_of_cells("missing cells in columns where no training row had one", cells.missing)
+        warn_of_outliers(cells.far, X, schema.columns, frame)
+        warn_of_unknown_levels(cells.unknown)
+        warn_of_cells("missing cells in columns where no training row had one", cells.missing)
         answer = [
             pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
             *map(pl.Series, self.probability_columns, np.exp(log_proba).T),
@@ -551,8 +555,8 @@ class Predictor:
         if not ((low > X) | (high < X)).any():
             return None
         cells = self._unusual_cells(X)  # takes longer
-        _warn_of_outliers(cells.far, X, self.schema.columns, data)
-        _warn_of_unknown_levels(cells.unknown)
+        warn_of_outliers(cells.far, X, self.schema.columns, data)
+        warn_of_unknown_levels(cells.unknown)
         return cells
 
     def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
@@ -599,47 +603,6 @@ class Predictor:
         if ignored:
             message = f"ignored, as the model was trained without them: {listed(ignored, 10)}"
             warnings.warn(message, TabcohortWarning, stacklevel=3)
-
-
-def _warn_of_outliers(far: Mapping[str, FloatArray], X: FloatArray, columns: Sequence[Column], data: Any) -> None:
-    """Warn of the row with the most extreme outlier, and of how many others have one."""
-    if not far:
-        return
-    place = {column.name: (column, numbers.start) for column, numbers, _ in input_places(columns)}
-    name = max(far, key=lambda own: float(far[own].max()))
-    row = int(far[name].argmax())
-    n_others = int(np.any(list(far.values()), axis=0).sum()) - 1
-    others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
-    column, number = place[name]
-    is_named = hasattr(data, "columns") or isinstance(data, Mapping)
-    cell = _cell(data, column, row) if is_named else f"{X[row, number]:g}"
-    warn_caller(
-        f"row {row + 1}, column {name!r} holds {cell}, {far[name][row]:,.0f} standard deviations from "
-        f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}"
-    )
-
-
-def _cell(data: Any, column: Column, row: int) -> Any:
-    """Return a cell of a frame or a mapping of columns as it was given; of a record its value."""
-    if isinstance(data, Mapping):
-        data, name_of = by_name(data)
-        cells = data[name_of[column.name]]
-        if isinstance(cells, str) or np.ndim(cells) == 0:
-            return cells
-    return named_series(data, [column])[0][row]
-
-
-def _warn_of_unknown_levels(cells: Mapping[str, BoolArray]) -> None:
-    """Warn of levels that no training row had."""
-    _warn_of_cells("levels that the model was not trained on, read as unknown", cells)
-
-
-def _warn_of_cells(what: str, cells: Mapping[str, BoolArray]) -> None:
-    """Warn of unusual cells with their number in each column."""
-    counts = {name: int(is_unusual.sum()) for name, is_unusual in cells.items()}
-    parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in counts.items()]
-    if parts:
-        warn_caller(f"{what}: {listed(parts, 10)}")
 
 
 def _renamed(columns: Sequence[pl.Series], taken: Sequence[str]) -> list[pl.Series]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column
-from tabcohort.data.inputs import input_places
+from tabcohort.data.inputs import by_name, input_places, named_series
+from tabcohort.errors import listed, warn_caller
 from tabcohort.types import BoolArray, FloatArray
 
 OUTLIER = 20.0  # standard deviations from the training rows' mean
@@ -78,3 +79,47 @@ def unknown_levels(X: FloatArray, columns: Sequence[Column]) -> dict[str, BoolAr
 
 def _with_any(cells: Mapping[str, NDArray[_Cell]]) -> dict[str, NDArray[_Cell]]:
     return {name: is_unusual for name, is_unusual in cells.items() if is_unusual.any()}
+
+
+# -- warnings --------------------------------------------------------------------------------------------------------
+
+
+def warn_of_outliers(far: Mapping[str, FloatArray], X: FloatArray, columns: Sequence[Column], data: Any) -> None:
+    """Warn of the row with the most extreme outlier, and of how many others have one."""
+    if not far:
+        return
+    place = {column.name: (column, numbers.start) for column, numbers, _ in input_places(columns)}
+    name = max(far, key=lambda own: float(far[own].max()))
+    row = int(far[name].argmax())
+    n_others = int(np.any(list(far.values()), axis=0).sum()) - 1
+    others = f" and for {n_others:,} other row{'s' * (n_others > 1)} like it" if n_others else ""
+    column, number = place[name]
+    is_named = hasattr(data, "columns") or isinstance(data, Mapping)
+    cell = _cell(data, column, row) if is_named else f"{X[row, number]:g}"
+    warn_caller(
+        f"row {row + 1}, column {name!r} holds {cell}, {far[name][row]:,.0f} standard deviations from "
+        f"the training rows' mean (a wrong unit?); do not rely on the prediction for it{others}"
+    )
+
+
+def _cell(data: Any, column: Column, row: int) -> Any:
+    """Return a cell of a frame or a mapping of columns as it was given; of a record its value."""
+    if isinstance(data, Mapping):
+        data, name_of = by_name(data)
+        cells = data[name_of[column.name]]
+        if isinstance(cells, str) or np.ndim(cells) == 0:
+            return cells
+    return named_series(data, [column])[0][row]
+
+
+def warn_of_unknown_levels(cells: Mapping[str, BoolArray]) -> None:
+    """Warn of levels that no training row had."""
+    warn_of_cells("levels that the model was not trained on, read as unknown", cells)
+
+
+def warn_of_cells(what: str, cells: Mapping[str, BoolArray]) -> None:
+    """Warn of unusual cells with their number in each column."""
+    counts = {name: int(is_unusual.sum()) for name, is_unusual in cells.items()}
+    parts = [f"{name!r} ({count:,} row{'s' * (count > 1)})" for name, count in counts.items()]
+    if parts:
+        warn_caller(f"{what}: {listed(parts, 10)}")
