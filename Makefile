@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles accuracy few-rows audit subgroups monitor mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning accuracy few-rows audit subgroups monitor mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -58,6 +58,13 @@ ablations: install  ## measure the candidates of the presets alone and together 
 
 ensembles: install  ## compare ways to weigh and to calibrate ensembles, from what `ablations` kept (ten minutes)
 	@$(BIN)/python benchmarks/ensembles.py
+
+halves: install  ## choose presets on half of the tables of `ablations`, and judge them on the other (half an hour)
+	@$(BIN)/python benchmarks/halves.py
+
+tuning: install  ## compare random search and Optuna's sampler in equal CPU time (an hour)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
+	@$(BIN)/python benchmarks/tuning.py
 
 accuracy: install  ## compare presets with other classifiers' defaults on real tables (an hour and a half)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt

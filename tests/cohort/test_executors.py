@@ -151,8 +151,7 @@ def test_a_task_pauses_after_its_epochs_and_resumes_from_there(executor: Executo
     members, train = members_of(1, 3), FakeTraining(max_epochs=9)
     with executor.start(train, lambda member, state: None) as submit:
         paused = [future.result() for future in [submit(Task(member, pause_after=4)) for member in members]]
-    assert [(result.state.n_epochs, result.state.stop_reason) for result in paused] == [(4, "paused")] * 3
-    with executor.start(train, lambda member, state: None) as submit:
+        assert [(result.state.n_epochs, result.state.stop_reason) for result in paused] == [(4, "paused")] * 3
         resumed = [
             submit(Task(member, replace(result.state, stop_reason=None)))
             for member, result in zip(members, paused, strict=True)

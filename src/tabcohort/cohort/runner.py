@@ -128,12 +128,12 @@ def run_members(
         if not math.isnan(expected_seconds):
             board.show()
         rungs = board.policy.rungs()
-        for rung in rungs:
-            with executor.start(train, board.on_epoch) as submit:
+        with executor.start(train, board.on_epoch) as submit:
+            for rung in rungs:
                 _train_all(submit, executor.n_workers, board.tasks(rung), board)
-            if board.stop_reason is not None or rung == rungs[-1]:
-                break
-            board.drop_configs(rung)
+                if board.stop_reason is not None or rung == rungs[-1]:
+                    break
+                board.drop_configs(rung)
     result = board.result()
     if result.failed and not {member.config for member in result.members} - result.dropped.keys():
         raise TrainingError(result.failed[min(result.failed)])
