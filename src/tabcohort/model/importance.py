@@ -5,6 +5,7 @@ Breiman (2001), with the rows that each network was tested on in the place of a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from tabcohort.data.splits import make_splits
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.evaluation.intervals import Estimate, mean_estimate
 from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.model.predictor import Predictor
 from tabcohort.types import FloatArray, IntArray
@@ -31,6 +33,7 @@ class TestedRows:
         y: class codes, `(n,)`.
         weight: row weights, `(n,)`.
         fold: whose networks were tested on each, `(n,)`.
+        rows: of the table, `(n,)`.
     """
 
     __test__ = False  # for pytest, which takes every class of such a name for tests
@@ -39,6 +42,7 @@ class TestedRows:
     y: IntArray
     weight: FloatArray
     fold: IntArray
+    rows: IntArray
 
 
 def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_ROWS) -> TestedRows:
@@ -55,7 +59,7 @@ def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_R
     rows, fold = np.concatenate(tested), np.repeat(np.arange(n_folds), [len(own) for own in tested])
     kept = np.sort(np.random.default_rng(config.seed).permutation(len(rows))[:max_rows])
     rows = rows[kept]
-    return TestedRows(table.inputs(rows), table.y[rows], table.weight[rows], fold[kept])
+    return TestedRows(table.inputs(rows), table.y[rows], table.weight[rows], fold[kept], rows)
 
 
 def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[str, float]:
@@ -68,25 +72,62 @@ def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[st
         predictor: the model.
         tested: rows that its networks were tested on.
     """
-    columns, rng = predictor.schema.columns, np.random.default_rng(predictor.report.configs[0].config.seed)
-    increases, total = np.zeros(len(columns)), 0.0
+    columns = predictor.schema.columns
+    increases = loss_increases(predictor, tested, [[place] for place in range(len(columns))])
+    has_networks = ~np.isnan(increases[0])
+    total = tested.weight[has_networks].sum()
+    if not total:  # no fold of the first seed has a network in the ensemble
+        return dict.fromkeys((column.name for column in columns), float("nan"))
+    means = increases[:, has_networks] @ tested.weight[has_networks] / total
+    return {column.name: float(mean) for column, mean in zip(columns, means, strict=True)}
+
+
+def importance_estimates(
+    predictor: Predictor, tested: TestedRows, players: Sequence[Sequence[int]], group_ids: IntArray | None = None
+) -> list[Estimate]:
+    """Return the importance of each player with its 95 % interval for other rows of the same kind.
+
+    Args:
+        predictor: the model.
+        tested: rows that its networks were tested on.
+        players: places of columns that are permuted together, each one or more.
+        group_ids: the group of each row, `(n,)`: rows of one group may be alike.
+    """
+    increases = loss_increases(predictor, tested, players)
+    known = ~np.isnan(increases[0])
+    groups = None if group_ids is None else group_ids[known]
+    return [mean_estimate(own[known], tested.weight[known], groups) for own in increases]
+
+
+def loss_increases(predictor: Predictor, tested: TestedRows, players: Sequence[Sequence[int]]) -> FloatArray:
+    """Return by how much the log loss of each row grows when the cells of columns are permuted, `(n_players, n)`.
+
+    It is the mean over several permutations, and NaN where a row's fold has no network.
+
+    Args:
+        predictor: the model.
+        tested: rows that its networks were tested on.
+        players: places of columns that are permuted together.
+    """
+    places = input_places(predictor.schema.columns)
+    inputs = [[place for column in player for place in places[column].inputs] for player in players]
+    rng = np.random.default_rng(predictor.report.configs[0].config.seed)
+    increases = np.full((len(players), len(tested.y)), np.nan)
     for fold in np.unique(tested.fold).tolist():
         networks = _FoldNetworks.of(predictor, fold)
         if networks is None:  # training ended before they had any weights
             continue
         rows = np.flatnonzero(tested.fold == fold)
-        X, y, weight = tested.X[rows], tested.y[rows], tested.weight[rows]
-        total += weight.sum()
+        X, y = tested.X[rows], tested.y[rows]
         before = networks.losses(X, y)
-        for place, (_, numbers, code) in enumerate(input_places(columns)):
-            inputs = [*range(numbers.start, numbers.stop), *([] if code is None else [code])]
+        for player, own in enumerate(inputs):
+            total = np.zeros(len(rows))
             for _ in range(N_PERMUTATIONS):
                 permuted = X.copy()
-                permuted[:, inputs] = X[rng.permutation(len(X))][:, inputs]
-                increases[place] += weight @ (networks.losses(permuted, y) - before) / N_PERMUTATIONS
-    if not total:  # no fold of the first seed has a network in the ensemble
-        return dict.fromkeys((column.name for column in columns), float("nan"))
-    return {column.name: float(increase / total) for column, increase in zip(columns, increases, strict=True)}
+                permuted[:, own] = X[rng.permutation(len(X))][:, own]
+                total += networks.losses(permuted, y) - before
+            increases[player, rows] = total / N_PERMUTATIONS
+    return increases
 
 
 @dataclass(frozen=True)
