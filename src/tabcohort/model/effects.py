@@ -20,6 +20,7 @@ from tabcohort.types import FloatArray, IntArray
 
 MAX_INTERVALS = 20  # of a number, with about as many rows each
 MAX_LEVELS = 12  # of a category, the most frequent
+MAX_LOGITS = 2**20  # at once
 N_BINS = 10  # of other columns, by which levels are compared
 
 Scores = Callable[[FloatArray], FloatArray]  # of rows `(n_rows, n_inputs)`, `(n_rows, ...)`
@@ -160,10 +161,26 @@ def scores_with_members(ensemble: Ensemble) -> Scores:
     """Return what gives the scores of an ensemble, and after them those of each member: `(n_rows, 1 + n_models, n)`."""
 
     def scores(X: FloatArray) -> FloatArray:
-        logits = ensemble.inference.logits(np.ascontiguousarray(X))
+        logits = ensemble.inference.logits(X)
         return np.concatenate([ensemble.scores(logits)[:, None], ensemble.member_scores(logits)], axis=1)
 
-    return scores
+    return _in_parts(scores, ensemble)
+
+
+def scores_of(ensemble: Ensemble) -> Scores:
+    """Return what gives the scores of an ensemble, `(n_rows, n_scores)`."""
+    return _in_parts(lambda X: ensemble.scores(ensemble.inference.logits(X)), ensemble)
+
+
+def _in_parts(scores: Scores, ensemble: Ensemble) -> Scores:
+    """Return the same for any number of rows, in parts whose logits are few enough for the memory."""
+    n_at_once = max(1, MAX_LOGITS // (ensemble.inference.n_models * ensemble.inference.n_outputs))
+
+    def in_parts(X: FloatArray) -> FloatArray:
+        parts = (np.ascontiguousarray(X[start : start + n_at_once]) for start in range(0, len(X), n_at_once))
+        return np.concatenate([scores(part) for part in parts])
+
+    return in_parts
 
 
 # -- two columns -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from tabcohort.model.effects import (
     interactions,
     joint_part,
     local_effects,
+    scores_of,
     scores_with_members,
     shares_of,
 )
@@ -28,7 +29,7 @@ from tabcohort.types import FloatArray
 
 MIN_ROWS, MAX_PREDICTIONS = 200, 500_000  # rows of wide tables; predictions by the members of a fold
 N_EFFECTS = 6  # of the columns that matter most
-MAX_EFFECT_ROWS = 1_000
+MAX_EFFECT_ROWS, MAX_LOGITS = 1_000, 2**23  # rows; logits of all members for them
 N_CROSSED = 50  # rows whose cells are put into each other for an interaction
 N_HEAT_INTERVALS = 7  # of a number, in the heat map
 
@@ -56,7 +57,9 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
     groups = dependent_groups(table)
     estimates = importance_estimates(predictor, tested, players, None if groups is None else groups[tested.rows])
     order = sorted(range(len(players)), key=lambda player: -np.nan_to_num(estimates[player].value))
-    X, weight = tested.X[:MAX_EFFECT_ROWS], tested.weight[:MAX_EFFECT_ROWS]
+    n_logits = len(predictor.models) * predictor.models[0].n_outputs
+    some = np.linspace(0, len(tested.y) - 1, min(len(tested.y), MAX_EFFECT_ROWS, max(100, MAX_LOGITS // n_logits)))
+    X, weight = tested.X[some.astype(int)], tested.weight[some.astype(int)]
     strongest = _strongest(estimates, [players[player] for player in order], X, places)
     effects = [effect_facts(predictor, X, weight, grid) for grid in strongest.values()]
     return {
@@ -137,11 +140,8 @@ def _cells(grid: Grid) -> list[Any]:
 def _interaction_facts(
     predictor: Predictor, X: FloatArray, places: Sequence[InputPlaces], columns: Sequence[int]
 ) -> dict[str, Any]:
-    ensemble = predictor.ensemble
+    scores = scores_of(predictor.ensemble)
     few = X[np.linspace(0, len(X) - 1, min(N_CROSSED, len(X))).astype(int)]
-
-    def scores(rows: FloatArray) -> FloatArray:
-        return ensemble.scores(ensemble.inference.logits(np.ascontiguousarray(rows)))
 
     found = interactions(scores, few, places, columns)
     names = [[predictor.schema.columns[number].name for number in own.columns] for own in found]
