@@ -109,3 +109,26 @@ def test_estimates_are_the_same_figures_with_intervals_that_groups_widen() -> No
     assert single[2].low < 0 < single[2].high
     grouped = importance_estimates(predictor, tested, [[0], [1], [2]], np.arange(len(tested.y)) // 10)
     assert all(own.low <= alone.low for own, alone in zip(grouped, single, strict=True))
+
+
+def test_folds_in_time_are_those_of_training_although_the_table_is_read_again_without_times() -> None:
+    frame = {
+        "x": make_rows(120)[0][:, 0],
+        "when": np.arange(120.0),
+        "answer": np.array(["no", "yes"])[make_rows(120)[1]],
+    }
+    table = Table.from_frame(frame, "answer", time="when")
+    predictor = fitted(table, CohortSettings(folds=3, seeds=1))
+    with_times = sample_tested_rows(predictor, table)
+    again = sample_tested_rows(predictor, replace(table, time=None))
+    assert table.time is not None
+    folds, expected = (dict(zip(own.rows.tolist(), own.fold.tolist(), strict=True)) for own in (again, with_times))
+    assert folds == expected
+    other = replace(predictor.report, n_folds=4)
+    unknown = Predictor(
+        predictor.models, predictor.members, predictor.schema, predictor.calibrator, predictor.decision_rule,
+        predictor.out_of_fold, other,
+    )  # fmt: skip
+    nothing = sample_tested_rows(unknown, replace(table, time=None))
+    assert len(nothing.rows) == 0
+    assert all(np.isnan(value) for value in permutation_importances(unknown, nothing).values())

@@ -25,7 +25,7 @@ from tabcohort.model.effects import (
 from tabcohort.model.importance import MAX_ROWS, N_PERMUTATIONS, importance_estimates, sample_tested_rows
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import estimate_to_dict
-from tabcohort.types import FloatArray
+from tabcohort.types import FloatArray, IntArray
 
 MIN_ROWS, MAX_PREDICTIONS = 200, 500_000  # rows of wide tables; predictions by the members of a fold
 N_EFFECTS = 6  # of the columns that matter most
@@ -42,7 +42,8 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
         table: that it was trained on.
 
     Returns:
-        `score`: what effects are of; `n_rows`: that importances are measured on; `importances`: for each column, and
+        `score`: what effects are of; `n_rows`: that importances are measured on, 0 where it is not known which members
+        saw which rows; `importances`: for each column, and
         for `columns` that repeat each other together, by how much the `log_loss` grows when they are permuted, the
         largest first; `effects`: see `effect_facts`, of the columns that matter most; `interactions`: of these,
         `columns`, `strength` and `share`, the strongest first; `heat_map`: of the first of these, `columns`, `class`,
@@ -52,14 +53,15 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
     places = input_places(columns)
     n_rows = max(MIN_ROWS, min(MAX_ROWS, MAX_PREDICTIONS // (N_PERMUTATIONS * max(len(columns), 1))))
     tested = sample_tested_rows(predictor, table, n_rows)
-    repeated = repeated_columns(tested.X, columns)
+    some = _evenly(len(table.y), MAX_ROWS)
+    repeated = repeated_columns(table.inputs(some), columns)
     players = [*([number] for number in range(len(columns))), *repeated]
     groups = dependent_groups(table)
     estimates = importance_estimates(predictor, tested, players, None if groups is None else groups[tested.rows])
     order = sorted(range(len(players)), key=lambda player: -np.nan_to_num(estimates[player].value))
     n_logits = len(predictor.models) * predictor.models[0].n_outputs
-    some = np.linspace(0, len(tested.y) - 1, min(len(tested.y), MAX_EFFECT_ROWS, max(100, MAX_LOGITS // n_logits)))
-    X, weight = tested.X[some.astype(int)], tested.weight[some.astype(int)]
+    some = _evenly(len(table.y), min(MAX_EFFECT_ROWS, max(100, MAX_LOGITS // n_logits)))
+    X, weight = table.inputs(some), table.weight[some]
     strongest = _strongest(estimates, [players[player] for player in order], X, places)
     effects = [effect_facts(predictor, X, weight, grid) for grid in strongest.values()]
     return {
@@ -75,6 +77,11 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
         "effects": effects,
         **_interaction_facts(predictor, X, places, list(strongest)),
     }
+
+
+def _evenly(n_rows: int, at_most: int) -> IntArray:
+    """Return rows at even distances."""
+    return np.linspace(0, n_rows - 1, min(n_rows, at_most)).astype(np.int64)
 
 
 def _strongest(
@@ -141,7 +148,7 @@ def _interaction_facts(
     predictor: Predictor, X: FloatArray, places: Sequence[InputPlaces], columns: Sequence[int]
 ) -> dict[str, Any]:
     scores = scores_of(predictor.ensemble)
-    few = X[np.linspace(0, len(X) - 1, min(N_CROSSED, len(X))).astype(int)]
+    few = X[_evenly(len(X), N_CROSSED)]
 
     found = interactions(scores, few, places, columns)
     names = [[predictor.schema.columns[number].name for number in own.columns] for own in found]
