@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import fit_quickly
+from helpers import fit_quickly, make_small_table
 
 from tabcohort import CohortSettings, Config, ConfigReport, grid, save
 from tabcohort.cli.commands import N_RANDOM_CONFIGS
@@ -34,6 +34,7 @@ from tabcohort.evaluation.intervals import UNKNOWN
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.model.facts import config_facts, evaluation_facts, facts
 from tabcohort.model.file import OUT_OF_FOLD
+from tabcohort.model.learned import learned_facts
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -321,6 +322,12 @@ def test_the_facts_page_names_every_key() -> None:
     assert {name for name in names - described if not name.startswith("report.")} == listed - of_report
     assert {name for name in names if name.startswith("report.")} == described
     assert all(any(name.startswith(start) for name in names) for start in of_report)
+
+
+def test_the_facts_page_names_every_key_of_what_a_model_has_learned() -> None:
+    table = make_small_table()
+    rows = table_rows("reference/facts.md", r"\w+", "[^|]+")
+    assert {name for name, _ in rows} - {"key"} == set(learned_facts(fit_quickly(table, model="logistic"), table))
 
 
 def keys_of(values: Any, name: str = "") -> Iterator[str]:

@@ -11,7 +11,13 @@ from helpers import SINGLE, SMALL, make_rows
 
 from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.evaluation.calibration import Calibrator
-from tabcohort.model.importance import TestedRows, _FoldNetworks, permutation_importances, sample_tested_rows
+from tabcohort.model.importance import (
+    TestedRows,
+    _FoldNetworks,
+    importance_estimates,
+    permutation_importances,
+    sample_tested_rows,
+)
 
 
 def mixed_table(n_rows: int = 120, **more: Any) -> Table:
@@ -81,7 +87,7 @@ def test_a_fold_without_networks_is_left_out() -> None:
         predictor.out_of_fold, predictor.report,
     )  # fmt: skip
     kept = tested.fold < 2
-    alone = TestedRows(tested.X[kept], tested.y[kept], tested.weight[kept], tested.fold[kept])
+    alone = TestedRows(tested.X[kept], tested.y[kept], tested.weight[kept], tested.fold[kept], tested.rows[kept])
     assert permutation_importances(some, tested) == permutation_importances(some, alone)
 
 
@@ -91,3 +97,38 @@ def test_a_row_of_weight_two_counts_like_two() -> None:
     tested = sample_tested_rows(predictor, table)
     double = permutation_importances(predictor, replace(tested, weight=2 * tested.weight))
     assert double == pytest.approx(permutation_importances(predictor, tested))
+
+
+def test_estimates_are_the_same_figures_with_intervals_that_groups_widen() -> None:
+    table = mixed_table()
+    predictor = fitted(table)
+    tested = sample_tested_rows(predictor, table)
+    single = importance_estimates(predictor, tested, [[0], [1], [2]])
+    assert [own.value for own in single] == pytest.approx(list(permutation_importances(predictor, tested).values()))
+    assert single[1].low > 0
+    assert single[2].low < 0 < single[2].high
+    grouped = importance_estimates(predictor, tested, [[0], [1], [2]], np.arange(len(tested.y)) // 10)
+    assert all(own.low <= alone.low for own, alone in zip(grouped, single, strict=True))
+
+
+def test_folds_in_time_are_those_of_training_although_the_table_is_read_again_without_times() -> None:
+    frame = {
+        "x": make_rows(120)[0][:, 0],
+        "when": np.arange(120.0),
+        "answer": np.array(["no", "yes"])[make_rows(120)[1]],
+    }
+    table = Table.from_frame(frame, "answer", time="when")
+    predictor = fitted(table, CohortSettings(folds=3, seeds=1))
+    with_times = sample_tested_rows(predictor, table)
+    again = sample_tested_rows(predictor, replace(table, time=None))
+    assert table.time is not None
+    folds, expected = (dict(zip(own.rows.tolist(), own.fold.tolist(), strict=True)) for own in (again, with_times))
+    assert folds == expected
+    other = replace(predictor.report, n_folds=4)
+    unknown = Predictor(
+        predictor.models, predictor.members, predictor.schema, predictor.calibrator, predictor.decision_rule,
+        predictor.out_of_fold, other,
+    )  # fmt: skip
+    nothing = sample_tested_rows(unknown, replace(table, time=None))
+    assert len(nothing.rows) == 0
+    assert all(np.isnan(value) for value in permutation_importances(unknown, nothing).values())

@@ -18,7 +18,7 @@ from tabcohort.cohort.runner import RunResult
 from tabcohort.data.splits import dependent_groups
 from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
 from tabcohort.evaluation.metrics import safe_log
-from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.evaluation.out_of_fold import MAX_FOLDS, OutOfFoldPredictions
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.training.member import class_weights
 from tabcohort.types import FloatArray, IntArray
@@ -27,7 +27,6 @@ N_ROUNDS = 40
 MAX_BAGS, ROWS_OF_BAGS = 20, 50_000  # all bags together have at most this many rows
 MIN_WEIGHT = 1 / N_ROUNDS
 MAX_ROWS = 20_000  # that a choice is made on
-MAX_FOLDS = 10  # that choices are cross-fitted on: of more folds some are joined, as time grows with their square
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ class InputPlaces(NamedTuple):
     numbers: slice
     code: int | None
 
+    @property
+    def inputs(self) -> list[int]:
+        """The places of all of them."""
+        return [*range(self.numbers.start, self.numbers.stop), *([] if self.code is None else [self.code])]
+
 
 def input_places(columns: Sequence[Column]) -> list[InputPlaces]:
     """Return where the inputs of each column are: the numbers of all columns come first, and then the codes.

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
+MAX_FOLDS = 10  # that choices are cross-fitted on: of more folds some are joined, as time grows with their square
+
 
 @dataclass(frozen=True)
 class OutOfFoldPredictions:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,11 @@ class Ensemble:
         mean = self._corrected(mean)
         return np.asarray(mean - mean.mean(axis=-1, keepdims=True))
 
+    def member_scores(self, logits: FloatArray) -> FloatArray:
+        """Return the scores that each member has alone, calibrated as the mean is, `(..., n_models, n_scores)`."""
+        alone = replace(self, weights=np.ones(1))
+        return np.stack([alone.scores(logits[..., [place], :]) for place in range(logits.shape[-2])], axis=-2)
+
     def _mean_log_odds(self, logits: FloatArray) -> FloatArray:
         """Return the log odds of the second of two classes from the logits of members, the last axis."""
         odds = np.exp(-np.clip(logits, -MAX_EXPONENT, MAX_EXPONENT))  # of the first class
@@ -134,10 +139,8 @@ class Explainer:
         self.names = tuple(" + ".join(columns[i].name for i in player) for player in players)
         self._player_of_input = np.empty(background.shape[1], dtype=np.int64)
         player_of_column = {i: number for number, player in enumerate(players) for i in player}
-        for i, (_, numbers, code) in enumerate(input_places(columns)):
-            self._player_of_input[[*range(numbers.start, numbers.stop), *([] if code is None else [code])]] = (
-                player_of_column[i]
-            )
+        for i, places in enumerate(input_places(columns)):
+            self._player_of_input[places.inputs] = player_of_column[i]
         self.background = np.ascontiguousarray(background)
         logits = ensemble.inference.logits(self.background)
         self.base = ensemble.scores(logits)

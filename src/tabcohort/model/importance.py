@@ -5,6 +5,7 @@ Breiman (2001), with the rows that each network was tested on in the place of a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,9 @@ from tabcohort.data.splits import make_splits
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.evaluation.intervals import Estimate, mean_estimate
 from tabcohort.evaluation.metrics import log_probabilities, safe_log
+from tabcohort.evaluation.out_of_fold import MAX_FOLDS
 from tabcohort.model.predictor import Predictor
 from tabcohort.types import FloatArray, IntArray
 
@@ -31,6 +34,7 @@ class TestedRows:
         y: class codes, `(n,)`.
         weight: row weights, `(n,)`.
         fold: whose networks were tested on each, `(n,)`.
+        rows: of the table, `(n,)`.
     """
 
     __test__ = False  # for pytest, which takes every class of such a name for tests
@@ -39,6 +43,7 @@ class TestedRows:
     y: IntArray
     weight: FloatArray
     fold: IntArray
+    rows: IntArray
 
 
 def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_ROWS) -> TestedRows:
@@ -49,13 +54,28 @@ def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_R
         table: that it was trained on.
         max_rows: the size of the sample.
     """
-    config, n_folds = predictor.report.configs[0].config, predictor.report.n_folds
-    splitter = make_splits(table, config, n_folds)
-    tested = [splitter.split(fold).test for fold in range(n_folds)]
-    rows, fold = np.concatenate(tested), np.repeat(np.arange(n_folds), [len(own) for own in tested])
+    config = predictor.report.configs[0].config
+    tested = _tested_by_fold(predictor, table)
+    rows, fold = np.concatenate(tested), np.repeat(np.arange(len(tested)), [len(own) for own in tested])
     kept = np.sort(np.random.default_rng(config.seed).permutation(len(rows))[:max_rows])
     rows = rows[kept]
-    return TestedRows(table.inputs(rows), table.y[rows], table.weight[rows], fold[kept])
+    return TestedRows(table.inputs(rows), table.y[rows], table.weight[rows], fold[kept], rows)
+
+
+def _tested_by_fold(predictor: Predictor, table: Table) -> list[IntArray]:
+    """Return the rows of the table that the networks of each fold of the first seed were tested on.
+
+    A model does not keep the times of its rows. Where it was trained on folds in time, and the table is read again
+    without them, the folds are those that its out-of-fold predictions know; none where they do not tell.
+    """
+    n_folds, predictions = predictor.report.n_folds, predictor.out_of_fold
+    splitter = make_splits(table, predictor.report.configs[0].config, n_folds)
+    if np.array_equal(splitter.fold_ids()[predictions.rows] % MAX_FOLDS, predictions.fold_ids):
+        return [splitter.split(fold).test for fold in range(n_folds)]
+    periods = np.unique(predictions.fold_ids)
+    if len(periods) != n_folds or n_folds > MAX_FOLDS - 2:
+        return [np.empty(0, dtype=np.int64)]
+    return [predictions.rows[predictions.fold_ids == period] for period in periods]
 
 
 def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[str, float]:
@@ -68,25 +88,62 @@ def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[st
         predictor: the model.
         tested: rows that its networks were tested on.
     """
-    columns, rng = predictor.schema.columns, np.random.default_rng(predictor.report.configs[0].config.seed)
-    increases, total = np.zeros(len(columns)), 0.0
+    columns = predictor.schema.columns
+    increases = loss_increases(predictor, tested, [[place] for place in range(len(columns))])
+    has_networks = ~np.isnan(increases[0])
+    total = tested.weight[has_networks].sum()
+    if not total:  # no fold of the first seed has a network in the ensemble
+        return dict.fromkeys((column.name for column in columns), float("nan"))
+    means = increases[:, has_networks] @ tested.weight[has_networks] / total
+    return {column.name: float(mean) for column, mean in zip(columns, means, strict=True)}
+
+
+def importance_estimates(
+    predictor: Predictor, tested: TestedRows, players: Sequence[Sequence[int]], group_ids: IntArray | None = None
+) -> list[Estimate]:
+    """Return the importance of each player with its 95 % interval for other rows of the same kind.
+
+    Args:
+        predictor: the model.
+        tested: rows that its networks were tested on.
+        players: places of columns that are permuted together, each one or more.
+        group_ids: the group of each row, `(n,)`: rows of one group may be alike.
+    """
+    increases = loss_increases(predictor, tested, players)
+    known = ~np.isnan(increases[0])
+    groups = None if group_ids is None else group_ids[known]
+    return [mean_estimate(own[known], tested.weight[known], groups) for own in increases]
+
+
+def loss_increases(predictor: Predictor, tested: TestedRows, players: Sequence[Sequence[int]]) -> FloatArray:
+    """Return by how much the log loss of each row grows when the cells of columns are permuted, `(n_players, n)`.
+
+    It is the mean over several permutations, and NaN where a row's fold has no network.
+
+    Args:
+        predictor: the model.
+        tested: rows that its networks were tested on.
+        players: places of columns that are permuted together.
+    """
+    places = input_places(predictor.schema.columns)
+    inputs = [[place for column in player for place in places[column].inputs] for player in players]
+    rng = np.random.default_rng(predictor.report.configs[0].config.seed)
+    increases = np.full((len(players), len(tested.y)), np.nan)
     for fold in np.unique(tested.fold).tolist():
         networks = _FoldNetworks.of(predictor, fold)
         if networks is None:  # training ended before they had any weights
             continue
         rows = np.flatnonzero(tested.fold == fold)
-        X, y, weight = tested.X[rows], tested.y[rows], tested.weight[rows]
-        total += weight.sum()
+        X, y = tested.X[rows], tested.y[rows]
         before = networks.losses(X, y)
-        for place, (_, numbers, code) in enumerate(input_places(columns)):
-            inputs = [*range(numbers.start, numbers.stop), *([] if code is None else [code])]
+        for player, own in enumerate(inputs):
+            total = np.zeros(len(rows))
             for _ in range(N_PERMUTATIONS):
                 permuted = X.copy()
-                permuted[:, inputs] = X[rng.permutation(len(X))][:, inputs]
-                increases[place] += weight @ (networks.losses(permuted, y) - before) / N_PERMUTATIONS
-    if not total:  # no fold of the first seed has a network in the ensemble
-        return dict.fromkeys((column.name for column in columns), float("nan"))
-    return {column.name: float(increase / total) for column, increase in zip(columns, increases, strict=True)}
+                permuted[:, own] = X[rng.permutation(len(X))][:, own]
+                total += networks.losses(permuted, y) - before
+            increases[player, rows] = total / N_PERMUTATIONS
+    return increases
 
 
 @dataclass(frozen=True)

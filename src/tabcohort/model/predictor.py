@@ -394,6 +394,11 @@ class Predictor:
             return classes[positive]
         return classes[int(self.codes(log_probabilities(explanation.output[None]))[0])]
 
+    @property
+    def ensemble(self) -> Ensemble:
+        """What gives the scores of rows that explanations are of."""
+        return Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
+
     def _explainer(
         self, background: Any, together: Sequence[Sequence[str]], budget: ExplanationBudget, seed: int | None
     ) -> Explainer:
@@ -409,8 +414,7 @@ class Predictor:
         if len(X) > budget.max_background:
             rng = make_rng(seed, Purpose.PERMUTATIONS)
             X = X[np.sort(rng.choice(len(X), budget.max_background, replace=False))]
-        ensemble = Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
-        return Explainer(ensemble, self.schema, X, players, budget, seed)
+        return Explainer(self.ensemble, self.schema, X, players, budget, seed)
 
     def coefficients(self) -> dict[str, float] | None:
         """Return a linear two-class model's coefficient of each standardized feature, largest first; None for others.

@@ -30,6 +30,7 @@ from tabcohort.evaluation.prediction_sets import cross_fit_sets
 from tabcohort.evaluation.subgroups import MeasuredRows
 from tabcohort.model.facts import describe_configs, evaluation_facts
 from tabcohort.model.file import describe
+from tabcohort.model.learned import learned_facts
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import MemberReport, estimate_to_dict
 from tabcohort.model.report_subgroups import subgroup_facts
@@ -82,7 +83,8 @@ def report_facts(
         `n_rows` and `n_groups`; `evaluation` and `sets`: of the measured rows; `one_against_rest`: a dictionary for
         each class (of two classes, the positive one), see `class_facts`, and `n_more_classes`; `histories`, see
         `history_facts`; `hardest`: the rows that it is `most_wrong` and `least_sure` about; with a table, `data` (see
-        `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without.
+        `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without; with the training table,
+        `learned` (see `learned_facts`).
 
     Raises:
         TableError: a column in `by` is not there.
@@ -115,6 +117,7 @@ def report_facts(
         "hardest": _hardest(measured, predictor, table),
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
+        "learned": learned_facts(predictor, table.table) if table is not None and not is_new else None,
     }
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from tabcohort.errors import printable
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.reporting import figures
+from tabcohort.reporting import figures, learned_figures
 from tabcohort.reporting.look_page import columns_table
 from tabcohort.reporting.page import STYLE
 from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
@@ -23,6 +23,7 @@ MAX_CONFUSION = 12  # classes, above which the most frequent confusions are list
 N_CONFUSIONS = 15
 N_OPEN = 6  # classes, and configs, whose figures are not folded
 N_CONFIGS = 24  # of the table of configs
+N_IMPORTANCES = 20
 TABLE_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 HEAT_STEPS = 9  # steps of the shade of a cell
 
@@ -43,6 +44,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
     )  # fmt: skip
     environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval, "ends": end_of}
     environment.globals |= {name: getattr(figures, name) for name in FIGURES}
+    environment.globals |= {name: getattr(learned_figures, name) for name in LEARNED_FIGURES}
     style, script = STYLE + resource("report.css"), resource("report.js")
     known = [own for own in facts["one_against_rest"] if own["thresholds"]]
     return environment.get_template("report.html.j2").render(
@@ -61,7 +63,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         alternative_labels=ALTERNATIVE_LABELS,
         stop_reasons=STOP_REASONS,
         table_thresholds=TABLE_THRESHOLDS,
-        limits={"confusion": MAX_CONFUSION, "open": N_OPEN, "configs": N_CONFIGS},
+        limits={"confusion": MAX_CONFUSION, "open": N_OPEN, "configs": N_CONFIGS, "importances": N_IMPORTANCES},
     )
 
 
@@ -69,6 +71,7 @@ FIGURES = (
     "roc_figure", "precision_recall_figure", "reliability_figure", "score_figure", "decision_figure", "history_figure",
     "interval_bar", "share_bar",
 )  # fmt: skip
+LEARNED_FIGURES = ("effect_figure", "heat_map_figure", "importance_bar")
 
 
 def start_threshold(facts: Mapping[str, Any]) -> float:
