@@ -27,6 +27,7 @@ class Purpose(enum.IntEnum):
     CONFIGS = 8
     TREES = 9
     BAGS = 10
+    SUBSAMPLE = 11
 
 
 def make_rng(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:

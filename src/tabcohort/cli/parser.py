@@ -129,6 +129,8 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     outputs.add_argument("--report", metavar="FILE", help="write a page about the model and its rows (HTML)")
     outputs.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown)")
+    curve = "train on growing shares of the rows, too, and say what more rows would bring"
+    outputs.add_argument("--learning-curve", action="store_true", help=curve)
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
 
 

@@ -82,7 +82,8 @@ def report_facts(
         `n_rows` and `n_groups`; `evaluation` and `sets`: of the measured rows; `one_against_rest`: a dictionary for
         each class (of two classes, the positive one), see `class_facts`, and `n_more_classes`; `histories`, see
         `history_facts`; `hardest`: the rows that it is `most_wrong` and `least_sure` about; with a table, `data` (see
-        `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without.
+        `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without; `learning_curve`: null, as only
+        `fit` knows it.
 
     Raises:
         TableError: a column in `by` is not there.
@@ -115,6 +116,7 @@ def report_facts(
         "hardest": _hardest(measured, predictor, table),
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
+        "learning_curve": None,
     }
 
 
