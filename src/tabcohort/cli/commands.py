@@ -401,6 +401,27 @@ def _written_reports(page: str | None, card: str | None) -> list[str]:
     return [f"{name:9}{path}" for name, path in (("report", page), ("card", card)) if path]
 
 
+def export(options: argparse.Namespace) -> int:
+    """Write a model as an ONNX graph, and print its inputs and outputs."""
+    from tabcohort.container import replace_file
+    from tabcohort.model.file import load
+    from tabcohort.model.onnx_graph import graph_facts, to_onnx
+
+    files.check_outputs((options.onnx,), inputs=(options.model,))
+    model = to_onnx(load(options.model))
+    replace_file(options.onnx, lambda file: file.write(model.SerializeToString()))
+    facts = {"file": options.onnx, **graph_facts(model)}
+    if options.json:
+        print_json(facts)
+        return 0
+    out, _ = consoles()
+    for name in ("inputs", "outputs"):
+        for value in facts[name]:
+            print_lines(out, f"{name[:-1]:8} {value['type']:8} {value['shape']:12} {value['name']}")
+    print_lines(out, f"onnx     {options.onnx}")
+    return 0
+
+
 def decide(options: argparse.Namespace) -> int:
     """Change a model's decision rule."""
     from tabcohort.model.file import describe, load, save

@@ -201,6 +201,11 @@ def _report_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown) instead of the page, or too")
 
 
+def _export_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("--onnx", metavar="FILE.onnx", required=True, help="write one ONNX graph, from raw columns on")
+
+
 def _decide_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_decision_options(command)
@@ -344,6 +349,12 @@ COMMANDS = {
         "write a page on what a model is, how good it is and where it fails",
         "relapse.tabcohort --table patients.csv --out report.html",
         _report_options,
+    ),
+    "export": Command(
+        commands.export,
+        "write a model for other runtimes, as an ONNX graph",
+        "relapse.tabcohort --onnx relapse.onnx",
+        _export_options,
     ),
     "decide": Command(
         commands.decide,
