@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning accuracy few-rows audit subgroups monitor mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning accuracy few-rows audit subgroups monitor curve export mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -82,6 +82,12 @@ monitor: install  ## count false alarms of monitoring on fresh samples, and shif
 
 subgroups: install  ## count what the search of a report names, with and without planted subgroups (two minutes)
 	@$(BIN)/python benchmarks/subgroups.py
+
+curve: install  ## compare what twice the rows bring with what learning curves say of it (half an hour)
+	@$(BIN)/python benchmarks/learning_curve.py
+
+export: install  ## compare ONNX graphs with the models that they are of, on every real table (twenty minutes)
+	@$(BIN)/python benchmarks/export.py
 
 grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a quarter of an hour)
 	@$(BIN)/python benchmarks/grid.py

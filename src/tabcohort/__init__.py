@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tabcohort.cohort.fit import fit
+    from tabcohort.cohort.learning_curve import LearningCurve, learning_curve
     from tabcohort.cohort.progress import RunProgress
     from tabcohort.cohort.search import grid, random_configs
     from tabcohort.data.columns import Column
@@ -68,6 +69,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "cohort.fit": ("fit",),
+    "cohort.learning_curve": ("LearningCurve", "learning_curve"),
     "cohort.progress": ("RunProgress",),
     "cohort.search": ("grid", "random_configs"),
     "data.columns": ("Column",),
@@ -142,6 +144,7 @@ __all__ = [
     "Explanation",
     "ExplanationBudget",
     "ExplanationProgress",
+    "LearningCurve",
     "LogisticRegression",
     "MemberReport",
     "ModelComparison",
@@ -176,6 +179,7 @@ __all__ = [
     "fit",
     "grid",
     "initialize_weights",
+    "learning_curve",
     "load",
     "load_sample",
     "lower",

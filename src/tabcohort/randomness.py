@@ -28,6 +28,7 @@ class Purpose(enum.IntEnum):
     TREES = 9
     BAGS = 10
     PERMUTATIONS = 11
+    SUBSAMPLE = 12
 
 
 def make_rng(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:

@@ -66,6 +66,7 @@ def tune(options: argparse.Namespace) -> int:
     configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
     options.curves = options.checkpoint = options.report = options.card = None
+    options.learning_curve = False
 
     def choose(table: Table) -> tuple[list[Config], CohortSettings]:
         n_classes = len(table.schema.classes)
@@ -90,6 +91,7 @@ def _train(
         positive: label of the positive class, if it is named.
         choose: returns the configs and the settings of the cohort, given the table.
     """
+    from tabcohort.reporting.learning_curve_text import print_learning_curve
     from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model, print_shuffled
 
     if options.out is None:
@@ -99,6 +101,8 @@ def _train(
     frame, table = _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
     configs, settings = choose(table)
+    if options.learning_curve:
+        _check_learning_curve(table, configs, settings)
 
     from tabcohort.cohort.fit import fit
     from tabcohort.cohort.shuffled import shuffled_facts
@@ -109,26 +113,60 @@ def _train(
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)
     files.save_or_rescue(predictor, path)
+    has_curve = options.learning_curve and not is_interrupted
+    curve = _learning_curve(predictor, table, configs, settings, options) if has_curve else None
+    is_interrupted |= options.learning_curve and (curve is None or not curve["is_complete"])
     with _saying_where_the_model_is(path):
         if options.curves:
             from tabcohort.reporting.curves import draw_curves
 
             draw_curves(predictor.report, configs[0].monitor, options.curves)
         if options.report or options.card:
-            facts = _report_facts(predictor, frame, options)
+            facts = {**_report_facts(predictor, frame, options), "learning_curve": curve}
             _write_reports(facts, path, options.report, options.card)
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted
     if options.json:
         print_lines(messages, f"model    {path}")
         shuffled = {"shuffled": shuffled_facts(table, configs, settings)} if has_audit else {}
-        print_json({**_without_histories(document, options), **shuffled})
+        learned = {} if curve is None else {"learning_curve": curve}
+        print_json({**_without_histories(document, options), **learned, **shuffled})
     else:
         print_model(out, document)
+        if curve is not None:
+            print_learning_curve(out, curve)
         print_lines(out, "", *_next_steps(options, path))
         if has_audit:
             print_shuffled(out, shuffled_facts(table, configs, settings))
     return INTERRUPTED if is_interrupted else 0
+
+
+def _check_learning_curve(table: Table, configs: list[Config], settings: CohortSettings) -> None:
+    """Raise before any training if there can be no learning curve."""
+    from tabcohort.cohort.learning_curve import shares_to_train
+    from tabcohort.cohort.plan import make_plan
+
+    with warnings.catch_warnings():  # `fit` says the same
+        warnings.simplefilter("ignore", TabcohortWarning)
+        shares_to_train(make_plan(table, configs, settings))
+
+
+def _learning_curve(
+    predictor: Predictor, table: Table, configs: list[Config], settings: CohortSettings, options: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Return the facts of the learning curve; None, with a note, where Ctrl-C came too early for one."""
+    from tabcohort.cohort.learning_curve import learning_curve, learning_curve_facts
+    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog
+
+    _, messages = consoles(options.quiet)
+    print_lines(messages, "learning curve: training on shares of the rows")
+    try:
+        with ProgressLog(messages) if options.verbose else ProgressDisplay(messages) as progress:
+            curve = learning_curve(table, configs, settings, progress, predictor.out_of_fold)
+    except KeyboardInterrupt:
+        print_lines(messages, "interrupted before enough shares were done: there is no learning curve")
+        return None
+    return learning_curve_facts(curve)
 
 
 def _model_path(options: argparse.Namespace, is_interrupted: bool) -> Path:
@@ -416,6 +454,27 @@ def _write_reports(facts: dict[str, Any], model: Path, page: str | None, card: s
 def _written_reports(page: str | None, card: str | None) -> list[str]:
     """Return a line for each file that `_write_reports` writes."""
     return [f"{name:9}{path}" for name, path in (("report", page), ("card", card)) if path]
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a model as an ONNX graph, and print its inputs and outputs."""
+    from tabcohort.container import replace_file
+    from tabcohort.model.file import load
+    from tabcohort.model.onnx_graph import graph_facts, to_onnx
+
+    files.check_outputs((options.onnx,), inputs=(options.model,))
+    model = to_onnx(load(options.model))
+    replace_file(options.onnx, lambda file: file.write(model.SerializeToString()))
+    facts = {"file": options.onnx, **graph_facts(model)}
+    if options.json:
+        print_json(facts)
+        return 0
+    out, _ = consoles()
+    for name in ("inputs", "outputs"):
+        for value in facts[name]:
+            print_lines(out, f"{name[:-1]:8} {value['type']:8} {value['shape']:12} {value['name']}")
+    print_lines(out, f"onnx     {options.onnx}")
+    return 0
 
 
 def decide(options: argparse.Namespace) -> int:

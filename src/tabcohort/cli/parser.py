@@ -129,6 +129,8 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     outputs.add_argument("--report", metavar="FILE", help="write a page about the model and its rows (HTML)")
     outputs.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown)")
+    curve = "train on growing shares of the rows, too, and say what more rows would bring"
+    outputs.add_argument("--learning-curve", action="store_true", help=curve)
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
 
 
@@ -219,6 +221,11 @@ def _report_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--by", metavar="COLUMN", action="append", default=[], help=parts)
     command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
     command.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown) instead of the page, or too")
+
+
+def _export_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command)
+    command.add_argument("--onnx", metavar="FILE.onnx", required=True, help="write one ONNX graph, from raw columns on")
 
 
 def _decide_options(command: argparse.ArgumentParser) -> None:
@@ -370,6 +377,12 @@ COMMANDS = {
         "write a page on what a model is, how good it is and where it fails",
         "relapse.tabcohort --table patients.csv --out report.html",
         _report_options,
+    ),
+    "export": Command(
+        commands.export,
+        "write a model for other runtimes, as an ONNX graph",
+        "relapse.tabcohort --onnx relapse.onnx",
+        _export_options,
     ),
     "decide": Command(
         commands.decide,

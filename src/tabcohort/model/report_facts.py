@@ -84,7 +84,7 @@ def report_facts(
         each class (of two classes, the positive one), see `class_facts`, and `n_more_classes`; `histories`, see
         `history_facts`; `hardest`: the rows that it is `most_wrong` and `least_sure` about; with a table, `data` (see
         `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without; with the training table,
-        `learned` (see `learned_facts`).
+        `learned` (see `learned_facts`); `learning_curve`: null, as only `fit` knows it.
 
     Raises:
         TableError: a column in `by` is not there.
@@ -118,6 +118,7 @@ def report_facts(
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
         "learned": learned_facts(predictor, table.table) if table is not None and not is_new else None,
+        "learning_curve": None,
     }
 
 

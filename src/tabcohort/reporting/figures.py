@@ -285,6 +285,35 @@ def history_figure(config: Mapping[str, Any]) -> Markup:
     return axes.draw(parts, alt)
 
 
+def learning_curve_figure(facts: Mapping[str, Any]) -> Markup:
+    """Return the log loss by share of the rows with intervals, and the fitted curves up to four times the rows.
+
+    Args:
+        facts: of a learning curve (see `tabcohort.cohort.learning_curve.learning_curve_facts`).
+    """
+    points, curves = facts["points"], [curve["drawn"] for curve in facts["curves"]]
+    high = max(point["log_loss"]["high"] for point in points)
+    low = min(*(point["log_loss"]["low"] for point in points), *(loss for drawn in curves for _, loss in drawn))
+    spread = max(high - max(0.0, low), 1e-6)
+    axes = Axes(
+        (0, curves[0][-1][0]), (max(0.0, low), high + 0.05 * spread), "rows, beside those there are", "log loss"
+    )
+    parts = []
+    for drawn, style in zip(curves, ("first", "second"), strict=True):
+        parts.append(axes.line([pair for pair in drawn if pair[0] <= 1], style))
+        parts.append(axes.line([pair for pair in drawn if pair[0] >= 1], f"{style} dashed"))
+    for point in points:
+        loss = point["log_loss"]
+        parts.append(axes.vertical(point["share"], max(loss["low"], axes.y[0]), loss["high"], "whisker"))
+        parts.append(axes.dot(point["share"], loss["value"], "dot first"))
+    listed = "; ".join(
+        f"{point['share']:.0%} of the rows {point['log_loss']['value']:.3f} ({point['log_loss']['low']:.3f} to "
+        f"{point['log_loss']['high']:.3f})"
+        for point in points
+    )
+    return axes.draw(parts, f"Out-of-fold log loss by share of the rows: {listed}; {facts['conclusion']}")
+
+
 BAR_WIDTH, BAR_HEIGHT = 120, 16
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from tabcohort.errors import printable
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.reporting import figures, learned_figures
+from tabcohort.reporting.learning_curve_text import conclusion_lines
 from tabcohort.reporting.look_page import columns_table
 from tabcohort.reporting.page import STYLE
 from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
@@ -58,6 +59,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         start=start_threshold(facts),
         slider=_json({"classes": [_slider_values(own) for own in known], "start": start_threshold(facts)}),
         confusions=_confusions(facts),
+        curve_lines=conclusion_lines(facts["learning_curve"]) if facts["learning_curve"] else [],
         columns_table=None if facts["data"] is None else Markup(columns_table(facts["data"]["columns"])),
         labels={name: metric.label for name, metric in METRICS.items()} | {"difference": "difference to the others"},
         alternative_labels=ALTERNATIVE_LABELS,
@@ -69,7 +71,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
 
 FIGURES = (
     "roc_figure", "precision_recall_figure", "reliability_figure", "score_figure", "decision_figure", "history_figure",
-    "interval_bar", "share_bar",
+    "interval_bar", "share_bar", "learning_curve_figure",
 )  # fmt: skip
 LEARNED_FIGURES = ("effect_figure", "heat_map_figure", "importance_bar")
 

@@ -210,7 +210,7 @@ class _Networks(_Group):
         arrays, n_numbers, self.work_size = [np.empty(0)], 0, 0
         for network in networks:
             statistics.append(_statistics_of(network))
-            instructions, last = _instructions(network)
+            instructions, last = instructions_of(network)
             starts, widths = _places_of_values(network)
             # A row of `table` is kind, two sources, result, where weights and biases begin, columns read and written.
             for instruction in instructions:
@@ -286,7 +286,7 @@ def _places_of_values(network: Network) -> tuple[list[int], list[int]]:
     return [0, *ends.tolist()], widths
 
 
-def _instructions(network: Network) -> tuple[list[Instruction], int]:
+def instructions_of(network: Network) -> tuple[list[Instruction], int]:
     """Return the instructions of a network's forward pass, and the value that is its logits."""
     program = network.program
     alias = list(range(len(program.operations) + 1))  # the value that stands for each value
