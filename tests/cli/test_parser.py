@@ -27,6 +27,7 @@ GROUPS = {
     "monitor": [],
     "info": [],
     "report": [],
+    "export": [],
     "decide": ["Decision"],
     "reproduce": [],
 }
