@@ -28,6 +28,7 @@ GROUPS = {
     "monitor": [],
     "info": [],
     "report": [],
+    "export": [],
     "decide": ["Decision"],
     "reproduce": [],
 }

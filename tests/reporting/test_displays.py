@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 import sklearn.metrics
-from helpers import make_rows
+from helpers import fit_quickly, make_rows, make_small_table
 from matplotlib import pyplot
 
 from tabcohort import (
@@ -46,7 +46,7 @@ def test_the_curves_are_those_of_the_out_of_fold_predictions(predictor: Predicto
     np.testing.assert_allclose((roc.curve.x, roc.curve.y), (false_positive, true_positive))
     assert roc.area.value == pytest.approx(sklearn.metrics.roc_auc_score(is_yes, proba))
     assert roc.ax_.get_lines()[0].get_label() == (
-        f"yes: area {roc.area.value:.3f} ({roc.area.low:.3f} to {roc.area.high:.3f})"
+        f"class yes: area {roc.area.value:.3f} ({roc.area.low:.3f} to {roc.area.high:.3f})"
     )
     curve = PrecisionRecallDisplay.from_predictor(predictor)
     precision, recall, _ = sklearn.metrics.precision_recall_curve(is_yes, proba)
@@ -129,3 +129,14 @@ def test_a_fitted_classifier_will_do_and_anything_else_will_not(display: Any) ->
     with pytest.raises(SettingsError, match=r"not of CohortClassifier; fit it first$"):
         display.from_predictor(classifier)
     assert display.from_predictor(classifier.fit(X, codes)).ax_.has_data()
+
+
+@EVERY_DISPLAY
+def test_labels_are_no_formulas_and_none_is_hidden(display: Any) -> None:
+    predictor = fit_quickly(make_small_table(labels=["$a$ \\frac{", "_b $x^{$"]), model="logistic")
+    figure = display.from_predictor(predictor).figure_
+    figure.canvas.draw()  # a formula that is none would be an error
+    legend = figure.axes[0].get_legend()
+    if display in OF_A_CLASS and display is not DecisionCurveDisplay:
+        assert legend.get_texts()[0].get_text().startswith(("class _b", "perfectly"))
+        assert any("class _b" in text.get_text() for text in legend.get_texts())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from tabcohort.data.table import Table
-from tabcohort.errors import SettingsError, listed, nearest
+from tabcohort.errors import SettingsError, listed, nearest, printable
 from tabcohort.evaluation.class_curves import areas_under_curves, precision_recall_curve, reliability, roc_curve
 from tabcohort.evaluation.decision import LabelledRows, rows_of
 from tabcohort.evaluation.decision_curve import decision_curve
@@ -105,7 +105,7 @@ class RocDisplay(_ClassDisplay):
         self.curve, self.area = roc_curve(rows), areas_under_curves(rows)["roc_auc"]
 
     def _draw(self, ax: Axes) -> None:
-        ax.plot(self.curve.x, self.curve.y, label=f"{self.label}: area {_text(self.area)}")
+        ax.plot(self.curve.x, self.curve.y, label=f"class {_plain(self.label)}: area {_text(self.area)}")
         ax.plot([0, 1], [0, 1], color="gray", linestyle=":", label="chance")
         _finish(ax, "false positive rate", "true positive rate")
 
@@ -129,7 +129,7 @@ class PrecisionRecallDisplay(_ClassDisplay):
         self.share = float(np.average(rows.is_positive, weights=rows.weight))
 
     def _draw(self, ax: Axes) -> None:
-        ax.plot(self.curve.x, self.curve.y, label=f"{self.label}: area {_text(self.area)}")
+        ax.plot(self.curve.x, self.curve.y, label=f"class {_plain(self.label)}: area {_text(self.area)}")
         ax.axhline(self.share, color="gray", linestyle=":", label="share of the class")
         _finish(ax, "recall", "precision")
 
@@ -153,9 +153,9 @@ class ReliabilityDisplay(_ClassDisplay):
         predicted, value, low, high = np.array(
             [(own.predicted, own.observed.value, own.observed.low, own.observed.high) for own in self.bins]
         ).T
-        ax.errorbar(predicted, value, [value - low, high - value], marker="o", label=str(self.label))
+        ax.errorbar(predicted, value, [value - low, high - value], marker="o", label=f"class {_plain(self.label)}")
         ax.plot([0, 1], [0, 1], color="gray", linestyle=":", label="perfectly calibrated")
-        _finish(ax, f"predicted probability of {self.label}", "observed share (95 % interval)")
+        _finish(ax, f"predicted probability of {_plain(self.label)}", "observed share (95 % interval)")
 
 
 class DecisionCurveDisplay(_ClassDisplay):
@@ -183,7 +183,7 @@ class DecisionCurveDisplay(_ClassDisplay):
         ax.plot(thresholds, [point.treat_all for point in self.points], linestyle="--", label="all rows")
         ax.axhline(0, color="gray", linestyle=":", label="no row")
         ax.set_ylim(-0.25 * high.max(), 1.1 * high.max())
-        _finish(ax, f"threshold of the probability of {self.label}", "net benefit per row")
+        _finish(ax, f"threshold of the probability of {_plain(self.label)}", "net benefit per row")
 
 
 class ConfusionDisplay(_Display):
@@ -227,7 +227,7 @@ class ConfusionDisplay(_Display):
         for (row, column), share in np.ndenumerate(shares):
             color, count = "white" if share > 0.5 else "black", self.confusion[row, column]
             ax.text(column, row, f"{count:,.0f}", ha="center", va="center", color=color)
-        names = [str(label) for label in self.classes]
+        names = [_plain(label) for label in self.classes]
         ax.set_xticks(range(len(names)), names, rotation="vertical" if len(names) > 4 else "horizontal")
         ax.set_yticks(range(len(names)), names)
         ax.set_xlabel("predicted class")
@@ -282,6 +282,12 @@ def _code_of(predictor: Predictor, label: Label | None) -> int:
         hint = "" if label is None else nearest(str(label), names)
         raise SettingsError(f"{given}{hint}: label= is one of {listed(map(repr, classes), 10)}")
     return names.index(str(label))
+
+
+def _plain(label: Label) -> str:
+    """Return a label as text that matplotlib does not take for a formula."""
+    text: str = printable(str(label))
+    return text.replace("$", r"\$")
 
 
 def _text(estimate: Estimate) -> str:
