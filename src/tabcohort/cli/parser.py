@@ -380,7 +380,7 @@ COMMANDS = {
     ),
     "export": Command(
         commands.export,
-        "write a model for other runtimes, as an ONNX graph",
+        "write a model as a graph that other runtimes read",
         "relapse.tabcohort --onnx relapse.onnx",
         _export_options,
     ),

@@ -65,13 +65,13 @@ def to_onnx(predictor: Predictor) -> onnx.ModelProto:
     probabilities = _probabilities(graph, predictor, rows)
     label = _labels(graph, predictor, probabilities)
     outputs = []
-    for name, value, kind, shape in (
-        ("label", label, _label_type(schema.classes), ["n"]),
-        ("probabilities", probabilities, TensorProto.DOUBLE, ["n", len(schema.classes)]),
+    for name, value, kind, width in (
+        ("label", label, _label_type(schema.classes), None),
+        ("probabilities", probabilities, TensorProto.DOUBLE, len(schema.classes)),
     ):
         name = graph.free_name(name)
         graph.nodes.append(helper.make_node("Identity", [value], [name]))
-        outputs.append(helper.make_tensor_value_info(name, kind, shape))
+        outputs.append(helper.make_tensor_value_info(name, kind, ["n"] if width is None else ["n", width]))
     made = helper.make_graph(graph.nodes, "tabcohort", inputs, outputs, graph.constants)
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     model = helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="tabcohort")
