@@ -26,7 +26,8 @@ from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
-MAX_NUMBERS_AT_ONCE = 2**16  # of inputs or of logits: they stay in the cache
+MAX_NUMBERS_AT_ONCE = 2**20  # of inputs or of logits
+MAX_SUMS_AT_ONCE = 2**16  # of logits that are sums: they stay in the cache
 MAX_EXPONENT = 709.0  # beyond it, exp overflows
 MAX_LINEAR_LOGIT = 600.0  # beyond it, logarithms of probabilities are cut off
 PREPARES_COLUMNS = {"encode", "standardize", "smooth_clip", "piecewise_linear", "embed", "dropout"}  # each on its own
@@ -274,7 +275,7 @@ class _AdditiveGame:
         n_background, n, n_players = coalitions.shape
         adds = self.adds.reshape(n_background, n_players, -1)
         scores = np.empty((n_background, n, len(self.output)))
-        n_at_once = max(1, MAX_NUMBERS_AT_ONCE // (n_background * adds.shape[2]))
+        n_at_once = max(1, MAX_SUMS_AT_ONCE // (n_background * adds.shape[2]))
         for start in range(0, n, n_at_once):
             part = slice(start, start + n_at_once)
             logits = coalitions[:, part].astype(np.float64) @ adds
