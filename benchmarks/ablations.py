@@ -5,7 +5,7 @@
 At most 4,000 rows of each table, five folds, one seed. Every candidate is trained on the same folds; "together" is
 greedy selection, its weights for a fold chosen on the other folds. Forward selection adds at each step the candidate
 that lowers the mean over tables most. What was measured is kept in `build/ablations`, so that a run that was stopped
-goes on. Writes `ablations.md` beside this file.
+goes on. Writes `ablations.md` beside this file, but for its section on ingredients (see `ingredients.py`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tabcohort.evaluation.metrics import log_loss
 MAX_ROWS, MIN_ROWS_OF_CLASS = 4_000, 12
 SETTINGS = CohortSettings(folds=5, seeds=1, halving=False)
 KEPT = Path(__file__).parents[1] / "build" / "ablations"
+INGREDIENTS = "# What ingredients of networks give alone"  # where the section begins that `ingredients.py` writes
 MIXUP = {"mixup_alpha": 0.3, "mixup_probability": 1.0}
 MIXED = {"bins": 16, "dropout": 0.3, "weight_decay": 0.1, **MIXUP}
 NARROW = {**MIXED, "hidden": (64,), "dropout": 0.2}
@@ -208,7 +209,9 @@ def main() -> None:
     )
     text = "\n".join([title, "", *lines, ""])
     print(text)
-    Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+    path = Path(__file__).with_suffix(".md")
+    _, heading, rest = path.read_text(encoding="utf-8").partition(INGREDIENTS)
+    path.write_text(f"{text}\n{heading}{rest}" if heading else text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -525,7 +525,7 @@ BUGS = (
     Bug(
         "AdamW is Adam",
         TORCH,
-        'if config.weight_decay > 0 and config.optimizer == "adamw":',
+        'if weight_decay > 0 and config.optimizer == "adamw":',
         "if False:",
         (PLAIN,),
     ),
@@ -715,10 +715,10 @@ BUGS = (
     ),
     Bug(
         "a unit that is minus infinity makes NaN of its row",
-        "engines/compiled/operations.py",
+        "engines/compiled/activations.py",
         "out[i] = zero if x[i] < zero else x[i]",
         "out[i] = x[i] if x[i] > zero else zero * x[i]",
-        ("engines/compiled/test_operations.py::test_relu_of_any_number_is_that_of_pytorch",),
+        ("engines/compiled/test_activations.py::test_relu_of_any_number_is_that_of_pytorch",),
     ),
     Bug(
         "all compiled layers have the same dropout mask",

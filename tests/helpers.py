@@ -183,7 +183,7 @@ def data_of_inputs(
 
 
 CONSTANTS = {"batch_norm": (1e-3, 0.1), "layer_norm": (0.1,), "leaky_relu": (0.2,), "smooth_clip": (3.0,)}
-KINDS = ("linear", "batch_norm", "layer_norm", "dropout", "add", *ACTIVATIONS)
+KINDS = ("linear", "batch_norm", "layer_norm", "dropout", "add", "scale", "periodic", *ACTIVATIONS)
 
 
 @st.composite
@@ -192,12 +192,15 @@ def programs(draw: st.DrawFn, max_width: int = 40, has_inputs: bool = True) -> P
 
     Args:
         max_width: maximum columns of a value.
-        has_inputs: whether it may begin with `standardize` and `smooth_clip`.
+        has_inputs: whether it may begin with `standardize`, scaled numbers and `smooth_clip`.
     """
     builder = Builder(draw(st.integers(1, 12)))
     first = 0
     if has_inputs and draw(st.booleans()):
         first = builder.add("standardize", "standardize", 0)
+        scaling = draw(st.sampled_from([None, "robust_scale", "quantile_scale"]))
+        if scaling is not None:
+            first = builder.add(scaling, "scaling", first, constants=(3, draw(st.integers(1, builder.n_inputs))))
     for _ in range(draw(st.integers(0, 2)) if has_inputs else 0):
         first = builder.add("smooth_clip", f"clip{first}", first, constants=CONSTANTS["smooth_clip"])
     value = first
@@ -206,6 +209,10 @@ def programs(draw: st.DrawFn, max_width: int = 40, has_inputs: bool = True) -> P
         source = draw(st.one_of(st.just(value), st.integers(first, value)))
         if kind == "linear":
             value = builder.add("linear", path, source, d_out=draw(st.integers(1, max_width)))
+        elif kind == "periodic":
+            n_numbers = draw(st.integers(1, builder.width(source)))
+            constants = n_numbers, builder.width(source) - n_numbers, 0.3
+            value = builder.add(kind, path, source, d_out=builder.width(source) + 2 * n_numbers, constants=constants)
         elif kind == "dropout":
             value = builder.dropout(path, source, 0.5)
         elif kind == "add":
@@ -225,6 +232,8 @@ def random_network(program: Program, dtype: type[np.floating], seed: int = 0) ->
     for name, array in named.items():
         if array.ndim == 2:
             named[name] = rng.normal(0, 1 / np.sqrt(array.shape[1]), array.shape)
+        elif name.endswith("knots"):
+            named[name] = np.sort(array.reshape(-1, 3), axis=1).ravel()
         elif name.endswith(("bias", "mean", "center")):
             named[name] = rng.normal(0, 0.5, array.shape)
     return blank_network(program, dtype).with_named(named)

@@ -41,9 +41,12 @@ VALID = st.fixed_dictionaries(
     optional={
         "model": st.sampled_from(["logistic", "mlp", "residual"]),
         "hidden": st.lists(st.integers(1, 512), max_size=3).map(tuple),
-        "activation": st.sampled_from(["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"]),
+        "activation": st.sampled_from(["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "mish", "selu"]),
         "dropout": SHARE,
         "batch_norm": st.booleans(),
+        "scaling": st.sampled_from(["standard", "robust", "quantile"]),
+        "periodic": st.integers(0, 100),
+        "input_scale": st.booleans(),
         "class_weight": st.none() | st.just("balanced") | st.dictionaries(st.text(), st.floats(0.1, 10)),
         "label_smoothing": SHARE,
         "optimizer": st.sampled_from(["sgd", "adam", "adamw"]),
@@ -69,6 +72,12 @@ REFUSED: list[tuple[str, Any]] = [
     ("hidden", 64),
     ("hidden", "64"),
     ("activation", "elu"),
+    ("scaling", "minmax"),
+    ("periodic", 101),
+    ("periodic_scale", 0),
+    ("input_scale", 1),
+    ("dropout_schedule", "cosine"),
+    ("decay_schedule", None),
     ("dropout", 1.0),
     ("dropout", -0.1),
     ("dropout", math.nan),
@@ -413,10 +422,16 @@ def test_a_config_of_trees_uses_nothing_of_networks_and_the_other_way_round() ->
     assert not of_networks & (ONLY_OF_TREES | RUN_SETTINGS - {"engine", "device"} | {"max_epochs", "patience", "model"})
 
 
+UNUSED = {"momentum", "schedule_factor", "schedule_patience", "schedule_every", "mixup_probability"}
+
+
 @pytest.mark.parametrize(
     ("changes", "unused"),
     [
-        ({}, {"momentum", "schedule_factor", "schedule_patience", "schedule_every", "mixup_probability"}),
+        ({"periodic": 4, "mixup_alpha": 0.2, "schedule": "plateau"}, {"momentum", "schedule_every"}),
+        ({"dropout": 0}, {"dropout_schedule", *UNUSED}),
+        ({"weight_decay": 0}, {"decay_schedule", *UNUSED}),
+        ({}, UNUSED),
         ({"mixup_alpha": 0.2}, {"momentum", "schedule_factor", "schedule_patience", "schedule_every"}),
         ({"mixup_alpha": 0.2, "schedule": "plateau"}, {"momentum", "schedule_every"}),
         ({"mixup_alpha": 0.2, "schedule": "step"}, {"momentum", "schedule_patience"}),
@@ -431,16 +446,17 @@ def test_a_config_of_trees_uses_nothing_of_networks_and_the_other_way_round() ->
         ),
         (
             {"mixup_alpha": 0.2, "schedule": "plateau", "model": "logistic"},
-            {"hidden", "activation", "dropout", "batch_norm", "momentum", "schedule_every"},
+            {"hidden", "activation", "dropout", "dropout_schedule", "batch_norm", "momentum", "schedule_every"},
         ),
         (
             {"mixup_alpha": 0.2, "schedule": "plateau", "hidden": ()},
-            {"activation", "dropout", "batch_norm", "momentum", "schedule_every"},
+            {"activation", "dropout", "dropout_schedule", "batch_norm", "momentum", "schedule_every"},
         ),
     ],
 )
 def test_a_network_names_what_it_does_not_use(changes: dict[str, Any], unused: set[str]) -> None:
-    assert unused_names(Config(**changes)) == unused | ONLY_OF_TREES
+    assert unused_names(Config(**changes)) - {"periodic_scale"} == unused | ONLY_OF_TREES
+    assert ("periodic_scale" in unused_names(Config(**changes))) == ("periodic" not in changes)
 
 
 def test_what_is_not_used_changes_no_network() -> None:
@@ -449,7 +465,7 @@ def test_what_is_not_used_changes_no_network() -> None:
         "activation": "tanh", "dropout": 0.4, "batch_norm": True, "hidden": (3,), "momentum": 0.3, "beta1": 0.5,
         "beta2": 0.9, "epsilon": 1e-3, "schedule_factor": 0.9, "schedule_patience": 1, "schedule_every": 3,
         "mixup_probability": 0.9, "max_leaf_nodes": 3, "min_samples_leaf": 2, "max_features": 0.3,
-        "l2_regularization": 3.0, "shrinkage": 0.7,
+        "l2_regularization": 3.0, "shrinkage": 0.7, "periodic_scale": 3.0, "dropout_schedule": "flat_cosine",
     }  # fmt: skip
     for changes in ({"model": "logistic"}, {"model": "residual"}, {"optimizer": "sgd"}, {"hidden": ()}):
         config = Config(**{"hidden": (8,), "max_epochs": 4, "learning_rate": 0.02, **changes})

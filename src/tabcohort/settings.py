@@ -153,10 +153,20 @@ class Config:
     Args:
         model: "logistic", "mlp" (multilayer perceptron), "residual" (residual network) or "trees" (boosted trees).
         hidden: widths of the hidden layers or residual blocks; a logistic model has none.
-        activation: between the layers of an mlp (a residual block always has ReLU).
+        activation: between the layers of an mlp (a residual block always has ReLU): ReLU, leaky ReLU, GELU, SiLU, tanh,
+            sigmoid, Mish (Misra 2020) or SELU (Klambauer et al. 2017).
+        scaling: of numbers: "standard" (mean 0, standard deviation 1), "robust" (median and interquartile range, then
+            x / sqrt(1 + (x / 3)^2), as in RealMLP, Holzmüller et al. 2024) or "quantile" (normal scores of the training
+            rows' quantiles, linear between 64 knots and constant beyond them).
         bins: of the piecewise-linear encoding of each number (Gorishniy, Rubachev & Babenko 2022); 0 for none. A number
             with few distinct values has fewer.
+        periodic: learned frequencies of each number, whose cosines are further inputs (Gorishniy, Rubachev & Babenko
+            2022); 0 for none.
+        periodic_scale: initial standard deviation of the frequencies.
+        input_scale: whether each input of the first layer has a learned factor (as in RealMLP).
         dropout: probability that a hidden unit is set to zero in a training step.
+        dropout_schedule: "constant", or "flat_cosine": constant for the first half of `max_epochs`, then along half a
+            cosine to 0 (as in RealMLP).
         batch_norm: batch normalisation in the hidden layers of an mlp (a residual network always has it).
         class_weight: None, "balanced" (n_samples / (n_classes * count), as in scikit-learn) or {label: weight}.
         label_smoothing: share of each target that is spread evenly over all classes.
@@ -165,11 +175,14 @@ class Config:
         momentum: of SGD.
         beta1, beta2, epsilon: of Adam and AdamW (Kingma & Ba 2015; epsilon is added to the root, not under it).
         weight_decay: on weight matrices only, never on biases and normalisation.
+        decay_schedule: of the weight decay, as `dropout_schedule`.
         clip_norm: gradients with a larger global norm are scaled down to it; None does not clip.
         schedule: the learning rate of each epoch: "constant", "plateau" (times `schedule_factor` after more than
             `schedule_patience` epochs without a better validation score), "step" (times `schedule_factor` every
             `schedule_every` epochs), "exponential" (times `schedule_factor` every epoch), "cosine" (to zero at
-            `max_epochs`) or "one_cycle" (Smith & Topin 2018: up for 30 % of `max_epochs`, then down).
+            `max_epochs`), "one_cycle" (Smith & Topin 2018: up for 30 % of `max_epochs`, then down), "coslog4" (four
+            cycles between 0 and the base rate, each longer than the one before, as in RealMLP) or "flat_cosine"
+            (constant for the first half of `max_epochs`, then along half a cosine to 0).
         schedule_factor, schedule_patience, schedule_every: see `schedule`.
         batch_size: rows per step; "full" is one step with all rows, 1 is one row at a time, "auto" is "full" up to 64
             different training rows, 32 up to 5,000, 128 up to 20,000 and 256 beyond.
@@ -202,9 +215,14 @@ class Config:
 
     model: str = _setting("mlp", "logistic", "mlp", "residual", "trees")
     hidden: tuple[int, ...] = _setting((256, 128), special="widths")
-    activation: str = _setting("relu", "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
+    activation: str = _setting("relu", "relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "mish", "selu")
+    scaling: str = _setting("standard", "standard", "robust", "quantile")
     bins: int = _setting(0, number=int, low=0, high=1_000)
+    periodic: int = _setting(0, number=int, low=0, high=100)
+    periodic_scale: float = _setting(0.1, number=float, low=0, low_open=True)
+    input_scale: bool = _setting(False, number=bool)
     dropout: float = _setting(0.1, number=float, low=0, high=1, high_open=True)
+    dropout_schedule: str = _setting("constant", "constant", "flat_cosine")
     batch_norm: bool = _setting(False, number=bool)
     class_weight: str | Mapping[Any, float] | None = _setting(None, "balanced", none=True, special="class_weight")
     label_smoothing: float = _setting(0.0, number=float, low=0, high=1, high_open=True)
@@ -215,8 +233,11 @@ class Config:
     beta2: float = _setting(0.999, number=float, low=0, high=1, high_open=True)
     epsilon: float = _setting(1e-8, number=float, low=0, low_open=True)
     weight_decay: float = _setting(3e-4, number=float, low=0)
+    decay_schedule: str = _setting("constant", "constant", "flat_cosine")
     clip_norm: float | None = _setting(None, number=float, low=0, low_open=True, none=True)
-    schedule: str = _setting("constant", "constant", "plateau", "step", "exponential", "cosine", "one_cycle")
+    schedule: str = _setting(
+        "constant", "constant", "plateau", "step", "exponential", "cosine", "one_cycle", "coslog4", "flat_cosine"
+    )
     schedule_factor: float = _setting(0.5, number=float, low=0, high=1, low_open=True)
     schedule_patience: int = _setting(5, number=int, low=0)
     schedule_every: int = _setting(20, number=int, low=1)
@@ -294,7 +315,7 @@ def unused_names(config: Config) -> set[str]:
 
     Example:
         >>> sorted(unused_names(Config(model="logistic")) - unused_names(Config()))
-        ['activation', 'batch_norm', 'dropout', 'hidden']
+        ['activation', 'batch_norm', 'dropout', 'dropout_schedule', 'hidden']
     """
     if config.model == "trees":
         return {field.name for field in dataclasses.fields(Config)} - OF_TREES
@@ -306,6 +327,12 @@ def unused_names(config: Config) -> set[str]:
     elif config.model == "residual":
         names |= {"activation", "batch_norm"}
     names |= {"beta1", "beta2", "epsilon"} if config.optimizer == "sgd" else {"momentum"}
+    if config.periodic == 0:
+        names.add("periodic_scale")
+    if config.dropout == 0 or "dropout" in names:
+        names.add("dropout_schedule")
+    if config.weight_decay == 0:
+        names.add("decay_schedule")
     names |= {name for name, schedules in _SCHEDULES_WITH.items() if config.schedule not in schedules}
     if config.mixup_alpha == 0:
         names.add("mixup_probability")

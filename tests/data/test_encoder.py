@@ -31,7 +31,7 @@ from tabcohort.data.encoder import (
     row_slices,
     standardize,
     store_rows,
-    weighted_median,
+    weighted_quantile,
 )
 from tabcohort.engines.reading import make_reading
 from tabcohort.types import CodeArray, FloatArray, IntArray
@@ -279,9 +279,9 @@ def test_nothing_is_written_into_the_rows() -> None:
 def test_a_weight_is_that_many_equal_values_in_any_unit(pairs: list[tuple[int, int]], unit: float) -> None:
     values, times = np.array(pairs).T
     expected = np.median(np.repeat(values, times))
-    assert weighted_median(values.astype(np.float64), times * unit) == expected
+    assert weighted_quantile(values.astype(np.float64), times * unit, 0.5) == expected
     with_missing = np.append(values, np.nan)
-    assert weighted_median(with_missing, np.append(times * unit, 100 * unit)) == expected
+    assert weighted_quantile(with_missing, np.append(times * unit, 100 * unit), 0.5) == expected
 
 
 @pytest.mark.parametrize(
@@ -300,13 +300,13 @@ def test_a_weight_is_that_many_equal_values_in_any_unit(pairs: list[tuple[int, i
 def test_half_of_the_weight_is_on_either_side_of_the_median(
     values: list[float], weight: list[float], expected: float
 ) -> None:
-    np.testing.assert_equal(weighted_median(np.array(values), np.array(weight)), float(expected))
+    np.testing.assert_equal(weighted_quantile(np.array(values), np.array(weight), 0.5), float(expected))
 
 
 @pytest.mark.parametrize("n_values", [6, 16, 100, 5000])
 def test_the_median_of_equal_weights_is_the_median_however_they_add_up(n_values: int) -> None:
     values = np.arange(n_values * 1.0)
-    assert weighted_median(values, np.full(n_values, 0.1)) == np.median(values)
+    assert weighted_quantile(values, np.full(n_values, 0.1), 0.5) == np.median(values)
 
 
 # -- the structure ---------------------------------------------------------------------------------------------------

@@ -38,7 +38,15 @@ from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm, hashed_dropout, loss_sum
 from tabcohort.network.lower import network_of, to_module
-from tabcohort.network.models import Embed, PiecewiseLinear, SmoothClip
+from tabcohort.network.models import (
+    Embed,
+    Periodic,
+    PiecewiseLinear,
+    QuantileScale,
+    RobustScale,
+    Scale,
+    SmoothClip,
+)
 from tabcohort.network.ops import ACTIVATIONS
 from tabcohort.network.program import Network, Program, build_program, initialize_network
 from tabcohort.training.member import fit_on_training_rows, member_data
@@ -67,6 +75,15 @@ def bins_apart() -> PiecewiseLinear:
     return layer
 
 
+def numbers_scaled(layer: RobustScale | QuantileScale) -> nn.Module:
+    """Return a layer with statistics."""
+    rng = np.random.default_rng(6)
+    for name, buffer in layer.named_buffers():
+        values = rng.uniform(0.5, 2, len(buffer)) if name == "inverse_range" else rng.normal(size=len(buffer))
+        buffer[:] = torch.from_numpy(np.sort(values.reshape(5, -1), axis=1).ravel())
+    return layer
+
+
 LAYERS: dict[str, nn.Module] = {
     "linear": nn.Linear(D_IN, 1),
     "linear to three": nn.Linear(D_IN, 3),
@@ -82,11 +99,20 @@ LAYERS: dict[str, nn.Module] = {
     "piecewise linear": nn.Sequential(bins_of(D_IN, 12), nn.Linear(D_IN + 12, 5), nn.ReLU(), nn.Linear(5, 1)),
     "bins apart": nn.Sequential(bins_apart(), nn.Linear(D_IN + 14, 19), nn.ReLU(), nn.Linear(19, 1)),
     "bins apart, embed": nn.Sequential(bins_apart(), Embed(2, 6, 3), MLP(D_IN + 18, (5,), 1, batch_norm=True)),
+    "robust": nn.Sequential(numbers_scaled(RobustScale(5)), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
+    "quantile": nn.Sequential(numbers_scaled(QuantileScale(5, 4)), nn.Linear(D_IN, 5), nn.ReLU(), nn.Linear(5, 1)),
+    "robust, bins apart": nn.Sequential(numbers_scaled(RobustScale(5)), bins_apart(), nn.Linear(D_IN + 14, 19)),
+    "periodic": nn.Sequential(Periodic(3, 4, 0.4, first=2), nn.Linear(D_IN + 12, 5), nn.Tanh(), nn.Linear(5, 1)),
+    "scale": nn.Sequential(Scale(D_IN), nn.Linear(D_IN, 5), nn.Tanh(), nn.Linear(5, 1)),
+    "learned inputs": nn.Sequential(
+        numbers_scaled(QuantileScale(5, 4)), bins_apart(), Embed(2, 6, 3), Periodic(5, 2, 0.4, first=14),
+        Scale(D_IN + 28), MLP(D_IN + 28, (5,), 1, "mish"),
+    ),
     "one dropout twice": nn.Sequential(nn.Linear(D_IN, 5), DROPOUT, nn.Linear(5, 5), DROPOUT, nn.Linear(5, 1)),
     "embed": nn.Sequential(Embed(2, 6, 3), nn.Linear(D_IN + 4, 5), nn.ReLU(), nn.Linear(5, 1)),
     "one layer twice": nn.Sequential(nn.Linear(D_IN, 5), TWICE, nn.Linear(5, 4), TWICE, nn.Linear(4, 1)),
     **{name: MLP(D_IN, (6, 5), 1, activation=name) for name in ACTIVATIONS},
-}
+}  # fmt: skip
 
 
 def data_of(batches: BatchPlan, n_classes: int, d_in: int = D_IN, n_validation: int | None = None) -> MemberData:
@@ -169,7 +195,7 @@ def test_every_gradient_is_that_of_autograd_and_of_central_differences(module: n
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual", "clipped", "bins"])
+@pytest.mark.parametrize("kind", ["logistic", "mlp", "residual", "clipped", "bins", "learned inputs"])
 def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimizer: str) -> None:
     modules = {
         "logistic": LogisticRegression(D_IN, 1),
@@ -177,8 +203,14 @@ def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimiz
         "residual": ResidualMLP(D_IN, (8, 5), 1, dropout=0.2),
         "clipped": nn.Sequential(SmoothClip(1.0), MLP(D_IN, (8, 5), 3)),
         "bins": nn.Sequential(bins_apart(), MLP(D_IN + 14, (18, 5), 3)),
-    }
+        "learned inputs": nn.Sequential(
+            numbers_scaled(QuantileScale(5, 4)), Periodic(5, 2, 0.4), Scale(D_IN + 10),
+            MLP(D_IN + 10, (8, 5), 3, "selu", dropout=0.3, batch_norm=True),
+        ),
+    }  # fmt: skip
     config = Config(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
+    if kind in ("learned inputs", "mlp", "residual"):
+        config = replace(config, decay_schedule="flat_cosine", dropout_schedule="flat_cosine", max_epochs=50)
     batches = BatchPlan(100, 32, 0.3, 0.5, has_batch_norm(modules[kind]), seed=0)
     data = data_of(batches, n_classes_of(modules[kind]))
     module, reference, other, compiled = both(prepared(modules[kind]), data, config)
@@ -202,7 +234,10 @@ def networks(draw: st.DrawFn) -> nn.Sequential:
         layers.append(nn.Linear(width, d_out))
         width = d_out
         middle = draw(st.sampled_from([nn.BatchNorm1d(width), nn.LayerNorm(width), nn.Dropout(0.4), nn.Identity()]))
-        layers += [middle, draw(st.sampled_from([nn.ReLU(), nn.SiLU(), nn.Tanh(), nn.GELU(), nn.Sigmoid()]))]
+        layers += [
+            middle,
+            draw(st.sampled_from([nn.ReLU(), nn.SiLU(), nn.Tanh(), nn.GELU(), nn.Sigmoid(), nn.Mish(), nn.SELU()])),
+        ]
     return nn.Sequential(*layers, nn.Linear(width, draw(st.integers(1, 4))))
 
 
@@ -315,7 +350,9 @@ def mixed_data(config: Config, n_classes: int = 2, n_rows: int = 120) -> tuple[T
     split = train_validation_test_split(table, config)
     encoding = program.operations[0].encoding
     assert encoding is not None
-    reading = make_reading(table.stored_rows(), encoding, *fit_on_training_rows(table, split, encoding, bins))
+    reading = make_reading(
+        table.stored_rows(), encoding, *fit_on_training_rows(table, split, encoding, bins, config.scaling)
+    )
     return table, program, member_data(table, split, config, reading, program.has_batch_norm)
 
 
@@ -349,15 +386,18 @@ def test_the_engines_agree_on_categories_missing_cells_and_learned_vectors(
     assert largest_difference(module, other) < 1e-8
 
 
+@pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
 @pytest.mark.parametrize("model", ["logistic", "mlp", "residual"])
-def test_a_trained_network_predicts_what_its_layers_compute_from_the_tables_inputs(model: str) -> None:
-    """Encoding, standardizing, bins and learned vectors in the inference kernels, beside PyTorch's layers."""
-    config = Config(model=model, hidden=(8,), bins=5)
+def test_a_trained_network_predicts_what_its_layers_compute_from_the_tables_inputs(model: str, scaling: str) -> None:
+    """Encoding, scaling, bins and what is learned of inputs in the inference kernels, beside PyTorch's layers."""
+    config = Config(model=model, hidden=(8,), bins=5, scaling=scaling)
+    if scaling != "standard":
+        config = replace(config, periodic=3, input_scale=True)
     table, program, _ = mixed_data(config, n_classes=3)
     encoding = program.operations[0].encoding
     assert encoding is not None
     split = train_validation_test_split(table, config)
-    statistics, _ = fit_on_training_rows(table, split, encoding, table.bins(config))
+    statistics, _ = fit_on_training_rows(table, split, encoding, table.bins(config), config.scaling)
     network = initialize_network(program, seed=0).with_statistics(statistics)
     assert program.n_bins == 5 * table.schema.n_numbers
     unseen = table.X[:1].copy()

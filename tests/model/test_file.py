@@ -452,3 +452,16 @@ def test_other_files_are_no_models(csv_file: Path) -> None:
 def test_a_folder_that_is_not_there_is_clear(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be written: No such file or directory"):
         save(predictor, tmp_path / "nowhere" / "model")
+
+
+@pytest.mark.parametrize("scaling", ["robust", "quantile"])
+def test_scaling_and_learned_inputs_are_in_the_file(scaling: str, tmp_path: Path) -> None:
+    model = fit_quickly(scaling=scaling, periodic=2, input_scale=True, bins=4)
+    save(model, tmp_path / "model.tabcohort")
+    assert_same(load(tmp_path / "model.tabcohort"), model)
+
+
+def test_a_config_of_an_older_file_has_the_defaults_of_later_settings() -> None:
+    later = ("scaling", "periodic", "periodic_scale", "input_scale", "dropout_schedule", "decay_schedule")
+    values = {name: value for name, value in Config(hidden=(8,)).to_dict().items() if name not in later}
+    assert Config.from_dict(values) == Config(hidden=(8,))

@@ -10,9 +10,10 @@ from numba import njit
 from torch import Tensor, nn
 
 from tabcohort.engines.compiled.jit import INLINED
-from tabcohort.engines.compiled.operations import KERNELS, OpKernels, gradient_of, value_of
+from tabcohort.engines.compiled.operations import KERNELS, OpKernels
 from tabcohort.engines.compiled.simd import part
 from tabcohort.engines.compiled.tables import RESULT, SETS_GRADIENT, SOURCE, WEIGHT
+from tabcohort.engines.compiled.values import gradient_of, value_of
 from tabcohort.network.ops import OPS, ArraySpec, Match, OpSpec
 
 
@@ -30,7 +31,7 @@ class Scale(nn.Module):
         return x * self.weight
 
 
-OPS["scale"] = OpSpec(
+OPS["learned_scale"] = OpSpec(
     code=100,
     parameters=(ArraySpec("weight", initial=1.0),),
     layer=f"{__name__}.Scale",
@@ -64,4 +65,4 @@ def scale_backward(op, constant, values, parameters, gradient, work, rows, key, 
                 dx[i, j] = dout[i, j] * weight[j] + (0 if sets else dx[i, j])
 
 
-KERNELS["scale"] = OpKernels(scale_forward, scale_backward)
+KERNELS["learned_scale"] = OpKernels(scale_forward, scale_backward)

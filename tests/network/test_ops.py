@@ -29,6 +29,7 @@ from tabcohort.network.ops import (
     Operation,
     OpSpec,
     keep_share,
+    scheduled_share,
 )
 
 LOSSES = ("binary_cross_entropy", "cross_entropy")
@@ -41,7 +42,10 @@ CONSTANTS: dict[str, tuple[float, ...]] = {
     "leaky_relu": (0.3,),
     "dropout": (keep_share(0.25),),
     "embed": (2, 6, 4),
-    **dict.fromkeys(("relu", "gelu", "silu", "tanh", "sigmoid"), (0.0,)),
+    "robust_scale": (2.5, 2),
+    "quantile_scale": (4, 2),
+    "periodic": (2, 1, 0.5),
+    **{name: (0.0,) for name in ACTIVATIONS if name != "leaky_relu"},
 }
 
 
@@ -50,7 +54,7 @@ ENCODING = Encoding((0, 1), (1,), (2,), (CategoryEncoding(4, True, 2, n_learned=
 
 
 def operation_of(kind: str, d_in: int = 3, d_out: int = 5) -> Operation:
-    d_out = {"encode": ENCODING.n_columns, "embed": 1 + 2 * 4}.get(kind, d_out)
+    d_out = {"encode": ENCODING.n_columns, "embed": 1 + 2 * 4, "periodic": 3 + 2 * 2}.get(kind, d_out)
     d_out = d_out if OPS[kind].changes_width else d_in
     encoding = ENCODING if kind == "encode" else None
     return Operation(kind, "layer", (0,), 1, d_out, constants=CONSTANTS.get(kind, ()), encoding=encoding)
@@ -84,7 +88,7 @@ def test_the_buffers_of_an_operation_lie_one_after_another_as_kernels_read_them(
 
 def test_only_operations_that_learn_nothing_may_come_before_rows_are_mixed() -> None:
     preparing = {kind for kind, spec in OPS.items() if spec.prepares_input}
-    assert preparing == {"encode", "standardize", "piecewise_linear", "smooth_clip"}
+    assert preparing == {"encode", "standardize", "robust_scale", "quantile_scale", "piecewise_linear", "smooth_clip"}
     for kind in preparing:
         assert OPS[kind].parameters == ()
         assert OPS[kind].only_after is not None
@@ -119,7 +123,7 @@ def test_the_layer_of_an_operation_is_lowered_to_that_operation(kind: str) -> No
     assert match.encoding == op.encoding
 
 
-@pytest.mark.parametrize("kind", ["linear", "batch_norm", "layer_norm"])
+@pytest.mark.parametrize("kind", ["linear", "batch_norm", "layer_norm", "scale"])
 def test_a_layer_of_another_width_is_not_lowered(kind: str) -> None:
     op = operation_of(kind)
     assert op.spec.match(op.spec.make_layer(op, 3), 4) is None
@@ -153,6 +157,24 @@ def test_products_are_those_of_the_linear_layers(module: nn.Module, expected: in
 )
 def test_dropout_keeps_a_share_in_32768ths_that_is_never_all_and_none_only_for_1(p: float, expected: int) -> None:
     assert keep_share(p) == expected
+
+
+@pytest.mark.parametrize("kind", ["robust_scale", "quantile_scale", "periodic"])
+def test_a_layer_of_more_numbers_than_there_are_columns_is_not_lowered(kind: str) -> None:
+    """The kernels check no bounds."""
+    op = operation_of(kind)
+    n_columns = 2 + (kind == "periodic")
+    assert op.spec.match(op.spec.make_layer(op, n_columns), n_columns) is not None
+    assert op.spec.match(op.spec.make_layer(op, n_columns), n_columns - 1) is None
+
+
+@pytest.mark.parametrize("share", [0, 1, 22_938, KEEP_UNITS - 1])
+def test_scheduled_dropout_drops_less_and_never_nothing(share: int) -> None:
+    assert scheduled_share(share, 1.0) == share
+    shares = [scheduled_share(share, factor) for factor in (0.9, 0.5, 0.1, 0.0)]
+    assert shares == sorted(shares)
+    assert scheduled_share(share, 0.0) == KEEP_UNITS - 1
+    assert abs((KEEP_UNITS - shares[1]) - (KEEP_UNITS - share) / 2) <= 1
 
 
 def test_the_spec_of_an_operation_is_that_of_its_kind() -> None:
@@ -264,7 +286,8 @@ def measured() -> dict[str, Any]:
 
 
 def test_an_operation_is_added_in_one_file_and_both_engines_train_it_alike(measured: dict[str, Any]) -> None:
-    assert measured["program"] == ["scale", "linear", "tanh", "scale", "linear", "binary_cross_entropy"]
+    scale = "learned_scale"
+    assert measured["program"] == [scale, "linear", "tanh", scale, "linear", "binary_cross_entropy"]
     assert measured["engines"] == ["torch", "compiled", "compiled"]
     assert measured["moved"] > 0.05
     assert measured["difference"] < 1e-5
@@ -288,7 +311,7 @@ def test_kernels_with_an_added_operation_are_not_kept_on_disk(measured: dict[str
 
 
 def test_an_added_operation_predicts_by_its_module(measured: dict[str, Any]) -> None:
-    words = "the operation 'scale' has no inference kernel; predict with `to_module(network)`"
+    words = "the operation 'learned_scale' has no inference kernel; predict with `to_module(network)`"
     assert measured["inference"] == words
 
 

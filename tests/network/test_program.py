@@ -42,6 +42,9 @@ def any_network(draw: st.DrawFn) -> Config:
         activation=draw(st.sampled_from(list(ACTIVATIONS))),
         dropout=draw(st.sampled_from([0.0, 1e-9, 0.2, 0.999999])),
         batch_norm=draw(st.booleans()),
+        scaling=draw(st.sampled_from(["standard", "robust", "quantile"])),
+        periodic=draw(st.sampled_from([0, 3])),
+        input_scale=draw(st.booleans()),
     )
 
 
@@ -315,6 +318,23 @@ def test_reading_a_module_copies_it() -> None:
             tensor.add_(1)
     np.testing.assert_array_equal(network.parameters, before[0])
     np.testing.assert_array_equal(network.buffers, before[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_linear", "scales"),
+    [
+        ({}, True, False),
+        ({"scaling": "robust"}, False, True),
+        ({"scaling": "quantile"}, False, True),
+        ({"periodic": 2}, False, False),
+        ({"input_scale": True}, False, False),
+        ({"model": "mlp"}, False, False),
+    ],
+)
+def test_a_program_knows_whether_its_logits_are_linear(changes: dict[str, Any], is_linear: bool, scales: bool) -> None:
+    """Coefficients are shown, and quantiles read from bins, only where they are of standardized columns."""
+    program = build_program(Config(**{"model": "logistic", **changes}), 4, 2)
+    assert (program.is_linear, program.scales_numbers) == (is_linear, scales)
 
 
 def test_a_network_that_memory_could_not_hold_is_refused() -> None:

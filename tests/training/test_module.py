@@ -31,7 +31,7 @@ from tabcohort.engines.protocol import MemberData
 from tabcohort.engines.reading import make_reading
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.lower import lower, network_of
-from tabcohort.network.models import SmoothClip
+from tabcohort.network.models import SmoothClip, build_model
 from tabcohort.network.program import Network, build_program, initialize_network
 from tabcohort.training.loop import TrainingState
 from tabcohort.training.member import fit_on_training_rows, member_data
@@ -471,3 +471,13 @@ def test_a_copy_in_double_precision_leaves_the_module_as_it_is() -> None:
     assert (copied[0].weight.dtype, module[0].weight.dtype) == (torch.float64, torch.float32)
     assert (copied.training, module.training) == (False, True)
     assert torch.equal(copied[0].weight.float(), module[0].weight)
+
+
+@pytest.mark.parametrize("scaling", ["robust", "quantile"])
+def test_a_layer_that_scales_numbers_is_fitted_with_standardize(scaling: str) -> None:
+    X, y = np.exp(np.random.default_rng(0).normal(size=(120, 2))), np.arange(120) % 2
+    module = build_model(Config(hidden=(4,), scaling=scaling), 2, 2)
+    trained = train(module, (X, y), Config(max_epochs=2))
+    numbers = module[1](module[0](torch.from_numpy(X[trained.split.train]))).detach().numpy()
+    np.testing.assert_allclose(np.median(numbers, axis=0), 0, atol=0.05)
+    assert trained.engine == "compiled"

@@ -87,6 +87,24 @@ def test_a_cycle_too_short_to_go_up_begins_at_the_peak(n_epochs: int) -> None:
     assert rates == sorted(rates, reverse=True)
 
 
+def test_coslog4_goes_up_and_down_four_times_as_in_realmlp() -> None:
+    """1/2 (1 - cos(2 pi log2(1 + 15 t))): 0 where 1 + 15 t is a power of two (Holzmüller et al. 2024)."""
+    n_epochs = 3000
+    rates = np.array(trace(Config(schedule="coslog4", learning_rate=BASE, max_epochs=n_epochs)))
+    t = (np.arange(n_epochs) + 0.5) / n_epochs
+    np.testing.assert_allclose(rates, BASE * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * t))) / 2, atol=1e-12)
+    lows = np.flatnonzero((np.diff(rates[:-1]) < 0) & (np.diff(rates[1:]) > 0)) + 1
+    np.testing.assert_allclose(t[lows], [1 / 15, 3 / 15, 7 / 15], atol=1e-3)
+    assert rates[[0, *lows, -1]].max() < 1e-3 * BASE
+    assert rates.max() == pytest.approx(BASE, rel=1e-4)
+
+
+def test_flat_cosine_is_constant_and_then_a_cosine() -> None:
+    rates = trace(Config(schedule="flat_cosine", learning_rate=BASE, max_epochs=20))
+    assert rates[:10] == [BASE] * 10
+    assert_same_rates(rates[10:], torch_trace(lambda sgd: CosineAnnealingLR(sgd, 10), 10))
+
+
 def plateau_trace(scores: list[float], config: Config) -> list[float]:
     plateau, rates = Plateau(), []
     for epoch, score in enumerate(scores, start=1):
@@ -129,7 +147,7 @@ def test_a_gain_of_less_than_a_ten_thousandth_is_no_gain() -> None:
 # The rates that an engine may run ahead at
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "cosine", "one_cycle", "plateau"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "exponential", "cosine", "one_cycle", "plateau", "coslog4"])
 def test_the_rates_of_all_epochs_are_known_from_the_first_on(schedule: str) -> None:
     config = Config(schedule=schedule, learning_rate=BASE, max_epochs=13)
     assert list(Schedule(config).rates(Plateau())) == trace(config)

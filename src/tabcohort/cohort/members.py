@@ -87,7 +87,8 @@ def train_member(
             if checkpoint is not None:
                 checkpoint.save(state)
         return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")
-    statistics, inner = fit_on_training_rows(table, split, program.operations[0].encoding, table.bins(config))
+    encoding = program.operations[0].encoding
+    statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config), config.scaling)
     network = initialize_network(program, config.seed, member.number).with_statistics(statistics)
     reading = make_reading(rows, network.encoding, statistics, inner)
     data = member_data(table, split, config, reading, program.has_batch_norm, member.number)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tabcohort.data.encoder import ROUNDING, Statistics
+from tabcohort.data.encoder import Statistics
+from tabcohort.data.scaling import quantile_places, scaled
 from tabcohort.types import FloatArray, IntArray
 
 MIN_BIN_WIDTH = 1e-30  # of standardized numbers: one over it is finite in float32
@@ -18,12 +19,12 @@ def fit_bins(
 ) -> Statistics:
     """Return statistics with the bins of a piecewise-linear encoding (Gorishniy, Rubachev & Babenko 2022).
 
-    A number's bins lie between quantiles of its standardized values in the training rows. Where quantiles are equal in
+    A number's bins lie between quantiles of its scaled values in the training rows. Where quantiles are equal in
     float32 there are fewer bins, and those that are left are 0 everywhere.
 
     Args:
         numbers: of the table, `(n_rows, n_numbers)`; NaN where one is missing.
-        statistics: of the training rows, without bins.
+        statistics: of the training rows, without bins, but with what scales the numbers.
         n_bins: the number of bins of each number.
         rows, weight: the numbers of the training rows, and their weights, `(n_training,)`.
 
@@ -37,7 +38,7 @@ def fit_bins(
         cells = numbers[rows, place] if n_own else np.empty(0)
         known = ~np.isnan(cells)
         if known.any() and statistics.scale[place] > 0:
-            values = (cells[known] - statistics.center[place]) * statistics.scale[place]
+            values = scaled((cells[known] - statistics.center[place]) * statistics.scale[place], statistics, place)
             edges = _apart(_quantiles(values, weight[known], n_own))
             lower[start : start + len(edges) - 1] = edges[:-1]
             inverse[start : start + len(edges) - 1] = 1 / np.diff(edges)
@@ -62,5 +63,4 @@ def _quantiles(values: FloatArray, weight: FloatArray, n_bins: int) -> FloatArra
     if len(distinct) <= n_bins + 1:
         return distinct
     below = np.cumsum(np.bincount(place, weight))
-    places = np.searchsorted(below, np.linspace(0, below[-1], n_bins + 1)[1:-1] * (1 - ROUNDING))
-    return distinct[np.unique([0, *places, len(distinct) - 1])]
+    return distinct[quantile_places(below, n_bins)]

@@ -143,6 +143,9 @@ class Statistics:
         vector_row: the row of the table of learned vectors of each code, `(n_codes of all,)`; -1 for none.
         column, lower, inverse: the standardized number that each bin of the piecewise-linear encoding reads, where it
             begins, and one over its width, `(n_bins,)`; see `tabcohort.data.bins`.
+        median, inverse_range: scale standardized numbers by their quartiles, `(n_numbers,)`; see
+            `tabcohort.data.scaling`.
+        knots, heights: scale standardized numbers by their quantiles, those of a number beside each other.
     """
 
     center: FloatArray
@@ -153,6 +156,10 @@ class Statistics:
     column: FloatArray = field(default_factory=lambda: np.empty(0))
     lower: FloatArray = field(default_factory=lambda: np.empty(0))
     inverse: FloatArray = field(default_factory=lambda: np.empty(0))
+    median: FloatArray = field(default_factory=lambda: np.empty(0))
+    inverse_range: FloatArray = field(default_factory=lambda: np.empty(0))
+    knots: FloatArray = field(default_factory=lambda: np.empty(0))
+    heights: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,7 @@ def fit_encoding(
     shares = np.zeros(numbers.shape[1])
     for place in np.flatnonzero(_has_missing(numbers, training.rows)):
         cells = numbers[training.rows, place]
-        fill[place] = weighted_median(cells, training.weight)
+        fill[place] = weighted_quantile(cells, training.weight, 0.5)
         shares[place] = np.average(np.isnan(cells), weights=training.weight)
     centers, scales = [standardization.center], [standardization.scale]
     indicator_share = shares[list(encoding.missing)]
@@ -255,11 +262,11 @@ def _has_missing(numbers: FloatArray, rows: IntArray) -> NDArray[np.bool_]:
     return missing
 
 
-def weighted_median(values: FloatArray, weight: FloatArray) -> float:
-    """Return the weighted median of the values that are not NaN; NaN where there are none.
+def weighted_quantile(values: FloatArray, weight: FloatArray, share: float) -> float:
+    """Return the value below which this share of the weight lies, of the values that are not NaN; NaN without any.
 
-    Where half of the weight lies exactly below a value it is the mean of that value and the one before, so that a
-    weight of 2 and two equal values have one median.
+    Where the share lies exactly below a value it is the mean of that value and the one before, so that a weight of 2
+    and two equal values have one median.
     """
     known = ~np.isnan(values)
     if not known.any():
@@ -267,9 +274,9 @@ def weighted_median(values: FloatArray, weight: FloatArray) -> float:
     order = np.argsort(values[known], kind="stable")
     ordered, weights = values[known][order], weight[known][order]
     below = np.cumsum(weights)
-    half = below[-1] / 2
-    place = int(np.searchsorted(below, half * (1 - ROUNDING)))
-    if below[place] <= half * (1 + ROUNDING):
+    wanted = below[-1] * share
+    place = int(np.searchsorted(below, wanted * (1 - ROUNDING)))
+    if below[place] <= wanted * (1 + ROUNDING):
         return float((ordered[place] + ordered[place + 1]) / 2)
     return float(ordered[place])
 

@@ -23,13 +23,15 @@ from torch.optim.sgd import sgd
 
 from tabcohort.engines.batches import Batches
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
+from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.network.models import PiecewiseLinear, SmoothClip
-from tabcohort.network.ops import keep_share
+from tabcohort.network.models import PiecewiseLinear, QuantileScale, RobustScale, SmoothClip
+from tabcohort.network.ops import keep_share, scheduled_share
 from tabcohort.settings import Config
 
 ROWS_PER_PASS = 1_024  # activations of more rows leave the cache
+PREPROCESSING = (SmoothClip, RobustScale, QuantileScale, PiecewiseLinear)
 
 
 class TorchEngine:
@@ -38,7 +40,7 @@ class TorchEngine:
     Args:
         module: maps `(n_rows, n_features)` float tensors to `(n_rows, n_outputs)` logits.
         data: the member's rows.
-        config: optimizer, decay and clipping are used.
+        config: optimizer, decay, clipping, `max_epochs` and the schedules of decay and dropout are used.
         device: where to train.
 
     Raises:
@@ -73,11 +75,13 @@ class TorchEngine:
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Run every step of the epoch, then pass the validation rows through the network once."""
         batches, learning_rate = self.batches.epoch(epoch), rates[epoch - 1]
+        weight_decay = self.config.weight_decay * schedule_factor(self.config.decay_schedule, epoch, self.config)
         self.steps_taken.fill_((epoch - 1) * batches.n_steps)
         order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (batches.order, batches.partners))
         losses = torch.zeros(batches.n_steps, dtype=self.targets.dtype, device=self.device)
         self.module.train()
         with one_thread(), hashed_dropout(self.module) as dropout:
+            dropout.factor = schedule_factor(self.config.dropout_schedule, epoch, self.config)
             for step in range(batches.n_steps):
                 here = slice(batches.bounds[step], batches.bounds[step + 1])
                 rows = order[here]
@@ -91,7 +95,7 @@ class TorchEngine:
                 self.parameters.gradient.zero_()
                 loss.backward(torch.full_like(loss, 1 / len(rows)))  # the gradient of the mean over the rows
                 self._clip()
-                self._update(learning_rate)
+                self._update(learning_rate, weight_decay)
                 losses[step] = loss.detach()
             val_logits = logits_in_eval_mode(self.learning, self.val_inputs).cpu().numpy()
         self._check_buffers()
@@ -126,14 +130,14 @@ class TorchEngine:
         self.parameters.release(self.module)
         self.module.to("cpu").eval()
 
-    def _update(self, learning_rate: float) -> None:
+    def _update(self, learning_rate: float, weight_decay: float) -> None:
         """Take one step of the optimizer; only the matrices decay, which come first."""
         config, values, gradient = self.config, self.parameters.values, self.parameters.gradient
         matrices = slice(self.parameters.n_in_matrices)
-        if config.weight_decay > 0 and config.optimizer == "adamw":
-            values[matrices].add_(values[matrices], alpha=-learning_rate * config.weight_decay)
-        elif config.weight_decay > 0:
-            gradient[matrices].add_(values[matrices], alpha=config.weight_decay)
+        if weight_decay > 0 and config.optimizer == "adamw":
+            values[matrices].add_(values[matrices], alpha=-learning_rate * weight_decay)
+        elif weight_decay > 0:
+            gradient[matrices].add_(values[matrices], alpha=weight_decay)
         if config.optimizer == "sgd":
             sgd(
                 [values],
@@ -220,7 +224,7 @@ class FlatParameters:
 def _parts(module: nn.Module) -> tuple[nn.Sequential, nn.Module]:
     """Return the layers at a module's beginning that preprocess rows and learn nothing, and the module after them."""
     layers = _flat(module)
-    n_leading = len(list(itertools.takewhile(lambda layer: isinstance(layer, (SmoothClip, PiecewiseLinear)), layers)))
+    n_leading = len(list(itertools.takewhile(lambda layer: isinstance(layer, PREPROCESSING), layers)))
     learning = nn.Sequential(*layers[n_leading:]) if n_leading else module
     return nn.Sequential(*layers[:n_leading]), learning
 
@@ -295,11 +299,13 @@ class HashedDropout:
 
     Args:
         module: its `nn.Dropout` layers.
+
+    The probability is multiplied by `factor`.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout) and layer.p > 0]
-        self.key = 0
+        self.key, self.factor = 0, 1.0
         self.n_calls = 0  # in this step: a layer that is used twice has two masks
         self.counters = torch.empty(0, dtype=torch.int32)
 
@@ -313,7 +319,8 @@ class HashedDropout:
     def apply(self, p: float, x: Tensor) -> Tensor:
         """Return `x` with each element set to zero with probability `p`, the others scaled up to keep the mean."""
         layer, self.n_calls = self.n_calls, self.n_calls + 1
-        if p == 1:
+        share = scheduled_share(keep_share(p), self.factor)
+        if share == 0:
             return x * 0
         n_hashes = (x.numel() + 1) // 2
         if len(self.counters) < n_hashes or self.counters.device != x.device:
@@ -326,7 +333,6 @@ class HashedDropout:
         mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF))
         # 15 bits less the share to keep are negative where the element is kept. Shifted, that is -1 and elsewhere 0,
         # without a comparison, which would be the slowest operation here.
-        share = keep_share(p)
         kept = mixed.view(torch.int16).bitwise_and_(0x7FFF).sub_(share).bitwise_right_shift_(15)[: x.numel()]
         return x * kept.view_as(x).to(x.dtype).mul_(-(2**15) / share)
 

@@ -239,7 +239,8 @@ def alternative_facts(report: CohortReport) -> dict[str, Any]:
     return {"models": models, "simplest": as_good[0] if as_good else None}
 
 
-SWITCHES = frozenset(("bins", "mixup_alpha", "label_smoothing"))  # settings of which 0 means that there is none
+# Settings of which 0 means that there is none.
+SWITCHES = frozenset(("bins", "periodic", "input_scale", "mixup_alpha", "label_smoothing"))
 
 
 def describe_configs(configs: Sequence[Config]) -> list[str]:

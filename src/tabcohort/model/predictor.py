@@ -438,7 +438,7 @@ class Predictor:
         """
         kinds = {self.report.configs[self.report.members[number].config].config.model for number in self.members}
         networks = [model for model in self.models if isinstance(model, Network)]
-        if kinds != {"logistic"} or len(self.schema.classes) != 2 or any(n.program.n_bins for n in networks):
+        if kinds != {"logistic"} or len(self.schema.classes) != 2 or not all(n.program.is_linear for n in networks):
             return None
         names = self.schema.column_names(networks[0].encoding)
         coefficients = np.zeros(len(names))

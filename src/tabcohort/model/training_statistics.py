@@ -66,7 +66,7 @@ def training_statistics(predictor: Predictor) -> dict[str, ColumnStatistics] | N
     n_rows = (report.n_rows if is_complete else n_train) * independent
     statistics = _numbers_and_codes(predictor, models, n_rows)
     for member, model in own:
-        if isinstance(model, Network) and model.program.n_bins:
+        if isinstance(model, Network) and model.program.n_bins and not model.program.scales_numbers:
             return _with_edges(predictor, model, member.n_train * independent, statistics)
     return statistics
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tabcohort.errors import EngineError
 from tabcohort.network.models import MLP, LogisticRegression, ResidualBlock, ResidualMLP, Standardize
-from tabcohort.network.ops import OPS, Match, OpSpec
+from tabcohort.network.ops import OPS, SCALING, Match, OpSpec
 from tabcohort.network.program import Builder, Network, Program, blank_network
 
 
@@ -162,8 +162,11 @@ def _leaf(builder: Builder, layer: nn.Module, path: str, source: int) -> int:
     description = str(layer) if "\n" not in str(layer) else type(layer).__name__
     raise EngineError(
         f"{_where(path)} ({description}) cannot be compiled; train it with engine='torch', or build it of "
-        f"{_supported(spec for kind, spec in OPS.items() if kind != 'piecewise_linear')}"
+        f"{_supported(spec for kind, spec in OPS.items() if kind not in _OF_CONFIGS)}"
     )
+
+
+_OF_CONFIGS = ("piecewise_linear", *SCALING.values(), "periodic", "scale")  # layers that no public name has
 
 
 def _supported(specs: Iterable[OpSpec]) -> str:

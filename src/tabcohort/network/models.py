@@ -16,6 +16,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from tabcohort.data.encoder import Encoding, Statistics, one_hot_encoding
+from tabcohort.data.scaling import N_KNOTS, ROBUST_LIMIT
 from tabcohort.errors import TrainingError
 from tabcohort.network.ops import OPS
 from tabcohort.network.program import VECTOR_LENGTH
@@ -197,6 +198,124 @@ class PiecewiseLinear(nn.Module):
         return f"n_bins={self.n_bins}"
 
 
+class RobustScale(nn.Module):
+    """Scaling of numbers by quartiles, and smooth clipping: `z / sqrt(1 + (z / limit)^2)` (Holzmüller et al. 2024).
+
+    With `z = (x - median) * inverse_range`, for the first columns; the others stay as they are. The quartiles are those
+    of training rows; see `tabcohort.data.scaling.fit_scaling`.
+
+    **Shape**: `(n_rows, d)` to the same.
+
+    Example:
+        >>> RobustScale(1)(torch.tensor([[1000.0, 1000.0]]))
+        tensor([[   3., 1000.]])
+    """
+
+    median: Tensor
+    inverse_range: Tensor
+
+    def __init__(self, n_numbers: int, limit: float = ROBUST_LIMIT) -> None:
+        super().__init__()
+        self.n_numbers, self.limit = n_numbers, limit
+        self.constants = (limit, n_numbers)
+        self.register_buffer("median", torch.zeros(n_numbers, dtype=torch.float64))
+        self.register_buffer("inverse_range", torch.ones(n_numbers, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x[:, : self.n_numbers] - self.median.to(x.dtype)) * self.inverse_range.to(x.dtype)
+        return torch.cat([z / torch.sqrt(1 + (z / self.limit) ** 2), x[:, self.n_numbers :]], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"{self.n_numbers}, limit={self.limit:g}"
+
+
+class QuantileScale(nn.Module):
+    """Normal scores of numbers, linear between knots, and constant beyond them; the first columns are the numbers.
+
+    The knots are quantiles of training rows; see `tabcohort.data.scaling.fit_scaling`.
+
+    **Shape**: `(n_rows, d)` to the same.
+
+    Example:
+        >>> scale = QuantileScale(1, 3)
+        >>> scale.knots[:], scale.heights[:] = torch.tensor([0.0, 1.0, 9.0]), torch.tensor([-1.0, 0.0, 1.0])
+        >>> scale(torch.tensor([[5.0, 5.0], [20.0, 20.0]]))
+        tensor([[ 0.5000,  5.0000],
+                [ 1.0000, 20.0000]])
+    """
+
+    knots: Tensor
+    heights: Tensor
+
+    def __init__(self, n_numbers: int, n_knots: int) -> None:
+        super().__init__()
+        self.n_numbers, self.n_knots = n_numbers, n_knots
+        self.constants = (n_knots, n_numbers)
+        self.register_buffer("knots", torch.zeros(n_numbers * n_knots, dtype=torch.float64))
+        self.register_buffer("heights", torch.zeros(n_numbers * n_knots, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        knots, heights = (values.to(x.dtype).view(-1, self.n_knots) for values in (self.knots, self.heights))
+        numbers = x[:, : self.n_numbers].T.contiguous()
+        n_below = torch.searchsorted(knots, numbers, right=True)
+        left, right = (n_below - 1).clamp(min=0), n_below.clamp(max=self.n_knots - 1)
+        low, width = knots.gather(1, left), knots.gather(1, right) - knots.gather(1, left)
+        height, rise = heights.gather(1, left), heights.gather(1, right) - heights.gather(1, left)
+        scaled = height + torch.where(left < right, (numbers - low) / width, 0.0) * rise
+        return torch.cat([scaled.T, x[:, self.n_numbers :]], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"{self.n_numbers}, {self.n_knots}"
+
+
+class Periodic(nn.Module):
+    """Periodic embedding of numbers with learned frequencies (Gorishniy, Rubachev & Babenko 2022), before its input.
+
+    `cos(2 pi (sigma * weight * x + bias))` for each frequency of each number, as in RealMLP (Holzmüller et al. 2024).
+
+    Args:
+        n_numbers: columns that are embedded, beside each other.
+        n_frequencies: of each of them.
+        sigma: initial standard deviation of the frequencies.
+        first: the first of these columns.
+
+    **Shape**: `(n_rows, d)` to `(n_rows, n_numbers * n_frequencies + d)`.
+
+    Example:
+        >>> Periodic(2, 8, 0.5)(torch.zeros(4, 3)).shape
+        torch.Size([4, 19])
+    """
+
+    def __init__(self, n_numbers: int, n_frequencies: int, sigma: float, first: int = 0) -> None:
+        super().__init__()
+        self.constants = (n_numbers, first, sigma)
+        self.columns, self.sigma, self.n_frequencies = slice(first, first + n_numbers), sigma, n_frequencies
+        self.weight = nn.Parameter(torch.randn(n_numbers * n_frequencies))
+        self.bias = nn.Parameter(torch.rand(n_numbers * n_frequencies) - 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        numbers = x[:, self.columns].repeat_interleave(self.n_frequencies, dim=1)
+        waves = torch.cos(2 * math.pi * (self.sigma * self.weight * numbers + self.bias))
+        return torch.cat([waves, x], dim=1)
+
+    def extra_repr(self) -> str:
+        return "n_numbers={}, first={}, sigma={:g}".format(*self.constants) + f", n_frequencies={self.n_frequencies}"
+
+
+class Scale(nn.Module):
+    """A learned factor for each column, 1 at first (Holzmüller et al. 2024).
+
+    **Shape**: `(n_rows, n_columns)` to the same.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
 class SmoothClip(nn.Module):
     """Smooth clipping: `x / sqrt(1 + (x / limit)^2)`, which is `x` near zero and never beyond the limit.
 
@@ -318,19 +437,29 @@ def build_model(
 ) -> nn.Sequential:
     """Return a config's network after what prepares its inputs; its weights are not initialized yet.
 
-    The children are called `standardize` and `network`, where there is an encoding also `encode` and `embed`, and where
-    there are bins of numbers also `bins`.
+    The children are called `standardize` and `network`; where there is an encoding also `encode` and `embed`, where
+    there are bins of numbers also `bins`, and where the config asks for them also `scaling`, `periodic` and `scale`.
     """
+    n_numbers = n_inputs if encoding is None else len(encoding.numbers)
     with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which are not used
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         if encoding is not None:
             layers["encode"], n_inputs = Encode(encoding), encoding.n_columns
         layers["standardize"] = Standardize(n_inputs)
+        if n_numbers and config.scaling == "robust":
+            layers["scaling"] = RobustScale(n_numbers)
+        elif n_numbers and config.scaling == "quantile":
+            layers["scaling"] = QuantileScale(n_numbers, N_KNOTS)
         if n_bins:
             layers["bins"], n_inputs = PiecewiseLinear(n_bins), n_inputs + n_bins
         if encoding is not None and encoding.learned:
             embed = Embed(len(encoding.learned), encoding.vector_rows, VECTOR_LENGTH)
             layers["embed"], n_inputs = embed, embed.d_out(n_inputs)
+        if n_numbers and config.periodic:
+            layers["periodic"] = Periodic(n_numbers, config.periodic, config.periodic_scale, n_bins)
+            n_inputs += n_numbers * config.periodic
+        if config.input_scale:
+            layers["scale"] = Scale(n_inputs)
         layers["network"] = _network(config, n_inputs, 1 if n_classes == 2 else n_classes)
         return nn.Sequential(layers)
 
@@ -348,7 +477,8 @@ def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
     """Draw every linear layer's weights uniformly from +-sqrt(6 / (d_in + d_out)) and set its biases to zero.
 
     The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
-    Learned vectors are drawn from +-1 / sqrt(length).
+    Learned vectors are drawn from +-1 / sqrt(length); frequencies from a standard normal distribution, phases from
+    +-1/2.
 
     Args:
         module: changed in place.
@@ -361,6 +491,9 @@ def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
             layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(layer.weight.shape))))
             if layer.bias is not None:
                 layer.bias.zero_()
+        elif isinstance(layer, Periodic):
+            layer.weight.copy_(torch.from_numpy(rng.standard_normal(len(layer.weight))))
+            layer.bias.copy_(torch.from_numpy(rng.uniform(-0.5, 0.5, len(layer.bias))))
         elif isinstance(layer, Embed):
             bound = 1 / math.sqrt(layer.sizes[2])
             layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(layer.weight.shape))))

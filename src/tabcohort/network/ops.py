@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from tabcohort.data.encoder import Encoding
 
 KEEP_UNITS = 2**15  # dropout's share of kept units is counted in 32,768ths
-GLOROT, VECTORS = "glorot", "vectors"
+GLOROT, VECTORS, NORMAL, TURNS = "glorot", "vectors", "normal", "turns"
+SCALING = {
+    "robust": "robust_scale",
+    "quantile": "quantile_scale",
+}  # the operation of each `Config.scaling` that has one
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Operation:
         buffers: where each of its buffers begins in the buffer vector.
         constants: what `OPS` says of its kind: epsilon and momentum of batch norm, epsilon of layer norm, the slope of
             leaky ReLU, the share that dropout keeps in 32,768ths, the limit of smooth clip; of `embed` the number of
-            categories, the rows of their table and the length of a vector.
+            categories, the rows of their table and the length of a vector; of `robust_scale` the limit and the number
+            of numbers, of `quantile_scale` the knots of each number and their number; of `periodic` the number of
+            numbers, the column of the first, and sigma.
         n_parameters: number of parameters.
         encoding: of `encode`, how inputs become columns.
     """
@@ -64,8 +70,9 @@ class ArraySpec:
     Args:
         name: of the array.
         shape: given the operation and the columns that it reads; that of a matrix is `(d_out, d_in)`.
-        initial: the value of each number before training, or "glorot" (Glorot & Bengio 2010) or "vectors" (uniform up
-            to one over the root of a vector's length) for random ones.
+        initial: the value of each number before training, or for random ones "glorot" (Glorot & Bengio 2010), "vectors"
+            (uniform up to one over the root of a vector's length), "normal" (standard normal) or "turns" (uniform from
+            -1/2 to 1/2).
     """
 
     name: str
@@ -126,6 +133,11 @@ def keep_share(p: float) -> int:
     return 0 if p == 1 else min(max(round((1 - p) * KEEP_UNITS), 1), KEEP_UNITS - 1)
 
 
+def scheduled_share(share: int, factor: float) -> int:
+    """Return the share that dropout keeps, in 32,768ths, where its probability is multiplied by a factor up to 1."""
+    return share if factor == 1 else KEEP_UNITS - max(1, round((KEEP_UNITS - share) * factor))
+
+
 # -- what PyTorch layers must be like to be an operation -------------------------------------------------------------
 
 
@@ -163,6 +175,22 @@ def _encoding(operation: Operation) -> Encoding:
     return operation.encoding
 
 
+def _sizes(operation: Operation, d_in: int) -> tuple[int, ...]:
+    return tuple(int(size) for size in operation.constants)
+
+
+def _match_scaling(layer: Any, d_in: int) -> Match | None:
+    return Match(constants=layer.constants) if layer.n_numbers <= d_in else None
+
+
+def _match_periodic(layer: Any, d_in: int) -> Match | None:
+    n_numbers, first, _ = layer.constants
+    return Match(d_in + len(layer.weight), layer.constants) if first + n_numbers <= d_in else None
+
+
+_WAVES = lambda operation, d_in: (operation.d_out - d_in,)  # noqa: E731
+_KNOTS = lambda operation, d_in: (int(operation.constants[0] * operation.constants[1]),)  # noqa: E731
+_NUMBERS = lambda operation, d_in: (int(operation.constants[1]),)  # noqa: E731
 _NORM = (ArraySpec("weight", initial=1.0), ArraySpec("bias"))
 _OWN = "tabcohort.network.models"
 
@@ -181,6 +209,16 @@ OPS: dict[str, OpSpec] = {
         1, buffers=(ArraySpec("center"), ArraySpec("scale", initial=1.0)), prepares_input=True,
         only_after=frozenset({"encode"}), layer=f"{_OWN}.Standardize", arguments=lambda operation, d_in: (d_in,),
     ),
+    "robust_scale": OpSpec(
+        20, buffers=(ArraySpec("median", _NUMBERS), ArraySpec("inverse_range", _NUMBERS, 1.0)), prepares_input=True,
+        only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.RobustScale",
+        arguments=lambda operation, d_in: (int(operation.constants[1]), operation.constants[0]), match=_match_scaling,
+    ),
+    "quantile_scale": OpSpec(
+        21, buffers=(ArraySpec("knots", _KNOTS), ArraySpec("heights", _KNOTS)), prepares_input=True,
+        only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.QuantileScale",
+        arguments=lambda operation, d_in: _sizes(operation, d_in)[::-1], match=_match_scaling,
+    ),
     "smooth_clip": OpSpec(
         2, prepares_input=True, only_after=frozenset({"encode", "standardize", "smooth_clip"}),
         layer=f"{_OWN}.SmoothClip", arguments=lambda operation, d_in: operation.constants[:1],
@@ -189,14 +227,26 @@ OPS: dict[str, OpSpec] = {
     "piecewise_linear": OpSpec(
         17,
         buffers=tuple(ArraySpec(name, lambda op, d_in: (op.d_out - d_in,)) for name in ("column", "lower", "inverse")),
-        changes_width=True, prepares_input=True, only_after=frozenset({"encode", "standardize"}),
+        changes_width=True, prepares_input=True, only_after=frozenset({"encode", "standardize", *SCALING.values()}),
         layer=f"{_OWN}.PiecewiseLinear", arguments=lambda operation, d_in: (operation.d_out - d_in,),
         match=lambda layer, d_in: Match(d_in + layer.n_bins),
     ),
     "embed": OpSpec(
         16, parameters=(ArraySpec("weight", lambda op, d_in: (int(op.constants[2]), int(op.constants[1])), VECTORS),),
-        changes_width=True, only_after=frozenset({"encode", "standardize", "piecewise_linear"}), layer=f"{_OWN}.Embed",
-        arguments=lambda operation, d_in: tuple(int(size) for size in operation.constants), match=_match_embed,
+        changes_width=True, only_after=frozenset({"encode", "standardize", *SCALING.values(), "piecewise_linear"}),
+        layer=f"{_OWN}.Embed", arguments=_sizes, match=_match_embed,
+    ),
+    "periodic": OpSpec(
+        22, parameters=(ArraySpec("weight", _WAVES, NORMAL), ArraySpec("bias", _WAVES, TURNS)), changes_width=True,
+        layer=f"{_OWN}.Periodic", match=_match_periodic,
+        arguments=lambda op, d_in: (
+            int(op.constants[0]), (op.d_out - d_in) // int(op.constants[0]), op.constants[2], int(op.constants[1])
+        ),
+    ),
+    "scale": OpSpec(
+        23, parameters=(ArraySpec("weight", initial=1.0),), layer=f"{_OWN}.Scale",
+        arguments=lambda operation, d_in: (d_in,),
+        match=lambda layer, d_in: Match() if len(layer.weight) == d_in else None,
     ),
     "linear": OpSpec(
         3, parameters=(ArraySpec("weight", lambda op, d_in: (op.d_out, d_in), GLOROT), ArraySpec("bias")),
@@ -224,6 +274,8 @@ OPS: dict[str, OpSpec] = {
     "silu": OpSpec(9, layer="torch.nn.SiLU", match=lambda layer, d_in: Match(constants=(0.0,))),
     "tanh": OpSpec(10, layer="torch.nn.Tanh", match=lambda layer, d_in: Match(constants=(0.0,))),
     "sigmoid": OpSpec(11, layer="torch.nn.Sigmoid", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "mish": OpSpec(18, layer="torch.nn.Mish", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "selu": OpSpec(19, layer="torch.nn.SELU", match=lambda layer, d_in: Match(constants=(0.0,))),
     "dropout": OpSpec(
         12, layer="torch.nn.Dropout", arguments=lambda operation, d_in: (1 - operation.constants[0] / KEEP_UNITS,),
         match=_match_dropout,
@@ -232,4 +284,4 @@ OPS: dict[str, OpSpec] = {
     "binary_cross_entropy": OpSpec(14, changes_width=True),
     "cross_entropy": OpSpec(15, changes_width=True),
 }  # fmt: skip
-ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "mish", "selu")

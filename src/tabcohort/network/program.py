@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.encoder import Encoding, Statistics, plain_encoding
+from tabcohort.data.scaling import N_KNOTS, ROBUST_LIMIT
 from tabcohort.errors import SettingsError
-from tabcohort.network.ops import GLOROT, OPS, VECTORS, ArraySpec, Operation, keep_share
+from tabcohort.network.ops import GLOROT, NORMAL, OPS, SCALING, TURNS, VECTORS, ArraySpec, Operation, keep_share
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray
@@ -61,6 +62,16 @@ class Program:
         """Columns of its piecewise-linear encoding; 0 where it has none."""
         widths = self.widths
         return sum(op.d_out - widths[op.sources[0]] for op in self.operations if op.kind == "piecewise_linear")
+
+    @property
+    def scales_numbers(self) -> bool:
+        """Whether numbers are scaled after they are standardized."""
+        return any(operation.kind in SCALING.values() for operation in self.operations)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the logits are linear in the standardized columns."""
+        return {op.kind for op in self.operations[:-1]} <= {"encode", "standardize", "linear"}
 
     @property
     def n_products(self) -> int:
@@ -166,7 +177,8 @@ class _Space:
         return start
 
 
-FITTED = ("encode", "standardize", "piecewise_linear")  # operations whose buffers are statistics of training rows
+# Operations whose buffers are statistics of training rows.
+FITTED = ("encode", "standardize", *SCALING.values(), "piecewise_linear")
 
 
 @dataclass(frozen=True)
@@ -320,7 +332,8 @@ def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
     """Return a network whose matrices are drawn uniformly from +-sqrt(6 / (d_in + d_out)); its biases are zero.
 
     The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
-    Learned vectors are drawn from +-1 / sqrt(length). `tabcohort.network.models.initialize_weights` draws the same.
+    Learned vectors are drawn from +-1 / sqrt(length), frequencies from a standard normal distribution and phases from
+    +-1/2. `tabcohort.network.models.initialize_weights` draws the same.
     """
     network = blank_network(program)
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
@@ -331,6 +344,10 @@ def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
         elif array.initial == VECTORS:
             bound = 1 / math.sqrt(view.shape[0])
             view[...] = rng.uniform(-bound, bound, view.shape)
+        elif array.initial == NORMAL:
+            view[...] = rng.standard_normal(view.shape)
+        elif array.initial == TURNS:
+            view[...] = rng.uniform(-0.5, 0.5, view.shape)
     return network
 
 
@@ -349,10 +366,13 @@ def build_program(
         SettingsError: the network has too many parameters.
     """
     builder = Builder(n_inputs)
-    value = 0
+    value, n_numbers = 0, n_inputs if encoding is None else len(encoding.numbers)
     if encoding is not None:
         value = builder.add("encode", "encode", 0, d_out=encoding.n_columns, encoding=encoding)
     value = builder.add("standardize", "standardize", value)
+    if n_numbers and config.scaling in SCALING:
+        size = ROBUST_LIMIT if config.scaling == "robust" else N_KNOTS
+        value = builder.add(SCALING[config.scaling], "scaling", value, constants=(size, n_numbers))
     if n_bins:
         value = builder.add("piecewise_linear", "bins", value, d_out=builder.width(value) + n_bins)
     if encoding is not None and encoding.learned:
@@ -361,6 +381,13 @@ def build_program(
             "embed", "embed", value, d_out=n_bins + encoding.n_plain + n_learned * VECTOR_LENGTH,
             constants=(n_learned, encoding.vector_rows, VECTOR_LENGTH),
         )  # fmt: skip
+    if n_numbers and config.periodic:
+        value = builder.add(
+            "periodic", "periodic", value, d_out=builder.width(value) + n_numbers * config.periodic,
+            constants=(n_numbers, n_bins, config.periodic_scale),
+        )  # fmt: skip
+    if config.input_scale:
+        value = builder.add("scale", "scale", value)
     networks = {"logistic": _logistic, "mlp": _mlp, "residual": _residual}
     value = networks[config.model](builder, value, config, 1 if n_classes == 2 else n_classes)
     program = builder.finish(value)

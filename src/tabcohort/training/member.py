@@ -21,6 +21,7 @@ from tabcohort.data.encoder import (
     fit_encoding,
     fit_statistics,
 )
+from tabcohort.data.scaling import fit_scaling
 from tabcohort.data.splits import Split, merge_duplicates, starts_of_blocks
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
@@ -39,7 +40,11 @@ MIN_PRODUCTS_FOR_ACCELERATOR = 2e8
 
 
 def fit_on_training_rows(
-    table: Table, split: Split, encoding: Encoding | None = None, n_bins: Sequence[int] = ()
+    table: Table,
+    split: Split,
+    encoding: Encoding | None = None,
+    n_bins: Sequence[int] = (),
+    scaling: str = "standard",
 ) -> tuple[Statistics, InnerFolds | None]:
     """Return the statistics of the training rows, and target statistics for these rows themselves.
 
@@ -48,18 +53,21 @@ def fit_on_training_rows(
         split: which of them train.
         encoding: how inputs become columns; None for numbers that are only standardized.
         n_bins: bins of each number; none where it is empty.
+        scaling: of the numbers; see `tabcohort.settings.Config`.
     """
     if encoding is None:
-        rows, weight = merge_duplicates(table, split.train)
-        statistics, inner = fit_statistics(table.numbers, weight, rows), None
+        rows, row_weight = merge_duplicates(table, split.train)
+        statistics, inner = fit_statistics(table.numbers, row_weight, rows), None
     else:
         starts_block = starts_of_blocks(table, split.train)
         training = TrainingRows(
             split.train, table.weight[split.train], table.y[split.train], len(table.schema.classes), starts_block
         )
         statistics, inner = fit_encoding(table.numbers, table.codes, encoding, training)
+    weight = table.weight[split.train]
+    statistics = fit_scaling(table.numbers, statistics, scaling, split.train, weight)
     if n_bins:
-        statistics = fit_bins(table.numbers, statistics, n_bins, split.train, table.weight[split.train])
+        statistics = fit_bins(table.numbers, statistics, n_bins, split.train, weight)
     return statistics, inner
 
 

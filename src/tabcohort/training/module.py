@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 from numpy.typing import ArrayLike
 
-from tabcohort.data.encoder import plain_encoding, store_rows
+from tabcohort.data.encoder import Statistics, plain_encoding, store_rows
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
@@ -21,7 +21,7 @@ from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError
 from tabcohort.network.lower import lower, network_of, write_numbers
-from tabcohort.network.models import Encode, Standardize, build_model
+from tabcohort.network.models import Encode, QuantileScale, RobustScale, Standardize, build_model
 from tabcohort.network.program import Network
 from tabcohort.settings import Config
 from tabcohort.training.checkpoint import Checkpoint
@@ -104,8 +104,7 @@ def train(
     table = table.with_numbers(table.X if encode is None else encode(torch.from_numpy(table.X)).numpy())
     statistics = None
     if standardize is not None:
-        statistics, _ = fit_on_training_rows(table, split)
-        standardize.set_statistics(statistics)
+        statistics = _fit_first_layers(standardize, network, table, split)
     engine_name = _choose(network, table, split, config)
     reading = make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
     member = member_data(table, split, config, reading, has_batch_norm(network))
@@ -121,6 +120,18 @@ def train(
     return Trained(
         module, state.history, state.best_epoch, str(state.stop_reason), split, engine.name, engine.device_name
     )  # fmt: skip
+
+
+def _fit_first_layers(standardize: Standardize, network: nn.Module, table: Table, split: Split) -> Statistics:
+    """Fit `Standardize`, and the layer that scales numbers if it comes next; return the statistics."""
+    layer = next(iter(network.children()), None)
+    scaling = {RobustScale: "robust", QuantileScale: "quantile"}.get(type(layer), "standard")
+    statistics, _ = fit_on_training_rows(table, split, scaling=scaling)
+    standardize.set_statistics(statistics)
+    if isinstance(layer, (RobustScale, QuantileScale)):  # of the first columns
+        for name, buffer in layer.named_buffers():
+            buffer.copy_(torch.from_numpy(getattr(statistics, name)[: len(buffer)]))
+    return statistics
 
 
 def _make_engine(name: str, network: nn.Module, data: MemberData, config: Config) -> Engine:

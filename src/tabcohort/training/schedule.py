@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tabcohort.engines.regularization import flat_cosine
 from tabcohort.settings import Config
 
 
@@ -70,6 +71,10 @@ def learning_rate(epoch: int, config: Config, plateau: Plateau) -> float:
             return _along_cosine(base, 0.0, n_done / config.max_epochs)
         case "one_cycle":
             return _one_cycle(base, n_done, config.max_epochs)
+        case "coslog4":  # in the middle of the epoch, as it begins at 0
+            return base * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * (n_done + 0.5) / config.max_epochs))) / 2
+        case "flat_cosine":
+            return base * flat_cosine(n_done / config.max_epochs)
         case _:
             return base
 

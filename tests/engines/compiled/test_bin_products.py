@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tabcohort.engines.compiled import bin_products, operations
+from tabcohort.engines.compiled import bin_products, preprocessing
 
 locate, bins_product = called_from_python(bin_products.locate), called_from_python(bin_products.bins_product)
 bins_gradient, find_begins = (
@@ -20,7 +20,7 @@ bins_gradient, find_begins = (
 )
 count_numbers, piecewise_linear = (
     called_from_python(bin_products.count_numbers),
-    called_from_python(operations.piecewise_linear),
+    called_from_python(preprocessing.piecewise_linear),
 )
 
 # Of column 3 one bin, of column 0 five, the last two of which are 0 everywhere, and of column 1 two with a gap.

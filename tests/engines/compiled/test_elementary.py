@@ -1,4 +1,4 @@
-"""e^x, log(1 + e) and tanh: within the stated errors of exact values, and NumPy's at the ends."""
+"""e^x, e^x - 1, log(1 + e), tanh and cosines: within the stated errors of exact values, and NumPy's at the ends."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numba import njit
 
-from tabcohort.engines.compiled.elementary import exp, log1p, tanh
+from tabcohort.engines.compiled.elementary import cos_turns, exp, expm1, log1p, tanh
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 # Maximum relative errors, as the module states them; of log1p it states none.
 ERRORS = {
     ("exp", np.float32): 9e-8, ("exp", np.float64): 2e-16,
     ("tanh", np.float32): 2e-7, ("tanh", np.float64): 4e-16,
+    ("expm1", np.float32): 2e-7, ("expm1", np.float64): 4e-16,
     ("log1p", np.float32): 2e-7, ("log1p", np.float64): 4e-16,
 }  # fmt: skip
 
@@ -37,12 +38,24 @@ def compiled_tanh(x: Any, out: Any) -> None:
 
 
 @njit
+def compiled_expm1(x: Any, out: Any) -> None:
+    for i in range(x.size):
+        out[i] = expm1(x[i])
+
+
+@njit
+def compiled_cos_turns(x: Any, out: Any) -> None:
+    for i in range(x.size):
+        out[i] = cos_turns(x[i])
+
+
+@njit
 def compiled_log1p(x: Any, out: Any) -> None:
     for i in range(x.size):
         out[i] = log1p(x[i])
 
 
-COMPILED = {"exp": compiled_exp, "tanh": compiled_tanh, "log1p": compiled_log1p}
+COMPILED = {"exp": compiled_exp, "expm1": compiled_expm1, "tanh": compiled_tanh, "log1p": compiled_log1p}
 
 
 def computed(name: str, x: Any) -> Any:
@@ -65,7 +78,18 @@ def arguments(name: str, dtype: Any, n: int = 300_000) -> Any:
         return np.concatenate([rng.uniform(0, 1, n), np.exp(-rng.uniform(0, 80, n))]).astype(dtype)
     limit = {("exp", np.float32): 87.0, ("exp", np.float64): 708.0}.get((name, dtype), 30.0)
     small = np.exp(-rng.uniform(0, 30, n)) * rng.choice([-1.0, 1.0], n)
-    return np.concatenate([rng.uniform(-limit, limit, n), rng.normal(0, 1, n), small]).astype(dtype)
+    x = np.concatenate([rng.uniform(-limit, limit, n), rng.normal(0, 1, n), small]).astype(dtype)
+    return -abs(x) if name == "expm1" else x
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 3e-7), (np.float64, 4e-16)])
+def test_cosines_of_turns_are_within_the_error_stated(dtype: Any, bound: float) -> None:
+    t = np.random.default_rng(0).uniform(-3, 3, 300_000).astype(dtype)
+    out = np.empty_like(t)
+    compiled_cos_turns(t, out)
+    wide = t.astype(np.longdouble)
+    errors = np.abs(out - np.cos(2 * np.longdouble("3.14159265358979323846264338327950288") * wide))
+    assert 0.1 * bound < errors.max() <= bound
 
 
 @DTYPES

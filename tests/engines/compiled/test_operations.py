@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import called_from_python
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -15,17 +14,11 @@ from hypothesis import strategies as st
 from numba import njit
 
 from tabcohort.engines.compiled import operations
-from tabcohort.engines.compiled.operations import KERNELS, LEAKY_RELU, RELU, OpKernels, sequence
+from tabcohort.engines.compiled.operations import KERNELS, OpKernels, sequence
 from tabcohort.engines.compiled.tables import KIND, N_COLUMNS
 from tabcohort.engines.torch_loop import loss_sum
-from tabcohort.network.models import SmoothClip
 from tabcohort.network.ops import ACTIVATIONS, OPS, OpSpec
 
-activate, activate_backward = (
-    called_from_python(kernel) for kernel in (operations.activate, operations.activate_backward)
-)
-accumulate, smooth_clip = called_from_python(operations.accumulate), called_from_python(operations.smooth_clip)
-piecewise_linear = called_from_python(operations.piecewise_linear)
 loss_and_gradient = called_from_python(operations.loss_and_gradient)
 
 ENDS = [-np.inf, -3e38, -1.0, -1e-45, 0.0, 1e-45, 1.0, 3e38, np.inf, np.nan]
@@ -35,67 +28,6 @@ SLOPE = 0.3
 
 def normal(*shape: int, seed: int = 0) -> Any:
     return np.random.default_rng([seed, *shape]).normal(0, 2, shape)
-
-
-# Activations
-
-
-@DTYPES
-def test_relu_of_any_number_is_that_of_pytorch(dtype: Any) -> None:
-    """That of minus infinity is 0: a unit that is off must not make a row NaN."""
-    x = np.array([ENDS], dtype)
-    out = np.empty_like(x)
-    activate(RELU, x, out, dtype(0))
-    np.testing.assert_array_equal(out, torch.relu(torch.from_numpy(x)).numpy())
-    activate(LEAKY_RELU, x, out, dtype(0.5))
-    np.testing.assert_array_equal(out, F.leaky_relu(torch.from_numpy(x), 0.5).numpy())
-
-
-@pytest.mark.parametrize("sets", [1, 0])
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_activation_and_its_gradient_are_those_of_pytorch(name: str, sets: int) -> None:
-    layer = OPS[name].layer_class()(*([SLOPE] if name == "leaky_relu" else []))
-    constant = SLOPE if name == "leaky_relu" else 0.0
-    x, dout, before = normal(30, 7), normal(30, 7, seed=1), normal(30, 7, seed=2)
-    tensor = torch.from_numpy(x).requires_grad_()
-    expected = layer(tensor)
-    expected.backward(torch.from_numpy(dout))
-    out, dx = np.full_like(x, np.nan), before.copy()
-    activate(OPS[name].code, x, out, constant)
-    np.testing.assert_allclose(out, expected.detach().numpy(), rtol=1e-14, atol=1e-15)
-    activate_backward(OPS[name].code, x, out, dout, dx, sets, constant)
-    wanted = tensor.grad.numpy() + (0 if sets else before)
-    np.testing.assert_allclose(dx, wanted, rtol=1e-13, atol=1e-14)
-
-
-@DTYPES
-def test_smooth_clip_is_that_of_the_module(dtype: Any) -> None:
-    x = (normal(20, 3) * 10).astype(dtype)
-    out = np.empty_like(x)
-    smooth_clip(x, out, dtype(2.5))
-    expected = SmoothClip(2.5)(torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
-
-
-@DTYPES
-def test_bins_rise_from_their_lower_edge_to_their_upper_one(dtype: Any) -> None:
-    """The formula of Gorishniy et al. (2022): 0 below the bin, 1 above it, and the share of its width within."""
-    x = np.array([[-3.0, 7.0], [0.25, 7.0], [5.0, np.pi]], dtype)
-    column, lower, upper = np.array([0.0, 0.0, 1.0]), np.array([-1.0, 1.0, 0.0]), np.array([1.0, 2.0, 10.0])
-    out = np.full((3, 5), np.nan, dtype)
-    piecewise_linear(x, column, lower, 1 / (upper - lower), out)
-    cells = x[:, column.astype(int)]
-    expected = np.where(cells <= lower, 0, np.where(cells >= upper, 1, (cells - lower) / (upper - lower)))
-    np.testing.assert_allclose(out, np.hstack([expected, x]), rtol=4 * np.finfo(dtype).eps)
-
-
-@DTYPES
-def test_numbers_are_set_or_added(dtype: Any) -> None:
-    source, target = normal(4, 3).astype(dtype), np.full((4, 3), np.nan, dtype)
-    accumulate(source, target, 1)
-    np.testing.assert_array_equal(target, source)
-    accumulate(source, target, 0)
-    np.testing.assert_array_equal(target, 2 * source)
 
 
 # The loss

@@ -1,7 +1,8 @@
-"""e^x, log(1 + e) and tanh in steps that the compiler vectorizes; about eight times as fast as the C library's.
+"""e^x, e^x - 1, log(1 + e), tanh and cos in steps that the compiler vectorizes; e^x is eight times as fast as in C.
 
-Maximum relative errors over three million arguments: e^x 9e-8 in float32 and 2e-16 in float64, tanh 2e-7 and 4e-16.
-NaN stays NaN, and overflow and underflow are those of NumPy.
+Maximum relative errors over three million arguments: e^x 9e-8 in float32 and 2e-16 in float64, tanh 2e-7 and 4e-16,
+e^x - 1 2e-7 and 4e-16; the absolute ones of the cosine are 3e-7 and 4e-16. NaN stays NaN, and overflow and underflow
+are those of NumPy.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ A2, A3, A4, A5, A6, A7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8)
 B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13 = (1 / math.factorial(n) for n in range(2, 14))
 C1, C2, C3, C4, C5, C6, C7, C8 = (np.float32(2 / (2 * n + 1)) for n in range(1, 9))
 D1, D2, D3, D4, D5, D6, D7, D8, D9, D10, D11, D12, D13, D14, D15, D16 = (2 / (2 * n + 1) for n in range(1, 17))
+# (-1)^n (2 pi)^(2 n + 1) / (2 n + 1)! for sin(2 pi q) = q (E0 + E1 q^2 + ...), with E in 32 bits and F in 64.
+E0, E1, E2, E3, E4, E5, E6, E7 = (
+    np.float32((-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 1)) for n in range(8)
+)
+F0, F1, F2, F3, F4, F5, F6, F7, F8, F9, F10, F11 = (
+    (-1) ** n * (2 * math.pi) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(12)
+)
 # log 2 as a number of few bits, whose integer multiples are exact, and the rest.
 HIGH_32, LOW_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 HIGH_64, LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -106,6 +114,42 @@ def tanh_64(x):
 
 
 @njit(**IN_ORDER)
+def expm1_32(x):
+    """e^x - 1 for x <= 0"""
+    p, k = parts_32(x if x > np.float32(-20) else np.float32(-20))
+    power = power_32(k)
+    y = p * power + (power - ONE_32)  # exact where x is small
+    return x if np.isnan(x) else y
+
+
+@njit(**IN_ORDER)
+def expm1_64(x):
+    """e^x - 1 for x <= 0"""
+    p, k = parts_64(x if x > -40.0 else -40.0)
+    power = power_64(k)
+    y = p * power + (power - 1.0)
+    return x if np.isnan(x) else y
+
+
+@njit(**IN_ORDER)
+def cos_turns_32(t):
+    """cos(2 pi t), as sin(2 pi q) with q from -1/4 to 1/4"""
+    q = np.float32(0.25) - abs(t - np.floor(t + HALF_32))
+    s = q * q
+    p = E4 + s * (E5 + s * (E6 + s * E7))
+    return q * (E0 + s * (E1 + s * (E2 + s * (E3 + s * p))))
+
+
+@njit(**IN_ORDER)
+def cos_turns_64(t):
+    """cos(2 pi t), as sin(2 pi q) with q from -1/4 to 1/4"""
+    q = 0.25 - abs(t - np.floor(t + 0.5))
+    s = q * q
+    p = F6 + s * (F7 + s * (F8 + s * (F9 + s * (F10 + s * F11))))
+    return q * (F0 + s * (F1 + s * (F2 + s * (F3 + s * (F4 + s * (F5 + s * p))))))
+
+
+@njit(**IN_ORDER)
 def log1p_32(e):
     """log(1 + e) for 0 <= e <= 1, as 2 artanh(s)"""
     s = e / (TWO_32 + e)
@@ -139,6 +183,8 @@ def by_width(of_32, of_64):
     return function
 
 
+cos_turns = by_width(cos_turns_32, cos_turns_64)
 exp = by_width(exp_32, exp_64)
+expm1 = by_width(expm1_32, expm1_64)
 log1p = by_width(log1p_32, log1p_64)
 tanh = by_width(tanh_32, tanh_64)

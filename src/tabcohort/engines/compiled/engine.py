@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import Batches, BatchPlan
@@ -17,8 +18,10 @@ from tabcohort.engines.compiled import jit, kernels
 from tabcohort.engines.compiled.layout import Layout
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.reading import make_reading
+from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
+from tabcohort.network.ops import scheduled_share
 from tabcohort.network.program import Network, Program, are_bins_apart, build_program, check_bins
 from tabcohort.settings import Config
 
@@ -38,7 +41,7 @@ class CompiledEngine:
         network: its numbers are read now and written back by `release`. The `encode` and `standardize` operations at
             its beginning are what `data` does to the rows.
         data: the member's rows.
-        config: optimizer, decay and clipping are used.
+        config: optimizer, decay, clipping, `max_epochs` and the schedules of decay and dropout are used.
 
     Raises:
         TrainingError: the network's logits do not fit the number of classes.
@@ -48,7 +51,7 @@ class CompiledEngine:
     name, device_name = "compiled", "cpu"
 
     def __init__(self, network: Network, data: MemberData, config: Config) -> None:
-        self.network, self.data = network, data
+        self.network, self.data, self.config = network, data, config
         self.batches = Batches(data.batches)
         parameters, program = network.parameters, network.program
         self.dtype = parameters.dtype
@@ -93,22 +96,36 @@ class CompiledEngine:
         rates = rates[epoch - 1 : epoch - 1 + self._epochs_per_call]
         block = self.batches.block(epoch, len(rates))
         layout, data, state, validation = self._layout, self.data, self._state, self.data.validation
+        decays, constants = self._scheduled(range(epoch, epoch + len(block.mixes)))
         n_epochs, n_steps = block.mixes.shape
         n_kept = n_epochs if n_epochs > 1 else 0  # the state after a single epoch is the engine's own
         kept = {name: np.empty((n_kept, array.size), array.dtype) for name, array in state.items()}
         losses = np.empty((n_epochs, n_steps))
         val_logits = np.empty((n_epochs, len(validation.rows), self.n_outputs), self.dtype)
         kernels.run_epochs(
-            layout.operations, layout.constants, layout.values, layout.n_preprocessing, *state.values(),
+            layout.operations, constants, layout.values, layout.n_preprocessing, *state.values(),
             self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, data.reading, data.train,
             self._targets, block.orders, block.bounds, block.mixes.astype(self.dtype),
             block.partners, block.layer_keys, losses, (epoch - 1) * n_steps, np.array(rates[:n_epochs], self.dtype),
-            *self._optimizer, validation.rows, layout.rows, val_logits,
+            decays, *self._optimizer, validation.rows, layout.rows, val_logits,
         )  # fmt: skip
         self._first, self._n_taken, self._rates = epoch, 1, rates
         self._kept = kept if n_kept else {}
         self._results = validation.results(losses, val_logits, n_train=len(data.train))
         return self._results[0]
+
+    def _scheduled(self, epochs: range) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Return the weight decay of some epochs, and the constants of the operations in each, dropout's share too."""
+        config = self.config
+        decay, dropout = (
+            np.array([schedule_factor(schedule, epoch, config) for epoch in epochs])
+            for schedule in (config.decay_schedule, config.dropout_schedule)
+        )
+        constants = np.repeat(self._layout.constants[None], len(epochs), axis=0)
+        for number, column in self._layout.dropouts:
+            share = int(self._layout.constants[number, column])
+            constants[:, number, column] = [scheduled_share(share, factor) for factor in dropout]
+        return (config.weight_decay * decay).astype(self.dtype), constants
 
     def snapshot(self) -> State:
         """Return the state after the last epoch that was handed out."""
@@ -131,7 +148,7 @@ class CompiledEngine:
 def _optimizer_arguments(config: Config, n_in_matrices: int, dtype: np.dtype[np.floating]) -> tuple[object, ...]:
     """Return what the kernel takes for the optimizer: its number, how many parameters decay, and its constants."""
     beta1 = config.momentum if config.optimizer == "sgd" else config.beta1
-    constants = (config.weight_decay, beta1, config.beta2, config.epsilon, config.clip_norm or 0.0)
+    constants = (beta1, config.beta2, config.epsilon, config.clip_norm or 0.0)
     return OPTIMIZERS[config.optimizer], n_in_matrices, *(dtype.type(constant) for constant in constants)
 
 

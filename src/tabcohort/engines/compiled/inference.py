@@ -49,7 +49,7 @@ class Instruction:
         sources, result: the values that it reads and writes.
         weight: `(d_in, d_out)` matrix or `(d_out,)` gains, float64 so far.
         bias: `(d_out,)`.
-        constant: epsilon, slope or limit.
+        constants: of the operation.
     """
 
     kind: int
@@ -57,7 +57,7 @@ class Instruction:
     result: int
     weight: FloatArray
     bias: FloatArray
-    constant: float = 0.0
+    constants: tuple[float, ...] = ()
 
 
 class Inference:
@@ -220,7 +220,7 @@ class _Networks(_Group):
                     (instruction.kind, starts[source], starts[source_2], starts[instruction.result], n_numbers, bias,
                      widths[source], widths[instruction.result])
                 )  # fmt: skip
-                constants.append(instruction.constant)
+                constants.append((*instruction.constants, 0.0, 0.0, 0.0)[:3])
                 arrays += [instruction.weight.reshape(-1), instruction.bias]
                 n_numbers = bias + instruction.bias.size
             begins.append(len(rows))
@@ -228,7 +228,7 @@ class _Networks(_Group):
             self.work_size = max(self.work_size, starts[-1])
         self.table = np.array(rows, dtype=np.int64).reshape(-1, 8)
         self.begins, self.lasts = np.array(begins), np.array(lasts)
-        self.constants = np.array(constants, dtype=self.dtype)
+        self.constants = np.array(constants, dtype=self.dtype).reshape(-1, 3)
         self.numbers = np.concatenate(arrays).astype(self.dtype)
         self.columns = _columns(first.encoding)
         self.fitted = Fitted(*(np.array([getattr(own, name) for own in statistics]) for name in Fitted._fields))
@@ -297,14 +297,15 @@ def instructions_of(network: Network) -> tuple[list[Instruction], int]:
     n_uses = Counter(alias[source] for op in (*computed, program.operations[-1]) for source in op.sources)
     instructions: list[Instruction] = []
     for op in computed:
-        if op.kind != "batch_norm" and op.spec.code not in SUPPORTED:
+        if op.kind not in ("batch_norm", "scale") and op.spec.code not in SUPPORTED:
             raise ValueError(f"the operation {op.kind!r} has no inference kernel; predict with `to_module(network)`")
         sources = tuple(alias[source] for source in op.sources)
         weight, bias = _weight_and_bias(network, op)
         before = instructions[-1] if instructions else None
-        if op.kind != "batch_norm":
-            constant = op.constants[0] if op.constants else 0.0
-            instructions.append(Instruction(op.spec.code, sources, op.result, weight, bias, constant))
+        if op.kind == "scale":
+            instructions.append(Instruction(AFFINE, sources, op.result, weight, bias))
+        elif op.kind != "batch_norm":
+            instructions.append(Instruction(op.spec.code, sources, op.result, weight, bias, op.constants))
         elif before and before.kind == LINEAR and before.result == sources[0] and n_uses[sources[0]] == 1:
             weight, bias = before.weight * weight, before.bias * weight + bias
             instructions[-1] = Instruction(LINEAR, before.sources, op.result, weight, bias)
@@ -315,14 +316,19 @@ def instructions_of(network: Network) -> tuple[list[Instruction], int]:
 
 def _weight_and_bias(network: Network, op: Operation) -> tuple[FloatArray, FloatArray]:
     """Return an operation's numbers in float64; a batch norm's are those of `x gain + shift` in evaluation mode."""
-    if op.kind == "piecewise_linear":
-        n_bins = op.d_out - network.program.widths[op.sources[0]]
-        return network.buffers[op.buffers[0] : op.buffers[0] + 3 * n_bins], np.empty(0)
+    if op.spec.prepares_input and op.buffers:
+        d_in = network.program.widths[op.sources[0]]
+        size = sum(array.shape(op, d_in)[0] for array in op.spec.buffers)
+        return network.buffers[op.buffers[0] : op.buffers[0] + size], np.empty(0)
     if not op.n_parameters:
         return np.empty(0), np.empty(0)
     numbers, start = network.parameters.astype(np.float64), op.parameters[0]
     if op.kind == "embed":
         return numbers[start : start + op.n_parameters], np.empty(0)
+    if op.kind == "scale":
+        return numbers[start : start + op.d_out], np.zeros(op.d_out)
+    if op.kind == "periodic":
+        return numbers[start : op.parameters[1]], numbers[op.parameters[1] : start + op.n_parameters]
     bias_start = op.parameters[1]
     bias = numbers[bias_start : bias_start + op.d_out]
     weight = numbers[start : start + op.n_parameters - op.d_out]

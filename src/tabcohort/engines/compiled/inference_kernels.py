@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from tabcohort.engines.compiled.activations import activate
 from tabcohort.engines.compiled.jit import IN_ORDER, KEPT
+from tabcohort.engines.compiled.learned_inputs import embed, periodic
 from tabcohort.engines.compiled.matmul import product
-from tabcohort.engines.compiled.operations import activate, piecewise_linear, smooth_clip
+from tabcohort.engines.compiled.preprocessing import piecewise_linear, quantile_scale, robust_scale, smooth_clip
 from tabcohort.engines.compiled.simd import matrix, part
 from tabcohort.network.ops import ACTIVATIONS, OPS
 from tabcohort.types import FloatArray, IntArray
@@ -17,12 +19,14 @@ from tabcohort.types import FloatArray, IntArray
 ROWS_PER_BLOCK = 256  # so that the values of a block stay in the cache
 MAX_DEVIATIONS = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow
 AFFINE = -1  # what is left of a batch normalisation: out = x gain + shift
-LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, PIECEWISE_LINEAR, EMBED = (
-    OPS[name].code for name in ("linear", "layer_norm", "add", "smooth_clip", "piecewise_linear", "embed")
+_KINDS = (
+    "linear", "layer_norm", "add", "smooth_clip", "robust_scale", "quantile_scale", "piecewise_linear", "embed",
+    "periodic",
+)  # fmt: skip
+LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, ROBUST_SCALE, QUANTILE_SCALE, PIECEWISE_LINEAR, EMBED, PERIODIC = (
+    OPS[name].code for name in _KINDS
 )
-SUPPORTED = frozenset(
-    (AFFINE, LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, PIECEWISE_LINEAR, EMBED, *(OPS[name].code for name in ACTIVATIONS))
-)
+SUPPORTED = frozenset((AFFINE, *(OPS[name].code for name in (*_KINDS, *ACTIVATIONS))))
 
 
 class Columns(NamedTuple):
@@ -133,31 +137,40 @@ def run(table, begins, lasts, constants, numbers, work, X, rows, columns, fitted
                         part(numbers, weight + 2 * n_bins, n_bins), out,
                     )  # fmt: skip
                 elif kind == EMBED:
-                    n_learned = columns.learned.size
-                    n_plain = d_in - n_learned
-                    length = (d_out - n_plain) // n_learned
-                    for i in range(n):
-                        for j in range(n_plain):
-                            out[i, j] = x[i, j]
-                        for k in range(n_learned):
-                            row, place = np.int64(x[i, n_plain + k]), n_plain + k * length
-                            for j in range(length):
-                                out[i, place + j] = numbers[weight + row * length + j] if row >= 0 else 0
+                    vectors = matrix(numbers, weight, np.int64(constants[o, 1]), np.int64(constants[o, 2]))
+                    embed(x, vectors, np.int64(constants[o, 0]), out)
                 elif kind == AFFINE:
                     for i in range(n):
                         for j in range(d_out):
                             out[i, j] = x[i, j] * numbers[weight + j] + numbers[bias + j]
                 elif kind == LAYER_NORM:
-                    layer_norm(x, part(numbers, weight, d_out), part(numbers, bias, d_out), out, constants[o])
+                    layer_norm(x, part(numbers, weight, d_out), part(numbers, bias, d_out), out, constants[o, 0])
                 elif kind == ADD:
                     y = matrix(work, source_2, n, d_out)
                     for i in range(n):
                         for j in range(d_out):
                             out[i, j] = x[i, j] + y[i, j]
                 elif kind == SMOOTH_CLIP:
-                    smooth_clip(x, out, constants[o])
+                    smooth_clip(x, out, constants[o, 0])
+                elif kind == ROBUST_SCALE:
+                    size = np.int64(constants[o, 1])
+                    robust_scale(
+                        x, part(numbers, weight, size), part(numbers, weight + size, size), constants[o, 0], out
+                    )  # fmt: skip
+                elif kind == QUANTILE_SCALE:
+                    size = np.int64(constants[o, 0]) * np.int64(constants[o, 1])
+                    quantile_scale(
+                        x, part(numbers, weight, size), part(numbers, weight + size, size),
+                        np.int64(constants[o, 0]), out,
+                    )  # fmt: skip
+                elif kind == PERIODIC:
+                    n_waves = d_out - d_in
+                    periodic(
+                        x, np.int64(constants[o, 1]), constants[o, 2], part(numbers, weight, n_waves),
+                        part(numbers, bias, n_waves), n_waves // np.int64(constants[o, 0]), out,
+                    )  # fmt: skip
                 else:
-                    activate(kind, x, out, constants[o])
+                    activate(kind, x, out, constants[o, 0])
             for i in range(n):
                 for k in range(logits.shape[2]):
                     logits[start + i, m, k] = work[lasts[m] + i * logits.shape[2] + k]

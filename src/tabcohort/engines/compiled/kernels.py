@@ -9,18 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tabcohort.engines.compiled import operations as own_kernels
 from tabcohort.engines.compiled.jit import COMPILED, KEPT
-from tabcohort.engines.compiled.operations import (
-    KERNELS,
-    accumulate,
-    gradient_of,
-    loss_and_gradient,
-    sequence,
-    value_of,
-)
+from tabcohort.engines.compiled.operations import KERNELS, loss_and_gradient, sequence
 from tabcohort.engines.compiled.simd import matrix
 from tabcohort.engines.compiled.tables import N_BINS
+from tabcohort.engines.compiled.values import accumulate, gradient_of, value_of
 
 SGD, ADAM, ADAMW = range(3)
 OPERATIONS = frozenset(KERNELS)  # those that these kernels are compiled with
@@ -152,7 +145,7 @@ def mix_gradient(gradient, partners, own, spare):
 
 
 # The sources that tell whether code on disk is up to date have only the kernels of this package.
-_ARE_OWN = all(kernels.forward.__module__ == own_kernels.__name__ for kernels in KERNELS.values())
+_ARE_OWN = all(kernels.forward.__module__.startswith(f"{__package__}.") for kernels in KERNELS.values())
 _KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
 
 
@@ -160,21 +153,22 @@ _KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
 def run_epochs(
     operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
     kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train,
-    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, optimizer, n_in_matrices, decay,
+    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays, optimizer, n_in_matrices,
     beta1, beta2, eps, max_norm, validation, capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
 
-    Each step's loss, summed over its rows, goes to `losses`. The first `n_preprocessing` operations preprocess the
-    inputs; mixup comes after them. All in one function: each level of calls would be compiled with all that it calls.
+    `constants` has those of each epoch. Each step's loss, summed over its rows, goes to `losses`. The first
+    `n_preprocessing` operations preprocess the inputs; mixup comes after them. All in one function: each level of calls
+    would be compiled with all that it calls.
     """
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
     multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
-    preprocessing, constants_of_preprocessing = operations[:first], constants[:first]
-    learning, constants_of_learning = operations[first:], constants[first:]
+    preprocessing, learning = operations[:first], operations[first:]
     batch_rows = np.empty(batch_targets.shape[0], np.int64)
     yes, no = n_steps > 0, n_steps < 0  # for a literal True or False the compiler would write a function each
     for e in range(rates.size):
+        constants_of_preprocessing, constants_of_learning = constants[e, :first], constants[e, first:]
         for s in range(n_steps):
             rows, key, own = orders[e, bounds[s] : bounds[s + 1]], keys[e, s], own_weights[e, s]
             n = rows.size
@@ -208,12 +202,12 @@ def run_epochs(
                 backward(preprocessing, constants_of_preprocessing, values, parameters, gradient, work, n, key, spare)
             update(
                 optimizer, parameters, gradient, clip_factor(gradient, max_norm), first_moment, second_moment,
-                steps_before + e * n_steps + s + 1, rates[e], decay, n_in_matrices, beta1, beta2, eps,
+                steps_before + e * n_steps + s + 1, rates[e], decays[e], n_in_matrices, beta1, beta2, eps,
             )  # fmt: skip
         for start in range(0, validation.size, capacity):
             n = min(capacity, validation.size - start)
             gather(reading, validation[start : start + n], value_of(work, values, 0, n))
-            forward(operations, constants, values, parameters, buffers, work, n, no, keys[e, 0])
+            forward(operations, constants[e], values, parameters, buffers, work, n, no, keys[e, 0])
             accumulate(value_of(work, values, last, n), val_logits[e, start : start + n], yes)
         if kept_parameters.shape[0] > 0:
             accumulate(parameters, kept_parameters[e], yes)

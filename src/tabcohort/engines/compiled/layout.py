@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tabcohort.engines.compiled import tables
 from tabcohort.engines.compiled.dropout import KEEP_ALL
 from tabcohort.engines.compiled.operations import KERNELS
-from tabcohort.network.ops import Operation
+from tabcohort.network.ops import SCALING, Operation
 from tabcohort.network.program import Program
 from tabcohort.types import IntArray
 
@@ -49,6 +49,11 @@ class Layout:
         self.constants = np.zeros((len(fused), 3), dtype)
         for number, op in enumerate(fused):
             self.constants[number, : len(op.constants)] = op.constants
+        self.dropouts = [  # operation and column of the constants that are shares of dropout
+            (number, len(op.constants) - 1)
+            for number, op in enumerate(fused)
+            if op.kind == "dropout" or (op.kind == "batch_norm" and op.constants[2] != KEEP_ALL)
+        ]
         self.work = aligned(memory.size, dtype)
         self.spare = aligned(rows * max(*program.widths, n_classes), dtype)
         self.batch_targets = np.zeros((rows, n_classes), dtype)
@@ -202,14 +207,16 @@ def with_products_of_bins(
     """Return the operations with bins multiplied by their rows of the weights, if all that reads them is a linear.
 
     The linear is left with the other columns, learned vectors among them or not, and adds the product of the bins.
+    Before the bins, numbers may be scaled.
 
     Args:
         operations: of a program, fused.
         n_uses: how often each value is read.
         widths: of the program's values.
     """
-    n_chain = 3 if "embed" in [op.kind for op in operations[1:2]] else 2
-    chain, others = operations[:n_chain], operations[n_chain:]
+    n_before = sum(op.kind in SCALING.values() for op in operations[:1])
+    n_chain = n_before + (3 if "embed" in [op.kind for op in operations[n_before + 1 : n_before + 2]] else 2)
+    before, chain, others = operations[:n_before], operations[n_before:n_chain], operations[n_chain:]
     if [op.kind for op in chain] not in (["piecewise_linear", "linear"], ["piecewise_linear", "embed", "linear"]):
         return list(operations)
     if any(n_uses[op.result] != 1 or reader.sources != (op.result,) for op, reader in pairwise(chain)):
@@ -217,6 +224,7 @@ def with_products_of_bins(
     bins, *embeds, linear = chain
     source, n_bins, (weight, bias) = bins.sources[0], bins.d_out - widths[bins.sources[0]], linear.parameters
     return [
+        *before,
         replace(bins, d_out=linear.d_out, parameters=(weight,), n_bins=n_bins),
         *(replace(embed, sources=(source,), d_out=embed.d_out - n_bins) for embed in embeds),
         replace(

@@ -9,7 +9,6 @@ the gradient of the loss by that thing. Where `sets` is 0 a gradient is added to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,18 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  Numba's `np.dot` comes from here
 from numba import njit
 
-from tabcohort.engines.compiled.bin_products import bins_gradient, bins_product, count_numbers, find_begins, locate
+from tabcohort.engines.compiled.activations import activation_backward, activation_forward
 from tabcohort.engines.compiled.dropout import KEEP_ALL, dropout
-from tabcohort.engines.compiled.elementary import exp, log1p, tanh
-from tabcohort.engines.compiled.jit import COMPILED, IN_ORDER, INLINED
+from tabcohort.engines.compiled.elementary import exp, log1p
+from tabcohort.engines.compiled.jit import COMPILED, INLINED
+from tabcohort.engines.compiled.learned_inputs import (
+    embed_backward,
+    embed_forward,
+    periodic_step_backward,
+    periodic_step_forward,
+    scale_backward,
+    scale_forward,
+)
 from tabcohort.engines.compiled.matmul import column_sums, inputs, inputs_of_one, product
 from tabcohort.engines.compiled.normalization import (
     batch_norm_backward,
@@ -31,6 +38,14 @@ from tabcohort.engines.compiled.normalization import (
     layer_norm_backward,
     layer_norm_forward,
 )
+from tabcohort.engines.compiled.preprocessing import (
+    no_backward,
+    piecewise_linear_backward,
+    piecewise_linear_forward,
+    quantile_scale_forward,
+    robust_scale_forward,
+    smooth_clip_forward,
+)
 from tabcohort.engines.compiled.simd import flat, matrix, part
 from tabcohort.engines.compiled.tables import (
     BIAS,
@@ -38,10 +53,8 @@ from tabcohort.engines.compiled.tables import (
     BUFFERS,
     FUSES_ADD,
     FUSES_RELU,
-    GRADIENT,
     KIND,
     LAYER,
-    N_BINS,
     NEEDED_FROM,
     RESULT,
     SCRATCH,
@@ -49,13 +62,10 @@ from tabcohort.engines.compiled.tables import (
     SETS_GRADIENT_2,
     SOURCE,
     SOURCE_2,
-    VALUE,
     WEIGHT,
-    WIDTH,
 )
-from tabcohort.network.ops import OPS
-
-RELU, LEAKY_RELU, TANH, SIGMOID, SILU = (OPS[name].code for name in ("relu", "leaky_relu", "tanh", "sigmoid", "silu"))
+from tabcohort.engines.compiled.values import accumulate, gradient_of, value_of
+from tabcohort.network.ops import ACTIVATIONS, OPS
 
 
 @dataclass(frozen=True)
@@ -74,128 +84,6 @@ class OpKernels:
     forward: Callable[..., None]
     backward: Callable[..., None]
     scratch: Callable[[int, int, int], int] = lambda rows, d_in, d_out: 0
-
-
-@njit(**COMPILED)
-def value_of(work, values, number, rows):
-    """Return a value of the program, `(rows, width)`."""
-    return matrix(work, values[number, VALUE], rows, values[number, WIDTH])
-
-
-@njit(**COMPILED)
-def gradient_of(work, values, number, rows):
-    """Return the gradient of the loss by a value, `(rows, width)`."""
-    return matrix(work, values[number, GRADIENT], rows, values[number, WIDTH])
-
-
-@njit(**COMPILED)
-def accumulate(source, target, sets):
-    """Set the target to the source, or add the source to it."""
-    source, target = flat(source), flat(target)
-    for i in range(source.size):
-        target[i] = source[i] if sets else target[i] + source[i]
-
-
-# -- smooth clip: out = x / sqrt(1 + (x / limit)^2), before anything is learned, so without a gradient ----------------
-
-
-@njit(**COMPILED)
-def smooth_clip(x, out, limit):
-    """out = x / sqrt(1 + (x / limit)^2)"""
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            out[i, j] = x[i, j] / np.sqrt(1 + (x[i, j] / limit) * (x[i, j] / limit))
-
-
-@njit(**INLINED)
-def smooth_clip_forward(op, constant, values, parameters, buffers, work, rows, training, key):
-    """out = x / sqrt(1 + (x / limit)^2)"""
-    smooth_clip(value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows), constant[0])
-
-
-@njit(**INLINED)
-def no_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
-    """Nothing that is learned comes before."""
-
-
-# -- piecewise-linear encoding, before anything is learned, or times the weights of its bins: see `bin_products` -------
-
-
-@njit(**COMPILED)
-def piecewise_linear(x, column, lower, inverse, out):
-    """out = for each bin (x_column - lower) inverse, from 0 to 1, and then the columns of x"""
-    n_bins, zero, one = column.size, x.dtype.type(0), x.dtype.type(1)
-    for i in range(x.shape[0]):
-        for b in range(n_bins):
-            rise = (x[i, np.int64(column[b])] - x.dtype.type(lower[b])) * x.dtype.type(inverse[b])
-            out[i, b] = min(max(rise, zero), one)
-        for j in range(x.shape[1]):
-            out[i, n_bins + j] = x[i, j]
-
-
-@njit(**INLINED)
-def piecewise_linear_forward(op, constant, values, parameters, buffers, work, rows, training, key):
-    """See `piecewise_linear`; or out = bins W"""
-    x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
-    n_bins, start = op[N_BINS] if op[N_BINS] > 0 else out.shape[1] - x.shape[1], op[BUFFERS]
-    column, lower = part(buffers, start, n_bins), part(buffers, start + n_bins, n_bins)
-    inverse = part(buffers, start + 2 * n_bins, n_bins)
-    if op[N_BINS] == 0:
-        piecewise_linear(x, column, lower, inverse, out)
-    else:
-        d_in, begins_at = x.shape[1], op[SCRATCH] + 2 * x.size
-        places, fractions = matrix(work, op[SCRATCH], rows, d_in), matrix(work, op[SCRATCH] + x.size, rows, d_in)
-        begins = part(work, begins_at, find_begins(column, part(work, begins_at, d_in + 1)) + 1)
-        locate(x, column, lower, inverse, begins, places, fractions)
-        bins_product(places, fractions, begins, matrix(parameters, op[WEIGHT], n_bins, out.shape[1]), out)
-
-
-@njit(**INLINED)
-def piecewise_linear_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
-    """dW = bins^T dout, where the bins are multiplied by W"""
-    if op[N_BINS] > 0:
-        x, dout = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[RESULT], rows)
-        d_in, begins_at = x.shape[1], op[SCRATCH] + 2 * x.size
-        places, fractions = matrix(work, op[SCRATCH], rows, d_in), matrix(work, op[SCRATCH] + x.size, rows, d_in)
-        begins = part(work, begins_at, count_numbers(part(work, begins_at, d_in + 1), op[N_BINS]) + 1)
-        bins_gradient(places, fractions, begins, dout, matrix(gradient, op[WEIGHT], op[N_BINS], dout.shape[1]))
-
-
-# -- embed: learned vectors in place of the last columns, which hold rows of their table -------------------------------
-
-
-@njit(**INLINED)
-def embed_forward(op, constant, values, parameters, buffers, work, rows, training, key):
-    """out = the plain columns of x, then the vector of each row number; zeros for -1"""
-    x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
-    length = np.int64(constant[2])
-    n_plain = x.shape[1] - np.int64(constant[0])
-    vectors = matrix(parameters, op[WEIGHT], np.int64(constant[1]), length)
-    for i in range(rows):
-        for j in range(n_plain):
-            out[i, j] = x[i, j]
-        for c in range(n_plain, x.shape[1]):
-            row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
-            for j in range(length):
-                out[i, start + j] = vectors[row, j] if row >= 0 else 0
-
-
-@njit(**INLINED)
-def embed_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
-    """dvectors[row] = the sum of dout over the columns that hold this row; what comes before learns nothing"""
-    x, dout = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[RESULT], rows)
-    length = np.int64(constant[2])
-    n_plain = x.shape[1] - np.int64(constant[0])
-    dvectors = matrix(gradient, op[WEIGHT], np.int64(constant[1]), length)
-    numbers = flat(dvectors)
-    for i in range(numbers.size):
-        numbers[i] = 0
-    for i in range(rows):
-        for c in range(n_plain, x.shape[1]):
-            row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
-            if row >= 0:
-                for j in range(length):
-                    dvectors[row, j] += dout[i, start + j]
 
 
 # -- linear: out = x W + b -------------------------------------------------------------------------------------------
@@ -286,79 +174,6 @@ def layer_norm_step_backward(op, constant, values, parameters, gradient, work, r
     gain, dgain = part(parameters, op[WEIGHT], width), part(gradient, op[WEIGHT], width)
     hat, inverse = matrix(work, op[SCRATCH], rows, width), part(work, op[SCRATCH] + rows * width, rows)
     layer_norm_backward(dout, hat, inverse, gain, dgain, part(gradient, op[BIAS], width), dx, op[SETS_GRADIENT])
-
-
-# -- activations: out = f(x) -----------------------------------------------------------------------------------------
-
-
-@njit(**IN_ORDER)
-def activate(kind, x, out, constant):
-    """out = f(x); the constant is the slope of a leaky ReLU below zero"""
-    x, out = flat(x), flat(out)
-    zero, one = x.dtype.type(0), x.dtype.type(1)
-    # A loop for each, which the compiler vectorizes.
-    if kind == RELU:  # not a product with 0, which would be NaN for an infinite number
-        for i in range(x.size):
-            out[i] = zero if x[i] < zero else x[i]
-    elif kind == LEAKY_RELU:
-        for i in range(x.size):
-            out[i] = x[i] if x[i] > 0 else constant * x[i]
-    elif kind == TANH:
-        for i in range(x.size):
-            out[i] = tanh(x[i])
-    elif kind == SIGMOID:
-        for i in range(x.size):
-            out[i] = one / (one + exp(-x[i]))
-    elif kind == SILU:
-        for i in range(x.size):
-            out[i] = x[i] / (one + exp(-x[i]))
-    else:  # GELU: x Phi(x), with Phi the normal distribution function
-        for i in range(x.size):
-            out[i] = x[i] * (0.5 + 0.5 * math.erf(x[i] * 0.7071067811865476))
-
-
-@njit(**COMPILED)
-def activate_backward(kind, x, out, dout, dx, sets, constant):
-    """dx = dout f'(x), with f' in terms of out where that is shorter"""
-    x, out, dout, dx = flat(x), flat(out), flat(dout), flat(dx)
-    one = x.dtype.type(1)
-    if sets == 0:
-        before = dx.copy()
-    if kind in (RELU, LEAKY_RELU):
-        for i in range(x.size):
-            dx[i] = dout[i] if x[i] > 0 else constant * dout[i]
-    elif kind == TANH:
-        for i in range(x.size):
-            dx[i] = dout[i] * (one - out[i] * out[i])
-    elif kind == SIGMOID:
-        for i in range(x.size):
-            dx[i] = dout[i] * out[i] * (one - out[i])
-    elif kind == SILU:
-        for i in range(x.size):
-            s = one / (one + exp(-x[i]))
-            dx[i] = dout[i] * (s + out[i] * (one - s))
-    else:  # Phi(x) + x phi(x)
-        for i in range(x.size):
-            density = x.dtype.type(0.3989422804014327) * exp(-x.dtype.type(0.5) * x[i] * x[i])
-            dx[i] = dout[i] * (0.5 + 0.5 * math.erf(x[i] * 0.7071067811865476) + x[i] * density)
-    if sets == 0:
-        for i in range(x.size):
-            dx[i] += before[i]
-
-
-@njit(**INLINED)
-def activation_forward(op, constant, values, parameters, buffers, work, rows, training, key):
-    """out = f(x)"""
-    activate(op[KIND], value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows), constant[0])
-
-
-@njit(**INLINED)
-def activation_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
-    """dx = dout f'(x)"""
-    if op[SETS_GRADIENT] >= 0:
-        x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)
-        out, dout = value_of(work, values, op[RESULT], rows), gradient_of(work, values, op[RESULT], rows)
-        activate_backward(op[KIND], x, out, dout, dx, op[SETS_GRADIENT], constant[0])
 
 
 # -- dropout and addition --------------------------------------------------------------------------------------------
@@ -454,11 +269,15 @@ def loss_and_gradient(logits, targets, dlogits):
 _ACTIVATION = OpKernels(activation_forward, activation_backward)
 
 KERNELS: dict[str, OpKernels] = {
+    "robust_scale": OpKernels(robust_scale_forward, no_backward),
+    "quantile_scale": OpKernels(quantile_scale_forward, no_backward),
     "smooth_clip": OpKernels(smooth_clip_forward, no_backward),
     "piecewise_linear": OpKernels(
         piecewise_linear_forward, piecewise_linear_backward, scratch=lambda rows, d_in, d_out: (2 * rows + 1) * d_in + 1
     ),
     "embed": OpKernels(embed_forward, embed_backward),
+    "periodic": OpKernels(periodic_step_forward, periodic_step_backward),
+    "scale": OpKernels(scale_forward, scale_backward),
     "linear": OpKernels(linear_forward, linear_backward),
     "batch_norm": OpKernels(
         batch_norm_step_forward, batch_norm_step_backward, scratch=lambda rows, d_in, d_out: 5 * d_out
@@ -466,7 +285,7 @@ KERNELS: dict[str, OpKernels] = {
     "layer_norm": OpKernels(
         layer_norm_step_forward, layer_norm_step_backward, scratch=lambda rows, d_in, d_out: rows * (d_out + 1)
     ),
-    **dict.fromkeys(("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"), _ACTIVATION),
+    **dict.fromkeys(ACTIVATIONS, _ACTIVATION),
     "dropout": OpKernels(dropout_forward, dropout_backward),
     "add": OpKernels(add_forward, add_backward),
 }
