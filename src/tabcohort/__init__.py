@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     )
     from tabcohort.network.program import Network, Program, build_program
     from tabcohort.reporting.displays import (
-        ConfusionDisplay,
+        CalibrationDisplay,
+        ConfusionMatrixDisplay,
         DecisionCurveDisplay,
         PrecisionRecallDisplay,
-        ReliabilityDisplay,
-        RocDisplay,
+        RocCurveDisplay,
         TrainingDisplay,
     )
     from tabcohort.settings import CohortSettings, Config
@@ -112,11 +112,11 @@ _HOMES = {
     ),
     "network.program": ("Network", "Program", "build_program"),
     "reporting.displays": (
-        "ConfusionDisplay",
+        "ConfusionMatrixDisplay",
         "DecisionCurveDisplay",
         "PrecisionRecallDisplay",
-        "ReliabilityDisplay",
-        "RocDisplay",
+        "CalibrationDisplay",
+        "RocCurveDisplay",
         "TrainingDisplay",
     ),
     "settings": ("CohortSettings", "Config"),
@@ -127,13 +127,14 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "MLP",
+    "CalibrationDisplay",
     "CohortClassifier",
     "CohortReport",
     "CohortSettings",
     "Column",
     "Config",
     "ConfigReport",
-    "ConfusionDisplay",
+    "ConfusionMatrixDisplay",
     "DecisionCurveDisplay",
     "DecisionRule",
     "Encode",
@@ -155,9 +156,8 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Program",
-    "ReliabilityDisplay",
     "ResidualMLP",
-    "RocDisplay",
+    "RocCurveDisplay",
     "RunProgress",
     "Schema",
     "SetEvaluation",

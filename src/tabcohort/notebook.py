@@ -23,8 +23,10 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[Any]], numbers: Col
         rows: of cells, as text or anything that has a text.
         numbers: places of the columns that are aligned to the right.
     """
-    styles = [RIGHT if place in numbers else "text-align:left" for place in range(len(rows[0]) if rows else 0)]
-    head = "".join(f'<th style="{style}">{html_text(name)}</th>' for style, name in zip(styles, heads, strict=False))
+    n_columns = len(heads) or (len(rows[0]) if rows else 0)
+    styles = [RIGHT if place in numbers else "text-align:left" for place in range(n_columns)]
+    named = zip(styles, heads, strict=True) if heads else ()
+    head = "".join(f'<th style="{style}">{html_text(name)}</th>' for style, name in named)
     body = "".join(
         f"<tr>{''.join(_cell(style, cell) for style, cell in zip(styles, row, strict=True))}</tr>" for row in rows
     )

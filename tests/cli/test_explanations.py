@@ -27,7 +27,7 @@ def test_a_chart_has_the_figures_of_the_library(run: Run, csv_file: Path, model_
     probability = predictor.predict_proba(frame[2:3])[0, 1]
     assert ran.status == 0
     assert lines[0] == f"row 3 of {csv_file}: yes with a probability of {probability:.4f}"
-    assert lines[1] == "contributions to its log odds, beside 90 background rows: exact"
+    assert lines[1] == "contributions to its log odds, compared with 90 background rows: exact"
     assert lines[4].split() == ["background", "on", "average", f"{found.base:+.3f}", f"{found.base_probability:.4f}"]
     assert lines[8].split() == ["this", "row", f"{found.output:+.3f}", f"{probability:.4f}"]
     shown = {line.split()[0]: line for line in lines[5:8]}
@@ -120,9 +120,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_errors_are_shown_and_a_limit_is_said(run: Run, wide: tuple[Path, Path]) -> None:
     model, table = wide
     ran = run("explain", model, table, "--row", "1", "--tolerance", "1e-9", "--max-rounds", "2")
-    assert (
-        "beside 90 background rows: from 360 permutations, +- one standard error, which is larger than asked" in ran.out
-    )
+    words = "compared with 90 background rows: from 360 permutations, +- one standard error, which is larger than asked"
+    assert words in ran.out
     assert re.search(r"^x0 +\S+ +\+?-?\d\.\d{3} +0\.\d{3} ", ran.out, re.MULTILINE)
     ran = run("explain", model, table, "--row", "1", "--tolerance", "0.5")
     assert "from 360 permutations, +- one standard error\n" in ran.out

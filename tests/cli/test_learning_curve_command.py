@@ -52,7 +52,7 @@ def test_the_facts_are_in_the_json(run: Run, rows_file: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--budget", "5"], "a learning curve compares trainings that end by themselves; leave out the budget"),
+        (["--budget", "5"], "a learning curve needs training without a time limit; leave out the budget of seconds"),
         (["--folds", "1"], "a learning curve needs folds"),
     ],
 )

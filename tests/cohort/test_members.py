@@ -218,4 +218,5 @@ def test_how_long_training_takes_is_said_of_a_new_one_only(tmp_path: Path) -> No
     said.clear()
     with pytest.warns(TabcohortWarning, match="^resuming from"):
         fit(table_of(), config_of(max_epochs=2), SMALL, said.append, tmp_path / "kept")
+    assert said
     assert all(progress.n_epochs > 0 for progress in said)

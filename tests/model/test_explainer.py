@@ -25,7 +25,6 @@ from tabcohort import (
     TableError,
     fit,
 )
-from tabcohort.data.inputs import input_places
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.types import FloatArray
 
@@ -223,14 +222,6 @@ def test_columns_that_move_together_are_one_player() -> None:
         predictor.explain(frame[:1], frame, together=[["sice", "city"]])
 
 
-def test_all_inputs_of_a_column_are_one(predictor: Predictor) -> None:
-    """Those of a date are its days and parts of the year, those of a code its number and its level."""
-    frame = frame_of()
-    model = fit_quickly(table_of(frame))
-    assert max(place.numbers.stop - place.numbers.start for place in input_places(model.schema.columns)) > 1
-    assert model.explain(frame[:1], frame).names == tuple(model.schema.features)
-
-
 def test_a_record_is_explained_as_its_row_is() -> None:
     frame = frame_of()
     predictor = fit_quickly(table_of(frame))
@@ -241,7 +232,7 @@ def test_a_record_is_explained_as_its_row_is() -> None:
     assert record.values[0] is None  # missing
 
 
-def test_a_row_is_explained_alone_as_beside_others(predictor: Predictor) -> None:
+def test_a_row_is_explained_alone_as_beside_others() -> None:
     X, _ = make_rows(n_features=9)
     table = Table.from_arrays(X, np.array(LABELS)[make_rows()[1]])
     model = fit_quickly(table)

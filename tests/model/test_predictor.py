@@ -125,6 +125,7 @@ def test_the_prediction_for_a_record_says_what_is_unusual_in_it(predictor: Predi
     assert predictor.predict_row(RECORD).warnings == ""
     with pytest.warns(TabcohortWarning, match="column 'x1' holds 1000000"):
         assert predictor.predict_row({**RECORD, "x1": 1e6}).warnings == "far from the training rows in 'x1'"
+    assert predictor.predict_row({**RECORD, "x1": None}).warnings == "missing 'x1'"
 
 
 @pytest.mark.parametrize("config", MODELS, ids=str)

@@ -13,21 +13,21 @@ from helpers import fit_quickly, make_rows, make_small_table
 from matplotlib import pyplot
 
 from tabcohort import (
+    CalibrationDisplay,
     CohortClassifier,
-    ConfusionDisplay,
+    ConfusionMatrixDisplay,
     DecisionCurveDisplay,
     PrecisionRecallDisplay,
     Predictor,
-    ReliabilityDisplay,
-    RocDisplay,
+    RocCurveDisplay,
     SettingsError,
     Table,
     TableError,
     TrainingDisplay,
 )
 
-OF_A_CLASS = (RocDisplay, PrecisionRecallDisplay, ReliabilityDisplay, DecisionCurveDisplay)
-EVERY_DISPLAY = pytest.mark.parametrize("display", [*OF_A_CLASS, ConfusionDisplay, TrainingDisplay])
+OF_A_CLASS = (RocCurveDisplay, PrecisionRecallDisplay, CalibrationDisplay, DecisionCurveDisplay)
+EVERY_DISPLAY = pytest.mark.parametrize("display", [*OF_A_CLASS, ConfusionMatrixDisplay, TrainingDisplay])
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def no_window() -> Iterator[None]:
 def test_the_curves_are_those_of_the_out_of_fold_predictions(predictor: Predictor) -> None:
     own = predictor.out_of_fold
     proba, is_yes = np.exp(own.log_proba[:, 1].astype(np.float64)), own.y == 1
-    roc = RocDisplay.from_predictor(predictor)
+    roc = RocCurveDisplay.from_predictor(predictor)
     false_positive, true_positive, _ = sklearn.metrics.roc_curve(is_yes, proba, drop_intermediate=False)
     np.testing.assert_allclose((roc.curve.x, roc.curve.y), (false_positive, true_positive))
     assert roc.area.value == pytest.approx(sklearn.metrics.roc_auc_score(is_yes, proba))
@@ -55,7 +55,7 @@ def test_the_curves_are_those_of_the_out_of_fold_predictions(predictor: Predicto
 
 
 def test_reliability_and_net_benefit_are_drawn_with_their_intervals(predictor: Predictor) -> None:
-    reliability = ReliabilityDisplay.from_predictor(predictor)
+    reliability = CalibrationDisplay.from_predictor(predictor)
     drawn = reliability.ax_.get_lines()[0]
     assert list(drawn.get_ydata()) == [own.observed.value for own in reliability.bins]
     (whiskers,) = reliability.ax_.collections
@@ -67,36 +67,36 @@ def test_reliability_and_net_benefit_are_drawn_with_their_intervals(predictor: P
 
 
 def test_the_other_class_can_be_named(predictor: Predictor) -> None:
-    yes, no = (RocDisplay.from_predictor(predictor, label=label) for label in ("yes", "no"))
+    yes, no = (RocCurveDisplay.from_predictor(predictor, label=label) for label in ("yes", "no"))
     assert yes.area.value == pytest.approx(no.area.value)
     np.testing.assert_allclose(yes.rows.proba, 1 - no.rows.proba)
 
 
 def test_of_several_classes_one_is_named(three_classes: Predictor) -> None:
     with pytest.raises(SettingsError, match=r"^say which class is drawn: label= is one of 'may', 'no', 'yes'$"):
-        RocDisplay.from_predictor(three_classes)
+        RocCurveDisplay.from_predictor(three_classes)
     with pytest.raises(SettingsError, match=r"^there is no class 'yess' \(did you mean 'yes'\?\): label= is one of"):
-        RocDisplay.from_predictor(three_classes, label="yess")
-    assert RocDisplay.from_predictor(three_classes, label="may").label == "may"
+        RocCurveDisplay.from_predictor(three_classes, label="yess")
+    assert RocCurveDisplay.from_predictor(three_classes, label="may").label == "may"
 
 
 def test_a_table_of_new_rows_is_measured_instead(predictor: Predictor) -> None:
     X, codes = make_rows(60, seed=1)
     labels = np.array(["no", "yes"])[codes]
     table = Table(X, np.empty((60, 0), np.int32), codes, np.ones(60), predictor.schema)
-    display = RocDisplay.from_predictor(predictor, table)
+    display = RocCurveDisplay.from_predictor(predictor, table)
     assert display.area.value == pytest.approx(
         sklearn.metrics.roc_auc_score(labels == "yes", predictor.predict_proba(X)[:, 1])
     )
-    confusion = ConfusionDisplay.from_predictor(predictor, table).confusion
+    confusion = ConfusionMatrixDisplay.from_predictor(predictor, table).confusion
     np.testing.assert_array_equal(confusion, sklearn.metrics.confusion_matrix(labels, predictor.predict(X)))
     with pytest.raises(TableError, match="does not have this model's schema"):
-        RocDisplay.from_predictor(predictor, Table.from_arrays(X[:, :2], labels))
+        RocCurveDisplay.from_predictor(predictor, Table.from_arrays(X[:, :2], labels))
 
 
 def test_the_confusion_has_a_number_in_every_cell(three_classes: Predictor) -> None:
     evaluation = three_classes.report.evaluation
-    display = ConfusionDisplay.from_evaluation(evaluation, three_classes.schema.classes)
+    display = ConfusionMatrixDisplay.from_evaluation(evaluation, three_classes.schema.classes)
     shown = [text.get_text() for text in display.ax_.texts]
     assert shown == [f"{count:.0f}" for count in evaluation.confusion.ravel()]
     assert [tick.get_text() for tick in display.ax_.get_yticklabels()] == ["may", "no", "yes"]

@@ -35,10 +35,8 @@ def test_bars_are_as_long_as_contributions() -> None:
         facts_of(("a", 1.5, 4.0, 0.1), ("b", None, -2.0, 0.0), ("c", "x", 1e-6, 0.0), ("d", True, 0.0, 0.0))
     )
     assert lines[0] == "row 1 of a.csv: yes with a probability of 1 - 6e-06"
-    assert (
-        lines[1]
-        == "contributions to its log odds, beside 40 background rows: from 240 permutations, +- one standard error"
-    )
+    beside = "contributions to its log odds, compared with 40 background rows"
+    assert lines[1] == f"{beside}: from 240 permutations, +- one standard error"
     assert [line.count("█") for line in lines[5:9]] == [BAR_WIDTH, BAR_WIDTH // 2, 1, 0]
     assert lines[5].split()[:4] == ["a", "1.5", "+4.000", "0.100"]
     assert lines[5].endswith("for yes")
@@ -69,7 +67,7 @@ def test_columns_beyond_the_top_are_one_line() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"n_rounds": 0}, "beside 40 background rows: exact"),
+        ({"n_rounds": 0}, "compared with 40 background rows: exact"),
         ({"is_converged": False}, "which is larger than asked for: raise --max-rounds or --tolerance"),
     ],
 )

@@ -63,7 +63,7 @@ def test_the_metrics_are_there_with_their_intervals(predictor: Predictor) -> Non
         assert f"| {estimate.value:,.4f} | {estimate.low:,.4f} to {estimate.high:,.4f} |" in card
     assert f"`{predictor.report.fingerprint}`" in card
     assert "90 of the 90 training rows, each predicted by members that never saw it (out-of-fold)." in card
-    assert "It was not looked for parts of the rows where the model is worse" in card
+    assert "Subgroups on which the model is worse were not searched for" in card
     assert "- **Positive class:** yes\n" in card
 
 

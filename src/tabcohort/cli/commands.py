@@ -195,7 +195,7 @@ def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
     from tabcohort.model.file import load
 
-    files.check_outputs((options.out,), inputs=(options.model, options.table))
+    files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
         raise SettingsError(f"{options.out!r} must end in .csv or .parquet")
     if options.explain is not None and options.explain < 1:

@@ -1,4 +1,4 @@
-"""What `explain` and `predict --explain` have in common: which row, beside which others, and how exactly."""
+"""The options of `explain`, and the reasons of `predict --explain`."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
     beside = "the table's columns to write beside the predictions: all (if omitted), none, or their names"
     command.add_argument("--columns", metavar="A,B", help=beside)
-    command.add_argument("--explain", type=int, metavar="K", help="add the K strongest reasons of each row")
+    command.add_argument("--explain", type=int, metavar="K", help="add the K largest contributions of each row")
     command.add_argument("--background", metavar="TABLE", help="of --explain: rows to compare with (TABLE)")
     _add_messages(command)
     _add_decision_options(command)

@@ -114,7 +114,7 @@ def shares_to_train(plan: CohortPlan) -> list[float]:
         TableError: there are too few rows.
     """
     if plan.settings.budget_seconds is not None:
-        raise SettingsError("a learning curve compares trainings that end by themselves; leave out the budget")
+        raise SettingsError("a learning curve needs training without a time limit; leave out the budget of seconds")
     if plan.splitters[0].n_folds < MIN_FOLDS:
         raise SettingsError(f"a learning curve needs folds, to test each row; ask for at least {MIN_FOLDS}")
     shares = [share for share in SHARES if share * _n_train(plan) >= MIN_TRAIN_ROWS]

@@ -65,7 +65,7 @@ def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
 
 
 def random_configs(n_configs: int, base: Config, fixed: Collection[str] = ()) -> list[Config]:
-    """Return `base` and random changes of it: model, rates, decay, dropout, batches, mixup, schedule, bins and leaves.
+    """Return `base` and random changes of it: the model and most hyperparameters of it (see `docs/guide/tuning.md`).
 
     Rates and decays are drawn from a log-uniform distribution. Config i is the same however many there are. Settings
     that a config does not use have their default values, and of configs that are then equal there is one.

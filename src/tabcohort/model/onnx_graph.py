@@ -45,7 +45,8 @@ def to_onnx(predictor: Predictor) -> onnx.ModelProto:
     (n, n_classes), float64; an underscore follows where a column has the name.
 
     Raises:
-        EngineError: the extra `onnx` is not installed, or columns are dates or text.
+        EngineError: the extra `onnx` is not installed, columns are dates or text, or a network has an operation that
+            is not written yet: `robust_scale`, `quantile_scale`, `periodic`, `smooth_clip` and `layer_norm`.
     """
     try:
         from onnx import TensorProto, helper
@@ -227,7 +228,7 @@ def _network_logits(graph: _Graph, network: Network, rows: _Rows) -> str:
             vectors = [_vectors(graph, network, statistics, rows, place, table) for place in encoding.learned]
             values[instruction.result] = graph.joined([*sources, *vectors])
         else:
-            values[instruction.result] = _OPERATIONS[instruction.kind](graph, instruction, sources)
+            values[instruction.result] = _operation(instruction)(graph, instruction, sources)
     return graph.cast(values[last], np.float64)
 
 
@@ -299,18 +300,32 @@ def _gelu(graph: _Graph, own: Instruction, sources: Sequence[str]) -> str:
     return graph.add("Mul", sources[0], share)
 
 
+def _mish(graph: _Graph, own: Instruction, sources: Sequence[str]) -> str:
+    return graph.add("Mul", sources[0], graph.add("Tanh", graph.add("Softplus", *sources)))
+
+
 _OPERATIONS: dict[int, Callable[[_Graph, Instruction, Sequence[str]], str]] = {
     LINEAR: _linear,
     AFFINE: _affine,
     PIECEWISE_LINEAR: _bins,
     ADD: lambda graph, own, sources: graph.add("Add", *sources),
     OPS["relu"].code: lambda graph, own, sources: graph.add("Relu", *sources),
-    OPS["leaky_relu"].code: lambda graph, own, sources: graph.add("LeakyRelu", *sources, alpha=own.constant),
+    OPS["leaky_relu"].code: lambda graph, own, sources: graph.add("LeakyRelu", *sources, alpha=own.constants[0]),
     OPS["tanh"].code: lambda graph, own, sources: graph.add("Tanh", *sources),
     OPS["sigmoid"].code: lambda graph, own, sources: graph.add("Sigmoid", *sources),
     OPS["silu"].code: lambda graph, own, sources: graph.add("Mul", sources[0], graph.add("Sigmoid", *sources)),
     OPS["gelu"].code: _gelu,
+    OPS["mish"].code: _mish,
+    OPS["selu"].code: lambda graph, own, sources: graph.add("Selu", *sources),
 }
+
+
+def _operation(instruction: Instruction) -> Callable[[_Graph, Instruction, Sequence[str]], str]:
+    """Return what adds the nodes of an operation."""
+    if instruction.kind not in _OPERATIONS:
+        name = next(name for name, spec in OPS.items() if spec.code == instruction.kind)
+        raise EngineError(f"the operation {name!r} cannot be in an ONNX graph yet: train without it")
+    return _OPERATIONS[instruction.kind]
 
 
 # -- trees -------------------------------------------------------------------------------------------------------------

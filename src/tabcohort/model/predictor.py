@@ -68,7 +68,7 @@ class Prediction:
         spread: standard deviation, between the members, of the probability of `label`.
         classes: the prediction set, which holds the true class at the model's coverage; none or several are an
             abstention.
-        warnings: which cells are far from those of the training rows or have unknown levels; empty if none.
+        warnings: what is unusual in the record, as `predict_frame` says it; empty for a usual one.
     """
 
     label: Label
@@ -410,7 +410,10 @@ class Predictor:
                 "training rows, or another like it"
             )
         if len(X) < FEW_BACKGROUND_ROWS:
-            warn_caller(f"the background has {len(X)} rows only: contributions are those beside these few")
+            warn_caller(
+                f"the background has only {len(X)} rows, so contributions depend strongly on them; give at least "
+                f"{FEW_BACKGROUND_ROWS}"
+            )
         if len(X) > budget.max_background:
             rng = make_rng(seed, Purpose.PERMUTATIONS)
             X = X[np.sort(rng.choice(len(X), budget.max_background, replace=False))]
@@ -523,13 +526,21 @@ class Predictor:
 
     @functools.cached_property
     def _usual_range(self) -> tuple[FloatArray, FloatArray]:
-        """Between what each input lies, `(n_inputs,)`, where it is neither an outlier nor an unknown level."""
+        """Between what each input lies, `(n_inputs,)`, if it is no outlier, unknown level or unusual gap."""
         center, scale = self._standardization
         reach = np.full(len(center), np.inf)
         cells = self._cells[scale[self._cells] > 0]
         reach[cells] = OUTLIER * (1 - ROUNDING) / scale[cells]
-        unknown = np.array([column.n_codes - 1 for column in self.schema.columns if column.n_codes])
-        return np.append(center - reach, np.zeros(len(unknown))), np.append(center + reach, unknown - 0.5)
+        with_codes = [column for column in self.schema.columns if column.n_codes]
+        usual = [column.n_codes - (1.5 if column.has_missing else 2.5) for column in with_codes]
+        return np.append(center - reach, np.zeros(len(usual))), np.append(center + reach, usual)
+
+    @functools.cached_property
+    def _never_missing(self) -> IntArray:
+        """The places of the numbers of columns in which no training row had a missing cell."""
+        places = input_places(self.schema.columns)
+        never = [numbers.start for column, numbers, _ in places if column.n_numbers and not column.has_missing]
+        return np.array(never, dtype=np.int64)
 
     def warn_of_unusual_rows(self, frame: pl.DataFrame) -> None:
         """Warn of rows with cells unlike those of the training rows, as the methods that predict do.
@@ -556,7 +567,7 @@ class Predictor:
             data: what they are of: a frame or a mapping of columns, an array, or a record.
         """
         low, high = self._usual_range
-        if not ((low > X) | (high < X)).any():
+        if not (((low > X) | (high < X)).any() or np.isnan(X[:, self._never_missing]).any()):
             return None
         cells = self._unusual_cells(X)  # takes longer
         warn_of_outliers(cells.far, X, self.schema.columns, data)

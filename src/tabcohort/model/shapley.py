@@ -134,11 +134,9 @@ def shapley_values(
     closed = game.exact()
     n_rounds, is_converged = 0, True
     if closed is not None:
-        values = closed
+        values = closed.copy()
     elif 0 < len(players) <= MAX_ENUMERATED and 2 ** len(players) <= 2 + budget.max_rounds * 2 * (len(players) - 1):
         values[players] = _enumerated(_Part(game, players))
-    elif len(players) == 1:
-        values[players] = game.output - game.base.mean(axis=0)
     elif len(players):
         sampled = _sampled(_Part(game, players), budget, seed, callback)
         values[players], errors[players] = sampled.values, sampled.errors

@@ -88,7 +88,7 @@ class _ClassDisplay(_Display):
         return cls(rows_of(_predictions_of(predictor, table), code), predictor.schema.classes[code]).plot(ax)
 
 
-class RocDisplay(_ClassDisplay):
+class RocCurveDisplay(_ClassDisplay):
     """The ROC curve of a class against the rest, and its area with the 95 % interval.
 
     Args:
@@ -134,7 +134,7 @@ class PrecisionRecallDisplay(_ClassDisplay):
         _finish(ax, "recall", "precision")
 
 
-class ReliabilityDisplay(_ClassDisplay):
+class CalibrationDisplay(_ClassDisplay):
     """Observed shares of a class over predicted ones, in bins of equally many rows, with 95 % intervals.
 
     Args:
@@ -186,7 +186,7 @@ class DecisionCurveDisplay(_ClassDisplay):
         _finish(ax, f"threshold of the probability of {_plain(self.label)}", "net benefit per row")
 
 
-class ConfusionDisplay(_Display):
+class ConfusionMatrixDisplay(_Display):
     """The confusion matrix: weight of the rows by true and predicted class, coloured by the share of the true class.
 
     Args:

@@ -76,7 +76,7 @@ def headline(facts: Mapping[str, Any], which: str) -> str:
 
 def precision_text(facts: Mapping[str, Any]) -> str:
     """Return what is explained, beside what, and how exactly."""
-    text = f"contributions to its {facts['score']}, beside {facts['n_background']:,} background rows"
+    text = f"contributions to its {facts['score']}, compared with {facts['n_background']:,} background rows"
     if not facts["n_rounds"]:
         return f"{text}: exact"
     n = 2 * facts["n_rounds"] * facts["n_background"]
