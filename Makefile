@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning accuracy few-rows audit subgroups monitor curve export mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients accuracy few-rows explanations importance audit subgroups monitor curve export mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -61,6 +61,15 @@ ensembles: install  ## compare ways to weigh and to calibrate ensembles, from wh
 
 halves: install  ## choose presets on half of the tables of `ablations`, and judge them on the other (half an hour)
 	@$(BIN)/python benchmarks/halves.py
+
+ingredients: install  ## compare settings that no preset uses with the same networks without them (an hour)
+	@$(BIN)/python benchmarks/ingredients.py
+
+explanations: install  ## measure time, errors and sums of explanations (ten minutes)
+	@$(BIN)/python benchmarks/explanations.py
+
+importance: install  ## count the intervals of irrelevant columns that hold 0, and the repeated columns found (half an hour)
+	@$(BIN)/python benchmarks/importance.py
 
 tuning: install  ## compare random search and Optuna's sampler in equal CPU time (an hour)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt
