@@ -436,7 +436,8 @@ def _report_facts(predictor: Predictor, frame: pl.DataFrame | None, options: arg
     if not table.is_training_table:
         message = "the model was not trained on this table: the report measures it on the rows of this table"
         warnings.warn(message, TabcohortWarning, stacklevel=1)
-    return report_facts(predictor, table, getattr(options, "by", ()), _shown(options.table))
+    with consoles(getattr(options, "quiet", False))[1].status("measuring subgroups and what the model has learned"):
+        return report_facts(predictor, table, getattr(options, "by", ()), _shown(options.table))
 
 
 def _write_reports(facts: dict[str, Any], model: Path, page: str | None, card: str | None) -> None:

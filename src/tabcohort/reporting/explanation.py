@@ -40,7 +40,7 @@ def print_explanation(console: Console, facts: Mapping[str, Any], which: str, to
     block = BLOCK if _can_show(console, BLOCK) else "#"
     lines = [
         ("column", "value", "contribution", "+-", "", "speaks"),
-        ("background on average", "", f"{base['score']:+.3f}", "", "", probability_text(base["probability"])),
+        ("background on average", "", f"{base['score']:+.3f}", "", "", ""),
         *(_cells(column, label, block, largest) for column in shown),
     ]
     if len(columns) > len(shown):

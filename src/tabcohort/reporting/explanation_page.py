@@ -33,22 +33,20 @@ def explanation_page(facts: Mapping[str, Any], which: str, top: int | None = Non
     facts = printable(facts)
     label, columns, shown = str(facts["class"]), facts["columns"], facts["columns"][:top]
     largest = max((abs(column["contribution"]) for column in columns), default=0.0)
-    rows = [_total_row("background on average", facts["base"])]
+    rows = [_row(("background on average", "", f"{facts['base']['score']:+.3f}", ""))]
     for column in shown:
         name, value, contribution, error, direction = column_texts(column, label)
         bar = _bar(column["contribution"], largest, f"{name}: {contribution}, {direction or 'no effect'}")
         rows.append(_row((name, cut(value, MAX_CELL), contribution, error), bar, direction))
     if len(columns) > len(shown):
         rows.append(_row((*rest_texts(columns[len(shown) :]), "")))
-    rows.append(_total_row("this row", facts["output"]))
+    output = facts["output"]
+    after = probability_text(output["probability"])
+    rows.append(_row(("this row", "", f"{output['score']:+.3f}", ""), after=after))
     return whole_page(
         headline(facts, str(printable(which))),
         f"<p>{escape(precision_text(facts))}</p>\n{table_of(HEADS, ''.join(rows), NUMBERS)}",
     )
-
-
-def _total_row(name: str, score: Mapping[str, float]) -> str:
-    return _row((name, "", f"{score['score']:+.3f}", ""), after=probability_text(score["probability"]))
 
 
 def _row(texts: Sequence[str], bar: str = "", after: str = "") -> str:
