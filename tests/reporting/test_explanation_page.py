@@ -20,7 +20,7 @@ def test_the_page_stands_alone() -> None:
     assert "src" not in page.attributes
     assert "url(" not in text
     assert "row 1 of a.csv: yes with a probability of 1 - 6e-06" in page.text
-    assert "beside 40 background rows: from 240 permutations" in page.text
+    assert "compared with 40 background rows: from 240 permutations" in page.text
 
 
 def test_bars_are_as_long_as_contributions_and_say_what_they_show() -> None:
