@@ -211,7 +211,7 @@ def number_of(match: re.Match[str]) -> float:
 
 def are_alike(a: float, b: float) -> bool:
     """Return whether two figures could be the same on different machines."""
-    return math.isnan(a) or math.isnan(b) or abs(a - b) <= 0.01 + 0.1 * abs(b)
+    return math.isnan(a) or math.isnan(b) or abs(a - b) <= (0.02 if abs(b) <= 1 else 0.1 * abs(b))
 
 
 def test_typed_figures_are_not_those_that_are_printed() -> None:

@@ -90,6 +90,14 @@ def test_layer_norm_is_that_of_pytorch(shape: tuple[int, int], dtype: Any, toler
 
 
 def test_every_operation_of_a_finished_network_is_supported() -> None:
-    """Rows come standardized, dropout is for training, and batch norm is an affine map or folded."""
-    done_elsewhere = {"encode", "standardize", "dropout", "batch_norm", "binary_cross_entropy", "cross_entropy"}
+    """Rows come standardized, dropout is for training, and batch norm and scales are affine maps or folded."""
+    done_elsewhere = {
+        "encode",
+        "standardize",
+        "dropout",
+        "batch_norm",
+        "scale",
+        "binary_cross_entropy",
+        "cross_entropy",
+    }
     assert {AFFINE, *(spec.code for kind, spec in OPS.items() if kind not in done_elsewhere)} == SUPPORTED
