@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_frames import frame_of, with_cell
@@ -424,6 +424,7 @@ def test_common_cells_are_read_quickly(column: Column, cell: Any, expected: Any)
         st.from_regex(r"[ \t]*[a-zA-Z0-9.,' -]*(cat|Dog|caf\u00e9)?[ \n]*", fullmatch=True),
     )
 )
+@example("0\x00")
 @hypothesis_settings(max_examples=150, deadline=None)
 def test_a_text_of_one_record_has_the_numbers_that_it_has_in_a_table(text: str | None) -> None:
     column = Text("a", words=("cat", "dog", "caf\u00e9"))

@@ -53,6 +53,8 @@ def as_series(name: str, column: ArrayLike | pl.Series) -> pl.Series:
         return pl.Series(name, [], dtype=pl.Null)
     if cells.dtype == object:
         return _as_series_of_objects(name, cells)
+    if cells.dtype.kind == "U" and isinstance(column, list) and all(isinstance(cell, str) for cell in column):
+        return _as_plain(pl.Series(name, column))  # NumPy's text ends before NUL characters
     if cells.dtype.kind in "Mm":
         cells = cells.astype(f"{cells.dtype.kind}8[us]")
     elif cells.dtype.kind == "f" and cells.dtype.itemsize not in (4, 8):

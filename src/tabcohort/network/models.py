@@ -208,7 +208,7 @@ class RobustScale(nn.Module):
 
     Example:
         >>> RobustScale(1)(torch.tensor([[1000.0, 1000.0]]))
-        tensor([[   3., 1000.]])
+        tensor([[   3.0000, 1000.0000]])
     """
 
     median: Tensor
