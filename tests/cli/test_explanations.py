@@ -28,7 +28,7 @@ def test_a_chart_has_the_figures_of_the_library(run: Run, csv_file: Path, model_
     assert ran.status == 0
     assert lines[0] == f"row 3 of {csv_file}: yes with a probability of {probability:.4f}"
     assert lines[1] == "contributions to its log odds, compared with 90 background rows: exact"
-    assert lines[4].split() == ["background", "on", "average", f"{found.base:+.3f}", f"{found.base_probability:.4f}"]
+    assert lines[4].split() == ["background", "on", "average", f"{found.base:+.3f}"]
     assert lines[8].split() == ["this", "row", f"{found.output:+.3f}", f"{probability:.4f}"]
     shown = {line.split()[0]: line for line in lines[5:8]}
     sizes = [abs(float(line.split()[2])) for line in lines[5:8]]

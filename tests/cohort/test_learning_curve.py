@@ -133,7 +133,7 @@ def test_ctrl_c_before_enough_shares_are_done_is_raised(table: Table) -> None:
 @pytest.mark.parametrize(
     ("settings", "n_rows", "error", "message"),
     [
-        (replace(SMALL, budget_seconds=5), 400, SettingsError, "compares trainings that end by themselves; leave out"),
+        (replace(SMALL, budget_seconds=5), 400, SettingsError, "without a time limit; leave out the budget"),
         (CohortSettings(folds=1, seeds=1), 400, SettingsError, r"needs folds, to test each row; ask for at least 3$"),
         (SMALL, 90, TableError, "^90 rows are too few for a learning curve: there must be 20 training rows in each of"),
     ],

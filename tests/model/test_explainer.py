@@ -141,7 +141,7 @@ def test_one_linear_member_has_the_closed_form() -> None:
 def test_the_closed_form_is_that_of_all_coalitions_also_for_three_classes() -> None:
     predictor, X = single(3)
     frame = pl.DataFrame(X, schema=["x0", "x1", "x2"])
-    with pytest.warns(TabcohortWarning, match="^the background has 5 rows only"):
+    with pytest.warns(TabcohortWarning, match="^the background has only 5 rows"):
         found = predictor.explain(frame[:1], frame[10:15])
     np.testing.assert_allclose(found.contributions, by_enumeration(predictor, frame[:1], frame[10:15]), atol=1e-5)
 
