@@ -18,8 +18,7 @@ import tabcohort
 from tabcohort import CohortSettings, Config, Predictor, TabcohortWarning, Table
 from tabcohort.cohort.presets import preset_cohort
 from tabcohort.data.columns import Date, Text
-from tabcohort.data.parse import as_text
-from tabcohort.model.onnx_graph import to_onnx
+from tabcohort.model.onnx_graph import graph_inputs, to_onnx
 
 MIN_ROWS_OF_CLASS, MAX_ROWS, SHARE = 10, 1_500, 0.1
 
@@ -37,16 +36,6 @@ def damaged(frame: pl.DataFrame, predictor: Predictor, seed: int = 0) -> pl.Data
     return frame
 
 
-def inputs_of(frame: pl.DataFrame, predictor: Predictor) -> dict[str, np.ndarray]:
-    """Return the inputs of the graph."""
-    inputs = {}
-    for column in predictor.schema.columns:
-        cells = frame[column.name]
-        text = None if column.n_numbers else as_text(cells).fill_null("").to_numpy()
-        inputs[column.name] = column.numbers(cells) if text is None else text.astype(object)[:, None]
-    return inputs
-
-
 def compare(own: RealTable) -> str:
     """Return a line on the graph of a table's model."""
     frame = usable_rows(own, MIN_ROWS_OF_CLASS).sample(fraction=1.0, shuffle=True, seed=0).head(2 * MAX_ROWS)
@@ -62,7 +51,7 @@ def compare(own: RealTable) -> str:
     rows = damaged(frame.tail(len(frame) - n_train), predictor)
     graph = to_onnx(predictor).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    label, probabilities = session.run(None, inputs_of(rows, predictor))
+    label, probabilities = session.run(None, graph_inputs(rows, predictor.schema.columns))
     gap = float(np.abs(probabilities - predictor.predict_proba(rows)).max())
     n_other = int((np.array(label) != predictor.predict(rows)).sum())
     kinds = {

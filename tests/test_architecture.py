@@ -167,6 +167,7 @@ def test_every_name_in_the_lists_is_a_module() -> None:
     "name",
     [
         "__init__", "errors", "types", "settings", "container", "cli/main", "cli/parser", "cli/commands",
+        "cli/model_commands", "cli/source_options",
         "reproduce/__init__", "reproduce/experiments", "reporting/terminal", "data/sources", "data/columns",
         "data/table", "engines/batches", "network/program",
     ],

@@ -146,6 +146,21 @@ def test_the_closed_form_is_that_of_all_coalitions_also_for_three_classes() -> N
     np.testing.assert_allclose(found.contributions, by_enumeration(predictor, frame[:1], frame[10:15]), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"bins": 3}, {"scaling": "robust"}, {"scaling": "quantile"}, {"input_scale": True}, {"periodic": 2}],
+    ids=str,
+)
+def test_what_prepares_each_column_on_its_own_leaves_the_closed_form(changes: dict[str, Any]) -> None:
+    X, codes = make_rows()
+    table = Table.from_arrays(X, np.array(LABELS)[codes])
+    predictor = fit_quickly(table, SINGLE, model="logistic", **changes)
+    found = predictor.explain(X[:1], X[10:30])
+    assert found.n_rounds == 0
+    frame = pl.DataFrame(X, schema=["x0", "x1", "x2"])
+    np.testing.assert_allclose(found.contributions, by_enumeration(predictor, frame[:1], frame[10:30]), atol=1e-5)
+
+
 def test_the_closed_form_is_left_where_probabilities_are_cut_off() -> None:
     predictor, X = single()
     far = X[:1].copy()

@@ -16,10 +16,9 @@ from helpers import SINGLE, SMALL, fit_quickly, make_rows, make_small_table
 
 import tabcohort
 from tabcohort import Config, Predictor, Table
-from tabcohort.data.parse import as_text
 from tabcohort.errors import EngineError
 from tabcohort.evaluation.calibration import BIAS_CORRECTED, Calibrator
-from tabcohort.model.onnx_graph import graph_facts, to_onnx
+from tabcohort.model.onnx_graph import graph_facts, graph_inputs, to_onnx
 from tabcohort.network.ops import ACTIVATIONS
 from tabcohort.network.trees import blank_trees
 
@@ -36,18 +35,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def cells(frame: pl.DataFrame, predictor: Predictor) -> dict[str, Any]:
-    """Return the inputs of a graph: numbers as they are, and everything else as text."""
-    inputs = {}
-    for column in predictor.schema.columns:
-        series = frame[column.name]
-        if column.n_numbers:
-            inputs[column.name] = column.numbers(series)
-        else:
-            inputs[column.name] = np.array(as_text(series).fill_null("").to_list(), dtype=object)[:, None]
-    return inputs
-
-
 def run(predictor: Predictor, inputs: dict[str, Any]) -> tuple[Any, Any]:
     """Return the labels and probabilities of the graph of a model."""
     session = onnxruntime.InferenceSession(to_onnx(predictor).SerializeToString(), providers=["CPUExecutionProvider"])
@@ -56,7 +43,7 @@ def run(predictor: Predictor, inputs: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def assert_agrees(predictor: Predictor, frame: pl.DataFrame) -> None:
-    label, probabilities = run(predictor, cells(frame, predictor))
+    label, probabilities = run(predictor, graph_inputs(frame, predictor.schema.columns))
     np.testing.assert_allclose(probabilities, predictor.predict_proba(frame), rtol=0, atol=MAX_DIFFERENCE)
     assert label.tolist() == predictor.predict(frame).tolist()
 
@@ -122,8 +109,8 @@ def test_calibration_and_the_threshold_are_in_the_graph(predictor: Predictor) ->
     calibrated = Predictor(*parts, predictor.out_of_fold, predictor.report)
     for threshold in (None, 0.9, 0.2):
         assert_agrees(calibrated.with_decision_rule(threshold), frame)
-    assert run(calibrated.with_decision_rule(0.9), cells(frame, predictor))[0].tolist() != (
-        run(calibrated.with_decision_rule(0.2), cells(frame, predictor))[0].tolist()
+    assert run(calibrated.with_decision_rule(0.9), graph_inputs(frame, predictor.schema.columns))[0].tolist() != (
+        run(calibrated.with_decision_rule(0.2), graph_inputs(frame, predictor.schema.columns))[0].tolist()
     )
 
 
@@ -131,7 +118,8 @@ def test_calibration_and_the_threshold_are_in_the_graph(predictor: Predictor) ->
 def test_labels_keep_their_type(labels: list[Any]) -> None:
     table = make_small_table(labels=labels)
     predictor = fit_quickly(table, settings=SINGLE, model="logistic")
-    label, _ = run(predictor, cells(pl.DataFrame(table.numbers, schema=["x0", "x1", "x2"]), predictor))
+    rows = pl.DataFrame(table.numbers, schema=["x0", "x1", "x2"])
+    label, _ = run(predictor, graph_inputs(rows, predictor.schema.columns))
     assert label.dtype.kind == np.array(labels).dtype.kind.replace("U", "O")
     assert set(label.tolist()) <= set(labels)
 

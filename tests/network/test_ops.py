@@ -188,7 +188,7 @@ FOLDER = Path(__file__).parent
 RUN = """
 import copy, json
 import numpy as np
-import learned_scale  # before the kernels
+import learned_bend  # before the kernels
 import torch
 from torch import nn
 from tabcohort import Config, lower, to_module, train
@@ -206,8 +206,8 @@ from tabcohort.training.module import CompiledModuleEngine
 
 def chain():
     torch.manual_seed(0)
-    scale = learned_scale.Scale
-    return nn.Sequential(scale(3), nn.Linear(3, 4), nn.Tanh(), scale(4), nn.Linear(4, 1))
+    bend = learned_bend.Bend
+    return nn.Sequential(bend(3), nn.Linear(3, 4), nn.Tanh(), bend(4), nn.Linear(4, 1))
 
 def largest_difference(one, other):
     return max(float((a - b).abs().max()) for a, b in zip(one.parameters(), other.parameters()))
@@ -277,7 +277,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    """What a process measures that adds the operation of `learned_scale`, without a compiler."""
+    """What a process measures that adds the operation of `learned_bend`, without a compiler."""
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-c", RUN]
     done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
@@ -286,8 +286,8 @@ def measured() -> dict[str, Any]:
 
 
 def test_an_operation_is_added_in_one_file_and_both_engines_train_it_alike(measured: dict[str, Any]) -> None:
-    scale = "learned_scale"
-    assert measured["program"] == [scale, "linear", "tanh", scale, "linear", "binary_cross_entropy"]
+    bend = "learned_bend"
+    assert measured["program"] == [bend, "linear", "tanh", bend, "linear", "binary_cross_entropy"]
     assert measured["engines"] == ["torch", "compiled", "compiled"]
     assert measured["moved"] > 0.05
     assert measured["difference"] < 1e-5
@@ -311,7 +311,7 @@ def test_kernels_with_an_added_operation_are_not_kept_on_disk(measured: dict[str
 
 
 def test_an_added_operation_predicts_by_its_module(measured: dict[str, Any]) -> None:
-    words = "the operation 'learned_scale' has no inference kernel; predict with `to_module(network)`"
+    words = "the operation 'learned_bend' has no inference kernel; predict with `to_module(network)`"
     assert measured["inference"] == words
 
 

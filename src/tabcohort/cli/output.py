@@ -150,3 +150,12 @@ def print_lines(console: Console, *lines: str) -> None:
     """Print each line as it is, with its control characters escaped."""
     for line in lines:
         console.print(printable(line), markup=False)
+
+
+def without_histories(document: dict[str, Any], is_asked_for: bool) -> dict[str, Any]:
+    """Return what is known of a model without what happened in each epoch, which is long, unless that is asked for."""
+    if is_asked_for:
+        return document
+    report = document["report"]
+    members = [{name: value for name, value in member.items() if name != "history"} for member in report["members"]]
+    return {**document, "report": {**report, "members": members}}

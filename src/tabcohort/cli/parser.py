@@ -11,7 +11,7 @@ import shtab
 from rich_argparse import RichHelpFormatter
 
 from tabcohort import __version__
-from tabcohort.cli import commands
+from tabcohort.cli import commands, model_commands
 from tabcohort.cli.output import ReportError, report_error
 from tabcohort.errors import nearest
 from tabcohort.reproduce.experiments import EXPERIMENTS
@@ -342,50 +342,50 @@ COMMANDS = {
         _tune_options,
     ),
     "predict": Command(
-        commands.predict,
+        model_commands.predict,
         "predict for the rows of a table",
         "relapse.tabcohort new_patients.csv --out predictions.csv",
         _predict_options,
     ),
     "explain": Command(
-        commands.explain,
+        model_commands.explain,
         "show what each column contributes to the prediction for one row",
         "relapse.tabcohort patients.csv --row 12",
         _explain_options,
     ),
     "evaluate": Command(
-        commands.evaluate,
+        model_commands.evaluate,
         "measure a model on a table that has the target",
         "relapse.tabcohort last_year.csv",
         _evaluate_options,
     ),
     "compare": Command(
-        commands.compare,
+        model_commands.compare,
         "compare models on the same rows, and say whether these can tell them apart",
         "relapse.tabcohort tuned.tabcohort",
         _compare_options,
     ),
     "monitor": Command(
-        commands.monitor,
+        model_commands.monitor,
         "find out whether new rows are like the training rows, and the model as good on them as promised",
         "relapse.tabcohort new_patients.csv --against patients.csv",
         _monitor_options,
     ),
-    "info": Command(commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
+    "info": Command(model_commands.info, "show what a model file holds", "relapse.tabcohort", _info_options),
     "report": Command(
-        commands.report,
+        model_commands.report,
         "write a page on what a model is, how good it is and where it fails",
         "relapse.tabcohort --table patients.csv --out report.html",
         _report_options,
     ),
     "export": Command(
-        commands.export,
+        model_commands.export,
         "write a model as a graph that other runtimes read",
         "relapse.tabcohort --onnx relapse.onnx",
         _export_options,
     ),
     "decide": Command(
-        commands.decide,
+        model_commands.decide,
         "choose another threshold or coverage for a model, without training",
         "relapse.tabcohort --threshold 'sensitivity>=0.95' --out cautious.tabcohort",
         _decide_options,

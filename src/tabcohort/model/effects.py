@@ -15,12 +15,11 @@ import numpy as np
 
 from tabcohort.data.columns import Date, Text
 from tabcohort.data.inputs import InputPlaces
-from tabcohort.model.explainer import Ensemble
+from tabcohort.model.explainer import MAX_NUMBERS_AT_ONCE, Ensemble
 from tabcohort.types import FloatArray, IntArray
 
 MAX_INTERVALS = 20  # of a number, with about as many rows each
 MAX_LEVELS = 12  # of a category, the most frequent
-MAX_LOGITS = 2**20  # at once
 N_BINS = 10  # of other columns, by which levels are compared
 
 Scores = Callable[[FloatArray], FloatArray]  # of rows `(n_rows, n_inputs)`, `(n_rows, ...)`
@@ -174,7 +173,7 @@ def scores_of(ensemble: Ensemble) -> Scores:
 
 def _in_parts(scores: Scores, ensemble: Ensemble) -> Scores:
     """Return the same for any number of rows, in parts whose logits are few enough for the memory."""
-    n_at_once = max(1, MAX_LOGITS // (ensemble.inference.n_models * ensemble.inference.n_outputs))
+    n_at_once = max(1, MAX_NUMBERS_AT_ONCE // (ensemble.inference.n_models * ensemble.inference.n_outputs))
 
     def in_parts(X: FloatArray) -> FloatArray:
         parts = (np.ascontiguousarray(X[start : start + n_at_once]) for start in range(0, len(X), n_at_once))

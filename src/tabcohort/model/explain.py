@@ -134,13 +134,18 @@ def cell_text(value: Any) -> str:
     return f"{value:.{DIGITS}g}" if isinstance(value, float | np.floating) else str(value)
 
 
+def score_name(n_classes: int) -> str:
+    """Return what is explained of a class, in words."""
+    return "log odds" if n_classes == 2 else "log probability minus the mean over classes"
+
+
 def explanation_facts(explanation: Explanation, label: Label) -> dict[str, Any]:
     """Return an explanation of the score of a class as plain JSON values, the largest contribution first."""
     scores = explanation.of_class(label)
     order = np.argsort(-np.abs(scores.contributions), kind="stable").tolist()
     return {
         "class": label,
-        "score": "log odds" if len(explanation.output) == 1 else "log probability minus the mean over classes",
+        "score": score_name(len(explanation.classes)),
         "base": {"score": scores.base, "probability": scores.base_probability},
         "output": {"score": scores.output, "probability": scores.output_probability},
         "columns": [

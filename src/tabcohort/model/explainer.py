@@ -30,7 +30,6 @@ MAX_NUMBERS_AT_ONCE = 2**20  # of inputs or of logits
 MAX_SUMS_AT_ONCE = 2**16  # of logits that are sums: they stay in the cache
 MAX_EXPONENT = 709.0  # beyond it, exp overflows
 MAX_LINEAR_LOGIT = 600.0  # beyond it, logarithms of probabilities are cut off
-PREPARES_COLUMNS = {"encode", "standardize", "smooth_clip", "piecewise_linear", "embed", "dropout"}  # each on its own
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ _TINY = np.finfo(np.float64).tiny
 def _is_additive(network: Network) -> bool:
     """Return whether a network's logits are sums over columns: it is linear after what prepares each column."""
     computed = network.program.operations[:-1]  # the last is the loss
-    return [operation.kind for operation in computed if operation.kind not in PREPARES_COLUMNS] == ["linear"]
+    return computed[-1].kind == "linear" and all(operation.spec.acts_on_columns for operation in computed[:-1])
 
 
 class Explainer:

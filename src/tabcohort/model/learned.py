@@ -22,6 +22,7 @@ from tabcohort.model.effects import (
     scores_with_members,
     shares_of,
 )
+from tabcohort.model.explain import score_name
 from tabcohort.model.importance import MAX_ROWS, N_PERMUTATIONS, importance_estimates, sample_tested_rows
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import estimate_to_dict
@@ -29,7 +30,7 @@ from tabcohort.types import FloatArray, IntArray
 
 MIN_ROWS, MAX_PREDICTIONS = 200, 500_000  # rows of wide tables; predictions by the members of a fold
 N_EFFECTS = 6  # of the columns that matter most
-MAX_EFFECT_ROWS, MAX_LOGITS = 1_000, 2**23  # rows; logits of all members for them
+MAX_EFFECT_ROWS, MAX_EFFECT_LOGITS = 1_000, 2**23  # rows; logits of all members for them
 N_CROSSED = 50  # rows whose cells are put into each other for an interaction
 N_HEAT_INTERVALS = 7  # of a number, in the heat map
 
@@ -60,12 +61,12 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
     estimates = importance_estimates(predictor, tested, players, None if groups is None else groups[tested.rows])
     order = sorted(range(len(players)), key=lambda player: -np.nan_to_num(estimates[player].value))
     n_logits = len(predictor.models) * predictor.models[0].n_outputs
-    some = _evenly(len(table.y), min(MAX_EFFECT_ROWS, max(100, MAX_LOGITS // n_logits)))
+    some = _evenly(len(table.y), min(MAX_EFFECT_ROWS, max(100, MAX_EFFECT_LOGITS // n_logits)))
     X, weight = table.inputs(some), table.weight[some]
     strongest = _strongest(estimates, [players[player] for player in order], X, places)
     effects = [effect_facts(predictor, X, weight, grid) for grid in strongest.values()]
     return {
-        "score": "log odds" if len(predictor.schema.classes) == 2 else "log probability minus the mean over classes",
+        "score": score_name(len(predictor.schema.classes)),
         "n_rows": len(tested.y),
         "importances": [
             {

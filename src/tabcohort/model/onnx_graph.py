@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tabcohort.data.columns import Boolean, Category, Column, Date, IntegerCode, Text
 from tabcohort.data.encoder import NO_ROW, Statistics
-from tabcohort.data.parse import FALSE_WORDS, MISSING_WORDS, TRUE_WORDS
+from tabcohort.data.parse import FALSE_WORDS, MISSING_WORDS, TRUE_WORDS, as_text
 from tabcohort.engines.compiled.inference import Instruction, instructions_of
 from tabcohort.engines.compiled.inference_kernels import ADD, AFFINE, EMBED, LINEAR, MAX_DEVIATIONS, PIECEWISE_LINEAR
 from tabcohort.errors import EngineError, listed
@@ -30,6 +30,7 @@ from tabcohort.types import FloatArray
 
 if TYPE_CHECKING:
     import onnx
+    import polars as pl
 
 OPSETS = {"": 17, "ai.onnx.ml": 5}  # onnxruntime has both from version 1.20 on
 IR_VERSION = 10
@@ -81,6 +82,23 @@ def to_onnx(predictor: Predictor) -> onnx.ModelProto:
     helper.set_model_props(model, described)
     check_model(model)
     return model
+
+
+def graph_inputs(frame: pl.DataFrame, columns: Sequence[Column]) -> dict[str, NDArray[Any]]:
+    """Return what a graph is given for the rows of a frame, `(n, 1)` for each column.
+
+    Args:
+        frame: the rows.
+        columns: of the model's schema.
+    """
+    inputs: dict[str, NDArray[Any]] = {}
+    for column in columns:
+        cells = frame[column.name]
+        if column.n_numbers:
+            inputs[column.name] = column.numbers(cells)
+        else:
+            inputs[column.name] = as_text(cells).fill_null("").to_numpy().astype(object)[:, None]
+    return inputs
 
 
 def graph_facts(model: onnx.ModelProto) -> dict[str, Any]:

@@ -65,7 +65,11 @@ class _Measured:
 
 
 def report_facts(
-    predictor: Predictor, table: ReportTable | None = None, by: Sequence[str] = (), source: str | None = None
+    predictor: Predictor,
+    table: ReportTable | None = None,
+    by: Sequence[str] = (),
+    source: str | None = None,
+    learning_curve: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return all that a report shows, as plain JSON values; what is unknown is null.
 
@@ -77,6 +81,7 @@ def report_facts(
         table: a labelled table.
         by: columns of the table whose parts are measured, too.
         source: the name of the table, for people.
+        learning_curve: what `learning_curve_facts` gives, if it was measured.
 
     Returns:
         what `describe` gives, without the histories; and `measured`: `on` ("out_of_fold" or "table"), `source`,
@@ -84,7 +89,7 @@ def report_facts(
         each class (of two classes, the positive one), see `class_facts`, and `n_more_classes`; `histories`, see
         `history_facts`; `hardest`: the rows that it is `most_wrong` and `least_sure` about; with a table, `data` (see
         `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without; with the training table,
-        `learned` (see `learned_facts`); `learning_curve`: null, as only `fit` knows it.
+        `learned` (see `learned_facts`); `learning_curve`, if it is given.
 
     Raises:
         TableError: a column in `by` is not there.
@@ -118,7 +123,7 @@ def report_facts(
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
         "learned": learned_facts(predictor, table.table) if table is not None and not is_new else None,
-        "learning_curve": None,
+        "learning_curve": learning_curve,
     }
 
 

@@ -103,6 +103,8 @@ class OpSpec:
             layer does something that the operation does not, and "identity" where it does nothing.
         changes_width: whether its columns are given, rather than as many as it reads.
         prepares_input: whether it comes before rows are mixed, and learns nothing from the loss.
+        acts_on_columns: whether each number that it writes comes from one column, in prediction; only where this is so
+            are linear members explained as sums over columns.
         only_after: the operations that may come before it; None for all.
         n_products: multiplications and additions per row, given the columns that it reads and writes.
     """
@@ -115,6 +117,7 @@ class OpSpec:
     match: Callable[[Any, int], Match | str | None] = lambda layer, d_in: Match()
     changes_width: bool = False
     prepares_input: bool = False
+    acts_on_columns: bool = False
     only_after: frozenset[str] | None = field(default=None)
     n_products: Callable[[int, int], int] = lambda d_in, d_out: 0
 
@@ -202,49 +205,52 @@ OPS: dict[str, OpSpec] = {
             ArraySpec("lookup", lambda operation, d_in: (int(_encoding(operation).lookup_starts[-1]),)),
             ArraySpec("vector_row", lambda operation, d_in: (int(_encoding(operation).code_starts[-1]),)),
         ),
-        changes_width=True, prepares_input=True, only_after=frozenset(), layer=f"{_OWN}.Encode",
+        changes_width=True, prepares_input=True, acts_on_columns=True, only_after=frozenset(), layer=f"{_OWN}.Encode",
         arguments=lambda operation, d_in: (operation.encoding,), match=_match_encode,
     ),
     "standardize": OpSpec(
-        1, buffers=(ArraySpec("center"), ArraySpec("scale", initial=1.0)), prepares_input=True,
+        1, buffers=(ArraySpec("center"), ArraySpec("scale", initial=1.0)), prepares_input=True, acts_on_columns=True,
         only_after=frozenset({"encode"}), layer=f"{_OWN}.Standardize", arguments=lambda operation, d_in: (d_in,),
     ),
     "robust_scale": OpSpec(
         20, buffers=(ArraySpec("median", _NUMBERS), ArraySpec("inverse_range", _NUMBERS, 1.0)), prepares_input=True,
-        only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.RobustScale",
+        acts_on_columns=True, only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.RobustScale",
         arguments=lambda operation, d_in: (int(operation.constants[1]), operation.constants[0]), match=_match_scaling,
     ),
     "quantile_scale": OpSpec(
         21, buffers=(ArraySpec("knots", _KNOTS), ArraySpec("heights", _KNOTS)), prepares_input=True,
-        only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.QuantileScale",
+        acts_on_columns=True, only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.QuantileScale",
         arguments=lambda operation, d_in: _sizes(operation, d_in)[::-1], match=_match_scaling,
     ),
     "smooth_clip": OpSpec(
-        2, prepares_input=True, only_after=frozenset({"encode", "standardize", "smooth_clip"}),
+        2, prepares_input=True, acts_on_columns=True, only_after=frozenset({"encode", "standardize", "smooth_clip"}),
         layer=f"{_OWN}.SmoothClip", arguments=lambda operation, d_in: operation.constants[:1],
         match=lambda layer, d_in: Match(constants=(layer.limit,)),
     ),
     "piecewise_linear": OpSpec(
         17,
         buffers=tuple(ArraySpec(name, lambda op, d_in: (op.d_out - d_in,)) for name in ("column", "lower", "inverse")),
-        changes_width=True, prepares_input=True, only_after=frozenset({"encode", "standardize", *SCALING.values()}),
+        changes_width=True, prepares_input=True, acts_on_columns=True,
+        only_after=frozenset({"encode", "standardize", *SCALING.values()}),
         layer=f"{_OWN}.PiecewiseLinear", arguments=lambda operation, d_in: (operation.d_out - d_in,),
         match=lambda layer, d_in: Match(d_in + layer.n_bins),
     ),
     "embed": OpSpec(
         16, parameters=(ArraySpec("weight", lambda op, d_in: (int(op.constants[2]), int(op.constants[1])), VECTORS),),
-        changes_width=True, only_after=frozenset({"encode", "standardize", *SCALING.values(), "piecewise_linear"}),
+        acts_on_columns=True, changes_width=True,
+        only_after=frozenset({"encode", "standardize", *SCALING.values(), "piecewise_linear"}),
         layer=f"{_OWN}.Embed", arguments=_sizes, match=_match_embed,
     ),
     "periodic": OpSpec(
-        22, parameters=(ArraySpec("weight", _WAVES, NORMAL), ArraySpec("bias", _WAVES, TURNS)), changes_width=True,
+        22, parameters=(ArraySpec("weight", _WAVES, NORMAL), ArraySpec("bias", _WAVES, TURNS)),
+        acts_on_columns=True, changes_width=True,
         layer=f"{_OWN}.Periodic", match=_match_periodic,
         arguments=lambda op, d_in: (
             int(op.constants[0]), (op.d_out - d_in) // int(op.constants[0]), op.constants[2], int(op.constants[1])
         ),
     ),
     "scale": OpSpec(
-        23, parameters=(ArraySpec("weight", initial=1.0),), layer=f"{_OWN}.Scale",
+        23, parameters=(ArraySpec("weight", initial=1.0),), acts_on_columns=True, layer=f"{_OWN}.Scale",
         arguments=lambda operation, d_in: (d_in,),
         match=lambda layer, d_in: Match() if len(layer.weight) == d_in else None,
     ),
@@ -277,8 +283,8 @@ OPS: dict[str, OpSpec] = {
     "mish": OpSpec(18, layer="torch.nn.Mish", match=lambda layer, d_in: Match(constants=(0.0,))),
     "selu": OpSpec(19, layer="torch.nn.SELU", match=lambda layer, d_in: Match(constants=(0.0,))),
     "dropout": OpSpec(
-        12, layer="torch.nn.Dropout", arguments=lambda operation, d_in: (1 - operation.constants[0] / KEEP_UNITS,),
-        match=_match_dropout,
+        12, acts_on_columns=True, layer="torch.nn.Dropout", match=_match_dropout,
+        arguments=lambda operation, d_in: (1 - operation.constants[0] / KEEP_UNITS,),
     ),
     "add": OpSpec(13),
     "binary_cross_entropy": OpSpec(14, changes_width=True),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tabcohort.errors import printable
-from tabcohort.reporting.aligned import aligned
+from tabcohort.reporting.plain_text import aligned
 
 MARKS = {True: "better", False: "worse", None: ""}
 

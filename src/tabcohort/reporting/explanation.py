@@ -13,8 +13,11 @@ from rich.text import Text
 from tabcohort.errors import printable
 from tabcohort.model.explain import cell_text
 from tabcohort.model.explainer import ExplanationProgress
+from tabcohort.reporting.plain_text import can_show, cut, print_plain
 
 BLOCK = "\u2588"
+HEADS = ("column", "value", "contribution", "+-", "", "speaks")
+BACKGROUND, THIS_ROW = "background on average", "this row"
 BAR_WIDTH, MAX_NAME, MAX_CELL = 16, 28, 24  # characters
 NUMBERS, BAR = (2, 3), 4  # cells of a line that are numbers, and the one that is a bar
 SECONDS_BEFORE_PROGRESS = 2.0
@@ -34,18 +37,18 @@ def print_explanation(console: Console, facts: Mapping[str, Any], which: str, to
     label, columns, shown = str(facts["class"]), facts["columns"], facts["columns"][:top]
     base, output = facts["base"], facts["output"]
     probability = probability_text(output["probability"])
-    _line(console, headline(facts, printable(which)))
-    _line(console, f"{precision_text(facts)}\n", "dim")
+    print_plain(console, headline(facts, printable(which)))
+    print_plain(console, f"{precision_text(facts)}\n", "dim")
     largest = max((abs(column["contribution"]) for column in columns), default=0.0)
-    block = BLOCK if _can_show(console, BLOCK) else "#"
+    block = BLOCK if can_show(console, BLOCK) else "#"
     lines = [
-        ("column", "value", "contribution", "+-", "", "speaks"),
-        ("background on average", "", f"{base['score']:+.3f}", "", "", ""),
+        HEADS,
+        (BACKGROUND, "", f"{base['score']:+.3f}", "", "", ""),
         *(_cells(column, label, block, largest) for column in shown),
     ]
     if len(columns) > len(shown):
         lines.append((*rest_texts(columns[len(shown) :]), "", "", ""))
-    lines.append(("this row", "", f"{output['score']:+.3f}", "", "", probability))
+    lines.append((THIS_ROW, "", f"{output['score']:+.3f}", "", "", probability))
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
         text = Text(style="dim" if number == 0 else "")
@@ -111,26 +114,7 @@ def probability_text(value: float) -> str:
     return f"1 - {1 - value:.1g}" if 0 < 1 - value < 0.00005 else text
 
 
-def cut(text: str, length: int) -> str:
-    """Return text of at most this length."""
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
 # -- the terminal ----------------------------------------------------------------------------------------------------
-
-
-def _line(console: Console, text: str, style: str | None = None) -> None:
-    """Print a line as it is: labels and cells are no markup."""
-    console.print(text, markup=False, highlight=False, style=style, soft_wrap=True)
-
-
-def _can_show(console: Console, text: str) -> bool:
-    """Return whether the encoding of a console has these characters."""
-    try:
-        text.encode(console.encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 class ExplanationLog:

@@ -8,17 +8,20 @@ from typing import Any
 
 from tabcohort.errors import printable
 from tabcohort.reporting.explanation import (
+    BACKGROUND,
+    HEADS,
+    NUMBERS,
+    THIS_ROW,
     column_texts,
-    cut,
     headline,
     precision_text,
     probability_text,
     rest_texts,
 )
 from tabcohort.reporting.page import number_class, table_of, whole_page
+from tabcohort.reporting.plain_text import cut
 
-HEADS = ("column", "value", "contribution", "+-", "", "speaks")
-NUMBERS, MAX_CELL = (2, 3), 200  # places of numbers; characters
+MAX_CELL = 200  # characters
 BAR_WIDTH, BAR_HEIGHT = 240, 14
 
 
@@ -33,7 +36,7 @@ def explanation_page(facts: Mapping[str, Any], which: str, top: int | None = Non
     facts = printable(facts)
     label, columns, shown = str(facts["class"]), facts["columns"], facts["columns"][:top]
     largest = max((abs(column["contribution"]) for column in columns), default=0.0)
-    rows = [_row(("background on average", "", f"{facts['base']['score']:+.3f}", ""))]
+    rows = [_row((BACKGROUND, "", f"{facts['base']['score']:+.3f}", ""))]
     for column in shown:
         name, value, contribution, error, direction = column_texts(column, label)
         bar = _bar(column["contribution"], largest, f"{name}: {contribution}, {direction or 'no effect'}")
@@ -42,7 +45,7 @@ def explanation_page(facts: Mapping[str, Any], which: str, top: int | None = Non
         rows.append(_row((*rest_texts(columns[len(shown) :]), "")))
     output = facts["output"]
     after = probability_text(output["probability"])
-    rows.append(_row(("this row", "", f"{output['score']:+.3f}", ""), after=after))
+    rows.append(_row((THIS_ROW, "", f"{output['score']:+.3f}", ""), after=after))
     return whole_page(
         headline(facts, str(printable(which))),
         f"<p>{escape(precision_text(facts))}</p>\n{table_of(HEADS, ''.join(rows), NUMBERS)}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tabcohort.reporting.aligned import aligned
+from tabcohort.reporting.plain_text import aligned
 from tabcohort.reporting.terminal import estimate_text
 
 

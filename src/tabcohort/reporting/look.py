@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from tabcohort.errors import listed, printable
+from tabcohort.reporting.plain_text import aligned, can_show, cut, print_plain
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_NAME, MAX_SHOWN_LABEL = 28, 14
@@ -59,17 +60,12 @@ def print_look(console: Console, facts: Mapping[str, Any]) -> None:
     facts = printable(facts)
     console.print(size_text(facts))
     if facts["target"] is not None:
-        _line(console, _target_line(facts["target"]))
+        print_plain(console, _target_line(facts["target"]))
     console.print()
-    has_blocks = _can_show(console, BLOCKS)
+    has_blocks = can_show(console, BLOCKS)
     rows = [HEADS, *(_cells(column, has_blocks) for column in facts["columns"])]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADS))]
-    for number, row in enumerate(rows):
-        aligned = [
-            cell.rjust(width) if i in NUMBERS else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        _line(console, "  ".join(aligned).rstrip(), style="dim" if number == 0 else None)
+    for number, line in enumerate(aligned(rows, NUMBERS)):
+        print_plain(console, line, style="dim" if number == 0 else None)
     notes = [f"{column['name']}: {column['note']}" for column in facts["columns"] if column["note"]]
     _print_list(console, "notes", notes)
     _print_list(console, "worth checking", [sentence(finding) for finding in facts["findings"]])
@@ -96,7 +92,7 @@ def distribution_text(distribution: Mapping[str, Any] | None, has_blocks: bool =
     if distribution is None:
         return ""
     if "levels" in distribution:
-        shown = [f"{_cut(level['label'], MAX_SHOWN_LABEL)} {level['share']:.0%}" for level in distribution["levels"]]
+        shown = [f"{cut(level['label'], MAX_SHOWN_LABEL)} {level['share']:.0%}" for level in distribution["levels"]]
         n_more = distribution["n_more"] + len(shown) - N_SHOWN_LEVELS
         return ", ".join(shown[:N_SHOWN_LEVELS]) + (f", {n_more:,} more" if n_more > 0 else "")
     low, high = range_texts(distribution)
@@ -107,7 +103,7 @@ def _cells(column: Mapping[str, Any], has_blocks: bool) -> tuple[str, ...]:
     """Return a column's line, cell by cell."""
     marks = "".join(f" [{place + 1}]" for place in column["findings"])
     return (
-        _cut(column["name"], MAX_NAME),
+        cut(column["name"], MAX_NAME),
         *column_texts(column),
         distribution_text(column["distribution"], has_blocks),
         column["treatment"] + marks,
@@ -124,22 +120,4 @@ def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
     if lines:
         console.print(f"\n{title}", style="dim")
         for number, line in enumerate(lines, 1):
-            _line(console, f"[{number}] {line}" if title != "notes" else line)
-
-
-def _line(console: Console, text: str, style: str | None = None) -> None:
-    """Print a line as it is: cells of a table are no markup."""
-    console.print(text, markup=False, highlight=False, style=style, soft_wrap=True)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _can_show(console: Console, text: str) -> bool:
-    """Return whether the encoding of a console has these characters."""
-    try:
-        text.encode(console.encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+            print_plain(console, f"[{number}] {line}" if title != "notes" else line)

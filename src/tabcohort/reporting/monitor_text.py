@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tabcohort.errors import listed, printable
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.reporting.aligned import aligned
+from tabcohort.reporting.plain_text import aligned
 from tabcohort.reporting.terminal import estimate_text
 
 MAX_TESTS = 20  # that are shown on a terminal

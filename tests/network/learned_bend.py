@@ -1,4 +1,4 @@
-"""An operation that tabcohort does not have, added in one file: `out = x weight`, with a learned weight per column.
+"""An operation that tabcohort does not have, added in one file: `out = x + weight x^2`, a weight for each column.
 
 It has to be imported before `tabcohort.engines.compiled.kernels`, which is compiled with the kernels there are then.
 """
@@ -17,42 +17,42 @@ from tabcohort.engines.compiled.values import gradient_of, value_of
 from tabcohort.network.ops import OPS, ArraySpec, Match, OpSpec
 
 
-class Scale(nn.Module):
-    """Multiplies each column by a learned weight, which is 1 at first.
+class Bend(nn.Module):
+    """Adds the square of each column times a learned weight, which is 0 at first.
 
     **Shape**: `(n_rows, n_columns)` to the same.
     """
 
     def __init__(self, n_columns: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(n_columns))
+        self.weight = nn.Parameter(torch.zeros(n_columns))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
+        return x + self.weight * x * x
 
 
-OPS["learned_scale"] = OpSpec(
+OPS["learned_bend"] = OpSpec(
     code=100,
-    parameters=(ArraySpec("weight", initial=1.0),),
-    layer=f"{__name__}.Scale",
+    parameters=(ArraySpec("weight", initial=0.0),),
+    layer=f"{__name__}.Bend",
     arguments=lambda operation, d_in: (d_in,),
     match=lambda layer, d_in: Match() if len(layer.weight) == d_in else None,
 )
 
 
 @njit(**INLINED)
-def scale_forward(op, constant, values, parameters, buffers, work, rows, training, key):  # type: ignore[no-untyped-def]
-    """out = x weight"""
+def bend_forward(op, constant, values, parameters, buffers, work, rows, training, key):  # type: ignore[no-untyped-def]
+    """out = x + weight x^2"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
     weight = part(parameters, op[WEIGHT], x.shape[1])
     for i in range(rows):
         for j in range(x.shape[1]):
-            out[i, j] = x[i, j] * weight[j]
+            out[i, j] = x[i, j] + weight[j] * x[i, j] * x[i, j]
 
 
 @njit(**INLINED)
-def scale_backward(op, constant, values, parameters, gradient, work, rows, key, spare):  # type: ignore[no-untyped-def]
-    """dweight = column sums of dout x,  dx = dout weight"""
+def bend_backward(op, constant, values, parameters, gradient, work, rows, key, spare):  # type: ignore[no-untyped-def]
+    """dweight = column sums of dout x^2,  dx = dout (1 + 2 weight x)"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)
     dout, sets = gradient_of(work, values, op[RESULT], rows), op[SETS_GRADIENT]
     weight, dweight = part(parameters, op[WEIGHT], x.shape[1]), part(gradient, op[WEIGHT], x.shape[1])
@@ -60,9 +60,9 @@ def scale_backward(op, constant, values, parameters, gradient, work, rows, key, 
         dweight[j] = 0
     for i in range(rows):
         for j in range(x.shape[1]):
-            dweight[j] += dout[i, j] * x[i, j]
+            dweight[j] += dout[i, j] * x[i, j] * x[i, j]
             if sets >= 0:
-                dx[i, j] = dout[i, j] * weight[j] + (0 if sets else dx[i, j])
+                dx[i, j] = dout[i, j] * (1 + 2 * weight[j] * x[i, j]) + (0 if sets else dx[i, j])
 
 
-KERNELS["learned_scale"] = OpKernels(scale_forward, scale_backward)
+KERNELS["learned_bend"] = OpKernels(bend_forward, bend_backward)

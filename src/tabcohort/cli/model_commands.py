@@ -1,0 +1,339 @@
+"""What the commands about a model do: from options to objects, one call of the library, and output.
+
+What a command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabcohort.cli import explanations, files
+from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
+from tabcohort.cli.source_options import open_table, shown_name
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning, listed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tabcohort.model.predictor import Predictor
+
+CHANGED = 1  # exit status of `monitor`
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write predictions."""
+    from tabcohort.model.file import load
+
+    files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
+    if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
+        raise SettingsError(f"{options.out!r} must end in .csv or .parquet")
+    if options.explain is not None and options.explain < 1:
+        raise SettingsError(f"--explain is a number of reasons, at least 1; it is {options.explain}")
+    if options.background and options.explain is None:
+        raise SettingsError("--background goes with --explain K")
+    _, messages = consoles(options.quiet)
+    predictor = load(options.model)
+    if options.verbose:
+        print_lines(messages, repr(predictor), f"reading {shown_name(options.table)}")
+    frame = open_table(options).frame
+    if options.threshold is not None or options.coverage is not None:
+        predictor = _with_decision_rule(predictor, options)
+    columns = _columns_to_write(options.columns, frame)
+    reasons = None
+    if options.explain is not None:
+        background = _background(options)
+        reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
+    predictions = predictor.predict_frame(frame, columns, reasons)
+    numbers = [*predictor.probability_columns, "spread"]
+    if options.json:
+        print_json({"predictions": files.json_rows(predictions)})
+    if options.out:
+        files.write_predictions(predictions, options.out, numbers)
+        print_lines(messages, f"{len(predictions):,} predictions in {options.out}")
+    elif not options.json:
+        sys.stdout.write(files.csv_text(predictions, numbers, sys.stdout.isatty()))
+    return 0
+
+
+def _columns_to_write(names: str | None, frame: pl.DataFrame) -> list[str]:
+    """Return the input columns that are written beside the predictions: all, none, or those with these names."""
+    if names is None or names == "all":
+        return frame.columns
+    if names == "none":
+        return []
+    return [names] if names in frame.columns else names.split(",")
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Show what each column contributes to the prediction for one row."""
+    from tabcohort.model.explain import code_of, explanation_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.explanation import ExplanationLog, print_explanation
+
+    explanations.check_options(options)
+    files.check_outputs((options.html,), inputs=(options.model, options.table, options.background))
+    budget = explanations.budget_of(options)
+    predictor = load(options.model)
+    classes = predictor.schema.classes
+    chosen = None if options.label is None else classes[code_of(options.label, classes)]
+    together = explanations.groups_of(options.together, predictor.schema.features)
+    frame = None if options.table is None else open_table(options).frame
+    background = _background(options)
+    _, messages = consoles(options.quiet)
+    explanation = predictor.explain(
+        explanations.chosen_row(options, frame),
+        frame if background is None else background,
+        together=together,
+        budget=budget,
+        seed=options.seed,
+        callback=ExplanationLog(messages),
+    )
+    facts = explanation_facts(explanation, predictor.class_to_explain(explanation) if chosen is None else chosen)
+    which = "the record" if options.row is None else f"row {options.row:,} of {shown_name(options.table)}"
+    if options.html:
+        from tabcohort.reporting.explanation_page import explanation_page
+
+        files.write_text(options.html, explanation_page(facts, which, options.top))
+    if options.json:
+        print_json({**facts, "columns": facts["columns"][: options.top]})
+    else:
+        print_explanation(consoles()[0], facts, which, options.top)
+        if options.html:
+            print_lines(messages, f"written  {options.html}")
+    return 0
+
+
+def _background(options: argparse.Namespace) -> pl.DataFrame | None:
+    """Return the rows of the option `--background`, None without it."""
+    if options.background is None:
+        return None
+    return open_table(argparse.Namespace(table=options.background, query=None, quiet=options.quiet)).frame
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure a model on a table."""
+    from tabcohort.data.table import Table
+    from tabcohort.model.facts import evaluation_facts, set_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.terminal import print_evaluation, print_sets
+
+    predictor, frame = load(options.model), open_table(options).frame
+    schema = predictor.schema
+    _warn_of_missing_groups(predictor, frame.columns)
+    table = Table.for_schema(frame, schema)
+    if predictor.was_trained_on(table):
+        message = "the model was trained on this table: these figures flatter it; those of `info` are honest"
+        warnings.warn(message, TabcohortWarning, stacklevel=1)
+    predictor.warn_of_unusual_rows(frame)
+    log_proba = predictor.log_proba_of(table)
+    evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
+    coverage = predictor.decision_rule.coverage
+    sets = set_facts(predictor.evaluate_sets(table, log_proba), coverage, schema.classes)
+    if options.json:
+        print_json({"classes": schema.classes, **evaluation, "sets": sets})
+    else:
+        out, _ = consoles()
+        print_evaluation(out, evaluation, vars(schema), f" of {shown_name(options.table)}")
+        out.print()
+        print_sets(out, sets)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare models on the same rows."""
+    from tabcohort.model.comparison import compare as compare_models
+    from tabcohort.model.comparison import comparison_facts
+    from tabcohort.model.file import load
+    from tabcohort.reporting.comparison_text import print_comparison
+
+    paths = [options.model, *options.others]
+    if len(set(paths)) < len(paths):
+        raise SettingsError("a model is named twice; name each file once")
+    if options.query and options.table is None:
+        raise SettingsError("--query says what to read from the database that --table names; name it too")
+    predictors = {path: load(path) for path in paths}
+    frame = None if options.table is None else open_table(options).frame
+    if frame is not None:
+        _warn_of_missing_groups(predictors[options.model], frame.columns)
+    facts = comparison_facts(compare_models(predictors, frame))
+    if options.json:
+        print_json(facts)
+    else:
+        which = f" of {shown_name(options.table)}" if options.table else ", each predicted by members that never saw it"
+        print_comparison(consoles()[0], facts, which)
+    return 0
+
+
+def monitor(options: argparse.Namespace) -> int:
+    """Compare new rows with what a model knows; the exit status is 1 where something has changed."""
+    from tabcohort.model.file import load
+    from tabcohort.model.monitor import monitor as monitor_rows
+    from tabcohort.reporting.monitor_text import print_monitor
+
+    files.check_outputs((options.out,), inputs=(options.model, options.table, options.against))
+    predictor, frame = load(options.model), open_table(options).frame
+    _warn_of_missing_groups(predictor, frame.columns)
+    against = None
+    if options.against is not None:
+        against = open_table(argparse.Namespace(table=options.against, query=None)).frame
+    facts = monitor_rows(predictor, frame, against, options.ignore)
+    if options.out:
+        from tabcohort.reporting.monitor_page import monitor_page
+
+        files.write_text(options.out, monitor_page(facts, shown_name(options.table)))
+    if options.json:
+        print_json(facts)
+    else:
+        print_monitor(consoles()[0], facts, shown_name(options.table))
+        if options.out:
+            print(f"written  {options.out}", file=sys.stderr)
+    return CHANGED if facts["alarm"] else 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Show what a model file holds."""
+    from tabcohort.container import read_container
+
+    _, document = read_container(options.model, "model")
+    try:
+        if options.json:
+            print_json(without_histories(document, options.history))
+        else:
+            from tabcohort.reporting.terminal import print_model
+
+            print_model(consoles()[0], document)
+    except TabcohortError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"{options.model!r} is not a valid model file: {error!r}") from None
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a page about a model, and print its facts."""
+    from tabcohort.model.file import load
+
+    files.check_outputs((options.out, options.card), inputs=(options.model, options.table))
+    if options.table is None and (options.by or options.weight or options.query):
+        raise SettingsError("--by, --weight and --query are about a table: name one with --table")
+    predictor = load(options.model)
+    frame = None if options.table is None else open_table(options).frame
+    facts = facts_of_report(predictor, frame, options)
+    if options.json:
+        print_json(facts)
+    page = options.out
+    if not (page or options.json or options.card):
+        page = str(files.default_report(options.model))
+    write_reports(facts, Path(options.model), page, options.card)
+    _, messages = consoles()
+    print_lines(messages, *written_reports(page, options.card))
+    return 0
+
+
+def facts_of_report(
+    predictor: Predictor,
+    frame: pl.DataFrame | None,
+    options: argparse.Namespace,
+    learning_curve: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the facts of a report, with those of a table where there is one; say which rows are measured."""
+    from tabcohort.model.report_facts import report_facts
+    from tabcohort.model.report_table import ReportTable
+
+    if frame is None:
+        return report_facts(predictor)
+    table = ReportTable.of(frame, predictor, options.weight)
+    if not table.is_training_table:
+        message = "the model was not trained on this table: the report measures it on the rows of this table"
+        warnings.warn(message, TabcohortWarning, stacklevel=1)
+    with consoles(getattr(options, "quiet", False))[1].status("measuring subgroups and what the model has learned"):
+        return report_facts(
+            predictor, table, getattr(options, "by", ()), shown_name(options.table), learning_curve=learning_curve
+        )
+
+
+def write_reports(facts: dict[str, Any], model: Path, page: str | None, card: str | None) -> None:
+    """Write the page of a report and the model card, as far as files are named for them."""
+    if page:
+        from tabcohort.reporting.report_page import report_page
+
+        files.write_text(page, report_page(facts, model.name))
+    if card:
+        from tabcohort.reporting.model_card import model_card
+
+        files.write_text(card, model_card(facts, model.name))
+
+
+def written_reports(page: str | None, card: str | None) -> list[str]:
+    """Return a line for each file that `_write_reports` writes."""
+    return [f"{name:9}{path}" for name, path in (("report", page), ("card", card)) if path]
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a model as an ONNX graph, and print its inputs and outputs."""
+    from tabcohort.container import replace_file
+    from tabcohort.model.file import load
+    from tabcohort.model.onnx_graph import graph_facts, to_onnx
+
+    files.check_outputs((options.onnx,), inputs=(options.model,))
+    model = to_onnx(load(options.model))
+    replace_file(options.onnx, lambda file: file.write(model.SerializeToString()))
+    facts = {"file": options.onnx, **graph_facts(model)}
+    if options.json:
+        print_json(facts)
+        return 0
+    out, _ = consoles()
+    for name in ("inputs", "outputs"):
+        for value in facts[name]:
+            print_lines(out, f"{name[:-1]:8} {value['type']:8} {value['shape']:12} {value['name']}")
+    print_lines(out, f"onnx     {options.onnx}")
+    return 0
+
+
+def decide(options: argparse.Namespace) -> int:
+    """Change a model's decision rule."""
+    from tabcohort.model.file import describe, load, save
+    from tabcohort.reporting.terminal import print_decision_change
+
+    files.check_outputs((options.out,), inputs=())
+    if options.threshold is None and options.coverage is None:
+        raise SettingsError("say what to change: --threshold OBJECTIVE, --coverage SHARE, or both")
+    model = load(options.model)
+    changed = _with_decision_rule(model, options)
+    if options.out:
+        save(changed, options.out)
+    document = describe(changed)
+    if options.json:
+        print_json(without_histories(document, options.history))
+        return 0
+    out, _ = consoles()
+    print_decision_change(out, describe(model), document)
+    kept = "not kept: add --out MODEL.tabcohort to keep this change"
+    if options.out:
+        kept = f"model    {options.out}; all of it: tabcohort info {options.out}"
+    print_lines(out, "", kept)
+    return 0
+
+
+def _with_decision_rule(predictor: Predictor, options: argparse.Namespace) -> Predictor:
+    """Return the model with the threshold and coverage of the options, or its own where they name none."""
+    objective = predictor.decision_rule.objective if options.threshold is None else options.threshold
+    return predictor.with_decision_rule(None if objective == "none" else objective, options.coverage)
+
+
+def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> None:
+    """Warn if the table lacks columns that connected rows in training."""
+    schema, evaluation = predictor.schema, predictor.report.evaluation
+    missing = [name for name in (*schema.keys, *schema.groups) if name not in set(columns)]
+    if missing and evaluation.n_groups < evaluation.n_rows:
+        warnings.warn(
+            f"the table has no {listed(map(repr, missing), 10)}, which grouped rows where the model was trained: "
+            "without it, the intervals treat rows as independent",
+            TabcohortWarning,
+            stacklevel=1,
+        )
