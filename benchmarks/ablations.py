@@ -35,6 +35,8 @@ MIXED = {"bins": 16, "dropout": 0.3, "weight_decay": 0.1, **MIXUP}
 NARROW = {**MIXED, "hidden": (64,), "dropout": 0.2}
 BATCHES = {"batch_size": 128, "learning_rate": 2e-3}
 COSINE = {"learning_rate": 3e-3, "schedule": "cosine"}
+SMOOTH = {"dropout": 0.3, "weight_decay": 0.1, **BATCHES, "activation": "silu", "hidden": (128, 64)}
+NORMED = {**MIXED, **BATCHES, "hidden": (128, 64), "batch_norm": True}
 TREES = {"model": "trees", "max_leaf_nodes": 15, "l2_regularization": 1.0, "max_features": 0.5}
 CONFIGS: Mapping[str, Config] = {
     "mlp (before)": Config(),
@@ -53,9 +55,7 @@ CONFIGS: Mapping[str, Config] = {
     "dropout, decay": Config(weight_decay=0.1, dropout=0.3),
     "dropout, decay, 128-64": Config(hidden=(128, 64), dropout=0.3, weight_decay=0.1),
     "dropout, decay, silu, batches of 128": Config(dropout=0.3, weight_decay=0.1, **BATCHES, activation="silu"),
-    "dropout, decay, silu, 128-64, batches of 128": Config(
-        dropout=0.3, weight_decay=0.1, **BATCHES, activation="silu", hidden=(128, 64)
-    ),
+    "dropout, decay, silu, 128-64, batches of 128": Config(**SMOOTH),
     "logistic": Config(model="logistic", learning_rate=0.01),
     "logistic, batches of 128": Config(model="logistic", learning_rate=0.02, batch_size=128),
     "logistic, batches of 128, patience 8": Config(model="logistic", learning_rate=0.02, batch_size=128, patience=8),
@@ -69,7 +69,7 @@ CONFIGS: Mapping[str, Config] = {
     "mixup, 16 bins, 128-64, batches of 128": Config(**MIXED, hidden=(128, 64), **BATCHES),
     "mixup, 32 bins, 128-64, batches of 128": Config(**{**MIXED, "bins": 32}, hidden=(128, 64), **BATCHES),
     "mixup, 16 bins, 128-64, batch norm": Config(**MIXED, hidden=(128, 64), batch_norm=True),
-    "mixup, 16 bins, 128-64, batch norm, batches of 128": Config(**MIXED, hidden=(128, 64), batch_norm=True, **BATCHES),
+    "mixup, 16 bins, 128-64, batch norm, batches of 128": Config(**NORMED),
     "mixup, 16 bins, residual": Config(**MIXED, model="residual"),
     "mixup, 16 bins, residual 64-64": Config(**{**NARROW, "hidden": (64, 64)}, model="residual"),
     "mixup, 16 bins, residual 64-64, batches of 128": Config(
@@ -77,6 +77,17 @@ CONFIGS: Mapping[str, Config] = {
     ),
     "mixup": Config(**{**MIXED, "bins": 0}),
     "mixup, 64-64": Config(**{**NARROW, "bins": 0, "hidden": (64, 64)}),
+    "mixup, periodic": Config(**{**MIXED, "bins": 0}, periodic=8),
+    "dropout, decay, silu, 128-64, batches of 128, periodic": Config(**SMOOTH, periodic=8),
+    "dropout, decay, silu, 128-64, batches of 128, 16 periodic": Config(**SMOOTH, periodic=16),
+    "dropout, decay, silu, 128-64, batches of 128, periodic, mixup": Config(**SMOOTH, **MIXUP, periodic=8),
+    "dropout, decay, silu, 64, cosine, 20 epochs, periodic": Config(
+        hidden=(64,), dropout=0.2, weight_decay=0.1, **COSINE, max_epochs=20, activation="silu", periodic=8
+    ),
+    "mixup, 16 bins, 128-64, batch norm, batches of 128, periodic": Config(**NORMED, periodic=8),
+    "mixup, 16 bins, 128-64, batch norm, batches of 128, learned scale": Config(**NORMED, input_scale=True),
+    "mixup, 16 bins, 128-64, batch norm, batches of 128, normal scores": Config(**NORMED, scaling="quantile"),
+    "mixup, 128-64, batch norm, batches of 128, periodic": Config(**{**NORMED, "bins": 0}, periodic=8),
     "trees": Config(model="trees"),
     "trees, l2 1": Config(model="trees", l2_regularization=1.0),
     "trees, l2 10": Config(model="trees", l2_regularization=10.0),

@@ -15,7 +15,7 @@ import pytest
 from helpers import fit_quickly, make_rows, make_small_table
 from shell import Run, start
 
-from tabcohort import TableError, load, read_frame, save
+from tabcohort import Predictor, TableError, load, read_frame, save
 from tabcohort.cli.explanations import groups_of
 
 
@@ -37,6 +37,28 @@ def test_a_chart_has_the_figures_of_the_library(run: Run, csv_file: Path, model_
         assert f"{contribution:+.3f}" in shown[name]
         assert shown[name].endswith("for yes" if contribution > 0 else "against yes")
         assert f"{float(frame[name][2]):.6g}" in shown[name]
+
+
+def test_a_row_that_the_model_was_trained_on_is_named(run: Run, csv_file: Path, model_file: Path) -> None:
+    words = "the model was trained on this row"
+    assert words in run("explain", model_file, csv_file, "--row", "3").err
+    frame = read_frame(csv_file)
+    frame.with_columns(x0=pl.lit(0.5)).write_csv("other.csv")
+    frame.drop("answer").write_csv("no_answers.csv")
+    for other in ("other.csv", "no_answers.csv"):
+        assert words not in run("explain", model_file, other, "--row", "3").err
+
+
+def test_predictions_say_of_which_class_their_reasons_are(
+    run: Run, csv_file: Path, model_file: Path, three_classes: Predictor
+) -> None:
+    save(three_classes, "three.tabcohort")
+    read_frame(csv_file).head(30).write_csv("few.csv")
+    for model, words in (
+        (model_file, "log odds of 'yes'"),
+        ("three.tabcohort", "log probability minus the mean over classes of each row's predicted class"),
+    ):
+        assert f"reasons  contributions to the {words}\n" in run("predict", model, "few.csv", "--explain", "1").err
 
 
 def test_json_has_the_same(run: Run, csv_file: Path, model_file: Path) -> None:

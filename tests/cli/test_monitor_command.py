@@ -24,11 +24,13 @@ def test_rows_that_are_alike_have_status_0(run: Run, model_file: Path, csv_file:
         assert ran.status == 0
         assert ran.out.startswith(f"{csv_file}: 90 rows, compared with ")
         assert "No change was found" in ran.out
+        assert "note: the model was trained on this table: nothing can have changed" in ran.err
 
 
 def test_a_change_has_status_1_and_a_page(run: Run, model_file: Path, drifted: Path, tmp_path: Path) -> None:
     page = tmp_path / "monitor.html"
     ran = run("monitor", model_file, drifted, "--out", page)
+    assert "was trained on" not in ran.err
     assert ran.status == 1
     assert "[1] the column 'x1' has drifted: mean" in ran.out
     assert f"written  {page}" in ran.err

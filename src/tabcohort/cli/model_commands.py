@@ -9,13 +9,14 @@ import argparse
 import sys
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli import explanations, files
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
 from tabcohort.cli.source_options import open_table, shown_name
-from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning, listed
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +28,7 @@ CHANGED = 1  # exit status of `monitor`
 
 def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
+    from tabcohort.model.explain import score_name
     from tabcohort.model.file import load
 
     files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
@@ -47,6 +49,9 @@ def predict(options: argparse.Namespace) -> int:
     reasons = None
     if options.explain is not None:
         background = _background(options)
+        schema = predictor.schema
+        of_class = "each row's predicted class" if schema.positive is None else repr(schema.classes[schema.positive])
+        print_lines(messages, f"reasons  contributions to the {score_name(len(schema.classes))} of {of_class}")
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
     predictions = predictor.predict_frame(frame, columns, reasons)
     numbers = [*predictor.probability_columns, "spread"]
@@ -84,6 +89,8 @@ def explain(options: argparse.Namespace) -> int:
     together = explanations.groups_of(options.together, predictor.schema.features)
     frame = None if options.table is None else open_table(options).frame
     background = _background(options)
+    if options.row is not None and frame is not None and _holds_training_rows(predictor, frame):
+        _warn("the model was trained on this row: its prediction of it is not that of a row that it has not seen")
     _, messages = consoles(options.quiet)
     explanation = predictor.explain(
         explanations.chosen_row(options, frame),
@@ -127,8 +134,7 @@ def evaluate(options: argparse.Namespace) -> int:
     _warn_of_missing_groups(predictor, frame.columns)
     table = Table.for_schema(frame, schema)
     if predictor.was_trained_on(table):
-        message = "the model was trained on this table: these figures flatter it; those of `info` are honest"
-        warnings.warn(message, TabcohortWarning, stacklevel=1)
+        _warn("the model was trained on this table: these figures flatter it; those of `info` are honest")
     predictor.warn_of_unusual_rows(frame)
     log_proba = predictor.log_proba_of(table)
     evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
@@ -181,6 +187,8 @@ def monitor(options: argparse.Namespace) -> int:
     against = None
     if options.against is not None:
         against = open_table(argparse.Namespace(table=options.against, query=None)).frame
+    if _holds_training_rows(predictor, frame):
+        _warn("the model was trained on this table: nothing can have changed; give rows that are newer")
     facts = monitor_rows(predictor, frame, against, options.ignore)
     if options.out:
         from tabcohort.reporting.monitor_page import monitor_page
@@ -249,8 +257,7 @@ def facts_of_report(
         return report_facts(predictor)
     table = ReportTable.of(frame, predictor, options.weight)
     if not table.is_training_table:
-        message = "the model was not trained on this table: the report measures it on the rows of this table"
-        warnings.warn(message, TabcohortWarning, stacklevel=1)
+        _warn("the model was not trained on this table: the report measures it on the rows of this table")
     with consoles(getattr(options, "quiet", False))[1].status("measuring subgroups and what the model has learned"):
         return report_facts(
             predictor, table, getattr(options, "by", ()), shown_name(options.table), learning_curve=learning_curve
@@ -331,9 +338,21 @@ def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> Non
     schema, evaluation = predictor.schema, predictor.report.evaluation
     missing = [name for name in (*schema.keys, *schema.groups) if name not in set(columns)]
     if missing and evaluation.n_groups < evaluation.n_rows:
-        warnings.warn(
+        _warn(
             f"the table has no {listed(map(repr, missing), 10)}, which grouped rows where the model was trained: "
-            "without it, the intervals treat rows as independent",
-            TabcohortWarning,
-            stacklevel=1,
+            "without it, the intervals treat rows as independent"
         )
+
+
+def _holds_training_rows(predictor: Predictor, frame: pl.DataFrame) -> bool:
+    """Return whether a frame is the table that the model was trained on; without the target it counts as another."""
+    from tabcohort.data.table import Table
+
+    with warnings.catch_warnings(), suppress(TableError):
+        warnings.simplefilter("ignore")  # what is wrong with the table is said elsewhere
+        return predictor.was_trained_on(Table.for_schema(frame, predictor.schema))
+    return False
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, TabcohortWarning, stacklevel=2)
