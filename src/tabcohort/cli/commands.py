@@ -330,8 +330,8 @@ def _this_program() -> list[str]:
     """Return the words by which a shell in this folder runs this program again."""
     program = Path(sys.argv[0])
     if not shutil.which("tabcohort"):
-        if program.parts[-3:] == ("tabcohort", "cli", "__main__.py"):
-            return [sys.executable, "-m", "tabcohort.cli"]
+        if program.name == "__main__.py" and "tabcohort" in program.parts[-3:-1]:
+            return [sys.executable, "-m", "tabcohort"]
         if program.name == "tabcohort":
             path = os.path.relpath(program)
             return [path if os.path.dirname(path) else os.path.join(os.curdir, path)]
