@@ -287,7 +287,8 @@ def described(action: argparse.Action) -> str:
     (option,) = action.option_strings
     if action.nargs == 0:
         return option
-    return f"{option} {action.metavar or '{' + ','.join(action.choices or ()) + '}'}"
+    value = action.metavar or "{" + ",".join(action.choices or ()) + "}"
+    return f"{option} [{value}]" if action.nargs == "?" else f"{option} {value}"
 
 
 def test_the_metrics_page_defines_every_metric() -> None:

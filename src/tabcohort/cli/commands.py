@@ -43,6 +43,7 @@ def fit(options: argparse.Namespace) -> int:
 
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
+    options.card = files.card_path(options.card, options.report or options.out or files.default_model(options.table))
     outputs = (options.out, options.curves, options.report, options.card)
     files.check_outputs(outputs, inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
