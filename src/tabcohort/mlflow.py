@@ -20,7 +20,6 @@ from tabcohort import __version__
 from tabcohort.cohort.fit import FIT_CALLBACKS
 from tabcohort.cohort.plan import CohortPlan
 from tabcohort.cohort.presets import preset_configs
-from tabcohort.data.columns import Column
 from tabcohort.data.frames import as_frame
 from tabcohort.data.inputs import require_columns
 from tabcohort.data.table import Schema
@@ -37,15 +36,18 @@ try:
     from mlflow.models.model import ModelInfo
     from mlflow.types import ColSpec, DataType
     from mlflow.types import Schema as MlflowSchema
+    from mlflow.types.schema import AnyType
 except ImportError:
     raise ImportError("MLflow needs an extra; install it with `pip install 'tabcohort[mlflow]'`") from None
 
-TYPES = {  # of a model's columns
-    "number": DataType.double,
-    "integer code": DataType.long,
+# Of a model's columns. A model takes integers and floats, truth values and words for them, dates and text for them: but
+# for Any, MLflow would refuse one or the other.
+TYPES = {
+    "number": AnyType(),
+    "integer code": AnyType(),
     "category": DataType.string,
-    "boolean": DataType.boolean,
-    "date": DataType.datetime,
+    "boolean": AnyType(),
+    "date": AnyType(),
     "text": DataType.string,
 }
 TYPES_OF_CELLS = {  # of an example's columns, by what pandas calls them
@@ -97,6 +99,7 @@ def log_model(
             signature=make_signature(own, example) if signature is None else signature,
             pip_requirements=list(pip_requirements or [f"tabcohort[mlflow]=={__version__}"]),
             registered_model_name=registered_model_name,
+            metadata={"columns": {column.name: column.describe() for column in own.schema.columns}},
         )
 
 
@@ -123,11 +126,10 @@ def make_signature(predictor: Predictor, example: pd.DataFrame | None = None) ->
 
     Args:
         predictor: the model.
-        example: rows whose types the columns have; those of the model's schema when omitted. MLflow takes no column of
-            64-bit integers for one of floats, nor the reverse: give an example if numbers are whole ones.
+        example: rows whose types the columns have; those of the model's schema when omitted.
     """
     schema = predictor.schema
-    types = {column.name: _type_of(column) for column in schema.columns}
+    types = {column.name: TYPES[column.kind] for column in schema.columns}
     if example is not None:
         held = {name: pd.api.types.infer_dtype(example[name]) for name in types}
         types |= {name: TYPES_OF_CELLS[kind] for name, kind in held.items() if kind in TYPES_OF_CELLS}
@@ -135,12 +137,6 @@ def make_signature(predictor: Predictor, example: pd.DataFrame | None = None) ->
     outputs = [ColSpec(_type_of_label(schema.classes[0]), "predicted")]
     outputs += [ColSpec(DataType.double, name) for name in predictor.probability_columns]
     return ModelSignature(MlflowSchema(inputs), MlflowSchema(outputs))
-
-
-def _type_of(column: Column) -> DataType:
-    """Return the type of a column as pandas holds it: whole numbers are floats where one is missing."""
-    is_float = column.kind == "integer code" and column.has_missing
-    return DataType.double if is_float else TYPES[column.kind]
 
 
 def _type_of_label(label: Label) -> DataType:
