@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tabcohort import __version__
 from tabcohort.cohort.fit import FIT_CALLBACKS
 from tabcohort.cohort.plan import CohortPlan
@@ -32,6 +30,7 @@ from tabcohort.types import Label
 try:
     import mlflow
     import mlflow.pyfunc
+    import pandas as pd
     from mlflow.models import Model, ModelSignature
     from mlflow.models.model import ModelInfo
     from mlflow.types import ColSpec, DataType
