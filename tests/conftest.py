@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it once, when it is imported
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from pathlib import Path
 

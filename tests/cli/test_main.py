@@ -42,15 +42,16 @@ def test_info_does_not_import_torch(model_file: Path) -> None:
     assert ran.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_module_runs_the_same_program_as_the_script() -> None:
-    command = [sys.executable, "-m", "tabcohort.cli"]
+@pytest.mark.parametrize("module", ["tabcohort", "tabcohort.cli"])
+def test_the_module_runs_the_same_program_as_the_script(module: str) -> None:
+    command = [sys.executable, "-m", module]
     ran = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (0, f"tabcohort {__version__}\n")
     ran = subprocess.run([*command, "info", "nothing"], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", "tabcohort: there is no file 'nothing'\n")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    module, name = project["scripts"]["tabcohort"].split(":")
-    assert getattr(importlib.import_module(module), name) is main
+    place, name = project["scripts"]["tabcohort"].split(":")
+    assert getattr(importlib.import_module(place), name) is main
 
 
 # Status and messages

@@ -189,3 +189,30 @@ def test_fit_writes_a_card_of_its_table(run: Run, csv_file: Path, quick: Path, t
     assert ran.status == 0
     assert ran.out.endswith(f"         tabcohort report {model}\ncard     {card}\n")
     assert "No part of the rows was found" in card.read_text(encoding="utf-8")
+
+
+def test_a_card_without_a_name_is_beside_the_page_and_overwrites_nothing(
+    run: Run, model_file: Path, folder: Path
+) -> None:
+    (folder / "pages").mkdir()
+    for name in ("model_card.md", "model_card-2.md"):
+        ran = run("report", model_file, "--out", "pages/report.html", "--card")
+        assert ran.err == f"report   pages/report.html\ncard     pages/{name}\n"
+        card = (folder / "pages" / name).read_text(encoding="utf-8")
+        assert "\ntabcohort predict patients.tabcohort TABLE.csv\n" in card
+        assert '\npredictor = tabcohort.load("patients.tabcohort")\n' in card
+    assert run("report", model_file, "--card").err == "card     model_card.md\n"
+    assert sorted(path.name for path in folder.iterdir()) == ["model_card.md", "pages"]
+
+
+def test_the_card_of_fit_is_beside_the_page_or_the_model(run: Run, csv_file: Path, quick: Path, folder: Path) -> None:
+    (folder / "models").mkdir()
+    options = [csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick]
+    assert run("fit", *options, "--out", "models/new.tabcohort", "--card").status == 0
+    card = (folder / "models" / "model_card.md").read_text(encoding="utf-8")
+    assert "# Model Card for new.tabcohort\n" in card
+    (folder / "pages").mkdir()
+    ran = run("fit", *options, "--out", "models/new.tabcohort", "--report", "pages/new.html", "--card")
+    assert ran.out.endswith("report   pages/new.html\ncard     pages/model_card.md\n")
+    assert run("fit", *options, "--card").status == 0
+    assert (folder / "model_card.md").is_file()

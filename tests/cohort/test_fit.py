@@ -331,3 +331,13 @@ def test_a_budget_that_suffices_changes_no_bit(engine: str) -> None:
     whole = fit(table, config, SMALL)
     assert {member.stop_reason for member in whole.report.members} == {"patience"}
     assert_same(fit(table, config, replace(SMALL, budget_seconds=1e6)), whole)
+
+
+def test_callbacks_of_every_fit_get_the_plan_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Any] = []
+    monkeypatch.setattr("tabcohort.cohort.fit.FIT_CALLBACKS", [lambda *arguments: ended.append(arguments)])
+    table = table_of()
+    predictor = fit(table, config_of(max_epochs=1), SINGLE)
+    ((plan, model),) = ended
+    assert plan.table is table
+    assert model is predictor

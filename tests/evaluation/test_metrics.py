@@ -60,6 +60,16 @@ def calibration_error_by_hand(proba: FloatArray, y: IntArray, weight: FloatArray
     return total
 
 
+def test_the_calibration_error_in_closed_form() -> None:
+    """Ten rows of confidence 0.8, 7 of them right, and ten of 0.6, 9 right: |0.7 - 0.8| / 2 + |0.9 - 0.6| / 2."""
+    positive = np.repeat([0.8, 0.4], 10)
+    y = np.concatenate([np.arange(10) < 7, np.arange(10) >= 9]).astype(int)
+    log_proba = np.log(np.column_stack([1 - positive, positive]))
+    assert calibration_error(log_proba, y, np.ones(20)) == pytest.approx(0.2)
+    weight = np.repeat([3.0, 1.0], 10)
+    assert calibration_error(log_proba, y, weight) == pytest.approx(0.1 * 3 / 4 + 0.3 / 4)
+
+
 @given(st.integers(8, 80), st.integers(0, 10_000), st.sampled_from([0, 1]))
 @hypothesis_settings(max_examples=25, deadline=None)
 def test_metrics_of_two_classes_are_those_of_scikit_learn(n_rows: int, seed: int, positive: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import shlex
 from typing import Any
 
 import numpy as np
@@ -80,6 +83,15 @@ def test_names_and_labels_are_shown_as_they_are_and_change_nothing_else(payload:
         for text in (f"Model Card for model {visible}", f"a{visible}", f"b{visible}", f"1{visible}", f"3{visible}"):
             assert text in shown(card)
     assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("name", ["a b.tabcohort", 'it\'s "`x`" $(y).tabcohort', "```\n# head", "<b>&*c*.tabcohort"])
+def test_the_commands_of_the_card_name_the_file_whatever_it_is_called(predictor: Predictor, name: str) -> None:
+    card = model_card(report_facts(predictor), "TITLE", name)
+    shell, python = (token.content for token in parsed(card) if token.type == "fence")
+    visible = name.replace("\n", "\\n")
+    assert shlex.split(shell) == ["tabcohort", "predict", visible, "TABLE.csv"]
+    assert ast.literal_eval(re.findall(r"load\((.*)\)\n", python)[0]) == visible
 
 
 def test_what_links_by_itself_on_the_web_does_not() -> None:

@@ -43,6 +43,7 @@ def fit(options: argparse.Namespace) -> int:
 
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
+    options.card = files.card_path(options.card, options.report or options.out or files.default_model(options.table))
     outputs = (options.out, options.curves, options.report, options.card)
     files.check_outputs(outputs, inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
@@ -330,8 +331,8 @@ def _this_program() -> list[str]:
     """Return the words by which a shell in this folder runs this program again."""
     program = Path(sys.argv[0])
     if not shutil.which("tabcohort"):
-        if program.parts[-3:] == ("tabcohort", "cli", "__main__.py"):
-            return [sys.executable, "-m", "tabcohort.cli"]
+        if program.name == "__main__.py" and "tabcohort" in program.parts[-3:-1]:
+            return [sys.executable, "-m", "tabcohort"]
         if program.name == "tabcohort":
             path = os.path.relpath(program)
             return [path if os.path.dirname(path) else os.path.join(os.curdir, path)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tabcohort.model.predictor import Predictor
 
-MODEL = ".tabcohort"
+MODEL, CARD = ".tabcohort", "model_card.md"
 # Endings of tables, and of what they are packed in, that are no part of a model's name.
 ENDINGS = (
     ".csv", ".tsv", ".tab", ".txt", ".parquet", ".arrow", ".feather", ".ipc", ".json", ".jsonl", ".ndjson", ".xls",
@@ -88,6 +88,16 @@ def default_report(model: str) -> Path:
         'patients.html'
     """
     return unused(Path(Path(model).name.removesuffix(MODEL) + ".html"))
+
+
+def card_path(named: str | None, beside: str | Path) -> str | None:
+    """Return where a model card goes.
+
+    Args:
+        named: by `--card`: a file, empty where the option has no value, or None without it.
+        beside: the file in whose folder a card without a name is `model_card.md`, which overwrites nothing.
+    """
+    return str(unused(Path(beside).parent / CARD)) if named == "" else named
 
 
 def write_text(path: str, text: str) -> None:

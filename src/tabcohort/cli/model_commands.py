@@ -226,6 +226,7 @@ def report(options: argparse.Namespace) -> int:
     """Write a page about a model, and print its facts."""
     from tabcohort.model.file import load
 
+    options.card = files.card_path(options.card, options.out or files.default_report(options.model))
     files.check_outputs((options.out, options.card), inputs=(options.model, options.table))
     if options.table is None and (options.by or options.weight or options.query):
         raise SettingsError("--by, --weight and --query are about a table: name one with --table")
@@ -273,7 +274,7 @@ def write_reports(facts: dict[str, Any], model: Path, page: str | None, card: st
     if card:
         from tabcohort.reporting.model_card import model_card
 
-        files.write_text(card, model_card(facts, model.name))
+        files.write_text(card, model_card(facts, model.name, model.name))
 
 
 def written_reports(page: str | None, card: str | None) -> list[str]:

@@ -128,7 +128,7 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     outputs = command.add_argument_group("more output")
     outputs.add_argument("--curves", metavar="FILE.png", help="draw losses and metric per epoch")
     outputs.add_argument("--report", metavar="FILE", help="write a page about the model and its rows (HTML)")
-    outputs.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown)")
+    _add_card(outputs, "write a model card (Markdown); without a name, model_card.md beside the page or the model")
     curve = "train on growing shares of the rows, too, and say what more rows would bring"
     outputs.add_argument("--learning-curve", action="store_true", help=curve)
     outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
@@ -220,7 +220,8 @@ def _report_options(command: argparse.ArgumentParser) -> None:
     parts = "measure the levels, or quarters of the numbers, of this column; repeatable"
     command.add_argument("--by", metavar="COLUMN", action="append", default=[], help=parts)
     command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
-    command.add_argument("--card", metavar="FILE.md", help="write a model card (Markdown) instead of the page, or too")
+    card = "write a model card (Markdown) instead of the page, or too; without a name, model_card.md beside the page"
+    _add_card(command, card)
 
 
 def _export_options(command: argparse.ArgumentParser) -> None:
@@ -249,6 +250,11 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 def _add_table(command: argparse.ArgumentParser) -> None:
     command.add_argument("table", metavar="TABLE", help=TABLE)
     command.add_argument("--query", metavar="SQL", help="what to read from a database")
+
+
+def _add_card(options: argparse._ActionsContainer, help_: str) -> None:
+    """Add the option for a model card, which is empty without a value."""
+    options.add_argument("--card", metavar="FILE.md", nargs="?", const="", help=help_)
 
 
 def _add_history(command: argparse.ArgumentParser) -> None:

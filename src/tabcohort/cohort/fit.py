@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tabcohort.cohort.build import build_predictor
 from tabcohort.cohort.executors import Executor
-from tabcohort.cohort.plan import make_plan
+from tabcohort.cohort.plan import CohortPlan, make_plan
 from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.cohort.runner import run
 from tabcohort.cohort.selection import out_of_fold, select_and_calibrate
 from tabcohort.data.table import Table
 from tabcohort.model.predictor import Predictor
 from tabcohort.settings import CohortSettings, Config
+
+# Called with the plan and the model at the end of each `fit`, such as by autologging.
+FIT_CALLBACKS: list[Callable[[CohortPlan, Predictor], None]] = []
 
 
 def fit(
@@ -52,4 +55,7 @@ def fit(
     result = run(plan, callback, checkpoint, executor)
     predictions = out_of_fold(plan, result)
     selection = select_and_calibrate(plan, result, predictions)
-    return build_predictor(plan, result, predictions, selection)
+    predictor = build_predictor(plan, result, predictions, selection)
+    for on_end in FIT_CALLBACKS:
+        on_end(plan, predictor)
+    return predictor

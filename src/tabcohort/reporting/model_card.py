@@ -5,7 +5,9 @@ Mitchell et al. (2019), "Model cards for model reporting".
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +22,11 @@ LIMITS = {"names": 20, "columns": 100, "groups": 3}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~$#@:!&])|(?<=www)(\.)")
 
 
-def model_card(facts: Mapping[str, Any], title: str) -> str:
+class _Code(str):
+    """Text in a block of code, which Markdown shows as it is."""
+
+
+def model_card(facts: Mapping[str, Any], title: str, file: str = "MODEL.tabcohort") -> str:
     """Return the facts of a report (see `tabcohort.model.report_facts.report_facts`) as a model card.
 
     Names, labels and cells are shown as text, whatever they hold.
@@ -28,6 +34,7 @@ def model_card(facts: Mapping[str, Any], title: str) -> str:
     Args:
         facts: of a model.
         title: of the card, such as the name of the model's file.
+        file: name of the model's file, for the commands that use it.
     """
     environment = Environment(  # of Markdown, which `finalize` escapes
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -37,6 +44,8 @@ def model_card(facts: Mapping[str, Any], title: str) -> str:
     return environment.get_template("model_card.md.j2").render(
         printable(facts),
         title=printable(title),
+        shell_file=_Code(shlex.quote(printable(file))),
+        python_file=_Code(json.dumps(printable(file), ensure_ascii=False)),
         limits=LIMITS,
         more=_more,
         alternative_labels=ALTERNATIVE_LABELS,
@@ -55,7 +64,7 @@ def escape_markdown(text: str) -> str:
 
 
 def _escaped(value: Any) -> Any:
-    return escape_markdown(value) if isinstance(value, str) else value
+    return escape_markdown(value) if isinstance(value, str) and not isinstance(value, _Code) else value
 
 
 def _more(n_names: int) -> str:
