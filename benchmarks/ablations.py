@@ -108,6 +108,11 @@ CONFIGS: Mapping[str, Config] = {
         **TREES, shrinkage=0.2, patience=8, max_epochs=100
     ),
 }
+# Ingredients in place of the same network without them, in the default preset.
+IN_PRESET = {
+    "dropout, decay, silu, 128-64, batches of 128": (", periodic", ", periodic, mixup"),
+    "mixup, 16 bins, 128-64, batch norm, batches of 128": (", periodic", ", learned scale", ", normal scores"),
+}
 Predictions = Mapping[str, OutOfFoldPredictions]
 
 
@@ -176,6 +181,13 @@ def forward_selection(
     return chosen
 
 
+def names_of(preset: str, predictions: Predictions) -> list[str]:
+    """Return the names of the configs of a preset for a table."""
+    n_rows, n_classes = predictions["mlp (before)"].log_proba.shape
+    by_config = {str(config): name for name, config in CONFIGS.items()}
+    return [by_config[str(config)] for config in preset_configs(preset, n_rows=n_rows, n_classes=n_classes)]
+
+
 def ratio_of_means(ratios: Sequence[float]) -> float:
     """Return the geometric mean."""
     return float(np.exp(np.mean(np.log(ratios))))
@@ -203,16 +215,25 @@ def main() -> None:
     ]
     lines += ["", "| added | mean ratio together |", "|---|---:|"]
     lines += [f"| {name} | {ratio:.4f} |" for name, ratio in forward_selection(tables, before, 8)]
-    by_config = {str(config): name for name, config in CONFIGS.items()}
     lines += ["", "| preset | mean ratio together |", "|---|---:|"]
     for preset in PRESETS:
+        ratios = [loss_together(own, names_of(preset, own)) / before[key] for key, own in tables.items()]
+        lines.append(f"| {preset} | {ratio_of_means(ratios):.4f} |")
+    lines += [
+        "",
+        "| default preset with this network in place of the same without it | mean ratio | lower, higher |",
+        "|---|---:|---:|",
+    ]
+    default = {key: loss_together(own, names_of("default", own)) for key, own in tables.items()}
+    for base, added in ((base, added) for base, ingredients in IN_PRESET.items() for added in ingredients):
         ratios = []
         for key, own in tables.items():
-            n_rows, n_classes = own["mlp (before)"].log_proba.shape
-            configs = preset_configs(preset, n_rows=n_rows, n_classes=n_classes)
-            ratios.append(loss_together(own, [by_config[str(config)] for config in configs]) / before[key])
-        ratio = ratio_of_means(ratios)
-        lines.append(f"| {preset} | {ratio:.4f} |")
+            names = names_of("default", own)
+            if base in names:
+                names = [base + added if name == base else name for name in names]
+                ratios.append(loss_together(own, names) / default[key])
+        n_lower, n_higher = sum(ratio < 0.9995 for ratio in ratios), sum(ratio > 1.0005 for ratio in ratios)
+        lines.append(f"| {base + added} | {ratio_of_means(ratios):.4f} | {n_lower}, {n_higher} |")
     lines += ["", f"| table | {' | '.join(order)} |", f"|---|{'---:|' * len(order)}"]
     lines += [f"| {key} | {' | '.join(f'{alone[key][name]:.4f}' for name in order)} |" for key in tables]
     title = (

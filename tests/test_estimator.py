@@ -395,7 +395,7 @@ def test_a_column_that_is_missing_is_named_beside_the_nearest_one() -> None:
     fitted = classifier().fit(mixed_frame(), Y)
     with (
         pytest.warns(TabcohortWarning, match="trained without them: catgory"),
-        pytest.raises(TableError, match=r"the table lacks 'category' \(did you mean 'catgory'\?\): 12 columns"),
+        pytest.raises(TableError, match=r"the table lacks 'category' \(is it called 'catgory'\?\): 12 columns"),
     ):
         fitted.predict(mixed_frame().rename(columns={"category": "catgory"}))
 

@@ -54,19 +54,20 @@ class TabcohortWarning(UserWarning):
     """Something was done that the user would want to know."""
 
 
-def nearest(name: str, names: Iterable[str], min_similarity: float = 0.6) -> str:
+def nearest(name: str, names: Iterable[str], min_similarity: float = 0.6, question: str = "did you mean") -> str:
     """Return " (did you mean 'x'?)" for the closest of `names`, or an empty string when none is close.
 
     Args:
         name: that is not there.
         names: that are, compared without regard to capitals and to blanks around them.
         min_similarity: of the name that is offered, from 0 to 1: the share of the characters that both have in common.
+        question: before the name that is offered.
     """
     by_folded: dict[str, str] = {}
     for own in names:
         by_folded.setdefault(own.casefold().strip(), own)
     close = difflib.get_close_matches(name.casefold().strip(), list(by_folded), n=1, cutoff=min_similarity)
-    return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
+    return f" ({question} {by_folded[close[0]]!r}?)" if close else ""
 
 
 def listed(names: Iterable[Any], max_names: int, separator: str = ", ") -> str:

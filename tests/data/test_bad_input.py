@@ -448,7 +448,7 @@ PREDICTIONS = {
     "another word for truth": (known(flag=cycled(True, False, False, False)), FINE, THE_SAME),
     "levels with spaces": (known(c=[f" {city}" for city in CITIES]), FINE, THE_SAME),
     "an array of objects": (np.array(KNOWN.rows(), dtype=object), FINE, THE_SAME),
-    "a renamed column": (KNOWN.rename({"flag": "flags"}), ERROR, "the table lacks 'flag' (did you mean 'flags'?)"),
+    "a renamed column": (KNOWN.rename({"flag": "flags"}), ERROR, "the table lacks 'flag' (is it called 'flags'?)"),
     "a missing column": (KNOWN.drop("a"), ERROR, "the table lacks 'a': 4 columns are needed; it has c, when, flag"),
     "no column at all": (pl.DataFrame(), ERROR, "the table lacks 'a', 'c', 'when', 'flag'"),
     "another column": (known(b=FLOATS), WARNING, "ignored, as the model was trained without them: b"),

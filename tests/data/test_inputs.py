@@ -165,7 +165,7 @@ def test_columns_are_taken_by_name_in_any_order(kind: str) -> None:
 @pytest.mark.parametrize("kind", FRAMES)
 def test_a_missing_column_offers_the_nearest_name(kind: str) -> None:
     data = FRAMES[kind]({"mean_radius": [1, 2], "b": [1, 2]})
-    words = r"lacks 'mean radius' \(did you mean 'mean_radius'\?\): 2 columns are needed; it has mean_"
+    words = r"lacks 'mean radius' \(is it called 'mean_radius'\?\): 2 columns are needed; it has mean_"
     with pytest.raises(TableError, match=words):
         table_inputs(data, numbers("b", "mean radius"))
 
@@ -176,7 +176,7 @@ def test_a_column_that_is_needed_is_not_offered_for_another() -> None:
 
 
 def test_each_missing_column_offers_a_name_that_is_much_like_it_and_no_other() -> None:
-    words = r"^the table lacks 'age' \(did you mean 'Age'\?\), 'answer', 'size' \(did you mean 'size_cm'\?\): 3 columns"
+    words = r"^the table lacks 'age' \(is it called 'Age'\?\), 'answer', 'size' \(is it called 'size_cm'\?\): 3 columns"
     with pytest.raises(TableError, match=words):
         require_columns(["age", "answer", "size"], ["Age", "cancer", "size_cm"])
 
@@ -184,7 +184,7 @@ def test_each_missing_column_offers_a_name_that_is_much_like_it_and_no_other() -
 def test_a_missing_target_offers_a_column_that_is_not_used_and_much_like_it() -> None:
     require_target("outcome", ["age", "outcome"], ["age"])
     message = "the table lacks 'outcome'{}, which the model predicts, so nothing can be measured; it has {}"
-    for names, hint in ((["outcome1"], ""), (["income"], ""), (["Outcome"], " (did you mean 'Outcome'?)")):
+    for names, hint in ((["outcome1"], ""), (["income"], ""), (["Outcome"], " (is it called 'Outcome'?)")):
         with pytest.raises(TableError) as raised:
             require_target("outcome", names, ["outcome1"])
         assert str(raised.value) == message.format(hint, names[0])
@@ -278,7 +278,7 @@ def test_a_record_is_a_mapping(record: Any) -> None:
 
 def test_a_record_without_a_column_is_refused_and_an_extra_one_is_ignored() -> None:
     assert row_inputs({"b": 2, "c": "x", "a": 1}, numbers("a", "b")).tolist() == [[1, 2]]
-    with pytest.raises(TableError, match=r"^the table lacks 'b' \(did you mean 'b '\?\): 2 columns are needed"):
+    with pytest.raises(TableError, match=r"^the table lacks 'b' \(is it called 'b '\?\): 2 columns are needed"):
         row_inputs({"a": 1, "b ": 2}, numbers("a", "b"))
 
 

@@ -106,8 +106,8 @@ def test_an_extra_column_is_ignored_with_a_warning(mixed: Predictor, expected: b
     ("columns", "words"),
     [
         (FRAME.drop("city"), "the table lacks 'city': 8 columns are needed; it has size, count, flag"),
-        (FRAME.rename({"city": "City"}), "the table lacks 'city' (did you mean 'City'?): 8 columns are needed; it has"),
-        (FRAME.rename({"size": "size_cm"}), "the table lacks 'size' (did you mean 'size_cm'?): 8 columns are needed"),
+        (FRAME.rename({"city": "City"}), "the table lacks 'city' (is it called 'City'?): 8 columns are needed; it has"),
+        (FRAME.rename({"size": "size_cm"}), "the table lacks 'size' (is it called 'size_cm'?): 8 columns are needed"),
         (FRAME.drop("size", "note"), "the table lacks 'size', 'note': 8 columns are needed"),
     ],
 )

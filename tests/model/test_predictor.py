@@ -54,7 +54,7 @@ def test_numbers_may_come_as_text(predictor: Predictor) -> None:
 
 def test_a_missing_name_offers_the_nearest(predictor: Predictor) -> None:
     with pytest.raises(
-        TableError, match=r"the table lacks 'x2' \(did you mean 'x_2'\?\): 3 columns are needed; it has x0, x1, x_2$"
+        TableError, match=r"the table lacks 'x2' \(is it called 'x_2'\?\): 3 columns are needed; it has x0, x1, x_2$"
     ):
         predictor.predict_row({"x0": 1, "x1": 2, "x_2": 3})
     with pytest.raises(TableError, match=r"the table lacks 'x0', 'x1', 'x2': 3 columns are needed; it has $"):
@@ -94,7 +94,7 @@ def test_columns_are_matched_by_name(predictor: Predictor, kind: Any) -> None:
 
 def test_a_missing_column_offers_the_nearest(predictor: Predictor) -> None:
     with pytest.raises(
-        TableError, match=r"the table lacks 'x1' \(did you mean 'x11'\?\): 3 columns are needed; it has x0, x11, x2$"
+        TableError, match=r"the table lacks 'x1' \(is it called 'x11'\?\): 3 columns are needed; it has x0, x11, x2$"
     ):
         predictor.predict(pd.DataFrame({"x0": [1.0], "x11": [1.0], "x2": [1.0]}))
 

@@ -284,4 +284,4 @@ def require_column(names: Sequence[str], name: str) -> None:
 
 def _with_nearest(name: str, names: Sequence[str]) -> str:
     """Return a name that nobody typed, with one that is much like it: what a person misspells is less alike."""
-    return f"{name!r}{nearest(name, names, MIN_SIMILARITY)}"
+    return repr(name) + nearest(name, names, MIN_SIMILARITY, "is it called")
