@@ -211,6 +211,8 @@ def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimiz
     config = Config(optimizer=optimizer, weight_decay=0.01, mixup_alpha=0.3, clip_norm=0.5)
     if kind in ("learned inputs", "mlp", "residual"):
         config = replace(config, decay_schedule="flat_cosine", dropout_schedule="flat_cosine", max_epochs=50)
+    if kind == "learned inputs":
+        config = replace(config, vector_rate=0.1, scale_rate=6.0)
     batches = BatchPlan(100, 32, 0.3, 0.5, has_batch_norm(modules[kind]), seed=0)
     data = data_of(batches, n_classes_of(modules[kind]))
     module, reference, other, compiled = both(prepared(modules[kind]), data, config)
@@ -222,6 +224,26 @@ def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimiz
     reference.release()
     compiled.release()
     assert largest_difference(module, other) < 1e-8
+
+
+def test_each_group_of_parameters_has_a_rate_of_its_own() -> None:
+    """One step of plain gradient descent, with factors of the rates and without: in both engines."""
+    start = prepared(nn.Sequential(Periodic(5, 2, 0.4), Scale(D_IN + 10), MLP(D_IN + 10, (8,), 1)))
+    data = data_of(full_batch(start), 2)
+    steps: list[list[dict[str, torch.Tensor]]] = []
+    for factors in ({}, {"vector_rate": 0.1, "scale_rate": 6.0}):
+        config = Config(optimizer="sgd", momentum=0.0, weight_decay=0.0, **factors)
+        module, reference, other, compiled = both(copy.deepcopy(start), data, config)
+        for engine in (reference, compiled):
+            engine.run_epoch(1, [0.5])
+            engine.release()
+        before = start.state_dict()
+        steps.append([{name: new - before[name] for name, new in own.state_dict().items()} for own in (module, other)])
+    for plain, with_factors in zip(*steps, strict=True):
+        for name, step in plain.items():
+            factor = 6.0 if name == "1.weight" else 0.1 if step.ndim == 1 else 1.0
+            assert step.abs().max() > 1e-4
+            torch.testing.assert_close(with_factors[name], factor * step, rtol=1e-9, atol=1e-12)
 
 
 @st.composite

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
+from scipy.stats import kstest
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -220,6 +221,16 @@ def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
             # The squares of uniform numbers have the relative deviation sqrt(4 / 5 / n); five of these are allowed.
             assert abs((layer.weight**2).mean().item() / deviation**2 - 1) < 5 * np.sqrt(0.8 / n)
             assert abs(layer.weight.mean().item()) < 5 * deviation / np.sqrt(n)
+
+
+def test_weights_by_fan_in_are_normal_with_a_spread_that_depends_on_the_inputs_alone() -> None:
+    module = MLP(60, (80, 50), 1)
+    initialize_weights(module, seed=0, initial_weights="fan_in")
+    for layer in module.layers:
+        if isinstance(layer, nn.Linear):
+            weights = layer.weight.detach().numpy().ravel() * np.sqrt(layer.in_features)
+            assert kstest(weights, "norm").pvalue > 0.001
+            assert (layer.bias == 0).all()
 
 
 def test_initial_weights_depend_on_seed_and_member_alone() -> None:

@@ -69,14 +69,17 @@ def test_the_program_of_a_config_is_that_of_its_module(config: Config, n_feature
     assert build_program(config, n_features, n_classes) == lower(build_model(config, n_features, n_classes), n_features)
 
 
-@given(any_network(), st.integers(1, 7), st.integers(2, 4), st.integers(0, 2**63 - 1), st.integers(0, 3))
+WAYS = st.sampled_from(["glorot", "fan_in"])
+
+
+@given(any_network(), st.integers(1, 7), st.integers(2, 4), st.integers(0, 2**63 - 1), st.integers(0, 3), WAYS)
 @MANY
 def test_a_random_network_has_the_bits_of_the_random_module(
-    config: Config, n_features: int, n_classes: int, seed: int, member: int
+    config: Config, n_features: int, n_classes: int, seed: int, member: int, way: str
 ) -> None:
     program, module = build_program(config, n_features, n_classes), build_model(config, n_features, n_classes)
-    initialize_weights(module, seed, member)
-    actual, expected = initialize_network(program, seed, member), network_of(module, program)
+    initialize_weights(module, seed, member, way)
+    actual, expected = initialize_network(program, seed, member, way), network_of(module, program)
     assert actual.program is program
     assert actual.parameters.dtype == expected.parameters.dtype == np.float32
     assert actual.parameters.tobytes() == expected.parameters.tobytes()

@@ -26,7 +26,7 @@ from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
 from tabcohort.errors import TabcohortWarning, TrainingError
-from tabcohort.network.models import PiecewiseLinear, QuantileScale, RobustScale, SmoothClip
+from tabcohort.network.models import PiecewiseLinear, QuantileScale, RobustScale, Scale, SmoothClip
 from tabcohort.network.ops import keep_share, scheduled_share
 from tabcohort.settings import Config
 
@@ -68,7 +68,8 @@ class TorchEngine:
         self.moments = {
             name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[config.optimizer]
         }
-        self.steps_taken = torch.zeros((), device=device)
+        self.groups = self.parameters.groups(config)
+        self.steps_taken = [torch.zeros((), device=device) for _ in self.groups]
         self._tensors = {"parameters": self.parameters.values, **self.moments}
         self._tensors.update({f"buffer.{name}": buffer for name, buffer in module.named_buffers()})
 
@@ -76,7 +77,8 @@ class TorchEngine:
         """Run every step of the epoch, then pass the validation rows through the network once."""
         batches, learning_rate = self.batches.epoch(epoch), rates[epoch - 1]
         weight_decay = self.config.weight_decay * schedule_factor(self.config.decay_schedule, epoch, self.config)
-        self.steps_taken.fill_((epoch - 1) * batches.n_steps)
+        for steps in self.steps_taken:
+            steps.fill_((epoch - 1) * batches.n_steps)
         order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (batches.order, batches.partners))
         losses = torch.zeros(batches.n_steps, dtype=self.targets.dtype, device=self.device)
         self.module.train()
@@ -131,43 +133,44 @@ class TorchEngine:
         self.module.to("cpu").eval()
 
     def _update(self, learning_rate: float, weight_decay: float) -> None:
-        """Take one step of the optimizer; only the matrices decay, which come first."""
+        """Take one step of the optimizer, for one group of parameters after another; only the matrices decay."""
         config, values, gradient = self.config, self.parameters.values, self.parameters.gradient
         matrices = slice(self.parameters.n_in_matrices)
         if weight_decay > 0 and config.optimizer == "adamw":
             values[matrices].add_(values[matrices], alpha=-learning_rate * weight_decay)
         elif weight_decay > 0:
             gradient[matrices].add_(values[matrices], alpha=weight_decay)
-        if config.optimizer == "sgd":
-            sgd(
-                [values],
-                [gradient],
-                [self.moments["momentum"]],
-                fused=True,
-                lr=learning_rate,
-                momentum=config.momentum,
-                weight_decay=0.0,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
-        else:
-            adam(
-                [values],
-                [gradient],
-                [self.moments["exp_avg"]],
-                [self.moments["exp_avg_sq"]],
-                [],
-                [self.steps_taken],
-                fused=True,
-                lr=learning_rate,
-                beta1=config.beta1,
-                beta2=config.beta2,
-                eps=config.epsilon,
-                weight_decay=0.0,
-                amsgrad=False,
-                maximize=False,
-            )
+        for (group, factor), steps in zip(self.groups, self.steps_taken, strict=True):
+            if config.optimizer == "sgd":
+                sgd(
+                    [values[group]],
+                    [gradient[group]],
+                    [self.moments["momentum"][group]],
+                    fused=True,
+                    lr=learning_rate * factor,
+                    momentum=config.momentum,
+                    weight_decay=0.0,
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                )
+            else:
+                adam(
+                    [values[group]],
+                    [gradient[group]],
+                    [self.moments["exp_avg"][group]],
+                    [self.moments["exp_avg_sq"][group]],
+                    [],
+                    [steps],
+                    fused=True,
+                    lr=learning_rate * factor,
+                    beta1=config.beta1,
+                    beta2=config.beta2,
+                    eps=config.epsilon,
+                    weight_decay=0.0,
+                    amsgrad=False,
+                    maximize=False,
+                )
 
     def _check_buffers(self) -> None:
         """Raise `TrainingError` if the module replaced a buffer by another tensor, which no snapshot would restore."""
@@ -206,12 +209,26 @@ class FlatParameters:
         self.n_in_matrices = sum(parameter.numel() for parameter in trainable if parameter.ndim >= 2)
         self.values = torch.cat([parameter.detach().reshape(-1) for parameter in trainable])
         self.gradient = torch.zeros_like(self.values)
+        scales = {id(layer.weight) for layer in module.modules() if isinstance(layer, Scale)}
+        self._scales: list[slice] = []
         start = 0
         for parameter in trainable:
             part = slice(start, start + parameter.numel())
+            if id(parameter) in scales:
+                self._scales.append(part)
             parameter.data = self.values[part].view_as(parameter)
             parameter.grad = self.gradient[part].view_as(parameter)
             start = part.stop
+
+    def groups(self, config: Config) -> list[tuple[slice, float]]:
+        """Return groups of parameters with factors of their learning rates: one where all factors are 1."""
+        if config.vector_rate == config.scale_rate == 1:
+            return [(slice(None), 1.0)]
+        groups, start = [(slice(self.n_in_matrices), 1.0)], self.n_in_matrices
+        for scale in self._scales:
+            groups += [(slice(start, scale.start), config.vector_rate), (scale, config.scale_rate)]
+            start = scale.stop
+        return [*groups, (slice(start, None), config.vector_rate)]
 
     def release(self, module: nn.Module) -> None:
         """Give every parameter of the module storage of its own again, and remove its gradient."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from tabcohort.data.encoder import Encoding, Statistics, one_hot_encoding
 from tabcohort.data.scaling import N_KNOTS, ROBUST_LIMIT
 from tabcohort.errors import TrainingError
-from tabcohort.network.ops import OPS
+from tabcohort.network.ops import FAN_IN, GLOROT, OPS
 from tabcohort.network.program import VECTOR_LENGTH
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
@@ -473,22 +473,27 @@ def _network(config: Config, n_features: int, n_outputs: int) -> nn.Module:
 
 
 @torch.no_grad()
-def initialize_weights(module: nn.Module, seed: int, member: int = 0) -> None:
-    """Draw every linear layer's weights uniformly from +-sqrt(6 / (d_in + d_out)) and set its biases to zero.
+def initialize_weights(module: nn.Module, seed: int, member: int = 0, initial_weights: str = GLOROT) -> None:
+    """Draw every linear layer's weights as `initial_weights` says (see `Config`), and set its biases to zero.
 
-    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
     Learned vectors are drawn from +-1 / sqrt(length); frequencies from a standard normal distribution, phases from
     +-1/2.
 
     Args:
         module: changed in place.
         seed, member: of the random stream.
+        initial_weights: "glorot" or "fan_in".
     """
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            bound = math.sqrt(6 / (layer.in_features + layer.out_features))
-            layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, tuple(layer.weight.shape))))
+            size = tuple(layer.weight.shape)
+            if initial_weights == FAN_IN:
+                weight = rng.standard_normal(size) / math.sqrt(layer.in_features)
+            else:
+                bound = math.sqrt(6 / sum(size))
+                weight = rng.uniform(-bound, bound, size)
+            layer.weight.copy_(torch.from_numpy(weight))
             if layer.bias is not None:
                 layer.bias.zero_()
         elif isinstance(layer, Periodic):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KEEP_UNITS = 2**15  # dropout's share of kept units is counted in 32,768ths
 GLOROT, VECTORS, NORMAL, TURNS = "glorot", "vectors", "normal", "turns"
+FAN_IN = "fan_in"  # in the place of "glorot" where a config asks for it
 SCALING = {
     "robust": "robust_scale",
     "quantile": "quantile_scale",

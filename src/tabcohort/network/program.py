@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from tabcohort.data.encoder import Encoding, Statistics, plain_encoding
 from tabcohort.data.scaling import N_KNOTS, ROBUST_LIMIT
 from tabcohort.errors import SettingsError
-from tabcohort.network.ops import GLOROT, NORMAL, OPS, SCALING, TURNS, VECTORS, ArraySpec, Operation, keep_share
+from tabcohort.network.ops import (
+    FAN_IN,
+    GLOROT,
+    NORMAL,
+    OPS,
+    SCALING,
+    TURNS,
+    VECTORS,
+    ArraySpec,
+    Operation,
+    keep_share,
+)
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray
@@ -328,17 +339,18 @@ def blank_network(program: Program, dtype: type[np.floating] = np.float32) -> Ne
     return network
 
 
-def initialize_network(program: Program, seed: int, member: int = 0) -> Network:
-    """Return a network whose matrices are drawn uniformly from +-sqrt(6 / (d_in + d_out)); its biases are zero.
+def initialize_network(program: Program, seed: int, member: int = 0, initial_weights: str = GLOROT) -> Network:
+    """Return a network whose matrices are drawn as `initial_weights` says (see `Config`); its biases are zero.
 
-    The bound is that of Glorot & Bengio (2010): the standard deviation is then sqrt(2 / (d_in + d_out)).
     Learned vectors are drawn from +-1 / sqrt(length), frequencies from a standard normal distribution and phases from
     +-1/2. `tabcohort.network.models.initialize_weights` draws the same.
     """
     network = blank_network(program)
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
     for _, view, array in network.views():
-        if array.initial == GLOROT:
+        if array.initial == GLOROT and initial_weights == FAN_IN:
+            view[...] = rng.standard_normal(view.shape) / math.sqrt(view.shape[0])
+        elif array.initial == GLOROT:
             bound = math.sqrt(6 / sum(view.shape))
             view[...] = rng.uniform(-bound, bound, view.shape)
         elif array.initial == VECTORS:

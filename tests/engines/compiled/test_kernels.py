@@ -20,7 +20,7 @@ gather, mix = called_from_python(kernels.gather), called_from_python(kernels.mix
 mix_gradient = called_from_python(kernels.mix_gradient)
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-N, N_IN_MATRICES, RATE, DECAY, BETA1, BETA2, EPS = 11, 7, 0.03, 0.1, 0.8, 0.95, 1e-6
+N, RATE, DECAY, BETA1, BETA2, EPS = 11, 0.03, 0.1, 0.8, 0.95, 1e-6
 
 
 def normal(*shape: int, seed: int = 0) -> Any:
@@ -29,17 +29,16 @@ def normal(*shape: int, seed: int = 0) -> Any:
 
 def expected_updates(optimizer: int, p: Any, gradients: list[Any], factor: float) -> tuple[Any, Any, Any]:
     """Return parameters and moments after these steps, by the formulas of the papers."""
-    decays = np.arange(N) < N_IN_MATRICES
     m, v = np.zeros(N), np.zeros(N)
     for step, g in enumerate(gradients, start=1):
-        d = factor * g + (0 if optimizer == ADAMW else DECAY * decays * p)
+        d = factor * g + (0 if optimizer == ADAMW else DECAY * p)
         if optimizer == SGD:
             m = BETA1 * m + d
             p = p - RATE * m
             continue
         m, v = BETA1 * m + (1 - BETA1) * d, BETA2 * v + (1 - BETA2) * d**2
         m_hat, v_hat = m / (1 - BETA1**step), v / (1 - BETA2**step)
-        shrunk = p - RATE * DECAY * decays * p if optimizer == ADAMW else p
+        shrunk = p - RATE * DECAY * p if optimizer == ADAMW else p
         p = shrunk - RATE * m_hat / (np.sqrt(v_hat) + EPS)
     return p, m, v
 
@@ -56,8 +55,8 @@ def test_updates_are_those_of_the_formulas(optimizer: int, factor: float, dtype:
     rate, decay = dtype(RATE), dtype(DECAY)
     for step, g in enumerate(gradients, start=1):
         update(
-            optimizer, p, g.astype(dtype), dtype(factor), moment_1, moment_2, step, rate, decay, N_IN_MATRICES,
-            dtype(BETA1), dtype(BETA2), dtype(EPS),
+            optimizer, p, g.astype(dtype), dtype(factor), moment_1, moment_2, step, rate, decay, dtype(BETA1),
+            dtype(BETA2), dtype(EPS),
         )  # fmt: skip
     expected, m, v = expected_updates(optimizer, start, gradients, factor)
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
@@ -66,14 +65,6 @@ def test_updates_are_those_of_the_formulas(optimizer: int, factor: float, dtype:
     if optimizer != SGD:
         np.testing.assert_allclose(moment_2, v, rtol=tolerance, atol=tolerance)
     assert np.abs(p - start).max() > 0.05
-
-
-@pytest.mark.parametrize("optimizer", [SGD, ADAM, ADAMW], ids=["sgd", "adam", "adamw"])
-def test_only_matrices_decay(optimizer: int) -> None:
-    p, zeros = np.ones(N), np.zeros(N)
-    update(optimizer, p, zeros, 1.0, zeros.copy(), zeros.copy(), 1, RATE, DECAY, N_IN_MATRICES, BETA1, BETA2, EPS)
-    assert (p[:N_IN_MATRICES] < 1).all()
-    assert (p[N_IN_MATRICES:] == 1).all()
 
 
 @DTYPES
@@ -92,7 +83,7 @@ def test_a_gradient_that_is_not_finite_is_not_clipped_away() -> None:
     """Training must stop, rather than go on without a step."""
     p, gradient = np.ones(2), np.array([1.0, np.nan])
     factor = clip_factor(gradient, 1.0)
-    update(SGD, p, gradient, factor, np.zeros(2), np.zeros(0), 1, RATE, 0.0, 2, 0.0, 0.0, EPS)
+    update(SGD, p, gradient, factor, np.zeros(2), np.zeros(0), 1, RATE, 0.0, 0.0, 0.0, EPS)
     assert np.isnan(p[1])
 
 

@@ -70,7 +70,7 @@ class CompiledEngine:
             "second_moment": np.zeros_like(parameters if config.optimizer != "sgd" else parameters[:0]),
         }
         self._gradient = np.zeros_like(parameters)
-        self._optimizer = _optimizer_arguments(config, program.n_in_matrices, self.dtype)
+        self._optimizer = _optimizer_arguments(config, program, self.dtype)
         self._targets = data.soft_targets.astype(self.dtype, copy=False)
         products = max(1, program.n_products * len(data.train))  # no linear layer, no products
         self._epochs_per_call = max(1, min(MAX_EPOCHS_PER_CALL, PRODUCTS_PER_CALL // products))
@@ -145,11 +145,25 @@ class CompiledEngine:
         self.network.parameters[:], self.network.buffers[:] = state["parameters"], state["buffers"]
 
 
-def _optimizer_arguments(config: Config, n_in_matrices: int, dtype: np.dtype[np.floating]) -> tuple[object, ...]:
-    """Return what the kernel takes for the optimizer: its number, how many parameters decay, and its constants."""
+def _optimizer_arguments(config: Config, program: Program, dtype: np.dtype[np.floating]) -> tuple[object, ...]:
+    """Return what the kernel takes for the optimizer: its number, the groups of parameters, and its constants."""
     beta1 = config.momentum if config.optimizer == "sgd" else config.beta1
     constants = (beta1, config.beta2, config.epsilon, config.clip_norm or 0.0)
-    return OPTIMIZERS[config.optimizer], n_in_matrices, *(dtype.type(constant) for constant in constants)
+    groups, rates = _groups(config, program)
+    return OPTIMIZERS[config.optimizer], groups, rates.astype(dtype), *(dtype.type(own) for own in constants)
+
+
+def _groups(config: Config, program: Program) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return where groups of parameters begin and the last ends, `(n_groups + 1,)`, and factors of their rates.
+
+    Matrices come first, and then vectors, between which scales of inputs are groups of their own.
+    """
+    ends, rates = [0, program.n_in_matrices], [1.0]
+    for op in program.operations:
+        if op.kind == "scale":
+            ends += [op.parameters[0], op.parameters[0] + op.d_out]
+            rates += [config.vector_rate, config.scale_rate]
+    return np.array([*ends, program.n_parameters]), np.array([*rates, config.vector_rate])
 
 
 def check_kernels(program: Program) -> None:

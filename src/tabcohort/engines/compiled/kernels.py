@@ -52,25 +52,25 @@ def clip_factor(gradient, max_norm):
 
 
 @njit(**COMPILED)
-def update(optimizer, p, g, factor, moment_1, moment_2, step, rate, decay, n_in_matrices, beta1, beta2, eps):
+def update(optimizer, p, g, factor, moment_1, moment_2, step, rate, decay, beta1, beta2, eps):
     """One step of SGD with momentum, Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019) by factor * g.
 
-    Only the matrices decay. AdamW's decay shrinks the parameters; that of the others is a term of the gradient.
+    AdamW's decay shrinks the parameters; that of the others is a term of the gradient.
     """
     zero, one = p.dtype.type(0), p.dtype.type(1)
     decoupled, coupled = (rate * decay, zero) if optimizer == ADAMW else (zero, decay)
     if optimizer == SGD:
         for i in range(p.size):
-            moment_1[i] = beta1 * moment_1[i] + factor * g[i] + (coupled if i < n_in_matrices else zero) * p[i]
+            moment_1[i] = beta1 * moment_1[i] + factor * g[i] + coupled * p[i]
             p[i] -= rate * moment_1[i]
         return
     step_size = p.dtype.type(rate / (1 - np.float64(beta1) ** step))
     per_root_2 = p.dtype.type(1 / np.sqrt(1 - np.float64(beta2) ** step))
     for i in range(p.size):
-        d = factor * g[i] + (coupled if i < n_in_matrices else zero) * p[i]
+        d = factor * g[i] + coupled * p[i]
         m = beta1 * moment_1[i] + (one - beta1) * d
         v = beta2 * moment_2[i] + (one - beta2) * d * d
-        p[i] -= (decoupled if i < n_in_matrices else zero) * p[i] + step_size * m / (np.sqrt(v) * per_root_2 + eps)
+        p[i] -= decoupled * p[i] + step_size * m / (np.sqrt(v) * per_root_2 + eps)
         moment_1[i], moment_2[i] = m, v
 
 
@@ -153,14 +153,15 @@ _KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
 def run_epochs(
     operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
     kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train,
-    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays, optimizer, n_in_matrices,
-    beta1, beta2, eps, max_norm, validation, capacity, val_logits,
+    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays, optimizer, groups,
+    group_rates, beta1, beta2, eps, max_norm, validation, capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
 
-    `constants` has those of each epoch. Each step's loss, summed over its rows, goes to `losses`. The first
-    `n_preprocessing` operations preprocess the inputs; mixup comes after them. All in one function: each level of calls
-    would be compiled with all that it calls.
+    `groups` are where the groups of parameters begin, and where the last one ends; only the first, the matrices,
+    decays. The learning rate of each is multiplied by its `group_rates`. `constants` has those of each epoch. Each
+    step's loss, summed over its rows, goes to `losses`. The first `n_preprocessing` operations preprocess the inputs;
+    mixup comes after them. All in one function: each level of calls would be compiled with all that it calls.
     """
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
     multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
@@ -200,10 +201,13 @@ def run_epochs(
                         of_bins, partners[e, bounds[s] : bounds[s + 1]], own, matrix(spare, 0, n, of_bins.shape[1])
                     )
                 backward(preprocessing, constants_of_preprocessing, values, parameters, gradient, work, n, key, spare)
-            update(
-                optimizer, parameters, gradient, clip_factor(gradient, max_norm), first_moment, second_moment,
-                steps_before + e * n_steps + s + 1, rates[e], decays[e], n_in_matrices, beta1, beta2, eps,
-            )  # fmt: skip
+            factor, step = clip_factor(gradient, max_norm), steps_before + e * n_steps + s + 1
+            for k in range(group_rates.size):
+                some = slice(groups[k], groups[k + 1])
+                update(
+                    optimizer, parameters[some], gradient[some], factor, first_moment[some], second_moment[some], step,
+                    rates[e] * group_rates[k], decays[e] if k == 0 else decays[e] * 0, beta1, beta2, eps,
+                )  # fmt: skip
         for start in range(0, validation.size, capacity):
             n = min(capacity, validation.size - start)
             gather(reading, validation[start : start + n], value_of(work, values, 0, n))
