@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it once, when it is imported
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,19 @@ from helpers import fit_quickly, make_rows, make_small_table
 
 import tabcohort
 from tabcohort import Predictor
+from tabcohort.engines.compiled import jit, kernels
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ignore the warning that kernels are compiled: the first test on a machine compiles them."""
+    """Ignore the warning that kernels are compiled: the first test on a machine compiles them.
+
+    Before several workers start, all kernels are compiled that are not kept: each worker would compile them.
+    """
     config.addinivalue_line("filterwarnings", "ignore:compiling kernels:tabcohort.TabcohortWarning")
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        with ThreadPoolExecutor() as pool:
+            for dtype in ("float32", "float64"):
+                pool.submit(jit.ensure_compiled, kernels.run_epochs, dtype, elsewhere=True)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from hypothesis import strategies as st
 from numba import config as numba_config
 from numba import njit
@@ -137,7 +136,7 @@ def assert_same(one: Predictor, other: Predictor) -> None:
     assert histories[0] == histories[1]
 
 
-def digest_of_a_run(engine: str, seed: int = 0, precision: torch.dtype = torch.float32) -> str:
+def digest_of_a_run(engine: str, seed: int = 0) -> str:
     """A hash of everything that a run leaves: weights, buffers and history."""
     X, y = noisy_rows(600, n_features=30)
     config = config_of(
@@ -146,7 +145,7 @@ def digest_of_a_run(engine: str, seed: int = 0, precision: torch.dtype = torch.f
     )  # fmt: skip
     module = build_model(config, 30, 2)
     initialize_weights(module, seed)
-    trained = train(module if precision == torch.float32 else module.to(precision), (X, y), config)
+    trained = train(module, (X, y), config)
     digest = hashlib.sha256()
     for value in trained.module.state_dict().values():
         digest.update(value.numpy().tobytes())

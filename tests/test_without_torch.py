@@ -71,7 +71,7 @@ def check(path, **changes):
     assert loaded.predict_set(X).any()
     assert (loaded.predict_uncertainty(X) >= 0).all()
     repr(loaded), str(loaded.models[0].program)
-    assert "torch" not in sys.modules
+    assert "torch" not in sys.modules and "sklearn" not in sys.modules
 
 
 for model, engine in itertools.product(["logistic", "mlp", "residual"], ["auto", "compiled"]):

@@ -34,6 +34,7 @@ from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
 
 SECONDS_BETWEEN = 0.1  # calls of the callback
+SECONDS_TO_WAIT = 0.1  # for a task at a time: Ctrl-C shows only where Python code runs
 BUDGET_SHARE = 0.95  # the rest is for the predictions and their evaluation
 
 
@@ -150,7 +151,7 @@ def _train_all(submit: Submit, n_workers: int, tasks: Iterator[Task], board: _Ru
                 pending[submit(task)] = task
             if not pending:
                 break
-            done, _ = wait(pending, SECONDS_BETWEEN, FIRST_COMPLETED)  # Ctrl-C shows only where Python code runs
+            done, _ = wait(pending, SECONDS_TO_WAIT, FIRST_COMPLETED)
             for future in done:
                 board.on_end(pending.pop(future), future)
         except KeyboardInterrupt:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -254,6 +253,8 @@ def _naming_scikit_learn() -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        import sklearn  # takes a second, which processes that train networks need not wait for
+
         raise EngineError(
             f"scikit-learn {sklearn.__version__} keeps boosted trees in a form that is not known ({error}); install a "
             "version that constraints.txt names, or leave boosted trees out: --nets-only"

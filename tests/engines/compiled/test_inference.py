@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -16,10 +18,12 @@ from tabcohort.data.encoder import CategoryEncoding, Encoding, Statistics, one_h
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled import inference
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.engines.compiled.inference_kernels import AFFINE, ROWS_PER_BLOCK
+from tabcohort.engines.compiled.inference_kernels import AFFINE, ROWS_PER_BLOCK, run
+from tabcohort.engines.compiled.tree_kernels import run_trees
 from tabcohort.network.lower import to_module
 from tabcohort.network.ops import ACTIVATIONS, OPS
 from tabcohort.network.program import Builder, Network, Program, blank_network, build_program
+from tabcohort.network.trees import blank_trees
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray
 
@@ -104,6 +108,17 @@ def test_a_column_that_never_varied_changes_nothing() -> None:
     other = X.copy()
     other[:, 1] = 1e30
     np.testing.assert_array_equal(logits_of(network, X), logits_of(network, other))
+
+
+def test_models_that_joblib_maps_into_memory_need_no_other_kernel(tmp_path: Path) -> None:
+    """Such arrays are read-only, which is another type to the compiler."""
+    network = random_network(build_program(Config(hidden=(6,)), 2, 2), np.float32)
+    models, X = Inference([network, blank_trees(2, (), 1)]), rows_for(network.program, 20)
+    expected = models.logits(X)
+    n_compiled = len(run.signatures), len(run_trees.signatures)
+    joblib.dump(models, tmp_path / "models")
+    np.testing.assert_array_equal(joblib.load(tmp_path / "models", mmap_mode="r").logits(X), expected)
+    assert (len(run.signatures), len(run_trees.signatures)) == n_compiled
 
 
 def test_the_networks_numbers_are_copied() -> None:

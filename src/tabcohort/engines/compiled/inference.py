@@ -120,6 +120,10 @@ class _Group(ABC):
     n_outputs: int
     variant: str
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle, and copy arrays that are read-only, as `joblib.load` may map them into memory."""
+        self.__dict__.update({name: _writeable(value) for name, value in state.items()})
+
     def logits(self, X: FloatArray, rows: IntArray | None = None) -> FloatArray:
         """See `Inference.logits`."""
         if X.shape[1:] != (self.n_inputs,):
@@ -144,6 +148,15 @@ class _Group(ABC):
     @abstractmethod
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
         """Compute the logits of rows, on one thread."""
+
+
+def _writeable(value: Any) -> Any:
+    """Return an array, or the arrays of a named tuple, writeable: for others the compiler would compile a kernel."""
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        return np.array(value)
+    if isinstance(value, (Columns, Fitted, TreeArrays)):
+        return type(value)(*map(_writeable, value))
+    return value
 
 
 class _BoostedTrees(_Group):
