@@ -349,7 +349,7 @@ def initialize_network(program: Program, seed: int, member: int = 0, initial_wei
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
     for _, view, array in network.views():
         if array.initial == GLOROT and initial_weights == FAN_IN:
-            view[...] = rng.standard_normal(view.shape) / math.sqrt(view.shape[0])
+            view[...] = rng.standard_normal(view.shape) / math.sqrt(view.shape[1])
         elif array.initial == GLOROT:
             bound = math.sqrt(6 / sum(view.shape))
             view[...] = rng.uniform(-bound, bound, view.shape)
