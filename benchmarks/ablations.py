@@ -81,6 +81,10 @@ CONFIGS: Mapping[str, Config] = {
     "dropout, decay, silu, 128-64, batches of 128, periodic": Config(**SMOOTH, periodic=8),
     "dropout, decay, silu, 128-64, batches of 128, 16 periodic": Config(**SMOOTH, periodic=16),
     "dropout, decay, silu, 128-64, batches of 128, periodic, mixup": Config(**SMOOTH, **MIXUP, periodic=8),
+    "dropout, decay, silu, 128-64, batches of 128, learned scale, rates of RealMLP": Config(
+        **SMOOTH, input_scale=True, vector_rate=0.1, scale_rate=6.0
+    ),
+    "dropout, decay, silu, 128-64, batches of 128, weights by fan-in": Config(**SMOOTH, initial_weights="fan_in"),
     "dropout, decay, silu, 64, cosine, 20 epochs, periodic": Config(
         hidden=(64,), dropout=0.2, weight_decay=0.1, **COSINE, max_epochs=20, activation="silu", periodic=8
     ),
@@ -110,7 +114,12 @@ CONFIGS: Mapping[str, Config] = {
 }
 # Ingredients in place of the same network without them, in the default preset.
 IN_PRESET = {
-    "dropout, decay, silu, 128-64, batches of 128": (", periodic", ", periodic, mixup"),
+    "dropout, decay, silu, 128-64, batches of 128": (
+        ", periodic",
+        ", periodic, mixup",
+        ", learned scale, rates of RealMLP",
+        ", weights by fan-in",
+    ),
     "mixup, 16 bins, 128-64, batch norm, batches of 128": (", periodic", ", learned scale", ", normal scores"),
 }
 Predictions = Mapping[str, OutOfFoldPredictions]

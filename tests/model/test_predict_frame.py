@@ -151,7 +151,7 @@ def test_a_rare_word_is_no_outlier_although_its_own_number_is_far_from_the_mean(
         assert predictor.predict_frame(rare.with_columns(x1=pl.lit(1e3)))["warnings"].to_list() == [
             "far from the training rows in 'x1'"
         ]
-    assert predictor._distances(table_inputs(rare, predictor.schema.columns)).max() > OUTLIER
+    assert predictor._usual.distances(table_inputs(rare, predictor.schema.columns)).max() > OUTLIER
     assert predictor.outlier_cells(rare)[1] < OUTLIER
     assert predictor.predict_frame(rare)["warnings"].to_list() == [""]
 

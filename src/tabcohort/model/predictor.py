@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.encoder import ROUNDING
 from tabcohort.data.inputs import (
     cells_of,
     check_cells,
-    input_places,
     is_record,
     require_column,
     row_inputs,
@@ -35,14 +33,7 @@ from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
 from tabcohort.model.report import CohortReport
 from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
-from tabcohort.model.unusual import (
-    OUTLIER,
-    UnusualCells,
-    unusual_cells,
-    warn_of_cells,
-    warn_of_outliers,
-    warn_of_unknown_levels,
-)
+from tabcohort.model.unusual import UnusualCells, UsualCells, warn_of_cells
 from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.notebook import html_note, html_table
@@ -115,8 +106,6 @@ class Predictor:
         weights = np.array([report.configs[config].weight / configs.count(config) for config in configs])
         self.weights = weights / weights.sum()
         self._inference = Inference(self.models)
-        places = input_places(schema.columns)
-        self._cells = np.array([numbers.start for column, numbers, _ in places if column.n_numbers], dtype=np.int64)
 
     @property
     def config(self) -> Config:
@@ -146,7 +135,7 @@ class Predictor:
                 all methods that predict.
         """
         X = self._inputs(data)
-        self._warn_of_unusual_cells(X, data)
+        self._usual.warn(X, data)
         return self._log_proba_and_spread(X)
 
     def log_proba(self, data: Any) -> FloatArray:
@@ -186,7 +175,7 @@ class Predictor:
         """
         row = row_inputs(record, self.schema.columns)
         check_cells(row, self.schema.columns)
-        unusual = self._warn_of_unusual_cells(row, record)
+        unusual = self._usual.warn(row, record)
         log_proba, spread = self._log_proba_and_spread(row)
         code, classes = int(self.codes(log_proba)[0]), self.schema.classes
         return Prediction(
@@ -226,9 +215,7 @@ class Predictor:
         self._warn_of_ignored_columns(frame)
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
-        cells = self._unusual_cells(X)
-        warn_of_outliers(cells.far, X, schema.columns, frame)
-        warn_of_unknown_levels(cells.unknown)
+        cells = self._usual.warn(X, frame) or UnusualCells({}, {}, {})
         warn_of_cells("missing cells in columns where no training row had one", cells.missing)
         answer = [
             pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
@@ -353,7 +340,7 @@ class Predictor:
             row, cells = self._inputs(data), cells_of(data, self.schema.columns)
         if len(row) != 1:
             raise TableError(f"explain takes one row, and there are {len(row):,}; for more there is explain_rows")
-        self._warn_of_unusual_cells(row, data)
+        self._usual.warn(row, data)
         explainer = self._explainer(background, together, budget or ExplanationBudget(), seed)
         return explainer.explain_rows(row, cells, callback)[0]
 
@@ -459,11 +446,7 @@ class Predictor:
             The place of its number among those of all columns (see `input_names`), `(n_rows,)`, and its distance from
             the training rows' mean in their standard deviations, `(n_rows,)`; 0 where there are no numbers.
         """
-        distance = self._distances(table_inputs(data, self.schema.columns))
-        if not len(self._cells):
-            return np.zeros(len(distance), dtype=np.int64), np.zeros(len(distance))
-        place = self._cells[distance[:, self._cells].argmax(axis=1)]
-        return place, distance[np.arange(len(distance)), place]
+        return self._usual.farthest(table_inputs(data, self.schema.columns))
 
     def unusual_cells(self, data: Any) -> UnusualCells:
         """Return which rows have cells that are unlike those of the training rows, as predictions warn of them.
@@ -474,7 +457,7 @@ class Predictor:
         Raises:
             TableError: a column is missing, or a cell is not what its column holds.
         """
-        return self._unusual_cells(self._inputs(data))
+        return self._usual.unusual(self._inputs(data))
 
     def __repr__(self) -> str:
         accuracy = self.report.evaluation.metrics["accuracy"]
@@ -507,40 +490,12 @@ class Predictor:
         check_cells(X, self.schema.columns)
         return X
 
-    def _unusual_cells(self, X: FloatArray) -> UnusualCells:
-        return unusual_cells(X, self.schema.columns, self._distances(X))
-
-    def _distances(self, X: FloatArray) -> FloatArray:
-        """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
-        center, scale = self._standardization
-        distance: FloatArray = np.abs((X[:, : len(center)] - center) * scale)
-        distance[np.isnan(distance)] = 0.0
-        return distance
-
     @functools.cached_property
-    def _standardization(self) -> tuple[FloatArray, FloatArray]:
-        """Center and scale of each number, of the training rows of the first member."""
+    def _usual(self) -> UsualCells:
+        """Where the cells of the training rows of the first member lie."""
         statistics, n_numbers = self.models[0].statistics(), self.schema.n_numbers
         assert statistics is not None  # networks of configs have `standardize`, and trees have their own
-        return statistics.center[:n_numbers], statistics.scale[:n_numbers]
-
-    @functools.cached_property
-    def _usual_range(self) -> tuple[FloatArray, FloatArray]:
-        """Between what each input lies, `(n_inputs,)`, if it is no outlier, unknown level or unusual gap."""
-        center, scale = self._standardization
-        reach = np.full(len(center), np.inf)
-        cells = self._cells[scale[self._cells] > 0]
-        reach[cells] = OUTLIER * (1 - ROUNDING) / scale[cells]
-        with_codes = [column for column in self.schema.columns if column.n_codes]
-        usual = [column.n_codes - (1.5 if column.has_missing else 2.5) for column in with_codes]
-        return np.append(center - reach, np.zeros(len(usual))), np.append(center + reach, usual)
-
-    @functools.cached_property
-    def _never_missing(self) -> IntArray:
-        """The places of the numbers of columns in which no training row had a missing cell."""
-        places = input_places(self.schema.columns)
-        never = [numbers.start for column, numbers, _ in places if column.n_numbers and not column.has_missing]
-        return np.array(never, dtype=np.int64)
+        return UsualCells(self.schema.columns, statistics.center[:n_numbers], statistics.scale[:n_numbers])
 
     def warn_of_unusual_rows(self, frame: pl.DataFrame) -> None:
         """Warn of rows with cells unlike those of the training rows, as the methods that predict do.
@@ -554,25 +509,7 @@ class Predictor:
         Warns:
             TabcohortWarning: there are such cells.
         """
-        self._warn_of_unusual_cells(self._inputs(frame), frame)
-
-    def _warn_of_unusual_cells(self, X: FloatArray, data: Any) -> UnusualCells | None:
-        """Warn of cells that are far from those of the training rows, and of levels that these did not have.
-
-        Returns:
-            The unusual cells, if there are any such.
-
-        Args:
-            X: inputs, `(n_rows, n_inputs)`.
-            data: what they are of: a frame or a mapping of columns, an array, or a record.
-        """
-        low, high = self._usual_range
-        if not (((low > X) | (high < X)).any() or np.isnan(X[:, self._never_missing]).any()):
-            return None
-        cells = self._unusual_cells(X)  # takes longer
-        warn_of_outliers(cells.far, X, self.schema.columns, data)
-        warn_of_unknown_levels(cells.unknown)
-        return cells
+        self._usual.warn(self._inputs(frame), frame)
 
     def _labels_in(self, in_set: BoolArray) -> tuple[Label, ...]:
         return tuple(label for label, is_in in zip(self.schema.classes, in_set, strict=True) if is_in)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column
+from tabcohort.data.encoder import ROUNDING
 from tabcohort.data.inputs import by_name, input_places, named_series
 from tabcohort.errors import listed, warn_caller
-from tabcohort.types import BoolArray, FloatArray
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
 OUTLIER = 20.0  # standard deviations from the training rows' mean
 _Cell = TypeVar("_Cell", bound=np.generic)
@@ -43,6 +45,70 @@ class UnusualCells:
                 for row in np.flatnonzero(is_unusual).tolist():
                     parts.setdefault(row, []).append(f"{what} {name!r}")
         return ["; ".join(parts.get(row, ())) for row in range(n_rows)]
+
+
+class UsualCells:
+    """Where the cells of the training rows lie, so that others can be named.
+
+    Args:
+        columns: of the schema.
+        center, scale: the training rows' mean of each number, and 1 / its standard deviation, `(n_numbers,)`.
+    """
+
+    def __init__(self, columns: Sequence[Column], center: FloatArray, scale: FloatArray) -> None:
+        self.columns, self._center, self._scale = columns, center, scale
+        places = [(column, numbers.start) for column, numbers, _ in input_places(columns) if column.n_numbers]
+        self._first_numbers = np.array([start for _, start in places], dtype=np.int64)
+        self._never_missing = np.array([start for own, start in places if not own.has_missing], dtype=np.int64)
+
+    def distances(self, X: FloatArray) -> FloatArray:
+        """Return how many standard deviations each number is from the training rows' mean, 0 where it is missing."""
+        distance: FloatArray = np.abs((X[:, : len(self._center)] - self._center) * self._scale)
+        distance[np.isnan(distance)] = 0.0
+        return distance
+
+    def farthest(self, X: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the place of each row's number that is farthest, `(n_rows,)`, and its distance; 0 without numbers.
+
+        Of a date, only its days count, and of a text its length.
+        """
+        distance = self.distances(X)
+        if not len(self._first_numbers):
+            return np.zeros(len(distance), dtype=np.int64), np.zeros(len(distance))
+        place = self._first_numbers[distance[:, self._first_numbers].argmax(axis=1)]
+        return place, distance[np.arange(len(distance)), place]
+
+    def unusual(self, X: FloatArray) -> UnusualCells:
+        """Return the unusual cells of rows."""
+        return unusual_cells(X, self.columns, self.distances(X))
+
+    def warn(self, X: FloatArray, data: Any) -> UnusualCells | None:
+        """Warn of cells that are far from those of the training rows, and of levels that these did not have.
+
+        Args:
+            X: inputs, `(n_rows, n_inputs)`.
+            data: what they are of: a frame or a mapping of columns, an array, or a record.
+
+        Returns:
+            The unusual cells, if there are any.
+        """
+        low, high = self._range
+        if not (((low > X) | (high < X)).any() or np.isnan(X[:, self._never_missing]).any()):
+            return None
+        cells = self.unusual(X)  # takes longer
+        warn_of_outliers(cells.far, X, self.columns, data)
+        warn_of_unknown_levels(cells.unknown)
+        return cells
+
+    @functools.cached_property
+    def _range(self) -> tuple[FloatArray, FloatArray]:
+        """Between what each input lies, `(n_inputs,)`, if it is no outlier, unknown level or unusual gap."""
+        reach = np.full(len(self._center), np.inf)
+        cells = self._first_numbers[self._scale[self._first_numbers] > 0]
+        reach[cells] = OUTLIER * (1 - ROUNDING) / self._scale[cells]
+        with_codes = [column for column in self.columns if column.n_codes]
+        usual = [column.n_codes - (1.5 if column.has_missing else 2.5) for column in with_codes]
+        return np.append(self._center - reach, np.zeros(len(usual))), np.append(self._center + reach, usual)
 
 
 def unusual_cells(X: FloatArray, columns: Sequence[Column], distance: FloatArray) -> UnusualCells:
