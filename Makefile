@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients accuracy few-rows explanations importance audit subgroups monitor curve agreement export mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement export mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ halves: install  ## choose presets on half of the tables of `ablations`, and jud
 
 ingredients: install  ## compare settings that no preset uses with the same networks without them (an hour)
 	@$(BIN)/python benchmarks/ingredients.py
+
+packed: install  ## measure what networks that share their weights could save at most (one minute)
+	@$(BIN)/python benchmarks/packed.py
 
 explanations: install  ## measure time, errors and sums of explanations (ten minutes)
 	@$(BIN)/python benchmarks/explanations.py
