@@ -399,6 +399,15 @@ class Predictor:
         """What gives the scores of rows that explanations are of."""
         return Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
 
+    def ensemble_of(self, places: Sequence[int]) -> Ensemble:
+        """Return what gives the scores of some members alone, with the weights and the calibrator that they have here.
+
+        Args:
+            places: of the members in `models`, at least one.
+        """
+        models, weights = tuple(self.models[place] for place in places), self.weights[list(places)]
+        return Ensemble(models, Inference(models), weights / weights.sum(), self.calibrator, self.schema.positive)
+
     def _explainer(
         self, background: Any, together: Sequence[Sequence[str]], budget: ExplanationBudget, seed: int | None
     ) -> Explainer:

@@ -28,10 +28,12 @@ from tabcohort.evaluation.intervals import rate_estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import cross_fit_sets
 from tabcohort.evaluation.subgroups import MeasuredRows
+from tabcohort.model.explain import score_name
 from tabcohort.model.facts import describe_configs, evaluation_facts
 from tabcohort.model.file import describe
 from tabcohort.model.learned import learned_facts
 from tabcohort.model.predictor import Predictor
+from tabcohort.model.reasons import reasons_of
 from tabcohort.model.report import MemberReport, estimate_to_dict
 from tabcohort.model.report_subgroups import subgroup_facts
 from tabcohort.model.report_table import ReportTable, cells_of, data_facts
@@ -331,7 +333,9 @@ def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | Non
 
     Returns:
         `most_wrong` and `least_sure`: for each row its `row` number, `true` and `predicted` class, the `probability` of
-        both, and with a table its `keys` and `cells`, by the name of the column; `columns`: these names.
+        both, and with a table its `cells`, by the name of the column, and its `reasons` (see `reasons_of`), which are
+        null without; `columns`: these names; `explained_by`: "tested members" or "model", null without a table;
+        `score`: what reasons contribute to.
     """
     own, schema = measured.predictions, predictor.schema
     proba, everyone = np.exp(own.log_proba), np.arange(len(own.y))
@@ -345,7 +349,11 @@ def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | Non
     worst = wrong[np.argsort(-own.losses()[wrong], kind="stable")][:N_ROWS]
     unsure = np.argsort(margin, kind="stable")[:N_ROWS]
     names = [name for name in (*schema.keys, *schema.features[:N_CELLS]) if table and name in table.frame.columns]
-    labels = schema.classes
+    labels, chosen = schema.classes, np.unique(np.concatenate([worst, unsure]))
+    reasons: dict[int, Any] = {}
+    if table is not None:
+        found = reasons_of(predictor, table, own.rows[chosen], measured.y_pred[chosen])
+        reasons = dict(zip(chosen.tolist(), found, strict=True))
 
     def row_facts(place: int) -> Mapping[str, Any]:
         row, y, y_pred = int(own.rows[place]), int(own.y[place]), int(measured.y_pred[place])
@@ -355,10 +363,14 @@ def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | Non
             "predicted": labels[y_pred],
             "probability": {"true": float(proba[place, y]), "predicted": float(proba[place, y_pred])},
             "cells": {} if table is None else cells_of(table, row, names),
+            "reasons": reasons.get(place),
         }
 
+    explained_by = None if table is None else "tested members" if table.is_training_table else "model"
     return {
         "columns": names,
+        "explained_by": explained_by,
+        "score": score_name(len(labels)),
         "n_wrong": len(wrong),
         "n_rows": len(everyone),
         "most_wrong": [row_facts(place) for place in worst.tolist()],
