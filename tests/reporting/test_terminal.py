@@ -132,17 +132,19 @@ def test_the_features_are_listed_up_to_eight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "end"),
-    [
-        (None, ""),
-        ("budget", "; its budget of seconds was spent, and the best weights so far are kept"),
-        ("interrupted", "; it was interrupted, and the best weights so far are kept"),
-    ],
+    ("reason", "text"),
+    [("budget", "its budget of seconds was spent"), ("interrupted", "it was interrupted")],
 )
-def test_the_reason_why_training_ended_early_is_printed(predictor: Predictor, reason: str | None, end: str) -> None:
+def test_the_reason_why_training_ended_early_is_printed(predictor: Predictor, reason: str, text: str) -> None:
     document = describe(predictor)
-    document["training"].update(stop_reason=reason, best_epochs=[2, 2])
-    assert line_of(printed(document), "training").endswith(f"; best epoch 2{end}")
+    document["training"].update(stop_reason=reason, best_epochs=[2, 2], n_stopped=1, n_not_begun=2)
+    counts = "1 network stopped early, 2 not begun"
+    end = f"; best epoch 2; {text} ({counts}); the best weights so far are kept"
+    assert line_of(printed(document), "training").endswith(end)
+    document["training"].update(n_stopped=0, n_not_begun=0)
+    assert line_of(printed(document), "training").endswith(f"; {text}; the best weights so far are kept")
+    document["training"].update(stop_reason=None)
+    assert line_of(printed(document), "training").endswith("; best epoch 2")
 
 
 def test_networks_that_reached_the_limit_of_epochs_are_counted() -> None:

@@ -115,7 +115,7 @@ class CohortReport:
         n_folds, n_seeds: of the members that were planned.
         engine, device: what trained the members, and where; several are joined by " and ".
         stop_reason: "budget" or "interrupted" where that ended training, else None.
-        fit_seconds: duration of training.
+        fit_seconds: duration of training, without the compilation of kernels.
         seconds_saved: by dropping configs, extrapolated.
         fingerprint: SHA-256 of the table.
     """

@@ -19,7 +19,7 @@ from tabcohort.reporting import figures, learned_figures
 from tabcohort.reporting.learning_curve_text import conclusion_lines
 from tabcohort.reporting.look_page import columns_table
 from tabcohort.reporting.page import STYLE
-from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
+from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, stop_text
 
 MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
 N_CONFUSIONS = 15
@@ -65,7 +65,8 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         columns_table=None if facts["data"] is None else Markup(columns_table(facts["data"]["columns"])),
         labels={name: metric.label for name, metric in METRICS.items()} | {"difference": "difference to the others"},
         alternative_labels=ALTERNATIVE_LABELS,
-        stop_reasons=STOP_REASONS,
+        stop_text=stop_text,
+        loss_styles=figures.LOSS_STYLES,
         table_thresholds=TABLE_THRESHOLDS,
         limits={"confusion": MAX_CONFUSION, "open": N_OPEN, "configs": N_CONFIGS, "importances": N_IMPORTANCES},
     )

@@ -265,8 +265,21 @@ def _training_line(training: Mapping[str, Any], word: str) -> str:
         f"{training['fit_seconds']:.1f} s on {training['device']} ({training['engine']} engine); best {best}"
     )
     if training["stop_reason"]:
-        return f"{line}; {STOP_REASONS[training['stop_reason']]}, and the best weights so far are kept"
+        return f"{line}; {stop_text(training, word)}; the best weights so far are kept"
     return line
+
+
+def stop_text(training: Mapping[str, Any], word: str = "member") -> str:
+    """Return why training ended early, and for how many members.
+
+    Args:
+        training: the facts about training; its `stop_reason` is not null.
+        word: what a member is called.
+    """
+    n_stopped, n_not_begun = training["n_stopped"], training["n_not_begun"]
+    parts = [f"{_count(n_stopped, word)} stopped early"] if n_stopped else []
+    parts += [f"{n_not_begun:,} not begun"] if n_not_begun else []
+    return STOP_REASONS[training["stop_reason"]] + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _print_calibration(console: Console, calibrator: Mapping[str, Any], effect: Mapping[str, Any]) -> None:
