@@ -70,9 +70,7 @@ def test_a_row_of_another_table_is_explained_by_the_whole_model(model: Predictor
 
 def test_reasons_are_the_largest_contributions_with_their_cells_the_largest_first(model: Predictor) -> None:
     table = ReportTable.of(frame_of(), model)
-    done: list[int] = []
-    found = reasons_of(model, table, np.arange(0, 27), np.zeros(27, dtype=np.int64), done.append)
-    assert done == list(range(1, 28))
+    found = reasons_of(model, table, np.arange(0, 27), np.zeros(27, dtype=np.int64))
     for row, reasons in enumerate(found):
         assert reasons is not None
         sizes = [abs(own["contribution"]) for own in reasons["columns"]]

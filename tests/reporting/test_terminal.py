@@ -19,9 +19,11 @@ from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.model.facts import describe_config, evaluation_facts, facts
 from tabcohort.model.file import describe
+from tabcohort.model.report_progress import ReportProgress, Stage
 from tabcohort.reporting.terminal import (
     ProgressDisplay,
     ProgressLog,
+    ReportDisplay,
     describe_price,
     describe_progress,
     print_evaluation,
@@ -504,6 +506,18 @@ def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
         assert (display._bar.tasks[0].completed, display._bar.tasks[0].total) == (2, 6)
     assert "2/6 members of 2 configs trained" in text.getvalue()
     assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
+
+
+def test_a_report_has_a_bar_with_what_is_done_in_a_terminal_and_nothing_elsewhere() -> None:
+    for options in ({"force_terminal": True}, {}, {"force_terminal": True, "quiet": True}):
+        text = io.StringIO()
+        with ReportDisplay(Console(file=text, width=80, **options)) as display:
+            display(ReportProgress(Stage.EFFECTS, 1, 2))
+            assert (display._bar.tasks[0].completed, display._bar.tasks[0].total) == (3.5, 6)
+            display._bar.refresh()
+        assert ("effects" in text.getvalue()) is (options == {"force_terminal": True})
+        if options != {"force_terminal": True}:
+            assert text.getvalue().strip() == ""
 
 
 @pytest.mark.parametrize("has_widgets", [True, False])

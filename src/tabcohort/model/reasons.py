@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from tabcohort.data.inputs import cells_of
 from tabcohort.model.explain import explanation_facts, players_of
 from tabcohort.model.explainer import Explainer
 from tabcohort.model.predictor import Predictor
+from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_table import MAX_CELL, ReportTable
 from tabcohort.model.shapley import MIN_ROUNDS, ROWS_BUDGET, ExplanationBudget
 from tabcohort.model.tested import members_that_tested
@@ -27,7 +28,7 @@ def reasons_of(
     table: ReportTable,
     rows: IntArray,
     y_pred: IntArray,
-    callback: Callable[[int], None] = lambda n_done: None,
+    callback: ReportCallback = ignore,
 ) -> list[dict[str, Any] | None]:
     """Return the strongest reasons of some rows as plain JSON values.
 
@@ -39,7 +40,7 @@ def reasons_of(
         table: that the rows are of.
         rows: their places in it, `(n,)`.
         y_pred: the code of the class that is predicted of each, `(n,)`.
-        callback: called with the number of rows that are done.
+        callback: called with how far it is, before each row.
 
     Returns:
         For each row what `explanation_facts` gives, with the three largest contributions that are not 0: to the score
@@ -59,6 +60,7 @@ def reasons_of(
     players, explainers = players_of(schema.columns, ()), dict[tuple[int, ...], Explainer]()
     reasons: list[dict[str, Any] | None] = []
     for place, own in enumerate(map(tuple, members)):
+        callback(ReportProgress(Stage.REASONS, place, len(rows)))
         if own and own not in explainers:
             ensemble = predictor.ensemble_of(own)
             explainers[own] = Explainer(ensemble, schema, background, players, budget, predictor.config.seed)
@@ -69,7 +71,6 @@ def reasons_of(
         reasons.append(
             None if explanation is None else _strongest(explanation_facts(explanation, schema.classes[code]))
         )
-        callback(place + 1)
     return reasons
 
 

@@ -35,6 +35,7 @@ from tabcohort.model.learned import learned_facts
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.reasons import reasons_of
 from tabcohort.model.report import MemberReport, estimate_to_dict
+from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_subgroups import subgroup_facts
 from tabcohort.model.report_table import ReportTable, cells_of, data_facts
 from tabcohort.types import BoolArray, FloatArray, IntArray
@@ -72,6 +73,7 @@ def report_facts(
     by: Sequence[str] = (),
     source: str | None = None,
     learning_curve: Mapping[str, Any] | None = None,
+    callback: ReportCallback = ignore,
 ) -> dict[str, Any]:
     """Return all that a report shows, as plain JSON values; what is unknown is null.
 
@@ -84,6 +86,7 @@ def report_facts(
         by: columns of the table whose parts are measured, too.
         source: the name of the table, for people.
         learning_curve: what `learning_curve_facts` gives, if it was measured.
+        callback: called with how far it is.
 
     Returns:
         what `describe` gives, without the histories; and `measured`: `on` ("out_of_fold" or "table"), `source`,
@@ -96,15 +99,20 @@ def report_facts(
     Raises:
         TableError: a column in `by` is not there.
     """
+    callback(ReportProgress(Stage.PREDICTIONS))
     document = describe(predictor)
     del document["report"]
     is_new = table is not None and not table.is_training_table
     measured = _of_table(predictor, table.table) if table is not None and is_new else _of_training(predictor)
     predictions, evaluation, schema = measured.predictions, measured.evaluation, predictor.schema
-    codes = _codes_with_curves(predictions, schema)
-    subgroups = None
+    curves = []
+    for number, code in enumerate(codes := _codes_with_curves(predictions, schema)):
+        callback(ReportProgress(Stage.PREDICTIONS, number, len(codes)))
+        curves.append(class_facts(predictions, code, schema.classes[code]))
+    subgroups = learned = None
     if table is not None:
-        subgroups = subgroup_facts(table, _rows(measured, schema.positive), predictions.rows, by)
+        subgroups = subgroup_facts(table, _rows(measured, schema.positive), predictions.rows, by, callback)
+        learned = None if is_new else learned_facts(predictor, table.table, callback)
     return {
         **document,
         "fingerprint": predictor.report.fingerprint,
@@ -118,13 +126,13 @@ def report_facts(
         },
         "evaluation": evaluation_facts(evaluation, schema.classes),
         "sets": {"coverage": predictor.decision_rule.coverage, **_set_facts(measured, predictor)},
-        "one_against_rest": [class_facts(predictions, code, schema.classes[code]) for code in codes],
+        "one_against_rest": curves,
         "n_more_classes": 0 if len(schema.classes) == 2 else len(schema.classes) - len(codes),
         "histories": history_facts(predictor),
-        "hardest": _hardest(measured, predictor, table),
+        "hardest": _hardest(measured, predictor, table, callback),
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
-        "learned": learned_facts(predictor, table.table) if table is not None and not is_new else None,
+        "learned": learned,
         "learning_curve": learning_curve,
     }
 
@@ -328,7 +336,9 @@ def _history(member: MemberReport, n_epochs: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | None) -> dict[str, Any]:
+def _hardest(
+    measured: _Measured, predictor: Predictor, table: ReportTable | None, callback: ReportCallback
+) -> dict[str, Any]:
     """Return the rows with the highest loss, and those whose two most probable classes are the closest.
 
     Returns:
@@ -352,7 +362,7 @@ def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | Non
     labels, chosen = schema.classes, np.unique(np.concatenate([worst, unsure]))
     reasons: dict[int, Any] = {}
     if table is not None:
-        found = reasons_of(predictor, table, own.rows[chosen], measured.y_pred[chosen])
+        found = reasons_of(predictor, table, own.rows[chosen], measured.y_pred[chosen], callback)
         reasons = dict(zip(chosen.tolist(), found, strict=True))
 
     def row_facts(place: int) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.errors import listed, printable
+from tabcohort.model.report_progress import ReportProgress, Stage
 
 MAX_COEFFICIENTS = 8
 MAX_CLASSES = 12
@@ -401,6 +402,35 @@ class ProgressDisplay:
             self._bar.update(self._task, total=progress.n_members, completed=progress.n_done, description=line)
         else:
             self.console.print(line)
+
+
+class ReportDisplay:
+    """Shows how far the facts of a report are: a live bar in a terminal, and nothing elsewhere.
+
+    Use it as a context manager, and give it to `report_facts` as `callback`.
+
+    Args:
+        console: of standard error.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("report"), BarColumn(bar_width=24), TextColumn("{task.description}"),
+            console=console, transient=True, disable=not console.is_terminal or console.quiet,
+        )  # fmt: skip
+        self._task = self._bar.add_task("starting", total=len(Stage))
+
+    def __enter__(self) -> ReportDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: ReportProgress) -> None:
+        """Show the stage, and how far it is."""
+        done = list(Stage).index(progress.stage) + progress.n_done / progress.n_parts
+        self._bar.update(self._task, completed=done, description=str(progress.stage))
 
 
 class ProgressLog:
