@@ -117,13 +117,16 @@ def _train(
     has_curve = options.learning_curve and not is_interrupted
     curve = _learning_curve(predictor, table, configs, settings, options) if has_curve else None
     is_interrupted |= options.learning_curve and (curve is None or not curve["is_complete"])
+    if curve is not None:
+        predictor = predictor.with_learning_curve(curve)
+        files.save_or_rescue(predictor, path)
     with _saying_where_the_model_is(path):
         if options.curves:
             from tabcohort.reporting.curves import draw_curves
 
             draw_curves(predictor.report, configs[0].monitor, options.curves)
         if options.report or options.card:
-            facts = facts_of_report(predictor, frame, options, curve)
+            facts = facts_of_report(predictor, frame, options)
             write_reports(facts, path, options.report, options.card)
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted

@@ -248,12 +248,7 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def facts_of_report(
-    predictor: Predictor,
-    frame: pl.DataFrame | None,
-    options: argparse.Namespace,
-    learning_curve: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+def facts_of_report(predictor: Predictor, frame: pl.DataFrame | None, options: argparse.Namespace) -> dict[str, Any]:
     """Return the facts of a report, with those of a table where there is one; say which rows are measured."""
     from tabcohort.model.report_facts import report_facts
     from tabcohort.model.report_table import ReportTable
@@ -266,7 +261,7 @@ def facts_of_report(
         _warn("the model was not trained on this table: the report measures it on the rows of this table")
     by = getattr(options, "by", ())
     with ReportDisplay(consoles(options.quiet)[1]) as display:
-        return report_facts(predictor, table, by, shown_name(options.table), learning_curve, display)
+        return report_facts(predictor, table, by, shown_name(options.table), display)
 
 
 def write_reports(facts: dict[str, Any], model: Path, page: str | None, card: str | None) -> None:

@@ -283,6 +283,17 @@ class Predictor:
             self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report
         )  # fmt: skip
 
+    def with_learning_curve(self, facts: Mapping[str, Any]) -> Predictor:
+        """Return this model with a learning curve in its report.
+
+        Args:
+            facts: what `tabcohort.cohort.learning_curve.learning_curve_facts` gives.
+        """
+        report = replace(self.report, learning_curve=facts)
+        return Predictor(
+            self.models, self.members, self.schema, self.calibrator, self.decision_rule, self.out_of_fold, report
+        )  # fmt: skip
+
     def was_trained_on(self, table: Table) -> bool:
         """Return whether this model was trained on this very table."""
         return table.fingerprint() == self.report.fingerprint

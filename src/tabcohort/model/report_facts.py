@@ -72,7 +72,6 @@ def report_facts(
     table: ReportTable | None = None,
     by: Sequence[str] = (),
     source: str | None = None,
-    learning_curve: Mapping[str, Any] | None = None,
     callback: ReportCallback = ignore,
 ) -> dict[str, Any]:
     """Return all that a report shows, as plain JSON values; what is unknown is null.
@@ -85,7 +84,6 @@ def report_facts(
         table: a labelled table.
         by: columns of the table whose parts are measured, too.
         source: the name of the table, for people.
-        learning_curve: what `learning_curve_facts` gives, if it was measured.
         callback: called with how far it is.
 
     Returns:
@@ -94,7 +92,7 @@ def report_facts(
         each class (of two classes, the positive one), see `class_facts`, and `n_more_classes`; `histories`, see
         `history_facts`; `hardest`: the rows that it is `most_wrong` and `least_sure` about; with a table, `data` (see
         `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without; with the training table,
-        `learned` (see `learned_facts`); `learning_curve`, if it is given.
+        `learned` (see `learned_facts`); `learning_curve`, if it was measured when the model was trained.
 
     Raises:
         TableError: a column in `by` is not there.
@@ -133,7 +131,7 @@ def report_facts(
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
         "learned": learned,
-        "learning_curve": learning_curve,
+        "learning_curve": predictor.report.learning_curve,
     }
 
 
