@@ -321,7 +321,7 @@ def test_a_budget_ends_a_fit_with_what_is_there(run: Run, csv_file: Path, tmp_pa
     fit = ["fit", csv_file, "--target", "answer", "--drop", "id", *SMALL, "--settings", settings]
     ran = run(*fit, "--budget", "0.001", "--out", tmp_path / "model")
     assert ran.status == 0
-    assert "its budget of seconds was spent, and the best weights so far are kept" in ran.out
+    assert "its budget of seconds was spent (3 networks stopped early); the best weights so far are kept" in ran.out
     assert "note: the budget of seconds is spent: 3 of 3 members have weights" in ran.err
     # All have begun, as each row is to be tested; none has the first twentieth of its epochs, after which it may pause.
     n_epochs = [len(member.history) for member in load(tmp_path / "model").report.members]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ def test_the_curve_comes_after_the_metrics_and_on_the_page(run: Run, rows_file: 
     page = (folder / "page.html").read_text(encoding="utf-8")
     assert "<h2>Would more rows help?</h2>" in page
     assert "Twice the rows (480): log loss about 0.0" in page
+    assert run("report", "rows.tabcohort", "--out", "later.html").status == 0  # the model file keeps it
+    figure = re.findall(r"<h2>Would more rows help.*?</section>", page, re.DOTALL)
+    assert (
+        re.findall(r"<h2>Would more rows help.*?</section>", (folder / "later.html").read_text(), re.DOTALL) == figure
+    )
 
 
 def test_the_facts_are_in_the_json(run: Run, rows_file: Path) -> None:

@@ -100,7 +100,8 @@ def test_a_page_that_is_there_is_replaced_when_the_new_one_is_complete(
 
     with monkeypatch.context() as patch:
         patch.setattr("tabcohort.reporting.report_page.report_page", fail)
-        assert run("report", model_file, "--out", "page.html").status == 130
+        ran = run("report", model_file, "--out", "page.html")
+        assert (ran.status, ran.err) == (130, "tabcohort: interrupted before the report was complete\n")
     assert (folder / "page.html").read_text(encoding="utf-8") == "old"
     assert run("report", model_file, "--out", "page.html").status == 0
     assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -117,6 +118,32 @@ def test_fit_writes_a_report_of_its_table(run: Run, csv_file: Path, quick: Path,
     assert "each predicted by members that never saw it" in text
     assert "This page holds cells of" in text
     assert "not trained on this table" not in ran.err
+
+
+def test_ctrl_c_while_facts_are_computed_leaves_no_page_and_says_where_a_trained_model_is(
+    run: Run, model_file: Path, csv_file: Path, quick: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tabcohort.model.report_facts.learned_facts", interrupt)
+    ran = run("report", model_file, "--table", csv_file, "--out", "page.html")
+    assert (ran.status, ran.out) == (130, "")
+    assert ran.err.endswith(" columns\ntabcohort: interrupted before the report was complete\n")
+    assert list(folder.iterdir()) == []
+    options = [csv_file, "--target", "answer", "--key", "id", *SMALL, "--settings", quick, "--out", "new.tabcohort"]
+    ran = run("fit", *options, "--report", "page.html", "--card", "card.md")
+    assert ran.status == 130
+    assert ran.err.endswith(
+        "tabcohort: interrupted before the report was complete; the model was kept as 'new.tabcohort'\n"
+    )
+    assert [path.name for path in folder.iterdir()] == ["new.tabcohort"]
+
+
+def test_quiet_says_nothing(run: Run, model_file: Path, csv_file: Path, folder: Path) -> None:
+    ran = run("report", model_file, "--table", csv_file, "--out", "page.html", "--quiet")
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
+    assert (folder / "page.html").is_file()
 
 
 def test_fit_names_the_command_that_writes_a_report(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -425,3 +426,21 @@ def test_a_config_that_failed_is_a_warning_with_its_number_where_there_are_sever
     monkeypatch.setattr(runner, "run_members", lambda *arguments, **options: ended)
     with pytest.warns(TabcohortWarning, match=r"^config 2 of 2 is left out: the loss stopped being finite$"):
         run(plan)
+
+
+def test_compiling_counts_neither_as_time_of_training_nor_towards_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that only the compilation moves."""
+    clock = Clock()
+    compiled: list[str] = []
+
+    def compile_slowly(dtype: str) -> None:
+        clock.now += 100
+        compiled.append(dtype)
+
+    monkeypatch.setattr(runner, "compile_kernels", compile_slowly)
+    monkeypatch.setattr(runner, "run_members", functools.partial(run_members, clock=clock))
+    plan = make_plan(table_of(), config_of(), CohortSettings(folds=3, seeds=1, budget_seconds=50))
+    result = run(plan)
+    assert (compiled, result.seconds, result.stop_reason) == (["float32"], 0.0, None)
+    run(make_plan(table_of(), config_of(model="trees"), CohortSettings(folds=3, seeds=1)))
+    assert compiled == ["float32"]  # trees need none

@@ -79,6 +79,24 @@ def test_a_planted_subgroup_is_found_with_the_p_value_of_fisher() -> None:
     assert (search.n_single, search.n_pairs) == (30, 15 * 25)
 
 
+def test_what_is_named_has_a_corrected_interval_below_zero() -> None:
+    """Where few rows have many errors, a normal interval contradicts the test."""
+    n_named = 0
+    for n_errors in range(10, 50):
+        is_error = np.zeros(2_000, dtype=bool)
+        is_error[:n_errors] = is_error[200:300] = True
+        conditions = [Condition("a", "a", np.arange(2_000) < 150), *columns(0, n_rows=2_000)]
+        rows = measured(is_error)
+        found = [own for own in search_subgroups(rows, conditions).found if own.conditions == (0,)]
+        assert all(own.difference.low < own.difference.value < own.difference.high < 0 for own in found)
+        n_named += len(found)
+        if found and n_named == 1:
+            difference = subgroup_metrics(rows, conditions[0].inside)["difference"]
+            reach = (difference.high - difference.value) / 1.96 * 3.5  # about that of 31 tests
+            assert difference.value + reach > 0  # a normal interval would hold 0
+    assert n_named > 15
+
+
 def test_a_pair_is_named_beside_its_part_only_where_it_is_worse_than_that() -> None:
     conditions = columns(3, n_columns=5, n_levels=3)
     part, both = conditions[0].inside, conditions[0].inside & conditions[4].inside

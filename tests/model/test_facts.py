@@ -21,6 +21,7 @@ from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.facts import (
     CUT_SHARE,
     FEW_ROWS,
+    _training_facts,
     config_facts,
     describe_config,
     describe_configs,
@@ -62,8 +63,8 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     assert keys["model"] == {"kinds", "n_members", "n_parameters", "n_features"}
     assert keys["rows"] == {"n", "n_folds", "n_seeds", "train", "validation", "test"}
     assert keys["training"] == {
-        "n_members", "n_epochs", "best_epochs", "n_at_max_epochs", "cut_short", "fit_seconds", "seconds_saved",
-        "engine", "device", "stop_reason",
+        "n_members", "n_epochs", "best_epochs", "n_at_max_epochs", "cut_short", "n_stopped", "n_not_begun",
+        "fit_seconds", "seconds_saved", "engine", "device", "stop_reason",
     }  # fmt: skip
     assert keys["evaluation"] == {
         "metrics", "confusion", "n_rows", "n_groups", "class_counts", "majority", "few_rows", "rare_classes",
@@ -194,6 +195,20 @@ def test_training_was_cut_short_if_more_than_a_quarter_of_the_networks_reached_m
     training = facts(changed(predictor, members=members))["training"]
     assert (training["n_members"], training["n_at_max_epochs"]) == (8, n_at_max_epochs)
     assert training["cut_short"] is cut_short
+
+
+def test_members_that_a_budget_stopped_are_counted_but_not_those_of_configs_that_were_dropped(
+    cohort: Predictor,
+) -> None:
+    assert facts(cohort)["training"] | {"n_stopped": 0, "n_not_begun": 0} == facts(cohort)["training"]
+    report, n_configs = cohort.report, len(cohort.report.configs)
+    dropped = next(number for number, config in enumerate(report.configs) if config.dropped_after is not None)
+    kept = next(number for number, config in enumerate(report.configs) if config.weight)
+    reasons = [(kept, "budget"), (kept, "interrupted"), (kept, "paused"), (kept, "patience"), (dropped, "paused")]
+    members = tuple(replace(report.members[0], config=config, stop_reason=reason) for config, reason in reasons)
+    training = _training_facts(replace(report, members=members, stop_reason="budget"))
+    assert training["n_stopped"] == 3
+    assert training["n_not_begun"] == 6 * (n_configs - 1) - 5  # one config failed: its members are not in the report
 
 
 # -- the evaluation --------------------------------------------------------------------------------------------------

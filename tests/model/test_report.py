@@ -54,6 +54,43 @@ def test_a_report_that_was_written_as_json_is_the_same_report(name: str, request
     assert report_to_dict(again) == values
 
 
+CURVE: dict[str, Any] = {
+    "points": [{"share": 1.0, "n_train": 60.0, "log_loss": {"value": 0.5, "low": 0.4, "high": 0.6}}],
+    "curves": [
+        {"family": family, "limit": 0.1, "drop": 0.2, "rate": 0.5, "drawn": [[0.5, 0.6], [4.0, 0.3]]}
+        for family in ("power law", "exponential")
+    ],
+    "forecasts": [{"factor": 2.0, "n_rows": 180, "gain": {"value": 0.1, "low": 0.0, "high": 0.2}}],
+    "conclusion": "twice the rows",
+    "is_complete": True,
+}
+
+
+def test_a_learning_curve_is_kept_and_a_report_without_one_is_read(predictor: Predictor) -> None:
+    values = report_to_dict(predictor.with_learning_curve(CURVE).report)
+    assert report_from_dict(json.loads(json.dumps(values))).learning_curve == CURVE
+    assert "learning_curve" not in report_to_dict(predictor.report)
+    assert report_from_dict(report_to_dict(predictor.report)).learning_curve is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": []},
+        {"points": [{"share": 1.0}]},
+        {"curves": CURVE["curves"][:1]},
+        {"curves": [{**curve, "drawn": []} for curve in CURVE["curves"]]},
+        {"curves": [{**curve, "drawn": [["<b>", 0.5]]} for curve in CURVE["curves"]]},
+        {"points": [{**CURVE["points"][0], "log_loss": {"value": None, "low": 0.1, "high": 0.2}}]},
+        {"forecasts": 3},
+    ],
+)
+def test_a_learning_curve_that_cannot_be_drawn_is_refused(predictor: Predictor, change: dict[str, Any]) -> None:
+    values = report_to_dict(predictor.with_learning_curve({**CURVE, **change}).report)
+    with pytest.raises((ValueError, LookupError, TypeError)):
+        report_from_dict(values)
+
+
 def test_unknown_figures_are_null_and_a_history_is_a_list_for_each_column(rare: Predictor) -> None:
     values = report_to_dict(rare.report)
     assert any(value is None for value in values["evaluation"]["metrics"]["balanced_accuracy"].values())

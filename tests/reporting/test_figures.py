@@ -11,6 +11,7 @@ from tabcohort.reporting.figures import (
     BOTTOM,
     HEIGHT,
     LEFT,
+    LOSS_STYLES,
     RIGHT,
     TOP,
     WIDTH,
@@ -127,8 +128,8 @@ def test_histories_are_drawn_with_their_best_epoch() -> None:
     member = {"epoch": [1, 2, 3], "val_loss": [0.7, 0.5, 0.6], "train_loss": [0.8, None, 0.3], "best_epoch": 2}
     svg = history_figure({"name": "mlp 8", "members": [member]})
     assert svg.count('class="dot best"') == 1
-    assert len(line_of(svg, "first thin").split("L")) == 3
-    assert len(line_of(svg, "second thin").split("L")) == 2
+    assert len(line_of(svg, f"{LOSS_STYLES['val_loss'].style} thin").split("L")) == 3
+    assert len(line_of(svg, f"{LOSS_STYLES['train_loss'].style} thin").split("L")) == 2
     assert "epoch 2 (0.500)" in svg
     assert history_figure({"name": "x", "members": [{**member, "epoch": [], "val_loss": [], "train_loss": []}]}) == ""
 

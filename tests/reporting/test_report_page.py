@@ -22,7 +22,16 @@ from tabcohort import Predictor, Table
 from tabcohort.errors import printable
 from tabcohort.model.report_facts import report_facts
 from tabcohort.model.report_table import ReportTable
-from tabcohort.reporting.report_page import count, end_of, interval, number, percent, report_page, start_threshold
+from tabcohort.reporting.report_page import (
+    count,
+    end_of,
+    interval,
+    number,
+    percent,
+    report_page,
+    signed,
+    start_threshold,
+)
 
 VOID = {"meta", "link", "input", "br"}
 MAX_BYTES = 3 * 2**20
@@ -151,6 +160,22 @@ def test_the_figures_of_the_facts_are_on_the_page(predictor: Predictor) -> None:
     assert document["fingerprint"] in text
     assert "each predicted by members that never saw it" in text
     assert "tabcohort report MODEL --table TABLE" in text
+
+
+def test_rows_have_their_reasons_and_it_is_said_whose_they_are(named: dict[str, Any], predictor: Predictor) -> None:
+    own = named["hardest"]["least_sure"][0]["reasons"]["columns"][0]
+    value = own["value"]
+    cell = "missing" if value is None else value if isinstance(value, str) else f"{value:.6g}"
+    text = re.sub(r"\s+", " ", Page(report_page(named, TITLE)).text)
+    assert f"{signed(own['contribution'])} {own['name']} = {cell}" in text
+    assert "They are those of the members that were tested on the row and so never saw it" in text
+    other = with_payload(named, "")
+    other["hardest"] |= {"explained_by": "model"}
+    other["hardest"]["least_sure"][0]["reasons"] = None
+    text = Page(report_page(other, TITLE)).text
+    assert "They are those of the whole model." in text
+    assert "not known" in text
+    assert "strongest reasons</th>" not in report_page(report_facts(predictor), TITLE)  # without a table
 
 
 def test_another_table_is_said_to_be_another(predictor: Predictor) -> None:

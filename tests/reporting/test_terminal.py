@@ -19,9 +19,11 @@ from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.model.facts import describe_config, evaluation_facts, facts
 from tabcohort.model.file import describe
+from tabcohort.model.report_progress import ReportProgress, Stage
 from tabcohort.reporting.terminal import (
     ProgressDisplay,
     ProgressLog,
+    ReportDisplay,
     describe_price,
     describe_progress,
     print_evaluation,
@@ -132,17 +134,19 @@ def test_the_features_are_listed_up_to_eight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "end"),
-    [
-        (None, ""),
-        ("budget", "; its budget of seconds was spent, and the best weights so far are kept"),
-        ("interrupted", "; it was interrupted, and the best weights so far are kept"),
-    ],
+    ("reason", "text"),
+    [("budget", "its budget of seconds was spent"), ("interrupted", "it was interrupted")],
 )
-def test_the_reason_why_training_ended_early_is_printed(predictor: Predictor, reason: str | None, end: str) -> None:
+def test_the_reason_why_training_ended_early_is_printed(predictor: Predictor, reason: str, text: str) -> None:
     document = describe(predictor)
-    document["training"].update(stop_reason=reason, best_epochs=[2, 2])
-    assert line_of(printed(document), "training").endswith(f"; best epoch 2{end}")
+    document["training"].update(stop_reason=reason, best_epochs=[2, 2], n_stopped=1, n_not_begun=2)
+    counts = "1 network stopped early, 2 not begun"
+    end = f"; best epoch 2; {text} ({counts}); the best weights so far are kept"
+    assert line_of(printed(document), "training").endswith(end)
+    document["training"].update(n_stopped=0, n_not_begun=0)
+    assert line_of(printed(document), "training").endswith(f"; {text}; the best weights so far are kept")
+    document["training"].update(stop_reason=None)
+    assert line_of(printed(document), "training").endswith("; best epoch 2")
 
 
 def test_networks_that_reached_the_limit_of_epochs_are_counted() -> None:
@@ -502,6 +506,18 @@ def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
         assert (display._bar.tasks[0].completed, display._bar.tasks[0].total) == (2, 6)
     assert "2/6 members of 2 configs trained" in text.getvalue()
     assert text.getvalue().endswith(("\x1b[2K", "\x1b[?25h\r\x1b[1A\x1b[2K"))
+
+
+def test_a_report_has_a_bar_with_what_is_done_in_a_terminal_and_nothing_elsewhere() -> None:
+    for options in ({"force_terminal": True}, {}, {"force_terminal": True, "quiet": True}):
+        text = io.StringIO()
+        with ReportDisplay(Console(file=text, width=80, **options)) as display:
+            display(ReportProgress(Stage.EFFECTS, 1, 2))
+            assert (display._bar.tasks[0].completed, display._bar.tasks[0].total) == (3.5, 6)
+            display._bar.refresh()
+        assert ("effects" in text.getvalue()) is (options == {"force_terminal": True})
+        if options != {"force_terminal": True}:
+            assert text.getvalue().strip() == ""
 
 
 @pytest.mark.parametrize("has_widgets", [True, False])

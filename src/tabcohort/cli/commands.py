@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli import files
-from tabcohort.cli.model_commands import facts_of_report, write_reports, written_reports
+from tabcohort.cli.model_commands import INTERRUPTED_REPORT, facts_of_report, write_reports, written_reports
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
 from tabcohort.cli.source_options import column_choices, column_types, open_table, settings_file, shown_name
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
@@ -117,13 +117,16 @@ def _train(
     has_curve = options.learning_curve and not is_interrupted
     curve = _learning_curve(predictor, table, configs, settings, options) if has_curve else None
     is_interrupted |= options.learning_curve and (curve is None or not curve["is_complete"])
+    if curve is not None:
+        predictor = predictor.with_learning_curve(curve)
+        files.save_or_rescue(predictor, path)
     with _saying_where_the_model_is(path):
         if options.curves:
             from tabcohort.reporting.curves import draw_curves
 
             draw_curves(predictor.report, configs[0].monitor, options.curves)
         if options.report or options.card:
-            facts = facts_of_report(predictor, frame, options, curve)
+            facts = facts_of_report(predictor, frame, options)
             write_reports(facts, path, options.report, options.card)
     document = describe(predictor)
     has_audit = options.audit and not is_interrupted
@@ -185,11 +188,14 @@ def _model_path(options: argparse.Namespace, is_interrupted: bool) -> Path:
 
 @contextmanager
 def _saying_where_the_model_is(path: Path) -> Iterator[None]:
-    """Add to the error of a file that cannot be written that the model is in another one."""
+    """Add to the error of a file that cannot be written, or to Ctrl-C, that the model is in another one."""
+    kept = f"the model was kept as {str(path)!r}"
     try:
         yield
     except ModelFileError as error:
-        raise ModelFileError(f"{error}; the model was kept as {str(path)!r}") from None
+        raise ModelFileError(f"{error}; {kept}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{INTERRUPTED_REPORT}; {kept}") from None
 
 
 def look(options: argparse.Namespace) -> int:

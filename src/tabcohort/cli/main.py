@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except TabcohortError as error:
             report(str(error))
             return USER_ERROR
-        except KeyboardInterrupt:
-            report_error("interrupted")
+        except KeyboardInterrupt as interrupt:
+            report_error(str(interrupt) or "interrupted")
             return INTERRUPTED
         except ClosedPipeError:
             return 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tabcohort.model.predictor import Predictor
 
 CHANGED = 1  # exit status of `monitor`
+INTERRUPTED_REPORT = "interrupted before the report was complete"
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -232,49 +233,50 @@ def report(options: argparse.Namespace) -> int:
         raise SettingsError("--by, --weight and --query are about a table: name one with --table")
     predictor = load(options.model)
     frame = None if options.table is None else open_table(options).frame
-    facts = facts_of_report(predictor, frame, options)
-    if options.json:
-        print_json(facts)
     page = options.out
     if not (page or options.json or options.card):
         page = str(files.default_report(options.model))
-    write_reports(facts, Path(options.model), page, options.card)
-    _, messages = consoles()
+    try:
+        facts = facts_of_report(predictor, frame, options)
+        if options.json:
+            print_json(facts)
+        write_reports(facts, Path(options.model), page, options.card)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(INTERRUPTED_REPORT) from None
+    _, messages = consoles(options.quiet)
     print_lines(messages, *written_reports(page, options.card))
     return 0
 
 
-def facts_of_report(
-    predictor: Predictor,
-    frame: pl.DataFrame | None,
-    options: argparse.Namespace,
-    learning_curve: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+def facts_of_report(predictor: Predictor, frame: pl.DataFrame | None, options: argparse.Namespace) -> dict[str, Any]:
     """Return the facts of a report, with those of a table where there is one; say which rows are measured."""
     from tabcohort.model.report_facts import report_facts
     from tabcohort.model.report_table import ReportTable
+    from tabcohort.reporting.terminal import ReportDisplay
 
     if frame is None:
         return report_facts(predictor)
     table = ReportTable.of(frame, predictor, options.weight)
     if not table.is_training_table:
         _warn("the model was not trained on this table: the report measures it on the rows of this table")
-    with consoles(getattr(options, "quiet", False))[1].status("measuring subgroups and what the model has learned"):
-        return report_facts(
-            predictor, table, getattr(options, "by", ()), shown_name(options.table), learning_curve=learning_curve
-        )
+    by = getattr(options, "by", ())
+    with ReportDisplay(consoles(options.quiet)[1]) as display:
+        return report_facts(predictor, table, by, shown_name(options.table), display)
 
 
 def write_reports(facts: dict[str, Any], model: Path, page: str | None, card: str | None) -> None:
-    """Write the page of a report and the model card, as far as files are named for them."""
+    """Write the page of a report and the model card, as far as files are named for them, when both are complete."""
+    texts = {}
     if page:
         from tabcohort.reporting.report_page import report_page
 
-        files.write_text(page, report_page(facts, model.name))
+        texts[page] = report_page(facts, model.name)
     if card:
         from tabcohort.reporting.model_card import model_card
 
-        files.write_text(card, model_card(facts, model.name, model.name))
+        texts[card] = model_card(facts, model.name, model.name)
+    for path, text in texts.items():
+        files.write_text(path, text)
 
 
 def written_reports(page: str | None, card: str | None) -> list[str]:

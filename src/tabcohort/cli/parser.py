@@ -222,6 +222,7 @@ def _report_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
     card = "write a model card (Markdown) instead of the page, or too; without a name, model_card.md beside the page"
     _add_card(command, card)
+    command.add_argument("--quiet", action="store_true", help="print results and errors only")
 
 
 def _export_options(command: argparse.ArgumentParser) -> None:

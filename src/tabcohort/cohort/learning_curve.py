@@ -17,8 +17,9 @@ from tabcohort.cohort.selection import out_of_fold, select_and_calibrate
 from tabcohort.data.subsample import SubsampledSplits
 from tabcohort.data.table import Table
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.evaluation.evaluate import mean_loss_estimates
 from tabcohort.evaluation.extrapolation import MIN_POINTS, RATES, CurveFit, fit_curve, forecast_gain
-from tabcohort.evaluation.intervals import Estimate, mean_estimate
+from tabcohort.evaluation.intervals import Estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.report import estimate_to_dict
 from tabcohort.settings import CohortSettings, Config
@@ -42,6 +43,7 @@ class LearningCurve:
         predictions: the out-of-fold predictions of all rows.
         n_rows: of the table.
         is_complete: whether all shares were trained.
+        seed: of the model, for the bootstrap.
     """
 
     shares: FloatArray
@@ -50,11 +52,12 @@ class LearningCurve:
     predictions: OutOfFoldPredictions
     n_rows: int
     is_complete: bool
+    seed: int
 
     def points(self) -> list[Estimate]:
-        """Return the log loss at each share with its 95 % interval."""
+        """Return the log loss at each share with its 95 % interval; that of all rows is the one of the model."""
         own = self.predictions
-        return [mean_estimate(losses, own.weight, own.group_ids) for losses in self.losses]
+        return mean_loss_estimates(self.losses, own.weight, own.group_ids, self.seed)
 
     def fits(self) -> list[CurveFit]:
         """Return a curve of each family through the points."""
@@ -102,7 +105,7 @@ def learning_curve(
     all_shares, n_train = np.array([*done, 1.0]), _n_train(plan)
     return LearningCurve(
         all_shares, n_train * all_shares, np.stack([*losses, predictions.as_float64().losses()]), predictions,
-        len(table.y), is_complete,
+        len(table.y), is_complete, plan.configs[0].seed,
     )  # fmt: skip
 
 

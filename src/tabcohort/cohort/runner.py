@@ -29,6 +29,7 @@ from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_memb
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expected_seconds
 from tabcohort.cohort.store import StateStore
+from tabcohort.engines.compiled.engine import compile_kernels
 from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
@@ -67,6 +68,9 @@ def run(
 ) -> RunResult:
     """Train all members of a plan.
 
+    Compiling the kernels, which the first training of an installation does, counts neither as time of training nor
+    towards a budget.
+
     Args:
         plan: the cohort.
         callback: called a few times a second with how far the cohort is, by one thread at a time.
@@ -81,6 +85,8 @@ def run(
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
     train = functools.partial(train_member, plan, rows, folder)
+    if "compiled" in plan.engines:
+        compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
     executor = executor or ThreadExecutor(plan.settings.threads)
     is_resumed = folder is not None and any(folder.iterdir())  # how much is left is not known
     seconds = math.nan if is_resumed else expected_seconds(plan, executor.n_workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,18 +172,41 @@ def bootstrap(scores: WeightedScorer, seed: int) -> dict[str, FloatArray]:
     metrics: dict[str, Resampled] = {
         name: metric.resampled for name, metric in scores.scorer.available().items() if metric.resampled
     }
-    n_rows = len(scores.weight)
+    values: dict[str, list[FloatArray]] = {name: [] for name in metrics}
+    for weight in _resampled_weights(scores.weight, seed):
+        for name, resampled in metrics.items():
+            values[name].append(resampled(scores.scorer, weight))
+    return {name: np.concatenate(parts) for name, parts in values.items()}
+
+
+def _resampled_weights(weight: FloatArray, seed: int) -> Iterator[FloatArray]:
+    """Yield the weights of the rows in some resamples at a time, `(n_at_once, n_rows)`."""
+    n_rows = len(weight)
     n_resamples = int(np.clip(20_000_000 // n_rows, 100, 1_000))
     n_at_once = max(1, CELLS_AT_ONCE // n_rows)
     rng = make_rng(seed, Purpose.BOOTSTRAP)
-    values = {name: np.empty(n_resamples) for name in metrics}
     for first in range(0, n_resamples, n_at_once):
-        some = slice(first, min(first + n_at_once, n_resamples))
-        rows = rng.integers(n_rows, size=(some.stop - first, n_rows))
-        weight = scores.weight * counts_by_row(rows, n_rows)
-        for name, resampled in metrics.items():
-            values[name][some] = resampled(scores.scorer, weight)
-    return values
+        rows = rng.integers(n_rows, size=(min(n_at_once, n_resamples - first), n_rows))
+        yield weight * counts_by_row(rows, n_rows)
+
+
+def mean_loss_estimates(losses: FloatArray, weight: FloatArray, group_ids: IntArray, seed: int) -> list[Estimate]:
+    """Return means of log losses with the intervals that `evaluate` gives a log loss, from the same resamples.
+
+    Args:
+        losses: of each row, `(n_means, n_rows)`.
+        weight: row weights, `(n_rows,)`, positive.
+        group_ids: the group of each row, `(n_rows,)`, numbered from 0 without gaps.
+        seed: of the bootstrap.
+    """
+    resampled = np.concatenate([own @ losses.T / own.sum(axis=1)[:, None] for own in _resampled_weights(weight, seed)])
+    estimates = []
+    for own, of_resamples in zip(losses, resampled.T, strict=True):
+        value = float(weight @ own / weight.sum())
+        effect = design_effect(weight / weight.sum() * (own - value), weight, group_ids)
+        low, high = bootstrap_interval(METRICS["log_loss"], value, of_resamples, math.sqrt(effect))
+        estimates.append(Estimate(value, min(value, max(0.0, float(low))), max(value, float(high))))
+    return estimates
 
 
 def evaluate_out_of_fold(

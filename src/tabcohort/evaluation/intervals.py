@@ -62,8 +62,10 @@ def standard_error(influence: FloatArray, weight: FloatArray, group_ids: IntArra
     return math.sqrt(design_effect(influence, weight, group_ids) * np.square(influence).sum())
 
 
-def rate_estimate(is_success: BoolArray, weight: FloatArray, group_ids: IntArray | None = None) -> Estimate:
-    """Return a weighted share of rows with its Wilson 95 % interval; unknown without rows.
+def rate_estimate(
+    is_success: BoolArray, weight: FloatArray, group_ids: IntArray | None = None, z: float = Z95
+) -> Estimate:
+    """Return a weighted share of rows with its Wilson interval, of 95 % if no other `z` is given; unknown without rows.
 
     The interval is that of as many independent rows as the weights (Kish 1965) and the groups leave.
 
@@ -71,6 +73,7 @@ def rate_estimate(is_success: BoolArray, weight: FloatArray, group_ids: IntArray
         is_success: which rows are counted, `(n_rows,)`.
         weight: of each row, `(n_rows,)`, positive.
         group_ids: the group of each row, `(n_rows,)`; all rows are independent when omitted.
+        z: standard normal quantile of the interval's ends.
     """
     if not len(weight):
         return UNKNOWN
@@ -79,7 +82,7 @@ def rate_estimate(is_success: BoolArray, weight: FloatArray, group_ids: IntArray
     if group_ids is not None:
         groups = np.unique(group_ids, return_inverse=True)[1]
         n_effective /= design_effect(weight / total * (is_success - rate), weight, groups)
-    low, high = wilson(rate * n_effective, n_effective)
+    low, high = wilson(rate * n_effective, n_effective, z)
     return Estimate(rate, min(low, rate), max(high, rate))
 
 
@@ -125,13 +128,13 @@ def _small_sample_factor(freedom: float) -> float:
     return (float(stdtrit(max(freedom, 1.0), 0.975)) / Z95) ** 2
 
 
-def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927); NaN without trials."""
+def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float]:
+    """Return the score interval of a proportion (Wilson 1927), of 95 % if no other `z` is given; NaN without trials."""
     if trials <= 0:
         return math.nan, math.nan
-    rate, z2 = successes / trials, Z95**2 / trials
+    rate, z2 = successes / trials, z**2 / trials
     center = (rate + z2 / 2) / (1 + z2)
-    half_width = Z95 * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials)) / (1 + z2)
+    half_width = z * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials)) / (1 + z2)
     return max(0.0, center - half_width), min(1.0, center + half_width)
 
 

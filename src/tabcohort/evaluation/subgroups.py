@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tabcohort.evaluation.evaluate import estimate_metrics
-from tabcohort.evaluation.intervals import Z95, Estimate, standard_error
+from tabcohort.evaluation.intervals import Z95, Estimate, rate_estimate, standard_error
 from tabcohort.evaluation.metrics import METRICS, Scorer
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
@@ -199,7 +200,7 @@ def _promising_pairs(
 
 
 def _tested(rows: MeasuredRows, subgroups: Iterable[Subgroup], n_tests: int, alpha: float) -> list[FoundSubgroup]:
-    """Return the subgroups that pass their test, corrected for the number of tests."""
+    """Return the subgroups that pass their test, corrected for the number of tests, with an interval below 0."""
     from scipy.special import ndtri
 
     n_standard_errors = -float(ndtri(alpha / max(n_tests, 1)))
@@ -207,10 +208,29 @@ def _tested(rows: MeasuredRows, subgroups: Iterable[Subgroup], n_tests: int, alp
     for conditions, inside in subgroups:
         p_value = min(1.0, n_tests * _p_value(rows, inside))
         if p_value <= alpha:
-            value, error = _difference(rows, inside)
-            reach = n_standard_errors * error
-            found.append(FoundSubgroup(conditions, p_value, Estimate(value, value - reach, value + reach)))
+            difference = _corrected_difference(rows, inside, n_standard_errors)
+            if difference.high < 0:
+                found.append(FoundSubgroup(conditions, p_value, difference))
     return found
+
+
+def _corrected_difference(rows: MeasuredRows, inside: BoolArray, z: float) -> Estimate:
+    """Return the accuracy of some rows minus that of the others, with the interval of Newcombe (1998, method 10).
+
+    It is made of the score intervals of both. Unlike a normal interval it agrees with the test where a part has few
+    rows and many errors: the test's variance is that of the share of errors elsewhere.
+
+    Args:
+        rows: all rows.
+        inside: which of them, `(n_rows,)`.
+        z: standard normal quantile of the interval's ends.
+    """
+    here, there = (
+        rate_estimate(~rows.is_error[part], rows.weight[part], rows.groups[part], z) for part in (inside, ~inside)
+    )
+    value = here.value - there.value
+    low = value - math.hypot(here.value - here.low, there.high - there.value)
+    return Estimate(value, low, value + math.hypot(here.high - here.value, there.value - there.low))
 
 
 def _p_value(rows: MeasuredRows, inside: BoolArray) -> float:

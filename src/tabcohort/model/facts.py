@@ -33,7 +33,8 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         `model`: `kinds`: a name for each kind of member, by weight; `n_members`, `n_parameters`, `n_features`;
         `rows`: `n`, `n_folds`, `n_seeds`, and the smallest and largest number of `train`, `validation` and `test` rows
         of a member; `training`: `n_members`, `n_epochs` in all, the first and last of the `best_epochs`,
-        `n_at_max_epochs`, whether that is `cut_short`, `fit_seconds`, `seconds_saved`, `engine`, `device`,
+        `n_at_max_epochs`, whether that is `cut_short`, `n_stopped`, members that a budget or Ctrl-C stopped early, and
+        `n_not_begun`, those that it left out, `fit_seconds`, `seconds_saved`, `engine`, `device`,
         `stop_reason`; `evaluation`: see `evaluation_facts`; `alternatives`: see `alternative_facts`;
         `calibration`: log loss and calibration error before and after; `sets`: see `set_facts`; `threshold`: see
         `threshold_facts`; `configs`: see `config_facts`; `coefficients`: a linear two-class model's weight per standard
@@ -289,12 +290,23 @@ def _row_facts(report: CohortReport) -> dict[str, Any]:
 def _training_facts(report: CohortReport) -> dict[str, Any]:
     best_epochs = [member.best_epoch for member in report.members]
     n_at_max = sum(member.stop_reason == "max_epochs" for member in report.members)
+    n_stopped = sum(
+        member.stop_reason in ("budget", "interrupted")
+        or (member.stop_reason == "paused" and report.configs[member.config].dropped_after is None)
+        for member in report.members
+    )
+    n_not_begun = 0
+    if report.stop_reason is not None:
+        n_planned = report.n_folds * report.n_seeds * sum(config.failed is None for config in report.configs)
+        n_not_begun = n_planned - len(report.members)
     return {
         "n_members": len(report.members),
         "n_epochs": sum(len(member.history) for member in report.members),
         "best_epochs": [min(best_epochs), max(best_epochs)],
         "n_at_max_epochs": n_at_max,
         "cut_short": n_at_max > CUT_SHARE * len(report.members),
+        "n_stopped": n_stopped,
+        "n_not_begun": n_not_begun,
         "fit_seconds": report.fit_seconds,
         "seconds_saved": report.seconds_saved,
         "engine": report.engine,

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabcohort.data.inputs import input_places
-from tabcohort.data.splits import make_splits
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.intervals import Estimate, mean_estimate
 from tabcohort.evaluation.metrics import log_probabilities, safe_log
-from tabcohort.evaluation.out_of_fold import MAX_FOLDS
 from tabcohort.model.predictor import Predictor
+from tabcohort.model.tested import rows_of_folds
 from tabcohort.types import FloatArray, IntArray
 
 MAX_ROWS = 2_000  # that importances are measured on
@@ -55,27 +54,11 @@ def sample_tested_rows(predictor: Predictor, table: Table, max_rows: int = MAX_R
         max_rows: the size of the sample.
     """
     config = predictor.report.configs[0].config
-    tested = _tested_by_fold(predictor, table)
+    tested = rows_of_folds(predictor, table)[0]
     rows, fold = np.concatenate(tested), np.repeat(np.arange(len(tested)), [len(own) for own in tested])
     kept = np.sort(np.random.default_rng(config.seed).permutation(len(rows))[:max_rows])
     rows = rows[kept]
     return TestedRows(table.inputs(rows), table.y[rows], table.weight[rows], fold[kept], rows)
-
-
-def _tested_by_fold(predictor: Predictor, table: Table) -> list[IntArray]:
-    """Return the rows of the table that the networks of each fold of the first seed were tested on.
-
-    A model does not keep the times of its rows. Where it was trained on folds in time, and the table is read again
-    without them, the folds are those that its out-of-fold predictions know; none where they do not tell.
-    """
-    n_folds, predictions = predictor.report.n_folds, predictor.out_of_fold
-    splitter = make_splits(table, predictor.report.configs[0].config, n_folds)
-    if np.array_equal(splitter.fold_ids()[predictions.rows] % MAX_FOLDS, predictions.fold_ids):
-        return [splitter.split(fold).test for fold in range(n_folds)]
-    periods = np.unique(predictions.fold_ids)
-    if len(periods) != n_folds or n_folds > MAX_FOLDS - 2:
-        return [np.empty(0, dtype=np.int64)]
-    return [predictions.rows[predictions.fold_ids == period] for period in periods]
 
 
 def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[str, float]:

@@ -26,6 +26,7 @@ from tabcohort.model.explain import score_name
 from tabcohort.model.importance import MAX_ROWS, N_PERMUTATIONS, importance_estimates, sample_tested_rows
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.types import FloatArray, IntArray
 
 MIN_ROWS, MAX_PREDICTIONS = 200, 500_000  # rows of wide tables; predictions by the members of a fold
@@ -35,12 +36,13 @@ N_CROSSED = 50  # rows whose cells are put into each other for an interaction
 N_HEAT_INTERVALS = 7  # of a number, in the heat map
 
 
-def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
+def learned_facts(predictor: Predictor, table: Table, callback: ReportCallback = ignore) -> dict[str, Any]:
     """Return what a model has learned, as plain JSON values.
 
     Args:
         predictor: the model.
         table: that it was trained on.
+        callback: called with how far it is.
 
     Returns:
         `score`: what effects are of; `n_rows`: that importances are measured on, 0 where it is not known which members
@@ -50,6 +52,7 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
         `columns`, `strength` and `share`, the strongest first; `heat_map`: of the first of these, `columns`, `class`,
         `x` and `y` (the cells), and `value` (a list for each of `y`), or null.
     """
+    callback(ReportProgress(Stage.IMPORTANCES))
     columns = predictor.schema.columns
     places = input_places(columns)
     n_rows = max(MIN_ROWS, min(MAX_ROWS, MAX_PREDICTIONS // (N_PERMUTATIONS * max(len(columns), 1))))
@@ -64,7 +67,11 @@ def learned_facts(predictor: Predictor, table: Table) -> dict[str, Any]:
     some = _evenly(len(table.y), min(MAX_EFFECT_ROWS, max(100, MAX_EFFECT_LOGITS // n_logits)))
     X, weight = table.inputs(some), table.weight[some]
     strongest = _strongest(estimates, [players[player] for player in order], X, places)
-    effects = [effect_facts(predictor, X, weight, grid) for grid in strongest.values()]
+    effects = []
+    for number, grid in enumerate(strongest.values()):
+        callback(ReportProgress(Stage.EFFECTS, number, len(strongest)))
+        effects.append(effect_facts(predictor, X, weight, grid))
+    callback(ReportProgress(Stage.INTERACTIONS))
     return {
         "score": score_name(len(predictor.schema.classes)),
         "n_rows": len(tested.y),

@@ -270,6 +270,17 @@ class Predictor:
             self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report
         )  # fmt: skip
 
+    def with_learning_curve(self, facts: Mapping[str, Any]) -> Predictor:
+        """Return this model with a learning curve in its report.
+
+        Args:
+            facts: what `tabcohort.cohort.learning_curve.learning_curve_facts` gives.
+        """
+        report = replace(self.report, learning_curve=facts)
+        return Predictor(
+            self.models, self.members, self.schema, self.calibrator, self.decision_rule, self.out_of_fold, report
+        )  # fmt: skip
+
     def was_trained_on(self, table: Table) -> bool:
         """Return whether this model was trained on this very table."""
         return table.fingerprint() == self.report.fingerprint
@@ -385,6 +396,15 @@ class Predictor:
     def ensemble(self) -> Ensemble:
         """What gives the scores of rows that explanations are of."""
         return Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
+
+    def ensemble_of(self, places: Sequence[int]) -> Ensemble:
+        """Return what gives the scores of some members alone, with the weights and the calibrator that they have here.
+
+        Args:
+            places: of the members in `models`, at least one.
+        """
+        models, weights = tuple(self.models[place] for place in places), self.weights[list(places)]
+        return Ensemble(models, Inference(models), weights / weights.sum(), self.calibrator, self.schema.positive)
 
     def _explainer(
         self, background: Any, together: Sequence[Sequence[str]], budget: ExplanationBudget, seed: int | None

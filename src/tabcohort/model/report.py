@@ -115,9 +115,10 @@ class CohortReport:
         n_folds, n_seeds: of the members that were planned.
         engine, device: what trained the members, and where; several are joined by " and ".
         stop_reason: "budget" or "interrupted" where that ended training, else None.
-        fit_seconds: duration of training.
+        fit_seconds: duration of training, without the compilation of kernels.
         seconds_saved: by dropping configs, extrapolated.
         fingerprint: SHA-256 of the table.
+        learning_curve: what `tabcohort.cohort.learning_curve.learning_curve_facts` gives, if it was measured.
     """
 
     members: tuple[MemberReport, ...]
@@ -135,12 +136,17 @@ class CohortReport:
     fit_seconds: float
     seconds_saved: float
     fingerprint: str
+    learning_curve: Mapping[str, Any] | None = None
 
 
 def report_to_dict(report: CohortReport) -> dict[str, Any]:
-    """Return a report as plain JSON values; what is unknown is null, and a history is a list for each column."""
+    """Return a report as plain JSON values; what is unknown is null, and a history is a list for each column.
+
+    There is a `learning_curve` only if it was measured.
+    """
+    kept = {name: value for name, value in vars(report).items() if name != "learning_curve" or value is not None}
     return {
-        **vars(report),
+        **kept,
         "members": [{**vars(member), "history": _columns(member.history)} for member in report.members],
         "configs": [
             {
@@ -194,10 +200,11 @@ def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
     members = tuple(MemberReport(**{**member, "history": _records(member["history"])}) for member in values["members"])
     if any(not 0 <= member.config < len(configs) for member in members):
         raise ValueError("a member has a config that is not there")
-    sets = values["sets"]
+    sets, curve = values["sets"], values.get("learning_curve")
     return CohortReport(
         **{
             **values,
+            "learning_curve": None if curve is None else _learning_curve(curve),
             "members": members,
             "configs": configs,
             "evaluation": _evaluation(values["evaluation"]),
@@ -231,6 +238,46 @@ def _alternative(values: Mapping[str, Any], n_configs: int) -> Alternative:
     if values["kind"] not in ALTERNATIVES or (config is not None and not is_config):
         raise ValueError("its report has an alternative that there is not")
     return Alternative(**{**values, **{name: _estimate(values[name]) for name in ("log_loss", "gap")}})
+
+
+def _learning_curve(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a learning curve, checked to be what figures are drawn of.
+
+    Raises:
+        ValueError, LookupError, TypeError: they are not.
+    """
+    curves = [
+        {
+            "family": str(curve["family"]),
+            **{name: _finite(curve[name]) for name in ("limit", "drop", "rate")},
+            "drawn": [[_finite(share), _finite(loss)] for share, loss in curve["drawn"]],
+        }
+        for curve in values["curves"]
+    ]
+    points = [
+        {"share": _finite(own["share"]), "n_train": _finite(own["n_train"]), "log_loss": _known(own["log_loss"])}
+        for own in values["points"]
+    ]
+    forecasts = [
+        {"factor": _finite(own["factor"]), "n_rows": int(own["n_rows"]), "gain": _known(own["gain"])}
+        for own in values["forecasts"]
+    ]
+    if not points or len(curves) != 2 or not all(curve["drawn"] for curve in curves):
+        raise ValueError("its report has an impossible learning curve")
+    return {
+        "points": points, "curves": curves, "forecasts": forecasts, "conclusion": str(values["conclusion"]),
+        "is_complete": bool(values["is_complete"]),
+    }  # fmt: skip
+
+
+def _known(estimate: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _finite(estimate[name]) for name in ("value", "low", "high")}
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("its report has a learning curve of something else than numbers")
+    return float(value)
 
 
 def _columns(history: Sequence[EpochRecord]) -> dict[str, list[float]]:

@@ -28,11 +28,14 @@ from tabcohort.evaluation.intervals import rate_estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import cross_fit_sets
 from tabcohort.evaluation.subgroups import MeasuredRows
+from tabcohort.model.explain import score_name
 from tabcohort.model.facts import describe_configs, evaluation_facts
 from tabcohort.model.file import describe
 from tabcohort.model.learned import learned_facts
 from tabcohort.model.predictor import Predictor
+from tabcohort.model.reasons import reasons_of
 from tabcohort.model.report import MemberReport, estimate_to_dict
+from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_subgroups import subgroup_facts
 from tabcohort.model.report_table import ReportTable, cells_of, data_facts
 from tabcohort.types import BoolArray, FloatArray, IntArray
@@ -69,7 +72,7 @@ def report_facts(
     table: ReportTable | None = None,
     by: Sequence[str] = (),
     source: str | None = None,
-    learning_curve: Mapping[str, Any] | None = None,
+    callback: ReportCallback = ignore,
 ) -> dict[str, Any]:
     """Return all that a report shows, as plain JSON values; what is unknown is null.
 
@@ -81,7 +84,7 @@ def report_facts(
         table: a labelled table.
         by: columns of the table whose parts are measured, too.
         source: the name of the table, for people.
-        learning_curve: what `learning_curve_facts` gives, if it was measured.
+        callback: called with how far it is.
 
     Returns:
         what `describe` gives, without the histories; and `measured`: `on` ("out_of_fold" or "table"), `source`,
@@ -89,20 +92,25 @@ def report_facts(
         each class (of two classes, the positive one), see `class_facts`, and `n_more_classes`; `histories`, see
         `history_facts`; `hardest`: the rows that it is `most_wrong` and `least_sure` about; with a table, `data` (see
         `data_facts`) and `subgroups` (see `subgroup_facts`), which are null without; with the training table,
-        `learned` (see `learned_facts`); `learning_curve`, if it is given.
+        `learned` (see `learned_facts`); `learning_curve`, if it was measured when the model was trained.
 
     Raises:
         TableError: a column in `by` is not there.
     """
+    callback(ReportProgress(Stage.PREDICTIONS))
     document = describe(predictor)
     del document["report"]
     is_new = table is not None and not table.is_training_table
     measured = _of_table(predictor, table.table) if table is not None and is_new else _of_training(predictor)
     predictions, evaluation, schema = measured.predictions, measured.evaluation, predictor.schema
-    codes = _codes_with_curves(predictions, schema)
-    subgroups = None
+    curves = []
+    for number, code in enumerate(codes := _codes_with_curves(predictions, schema)):
+        callback(ReportProgress(Stage.PREDICTIONS, number, len(codes)))
+        curves.append(class_facts(predictions, code, schema.classes[code]))
+    subgroups = learned = None
     if table is not None:
-        subgroups = subgroup_facts(table, _rows(measured, schema.positive), predictions.rows, by)
+        subgroups = subgroup_facts(table, _rows(measured, schema.positive), predictions.rows, by, callback)
+        learned = None if is_new else learned_facts(predictor, table.table, callback)
     return {
         **document,
         "fingerprint": predictor.report.fingerprint,
@@ -116,14 +124,14 @@ def report_facts(
         },
         "evaluation": evaluation_facts(evaluation, schema.classes),
         "sets": {"coverage": predictor.decision_rule.coverage, **_set_facts(measured, predictor)},
-        "one_against_rest": [class_facts(predictions, code, schema.classes[code]) for code in codes],
+        "one_against_rest": curves,
         "n_more_classes": 0 if len(schema.classes) == 2 else len(schema.classes) - len(codes),
         "histories": history_facts(predictor),
-        "hardest": _hardest(measured, predictor, table),
+        "hardest": _hardest(measured, predictor, table, callback),
         "data": None if table is None else data_facts(table, predictor),
         "subgroups": subgroups,
-        "learned": learned_facts(predictor, table.table) if table is not None and not is_new else None,
-        "learning_curve": learning_curve,
+        "learned": learned,
+        "learning_curve": predictor.report.learning_curve,
     }
 
 
@@ -326,12 +334,16 @@ def _history(member: MemberReport, n_epochs: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | None) -> dict[str, Any]:
+def _hardest(
+    measured: _Measured, predictor: Predictor, table: ReportTable | None, callback: ReportCallback
+) -> dict[str, Any]:
     """Return the rows with the highest loss, and those whose two most probable classes are the closest.
 
     Returns:
         `most_wrong` and `least_sure`: for each row its `row` number, `true` and `predicted` class, the `probability` of
-        both, and with a table its `keys` and `cells`, by the name of the column; `columns`: these names.
+        both, and with a table its `cells`, by the name of the column, and its `reasons` (see `reasons_of`), which are
+        null without; `columns`: these names; `explained_by`: "tested members" or "model", null without a table;
+        `score`: what reasons contribute to.
     """
     own, schema = measured.predictions, predictor.schema
     proba, everyone = np.exp(own.log_proba), np.arange(len(own.y))
@@ -345,7 +357,11 @@ def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | Non
     worst = wrong[np.argsort(-own.losses()[wrong], kind="stable")][:N_ROWS]
     unsure = np.argsort(margin, kind="stable")[:N_ROWS]
     names = [name for name in (*schema.keys, *schema.features[:N_CELLS]) if table and name in table.frame.columns]
-    labels = schema.classes
+    labels, chosen = schema.classes, np.unique(np.concatenate([worst, unsure]))
+    reasons: dict[int, Any] = {}
+    if table is not None:
+        found = reasons_of(predictor, table, own.rows[chosen], measured.y_pred[chosen], callback)
+        reasons = dict(zip(chosen.tolist(), found, strict=True))
 
     def row_facts(place: int) -> Mapping[str, Any]:
         row, y, y_pred = int(own.rows[place]), int(own.y[place]), int(measured.y_pred[place])
@@ -355,10 +371,14 @@ def _hardest(measured: _Measured, predictor: Predictor, table: ReportTable | Non
             "predicted": labels[y_pred],
             "probability": {"true": float(proba[place, y]), "predicted": float(proba[place, y_pred])},
             "cells": {} if table is None else cells_of(table, row, names),
+            "reasons": reasons.get(place),
         }
 
+    explained_by = None if table is None else "tested members" if table.is_training_table else "model"
     return {
         "columns": names,
+        "explained_by": explained_by,
+        "score": score_name(len(labels)),
         "n_wrong": len(wrong),
         "n_rows": len(everyone),
         "most_wrong": [row_facts(place) for place in worst.tolist()],

@@ -15,6 +15,7 @@ from tabcohort.data.inputs import InputPlaces, input_places, require_column
 from tabcohort.errors import TableError
 from tabcohort.evaluation.subgroups import Condition, MeasuredRows, search_subgroups, subgroup_metrics
 from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_table import ReportTable
 from tabcohort.types import FloatArray, IntArray
 
@@ -30,8 +31,12 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 def subgroup_facts(
-    table: ReportTable, rows: MeasuredRows, places: IntArray, by: Sequence[str] = ()
-) -> dict[str, Any]:  # fmt: skip
+    table: ReportTable,
+    rows: MeasuredRows,
+    places: IntArray,
+    by: Sequence[str] = (),
+    callback: ReportCallback = ignore,
+) -> dict[str, Any]:
     """Return how good predictions are for parts of the rows, as plain JSON values.
 
     Args:
@@ -39,6 +44,7 @@ def subgroup_facts(
         rows: that are measured.
         places: of these in the table, `(n_rows,)`.
         by: columns whose levels, or quarters, are measured beside those of all categories.
+        callback: called with how far it is.
 
     Returns:
         `columns`: for each its `name` and `levels`, with `label`, `n_rows`, `weight` and the `metrics` of each (see
@@ -57,11 +63,14 @@ def subgroup_facts(
     }  # fmt: skip
     categories = [name for name, cells in features.items() if cells.are_levels and name not in by]
     columns = []
-    for name in [*dict.fromkeys(by), *categories[:MAX_COLUMNS]]:
+    names = [*dict.fromkeys(by), *categories[:MAX_COLUMNS]]
+    for number, name in enumerate(names):
+        callback(ReportProgress(Stage.SUBGROUPS, number, 2 * len(names)))  # the search takes as long, roughly
         cells = features[name] if name in features else _cells_beside(table.frame[name], places)
         levels = [_measured(rows, condition) for condition in parts_of(cells)]
         kept = sorted(levels, key=lambda level: -level["weight"])[:MAX_LEVELS] if cells.are_levels else levels
         columns.append({"name": name, "levels": kept, "n_more": len(levels) - len(kept)})
+    callback(ReportProgress(Stage.SUBGROUPS, 1, 2))
     return {
         "columns": columns,
         "n_more_columns": max(0, len(categories) - MAX_COLUMNS),

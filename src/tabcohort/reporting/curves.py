@@ -12,6 +12,7 @@ from tabcohort.container import replace_file
 from tabcohort.errors import ModelFileError
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.model.report import CohortReport, MemberReport
+from tabcohort.reporting.figures import LOSS_STYLES
 from tabcohort.training.loop import EpochRecord
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -42,7 +43,7 @@ def draw_curves(report: CohortReport, monitor: str, path: str | Path) -> None:
         is_first = number == 0
         scores = [record.val_accuracy if monitor == "log_loss" else record.score for record in member.history]
         label = f"{METRICS[name].label}, validation rows" if is_first else None
-        metric.plot(_epochs(member), scores, color="tab:orange", alpha=_opacity(members), label=label)
+        metric.plot(_epochs(member), scores, color=LOSS_STYLES["val_loss"].color, alpha=_opacity(members), label=label)
         _mark_best(metric, member, scores, _best_label(members) if is_first else None)
     losses.set_ylabel("log loss")
     metric.set_ylabel(METRICS[name].label)
@@ -65,12 +66,10 @@ def draw_losses(axis: Axes, members: Sequence[MemberReport]) -> None:
     for number, member in enumerate(members):
         is_first = number == 0
         val_losses = [record.val_loss for record in member.history]
-        for values, color, label in (
-            ([record.train_loss for record in member.history], "tab:blue", "training rows"),
-            (val_losses, "tab:orange", "validation rows"),
-        ):
-            label_once = label if is_first else None
-            axis.plot(_epochs(member), values, color=color, alpha=_opacity(members), label=label_once)
+        for name, own in LOSS_STYLES.items():
+            values = [getattr(record, name) for record in member.history]
+            label_once = own.label if is_first else None
+            axis.plot(_epochs(member), values, color=own.color, alpha=_opacity(members), label=label_once)
         _mark_best(axis, member, val_losses, _best_label(members) if is_first else None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -17,6 +17,26 @@ WIDTH, HEIGHT = 340, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
 DIGITS = 1  # after the point, of coordinates
 Points = Sequence[tuple[float, float]]
+
+
+class LossStyle(NamedTuple):
+    """How the losses of some rows are drawn by epoch.
+
+    Args:
+        label: which rows, in words.
+        style: class of the page's style.
+        color: of matplotlib, much the same.
+    """
+
+    label: str
+    style: str
+    color: str
+
+
+LOSS_STYLES = {
+    "train_loss": LossStyle("training rows", "first", "tab:blue"),
+    "val_loss": LossStyle("validation rows", "second", "tab:orange"),
+}
 
 
 @dataclass(frozen=True)
@@ -269,10 +289,10 @@ def history_figure(config: Mapping[str, Any]) -> Markup:
     spread = max(high - low, 1e-6)
     axes = Axes((0, max(last, 1)), (max(0.0, low - 0.05 * spread), high + 0.05 * spread), "epoch", "log loss", 220)
     parts = []
-    for name, style in (("train_loss", "second thin"), ("val_loss", "first thin")):
+    for name, own in LOSS_STYLES.items():
         for member in members:
             pairs = zip(member["epoch"], member[name], strict=True)
-            parts.append(axes.line([(epoch, loss) for epoch, loss in pairs if loss is not None], style))
+            parts.append(axes.line([(epoch, loss) for epoch, loss in pairs if loss is not None], f"{own.style} thin"))
     best = []
     for member in members:
         loss_at = dict(zip(member["epoch"], member["val_loss"], strict=True))

@@ -15,7 +15,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from tabcohort.errors import printable
 from tabcohort.reporting.report_page import count, interval, number, percent, resource
-from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
+from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, stop_text
 
 LIMITS = {"names": 20, "columns": 100, "groups": 3}
 # What may begin something in CommonMark, and in what GitHub and Hugging Face add: links, mentions, emoji, formulas.
@@ -49,7 +49,7 @@ def model_card(facts: Mapping[str, Any], title: str, file: str = "MODEL.tabcohor
         limits=LIMITS,
         more=_more,
         alternative_labels=ALTERNATIVE_LABELS,
-        stop_reasons=STOP_REASONS,
+        stop_text=stop_text,
     )
 
 

@@ -14,11 +14,12 @@ from markupsafe import Markup
 
 from tabcohort.errors import printable
 from tabcohort.evaluation.metrics import METRICS
+from tabcohort.model.explain import cell_text
 from tabcohort.reporting import figures, learned_figures
 from tabcohort.reporting.learning_curve_text import conclusion_lines
 from tabcohort.reporting.look_page import columns_table
 from tabcohort.reporting.page import STYLE
-from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, STOP_REASONS
+from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, stop_text
 
 MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
 N_CONFUSIONS = 15
@@ -44,6 +45,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         loader=FunctionLoader(resource),
     )  # fmt: skip
     environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval, "ends": end_of}
+    environment.filters |= {"cell": cell_text, "signed": signed}
     environment.globals |= {name: getattr(figures, name) for name in FIGURES}
     environment.globals |= {name: getattr(learned_figures, name) for name in LEARNED_FIGURES}
     style, script = STYLE + resource("report.css"), resource("report.js")
@@ -63,7 +65,8 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         columns_table=None if facts["data"] is None else Markup(columns_table(facts["data"]["columns"])),
         labels={name: metric.label for name, metric in METRICS.items()} | {"difference": "difference to the others"},
         alternative_labels=ALTERNATIVE_LABELS,
-        stop_reasons=STOP_REASONS,
+        stop_text=stop_text,
+        loss_styles=figures.LOSS_STYLES,
         table_thresholds=TABLE_THRESHOLDS,
         limits={"confusion": MAX_CONFUSION, "open": N_OPEN, "configs": N_CONFIGS, "importances": N_IMPORTANCES},
     )
@@ -95,6 +98,16 @@ def percent(share: float | None, digits: int = 1) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number; a dash where it is unknown."""
     return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float) -> str:
+    """Return a contribution with its sign.
+
+    Example:
+        >>> signed(0.456), signed(-1.2)
+        ('+0.46', '−1.20')
+    """
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: float) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.errors import listed, printable
+from tabcohort.model.report_progress import ReportProgress, Stage
 
 MAX_COEFFICIENTS = 8
 MAX_CLASSES = 12
@@ -265,8 +266,21 @@ def _training_line(training: Mapping[str, Any], word: str) -> str:
         f"{training['fit_seconds']:.1f} s on {training['device']} ({training['engine']} engine); best {best}"
     )
     if training["stop_reason"]:
-        return f"{line}; {STOP_REASONS[training['stop_reason']]}, and the best weights so far are kept"
+        return f"{line}; {stop_text(training, word)}; the best weights so far are kept"
     return line
+
+
+def stop_text(training: Mapping[str, Any], word: str = "member") -> str:
+    """Return why training ended early, and for how many members.
+
+    Args:
+        training: the facts about training; its `stop_reason` is not null.
+        word: what a member is called.
+    """
+    n_stopped, n_not_begun = training["n_stopped"], training["n_not_begun"]
+    parts = [f"{_count(n_stopped, word)} stopped early"] if n_stopped else []
+    parts += [f"{n_not_begun:,} not begun"] if n_not_begun else []
+    return STOP_REASONS[training["stop_reason"]] + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _print_calibration(console: Console, calibrator: Mapping[str, Any], effect: Mapping[str, Any]) -> None:
@@ -388,6 +402,35 @@ class ProgressDisplay:
             self._bar.update(self._task, total=progress.n_members, completed=progress.n_done, description=line)
         else:
             self.console.print(line)
+
+
+class ReportDisplay:
+    """Shows how far the facts of a report are: a live bar in a terminal, and nothing elsewhere.
+
+    Use it as a context manager, and give it to `report_facts` as `callback`.
+
+    Args:
+        console: of standard error.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("report"), BarColumn(bar_width=24), TextColumn("{task.description}"),
+            console=console, transient=True, disable=not console.is_terminal or console.quiet,
+        )  # fmt: skip
+        self._task = self._bar.add_task("starting", total=len(Stage))
+
+    def __enter__(self) -> ReportDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: ReportProgress) -> None:
+        """Show the stage, and how far it is."""
+        done = list(Stage).index(progress.stage) + progress.n_done / progress.n_parts
+        self._bar.update(self._task, completed=done, description=str(progress.stage))
 
 
 class ProgressLog:
