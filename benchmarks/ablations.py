@@ -82,9 +82,9 @@ CONFIGS: Mapping[str, Config] = {
     "dropout, decay, silu, 128-64, batches of 128, 16 periodic": Config(**SMOOTH, periodic=16),
     "dropout, decay, silu, 128-64, batches of 128, periodic, mixup": Config(**SMOOTH, **MIXUP, periodic=8),
     "dropout, decay, silu, 128-64, batches of 128, learned scale, rates of RealMLP": Config(
-        **SMOOTH, input_scale=True, vector_rate=0.1, scale_rate=6.0
+        **SMOOTH, input_scale=True, bias_rate_factor=0.1, scale_rate_factor=6.0
     ),
-    "dropout, decay, silu, 128-64, batches of 128, weights by fan-in": Config(**SMOOTH, initial_weights="fan_in"),
+    "dropout, decay, silu, 128-64, batches of 128, weights by fan-in": Config(**SMOOTH, weight_init="lecun_normal"),
     "dropout, decay, silu, 64, cosine, 20 epochs, periodic": Config(
         hidden=(64,), dropout=0.2, weight_decay=0.1, **COSINE, max_epochs=20, activation="silu", periodic=8
     ),

@@ -47,9 +47,9 @@ VALID = st.fixed_dictionaries(
         "scaling": st.sampled_from(["standard", "robust", "quantile"]),
         "periodic": st.integers(0, 100),
         "input_scale": st.booleans(),
-        "initial_weights": st.sampled_from(["glorot", "fan_in"]),
-        "vector_rate": st.floats(0, 10),
-        "scale_rate": st.floats(0, 10),
+        "weight_init": st.sampled_from(["glorot_uniform", "lecun_normal"]),
+        "bias_rate_factor": st.floats(0, 10),
+        "scale_rate_factor": st.floats(0, 10),
         "class_weight": st.none() | st.just("balanced") | st.dictionaries(st.text(), st.floats(0.1, 10)),
         "label_smoothing": SHARE,
         "optimizer": st.sampled_from(["sgd", "adam", "adamw"]),
@@ -79,9 +79,9 @@ REFUSED: list[tuple[str, Any]] = [
     ("periodic", 101),
     ("periodic_scale", 0),
     ("input_scale", 1),
-    ("initial_weights", "he"),
-    ("vector_rate", -0.1),
-    ("scale_rate", None),
+    ("weight_init", "he"),
+    ("bias_rate_factor", -0.1),
+    ("scale_rate_factor", None),
     ("dropout_schedule", "cosine"),
     ("decay_schedule", None),
     ("dropout", 1.0),
@@ -461,7 +461,7 @@ UNUSED = {"momentum", "schedule_factor", "schedule_patience", "schedule_every", 
     ],
 )
 def test_a_network_names_what_it_does_not_use(changes: dict[str, Any], unused: set[str]) -> None:
-    assert unused_names(Config(**changes)) - {"periodic_scale", "scale_rate"} == unused | ONLY_OF_TREES
+    assert unused_names(Config(**changes)) - {"periodic_scale", "scale_rate_factor"} == unused | ONLY_OF_TREES
     assert ("periodic_scale" in unused_names(Config(**changes))) == ("periodic" not in changes)
 
 
@@ -472,7 +472,7 @@ def test_what_is_not_used_changes_no_network() -> None:
         "beta2": 0.9, "epsilon": 1e-3, "schedule_factor": 0.9, "schedule_patience": 1, "schedule_every": 3,
         "mixup_probability": 0.9, "max_leaf_nodes": 3, "min_samples_leaf": 2, "max_features": 0.3,
         "l2_regularization": 3.0, "shrinkage": 0.7, "periodic_scale": 3.0, "dropout_schedule": "flat_cosine",
-        "scale_rate": 3.0,
+        "scale_rate_factor": 3.0,
     }  # fmt: skip
     for changes in ({"model": "logistic"}, {"model": "residual"}, {"optimizer": "sgd"}, {"hidden": ()}):
         config = Config(**{"hidden": (8,), "max_epochs": 4, "learning_rate": 0.02, **changes})

@@ -168,15 +168,15 @@ class Config:
         dropout_schedule: "constant", or "flat_cosine": constant for the first half of `max_epochs`, then along half a
             cosine to 0 (as in RealMLP).
         batch_norm: batch normalisation in the hidden layers of an mlp (a residual network always has it).
-        initial_weights: of linear layers: "glorot" (uniform, with a standard deviation of sqrt(2 / (d_in + d_out)),
-            Glorot & Bengio 2010) or "fan_in" (normal, with one of 1 / sqrt(d_in), as in RealMLP).
+        weight_init: of linear layers: "glorot_uniform" (standard deviation sqrt(2 / (d_in + d_out)), Glorot & Bengio
+            2010) or "lecun_normal" (standard deviation 1 / sqrt(d_in), as in RealMLP).
         class_weight: None, "balanced" (n_samples / (n_classes * count), as in scikit-learn) or {label: weight}.
         label_smoothing: share of each target that is spread evenly over all classes.
         optimizer: "sgd", "adam" (decay added to the gradient) or "adamw" (decoupled decay, Loshchilov & Hutter 2019).
         learning_rate: the schedule's base rate.
-        vector_rate: factor of the learning rate of vectors: biases, gains and shifts of normalisation, frequencies and
-            phases (RealMLP trains them at a tenth).
-        scale_rate: factor of the learning rate of the factors of `input_scale` (in RealMLP 6).
+        bias_rate_factor: learning-rate factor of one-dimensional parameters but those of `input_scale`: biases, gains
+            and shifts of normalisation, frequencies and phases (in RealMLP 0.1 for biases).
+        scale_rate_factor: learning-rate factor of the parameters of `input_scale` (in RealMLP 6).
         momentum: of SGD.
         beta1, beta2, epsilon: of Adam and AdamW (Kingma & Ba 2015; epsilon is added to the root, not under it).
         weight_decay: on weight matrices only, never on biases and normalisation.
@@ -229,13 +229,13 @@ class Config:
     dropout: float = _setting(0.1, number=float, low=0, high=1, high_open=True)
     dropout_schedule: str = _setting("constant", "constant", "flat_cosine")
     batch_norm: bool = _setting(False, number=bool)
-    initial_weights: str = _setting("glorot", "glorot", "fan_in")
+    weight_init: str = _setting("glorot_uniform", "glorot_uniform", "lecun_normal")
     class_weight: str | Mapping[Any, float] | None = _setting(None, "balanced", none=True, special="class_weight")
     label_smoothing: float = _setting(0.0, number=float, low=0, high=1, high_open=True)
     optimizer: str = _setting("adamw", "sgd", "adam", "adamw")
     learning_rate: float = _setting(1e-3, number=float, low=0)
-    vector_rate: float = _setting(1.0, number=float, low=0)
-    scale_rate: float = _setting(1.0, number=float, low=0)
+    bias_rate_factor: float = _setting(1.0, number=float, low=0)
+    scale_rate_factor: float = _setting(1.0, number=float, low=0)
     momentum: float = _setting(0.9, number=float, low=0, high=1, high_open=True)
     beta1: float = _setting(0.9, number=float, low=0, high=1, high_open=True)
     beta2: float = _setting(0.999, number=float, low=0, high=1, high_open=True)
@@ -338,7 +338,7 @@ def unused_names(config: Config) -> set[str]:
     if config.periodic == 0:
         names.add("periodic_scale")
     if not config.input_scale:
-        names.add("scale_rate")
+        names.add("scale_rate_factor")
     if config.dropout == 0 or "dropout" in names:
         names.add("dropout_schedule")
     if config.weight_decay == 0:

@@ -212,7 +212,7 @@ def test_after_200_steps_with_everything_on_the_engines_agree(kind: str, optimiz
     if kind in ("learned inputs", "mlp", "residual"):
         config = replace(config, decay_schedule="flat_cosine", dropout_schedule="flat_cosine", max_epochs=50)
     if kind == "learned inputs":
-        config = replace(config, vector_rate=0.1, scale_rate=6.0)
+        config = replace(config, bias_rate_factor=0.1, scale_rate_factor=6.0)
     batches = BatchPlan(100, 32, 0.3, 0.5, has_batch_norm(modules[kind]), seed=0)
     data = data_of(batches, n_classes_of(modules[kind]))
     module, reference, other, compiled = both(prepared(modules[kind]), data, config)
@@ -231,7 +231,7 @@ def test_each_group_of_parameters_has_a_rate_of_its_own() -> None:
     start = prepared(nn.Sequential(Periodic(5, 2, 0.4), Scale(D_IN + 10), MLP(D_IN + 10, (8,), 1)))
     data = data_of(full_batch(start), 2)
     steps: list[list[dict[str, torch.Tensor]]] = []
-    for factors in ({}, {"vector_rate": 0.1, "scale_rate": 6.0}):
+    for factors in ({}, {"bias_rate_factor": 0.1, "scale_rate_factor": 6.0}):
         config = Config(optimizer="sgd", momentum=0.0, weight_decay=0.0, **factors)
         module, reference, other, compiled = both(copy.deepcopy(start), data, config)
         for engine in (reference, compiled):

@@ -463,8 +463,8 @@ def test_scaling_and_learned_inputs_are_in_the_file(scaling: str, tmp_path: Path
 
 def test_a_config_of_an_older_file_has_the_defaults_of_later_settings() -> None:
     later = {
-        "scaling", "periodic", "periodic_scale", "input_scale", "dropout_schedule", "decay_schedule", "initial_weights",
-        "vector_rate", "scale_rate",
+        "scaling", "periodic", "periodic_scale", "input_scale", "dropout_schedule", "decay_schedule", "weight_init",
+        "bias_rate_factor", "scale_rate_factor",
     }  # fmt: skip
     values = {name: value for name, value in Config(hidden=(8,)).to_dict().items() if name not in later}
     assert Config.from_dict(values) == Config(hidden=(8,))

@@ -225,7 +225,7 @@ def test_weights_lie_within_the_bound_of_glorot_and_have_its_spread() -> None:
 
 def test_weights_by_fan_in_are_normal_with_a_spread_that_depends_on_the_inputs_alone() -> None:
     module = MLP(60, (80, 50), 1)
-    initialize_weights(module, seed=0, initial_weights="fan_in")
+    initialize_weights(module, seed=0, weight_init="lecun_normal")
     for layer in module.layers:
         if isinstance(layer, nn.Linear):
             weights = layer.weight.detach().numpy().ravel() * np.sqrt(layer.in_features)

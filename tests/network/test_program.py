@@ -69,7 +69,7 @@ def test_the_program_of_a_config_is_that_of_its_module(config: Config, n_feature
     assert build_program(config, n_features, n_classes) == lower(build_model(config, n_features, n_classes), n_features)
 
 
-WAYS = st.sampled_from(["glorot", "fan_in"])
+WAYS = st.sampled_from(["glorot_uniform", "lecun_normal"])
 
 
 @given(any_network(), st.integers(1, 7), st.integers(2, 4), st.integers(0, 2**63 - 1), st.integers(0, 3), WAYS)

@@ -89,7 +89,7 @@ def train_member(
         return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")
     encoding = program.operations[0].encoding
     statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config), config.scaling)
-    network = initialize_network(program, config.seed, member.number, config.initial_weights)
+    network = initialize_network(program, config.seed, member.number, config.weight_init)
     network = network.with_statistics(statistics)
     reading = make_reading(rows, network.encoding, statistics, inner)
     data = member_data(table, split, config, reading, program.has_batch_norm, member.number)

@@ -222,13 +222,13 @@ class FlatParameters:
 
     def groups(self, config: Config) -> list[tuple[slice, float]]:
         """Return groups of parameters with factors of their learning rates: one where all factors are 1."""
-        if config.vector_rate == config.scale_rate == 1:
+        if config.bias_rate_factor == config.scale_rate_factor == 1:
             return [(slice(None), 1.0)]
         groups, start = [(slice(self.n_in_matrices), 1.0)], self.n_in_matrices
         for scale in self._scales:
-            groups += [(slice(start, scale.start), config.vector_rate), (scale, config.scale_rate)]
+            groups += [(slice(start, scale.start), config.bias_rate_factor), (scale, config.scale_rate_factor)]
             start = scale.stop
-        return [*groups, (slice(start, None), config.vector_rate)]
+        return [*groups, (slice(start, None), config.bias_rate_factor)]
 
     def release(self, module: nn.Module) -> None:
         """Give every parameter of the module storage of its own again, and remove its gradient."""

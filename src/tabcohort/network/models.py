@@ -18,7 +18,7 @@ from torch import Tensor
 from tabcohort.data.encoder import Encoding, Statistics, one_hot_encoding
 from tabcohort.data.scaling import N_KNOTS, ROBUST_LIMIT
 from tabcohort.errors import TrainingError
-from tabcohort.network.ops import FAN_IN, GLOROT, OPS
+from tabcohort.network.ops import GLOROT, LECUN, OPS
 from tabcohort.network.program import VECTOR_LENGTH
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
@@ -473,8 +473,8 @@ def _network(config: Config, n_features: int, n_outputs: int) -> nn.Module:
 
 
 @torch.no_grad()
-def initialize_weights(module: nn.Module, seed: int, member: int = 0, initial_weights: str = GLOROT) -> None:
-    """Draw every linear layer's weights as `initial_weights` says (see `Config`), and set its biases to zero.
+def initialize_weights(module: nn.Module, seed: int, member: int = 0, weight_init: str = GLOROT) -> None:
+    """Draw every linear layer's weights as `weight_init` says (see `Config`), and set its biases to zero.
 
     Learned vectors are drawn from +-1 / sqrt(length); frequencies from a standard normal distribution, phases from
     +-1/2.
@@ -482,13 +482,13 @@ def initialize_weights(module: nn.Module, seed: int, member: int = 0, initial_we
     Args:
         module: changed in place.
         seed, member: of the random stream.
-        initial_weights: "glorot" or "fan_in".
+        weight_init: "glorot_uniform" or "lecun_normal".
     """
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             size = tuple(layer.weight.shape)
-            if initial_weights == FAN_IN:
+            if weight_init == LECUN:
                 weight = rng.standard_normal(size) / math.sqrt(layer.in_features)
             else:
                 bound = math.sqrt(6 / sum(size))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tabcohort.data.encoder import Encoding
 
 KEEP_UNITS = 2**15  # dropout's share of kept units is counted in 32,768ths
-GLOROT, VECTORS, NORMAL, TURNS = "glorot", "vectors", "normal", "turns"
-FAN_IN = "fan_in"  # in the place of "glorot" where a config asks for it
+GLOROT, VECTORS, NORMAL, TURNS = "glorot_uniform", "vectors", "normal", "turns"
+LECUN = "lecun_normal"  # in the place of GLOROT where a config asks for it
 SCALING = {
     "robust": "robust_scale",
     "quantile": "quantile_scale",
@@ -71,9 +71,9 @@ class ArraySpec:
     Args:
         name: of the array.
         shape: given the operation and the columns that it reads; that of a matrix is `(d_out, d_in)`.
-        initial: the value of each number before training, or for random ones "glorot" (Glorot & Bengio 2010), "vectors"
-            (uniform up to one over the root of a vector's length), "normal" (standard normal) or "turns" (uniform from
-            -1/2 to 1/2).
+        initial: the value of each number before training, or for random ones "glorot_uniform" (Glorot & Bengio 2010),
+            "vectors" (uniform up to one over the root of a vector's length), "normal" (standard normal) or "turns"
+            (uniform from -1/2 to 1/2).
     """
 
     name: str

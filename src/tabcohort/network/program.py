@@ -19,8 +19,8 @@ from tabcohort.data.encoder import Encoding, Statistics, plain_encoding
 from tabcohort.data.scaling import N_KNOTS, ROBUST_LIMIT
 from tabcohort.errors import SettingsError
 from tabcohort.network.ops import (
-    FAN_IN,
     GLOROT,
+    LECUN,
     NORMAL,
     OPS,
     SCALING,
@@ -339,16 +339,21 @@ def blank_network(program: Program, dtype: type[np.floating] = np.float32) -> Ne
     return network
 
 
-def initialize_network(program: Program, seed: int, member: int = 0, initial_weights: str = GLOROT) -> Network:
-    """Return a network whose matrices are drawn as `initial_weights` says (see `Config`); its biases are zero.
+def initialize_network(program: Program, seed: int, member: int = 0, weight_init: str = GLOROT) -> Network:
+    """Return a network whose matrices are drawn as `weight_init` says (see `Config`); its biases are zero.
 
     Learned vectors are drawn from +-1 / sqrt(length), frequencies from a standard normal distribution and phases from
     +-1/2. `tabcohort.network.models.initialize_weights` draws the same.
+
+    Args:
+        program: of the network.
+        seed, member: of the random stream.
+        weight_init: "glorot_uniform" or "lecun_normal".
     """
     network = blank_network(program)
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)
     for _, view, array in network.views():
-        if array.initial == GLOROT and initial_weights == FAN_IN:
+        if array.initial == GLOROT and weight_init == LECUN:
             view[...] = rng.standard_normal(view.shape) / math.sqrt(view.shape[1])
         elif array.initial == GLOROT:
             bound = math.sqrt(6 / sum(view.shape))

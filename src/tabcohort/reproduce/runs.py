@@ -106,7 +106,7 @@ def split_rows(rows: IntArray, y: IntArray, fraction: float, seed: int) -> tuple
 def starting_module(table: Table, config: Config) -> nn.Sequential:
     """Return a config's network with its initial weights."""
     module = build_model(config, table.n_inputs, len(table.schema.classes))
-    initialize_weights(module, config.seed, initial_weights=config.initial_weights)
+    initialize_weights(module, config.seed, weight_init=config.weight_init)
     return module
 
 

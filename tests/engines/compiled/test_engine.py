@@ -259,6 +259,29 @@ def test_the_network_is_trained_in_its_own_precision(dtype: Any) -> None:
 # Errors
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_only_matrices_decay(optimizer: str) -> None:
+    """In one step, decay moves matrices by its formula, and changes no bit of a vector, at any rate of these."""
+    after = []
+    for decay in (0.0, 0.25):
+        config = Config(
+            hidden=(4,), optimizer=optimizer, momentum=0.0, weight_decay=decay, input_scale=True, bias_rate_factor=0.5,
+            batch_size=30,
+        )  # fmt: skip
+        network = initialize_network(build_program(config, 5, 2), 0)
+        start = network.parameters.copy()
+        engine = CompiledEngine(network, data_of(config), config)
+        engine.run_epoch(1, [0.1])
+        engine.release()
+        after.append(network.parameters)
+    without, decayed = after
+    n = network.program.n_in_matrices
+    np.testing.assert_array_equal(decayed[n:], without[n:])
+    if optimizer == "adamw":
+        np.testing.assert_allclose(decayed[:n] - without[:n], -0.1 * 0.25 * start[:n], rtol=1e-4, atol=1e-6)
+    assert (decayed[:n] != without[:n]).mean() > 0.5
+
+
 @pytest.mark.parametrize(("n_classes", "words"), [(3, r"\(n, 3\) for 3 classes; for 2 rows it returned \(2, 1\)")])
 def test_logits_of_another_number_of_classes_are_an_error(n_classes: int, words: str) -> None:
     config = config_of(**EVERYTHING)

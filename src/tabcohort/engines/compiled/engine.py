@@ -149,21 +149,26 @@ def _optimizer_arguments(config: Config, program: Program, dtype: np.dtype[np.fl
     """Return what the kernel takes for the optimizer: its number, the groups of parameters, and its constants."""
     beta1 = config.momentum if config.optimizer == "sgd" else config.beta1
     constants = (beta1, config.beta2, config.epsilon, config.clip_norm or 0.0)
-    groups, rates = _groups(config, program)
-    return OPTIMIZERS[config.optimizer], groups, rates.astype(dtype), *(dtype.type(own) for own in constants)
+    groups, *factors = _groups(config, program)
+    numbers = (*(own.astype(dtype) for own in factors), *(dtype.type(constant) for constant in constants))
+    return OPTIMIZERS[config.optimizer], groups, *numbers
 
 
-def _groups(config: Config, program: Program) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return where groups of parameters begin and the last ends, `(n_groups + 1,)`, and factors of their rates.
+def _groups(config: Config, program: Program) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return where groups of parameters begin and the last ends, and factors of their learning rates and decays.
 
-    Matrices come first, and then vectors, between which scales of inputs are groups of their own.
+    Matrices come first, and then vectors, between which the scales of inputs are groups of their own.
+
+    Returns:
+        The places, `(n_groups + 1,)`, and both factors, `(n_groups,)`.
     """
     ends, rates = [0, program.n_in_matrices], [1.0]
     for op in program.operations:
         if op.kind == "scale":
             ends += [op.parameters[0], op.parameters[0] + op.d_out]
-            rates += [config.vector_rate, config.scale_rate]
-    return np.array([*ends, program.n_parameters]), np.array([*rates, config.vector_rate])
+            rates += [config.bias_rate_factor, config.scale_rate_factor]
+    rates.append(config.bias_rate_factor)
+    return np.array([*ends, program.n_parameters]), np.array(rates), np.array([1.0, *[0.0] * (len(rates) - 1)])
 
 
 def check_kernels(program: Program) -> None:

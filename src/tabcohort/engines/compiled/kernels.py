@@ -154,14 +154,14 @@ def run_epochs(
     operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
     kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train,
     targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays, optimizer, groups,
-    group_rates, beta1, beta2, eps, max_norm, validation, capacity, val_logits,
+    group_rates, group_decays, beta1, beta2, eps, max_norm, validation, capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
 
-    `groups` are where the groups of parameters begin, and where the last one ends; only the first, the matrices,
-    decays. The learning rate of each is multiplied by its `group_rates`. `constants` has those of each epoch. Each
-    step's loss, summed over its rows, goes to `losses`. The first `n_preprocessing` operations preprocess the inputs;
-    mixup comes after them. All in one function: each level of calls would be compiled with all that it calls.
+    `groups` are where the groups of parameters begin, and where the last one ends; learning rate and weight decay of
+    each are multiplied by its `group_rates` and `group_decays`. `constants` has those of each epoch. Each step's loss,
+    summed over its rows, goes to `losses`. The first `n_preprocessing` operations preprocess the inputs; mixup comes
+    after them. All in one function: each level of calls would be compiled with all that it calls.
     """
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
     multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
@@ -206,7 +206,7 @@ def run_epochs(
                 some = slice(groups[k], groups[k + 1])
                 update(
                     optimizer, parameters[some], gradient[some], factor, first_moment[some], second_moment[some], step,
-                    rates[e] * group_rates[k], decays[e] if k == 0 else decays[e] * 0, beta1, beta2, eps,
+                    rates[e] * group_rates[k], decays[e] * group_decays[k], beta1, beta2, eps,
                 )  # fmt: skip
         for start in range(0, validation.size, capacity):
             n = min(capacity, validation.size - start)
