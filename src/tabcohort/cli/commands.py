@@ -248,7 +248,7 @@ def reproduce(options: argparse.Namespace) -> int:
         findings.print(out)
         if options.report:
             print(f"written  {options.report}", file=sys.stderr)
-    return 0
+    return INTERRUPTED if findings.is_interrupted else 0
 
 
 def _command_of(options: argparse.Namespace) -> str:

@@ -91,6 +91,7 @@ class Findings:
         protocols: which rows train, validate and test, as the document has it and here.
         claims: of the document, with what was measured.
         pictures: of a page.
+        is_interrupted: whether Ctrl-C ended the experiment, and this is what was done by then.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Findings:
     protocols: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    is_interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; a number that is not finite is None."""

@@ -29,6 +29,7 @@ CLAIMED_LAYERS = {
     "input norm": 20, "block 10-256": 68_608, "block 256-128": 49_408, "output norm": 256, "output": 129,
 }  # fmt: skip
 CLAIMED_LEFTOVER = 27
+RATE_LABEL = "learning rate × 1,000"
 ACCOUNT = (
     "The document walks through the training of a residual network on 39,979 pairs of patents with ten features: AdamW "
     "at a rate of 0.002 that is halved on a plateau, batches of 256, mixup, clipped gradients, early stopping. It "
@@ -86,7 +87,7 @@ def patent_pictures(runs: Sequence[PatentRun]) -> tuple[Picture, ...]:
     matrix = mean_confusion([run.test for run in runs], [run.n_test for run in runs])
     return (
         loss_curves("Losses", [run.history for run in runs]),
-        Curves("Learning rate, seed 0", ("epoch", "learning rate"), (rate_curve("learning rate", runs[0].history),)),
+        Curves("Learning rate, seed 0", ("epoch", RATE_LABEL), (rate_curve("learning rate", runs[0].history),)),
         Confusions(
             "Confusion matrix of the test rows, mean (rows: true class; columns: predicted class)",
             ("not similar", "similar"),
@@ -97,5 +98,5 @@ def patent_pictures(runs: Sequence[PatentRun]) -> tuple[Picture, ...]:
 
 
 def rate_curve(name: str, history: Sequence[EpochRecord]) -> Curve:
-    """Return the learning rate of each epoch of one training."""
-    return mean_curve(name, [[record.learning_rate for record in history]])
+    """Return 1,000 times the learning rate of each epoch of one training."""
+    return mean_curve(name, [[1_000 * record.learning_rate for record in history]])

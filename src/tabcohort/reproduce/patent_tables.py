@@ -11,7 +11,7 @@ from rich.console import Console
 from tabcohort.reproduce.claims import CANNOT, FAILS, HOLDS, Claim, Compared, Measured, order_claim
 from tabcohort.reproduce.findings import Cell, Findings, Row, Sheet, spread
 from tabcohort.reproduce.patent import DOCUMENT, N_TEST, N_TRAIN, N_VALIDATION, Rows
-from tabcohort.reproduce.patent_claims import ACCOUNT, PROTOCOLS, rate_curve
+from tabcohort.reproduce.patent_claims import ACCOUNT, PROTOCOLS, RATE_LABEL, rate_curve
 from tabcohort.reproduce.patent_variants import (
     ADAM,
     BASE,
@@ -41,7 +41,7 @@ class Figure:
     style: str
 
 
-TO_TARGET = Figure("epochs to ROC AUC 0.95", lambda run: run.epochs_to_target, ".1f")
+TO_TARGET = Figure("epochs to ROC AUC 0.95", lambda run: run.epochs_to_target, ".0f")
 EPOCHS = Figure("epochs until it stopped", lambda run: len(run.history), ".0f")
 CONVERGED = Figure("best epoch", lambda run: run.best_epoch, ".0f")
 AUC = Figure("ROC AUC, validation rows", lambda run: run.validation["roc_auc"], ".4f")
@@ -137,6 +137,7 @@ def findings(results: Results, rows: Rows, config: Config, seconds: float) -> Fi
         PROTOCOLS,
         claims(results, config),
         pictures(results),
+        is_interrupted=results.n_left > 0,
     )
 
 
@@ -151,6 +152,7 @@ def notes(results: Results, config: Config) -> tuple[str, ...]:
         "the columns' standard deviations are all between 0.08 and 0.25, so that scaling them changes little",
         f"SGD has the learning rate of the others, {config.learning_rate:g}, and no momentum; the document names none",
         "epochs to ROC AUC 0.95: all epochs where it is never reached",
+        *([f"interrupted: {results.n_left} trainings are missing"] if results.n_left else []),
     )
 
 
@@ -181,7 +183,7 @@ def claims(results: Results, config: Config) -> tuple[Claim, ...]:
             Compared(name, CLAIMED.get((table, figure.name, name)), results.by_seed(name, figure.of))
             for name in (first, second)
         ]
-        compared.append(order_claim(f"{text} ({figure.name})", table, sides[0], sides[1], figure.style))
+        compared.append(order_claim(text, f"{table}: {figure.name}", sides[0], sides[1], figure.style))
     return (*compared, epochs_of_sgd(results, config), not_finite(results))
 
 
@@ -213,7 +215,7 @@ def pictures(results: Results) -> tuple[Picture, ...]:
     patience = [name for name in (PATIENCE_2, BASE, PATIENCE_10) if name in first]
     if patience:
         rates = tuple(rate_curve(name, first[name].history) for name in patience)
-        drawn.append(Curves("Learning rate with each plateau patience, one seed", ("epoch", "learning rate"), rates))
+        drawn.append(Curves("Learning rate with each plateau patience, one seed", ("epoch", RATE_LABEL), rates))
     for title in (OPTIMIZERS, SCALING, MIXUP):
         names = [name for name in TABLES[title][0] if results.runs[name]]
         curves = tuple(mean_curve(name, [run.roc_aucs for run in results.runs[name].values()]) for name in names)

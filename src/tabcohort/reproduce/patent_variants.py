@@ -111,10 +111,17 @@ class TableRun:
 
 @dataclass(frozen=True)
 class Results:
-    """The trainings by variant and seed, and how many of each variant stopped being finite."""
+    """The trainings of the variants.
+
+    Args:
+        runs: by variant and seed.
+        n_not_finite: number of trainings of each variant whose loss stopped being finite.
+        n_left: number of trainings that Ctrl-C left undone.
+    """
 
     runs: Mapping[str, Mapping[int, TableRun]]
     n_not_finite: Mapping[str, int]
+    n_left: int = 0
 
     def by_seed(self, variant: str, quantity: Callable[[TableRun], float]) -> dict[int, float]:
         """Return a quantity of a variant's trainings."""
@@ -155,7 +162,7 @@ def measure(
             n_not_finite[name] += 1
         else:
             runs[name][seed] = run
-    return Results(runs, n_not_finite)
+    return Results(runs, n_not_finite, len(trainings) - len(done))
 
 
 def train_variant(

@@ -135,16 +135,16 @@ Picture = Curves | Bars | Confusions
 
 
 def mean_curve(name: str, series: Sequence[Sequence[float]]) -> Curve:
-    """Return the mean of series, one per seed with one value per epoch, as far as half of the seeds came.
+    """Return the mean of series, one per seed with one value per epoch, until the first of them ends.
 
     Args:
         name: of the curve.
-        series: where one has ended, the mean is that of the others.
+        series: of which a mean of some would jump where another ends.
     """
-    last = int(statistics.median_high([len(values) for values in series]))
+    last = min(len(values) for values in series)
     step = max(1, -(-last // MAX_POINTS))
     epochs = sorted({1, *range(step, last + 1, step), last})
-    spreads = [spread(values[epoch - 1] for values in series if len(values) >= epoch) for epoch in epochs]
+    spreads = [spread(values[epoch - 1] for values in series) for epoch in epochs]
     means, deviations = (own.mean for own in spreads), (own.deviation or 0.0 for own in spreads)
     return Curve(name, tuple(map(float, epochs)), tuple(means), tuple(deviations))
 
