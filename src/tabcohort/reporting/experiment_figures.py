@@ -12,7 +12,7 @@ from tabcohort.reporting.figures import Axes, short, tick_text, ticks
 STYLES = ("first", "second", "best", "third")  # of curves, in their order
 HEIGHT, CUT_SHARE = 220, 0.02  # of curves
 LOWEST_SHARE = 0.8  # of the largest value: where all are above, bars from zero would look alike
-BARS_WIDTH, LABEL_WIDTH, TEXT_WIDTH, ROW_HEIGHT = 520, 150, 130, 24
+BARS_WIDTH, LABEL_WIDTH, TEXT_WIDTH, ROW_HEIGHT = 550, 180, 130, 24
 CELL_WIDTH, CELL_HEIGHT, MAX_LABEL = 92, 46, 26
 
 

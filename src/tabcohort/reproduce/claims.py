@@ -88,8 +88,9 @@ def order_claim(text: str, where: str, first: Compared, second: Compared, style:
     """Return a claim that one figure is above the other, by the differences of equal seeds.
 
     It holds in direction if the mean difference is beyond chance and has the document's sign, and it holds if a single
-    pair of runs often differs by as much as in the document. Where the document gives no figures, the second is said
-    to be the lower one.
+    pair of runs often differs by as much as in the document. It is not decided if the interval of the mean difference
+    excludes neither zero nor the document's difference. Where the document gives no figures, the second is said to be
+    the lower one.
 
     Args:
         text, where: see `Claim`.
@@ -110,8 +111,12 @@ def order_claim(text: str, where: str, first: Compared, second: Compared, style:
     says = second.claimed - first.claimed if has_figures else -1.0  # type: ignore[operator]
     margin = quantile(difference.n) * difference.error
     pair = quantile(difference.n) * difference.deviation * (1 + 1 / difference.n) ** 0.5
-    if abs(difference.mean) <= margin:
-        verdict, reason = FAILS, f"no difference beyond chance with {difference.n} seeds"
+    if not difference.deviation and not difference.mean:
+        verdict, reason = FAILS, "there is no difference"
+    elif abs(difference.mean) <= margin and (not has_figures or abs(difference.mean - says) <= margin):
+        verdict, reason = UNDECIDED, f"{difference.n} seeds exclude neither zero nor the document's difference"
+    elif abs(difference.mean) <= margin:
+        verdict, reason = FAILS, "no difference beyond chance, and the document's is excluded"
     elif difference.mean * says < 0:
         verdict, reason = FAILS, "it is the other way round"
     elif not has_figures or abs(difference.mean - says) <= pair:

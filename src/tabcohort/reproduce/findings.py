@@ -166,11 +166,11 @@ def _print_claims(out: Console, claims: tuple[Claim, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    out.print("\nclaims of the document")
+    out.print("\nclaims of the document (the reasons for the verdicts are in --report and --json)")
     table = Table("", "document", "measured", "verdict", box=None, pad_edge=False, header_style="dim")
     for claim in claims:
         measured = ", ".join(f"{own.name} {own.text}" for own in claim.measured)
-        table.add_row(*map(escape, (claim.text, claim.claimed, measured, f"{claim.verdict}: {claim.reason}")))
+        table.add_row(*map(escape, (claim.text, claim.claimed, measured, claim.verdict)))
     out.print(table)
 
 
