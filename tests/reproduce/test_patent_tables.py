@@ -42,7 +42,8 @@ def test_verdicts_follow_from_the_trainings() -> None:
     assert verdict_of(findings, "Mixup lowers the accuracy of the training rows") == HOLDS
     assert verdict_of(findings, "Mixup raises the ROC AUC") == FAILS
     assert verdict_of(findings, "SGD converges in more than 120 epochs") == CANNOT
-    assert verdict_of(findings, "Without clipping") == FAILS
+    assert verdict_of(findings, "Without clipping") == UNDECIDED
+    assert findings.claims[-1].reason.endswith("excludes only shares above 63%")  # 0.37 ** 3 = 0.05
     assert verdict_of(patent_tables.findings(results(1), ROWS, patent.DOCUMENT, 1.0), "Without clipping") == HOLDS
     assert not findings.is_interrupted
 
@@ -74,6 +75,7 @@ def test_an_interrupted_experiment_keeps_what_was_trained() -> None:
     check_document(findings)
     assert findings.is_interrupted
     assert verdict_of(findings, "Mixup raises") == UNDECIDED
+    assert findings.claims[-1].reason == "not measured"
     assert any(note == "interrupted: 24 trainings are missing" for note in findings.notes)
     empty = Results({name: {} for name in VARIANTS}, whole.n_not_finite, 27)
     with pytest.raises(KeyboardInterrupt):
