@@ -74,6 +74,8 @@ def test_cells_of_a_confusion_matrix_have_counts_and_shares_of_their_true_class(
     for text in ("45 (75.0%)", "15 (25.0%)", "1.2 (25.0%)", "3.8 (75.0%)"):
         assert figure.count(f">{text}<") == 2
     assert "ours, true benign, predicted malignant: 15" in figure
+    alone = confusions_figure({"classes": ["benign", "malignant"], "matrices": [matrix]})
+    assert re.findall('viewBox="([^"]*)"', alone) == ["0 0 888 136"]  # as wide as three
 
 
 def test_names_are_text() -> None:

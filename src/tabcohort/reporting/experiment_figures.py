@@ -14,6 +14,7 @@ HEIGHT, CUT_SHARE = 220, 0.02  # of curves
 LOWEST_SHARE = 0.8  # of the largest value: where all are above, bars from zero would look alike
 BARS_WIDTH, LABEL_WIDTH, TEXT_WIDTH, ROW_HEIGHT = 550, 180, 130, 24
 CELL_WIDTH, CELL_HEIGHT, MAX_LABEL = 92, 46, 26
+MIN_MATRICES = 3  # that there is room for, so that a single one is not blown up
 
 
 def figure_of(picture: Mapping[str, Any]) -> Markup:
@@ -153,7 +154,7 @@ def confusions_figure(picture: Mapping[str, Any]) -> Markup:
                 listed.append(f"{matrix['name']}, true {classes[i]}, predicted {classes[j]}: {_count(count)}")
     height = top + len(classes) * CELL_HEIGHT + 6
     return Markup(
-        f'<svg class="figure matrices" viewBox="0 0 {len(matrices) * block} {height}" role="img" '
+        f'<svg class="figure matrices" viewBox="0 0 {max(len(matrices), MIN_MATRICES) * block} {height}" role="img" '
         f'aria-label="{escape("; ".join(listed))}">{"".join(parts)}</svg>'
     )
 
