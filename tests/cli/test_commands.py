@@ -18,6 +18,7 @@ from tabcohort import Config, load, read_frame
 from tabcohort.cli.commands import _this_program
 from tabcohort.cohort.presets import preset_configs
 from tabcohort.model.report import ConfigReport
+from tabcohort.reproduce.findings import Findings
 
 # Fit
 
@@ -449,6 +450,8 @@ def test_a_budget_ends_tuning_with_some_configs_that_test_every_row(
 class FakeFindings:
     """Stands for an experiment's findings."""
 
+    is_interrupted = False
+
     def to_dict(self) -> dict[str, Any]:
         return {"experiment": "wine"}
 
@@ -483,6 +486,49 @@ def test_reproduce_runs_the_patents_grid(
     monkeypatch.setattr("tabcohort.reproduce.experiments.run_grid", run_grid)
     assert run("reproduce", "patent", "--grid", *options).status == 0
     assert calls == [halving]
+
+
+def test_reproduce_measures_the_patents_tables_and_says_when_it_was_interrupted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int | None] = []
+
+    def run_tables(seeds: int | None, messages: Any) -> FakeFindings:
+        calls.append(seeds)
+        findings = FakeFindings()
+        findings.is_interrupted = seeds is not None
+        return findings
+
+    monkeypatch.setattr("tabcohort.reproduce.experiments.run_tables", run_tables)
+    assert run("reproduce", "patent", "--tables").status == 0
+    assert run("reproduce", "patent", "--tables", "--seeds", "2").status == 130
+    assert calls == [None, 2]
+
+
+@pytest.mark.parametrize("arguments", [["wine", "--tables"], ["patent", "--tables", "--grid"]])
+def test_tables_are_those_of_the_patent_document_alone(run: Run, arguments: list[str]) -> None:
+    ran = run("reproduce", *arguments)
+    assert ran.status == 2
+    assert "--tables is the result tables of 'patent', without --grid" in ran.err
+
+
+def test_reproduce_writes_a_page_and_checks_its_place_before_it_trains(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run_experiment(name: str, seeds: int | None, messages: Any) -> Findings:
+        return Findings(name, "small <title>", (), (), (), 1.0)
+
+    monkeypatch.setattr("tabcohort.reproduce.experiments.run", run_experiment)
+    ran = run("reproduce", "wine", "--seeds", "2", "--report", tmp_path / "wine.html")
+    assert ran.status == 0
+    assert f"written  {tmp_path / 'wine.html'}" in ran.err
+    page = (tmp_path / "wine.html").read_text(encoding="utf-8")
+    assert "small &lt;title&gt;" in page
+    assert "<code>tabcohort reproduce wine --seeds 2</code>" in page
+    monkeypatch.setattr("tabcohort.reproduce.experiments.run", None)  # which would fail if it were called
+    ran = run("reproduce", "wine", "--report", tmp_path / "nowhere" / "wine.html")
+    assert ran.status == 2
+    assert "there is no folder" in ran.err
 
 
 def test_tune_begins_with_what_fit_tries(run: Run, csv_file: Path, tmp_path: Path) -> None:

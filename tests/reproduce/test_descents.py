@@ -10,6 +10,7 @@ from reproduce_helpers import check_document, row_of
 from rich.console import Console
 
 from tabcohort.reproduce import descents
+from tabcohort.reproduce.claims import HOLDS, UNDECIDED
 from tabcohort.reproduce.findings import Spread
 from tabcohort.reproduce.runs import Ticker, sample_table
 
@@ -22,6 +23,24 @@ def test_descents_run_to_their_end(messages: Console) -> None:
     assert all(cell == Spread(1.0, None, 1) for cell in row_of(findings, "fraction of runs that reached it").cells)
     figures = findings.mistakes[0].figures
     assert figures["lesson_loss"] > 1 > figures["gradient_loss"]
+
+
+def made_up(losses: tuple[float, ...], seconds: float) -> descents.Descent:
+    return descents.Descent(len(losses), len(losses), seconds, losses, True)
+
+
+def test_claims_compare_seconds_and_epochs_that_made_the_loss_worse() -> None:
+    steady, shaky = (0.3, 0.2, 0.1), (0.3, 0.2, 0.25, 0.1, 0.2)
+    full = [made_up(steady, seconds) for seconds in (9.0, 9.1, 9.2)]
+    mini = [made_up(steady, seconds) for seconds in (1.0, 1.2, 1.1)]
+    single = [made_up(losses, 5.0) for losses in (shaky, shaky[:3], shaky)]
+    assert [descent.rises for descent in single] == [0.5, 0.5, 0.5]
+    faster, stable = descents.claims("x", [full, mini, single])
+    assert (faster.verdict, stable.verdict) == (HOLDS, HOLDS)
+    _, stable = descents.claims("x", [full, mini, mini])
+    assert stable.verdict == UNDECIDED
+    assert stable.reason.startswith("on the way to the target no epoch makes the loss worse")
+    assert [picture.kind for picture in descents.pictures("x", [full, mini, single])] == ["curves", "bars", "bars"]
 
 
 def test_descent_says_when_its_epochs_ran_out(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from tabcohort.errors import SettingsError
-from tabcohort.reproduce import patent_grid, wine
-from tabcohort.reproduce.experiments import EXPERIMENTS, run, run_grid
+from tabcohort.reproduce import patent_grid, patent_tables, wine
+from tabcohort.reproduce.experiments import EXPERIMENTS, run, run_grid, run_tables
 from tabcohort.reproduce.findings import Findings
 
 
@@ -44,6 +44,14 @@ def test_run_grid_runs_the_patent_grid_as_asked(messages: Console, monkeypatch: 
     monkeypatch.setattr(patent_grid, "run", lambda messages, halving: asked.append(halving) or empty)
     assert run_grid(messages, halving=False) is empty
     assert asked == [False]
+
+
+def test_run_tables_repeats_as_often_as_asked(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+    empty = Findings("patent tables", "", (), (), (), 0.0)
+    monkeypatch.setattr(patent_tables, "run", lambda messages, *seeds: asked.append(seeds) or empty)
+    assert run_tables(None, messages) is run_tables(5, messages) is empty
+    assert asked == [(), (5,)]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

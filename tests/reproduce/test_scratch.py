@@ -51,6 +51,22 @@ def test_scratch_measures_the_test_rows_by_their_probabilities() -> None:
     assert run.metrics["log_loss"] == pytest.approx(log_loss(table.y[rows], run.probability[rows]), rel=1e-9)
 
 
+def test_an_improvement_is_one_if_it_lowers_the_log_loss_of_the_test_rows() -> None:
+    def pairs(*losses: float) -> list[scratch.Pair]:
+        runs = [scratch.EngineRun({"log_loss": loss, "accuracy": 0.9}, np.zeros(1), 1.0) for loss in losses]
+        return [scratch.Pair(run, run) for run in runs]
+
+    base = pairs(0.3, 0.4, 0.5)
+    of_variants = {
+        "as the document": base,
+        "momentum 0.9": pairs(0.2, 0.31, 0.39),
+        "dropout 0.2": pairs(0.4, 0.5, 0.61),
+    }
+    better, worse = scratch.claims(of_variants)
+    assert (better.text, better.verdict) == ("Momentum 0.9 is an improvement", "holds")
+    assert (worse.text, worse.verdict) == ("Dropout 0.2 is an improvement", "does not hold")
+
+
 def test_scratch_times_nothing_before_both_engines_are_ready(
     messages: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,3 +18,8 @@ def test_wine_runs_to_its_end(messages: Console) -> None:
     assert figures["raw_first_loss"] > 2 * math.log(3)
     assert figures["raw_accuracy"] < figures["standardized_accuracy"]
     assert len(findings.sheets[0].rows) == 10
+    (claim,) = findings.claims
+    assert claim.measured[1].value.mean == 71 / 178  # the largest class
+    raw, scaled = (curve.mean for curve in findings.pictures[0].curves)  # type: ignore[union-attr]
+    assert len(raw) == len(scaled) == 10
+    assert raw[0] == figures["raw_first_loss"]

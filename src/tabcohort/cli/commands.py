@@ -224,7 +224,7 @@ def look(options: argparse.Namespace) -> int:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Run a reference document's experiment."""
-    from tabcohort.reproduce.experiments import run, run_grid
+    from tabcohort.reproduce.experiments import run, run_grid, run_tables
 
     if options.seeds is not None and options.seeds < 1:
         raise SettingsError(f"--seeds must be at least 1; it is {options.seeds}")
@@ -233,15 +233,35 @@ def reproduce(options: argparse.Namespace) -> int:
         raise SettingsError(f"--grid is the tuning of 'patent'; {options.name!r} has none")
     if options.grid and options.seeds is not None:
         raise SettingsError("--grid trains each of its folds once; leave out --seeds")
+    if options.tables and (options.name != "patent" or options.grid):
+        raise SettingsError("--tables is the result tables of 'patent', without --grid")
+    if options.report:
+        files.check_outputs([options.report], [])
     if options.grid:
         findings = run_grid(messages, halving=not options.no_halving)
+    elif options.tables:
+        findings = run_tables(options.seeds, messages)
     else:
         findings = run(options.name, options.seeds, messages)
+    facts = findings.to_dict()
+    if options.report:
+        from tabcohort.reporting.experiment_page import experiment_page
+
+        files.write_text(options.report, experiment_page(facts, _command_of(options)))
     if options.json:
-        print_json(findings.to_dict())
+        print_json(facts)
     else:
         findings.print(out)
-    return 0
+        if options.report:
+            print(f"written  {options.report}", file=sys.stderr)
+    return INTERRUPTED if findings.is_interrupted else 0
+
+
+def _command_of(options: argparse.Namespace) -> str:
+    """Return the command that measures the same again."""
+    parts = ["tabcohort", "reproduce", options.name]
+    parts += ["--grid"] * options.grid + ["--no-halving"] * options.no_halving + ["--tables"] * options.tables
+    return shlex.join(parts if options.seeds is None else [*parts, "--seeds", str(options.seeds)])
 
 
 # -- from options to objects -----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Collection, Sequence
 from html import escape
 
@@ -23,17 +25,21 @@ li { margin: .4rem 0; } svg { display: block; } .bars rect, .level rect { fill: 
 """
 
 
-def whole_page(title: str, content: str) -> str:
-    """Return an HTML page that loads nothing from elsewhere, with its title as the first heading.
+def whole_page(title: str, content: str, more_style: str = "") -> str:
+    """Return an HTML page with its title as the first heading; its security policy lets it load and run nothing.
 
     Args:
         title: of the page, as text.
         content: below the heading, as HTML.
+        more_style: after the style that all pages have.
     """
-    name = escape(title)
+    name, style = escape(title), STYLE + more_style
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n<body>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{name}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>\n<body>'
         f"<h1>{name}</h1>{content}</body></html>\n"
     )
 

@@ -48,3 +48,15 @@ def run_grid(messages: Console, halving: bool) -> Findings:
     from tabcohort.reproduce.patent_grid import run as run_experiment
 
     return run_experiment(messages, halving)
+
+
+def run_tables(seeds: int | None, messages: Console) -> Findings:
+    """Train the variants of the patent document's result tables.
+
+    Args:
+        seeds: number of repeats; three when omitted.
+        messages: where to show progress.
+    """
+    from tabcohort.reproduce.patent_tables import run as run_experiment
+
+    return run_experiment(messages) if seeds is None else run_experiment(messages, seeds)

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tabcohort.reproduce.claims import Claim
+    from tabcohort.reproduce.pictures import Picture
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -84,6 +87,11 @@ class Findings:
         sheets: the tables.
         mistakes: of the document.
         seconds: duration of the experiment.
+        account: what the document did and what was measured, in plain words, a paragraph each.
+        protocols: which rows train, validate and test, as the document has it and here.
+        claims: of the document, with what was measured.
+        pictures: of a page.
+        is_interrupted: whether Ctrl-C ended the experiment, and this is what was done by then.
     """
 
     name: str
@@ -92,12 +100,20 @@ class Findings:
     sheets: tuple[Sheet, ...]
     mistakes: tuple[Mistake, ...]
     seconds: float
+    account: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    is_interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; a number that is not finite is None."""
         return {
             "experiment": self.name,
             "title": self.title,
+            "account": list(self.account),
+            "protocols": list(self.protocols),
+            "claims": [claim.to_dict() for claim in self.claims],
             "notes": list(self.notes),
             "tables": [_plain_sheet(sheet) for sheet in self.sheets],
             "mistakes": [
@@ -108,6 +124,7 @@ class Findings:
                 }
                 for mistake in self.mistakes
             ],
+            "pictures": [picture.to_dict() for picture in self.pictures],
             "seconds": self.seconds,
         }
 
@@ -118,6 +135,8 @@ class Findings:
         out.print(f"[bold]{escape(self.title)}[/]")
         for sheet in self.sheets:
             _print_sheet(out, sheet)
+        if self.claims:
+            _print_claims(out, self.claims)
         if self.notes:
             out.print()
         for note in self.notes:
@@ -143,6 +162,18 @@ def _print_sheet(out: Console, sheet: Sheet) -> None:
     out.print(table)
 
 
+def _print_claims(out: Console, claims: tuple[Claim, ...]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out.print("\nclaims of the document (the reasons for the verdicts are in --report and --json)")
+    table = Table("", "document", "measured", "verdict", box=None, pad_edge=False, header_style="dim")
+    for claim in claims:
+        measured = ", ".join(f"{own.name} {own.text}" for own in claim.measured)
+        table.add_row(*map(escape, (claim.text, claim.claimed, measured, claim.verdict)))
+    out.print(table)
+
+
 def _show(cell: Cell, style: str) -> str:
     if cell is None:
         return "-"
@@ -152,11 +183,19 @@ def _show(cell: Cell, style: str) -> str:
 
 
 def _plain_sheet(sheet: Sheet) -> dict[str, Any]:
-    rows = [{"what": row.what, "cells": [_plain_cell(cell) for cell in row.cells]} for row in sheet.rows]
+    rows = [
+        {
+            "what": row.what,
+            "cells": [plain_cell(cell) for cell in row.cells],
+            "shown": [_show(cell, row.style) for cell in row.cells],
+        }
+        for row in sheet.rows
+    ]
     return {"title": sheet.title, "columns": list(sheet.columns), "rows": rows}
 
 
-def _plain_cell(cell: Cell) -> Any:
+def plain_cell(cell: Cell) -> Any:
+    """Return a cell as plain JSON values; a number that is not finite is None."""
     if isinstance(cell, Spread):
         return {"mean": _finite(cell.mean), "standard_deviation": _finite(cell.deviation), "seeds": cell.n}
     return cell if cell is None or isinstance(cell, str) else _finite(cell)
