@@ -30,8 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:compiling kernels:tabcohort.TabcohortWarning")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         with ThreadPoolExecutor() as pool:
-            for dtype in ("float32", "float64"):
+            compiled = [
                 pool.submit(jit.ensure_compiled, kernels.run_epochs, dtype, elsewhere=True)
+                for dtype in ("float32", "float64")
+            ]
+            for future in compiled:
+                future.result()
 
 
 @pytest.fixture(autouse=True)

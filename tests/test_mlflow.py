@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +242,9 @@ def test_what_cannot_be_logged_is_a_warning_and_the_model_is_there() -> None:
     tabcohort_mlflow.autolog(log_models=False)
     with mlflow.start_run():
         tabcohort.fit(make_small_table(), Config(**QUICK), SMALL)
-        with pytest.warns(TabcohortWarning, match="the model was trained, but MLflow did not log all of it: .*hidden"):
+        with pytest.warns(
+            TabcohortWarning, match="the model was trained, but not all of it was logged to MLflow: .*hidden"
+        ):
             predictor = tabcohort.fit(make_small_table(), Config(**{**QUICK, "hidden": (4,)}), SMALL)
     assert predictor.config.hidden == (4,)
 
@@ -247,12 +252,18 @@ def test_what_cannot_be_logged_is_a_warning_and_the_model_is_there() -> None:
 def test_without_a_tracking_server_the_model_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
     tabcohort_mlflow.autolog()
-    with pytest.warns(TabcohortWarning, match="MLflow did not log all of it: The filesystem tracking backend"):
+    with pytest.warns(TabcohortWarning, match="not all of it was logged to MLflow: The filesystem tracking backend"):
         assert fit_quickly().report.n_rows == 90
 
 
 def test_metrics_that_rows_cannot_determine_are_left_out(predictor: Predictor) -> None:
-    metrics = tabcohort_mlflow.metrics_of(predictor)
+    evaluation = predictor.report.evaluation
+    unknown = replace(evaluation.metrics["roc_auc"], value=math.nan, low=math.nan, high=math.nan)
+    evaluation = replace(evaluation, metrics={**evaluation.metrics, "roc_auc": unknown})
+    rare = copy.copy(predictor)
+    rare.report = replace(predictor.report, evaluation=evaluation)
+    metrics = tabcohort_mlflow.metrics_of(rare)
+    assert not [name for name in metrics if name.startswith("roc_auc")]
     assert all(np.isfinite(value) for value in metrics.values())
     assert {"log_loss", "log_loss_low", "log_loss_high"} <= metrics.keys()
 

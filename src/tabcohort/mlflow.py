@@ -1,6 +1,6 @@
-"""MLflow: models are logged and loaded with a signature, and `autolog` logs every training.
+"""MLflow: models are logged and loaded with a signature, and `autolog` logs every call of `fit`.
 
-A logged model is a pyfunc model whose only data is a model file of ours (`tabcohort.model.file`): no pickle, no code.
+A logged model is a pyfunc model whose only data is a `.tabcohort` file (`tabcohort.model.file`): no pickle, no code.
 MLflow imports this module to load it, so the extra `mlflow` must be installed where the model is used.
 """
 
@@ -36,11 +36,11 @@ try:
     from mlflow.types import ColSpec, DataType
     from mlflow.types import Schema as MlflowSchema
     from mlflow.types.schema import AnyType
-except ImportError:
-    raise ImportError("MLflow needs an extra; install it with `pip install 'tabcohort[mlflow]'`") from None
+except ImportError as error:
+    raise ImportError("MLflow needs an extra; install it with `pip install 'tabcohort[mlflow]'`") from error
 
-# Of a model's columns. A model takes integers and floats, truth values and words for them, dates and text for them: but
-# for Any, MLflow would refuse one or the other.
+# Of a model's columns. MLflow refuses integers for `double`, floats for `long`, and strings for `boolean` and
+# `datetime`; models take all of these, so the type is Any.
 TYPES = {
     "number": AnyType(),
     "integer code": AnyType(),
@@ -176,9 +176,9 @@ def _load_pyfunc(data_path: str) -> _PyfuncModel:
 
 
 def autolog(*, log_models: bool = True, disable: bool = False) -> None:
-    """Log every training from now on: its settings, its out-of-fold metrics with their intervals, and the model.
+    """Log every call of `fit` from now on: its settings, its out-of-fold metrics with their intervals, and the model.
 
-    A training is logged to the active run, or to a run of its own where there is none. An error of the tracking server
+    It is logged to the active run, or to a run of its own where there is none. An error of the tracking server
     is a warning, as the model is there.
 
     Args:
@@ -191,7 +191,7 @@ def autolog(*, log_models: bool = True, disable: bool = False) -> None:
 
 
 class _Autologger:
-    """Logs a finished training."""
+    """Logs a finished call of `fit`."""
 
     def __init__(self, log_models: bool) -> None:
         self._log_models = log_models
@@ -209,7 +209,7 @@ class _Autologger:
                 mlflow.set_tag("tabcohort.fingerprint", predictor.report.fingerprint)
                 mlflow.log_params(parameters_of(plan))  # last, as a run that has others refuses them
         except Exception as error:  # whatever the tracking server says, the model must not be lost
-            warn_caller(f"the model was trained, but MLflow did not log all of it: {error}")
+            warn_caller(f"the model was trained, but not all of it was logged to MLflow: {error}")
 
 
 def metrics_of(predictor: Predictor) -> dict[str, float]:

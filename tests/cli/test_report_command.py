@@ -135,7 +135,7 @@ def test_ctrl_c_while_facts_are_computed_leaves_no_page_and_says_where_a_trained
     ran = run("fit", *options, "--report", "page.html", "--card", "card.md")
     assert ran.status == 130
     assert ran.err.endswith(
-        "tabcohort: interrupted before the report was complete; the model was kept as 'new.tabcohort'\n"
+        "tabcohort: interrupted before all files were written; the model was kept as 'new.tabcohort'\n"
     )
     assert [path.name for path in folder.iterdir()] == ["new.tabcohort"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tabcohort import CohortSettings, Config, Table
+from tabcohort.cohort import fit as fit_module
 from tabcohort.cohort import shuffled
 from tabcohort.cohort.shuffled import fit_shuffled
 
@@ -28,6 +29,16 @@ def test_nothing_is_learned_from_shuffled_labels() -> None:
     assert auc == fit_shuffled(table(), [CONFIG], SETTINGS)
 
 
+def test_callbacks_of_fit_do_not_see_shuffled_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autologging would log them beside the real model."""
+    seen: list[Any] = []
+    monkeypatch.setattr(fit_module, "FIT_CALLBACKS", [lambda plan, predictor: seen.append(predictor)])
+    fit_shuffled(table(), [CONFIG], SETTINGS)
+    assert not seen
+    predictor = fit_module.fit(table(), [CONFIG], SETTINGS)
+    assert seen == [predictor]
+
+
 @pytest.mark.parametrize("n_per_group", [None, 4])
 def test_labels_are_moved_by_whole_groups(n_per_group: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Table] = []
@@ -39,7 +50,7 @@ def test_labels_are_moved_by_whole_groups(n_per_group: int | None, monkeypatch: 
         given.append(table)
         raise StopError
 
-    monkeypatch.setattr(shuffled, "fit", record)
+    monkeypatch.setattr(shuffled, "make_plan", record)
     rng = np.random.default_rng(1)
     rows = table()
     if n_per_group:

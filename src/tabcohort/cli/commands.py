@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli import files
-from tabcohort.cli.model_commands import INTERRUPTED_REPORT, facts_of_report, write_reports, written_reports
+from tabcohort.cli.model_commands import facts_of_report, write_reports, written_reports
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
 from tabcohort.cli.source_options import column_choices, column_types, open_table, settings_file, shown_name
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
@@ -194,8 +194,9 @@ def _saying_where_the_model_is(path: Path) -> Iterator[None]:
         yield
     except ModelFileError as error:
         raise ModelFileError(f"{error}; {kept}") from None
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{INTERRUPTED_REPORT}; {kept}") from None
+    except KeyboardInterrupt as interrupt:
+        message = str(interrupt) or "interrupted before all files were written"
+        raise KeyboardInterrupt(f"{message}; {kept}") from None
 
 
 def look(options: argparse.Namespace) -> int:

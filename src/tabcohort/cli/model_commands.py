@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tabcohort.model.predictor import Predictor
+    from tabcohort.types import IntArray
 
 CHANGED = 1  # exit status of `monitor`
 INTERRUPTED_REPORT = "interrupted before the report was complete"
@@ -51,7 +52,9 @@ def predict(options: argparse.Namespace) -> int:
     if options.explain is not None:
         background = _background(options)
         schema = predictor.schema
-        of_class = "each row's predicted class" if schema.positive is None else repr(schema.classes[schema.positive])
+        of_class = "each row's predicted class"
+        if len(schema.classes) == 2 and schema.positive is not None:
+            of_class = repr(schema.classes[schema.positive])
         print_lines(messages, f"reasons  contributions to the {score_name(len(schema.classes))} of {of_class}")
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
     predictions = predictor.predict_frame(frame, columns, reasons)
@@ -90,8 +93,8 @@ def explain(options: argparse.Namespace) -> int:
     together = explanations.groups_of(options.together, predictor.schema.features)
     frame = None if options.table is None else open_table(options).frame
     background = _background(options)
-    if options.row is not None and frame is not None and _holds_training_rows(predictor, frame):
-        _warn("the model was trained on this row: its prediction of it is not that of a row that it has not seen")
+    if options.row is not None and frame is not None and options.row in _training_rows(predictor, frame):
+        _warn("the model was trained on this row: its prediction for it is not out-of-sample")
     _, messages = consoles(options.quiet)
     explanation = predictor.explain(
         explanations.chosen_row(options, frame),
@@ -188,8 +191,8 @@ def monitor(options: argparse.Namespace) -> int:
     against = None
     if options.against is not None:
         against = open_table(argparse.Namespace(table=options.against, query=None)).frame
-    if _holds_training_rows(predictor, frame):
-        _warn("the model was trained on this table: nothing can have changed; give rows that are newer")
+    if options.against is None and len(_training_rows(predictor, frame)):
+        _warn("this is the table that the model was trained on; monitoring needs newer rows")
     facts = monitor_rows(predictor, frame, against, options.ignore)
     if options.out:
         from tabcohort.reporting.monitor_page import monitor_page
@@ -347,14 +350,18 @@ def _warn_of_missing_groups(predictor: Predictor, columns: Iterable[str]) -> Non
         )
 
 
-def _holds_training_rows(predictor: Predictor, frame: pl.DataFrame) -> bool:
-    """Return whether a frame is the table that the model was trained on; without the target it counts as another."""
-    from tabcohort.data.table import Table
+def _training_rows(predictor: Predictor, frame: pl.DataFrame) -> IntArray:
+    """Return the numbers of the rows that a model was trained on, from 1, if the frame is its training table."""
+    import numpy as np
+
+    from tabcohort.model.report_table import ReportTable
 
     with warnings.catch_warnings(), suppress(TableError):
         warnings.simplefilter("ignore")  # what is wrong with the table is said elsewhere
-        return predictor.was_trained_on(Table.for_schema(frame, predictor.schema))
-    return False
+        table = ReportTable.of(frame, predictor)
+        if table.is_training_table:
+            return table.row_numbers
+    return np.empty(0, dtype=np.int64)
 
 
 def _warn(message: str) -> None:

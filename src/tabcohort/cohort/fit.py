@@ -52,10 +52,20 @@ def fit(
         'yes'
     """
     plan = make_plan(table, configs, settings)
-    result = run(plan, callback, checkpoint, executor)
-    predictions = out_of_fold(plan, result)
-    selection = select_and_calibrate(plan, result, predictions)
-    predictor = build_predictor(plan, result, predictions, selection)
+    predictor = fit_plan(plan, callback, checkpoint, executor)
     for on_end in FIT_CALLBACKS:
         on_end(plan, predictor)
     return predictor
+
+
+def fit_plan(
+    plan: CohortPlan,
+    callback: ProgressCallback = lambda progress: None,
+    checkpoint: str | Path | None = None,
+    executor: Executor | None = None,
+) -> Predictor:
+    """Train the cohort of a plan; see `fit`. No autologging sees it."""
+    result = run(plan, callback, checkpoint, executor)
+    predictions = out_of_fold(plan, result)
+    selection = select_and_calibrate(plan, result, predictions)
+    return build_predictor(plan, result, predictions, selection)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tabcohort.cohort.fit import fit
+from tabcohort.cohort.fit import fit_plan
+from tabcohort.cohort.plan import make_plan
 from tabcohort.data.table import Table
 from tabcohort.evaluation.intervals import Estimate
 from tabcohort.model.report import estimate_to_dict
@@ -38,7 +39,7 @@ def fit_shuffled(table: Table, configs: Sequence[Config], settings: CohortSettin
     else:
         y = table.y[order]
     shuffled = replace(table, y=y)
-    return fit(shuffled, configs, settings).report.evaluation.metrics["roc_auc"]
+    return fit_plan(make_plan(shuffled, configs, settings)).report.evaluation.metrics["roc_auc"]
 
 
 def shuffled_facts(table: Table, configs: Sequence[Config], settings: CohortSettings) -> dict[str, Any]:

@@ -283,5 +283,5 @@ def require_column(names: Sequence[str], name: str) -> None:
 
 
 def _with_nearest(name: str, names: Sequence[str]) -> str:
-    """Return a name that nobody typed, with one that is much like it: what a person misspells is less alike."""
+    """Return the name of a missing column with the most similar one, which must be more alike than a misspelt name."""
     return repr(name) + nearest(name, names, MIN_SIMILARITY, "is it called")
