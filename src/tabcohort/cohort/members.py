@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.reading import make_reading
-from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
+from tabcohort.errors import SettingsError, TrainingError, warn_caller
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.program import Network, initialize_network
 from tabcohort.network.trees import Trees
@@ -148,5 +147,5 @@ def checkpoint_folder(path: str | Path) -> Path:
         raise SettingsError(f"the folder {str(path)!r} holds other things and no checkpoint; name a new one")
     if n_members:
         message = f"resuming from the checkpoint {str(path)!r}: it holds {n_members} members"
-        warnings.warn(message, TabcohortWarning, stacklevel=4)
+        warn_caller(message)
     return Path(path)

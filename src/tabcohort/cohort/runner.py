@@ -12,7 +12,6 @@ import math
 import tempfile
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -30,7 +29,7 @@ from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expected_seconds
 from tabcohort.cohort.store import StateStore
 from tabcohort.engines.compiled.engine import compile_kernels
-from tabcohort.errors import TabcohortWarning, TrainingError
+from tabcohort.errors import TrainingError, warn_caller
 from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
 
@@ -338,15 +337,13 @@ def _finish(result: RunResult, plan: CohortPlan) -> None:
     _return_freed_memory()
     for config, message in result.failed.items():
         which = f"config {config + 1} of {len(plan.configs)} is left out: " if len(plan.configs) > 1 else ""
-        warnings.warn(f"{which}{message}", TabcohortWarning, stacklevel=5)
+        warn_caller(f"{which}{message}")
     if result.stop_reason:
         reason = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[result.stop_reason]
         n_finished = sum(member_result.state.is_finished for member_result in result.members.values())
-        warnings.warn(
+        warn_caller(
             f"{reason}: {len(result.members)} of {len(plan.members)} members have weights ({n_finished} "
-            "trained to their end); the model consists of these",
-            TabcohortWarning,
-            stacklevel=5,
+            "trained to their end); the model consists of these"
         )
 
 
