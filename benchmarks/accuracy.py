@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import peers
 import polars as pl
+from markdown_table import as_markdown
 from real_tables import RealTable, fit_and_held_out_rows, whole_tables
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -137,12 +138,6 @@ def draw(results: list[Result], methods: list[str], path: Path) -> None:
         ylabel="log loss above the best of each table, % (median)",
     )  # fmt: skip
     figure.savefig(path, dpi=120, bbox_inches="tight")
-
-
-def as_markdown(header: list[str], lines: list[list[str]]) -> str:
-    """Return a table."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
 
 
 def write_report(results: list[Result]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from dcurves import dca
+from markdown_table import as_markdown
 from real_tables import MIN_ROWS_OF_CLASS, RealTable, usable_rows, whole_tables
 from relplot import smECE
 from relplot.metrics import binnedECE
@@ -98,10 +99,9 @@ def main() -> None:
         f"binned calibration errors by at most {of_errors:.0e}. The smooth error is another quantity."
     )
     Console(width=160).print(printed, summary)
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *rows)]
     title = "# Decision curves and calibration errors beside `dcurves` and `relplot` (`make agreement`)"
     what = f"Out-of-fold predictions of the preset `fast`. Calibration errors: of the predicted class, {ECE_BINS} bins."
-    text = "\n\n".join([title, what, "\n".join(lines), summary])
+    text = "\n\n".join([title, what, as_markdown(COLUMNS, rows), summary])
     if not sys.argv[1:]:
         Path(__file__).with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from ablations import KEPT, Predictions, predictions_of, ratio_of_means, together
-from accuracy import as_markdown
+from markdown_table import as_markdown
 from numpy.typing import NDArray
 from real_tables import whole_tables
 from scipy.optimize import minimize

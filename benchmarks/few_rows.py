@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import peers
-from accuracy import as_markdown, mean_ranks
+from accuracy import mean_ranks
+from markdown_table import as_markdown
 from real_tables import MAX_ROWS, RealTable, usable_rows, whole_tables
 
 from tabcohort import CohortSettings, Table

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from ablations import CONFIGS, KEPT, Predictions, forward_selection, predictions_of, ratio_of_means
-from accuracy import LARGE, PEERS_VARIABLE, RESULTS, SPLITS, as_markdown, by_table, mean_ranks
+from accuracy import LARGE, PEERS_VARIABLE, RESULTS, SPLITS, by_table, mean_ranks
+from markdown_table import as_markdown
 from real_tables import RealTable, fit_and_held_out_rows, whole_tables
 
 from tabcohort import CohortSettings, Config, Table, fit

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from markdown_table import as_markdown
 from numpy.typing import NDArray
 from real_tables import MAX_ROWS, RealTable, fit_and_held_out_rows, whole_tables
 from rich.console import Console
@@ -105,13 +106,12 @@ def main() -> None:
         f"than 1 % on {n_worse}."
     )
     Console(width=140).print(printed, summary)
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *rows)]
     title = "# Log loss on held-out rows: tables as they come, and encoded by hand (`make tables`)"
     what = (
         f"A quarter of the rows held out, at most {MAX_ROWS:,} to fit on; means of {SPLITS} splits up to {LARGE:,} "
         "rows, one split above; default config."
     )
-    text = "\n\n".join([title, what, "\n".join(lines), summary])
+    text = "\n\n".join([title, what, as_markdown(COLUMNS, rows), summary])
     if not sys.argv[1:]:
         Path(__file__).with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
 

@@ -13,7 +13,8 @@ from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.model.importance import (
     TestedRows,
-    _FoldNetworks,
+    _fold_ensemble,
+    _losses,
     importance_estimates,
     permutation_importances,
     sample_tested_rows,
@@ -50,11 +51,11 @@ def test_each_row_is_predicted_by_the_networks_that_were_tested_on_it() -> None:
     tested = sample_tested_rows(predictor, table)
     losses = np.empty(len(tested.y))
     for fold in range(3):
-        networks = _FoldNetworks.of(predictor, fold)
+        networks = _fold_ensemble(predictor, fold)
         assert networks is not None
         rows = np.flatnonzero(tested.fold == fold)
         uncalibrated = replace(networks, calibrator=Calibrator("none", 1.0, np.zeros(2)))
-        losses[rows] = uncalibrated.losses(tested.X[rows], tested.y[rows])
+        losses[rows] = _losses(uncalibrated, tested.X[rows], tested.y[rows])
     assert losses.mean() == pytest.approx(predictor.report.configs[0].log_loss.value, rel=1e-9)
 
 

@@ -10,7 +10,7 @@ from helpers import QUICK, SINGLE, make_rows, make_small_table
 
 from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.cohort.plan import make_plan
-from tabcohort.model.tested import members_that_tested, rows_of_folds
+from tabcohort.model.tested import members_tested_on, rows_of_folds
 
 
 @pytest.mark.parametrize("settings", [SINGLE, CohortSettings(folds=3, seeds=2), CohortSettings(folds=12, seeds=1)])
@@ -21,7 +21,7 @@ def test_the_members_of_a_row_are_those_that_the_plan_tests_on_it(settings: Coho
     plan, rows = make_plan(table, configs, settings), np.array([3, 50, 89, 4])
     splits = {(member.config, member.repeat, member.fold): plan.split(member) for member in plan.members}
     reports = [predictor.report.members[number] for number in predictor.members]
-    for row, members in zip(rows.tolist(), members_that_tested(predictor, table, rows), strict=True):
+    for row, members in zip(rows.tolist(), members_tested_on(predictor, table, rows), strict=True):
         tests = [row in splits[own.config, own.repeat, own.fold].test for own in reports]
         assert members == np.flatnonzero(tests).tolist()
         for own in (reports[place] for place in members):
@@ -34,12 +34,12 @@ def test_in_time_they_are_those_of_the_period_of_the_row_unless_that_is_not_know
     table = Table.from_frame(frame, "answer", time="when")
     predictor = fit(table, Config(**QUICK), CohortSettings(folds=3, seeds=2))
     without, rows = replace(table, time=None), np.arange(120)
-    assert members_that_tested(predictor, without, rows) == members_that_tested(predictor, table, rows)
-    assert members_that_tested(predictor, without, rows)[0] == []  # the earliest rows only train
+    assert members_tested_on(predictor, without, rows) == members_tested_on(predictor, table, rows)
+    assert members_tested_on(predictor, without, rows)[0] == []  # the earliest rows only train
     other = replace(predictor.report, n_folds=4)
     unknown = Predictor(
         predictor.models, predictor.members, predictor.schema, predictor.calibrator, predictor.decision_rule,
         predictor.out_of_fold, other,
     )  # fmt: skip
     assert [len(own) for repeat in rows_of_folds(unknown, without, 2) for own in repeat] == [0] * 8
-    assert members_that_tested(unknown, without, rows) == [[]] * 120
+    assert members_tested_on(unknown, without, rows) == [[]] * 120

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_report_page import CHROMIUM, MAX_BYTES, Page, opened
 
 from tabcohort.reporting.experiment_page import count_verdicts, duration, experiment_page
-from tabcohort.reproduce.claims import CANNOT, Compared, Measured, order_claim, value_claim, with_reason
+from tabcohort.reproduce.claims import CANNOT, Compared, Measured, order_claim, value_claim
 from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.pictures import Bar, Bars, Confusions, Curves, mean_curve
 
@@ -30,7 +31,11 @@ def findings(text: str = "word") -> Findings:
         75.0,
         (f"account {text}",),
         (f"protocol {text}",),
-        (value, with_reason(order, CANNOT, f"reason {text}"), order_claim("none", "", *2 * (Compared("a", 1.0, {}),))),
+        (
+            value,
+            replace(order, verdict=CANNOT, reason=f"reason {text}"),
+            order_claim("none", "", *2 * (Compared("a", 1.0, {}),)),
+        ),
         (
             Curves(f"curves {text}", (f"x {text}", "y"), (mean_curve(f"curve {text}", [[1.0, 2.0]]),), f"below {text}"),
             Bars(f"bars {text}", (Bar(f"bar {text}", spread([1.0]), 2.0),)),

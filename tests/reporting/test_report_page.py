@@ -22,8 +22,8 @@ from tabcohort import Predictor, Table
 from tabcohort.errors import printable
 from tabcohort.model.report_facts import report_facts
 from tabcohort.model.report_table import ReportTable
+from tabcohort.reporting.figures import count
 from tabcohort.reporting.report_page import (
-    count,
     end_of,
     interval,
     number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from scipy.stats import ttest_1samp
@@ -18,7 +19,6 @@ from tabcohort.reproduce.claims import (
     order_claim,
     quantile,
     value_claim,
-    with_reason,
 )
 from tabcohort.reproduce.findings import spread
 
@@ -81,7 +81,8 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 
 def test_a_claim_is_plain_json_and_its_verdict_can_be_replaced() -> None:
-    claim = with_reason(value_claim("x", "y", 0.5, Measured("m", spread([0.5, 0.7]), ".1%")), CANNOT, "no such rows")
+    claim = value_claim("x", "y", 0.5, Measured("m", spread([0.5, 0.7]), ".1%"))
+    claim = replace(claim, verdict=CANNOT, reason="no such rows")
     assert json.loads(json.dumps(claim.to_dict(), allow_nan=False)) == {
         "text": "x",
         "where": "y",

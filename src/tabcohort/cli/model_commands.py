@@ -51,11 +51,11 @@ def predict(options: argparse.Namespace) -> int:
     reasons = None
     if options.explain is not None:
         background = _background(options)
-        schema = predictor.schema
-        of_class = "each row's predicted class"
-        if len(schema.classes) == 2 and schema.positive is not None:
-            of_class = repr(schema.classes[schema.positive])
-        print_lines(messages, f"reasons  contributions to the {score_name(len(schema.classes))} of {of_class}")
+        explained = predictor.explained_class
+        of_class = "each row's predicted class" if explained is None else repr(explained)
+        print_lines(
+            messages, f"reasons  contributions to the {score_name(len(predictor.schema.classes))} of {of_class}"
+        )
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
     predictions = predictor.predict_frame(frame, columns, reasons)
     numbers = [*predictor.probability_columns, "spread"]
@@ -283,7 +283,7 @@ def write_reports(facts: dict[str, Any], model: Path, page: str | None, card: st
 
 
 def written_reports(page: str | None, card: str | None) -> list[str]:
-    """Return a line for each file that `_write_reports` writes."""
+    """Return a line for each file that `write_reports` writes."""
     return [f"{name:9}{path}" for name, path in (("report", page), ("card", card)) if path]
 
 
@@ -356,12 +356,15 @@ def _training_rows(predictor: Predictor, frame: pl.DataFrame) -> IntArray:
 
     from tabcohort.model.report_table import ReportTable
 
+    nothing = np.empty(0, dtype=np.int64)
+    if len(frame) < predictor.report.n_rows:  # reading all cells takes a while
+        return nothing
     with warnings.catch_warnings(), suppress(TableError):
         warnings.simplefilter("ignore")  # what is wrong with the table is said elsewhere
         table = ReportTable.of(frame, predictor)
         if table.is_training_table:
             return table.row_numbers
-    return np.empty(0, dtype=np.int64)
+    return nothing
 
 
 def _warn(message: str) -> None:

@@ -133,9 +133,16 @@ def _estimate(metric: Metric, scores: WeightedScorer, group_ids: IntArray, resam
     else:
         half_width = Z95 * math.sqrt(effect * np.square(weighted_influence(metric, scores)).sum())
         low, high = value - half_width, value + half_width
-    # The basic bootstrap, a wide interval and rounding could miss the value, or leave the metric's bounds.
-    highest = metric.highest(scores.scorer.n_classes)
-    return Estimate(value, min(value, max(metric.lowest, float(low))), max(value, min(highest, float(high))))
+    return _bounded(value, (low, high), metric.lowest, metric.highest(scores.scorer.n_classes))
+
+
+def _bounded(value: float, interval: Interval, lowest: float, highest: float) -> Estimate:
+    """Return an estimate whose interval holds the value and lies within the metric's bounds.
+
+    The basic bootstrap, a wide interval and rounding could miss the value, or leave the bounds.
+    """
+    low, high = map(float, interval)
+    return Estimate(value, min(value, max(lowest, low)), max(value, min(highest, high)))
 
 
 @np.errstate(divide="ignore", invalid="ignore")
@@ -191,7 +198,7 @@ def _resampled_weights(weight: FloatArray, seed: int) -> Iterator[FloatArray]:
 
 
 def mean_loss_estimates(losses: FloatArray, weight: FloatArray, group_ids: IntArray, seed: int) -> list[Estimate]:
-    """Return means of log losses with the intervals that `evaluate` gives a log loss, from the same resamples.
+    """Return means of log losses (nats) with the intervals that `evaluate` gives a log loss, from the same resamples.
 
     Args:
         losses: of each row, `(n_means, n_rows)`.
@@ -200,12 +207,12 @@ def mean_loss_estimates(losses: FloatArray, weight: FloatArray, group_ids: IntAr
         seed: of the bootstrap.
     """
     resampled = np.concatenate([own @ losses.T / own.sum(axis=1)[:, None] for own in _resampled_weights(weight, seed)])
-    estimates = []
+    metric, estimates = METRICS["log_loss"], []
     for own, of_resamples in zip(losses, resampled.T, strict=True):
         value = float(weight @ own / weight.sum())
         effect = design_effect(weight / weight.sum() * (own - value), weight, group_ids)
-        low, high = bootstrap_interval(METRICS["log_loss"], value, of_resamples, math.sqrt(effect))
-        estimates.append(Estimate(value, min(value, max(0.0, float(low))), max(value, float(high))))
+        interval = bootstrap_interval(metric, value, of_resamples, math.sqrt(effect))
+        estimates.append(_bounded(value, interval, metric.lowest, math.inf))
     return estimates
 
 

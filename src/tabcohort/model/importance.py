@@ -12,10 +12,9 @@ import numpy as np
 
 from tabcohort.data.inputs import input_places
 from tabcohort.data.table import Table
-from tabcohort.engines.compiled.inference import Inference
-from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.intervals import Estimate, mean_estimate
 from tabcohort.evaluation.metrics import log_probabilities, safe_log
+from tabcohort.model.explainer import Ensemble
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.tested import rows_of_folds
 from tabcohort.types import FloatArray, IntArray
@@ -113,43 +112,32 @@ def loss_increases(predictor: Predictor, tested: TestedRows, players: Sequence[S
     rng = np.random.default_rng(predictor.report.configs[0].config.seed)
     increases = np.full((len(players), len(tested.y)), np.nan)
     for fold in np.unique(tested.fold).tolist():
-        networks = _FoldNetworks.of(predictor, fold)
+        networks = _fold_ensemble(predictor, fold)
         if networks is None:  # training ended before they had any weights
             continue
         rows = np.flatnonzero(tested.fold == fold)
         X, y = tested.X[rows], tested.y[rows]
-        before = networks.losses(X, y)
+        before = _losses(networks, X, y)
         for player, own in enumerate(inputs):
             total = np.zeros(len(rows))
             for _ in range(N_PERMUTATIONS):
                 permuted = X.copy()
                 permuted[:, own] = X[rng.permutation(len(X))][:, own]
-                total += networks.losses(permuted, y) - before
+                total += _losses(networks, permuted, y) - before
             increases[player, rows] = total / N_PERMUTATIONS
     return increases
 
 
-@dataclass(frozen=True)
-class _FoldNetworks:
-    """The networks of the first seed that were tested on one fold: one of each config in the ensemble."""
+def _fold_ensemble(predictor: Predictor, fold: int) -> Ensemble | None:
+    """Return the networks of the first seed that were tested on a fold, one of each config; None without any."""
+    reports = [predictor.report.members[number] for number in predictor.members]
+    own = [place for place, report in enumerate(reports) if (report.repeat, report.fold) == (0, fold)]
+    return predictor.ensemble_of(own) if own else None
 
-    inference: Inference
-    weights: FloatArray
-    calibrator: Calibrator
 
-    @classmethod
-    def of(cls, predictor: Predictor, fold: int) -> _FoldNetworks | None:
-        """Return the networks of a fold; None where there are none."""
-        reports = [predictor.report.members[number] for number in predictor.members]
-        own = [place for place, report in enumerate(reports) if (report.repeat, report.fold) == (0, fold)]
-        if not own:
-            return None
-        weights = predictor.weights[own]
-        return cls(Inference([predictor.models[place] for place in own]), weights / weights.sum(), predictor.calibrator)
-
-    def losses(self, X: FloatArray, y: IntArray) -> FloatArray:
-        """Return the log loss of each row, `(n,)`."""
-        logits = self.inference.logits(X)
-        proba = np.exp([log_probabilities(logits[:, place]) for place in range(len(self.weights))])
-        mean = np.tensordot(self.weights, proba, axes=1)
-        return -self.calibrator.apply(safe_log(mean))[np.arange(len(y)), y]
+def _losses(ensemble: Ensemble, X: FloatArray, y: IntArray) -> FloatArray:
+    """Return the log loss of each row, `(n,)`."""
+    logits = ensemble.inference.logits(X)
+    proba = np.exp([log_probabilities(logits[:, place]) for place in range(len(ensemble.weights))])
+    mean = np.tensordot(ensemble.weights, proba, axes=1)
+    return -ensemble.calibrator.apply(safe_log(mean))[np.arange(len(y)), y]

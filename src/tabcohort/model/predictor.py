@@ -266,9 +266,7 @@ class Predictor:
         evaluation = evaluate_out_of_fold(self.out_of_fold, rule, self.schema.positive, self.config.seed)
         sets = evaluate_sets_out_of_fold(self.out_of_fold, coverage)
         report = replace(self.report, evaluation=evaluation, sets=sets)
-        return Predictor(
-            self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report
-        )  # fmt: skip
+        return self._with_report(report, rule)
 
     def with_learning_curve(self, facts: Mapping[str, Any]) -> Predictor:
         """Return this model with a learning curve in its report.
@@ -276,10 +274,10 @@ class Predictor:
         Args:
             facts: what `tabcohort.cohort.learning_curve.learning_curve_facts` gives.
         """
-        report = replace(self.report, learning_curve=facts)
-        return Predictor(
-            self.models, self.members, self.schema, self.calibrator, self.decision_rule, self.out_of_fold, report
-        )  # fmt: skip
+        return self._with_report(replace(self.report, learning_curve=facts), self.decision_rule)
+
+    def _with_report(self, report: CohortReport, rule: DecisionRule) -> Predictor:
+        return Predictor(self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report)
 
     def was_trained_on(self, table: Table) -> bool:
         """Return whether this model was trained on this very table."""
@@ -385,12 +383,16 @@ class Predictor:
         explainer = self._explainer(background, together, budget or ROWS_BUDGET, seed)
         return explainer.explain_rows(X, cells_of(data, self.schema.columns), callback)
 
+    @property
+    def explained_class(self) -> Label | None:
+        """The class whose reasons are asked for if none is named: of two the positive one; None for the predicted."""
+        classes, positive = self.schema.classes, self.schema.positive
+        return classes[positive] if len(classes) == 2 and positive is not None else None
+
     def class_to_explain(self, explanation: Explanation) -> Label:
         """Return the class whose reasons are asked for if none is named: of two the positive one, or the predicted."""
-        classes, positive = self.schema.classes, self.schema.positive
-        if len(classes) == 2 and positive is not None:
-            return classes[positive]
-        return classes[int(self.codes(log_probabilities(explanation.output[None]))[0])]
+        code = int(self.codes(log_probabilities(explanation.output[None]))[0])
+        return self.schema.classes[code] if self.explained_class is None else self.explained_class
 
     @property
     def ensemble(self) -> Ensemble:
@@ -466,7 +468,7 @@ class Predictor:
             The place of its number among those of all columns (see `input_names`), `(n_rows,)`, and its distance from
             the training rows' mean in their standard deviations, `(n_rows,)`; 0 where there are no numbers.
         """
-        return self._usual.farthest(table_inputs(data, self.schema.columns))
+        return self._usual.outlier_cells(table_inputs(data, self.schema.columns))
 
     def unusual_cells(self, data: Any) -> UnusualCells:
         """Return which rows have cells that are unlike those of the training rows, as predictions warn of them.

@@ -15,7 +15,7 @@ from tabcohort.model.predictor import Predictor
 from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_table import MAX_CELL, ReportTable
 from tabcohort.model.shapley import MIN_ROUNDS, ROWS_BUDGET, ExplanationBudget
-from tabcohort.model.tested import members_that_tested
+from tabcohort.model.tested import members_tested_on
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import IntArray
 
@@ -49,7 +49,7 @@ def reasons_of(
     """
     schema, data = predictor.schema, table.table
     everyone = list(range(len(predictor.models)))
-    members = members_that_tested(predictor, data, rows) if table.is_training_table else [everyone] * len(rows)
+    members = members_tested_on(predictor, data, rows) if table.is_training_table else [everyone] * len(rows)
     if len(data.y) < 2:  # nothing to compare with
         return [None] * len(rows)
     rng = make_rng(predictor.config.seed, Purpose.PERMUTATIONS)
@@ -67,10 +67,8 @@ def reasons_of(
         explanation = None
         if own:
             (explanation,) = explainers[own].explain_rows(X[place : place + 1], [[column[place]] for column in cells])
-        code = int(y_pred[place]) if schema.positive is None or len(schema.classes) > 2 else schema.positive
-        reasons.append(
-            None if explanation is None else _strongest(explanation_facts(explanation, schema.classes[code]))
-        )
+        label = schema.classes[y_pred[place]] if predictor.explained_class is None else predictor.explained_class
+        reasons.append(None if explanation is None else _strongest(explanation_facts(explanation, label)))
     return reasons
 
 

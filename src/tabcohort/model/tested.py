@@ -15,7 +15,7 @@ def rows_of_folds(predictor: Predictor, table: Table, n_repeats: int = 1) -> lis
     """Return the rows that the members of each repeat (first list) and fold (second) were tested on.
 
     A model does not keep the times of its rows. Where it was trained on folds in time, and the table is read again
-    without them, the folds are those that its out-of-fold predictions know; none where they do not tell.
+    without them, the folds are those of its out-of-fold predictions; they are empty if these do not tell folds apart.
 
     Args:
         predictor: the model.
@@ -32,10 +32,10 @@ def rows_of_folds(predictor: Predictor, table: Table, n_repeats: int = 1) -> lis
     if len(periods) != n_folds or n_folds > MAX_FOLDS - 2:
         return [[np.empty(0, dtype=np.int64)] * n_folds] * n_repeats
     by_period = [predictions.rows[predictions.fold_ids == period] for period in periods]
-    return [by_period] * n_repeats  # in time there is only one way to divide the rows
+    return [by_period] * n_repeats  # every repeat has the same folds in time
 
 
-def members_that_tested(predictor: Predictor, table: Table, rows: IntArray) -> list[list[int]]:
+def members_tested_on(predictor: Predictor, table: Table, rows: IntArray) -> list[list[int]]:
     """Return for each row the places in `predictor.models` of the members that were tested on it.
 
     They neither trained nor validated on it, whatever other members did.

@@ -67,8 +67,8 @@ class UsualCells:
         distance[np.isnan(distance)] = 0.0
         return distance
 
-    def farthest(self, X: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the place of each row's number that is farthest, `(n_rows,)`, and its distance; 0 without numbers.
+    def outlier_cells(self, X: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the place of each row's largest distance, `(n_rows,)`, and this distance; 0 without numbers.
 
         Of a date, only its days count, and of a text its length.
         """

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tabcohort.reporting.figures import Axes, short, tick_text, ticks
+from tabcohort.reporting.figures import Axes, count, short, tick_text, ticks
 
 STYLES = ("first", "second", "best", "third")  # of curves, in their order
 HEIGHT, CUT_SHARE = 220, 0.02  # of curves
@@ -26,7 +26,7 @@ def figure_of(picture: Mapping[str, Any]) -> Markup:
 def curves_figure(picture: Mapping[str, Any]) -> Markup:
     """Return curves with a band of one standard deviation over seeds to each side.
 
-    The axis leaves out the two percent of the means that are farthest from the last ones, as the first epochs would
+    The axis leaves out the two percent of the means that differ most from the last ones, as the first epochs would
     hide all others.
     """
     curves = picture["curves"]
@@ -142,22 +142,18 @@ def confusions_figure(picture: Mapping[str, Any]) -> Markup:
             parts.append(f'<text x="{across}" y="{top - 7}" text-anchor="middle">{escape(short(name, 14))}</text>')
             parts.append(f'<text x="{x0 - 8}" y="{down}" text-anchor="end">{escape(short(name, 14))}</text>')
         for i, row in enumerate(matrix["rows"]):
-            for j, count in enumerate(row):
-                share = count / sum(row) if sum(row) else 0.0
+            for j, weight in enumerate(row):
+                share = weight / sum(row) if sum(row) else 0.0
                 x, y = x0 + j * CELL_WIDTH, top + i * CELL_HEIGHT
                 parts.append(
                     f'<rect class="{"first" if i == j else "second"}" x="{x}" y="{y}" width="{CELL_WIDTH - 2}" '
                     f'height="{CELL_HEIGHT - 2}" fill-opacity="{0.08 + 0.37 * share:.2f}"/>'
                     f'<text class="cell" x="{x + CELL_WIDTH / 2 - 1}" y="{y + CELL_HEIGHT / 2 + 3}" '
-                    f'text-anchor="middle">{_count(count)} ({share:.1%})</text>'
+                    f'text-anchor="middle">{count(weight)} ({share:.1%})</text>'
                 )
-                listed.append(f"{matrix['name']}, true {classes[i]}, predicted {classes[j]}: {_count(count)}")
+                listed.append(f"{matrix['name']}, true {classes[i]}, predicted {classes[j]}: {count(weight)}")
     height = top + len(classes) * CELL_HEIGHT + 6
     return Markup(
         f'<svg class="figure matrices" viewBox="0 0 {max(len(matrices), MIN_MATRICES) * block} {height}" role="img" '
         f'aria-label="{escape("; ".join(listed))}">{"".join(parts)}</svg>'
     )
-
-
-def _count(count: float) -> str:
-    return f"{count:,.0f}" if float(count).is_integer() or count >= 1_000 else f"{count:,.1f}"

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tabcohort import __version__
 from tabcohort.errors import printable
 from tabcohort.reporting.experiment_figures import STYLES, figure_of
 from tabcohort.reporting.page import whole_page
-from tabcohort.reporting.report_page import resource
+from tabcohort.reporting.template import resource, template_environment
 
 
 def experiment_page(facts: Mapping[str, Any], command: str) -> str:
@@ -24,10 +23,7 @@ def experiment_page(facts: Mapping[str, Any], command: str) -> str:
         command: that measured them, as text.
     """
     facts = printable(facts)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FunctionLoader(resource),
-    )  # fmt: skip
+    environment = template_environment(autoescape=True)
     pictures = facts["pictures"]
     content = environment.get_template("experiment.html.j2").render(
         facts,

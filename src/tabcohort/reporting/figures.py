@@ -380,6 +380,11 @@ def share_bar(shares: Mapping[str, float | None]) -> Markup:
     )
 
 
+def count(value: float) -> str:
+    """Return a number of rows, or their weight, without digits that say nothing."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
+
+
 def short(text: Any, length: int = 24) -> str:
     """Return text that fits into a figure."""
     text = str(text)

@@ -11,10 +11,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from tabcohort.errors import printable
-from tabcohort.reporting.report_page import count, interval, number, percent, resource
+from tabcohort.reporting.figures import count
+from tabcohort.reporting.report_page import interval, number, percent
+from tabcohort.reporting.template import template_environment
 from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, stop_text
 
 LIMITS = {"names": 20, "columns": 100, "groups": 3}
@@ -36,10 +36,7 @@ def model_card(facts: Mapping[str, Any], title: str, file: str = "MODEL.tabcohor
         title: of the card, such as the name of the model's file.
         file: name of the model's file, for the commands that use it.
     """
-    environment = Environment(  # of Markdown, which `finalize` escapes
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        loader=FunctionLoader(resource), finalize=_escaped,
-    )  # fmt: skip
+    environment = template_environment(keep_trailing_newline=True, finalize=_escaped)  # of Markdown
     environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval}
     return environment.get_template("model_card.md.j2").render(
         printable(facts),

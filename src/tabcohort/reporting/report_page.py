@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from tabcohort.errors import printable
@@ -18,7 +14,8 @@ from tabcohort.model.explain import cell_text
 from tabcohort.reporting import figures, learned_figures
 from tabcohort.reporting.learning_curve_text import conclusion_lines
 from tabcohort.reporting.look_page import columns_table
-from tabcohort.reporting.page import STYLE
+from tabcohort.reporting.page import STYLE, policy_hash
+from tabcohort.reporting.template import resource, template_environment
 from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, stop_text
 
 MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
@@ -40,11 +37,8 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         title: of the page, such as the name of the model's file.
     """
     facts, title = printable(facts), printable(title)
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FunctionLoader(resource),
-    )  # fmt: skip
-    environment.filters |= {"pct": percent, "num": number, "count": count, "interval": interval, "ends": end_of}
+    environment = template_environment(autoescape=True)
+    environment.filters |= {"pct": percent, "num": number, "count": figures.count, "interval": interval, "ends": end_of}
     environment.filters |= {"cell": cell_text, "signed": signed}
     environment.globals |= {name: getattr(figures, name) for name in FIGURES}
     environment.globals |= {name: getattr(learned_figures, name) for name in LEARNED_FIGURES}
@@ -55,8 +49,8 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         title=title,
         style=Markup(style),
         script=Markup(script),
-        style_hash=_sha256(style),
-        script_hash=_sha256(script),
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
         drawn=known,
         start=start_threshold(facts),
         slider=_json({"classes": [_slider_values(own) for own in known], "start": start_threshold(facts)}),
@@ -110,11 +104,6 @@ def signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def count(value: float) -> str:
-    """Return a number of rows, or their weight, without digits that say nothing."""
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
-
-
 def interval(estimate: Mapping[str, Any], unit: str = "number") -> str:
     """Return an estimate with its 95 % interval, as a "number", a "loss" with more digits, or in "percent".
 
@@ -131,16 +120,6 @@ def interval(estimate: Mapping[str, Any], unit: str = "number") -> str:
 def end_of(estimate: Mapping[str, Any], unit: str, end: str) -> str:
     """Return the value of an estimate, or an end of its interval, in the unit of `interval`."""
     return percent(estimate[end]) if unit == "percent" else number(estimate[end], 4 if unit == "loss" else 3)
-
-
-def resource(name: str) -> str:
-    """Return the text of a template."""
-    return files("tabcohort.reporting").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    """Return the hash by which a page's security policy knows a style or a script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _json(values: Any) -> Markup:

@@ -129,8 +129,3 @@ def order_claim(text: str, where: str, first: Compared, second: Compared, style:
 def quantile(n: int) -> float:
     """Return how many standard errors the 95 % interval of a mean of `n` seeds reaches to each side."""
     return float(t.ppf((1 + LEVEL) / 2, n - 1))
-
-
-def with_reason(claim: Claim, verdict: str, reason: str) -> Claim:
-    """Return a claim with a verdict that does not follow from its figures alone, and the reason for it."""
-    return Claim(claim.text, claim.where, claim.claimed, claim.measured, verdict, reason)

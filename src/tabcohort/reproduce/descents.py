@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.data.table import Table
-from tabcohort.reproduce.claims import UNDECIDED, Claim, Compared, order_claim, with_reason
+from tabcohort.reproduce.claims import UNDECIDED, Claim, Compared, order_claim
 from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.pictures import Bar, Bars, Curves, Picture, mean_curve
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module
@@ -160,8 +160,8 @@ def claims(optimizer: str, columns: list[list[Descent]]) -> tuple[Claim, ...]:
         ".1%",
     )
     if not any(descent.rises for column in columns for descent in column):
-        stable = with_reason(
-            stable, UNDECIDED, "on the way to the target no epoch makes the loss worse, with any batch"
+        stable = replace(
+            stable, verdict=UNDECIDED, reason="on the way to the target no epoch makes the loss worse, with any batch"
         )
     return (
         order_claim(
