@@ -154,6 +154,22 @@ def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]]
     return arrays, document
 
 
+def fingerprint_of(path: str | Path) -> str:
+    """Return the SHA-256 that a file says of its content, as hexadecimal digits; `read_container` checks it.
+
+    Raises:
+        ModelFileError: the file is missing, or not one of ours.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
+    if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
+        raise ModelFileError(f"{str(path)!r} is not a tabcohort file")
+    return head[len(MAGIC) :].hex()
+
+
 def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return arrays and document of a safetensors block; each array must begin where the one before it ended."""
     length = int.from_bytes(body[:8], "little")

@@ -2,6 +2,7 @@
 
     TabcohortError              the root: the command line catches this one and exits with status 2
     ├── TableError              a file, frame or array that cannot be trained on or predicted for
+    │   └── CellError           the same, where the message shows a cell
     ├── SettingsError           a setting that does not exist or is out of range
     ├── TrainingError           training cannot start, or its loss stopped being finite
     ├── ModelFileError          a file that is damaged, cut, or not one of ours
@@ -32,6 +33,22 @@ class TabcohortError(ValueError):
 
 class TableError(TabcohortError):
     """A file, frame or array that cannot be trained on or predicted for."""
+
+
+class CellError(TableError):
+    """A table that cannot be used for what is in a cell.
+
+    Args:
+        message: what is wrong, with the cell.
+        without_cell: the same without it, for places that must not repeat what they were sent.
+    """
+
+    def __init__(self, message: str, without_cell: str) -> None:
+        super().__init__(message)
+        self.without_cell = without_cell
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.without_cell)
 
 
 class SettingsError(TabcohortError):

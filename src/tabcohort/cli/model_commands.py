@@ -32,6 +32,7 @@ def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
     from tabcohort.model.explain import score_name
     from tabcohort.model.file import load
+    from tabcohort.reporting.prediction_files import csv_text, json_rows, write_predictions
 
     files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
@@ -60,12 +61,12 @@ def predict(options: argparse.Namespace) -> int:
     predictions = predictor.predict_frame(frame, columns, reasons)
     numbers = [*predictor.probability_columns, "spread"]
     if options.json:
-        print_json({"predictions": files.json_rows(predictions)})
+        print_json({"predictions": json_rows(predictions)})
     if options.out:
-        files.write_predictions(predictions, options.out, numbers)
+        write_predictions(predictions, options.out, numbers)
         print_lines(messages, f"{len(predictions):,} predictions in {options.out}")
     elif not options.json:
-        sys.stdout.write(files.csv_text(predictions, numbers, sys.stdout.isatty()))
+        sys.stdout.write(csv_text(predictions, numbers, sys.stdout.isatty()))
     return 0
 
 

@@ -11,7 +11,7 @@ import shtab
 from rich_argparse import RichHelpFormatter
 
 from tabcohort import __version__
-from tabcohort.cli import commands, model_commands
+from tabcohort.cli import commands, model_commands, serve_command
 from tabcohort.cli.output import ReportError, report_error
 from tabcohort.errors import nearest
 from tabcohort.reproduce.experiments import EXPERIMENTS
@@ -237,6 +237,35 @@ def _decide_options(command: argparse.ArgumentParser) -> None:
     _add_history(command)
 
 
+def _serve_options(command: argparse.ArgumentParser) -> None:
+    models = "model files, or NAME=FILE to choose the names in addresses"
+    command.add_argument("models", metavar="MODEL", nargs="+", help=models)
+    command.add_argument("--host", metavar="HOST", default="127.0.0.1", help="listen at this address (127.0.0.1)")
+    command.add_argument("--port", type=int, metavar="PORT", default=8000, help="listen at this port (8000; 0: any)")
+    command.add_argument("--workers", type=int, metavar="N", default=1, help="processes that answer (1)")
+    command.add_argument("--background", metavar="TABLE", help="rows that explanations compare with: " + TABLE)
+    shadow = "a model that answers beside that of this name; answers are compared, not given; repeatable"
+    command.add_argument("--shadow", metavar="NAME=MODEL", action="append", default=[], help=shadow)
+    access = command.add_argument_group("access")
+    access.add_argument("--api-key-file", metavar="FILE", help="ask for one of the keys in this file, one per line")
+    access.add_argument("--no-auth", action="store_true", help="let everyone who reaches another address use it")
+    host = "a name by which requests may address the server; repeatable"
+    access.add_argument("--allow-host", metavar="NAME", action="append", default=[], help=host)
+    log = command.add_argument_group("log of predictions")
+    log.add_argument("--log", metavar="FOLDER", help="append every prediction to files in this folder")
+    log.add_argument("--log-records", action="store_true", help="write the records too, not only their keyed hashes")
+    sync = "when the disk has them: before each answer, once a second (default), or when the system likes"
+    log.add_argument("--log-sync", choices=("always", "second", "never"), help=sync)
+    command.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _replay_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("log", metavar="LOG", help="the folder of a log, or a file of it")
+    _add_model(command)
+    command.add_argument("--table", metavar="TABLE", help="rows in which records are looked up by hash: " + TABLE)
+    command.add_argument("--query", metavar="SQL", help="what to read from a database")
+
+
 def _reproduce_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
     command.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: as the experiment says)")
@@ -399,6 +428,18 @@ COMMANDS = {
         "choose another threshold or coverage for a model, without training",
         "relapse.tabcohort --threshold 'sensitivity>=0.95' --out cautious.tabcohort",
         _decide_options,
+    ),
+    "serve": Command(
+        serve_command.serve,
+        "answer requests for predictions over HTTP, and show a form in the browser",
+        "relapse.tabcohort --background patients.csv --log predictions",
+        _serve_options,
+    ),
+    "replay": Command(
+        serve_command.replay,
+        "repeat the predictions of a server's log, and show that each is reproduced",
+        "predictions relapse.tabcohort --table patients.csv",
+        _replay_options,
     ),
     "reproduce": Command(
         commands.reproduce,

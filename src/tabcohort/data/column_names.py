@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tabcohort.errors import TabcohortWarning, TableError, listed
+from tabcohort.errors import CellError, TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,10 @@ def name_columns(written: Sequence[str], source: str) -> list[str]:
     repeated = next((name for name, count in Counter(filter(None, trimmed)).items() if count > 1), None)
     if repeated is not None:
         hint = " (the first line must have the names of the columns)" if has_numbers else ""
-        raise TableError(f"{source!r} has two columns called {repeated!r}; give every column a name of its own{hint}")
+        advice = f"give every column a name of its own{hint}"
+        raise CellError(
+            f"{source!r} has two columns called {repeated!r}; {advice}", f"{source!r} has a name twice; {advice}"
+        )
     if has_numbers:
         shown = listed(map(repr, trimmed), 3)
         warnings.warn(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.errors import TableError
+from tabcohort.errors import CellError, TableError
 from tabcohort.types import FloatArray
 
 if TYPE_CHECKING:
@@ -150,10 +150,7 @@ class Number(Column):
             row = int(wrong.arg_true()[0])
             n_more = int(wrong.sum()) - 1
             more = f" (and {n_more:,} more such {'cell' if n_more == 1 else 'cells'})" if n_more else ""
-            raise TableError(
-                f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a number"
-                f"{more}: fix it, or leave the cell empty"
-            )
+            raise wrong_cell(self.name, row, series[row], f"not a number{more}")
         return numbers.fill_null(np.nan).to_numpy()
 
     def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
@@ -340,10 +337,7 @@ class Date(Column):
         wrong = (times.is_null() & text.is_not_null()).arg_true()
         if len(wrong):
             row = int(wrong[0])
-            raise TableError(
-                f"row {row + 1}, column {self.name!r} holds {shortened(str(series[row]))}, which is not a date "
-                f"({self.order}): fix it, or leave the cell empty"
-            )
+            raise wrong_cell(self.name, row, series[row], f"not a date ({self.order})")
         return times
 
     def numbers(self, series: pl.Series) -> FloatArray:
@@ -491,6 +485,20 @@ def _whole(level: str) -> int | None:
         return int(number) if number == int(number) else None
     except (ValueError, OverflowError):
         return None
+
+
+def wrong_cell(name: str, row: int, cell: Any, what: str) -> CellError:
+    """Return the error of a cell that a column cannot read.
+
+    Args:
+        name: of the column.
+        row: of the cell, counted from 0.
+        cell: what it holds.
+        what: it is, such as "not a number".
+    """
+    where, advice = f"row {row + 1}, column {name!r}", "fix it, or leave the cell empty"
+    shown = shortened(str(cell))
+    return CellError(f"{where} holds {shown}, which is {what}: {advice}", f"{where} holds what is {what}: {advice}")
 
 
 def shortened(text: str) -> str:

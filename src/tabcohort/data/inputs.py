@@ -9,7 +9,7 @@ import numpy as np
 
 from tabcohort.data import parse
 from tabcohort.data.columns import MAX_MAGNITUDE, Column, Number
-from tabcohort.errors import TableError, listed, nearest
+from tabcohort.errors import CellError, TableError, listed, nearest
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -235,12 +235,11 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
     cell = X[row, place]
     problem = "is infinite (inf)" if np.isinf(cell) else f"holds {cell:g}"
     counts = bad.sum(axis=0)
-    where = listed([f"{names[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)], 10)
-    more = f"; such cells are in {where}" if bad.sum() > 1 else ""
-    raise TableError(
-        f"row {number}, column {names[place]!r} {problem}{more}: a number must be at most 1e100, so fix these cells, "
-        "leave them empty, or leave out their rows or columns"
-    )
+    columns_with = listed([f"{names[place]!r} ({counts[place]:,})" for place in np.flatnonzero(counts)], 10)
+    more = f"; such cells are in {columns_with}" if bad.sum() > 1 else ""
+    where = f"row {number}, column {names[place]!r}"
+    must = "a number must be at most 1e100, so fix these cells, leave them empty, or leave out their rows or columns"
+    raise CellError(f"{where} {problem}{more}: {must}", f"{where} holds a number that is too large{more}: {must}")
 
 
 def require_columns(needed: Sequence[str], names: Sequence[str]) -> None:

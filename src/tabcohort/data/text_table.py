@@ -15,7 +15,7 @@ from tabcohort.data.column_names import (
 )
 from tabcohort.data.csv_layout import count_regular_records, line_of_record, records_of, regular_text
 from tabcohort.data.parse import MISSING_WORDS
-from tabcohort.errors import TableError, listed
+from tabcohort.errors import CellError, TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,10 +103,8 @@ def _require_rows(frame: pl.DataFrame, names: Sequence[str], data: bytes, delimi
     if _begins_with_units(frame):
         line = line_of_record(data, delimiter, source, 1)
         shown = listed([repr(cell) for cell in frame.row(0) if cell is not None], 4)
-        raise TableError(
-            f"{source!r}, line {line} looks like the columns' units ({shown}), as its words are in columns of numbers; "
-            "take it out"
-        )
+        what, why = f"{source!r}, line {line} looks like the columns' units", "as its words are in columns of numbers"
+        raise CellError(f"{what} ({shown}), {why}; take it out", f"{what}, {why}; take it out")
 
 
 def _first_repeat_of_names(frame: pl.DataFrame, names: Sequence[str]) -> int | None:

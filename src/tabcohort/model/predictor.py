@@ -175,16 +175,35 @@ class Predictor:
         """
         row = row_inputs(record, self.schema.columns)
         check_cells(row, self.schema.columns)
-        unusual = self._usual.warn(row, record)
-        log_proba, spread = self._log_proba_and_spread(row)
-        code, classes = int(self.codes(log_proba)[0]), self.schema.classes
-        return Prediction(
-            label=classes[code],
-            probability={name: float(p) for name, p in zip(classes, np.exp(log_proba[0]), strict=True)},
-            spread=float(spread[0, code]),
-            classes=self._labels_in(self.sets(log_proba)[0]),
-            warnings="" if unusual is None else unusual.warnings(1)[0],
-        )
+        self._usual.warn(row, record)
+        return self.predict_inputs(row)[0]
+
+    def predict_inputs(self, X: FloatArray) -> list[Prediction]:
+        """Return the prediction for each of several records, given by their inputs; nothing is warned of.
+
+        Args:
+            X: `(n_rows, n_inputs)`, as `tabcohort.data.inputs.row_inputs` gives them for one record.
+
+        Raises:
+            TableError: a number is infinite or beyond 1e100.
+        """
+        check_cells(X, self.schema.columns)
+        log_proba, spread = self._log_proba_and_spread(X)
+        codes, sets, classes = self.codes(log_proba).tolist(), self.sets(log_proba), self.schema.classes
+        unusual = self._usual.unusual_if_any(X)
+        warnings_of = [""] * len(X) if unusual is None else unusual.warnings(len(X))
+        return [
+            Prediction(
+                label=classes[code],
+                probability=dict(zip(classes, proba, strict=True)),
+                spread=spreads[code],
+                classes=self._labels_in(in_set),
+                warnings=warning,
+            )
+            for code, proba, spreads, in_set, warning in zip(
+                codes, np.exp(log_proba).tolist(), spread.tolist(), sets, warnings_of, strict=True
+            )
+        ]
 
     def predict_frame(
         self, frame: pl.DataFrame, columns: Sequence[str] | None = None, reasons: Sequence[str] | None = None
@@ -206,13 +225,28 @@ class Predictor:
         Warns:
             TabcohortWarning: columns are ignored or renamed, or cells are unlike those of the training rows.
         """
-        import polars as pl
-
-        schema = self.schema
         for name in columns or ():
             require_column(frame.columns, name)
         X = self._inputs(frame)
         self._warn_of_ignored_columns(frame)
+        return self.predict_encoded(X, frame, columns, reasons)
+
+    def predict_encoded(
+        self,
+        X: FloatArray,
+        frame: pl.DataFrame,
+        columns: Sequence[str] | None = None,
+        reasons: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Return predictions as `predict_frame` does, for rows whose inputs are known already.
+
+        Args:
+            X: the inputs of the frame's rows, `(n_rows, n_inputs)`, as `table_inputs` gives them.
+            frame, columns, reasons: as for `predict_frame`; the columns are in the frame.
+        """
+        import polars as pl
+
+        schema = self.schema
         log_proba, spread = self._log_proba_and_spread(X)
         codes = self.codes(log_proba)
         cells = self._usual.warn(X, frame) or UnusualCells({}, {}, {})
@@ -350,7 +384,7 @@ class Predictor:
         if len(row) != 1:
             raise TableError(f"explain takes one row, and there are {len(row):,}; for more there is explain_rows")
         self._usual.warn(row, data)
-        explainer = self._explainer(background, together, budget or ExplanationBudget(), seed)
+        explainer = self.explainer(background, together, budget, seed)
         return explainer.explain_rows(row, cells, callback)[0]
 
     def explain_rows(
@@ -380,7 +414,7 @@ class Predictor:
         """
         X = self._inputs(data)
         background = data if background is None else background
-        explainer = self._explainer(background, together, budget or ROWS_BUDGET, seed)
+        explainer = self.explainer(background, together, budget or ROWS_BUDGET, seed)
         return explainer.explain_rows(X, cells_of(data, self.schema.columns), callback)
 
     @property
@@ -408,9 +442,22 @@ class Predictor:
         models, weights = tuple(self.models[place] for place in places), self.weights[list(places)]
         return Ensemble(models, Inference(models), weights / weights.sum(), self.calibrator, self.schema.positive)
 
-    def _explainer(
-        self, background: Any, together: Sequence[Sequence[str]], budget: ExplanationBudget, seed: int | None
+    def explainer(
+        self,
+        background: Any,
+        together: Sequence[Sequence[str]] = (),
+        budget: ExplanationBudget | None = None,
+        seed: int | None = None,
     ) -> Explainer:
+        """Return what explains rows one after another, for many calls with one background.
+
+        Args:
+            background, together, budget, seed: as for `explain`.
+
+        Raises:
+            TableError, SettingsError: as `explain` does.
+        """
+        budget = budget or ExplanationBudget()
         players = players_of(self.schema.columns, together)
         X, seed = self._inputs(background), self.config.seed if seed is None else Config(seed=seed).seed  # checked
         if len(X) < 2:

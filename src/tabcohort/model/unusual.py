@@ -92,13 +92,18 @@ class UsualCells:
         Returns:
             The unusual cells, if there are any.
         """
+        cells = self.unusual_if_any(X)
+        if cells is not None:
+            warn_of_outliers(cells.far, X, self.columns, data)
+            warn_of_unknown_levels(cells.unknown)
+        return cells
+
+    def unusual_if_any(self, X: FloatArray) -> UnusualCells | None:
+        """Return the unusual cells of rows, or None, which is quick, where no cell can be one."""
         low, high = self._range
         if not (((low > X) | (high < X)).any() or np.isnan(X[:, self._never_missing]).any()):
             return None
-        cells = self.unusual(X)  # takes longer
-        warn_of_outliers(cells.far, X, self.columns, data)
-        warn_of_unknown_levels(cells.unknown)
-        return cells
+        return self.unusual(X)
 
     @functools.cached_property
     def _range(self) -> tuple[FloatArray, FloatArray]:

@@ -1,0 +1,97 @@
+"""What `serve` and `replay` do: from options to objects, one call of the library, and output."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tabcohort.cli.output import consoles, print_json, print_lines
+from tabcohort.cli.source_options import open_table
+from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning
+
+DIFFERENT = 1  # exit status of `replay`
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answer requests for predictions until Ctrl-C."""
+    began = time.perf_counter()
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise TabcohortError(f"a server needs {error.name}: pip install 'tabcohort[serve]'") from None
+    from tabcohort.server.model_store import ModelStore, model_names
+    from tabcohort.server.options import ServerOptions, read_keys
+    from tabcohort.server.prediction_log import LogPolicy
+    from tabcohort.server.processes import Plan, address_of, listen
+    from tabcohort.server.processes import serve as serve_models
+
+    if (options.log_records or options.log_sync) and not options.log:
+        raise SettingsError("--log-records and --log-sync go with --log FOLDER")
+    own = ServerOptions(
+        host=options.host,
+        port=options.port,
+        keys=read_keys(options.api_key_file) if options.api_key_file else (),
+        allow_anyone=options.no_auth,
+        allowed_hosts=tuple(options.allow_host),
+        n_workers=options.workers,
+    )
+    background = functools.partial(_rows, options.background) if options.background else None
+    store = ModelStore(model_names(options.models), _shadows(options.shadow), background)
+    policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
+    listening = listen(own)
+    _, messages = consoles(options.quiet)
+    for model in store.models.values():
+        print_lines(messages, f"model    {model.name}, version {model.version}: {model.path}")
+    address = address_of(listening)
+    print_lines(
+        messages, f"ready    {address} in {time.perf_counter() - began:.1f} s; addresses: {address}/docs; Ctrl-C ends it"
+    )
+    warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
+    return serve_models(Plan(store, own, policy), listening)
+
+
+def _rows(table: str) -> Any:
+    return open_table(argparse.Namespace(table=table, query=None, quiet=True)).frame
+
+
+def _shadows(arguments: list[str]) -> dict[str, str]:
+    shadows = {}
+    for argument in arguments:
+        name, is_named, path = argument.partition("=")
+        if not is_named:
+            raise SettingsError(f"--shadow is NAME=MODEL, the name of a served model and a file; it is {argument!r}")
+        shadows[name] = path
+    return shadows
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Repeat the predictions of a log, and say which differ; the exit status is 1 where any does."""
+    from tabcohort.container import fingerprint_of
+    from tabcohort.model.file import load
+    from tabcohort.server.replay import replay as replay_log
+
+    predictor = load(options.model)
+    frame = None if options.table is None else open_table(options).frame
+    facts = replay_log(options.log, predictor, fingerprint_of(options.model), frame)
+    if options.json:
+        print_json(facts)
+    else:
+        out, _ = consoles()
+        print_lines(
+            out,
+            f"equal      {facts['n_equal']:,} answers, to the bit",
+            f"different  {facts['n_different']:,}",
+            *(f"  {own['time']} request {own['request']}, row {own['row']}" for own in facts["different"]),
+            f"skipped    {facts['n_other_models']:,} of other models, {facts['n_without_record']:,} without a record, "
+            f"{facts['n_damaged']:,} cut or damaged lines",
+        )
+        if facts["n_without_record"]:
+            print("give the records with --table TABLE: they are known by their hashes", file=sys.stderr)
+    return DIFFERENT if facts["n_different"] else 0

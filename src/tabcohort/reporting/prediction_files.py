@@ -1,0 +1,94 @@
+"""Predictions as CSV, Parquet and JSON: the same from the command line and from a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tabcohort.errors import TabcohortError, printable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DIGITS = 6  # significant digits of probabilities in text
+
+
+def write_predictions(predictions: pl.DataFrame, path: str, numbers: Sequence[str]) -> None:
+    """Write predictions as Parquet, as they are, or as CSV, with these columns of numbers rounded.
+
+    Raises:
+        ModelFileError: the file cannot be written.
+        TabcohortError: a column cannot be written in this format.
+    """
+    import polars as pl
+
+    from tabcohort.container import replace_file
+
+    is_parquet = path.lower().endswith(".parquet")
+    frame = with_joined_sets(predictions) if is_parquet else for_csv(predictions, numbers)
+    try:
+        replace_file(path, frame.write_parquet if is_parquet else frame.write_csv)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TabcohortError(f"{path!r} cannot be written: {error}") from None
+
+
+def csv_text(predictions: pl.DataFrame, numbers: Sequence[str], is_terminal: bool) -> str:
+    """Return predictions as CSV, with these columns of numbers rounded; for a terminal, control characters escaped."""
+    import polars as pl
+
+    frame = for_csv(predictions, numbers)
+    if is_terminal:
+        frame = pl.DataFrame(
+            [
+                pl.Series(printable(column.name), printable(column.to_list()), dtype=pl.String)
+                if column.dtype == pl.String
+                else column.alias(printable(column.name))
+                for column in frame
+            ]
+        )
+    return frame.write_csv()
+
+
+def json_rows(predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return predictions as plain JSON values, one dictionary per row; sets are lists."""
+    columns = [column if column.name == "set" else _as_json(column) for column in predictions]
+    return predictions.with_columns(columns).to_dicts()
+
+
+def for_csv(predictions: pl.DataFrame, numbers: Sequence[str]) -> pl.DataFrame:
+    """Return predictions as CSV shows them: these columns of numbers rounded, sets and lists as text."""
+    import polars as pl
+
+    frame = with_joined_sets(predictions).with_columns(pl.col(list(numbers)).round_sig_figs(DIGITS))
+    return frame.with_columns([_as_text(column) for column in frame if _has_no_text(column)])
+
+
+def with_joined_sets(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return predictions with each set as one cell of text, the same in CSV and Parquet."""
+    import polars as pl
+
+    return predictions.with_columns(pl.col("set").list.join("|"))
+
+
+def _has_no_text(column: pl.Series) -> bool:
+    """Return whether CSV and JSON have no form for the cells of a column, such as lists and bytes."""
+    import polars as pl
+
+    return column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object, pl.Duration)
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return pl.Series(column.name, [None if cell is None else str(cell) for cell in column.to_list()], dtype=pl.String)
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Return a column as numbers, truth values or text; a number that is not finite is null, as JSON has none."""
+    import polars as pl
+
+    if column.dtype.is_float():
+        return column.set(~column.is_finite(), None)
+    if column.dtype.is_integer() or column.dtype in (pl.Boolean, pl.String, pl.Null):
+        return column
+    return _as_text(column) if _has_no_text(column) else column.cast(pl.String)

@@ -1,0 +1,144 @@
+"""From inputs to answers: one place where a model predicts, its shadow is compared, and all of it is recorded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tabcohort.model.predictor import Prediction
+from tabcohort.server.gatherer import Gatherer
+from tabcohort.server.model_store import ModelStore, ServedModel
+from tabcohort.server.options import ServerOptions
+from tabcohort.server.prediction_log import PredictionLog, entries_of
+from tabcohort.server.record_input import Record, RecordReader
+from tabcohort.server.service_metrics import DriftCounter, ServiceMetrics
+from tabcohort.server.table_bodies import ROWS_AT_ONCE
+from tabcohort.types import FloatArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAX_GATHERED = 256  # records of a request; one with more is answered in a thread of its own
+MAX_SHADOWED = 1_000  # rows of a request that a model in shadow answers, too
+
+
+class Version(NamedTuple):
+    """A version of a model with what answers for it.
+
+    Args:
+        model: it.
+        gatherer: of single requests.
+        drift: of its columns.
+    """
+
+    model: ServedModel
+    gatherer: Gatherer[Prediction]
+    drift: DriftCounter
+
+
+class Answering:
+    """Answers for the models of a store.
+
+    Args:
+        store: the models.
+        options: of the server.
+        metrics: that predictions are counted in.
+        log: that they are recorded in, if there is one.
+    """
+
+    def __init__(
+        self, store: ModelStore, options: ServerOptions, metrics: ServiceMetrics, log: PredictionLog | None = None
+    ) -> None:
+        self.store, self.options, self.metrics, self.log = store, options, metrics, log
+        self._versions: dict[str, Version] = {}
+
+    def version(self, name: str) -> Version:
+        """Return the version of a model that answers now.
+
+        Raises:
+            Problem: 404, there is no such model.
+        """
+        model = self.store.get(name)
+        known = self._versions.get(name)
+        if known is None or known.model is not model:
+            drift = DriftCounter(self.metrics, name, model.predictor)
+            answer = functools.partial(self._predict, model, drift)
+            known = self._versions[name] = Version(model, Gatherer(answer, self.options.max_waiting), drift)
+        return known
+
+    async def predict(self, version: Version, X: FloatArray) -> Sequence[Prediction]:
+        """Return the prediction for each of a few records, gathered with those of other requests."""
+        return await version.gatherer(X)
+
+    def predict_many(self, version: Version, X: FloatArray) -> list[Prediction]:
+        """Return the prediction for each of many records; to be called in a thread."""
+        return self._predict(version.model, version.drift, X)
+
+    def _predict(self, model: ServedModel, drift: DriftCounter, X: FloatArray) -> list[Prediction]:
+        predictions = model.predictor.predict_inputs(X)
+        drift.add(X)
+        self.metrics.count_answers(model.name, predictions)
+        return predictions
+
+    def record(
+        self, request_id: str, model: ServedModel, records: Sequence[Record], X: FloatArray, predictions: Sequence[Any]
+    ) -> None:
+        """Write the predictions of a request into the log, if there is one.
+
+        Raises:
+            LogError: they cannot be written.
+        """
+        if self.log is None:
+            return
+        hashes = [self.log.hash_of(row) for row in X]
+        entries = entries_of(request_id, model.name, model.fingerprint, predictions, hashes)
+        if self.log.policy.keeps_records:
+            features = model.predictor.schema.features
+            for entry, record in zip(entries, records, strict=True):
+                entry["record"] = {name: record[name] for name in features}
+        self.log.append(entries)
+
+    def compare(self, model: ServedModel, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
+        """Let the model in the shadow of another answer the same records, and count how they differ."""
+        shadow = self.store.shadow_of(model.name)
+        if shadow is None:
+            return
+        names = shadow.predictor.schema.features
+        own = [{name: record[name] for name in names} for record in records[:MAX_SHADOWED]]
+        theirs = shadow.predictor.predict_inputs(RecordReader(shadow.predictor.schema).inputs(own))
+        probability = [
+            np.array([list(own.probability.values()) for own in answers]) for answers in (predictions[: len(own)], theirs)
+        ]
+        self.metrics.compare(model.name, *probability)
+
+    def predict_table(
+        self, version: Version, frame: pl.DataFrame, X: FloatArray, columns: Sequence[str], request_id: str
+    ) -> Iterator[pl.DataFrame]:
+        """Yield the predictions for a table's rows, some thousand rows at a time.
+
+        Args:
+            version: of the model.
+            frame: the rows.
+            X: their inputs, `(n_rows, n_inputs)`.
+            columns: of the frame that come first.
+            request_id: for the log.
+        """
+        model = version.model
+        for start in range(0, len(frame), ROWS_AT_ONCE):
+            rows, part = X[start : start + ROWS_AT_ONCE], frame[start : start + ROWS_AT_ONCE]
+            predictions = model.predictor.predict_encoded(rows, part, columns)
+            version.drift.add(rows)
+            self.metrics.count_predictions(
+                model.name, predictions["predicted"].to_list(), int((predictions["set"].list.len() != 1).sum()),
+                int((predictions["warnings"] != "").sum()),
+            )  # fmt: skip
+            if self.log is not None:
+                self.record(request_id, model, _records(part, model), rows, model.predictor.predict_inputs(rows))
+            yield predictions
+
+
+def _records(frame: pl.DataFrame, model: ServedModel) -> list[dict[str, Any]]:
+    return frame.select(model.predictor.schema.features).to_dicts()

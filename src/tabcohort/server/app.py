@@ -1,0 +1,375 @@
+"""The application: each address, what it takes and what it gives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+
+from tabcohort import __version__
+from tabcohort.data.inputs import require_column
+from tabcohort.errors import TableError
+from tabcohort.model.explain import code_of, explanation_facts
+from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
+from tabcohort.server import openapi
+from tabcohort.server.answering import MAX_GATHERED, Answering, Version
+from tabcohort.server.guard import Guard, read_body
+from tabcohort.server.model_store import ModelStore, ServedModel
+from tabcohort.server.options import ServerOptions
+from tabcohort.server.prediction_log import LogError, PredictionLog, answer_facts
+from tabcohort.server.problems import Problem
+from tabcohort.server.record_input import parse_json, record_schema, records_of
+from tabcohort.server.service_metrics import ServiceMetrics
+from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, unpacked, written
+
+JSON = "application/json"
+N_THREADS = 2  # for tables, explanations and reports
+Result = TypeVar("Result")
+
+
+class Service:
+    """What the addresses of one application share.
+
+    Args:
+        answering: the models, and what answers for them.
+        guard: set when the application is made.
+    """
+
+    def __init__(self, answering: Answering) -> None:
+        self.answering, self.options = answering, answering.options
+        self.guard: Guard | None = None
+        self.threads = ThreadPoolExecutor(N_THREADS, thread_name_prefix="tabcohort")
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what a function gives that takes a while.
+
+        Raises:
+            Problem: 503, it takes too long.
+        """
+        work = asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+        try:
+            async with asyncio.timeout(self.options.answer_seconds):
+                return await work
+        except TimeoutError:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"the answer takes more than {self.options.answer_seconds:g} seconds; ask for less at once",
+                headers={"retry-after": "60"},
+            ) from None
+
+
+def create_app(
+    store: ModelStore, options: ServerOptions | None = None, log: PredictionLog | None = None
+) -> FastAPI:  # fmt: skip
+    """Return an ASGI application that answers for the models of a store.
+
+    Args:
+        store: the models.
+        options: of the server.
+        log: that predictions are recorded in, if any.
+
+    Example:
+        >>> from tabcohort.server.app import create_app
+        >>> from tabcohort.server.model_store import ModelStore
+        >>> app = create_app(ModelStore({"cancer": "cancer.tabcohort"}))  # doctest: +SKIP
+    """
+    options, metrics = options or ServerOptions(), ServiceMetrics()
+    service = Service(Answering(store, options, metrics, log))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(_watch(service)) if options.reload_seconds else None
+        yield
+        if watching is not None:
+            watching.cancel()
+        service.threads.shutdown()
+        if log is not None:
+            log.close()
+
+    app = FastAPI(
+        title="tabcohort", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.state.service = service
+    _add_predictions(app, service)
+    _add_models(app, service)
+    _add_status(app, service)
+    app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]
+    app.add_exception_handler(Problem, _as_problem)  # type: ignore[arg-type]
+    app.add_middleware(_guarded(service))  # type: ignore[arg-type]
+    return app
+
+
+def _guarded(service: Service) -> Callable[[Any], Guard]:
+    def make(app: Any) -> Guard:
+        service.guard = Guard(app, service.options, service.answering.metrics)
+        return service.guard
+
+    return make
+
+
+async def _watch(service: Service) -> None:
+    """Load models whose files have changed, and show drift, again and again."""
+    store = service.answering.store
+    while True:
+        await asyncio.sleep(service.options.reload_seconds)
+        if store.changed() or store.errors:
+            await reload(service)
+
+
+async def reload(service: Service) -> None:
+    """Load models whose files have changed, and say so."""
+    for message in await asyncio.to_thread(service.answering.store.reload):
+        print(f"tabcohort: {message}", flush=True)
+        result = "kept" if " stays, as " in message else "replaced"
+        service.answering.metrics.reloads.labels(message.partition(":")[0], result).inc()
+
+
+async def _as_problem(_: Request, error: Problem | HTTPException) -> Response:
+    if isinstance(error, Problem):
+        return error.response()
+    details = {404: "there is nothing at this address", 405: "this address has other methods"}
+    detail = details.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
+
+
+def _json(value: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), 200, headers, JSON)
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------
+
+
+def _add_predictions(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/models/{name}/predict")
+    async def predict(name: str, request: Request) -> Response:
+        version = service.answering.version(name)
+        media_type = _media_type(request, (JSON, *TABLES))
+        body = await _body(request, service.options)
+        if media_type == JSON:
+            return await _predict_records(service, version, body, request)
+        return await _predict_table(service, version, body, request, media_type)
+
+    @app.post("/v1/models/{name}/explain")
+    async def explain(name: str, request: Request) -> Response:
+        version = service.answering.version(name)
+        _media_type(request, (JSON,))
+        body = parse_json(await _body(request, service.options))
+        records = records_of(body, service.options.max_explained, ("class", "top"))
+        label, top = body.get("class"), body.get("top")
+        if not (top is None or (type(top) is int and top > 0)):
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'top' must be a number of columns, at least 1")
+        X = version.model.reader.inputs(records)
+        explanations = await service.in_thread(explain_records, version.model, records, X, label, top)
+        return _json(_answer(version.model, "explanations", explanations), _version_header(version.model))
+
+
+async def _predict_records(service: Service, version: Version, body: bytes, request: Request) -> Response:
+    answering, model = service.answering, version.model
+    if "columns" in request.query_params:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'columns' is for tables: it names what stands beside")
+    records = records_of(parse_json(body), service.options.max_records)
+    X = model.reader.inputs(records)
+    if len(X) <= MAX_GATHERED:
+        predictions = await answering.predict(version, X)
+    else:
+        predictions = await service.in_thread(answering.predict_many, version, X)
+    _record(answering, request.scope["request_id"], model, records, X, predictions)
+    answering.compare(model, records, predictions)
+    return _json(_answer(model, "predictions", list(map(answer_facts, predictions))), _version_header(model))
+
+
+def _record(answering: Answering, *arguments: Any) -> None:
+    try:
+        answering.record(*arguments)
+    except LogError:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "the prediction cannot be recorded, and so is not given",
+            headers={"retry-after": "60"},
+        ) from None  # fmt: skip
+
+
+async def _predict_table(
+    service: Service, version: Version, body: bytes, request: Request, media_type: str
+) -> Response:  # fmt: skip
+    options, predictor = service.options, version.model.predictor
+    answer_type = _answer_type(request, media_type)
+    frame = await service.in_thread(read_table, body, media_type, options.max_rows, options.max_body_bytes * 8)
+    X = await service.in_thread(inputs_of, frame, predictor.schema)
+    columns = _columns(request, frame.columns)
+    frames = service.answering.predict_table(version, frame, X, columns, request.scope["request_id"])
+    pieces = written(frames, answer_type, [*predictor.probability_columns, "spread"])
+    first = await service.in_thread(next, pieces)  # so that what fails at once still gets a problem document
+
+    async def streamed() -> AsyncIterator[bytes]:
+        yield first
+        while (piece := await service.in_thread(next, pieces, None)) is not None:
+            yield piece
+
+    return StreamingResponse(streamed(), 200, _version_header(version.model), answer_type)
+
+
+def explain_records(
+    model: ServedModel, records: list[dict[str, Any]], X: Any, label: Any, top: int | None
+) -> list[dict[str, Any]]:
+    """Return what each column contributes to the predictions for records, as plain JSON values.
+
+    Raises:
+        Problem: 409, there are no rows to compare with; 422, there is no such class.
+    """
+    if model.explainer is None:
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "an explanation compares a record with other rows, and the server has none: start it with --background "
+            "TABLE",
+        )
+    classes = model.predictor.schema.classes
+    try:
+        chosen = None if label is None else classes[code_of(label, classes)]
+    except TableError:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' must be a class of the model, or left out") from None
+    answers = []
+    for record, row in zip(records, X, strict=True):
+        cells = [[record[name]] for name in model.predictor.schema.features]
+        explanation = model.explainer.explain_rows(row[None], cells)[0]
+        own = model.predictor.class_to_explain(explanation) if chosen is None else chosen
+        facts = explanation_facts(explanation, own)
+        answers.append({**facts, "columns": facts["columns"][:top]})
+    return answers
+
+
+def _media_type(request: Request, known: tuple[str, ...]) -> str:
+    """Return the media type of a request's body.
+
+    Raises:
+        Problem: 415, it is another one.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in known:
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the content type must be {' or '.join(known)}",
+            headers={"accept-post": ", ".join(known)},
+        )  # fmt: skip
+    return media_type
+
+
+def _answer_type(request: Request, own: str) -> str:
+    """Return the format of an answer: the first table that the request accepts, or that of its body."""
+    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    return next((own_type for own_type in accepted if own_type in TABLES), own)
+
+
+async def _body(request: Request, options: ServerOptions) -> bytes:
+    body = await read_body(request, options)
+    return unpacked(body, request.headers.get("content-encoding"), options.max_body_bytes)
+
+
+def _columns(request: Request, available: list[str]) -> list[str]:
+    """Return the columns to give beside the predictions: all, none, or those that are named.
+
+    Raises:
+        Problem: 422, the table lacks one.
+    """
+    names = request.query_params.get("columns", "all")
+    if names in ("all", "none"):
+        return available if names == "all" else []
+    chosen = list(dict.fromkeys([names] if names in available else names.split(",")))
+    try:
+        for name in chosen:
+            require_column(available, name)
+    except TableError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    return chosen
+
+
+def _answer(model: ServedModel, name: str, values: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"model": model.name, "version": model.version, name: values}
+
+
+def _version_header(model: ServedModel) -> dict[str, str]:
+    return {"x-model-version": model.version}
+
+
+# -- models ----------------------------------------------------------------------------------------------------------
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    store = service.answering.store
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        return _json({"models": [model_summary(model) for model in store.models.values()]})
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> Response:
+        own = store.get(name)
+        return _json(await service.in_thread(model_facts, own), _version_header(own))
+
+    @app.get("/v1/models/{name}/report")
+    async def report(name: str) -> Response:
+        own = store.get(name)
+        page = await service.in_thread(lambda: own.page)  # its own policy is in it
+        headers = {"content-security-policy": "frame-ancestors 'none'", **_version_header(own)}
+        return HTMLResponse(page, headers=headers)
+
+
+def model_summary(model: ServedModel) -> dict[str, Any]:
+    """Return what a list says of a model."""
+    schema = model.predictor.schema
+    return {
+        "name": model.name, "version": model.version, "fingerprint": model.fingerprint,
+        "loaded": model.loaded.isoformat(timespec="seconds"), "target": schema.target, "classes": list(schema.classes),
+        "can_explain": model.background is not None,
+    }  # fmt: skip
+
+
+def model_facts(model: ServedModel) -> dict[str, Any]:
+    """Return what is known of a model as plain JSON values: its columns, what it promises, and its card."""
+    predictor = model.predictor
+    report, classes = predictor.report, predictor.schema.classes
+    return {
+        **model_summary(model),
+        "schema": schema_facts(predictor.schema),
+        "record_schema": record_schema(predictor.schema),
+        "example": model.example,
+        "quality": evaluation_facts(report.evaluation, classes),
+        "sets": set_facts(report.sets, predictor.decision_rule.coverage, classes),
+        "threshold": predictor.decision_rule.threshold,
+        "card": model.card,
+    }
+
+
+# -- the server itself -----------------------------------------------------------------------------------------------
+
+
+def _add_status(app: FastAPI, service: Service) -> None:
+    store, metrics = service.answering.store, service.answering.metrics
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _json({"status": "alive"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        if service.guard is not None and service.guard.is_draining:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to end")
+        versions = {name: model.version for name, model in store.models.items()}
+        return _json({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        for name in store.models:
+            service.answering.version(name).drift.show()
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/openapi.json")
+    async def openapi_document() -> Response:
+        return _json(openapi.document(store, service.options))

@@ -1,0 +1,174 @@
+"""What stands before every request: host, key and load; and after every answer: headers, counts and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+import sys
+import time
+import traceback
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tabcohort.server.options import LOCAL_HOSTS, ServerOptions
+from tabcohort.server.problems import Problem, overloaded
+from tabcohort.server.service_metrics import ServiceMetrics
+from tabcohort.server.table_bodies import too_large
+
+OPEN_PATHS = ("/healthz", "/readyz")  # which need no key
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+    "content-security-policy": POLICY,
+}
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLOSED_REQUEST = 499  # counted for clients that go before they are answered
+
+
+class Guard:
+    """Checks each request before the application sees it, and completes each answer.
+
+    Args:
+        app: the application.
+        options: of the server.
+        metrics: that requests are counted in.
+    """
+
+    def __init__(self, app: ASGIApp, options: ServerOptions, metrics: ServiceMetrics) -> None:
+        self._app, self._options, self._metrics = app, options, metrics
+        self._hosts = {*LOCAL_HOSTS, *options.allowed_hosts, options.host}
+        self._checks_host = options.is_local or bool(options.allowed_hosts)
+        self.n_in_flight = 0
+        self.is_draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        began, answer = time.perf_counter(), _Answer(send, scope["request_id"], self)
+        self.n_in_flight += 1
+        self._metrics.in_flight.inc()
+        try:
+            try:
+                self._check(scope, headers)
+                await self._app(scope, receive, answer.send)
+            except Problem as problem:
+                await self._say(problem, answer, scope, receive)
+            except Exception as error:
+                if answer.status is not None:
+                    raise  # it is too late to say so
+                print(f"tabcohort: request {scope['request_id']} failed", file=sys.stderr)
+                traceback.print_exception(error)
+                await self._say(
+                    Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why"),
+                    answer, scope, receive,
+                )  # fmt: skip
+        finally:
+            self.n_in_flight -= 1
+            self._metrics.in_flight.dec()
+            route = _route(scope)
+            self._metrics.requests.labels(route, answer.status or CLOSED_REQUEST).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+
+    async def _say(self, problem: Problem, answer: _Answer, scope: Scope, receive: Receive) -> None:
+        await problem.response()(scope, receive, answer.send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raise what is wrong with a request that can be told from its head."""
+        if self._checks_host and _host(headers.get("host", "")) not in self._hosts:
+            raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "the request is for another host than this server's")
+        if self._options.keys and scope["path"] not in OPEN_PATHS and not self._options.knows(_key(headers)):
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "a key is needed: in the header Authorization as 'Bearer KEY', or as the password of basic "
+                "authentication",
+                headers={"www-authenticate": 'Basic realm="tabcohort", charset="UTF-8", Bearer'},
+            )
+        if self.n_in_flight > self._options.max_in_flight and scope["path"] not in OPEN_PATHS:
+            raise overloaded(f"{self._options.max_in_flight:,} requests are being answered already")
+
+
+class _Answer:
+    """Sends an answer with the headers that all have, and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str, guard: Guard) -> None:
+        self._send, self._request_id, self._guard = send, request_id, guard
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers["x-request-id"] = self._request_id
+            if self._guard.is_draining:
+                headers["connection"] = "close"
+        await self._send(message)
+
+
+async def read_body(request: Request, options: ServerOptions) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        Problem: 413, it is too large; 408, it takes too long to arrive.
+    """
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:20]) > options.max_body_bytes:
+        raise too_large(options.max_body_bytes)
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(options.body_seconds):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > options.max_body_bytes:
+                    raise too_large(options.max_body_bytes)
+    except TimeoutError:
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive in {options.body_seconds:g} seconds",
+            headers={"connection": "close"},
+        ) from None  # fmt: skip
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _host(header: str) -> str:
+    """Return the host of a header without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if ":" in header else header
+
+
+def _key(headers: Headers) -> bytes:
+    """Return the key that a request gives, which is empty where it gives none."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip().encode("latin-1", "replace")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return b""
+
+
+def _route(scope: Scope) -> str:
+    """Return the pattern of the address that a request was answered for; one for all that there are not."""
+    route: Any = scope.get("route")
+    return str(getattr(route, "path", "unknown"))

@@ -1,0 +1,247 @@
+"""The models that a server answers for: loaded from their files, and again when these change."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from tabcohort.container import fingerprint_of
+from tabcohort.errors import ModelFileError, SettingsError, listed
+from tabcohort.model.explainer import Explainer
+from tabcohort.model.file import load
+from tabcohort.model.predictor import Predictor
+from tabcohort.model.report_facts import report_facts
+from tabcohort.model.typical import typical_record
+from tabcohort.server.problems import Problem
+from tabcohort.server.record_input import RecordReader
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+LOAD_ATTEMPTS = 5
+ReadRows = Callable[[], Any]  # gives a frame
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version of a model, ready to answer.
+
+    Args:
+        name: by which requests ask for it.
+        path: its file.
+        fingerprint: SHA-256 of what the file holds, as hexadecimal digits.
+        predictor: the model.
+        background: reads the rows that explanations compare with, if there are any.
+        loaded: when.
+    """
+
+    name: str
+    path: Path
+    fingerprint: str
+    predictor: Predictor
+    background: ReadRows | None = None
+    loaded: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def version(self) -> str:
+        """The first digits of the fingerprint, which answers carry."""
+        return self.fingerprint[:12]
+
+    @functools.cached_property
+    def reader(self) -> RecordReader:
+        """What reads records for it."""
+        return RecordReader(self.predictor.schema)
+
+    @functools.cached_property
+    def explainer(self) -> Explainer | None:
+        """What explains its predictions; None without rows to compare with."""
+        return None if self.background is None else self.predictor.explainer(self.background())
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """The facts of its report, which take a while."""
+        return report_facts(self.predictor)
+
+    @functools.cached_property
+    def page(self) -> str:
+        """Its report as HTML."""
+        from tabcohort.reporting.report_page import report_page
+
+        return report_page(self.facts, self.path.name)
+
+    @functools.cached_property
+    def card(self) -> str:
+        """Its model card as Markdown."""
+        from tabcohort.reporting.model_card import model_card
+
+        return model_card(self.facts, self.name, self.path.name)
+
+    @functools.cached_property
+    def example(self) -> dict[str, Any]:
+        """A typical record."""
+        return typical_record(self.predictor)
+
+
+def load_model(name: str, path: Path, background: ReadRows | None = None) -> ServedModel:
+    """Return the model of a file, with the fingerprint of exactly what was loaded.
+
+    Raises:
+        ModelFileError: it cannot be loaded, or changes all the time.
+    """
+    for _ in range(LOAD_ATTEMPTS):
+        fingerprint = fingerprint_of(path)
+        predictor = load(path)
+        if fingerprint == fingerprint_of(path):
+            return ServedModel(name, path, fingerprint, predictor, background)
+    raise ModelFileError(f"{str(path)!r} changes while it is read")
+
+
+class ModelStore:
+    """The models of a server, by name.
+
+    Args:
+        paths: the file of each.
+        shadows: files of models that answer the same requests beside that of a name, and whose answers are compared and
+            not given.
+        background: reads the rows that explanations compare with, when they are first needed.
+
+    Raises:
+        ModelFileError: a file cannot be loaded.
+        SettingsError: there are no models, a name cannot be part of an address, or a shadow has other inputs.
+    """
+
+    def __init__(
+        self,
+        paths: Mapping[str, str | Path],
+        shadows: Mapping[str, str | Path] | None = None,
+        background: ReadRows | None = None,
+    ) -> None:
+        if not paths:
+            raise SettingsError("name at least one model")
+        self.background = background
+        self._lock = threading.Lock()  # of loading; `models` is replaced, never changed
+        self._models = {name: load_model(_checked(name), Path(path), background) for name, path in paths.items()}
+        self._shadows: dict[str, ServedModel] = {}
+        for name, path in (shadows or {}).items():
+            if name not in self._models:
+                raise SettingsError(f"there is no model {name!r} beside which {str(path)!r} could be in shadow")
+            self._shadows[name] = load_model(name, Path(path))
+        for name, shadow in self._shadows.items():
+            require_same_inputs(self._models[name], shadow)
+        self._seen = {path: _state_of(path) for path in self._paths()}
+        self.errors: dict[str, str] = {}
+
+    @property
+    def models(self) -> Mapping[str, ServedModel]:
+        """The models by name."""
+        return self._models
+
+    def get(self, name: str) -> ServedModel:
+        """Return the model of a name as it is now.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        model = self._models.get(name)
+        if model is None:
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no such model; there are {listed(self._models, 20)}")
+        return model
+
+    def shadow_of(self, name: str) -> ServedModel | None:
+        """Return the model that is in the shadow of another, if there is one."""
+        return self._shadows.get(name)
+
+    def changed(self) -> bool:
+        """Return whether a file has changed since it was last looked at."""
+        return any(_state_of(path) != state for path, state in self._seen.items())
+
+    def reload(self) -> list[str]:
+        """Load the files that have changed; one that cannot be loaded leaves the model that is there.
+
+        Returns:
+            A line on each file that was loaded, or could not be.
+        """
+        with self._lock:
+            messages = []
+            for models in (self._models, self._shadows):
+                for name, model in list(models.items()):
+                    message = self._reload(models is self._shadows, model)
+                    messages += [message] if message else []
+            return messages
+
+    def _reload(self, is_shadow: bool, model: ServedModel) -> str | None:
+        state = _state_of(model.path)
+        if state == self._seen[model.path] and model.path.name not in self.errors:
+            return None
+        was_known = state == self._seen[model.path]
+        self._seen[model.path] = state
+        try:
+            new = load_model(model.name, model.path, model.background)
+            others = self._models if is_shadow else self._shadows
+            if model.name in others:
+                require_same_inputs(others[model.name], new)
+        except (ModelFileError, SettingsError) as error:
+            self.errors[model.path.name] = str(error)
+            return None if was_known else f"{model.name}: version {model.version} stays, as {error}"
+        self.errors.pop(model.path.name, None)
+        if new.fingerprint == model.fingerprint:
+            return None
+        if is_shadow:
+            self._shadows = {**self._shadows, model.name: new}
+        else:
+            self._models = {**self._models, model.name: new}
+        return f"{model.name}: version {new.version} has replaced {model.version}"
+
+    def _paths(self) -> set[Path]:
+        return {model.path for model in (*self._models.values(), *self._shadows.values())}
+
+
+def model_names(arguments: list[str]) -> dict[str, str]:
+    """Return the file of each model by its name: what stands before "=", or the file's name without its ending.
+
+    Raises:
+        SettingsError: two have one name.
+
+    Example:
+        >>> model_names(["models/cancer.tabcohort", "new=models/cancer-2.tabcohort"])
+        {'cancer': 'models/cancer.tabcohort', 'new': 'models/cancer-2.tabcohort'}
+    """
+    paths: dict[str, str] = {}
+    for argument in arguments:
+        name, is_named, path = argument.partition("=")
+        if not is_named or not MODEL_NAME.fullmatch(name):
+            name, path = re.sub(r"[^A-Za-z0-9._@-]+", "-", Path(argument).stem).strip("-._@") or "model", argument
+        if name in paths:
+            raise SettingsError(f"two models are called {name!r}; name one of them: NAME={path}")
+        paths[name] = path
+    return paths
+
+
+def require_same_inputs(model: ServedModel, shadow: ServedModel) -> None:
+    """Raise `SettingsError` unless what one model is asked can be asked of the other."""
+    own, other = model.predictor.schema, shadow.predictor.schema
+    lacking = [name for name in other.features if name not in own.features]
+    if lacking or own.classes != other.classes:
+        what = f"it needs {listed(map(repr, lacking), 5)}" if lacking else "its classes differ"
+        raise SettingsError(f"{str(shadow.path)!r} cannot be in the shadow of {model.name!r}: {what}")
+
+
+def _checked(name: str) -> str:
+    if not MODEL_NAME.fullmatch(name):
+        raise SettingsError(f"a model's name has letters, digits and ._@-, and {name!r} has others")
+    return name
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells whether a file has changed; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,269 @@
+"""The processes of a server: one that answers, or several and one that watches over them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from tabcohort.errors import SettingsError, TabcohortError
+from tabcohort.server.model_store import ModelStore
+from tabcohort.server.options import ServerOptions
+from tabcohort.server.prediction_log import LogPolicy, PredictionLog
+
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
+DRAIN_SECONDS = 0.4  # in which connections are still accepted, and closed by their next answer
+GRACE_SECONDS = 30.0  # for requests that are being answered
+BACKLOG = 2_048
+QUICK_DEATH_SECONDS, MAX_QUICK_DEATHS = 1.0, 5
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the processes of a server need.
+
+    Args:
+        store: the models.
+        options: of the server.
+        log: how predictions are recorded, if they are.
+    """
+
+    store: ModelStore
+    options: ServerOptions
+    log: LogPolicy | None = None
+
+
+def serve(plan: Plan, listening: socket.socket) -> int:
+    """Answer until a signal ends it; return the exit status.
+
+    SIGTERM and Ctrl-C answer what is in flight first; SIGHUP looks at the models' files at once.
+
+    Args:
+        plan: what is served.
+        listening: the socket, which is closed in the end.
+    """
+    if plan.options.n_workers == 1:
+        return _answer(plan, listening, watches=True)
+    if not hasattr(os, "fork"):
+        raise SettingsError("several workers need a system that can fork; leave out --workers")
+    return _Supervisor(plan, listening).run()
+
+
+def listen(options: ServerOptions) -> socket.socket:
+    """Return a socket that listens where the options say.
+
+    Raises:
+        SettingsError: the address is in use, or none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    own = socket.socket(family, socket.SOCK_STREAM)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        own.bind((options.host, options.port))
+        own.listen(BACKLOG)
+    except OSError as error:
+        own.close()
+        where = f"{options.host}:{options.port}"
+        raise SettingsError(f"{where} cannot be listened at: {error.strerror or error}; try another --port") from None
+    own.set_inheritable(True)
+    return own
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the address at which a browser reaches a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _answer(plan: Plan, listening: socket.socket, watches: bool) -> int:
+    """Run the application in this process until a signal ends it."""
+    from dataclasses import replace
+
+    from tabcohort.server.app import create_app
+
+    options = plan.options if watches else replace(plan.options, reload_seconds=0.0)
+    app = create_app(plan.store, options, None if plan.log is None else PredictionLog(plan.log))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none", backlog=BACKLOG,
+        timeout_graceful_shutdown=int(GRACE_SECONDS), timeout_keep_alive=30, proxy_headers=False,
+    )  # fmt: skip
+    server = _DrainingServer(config, app)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run([listening])
+    return 0
+
+
+class _DrainingServer(uvicorn.Server):
+    """Ends without losing a request that it has accepted: connections are closed by answers, and only then by it."""
+
+    def __init__(self, config: uvicorn.Config, app: Any) -> None:
+        super().__init__(config)
+        self._service = app.state.service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and to listen to SIGHUP."""
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            from tabcohort.server.app import reload
+
+            loop = asyncio.get_running_loop()
+            tasks: set[asyncio.Task[None]] = set()
+
+            def look() -> None:
+                task = loop.create_task(reload(self._service))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            loop.add_signal_handler(signal.SIGHUP, look)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let clients go first, and then stop."""
+        guard = self._service.guard
+        if guard is not None:
+            guard.is_draining = True
+        await self._while_connected(DRAIN_SECONDS)
+        for server in self.servers:
+            server.close()
+        await self._while_connected(DRAIN_SECONDS)
+        await super().shutdown(sockets)
+
+    async def _while_connected(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self.server_state.connections and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+
+
+class _Supervisor:
+    """Keeps processes that answer: they share the memory of the models, as they are forks of one that has loaded them.
+
+    Nothing here may start a thread before it forks: no frame is read.
+    """
+
+    def __init__(self, plan: Plan, listening: socket.socket) -> None:
+        self._plan, self._listening = plan, listening
+        self._born: dict[int, float] = {}  # by process id
+        self._leaving: set[int] = set()
+        self._signals: list[int] = []
+        self._n_quick_deaths = 0
+        self._looked = time.monotonic()
+
+    def run(self) -> int:
+        """Watch over the processes until a signal ends them."""
+        with _shared_counts(), self._handled():
+            for _ in range(self._plan.options.n_workers):
+                self._fork()
+            while not {signal.SIGTERM, signal.SIGINT} & set(self._signals):
+                self._bury()
+                if self._n_quick_deaths > MAX_QUICK_DEATHS:
+                    self._end()
+                    raise TabcohortError("the processes that answer end as soon as they begin; see above")
+                self._look()
+                time.sleep(LOOK_SECONDS)
+            self._end()
+        return 0
+
+    def _fork(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._born[pid] = time.monotonic()
+            return
+        status = 1
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            status = _answer(self._plan, self._listening, watches=False)
+        except TabcohortError as error:
+            print(f"tabcohort: {error}", file=sys.stderr)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _bury(self) -> None:
+        """Replace processes that have ended."""
+        from prometheus_client.multiprocess import mark_process_dead
+
+        for pid in list(self._born):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    continue
+            age = time.monotonic() - self._born.pop(pid)
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            if pid in self._leaving:
+                self._leaving.discard(pid)
+                continue
+            self._n_quick_deaths = self._n_quick_deaths + 1 if age < QUICK_DEATH_SECONDS else 0
+            print(f"tabcohort: process {pid} has ended and is replaced", file=sys.stderr, flush=True)
+            self._fork()
+
+    def _look(self) -> None:
+        """Load models whose files have changed, and replace the processes that have the old ones."""
+        asked = signal.SIGHUP in self._signals
+        self._signals = [number for number in self._signals if number != signal.SIGHUP]
+        if not asked and time.monotonic() - self._looked < self._plan.options.reload_seconds:
+            return
+        self._looked = time.monotonic()
+        store = self._plan.store
+        if not (store.changed() or store.errors):
+            return
+        messages = store.reload()
+        for message in messages:
+            print(f"tabcohort: {message}", flush=True)
+        if any(" has replaced " in message for message in messages):
+            old = [pid for pid in self._born if pid not in self._leaving]
+            for _ in old:
+                self._fork()
+            self._leave(old)
+
+    def _leave(self, pids: list[int]) -> None:
+        for pid in pids:
+            self._leaving.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _end(self) -> None:
+        self._listening.close()
+        self._leave(list(self._born))
+        end = time.monotonic() + GRACE_SECONDS + 2 * DRAIN_SECONDS + 1
+        while self._born and time.monotonic() < end:
+            self._bury()
+            time.sleep(LOOK_SECONDS)
+        for pid in self._born:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def _handled(self) -> Iterator[None]:
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.signal(number, lambda own, _: self._signals.append(own)) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _shared_counts() -> Iterator[None]:
+    """Let the processes share their counts through a folder, which is gone afterwards."""
+    folder = tempfile.mkdtemp(prefix="tabcohort-metrics-")
+    os.environ[SEVERAL] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop(SEVERAL, None)
+        shutil.rmtree(folder, ignore_errors=True)
