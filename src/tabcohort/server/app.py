@@ -26,6 +26,7 @@ from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogError, PredictionLog, answer_facts
 from tabcohort.server.problems import Problem
+from tabcohort.server.screen import add_screen
 from tabcohort.server.record_input import parse_json, record_schema, records_of
 from tabcohort.server.service_metrics import ServiceMetrics
 from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, unpacked, written
@@ -102,6 +103,7 @@ def create_app(
     _add_predictions(app, service)
     _add_models(app, service)
     _add_status(app, service)
+    add_screen(app, service)
     app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]
     app.add_exception_handler(Problem, _as_problem)  # type: ignore[arg-type]
     app.add_middleware(_guarded(service))  # type: ignore[arg-type]
