@@ -26,6 +26,8 @@ def serve(options: argparse.Namespace) -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise TabcohortError(f"a server needs {error.name}: pip install 'tabcohort[serve]'") from None
+    from tabcohort.server.fhir_mapping import read_mapping
+    from tabcohort.server.medical_records import check_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
     from tabcohort.server.prediction_log import LogPolicy
@@ -44,6 +46,9 @@ def serve(options: argparse.Namespace) -> int:
     )
     background = functools.partial(_rows, options.background) if options.background else None
     store = ModelStore(model_names(options.models), _shadows(options.shadow), background)
+    mapping = read_mapping(options.fhir_mapping) if options.fhir_mapping else None
+    if mapping is not None:
+        check_mapping(mapping, store.models)
     policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
     listening = listen(own)
     _, messages = consoles(options.quiet)
@@ -54,7 +59,7 @@ def serve(options: argparse.Namespace) -> int:
         messages, f"ready    {address} in {time.perf_counter() - began:.1f} s; addresses: {address}/docs; Ctrl-C ends it"
     )
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
-    return serve_models(Plan(store, own, policy), listening)
+    return serve_models(Plan(store, own, policy, mapping), listening)
 
 
 def _rows(table: str) -> Any:
