@@ -28,9 +28,16 @@ def typical_record(predictor: Predictor) -> dict[str, Any]:
 def common_ranges(predictor: Predictor) -> dict[str, tuple[float, float]]:
     """Return between which values most training rows were, by the name of each column of numbers, if that is known."""
     ranges = {}
-    for name, own in (training_statistics(predictor) or {}).items():
-        if math.isfinite(own.mean) and own.deviation > 0:
-            ranges[name] = (_short(own.mean - SPREAD * own.deviation), _short(own.mean + SPREAD * own.deviation))
+    known = training_statistics(predictor) or {}
+    for column in predictor.schema.columns:
+        own = known.get(column.name)
+        if not isinstance(column, Number) or own is None:
+            continue
+        if own.edges is not None and len(own.edges) > 1:
+            ranges[column.name] = (_short(float(own.edges[0])), _short(float(own.edges[-1])))
+        elif math.isfinite(own.mean) and own.deviation > 0:
+            low, high = own.mean - SPREAD * own.deviation, own.mean + SPREAD * own.deviation
+            ranges[column.name] = (_short(low), _short(high))
     return ranges
 
 

@@ -28,6 +28,7 @@ from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogError, PredictionLog, answer_facts
 from tabcohort.server.problems import Problem
+from tabcohort.server.screen import add_screen
 from tabcohort.server.record_input import parse_json, record_schema, records_of
 from tabcohort.server.service_metrics import ServiceMetrics
 from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, unpacked, written
@@ -110,6 +111,7 @@ from tabcohort.server.model_store import ModelStore
     _add_predictions(app, service)
     _add_models(app, service)
     _add_status(app, service)
+    add_screen(app, service)
     if mapping is not None:
         add_medical_records(app, service, mapping)
     app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]

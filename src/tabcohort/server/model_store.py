@@ -19,7 +19,8 @@ from tabcohort.model.explainer import Explainer
 from tabcohort.model.file import load
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report_facts import report_facts
-from tabcohort.model.typical import typical_record
+from tabcohort.model.typical import common_ranges, typical_record
+from tabcohort.server.nearest import NearestRows
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import RecordReader
 
@@ -61,7 +62,24 @@ class ServedModel:
     @functools.cached_property
     def explainer(self) -> Explainer | None:
         """What explains its predictions; None without rows to compare with."""
-        return None if self.background is None else self.predictor.explainer(self.background())
+        return None if self._rows is None else self.predictor.explainer(self._rows)
+
+    @functools.cached_property
+    def nearest(self) -> NearestRows | None:
+        """What finds rows like a record; None without rows to compare with."""
+        return None if self._rows is None else NearestRows(self.predictor, self._rows)
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Between which values most rows are, by the name of each column of numbers for which that is known.
+
+        It is that of the rows to compare with, where there are any, and else as the model file tells it.
+        """
+        return common_ranges(self.predictor) if self.nearest is None else self.nearest.ranges()
+
+    @functools.cached_property
+    def _rows(self) -> Any:
+        return None if self.background is None else self.background()
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:

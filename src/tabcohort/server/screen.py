@@ -1,0 +1,305 @@
+"""The pages for people: a form for one record, a page for a file, one about the model, and one about the addresses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from tabcohort.data.columns import Boolean, Category, Column, Date, IntegerCode, Number, Text
+from tabcohort.errors import printable
+from tabcohort.model.explain import cell_text
+from tabcohort.model.predictor import Prediction
+from tabcohort.reporting.template import resource, template_environment
+from tabcohort.server import openapi
+from tabcohort.server.answering import Version
+from tabcohort.server.guard import read_body
+from tabcohort.server.model_store import ServedModel
+from tabcohort.server.problems import Problem
+from tabcohort.server.prediction_log import LogError
+
+if TYPE_CHECKING:
+    from tabcohort.server.app import Service
+
+PACKAGE = "tabcohort.server"
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+STATIC = {"screen.css": "text/css", "screen.js": "text/javascript", "icon.svg": "image/svg+xml"}
+MAX_CHOICES = 200  # levels of a list to choose from; more are suggested while one types
+MAX_FORM_FIELDS = 5_000
+N_NEAREST, MAX_CONTRIBUTIONS = 5, 12
+UNKNOWN = "another value"
+
+
+def add_screen(app: FastAPI, service: Service) -> None:
+    """Add the pages to an application."""
+    store = service.answering.store
+
+    @app.get("/")
+    async def index() -> Response:
+        if len(store.models) == 1:
+            return RedirectResponse(f"/models/{next(iter(store.models))}", HTTPStatus.SEE_OTHER)
+        return _page("index.html.j2", models=list(store.models.values()), title="Models", model=None)
+
+    @app.get("/models/{name}")
+    async def form(name: str) -> Response:
+        model = store.get(name)
+        return await service.in_thread(_form_page, model, model.example)
+
+    @app.post("/models/{name}")
+    async def answer(name: str, request: Request) -> Response:
+        return await _answer_page(service, service.answering.version(name), request)
+
+    @app.get("/models/{name}/table")
+    async def table(name: str) -> Response:
+        return _page("table.html.j2", model=store.get(name), title="Predict for a file")
+
+    @app.get("/models/{name}/about")
+    async def about(name: str) -> Response:
+        model = store.get(name)
+        return await service.in_thread(_about_page, model)
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        document = openapi.document(store, service.options)
+        return _page("docs.html.j2", document=document, models=store.models, title="Addresses", model=None)
+
+    @app.get("/static/{name}")
+    async def static(name: str) -> Response:
+        if name not in STATIC:
+            raise Problem(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+        return Response(_static(name), headers={"cache-control": "max-age=300"}, media_type=STATIC[name])
+
+
+@functools.cache
+def _static(name: str) -> bytes:
+    return resource(name, PACKAGE).encode()
+
+
+@functools.cache
+def _environment() -> Any:
+    environment = template_environment(PACKAGE, autoescape=True)
+    environment.filters |= {"percent": percent, "number": short_number, "cell": cell_text}
+    return environment
+
+
+def _page(template: str, status: int = 200, **values: Any) -> Response:
+    """Return a page of a template; text for people has no control characters."""
+    text = _environment().get_template(template).render(**values)
+    return HTMLResponse(text.encode("utf-8", "backslashreplace"), status, {"content-security-policy": POLICY})
+
+
+def percent(share: float) -> str:
+    """Return a probability in percent; none is shown as certain that is not.
+
+    Example:
+        >>> percent(0.973), percent(0.99999), percent(0.00001), percent(0.0)
+        ('97.3 %', 'over 99.9 %', 'under 0.1 %', '0 %')
+    """
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return f"{100 * share:.3g} %"
+
+
+def short_number(value: float) -> str:
+    """Return a number with few digits, and without an exponent where it is neither large nor small.
+
+    Example:
+        >>> short_number(1362.4), short_number(0.09712), short_number(2.5e12)
+        ('1362', '0.0971', '2.5e+12')
+    """
+    return f"{value:.0f}" if 1_000 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+# -- the form --------------------------------------------------------------------------------------------------------
+
+
+def fields_of(model: ServedModel, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields of a model's form, filled with a record.
+
+    Returns:
+        For each column `name`; `kind`: "number", "choice", "date" or "text"; `value` as text; `choices`; `low` and
+        `high`: between which most training rows are, or None.
+    """
+    ranges = model.ranges
+    return [_field(column, record.get(column.name), ranges) for column in model.predictor.schema.columns]
+
+
+def _field(column: Column, value: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    low, high = ranges.get(column.name, (None, None)) if isinstance(column, Number) else (None, None)
+    field = {"name": column.name, "kind": _kind(column), "choices": _choices(column), "low": low, "high": high}
+    if isinstance(column, Boolean):
+        value = {True: "yes", False: "no"}.get(value, "")
+    elif isinstance(column, Number) and isinstance(value, float):
+        value = f"{value:.15g}"
+    return {**field, "value": "" if value is None else str(value)}
+
+
+def _kind(column: Column) -> str:
+    if isinstance(column, Category) and len(column.levels) > MAX_CHOICES:
+        return "text"
+    kinds = {Number: "number", IntegerCode: "number", Category: "choice", Boolean: "choice", Date: "date", Text: "text"}
+    return kinds.get(type(column), "text")
+
+
+def _choices(column: Column) -> list[str]:
+    """Return what a column offers: its levels, and for a category one that it does not know."""
+    if isinstance(column, Boolean):
+        return ["yes", "no"]
+    return [*column.levels[:MAX_CHOICES], *([UNKNOWN] if isinstance(column, Category) else [])]
+
+
+def record_of_form(body: bytes, columns: Sequence[Column]) -> dict[str, Any]:
+    """Return the record that a form holds; its fields are named `c0`, `c1` and so on, and an empty one is missing.
+
+    Raises:
+        Problem: 400, it is not a form; 422, a number is none.
+    """
+    try:
+        values = parse_qs(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict",
+            max_num_fields=MAX_FORM_FIELDS,
+        )  # fmt: skip
+    except ValueError:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body is not that of a form") from None
+    record = {}
+    for number, column in enumerate(columns):
+        text = values.get(f"c{number}", [""])[0].strip()
+        record[column.name] = _cell(column, text) if text else None
+    return record
+
+
+def _cell(column: Column, text: str) -> Any:
+    """Return the text of a field as JSON has it."""
+    if isinstance(column, Boolean):
+        return {"yes": True, "no": False}.get(text, text)
+    if not isinstance(column, Number):
+        return text
+    try:
+        value = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        return text
+    return value if np.isfinite(value) else text
+
+
+def _form_page(
+    model: ServedModel, record: Mapping[str, Any], problem: Problem | None = None, **answer: Any
+) -> Response:  # fmt: skip
+    errors = {error["column"]: error["detail"] for error in problem.errors} if problem is not None else {}
+    schema = model.predictor.schema
+    return _page(
+        "form.html.j2", 200 if problem is None else problem.status, model=model, title=f"Predict {schema.target}",
+        fields=printable(fields_of(model, record)), problem=problem, errors=errors,
+        evaluation=model.predictor.report.evaluation, prediction=answer.pop("prediction", None),
+        **{"sentence": "", "set_sentence": "", "contributions": [], "outside": [], "nearest": None, **answer},
+    )  # fmt: skip
+
+
+async def _answer_page(service: Service, version: Version, request: Request) -> Response:
+    model, answering = version.model, service.answering
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/x-www-form-urlencoded":
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be that of a form")
+    record = record_of_form(await read_body(request, service.options), model.predictor.schema.columns)
+    try:
+        X = model.reader.inputs([record])
+    except Problem as problem:
+        return await service.in_thread(_form_page, model, record, problem)
+    (prediction,) = await answering.predict(version, X)
+    try:
+        answering.record(request.scope["request_id"], model, [record], X, [prediction])
+    except LogError:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the prediction cannot be recorded, and so is not given") from None
+    answering.compare(model, [record], [prediction])
+    return await service.in_thread(_answered, model, record, X, prediction)
+
+
+def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Prediction) -> Response:
+    from tabcohort.server.app import explain_records
+
+    explanation = None
+    if model.background is not None:
+        explanation = explain_records(model, [record], X, None, MAX_CONTRIBUTIONS)[0]
+    return _form_page(
+        model, record, prediction=prediction, sentence=sentence_of(model, prediction),
+        set_sentence=set_sentence_of(model, prediction), outside=outside_of(model, record),
+        contributions=printable(_contributions(explanation)), explained=explanation,
+        nearest=printable(_nearest(model, X)),
+    )  # fmt: skip
+
+
+def sentence_of(model: ServedModel, prediction: Prediction) -> str:
+    """Return a prediction as a sentence."""
+    schema = model.predictor.schema
+    return printable(
+        f"{schema.target}: {prediction.label}, with a probability of {percent(prediction.probability[prediction.label])}"
+    )
+
+
+def set_sentence_of(model: ServedModel, prediction: Prediction) -> str:
+    """Return what the prediction set says: one class, or that the model abstains."""
+    coverage = percent(model.predictor.decision_rule.coverage)
+    classes = printable(" and ".join(map(str, prediction.classes)))
+    if len(prediction.classes) == 1:
+        return f"The prediction set, which holds the true class of {coverage} of such rows, has only {classes}."
+    if not prediction.classes:
+        return f"The model abstains: no class is likely enough for a set that holds the true one in {coverage} of rows."
+    return f"The model abstains: {classes} are all possible, in sets that hold the true class of {coverage} of rows."
+
+
+def outside_of(model: ServedModel, record: Mapping[str, Any]) -> list[str]:
+    """Return the columns whose number is outside the range of most training rows."""
+    return [
+        name
+        for name, (low, high) in model.ranges.items()
+        if isinstance(record.get(name), int | float) and not low <= record[name] <= high
+    ]
+
+
+def _contributions(explanation: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the bars of an explanation, whose lengths are shares of the largest contribution."""
+    if explanation is None:
+        return []
+    columns = explanation["columns"]
+    largest = max((abs(own["contribution"]) for own in columns), default=0.0) or 1.0
+    return [{**own, "share": own["contribution"] / largest} for own in columns]
+
+
+def _nearest(model: ServedModel, X: Any) -> dict[str, Any] | None:
+    if model.background is None:
+        return None
+    nearest = model.nearest
+    return None if nearest is None else nearest.table(X[0], N_NEAREST)
+
+
+# -- about the model -------------------------------------------------------------------------------------------------
+
+
+def _about_page(model: ServedModel) -> Response:
+    schema, report = model.predictor.schema, model.predictor.report
+    metrics = [
+        {"label": name.replace("_", " "), "estimate": estimate}
+        for name, estimate in report.evaluation.metrics.items()
+        if np.isfinite(estimate.value)
+    ]
+    return _page(
+        "about.html.j2", model=model, title=f"About {model.name}", schema=schema, report=report, metrics=metrics,
+        card=printable_lines(model.card),
+    )  # fmt: skip
+
+
+def printable_lines(text: str) -> str:
+    """Return text whose lines stay lines, and whose other control characters are escaped."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
