@@ -22,6 +22,7 @@ VALUES = tuple(
     )
 )  # fmt: skip
 MODIFIERS = ("modifierExtension", "implicitRules")  # which change what a resource means
+MAX_COMPONENTS = 100
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
@@ -73,6 +74,7 @@ class Measurement(NamedTuple):
         status: of the observation.
         reference: to it.
         path: of it, as FHIRPath.
+        unit: that it was sent in, if it has one.
     """
 
     column: MappedColumn
@@ -81,6 +83,7 @@ class Measurement(NamedTuple):
     status: str
     reference: str
     path: str
+    unit: str | None = None
 
     @property
     def is_usable(self) -> bool:
@@ -112,7 +115,9 @@ def read_observation(entry: Entry, patient: Entry, columns: Mapping[Code, Mapped
     time = _time(resource, path)
     usable = status in USABLE
     return [
-        Measurement(column, _cell(column, part, where) if usable else None, time, status, reference, where)
+        Measurement(
+            column, _cell(column, part, where) if usable else None, time, status, reference, where, _sent_unit(part)
+        )
         for column, part, where in mapped
     ]
 
@@ -173,6 +178,8 @@ def _components(resource: Mapping[str, Any], path: str) -> list[tuple[Mapping[st
     components = resource.get("component", [])
     if not isinstance(components, list) or not all(isinstance(own, dict) for own in components):
         raise refused("structure", "component must be a list of objects", f"{path}.component")
+    if len(components) > MAX_COMPONENTS:
+        raise refused("too-long", f"at most {MAX_COMPONENTS} components are read", f"{path}.component")
     return [(own, f"{path}.component[{place}]") for place, own in enumerate(components)]
 
 
@@ -294,6 +301,12 @@ def _unit(column: MappedColumn, value: Mapping[str, Any], path: str) -> str:
     except ucum.UnitError as error:
         raise refused("code-invalid", f"the column {column.name!r}: {error}", f"{path}.code") from None
     return unit
+
+
+def _sent_unit(part: Mapping[str, Any]) -> str | None:
+    value = part.get("valueQuantity")
+    unit = value.get("code") if isinstance(value, dict) else None
+    return unit if isinstance(unit, str) else None
 
 
 def _number(column: MappedColumn, value: Any, path: str) -> float:

@@ -20,6 +20,7 @@ from tabcohort.server.fhir_times import age_in_years, parse_time
 
 BUNDLE_TYPES = ("collection", "searchset")
 MAX_ENTRIES = 10_000
+MAX_UNITS = 100  # each takes some milliseconds when it is first converted
 MAX_AGE = 150
 
 
@@ -140,17 +141,8 @@ def read_evidence(patient: Entry, entries: Sequence[Entry], mapping: FhirMapping
     refuse_modifiers(resource, path)
     if resource.get("active") is False:
         raise refused("business-rule", "the record of the Patient is not in use: active is false", f"{path}.active")
-    reference, columns = patient.reference, mapping.by_code
-    measurements: list[Measurement] = []
-    problems: list[FhirProblem] = []
-    for entry in entries:
-        if entry.resource["resourceType"] == "Observation" and len(problems) < MAX_ISSUES:
-            try:
-                measurements += read_observation(entry, patient, columns)
-            except FhirProblem as problem:
-                problems.append(problem)
-    if problems:
-        raise problems_of(problems)
+    reference = patient.reference
+    measurements = _measurements(patient, entries, mapping)
     used = _used(measurements)
     cells = {name: own.cell for name, own in used.items()}
     gaps = {name: "its value is absent" for name, cell in cells.items() if cell is None}
@@ -168,6 +160,31 @@ def read_evidence(patient: Entry, entries: Sequence[Entry], mapping: FhirMapping
         missing=tuple(Gap(column.name, gaps[column.name]) for column in mapping.columns if column.name in gaps),
         not_used=tuple(Gap(own.column.name, own.status) for own in measurements if not own.is_usable),
     )
+
+
+def _measurements(patient: Entry, entries: Sequence[Entry], mapping: FhirMapping) -> list[Measurement]:
+    """Return what the observations say of columns."""
+    columns = mapping.by_code
+    units: set[str | None] = set()
+    measurements: list[Measurement] = []
+    problems: list[FhirProblem] = []
+    for entry in entries:
+        if entry.resource["resourceType"] != "Observation":
+            continue
+        try:
+            own = read_observation(entry, patient, columns)
+        except FhirProblem as problem:
+            problems.append(problem)
+            if len(problems) == MAX_ISSUES:
+                break
+            continue
+        measurements += own
+        units.update(measurement.unit for measurement in own)
+        if len(units) > MAX_UNITS:
+            raise refused("too-costly", f"the Observations have more than {MAX_UNITS} units; use fewer", "Bundle.entry")
+    if problems:
+        raise problems_of(problems)
+    return measurements
 
 
 def _used(measurements: Sequence[Measurement]) -> dict[str, Measurement]:

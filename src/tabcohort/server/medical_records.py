@@ -116,7 +116,8 @@ def add_medical_records(app: FastAPI, service: Service, mapping: FhirMapping) ->
     @app.post("/fhir/$evaluate")
     async def evaluate(request: Request) -> Response:
         try:
-            evidence = read_bundle(await body_of(request, FHIR_JSON, JSON), mapping)
+            bundle = await body_of(request, FHIR_JSON, JSON)
+            evidence = await service.in_thread(read_bundle, bundle, mapping)
             assessment = await records.assess(evidence, request.scope["request_id"])
         except Problem as problem:
             raise as_fhir(problem) from None
@@ -131,7 +132,8 @@ def add_medical_records(app: FastAPI, service: Service, mapping: FhirMapping) ->
     async def cds_service(identity: str, request: Request) -> Response:
         if identity != mapping.model:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no such service; there is {mapping.model}")
-        evidence = cds_hooks.read_request(await body_of(request, JSON), mapping)
+        body = await body_of(request, JSON)
+        evidence = await service.in_thread(cds_hooks.read_request, body, mapping)
         if evidence is None:
             return _json({"cards": []})
         assessment = await records.assess(evidence, request.scope["request_id"])

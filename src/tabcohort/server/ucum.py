@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ TEMPERATURES = {"Cel", "[degF]", "K"}  # whose zeros differ
 # A part that is an annotation only stands for 1; elsewhere an annotation has no meaning for the value.
 _LONE_ANNOTATION, _ANNOTATION = re.compile(r"(^|[./(])\{[^{}]*\}(?=$|[./)])"), re.compile(r"\{[^{}]*\}")
 _LONG_NUMBER = re.compile(r"\d{4}")  # an exponent that would take long to compute
+_LOCK = threading.Lock()  # of lark and pint, which promise nothing about threads
 _BRACKETED = re.compile(r"\[[^\[\]]*\]")
 
 
@@ -88,7 +91,8 @@ def _conversion(unit: str, target: str) -> tuple[Fraction, Fraction]:
     _check_code(target)
     what = f"a value in {_plain(unit)} cannot be converted to {_plain(target)}"
     try:
-        source, other = _unit(unit), _unit(target)
+        with _LOCK:
+            source, other = _unit(unit), _unit(target)
     except Exception:  # pint's errors have several roots
         raise UnitError(f"{what}; send it as it is mapped") from None
     if source.annotations != other.annotations:
@@ -96,7 +100,8 @@ def _conversion(unit: str, target: str) -> tuple[Fraction, Fraction]:
     if source.arbitrary != other.arbitrary:
         raise UnitError(f"{what}, as an arbitrary unit is comparable to itself only; send it as it is mapped")
     try:
-        zero, one, two = (_value(number, source, other) for number in (0, 1, 2))
+        with _LOCK:
+            zero, one, two = (_value(number, source, other) for number in (0, 1, 2))
     except Exception:  # pint's errors have several roots
         raise UnitError(f"{what}, as they measure different things; send it in a unit of the same kind") from None
     if two - one != one - zero or (zero and not {unit, target} <= TEMPERATURES):
@@ -119,20 +124,18 @@ def _plain(code: str) -> str:
 @functools.lru_cache(maxsize=1_000)
 def _check_code(code: str) -> None:
     """Raise an error for what is no code of UCUM; some that are, such as `[pH]`, can still not be converted."""
-    _registry()
-    from ucumvert.parser import get_ucum_parser, parse_ucum
-
+    parse = _parser()
     is_long = len(code) > MAX_LENGTH or _LONG_NUMBER.search(_plain(code)) is not None
     try:
         if not code or is_long or not code.isascii():
             raise ValueError("it is refused before it is parsed")
-        parse_ucum(_plain(code), get_ucum_parser())
+        with _LOCK:
+            parse(_plain(code))
     except Exception:  # lark's errors have several roots
         raise UnitError("the unit is no code of UCUM; see ucum.org") from None
 
 
 def _unit(code: str) -> _Unit:
-    _check_code(code)
     quantity = _registry().from_ucum(_plain(code))
     if quantity.magnitude != 1:
         raise UnitError(f"the unit {_plain(code)} cannot be converted; send the value as it is mapped")
@@ -144,11 +147,19 @@ def _unit(code: str) -> _Unit:
 
 
 @functools.cache
-def _registry() -> Any:
+def _parser() -> Callable[[str], Any]:
     try:
-        from ucumvert import PintUcumRegistry
+        from ucumvert.parser import get_ucum_parser
     except ImportError:
         raise TabcohortError("units of medical records need ucumvert: pip install 'tabcohort[fhir]'") from None
+    parse: Callable[[str], Any] = get_ucum_parser().parse
+    return parse
+
+
+@functools.cache
+def _registry() -> Any:
+    from ucumvert import PintUcumRegistry
+
     return PintUcumRegistry(non_int_type=Fraction)
 
 
