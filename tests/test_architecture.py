@@ -19,7 +19,7 @@ PATHS = sorted(ROOT.rglob("*.py"))
 # A package, or a module of its own, imports only from those before it.
 LAYERS = (
     "errors", "types", "randomness", "container", "notebook", "evaluation", "settings", "data", "network", "engines",
-    "training", "model", "cohort", "reporting", "reproduce", "estimator", "mlflow", "cli",
+    "training", "model", "cohort", "reporting", "reproduce", "estimator", "mlflow", "server", "cli",
     "__main__",
 )  # fmt: skip
 WITH_PYTORCH = ("network.models", "network.lower", "engines.torch_loop", "training.module", "reproduce")
@@ -168,7 +168,7 @@ def test_every_name_in_the_lists_is_a_module() -> None:
     "name",
     [
         "__init__", "errors", "types", "settings", "container", "cli/main", "cli/parser", "cli/commands",
-        "cli/model_commands", "cli/source_options",
+        "cli/model_commands", "cli/serve_command", "cli/source_options",
         "reproduce/__init__", "reproduce/experiments", "reporting/terminal", "data/sources", "data/columns",
         "data/table", "engines/batches", "network/program",
     ],

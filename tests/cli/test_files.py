@@ -1,25 +1,21 @@
-"""Where files go that nobody names, what is checked before any work, and predictions as text."""
+"""Where files go that nobody names, and what is checked before any work."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from tabcohort import ModelFileError, Predictor
 from tabcohort.cli.files import (
     check_default_model,
     check_outputs,
-    csv_text,
     default_model,
     default_report,
     save_or_rescue,
     unused,
-    write_predictions,
 )
-from tabcohort.errors import TabcohortError
 
 
 @pytest.mark.parametrize(
@@ -79,37 +75,3 @@ def test_a_model_that_can_be_written_nowhere_is_the_first_error(
     monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(folder / "away"))
     with pytest.raises(ModelFileError, match=r"^'gone/model' cannot be written: No such file or directory$"):
         save_or_rescue(predictor, Path("gone/model"))
-
-
-FRAME = pl.DataFrame(
-    {
-        "name": ["a\x1b[31m", 'b\n"c"'],
-        "x\x07": [0.12345678, 1.0],
-        "probability no": [0.123456789, 1.17451400102e-7],
-        "spread": [0.0, 1.0],
-        "set": [["no", "yes"], []],
-    }
-)
-NUMBERS = ["probability no", "spread"]
-CELLS = "0.123457,0.0,no|yes"
-
-
-def test_probabilities_are_rounded_and_columns_of_the_input_are_not() -> None:
-    text = csv_text(FRAME, NUMBERS, is_terminal=False)
-    assert text.splitlines()[:2] == ["name,x\x07,probability no,spread,set", f"a\x1b[31m,0.12345678,{CELLS}"]
-    assert text.splitlines()[3].endswith('",1.0,1.17451e-7,1.0,""')
-
-
-def test_a_terminal_gets_no_control_characters() -> None:
-    assert csv_text(FRAME, NUMBERS, is_terminal=True).splitlines() == [
-        r"name,x\x07,probability no,spread,set",
-        rf"a\x1b[31m,0.12345678,{CELLS}",
-        r'"b\n""c""",1.0,1.17451e-7,1.0,""',
-    ]
-
-
-def test_a_column_that_a_format_cannot_hold_is_a_sentence(folder: Path) -> None:
-    frame = FRAME.with_columns(pl.Series("thing", [object(), object()], dtype=pl.Object))
-    with pytest.raises(TabcohortError, match=r"^'out\.parquet' cannot be written: "):
-        write_predictions(frame, "out.parquet", NUMBERS)
-    assert os.listdir(folder) == []

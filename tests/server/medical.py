@@ -249,7 +249,12 @@ def _base(**changes: Any) -> dict[str, Any]:
 
 def _with_other_units() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """All factors are powers of ten, or exact by definition, so that a value is rounded once."""
-    for value, unit, own in ((1.105, "g/L", 110.5), (1105, "mg/L", 110.5), (1.105, "mg/mL", 110.5), (1.1, "kg/m3", 110.0)):
+    for value, unit, own in (
+        (1.105, "g/L", 110.5),
+        (1105, "mg/L", 110.5),
+        (1.105, "mg/mL", 110.5),
+        (1.1, "kg/m3", 110.0),
+    ):
         yield f"glucose-{unit}", full_bundle(glucose=glucose(value=value, unit=unit)), _base(glucose=own)
     for value, unit, own in ((101.3, "[degF]", 38.5), (311.05, "K", 37.9)):
         changed = observation("temperature", TEMPERATURE, valueQuantity=quantity(value, unit))
@@ -268,7 +273,9 @@ def _with_other_units() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
 def _with_gaps() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for name in observations():
         yield f"without-{name}", full_bundle(**{name: None}), _base(**{name: None})
-    absent = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "not-performed"}]}
+    absent = {
+        "coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "not-performed"}]
+    }
     for name, own in observations().items():
         without = {key: value for key, value in own.items() if not key.startswith("value")}
         yield f"absent-{name}", full_bundle(**{name: {**without, "dataAbsentReason": absent}}), _base(**{name: None})
@@ -319,7 +326,10 @@ def _in_other_forms() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     ]
     yield "component", full_bundle(systolic=observation("panel", PANEL, component=parts)), BASE
     yield "searchset", {**full_bundle(), "type": "searchset", "link": [{"relation": "self", "url": "urn:x"}]}, BASE
-    said = {"resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "informational"}]}, "search": {"mode": "outcome"}}
+    said = {
+        "resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "informational"}]},
+        "search": {"mode": "outcome"},
+    }
     yield "search-outcome", full_bundle(said), BASE
     base = "https://ehr.example/fhir"
     entries = [
@@ -413,7 +423,13 @@ def _bad_observations() -> Iterator[Malformed]:
     yield "no-code", changed(code=None), 400, "required", f"{ENTRY}.code"
     yield "code-is-text", changed(code="glucose"), 400, "structure", f"{ENTRY}.code"
     yield "coding-is-object", changed(code={"coding": {}}), 400, "structure", f"{ENTRY}.code"
-    yield "code-is-number", changed(code={"coding": [{"system": LOINC, "code": 7}]}), 400, "structure", f"{ENTRY}.code.coding"
+    yield (
+        "code-is-number",
+        changed(code={"coding": [{"system": LOINC, "code": 7}]}),
+        400,
+        "structure",
+        f"{ENTRY}.code.coding",
+    )
     both = {"coding": [*concept(GLUCOSE)["coding"], *concept(TEMPERATURE)["coding"]]}
     yield "codes-of-two-columns", changed(code=both), 422, "multiple-matches", f"{ENTRY}.code.coding"
     yield "no-observation-id", changed(id=None), 400, "required", f"{ENTRY}.id"
@@ -486,5 +502,7 @@ def _contradictions() -> Iterator[Malformed]:
     yield "period", full_bundle(period), 422, code, "Bundle.entry[8].resource.effective"
     absent = glucose("g2", valueQuantity=None, dataAbsentReason={"text": "error"})
     yield "absent-at-the-same-time", full_bundle(absent), 422, code, ENTRY
-    part = observation("panel", PANEL, component=[{"code": concept(SYSTOLIC), "valueQuantity": quantity(150, "mm[Hg]")}])
+    part = observation(
+        "panel", PANEL, component=[{"code": concept(SYSTOLIC), "valueQuantity": quantity(150, "mm[Hg]")}]
+    )
     yield "panel-and-single", full_bundle(part), 422, code, "Bundle.entry[4].resource"

@@ -78,7 +78,7 @@ def test_prefetched_data_that_is_null_is_data_that_there_is_not() -> None:
         ({"context": {"patientId": "p1"}}, "'context.userId' must be text"),
         ({"context": {"userId": "u", "patientId": 7}}, "'context.patientId' must be text"),
         ({"context": {"userId": "u", "patientId": ""}}, "'context.patientId' must be text"),
-        ({"context": {"userId": "u", "patientId": "p2"}}, "'prefetch.patient' must be the Patient of 'context.patientId'"),
+        ({"context": {"userId": "u", "patientId": "p2"}}, "must be the Patient of 'context.patientId'"),
         ({"prefetch": {"patient": [], "observations": None}}, "'prefetch.patient' must be a Patient"),
         ({"prefetch": {"patient": glucose(), "observations": None}}, "'prefetch.patient' must be a Patient"),
     ],
@@ -99,7 +99,9 @@ def test_what_is_no_request_of_the_hook_is_refused(change: Any, detail: str) -> 
     ],
 )  # fmt: skip
 def test_prefetched_data_that_is_missing_is_a_failed_precondition(prefetch: Any) -> None:
-    with pytest.raises(Problem, match="this service never calls a FHIR server: satisfy its prefetch templates") as raised:
+    with pytest.raises(
+        Problem, match="this service never calls a FHIR server: satisfy its prefetch templates"
+    ) as raised:
         read_request({**HOOK, "prefetch": prefetch}, mapping())
     assert raised.value.status == 412
 
@@ -182,7 +184,10 @@ def test_the_service_answers_with_the_prediction() -> None:
     (own,) = answer.json()["cards"]
     expected = predicted(BASE)
     shares = dict(re.findall(r"\| (\w+(?: \w+)?) \| ([\w. ]+) % \|", own["detail"]))
-    assert shares[{"no": "No sepsis", "yes": "Sepsis"}[expected.label]] == f"{100 * expected.probability[expected.label]:.1f}"
+    assert (
+        shares[{"no": "No sepsis", "yes": "Sepsis"}[expected.label]]
+        == f"{100 * expected.probability[expected.label]:.1f}"
+    )
     assert own["links"][0]["url"] == "http://localhost/models/sepsis"
     assert uuid.UUID(own["uuid"])
     assert client.get("/models/sepsis").status_code == 200

@@ -43,13 +43,21 @@ def test_the_title_is_the_name_of_the_model_if_omitted(tmp_path: Path) -> None:
 MISTAKES = [
     ('model = "sepsis"\n', "", "needs 'model'"),
     ('model = "sepsis"', "model = 7", "'model' must be text of 1 to 200 characters in one line"),
-    ('title = "Sepsis within a day"', 'titel = "x"', r"has 'titel', which is not known here \(did you mean 'title'\?\)"),
+    (
+        'title = "Sepsis within a day"',
+        'titel = "x"',
+        r"has 'titel', which is not known here \(did you mean 'title'\?\)",
+    ),
     ('title = "Sepsis within a day"', 'title = "a\\nb"', "'title' must be text of 1 to 200 characters in one line"),
     ('probability = "fraction"\n', "", "needs 'probability'"),
     ('probability = "fraction"', 'probability = "share"', "'probability' must be 'fraction' .* or 'percent' .* R4"),
     ('text = "No sepsis"', 'text = ""', "the outcome 'no': 'text' must be text"),
     ('text = "No sepsis"', 'text = "No"\ncolor = "red"', "the outcome 'no' has 'color', which is not known here"),
-    ('text = "No sepsis"', 'text = "No"\ndisplay = "No"', "has a 'system' or a 'display' without a 'code'; add the code"),
+    (
+        'text = "No sepsis"',
+        'text = "No"\ndisplay = "No"',
+        "has a 'system' or a 'display' without a 'code'; add the code",
+    ),
     ('text = "No sepsis"', "", "the outcome 'no' must be a table with at least one line"),
     ('patient = "age"', 'patient = "weight"', "the column 'age': 'patient' must be 'age' or 'gender'"),
     ('patient = "age"', 'patient = "age"\nunit = "a"', "the column 'age' has 'unit', which is not known here"),
@@ -58,17 +66,33 @@ MISTAKES = [
     ('unit = "mg/dL"', 'unit = "mg%dl"', "the column 'glucose': 'mg%dl' is no unit of UCUM; see ucum.org"),
     ('unit = "mg/dL"', "unit = 1", "the column 'glucose': a unit must be text, such as 'mg/dL'"),
     ('unit = "mg/dL"', "", "the column 'glucose' needs 'value'"),
-    ('unit = "mg/dL"', 'unit = "mg/dL"\nunits = "g"', r"has 'units', which is not known here \(did you mean 'unit'\?\)"),
+    (
+        'unit = "mg/dL"',
+        'unit = "mg/dL"\nunits = "g"',
+        r"has 'units', which is not known here \(did you mean 'unit'\?\)",
+    ),
     ('same_units = ["10*9{cells}/L"]', 'same_units = "x"', "'same_units' must be a list of units"),
     ('same_units = ["10*9{cells}/L"]', 'same_units = ["x y"]', "'x y' is no unit of UCUM"),
     ('code = "2345-7"', "", "the column 'glucose' needs 'code'"),
     ('code = "2345-7"', 'code = "2345|7"', "the code '2345|7' may have letters, digits, and . _ - only"),
-    ('code = "2345-7"', 'code = "8310-5"', r"the code http://loinc.org\|8310-5 is mapped to 'glucose', 'temperature'; give"),
+    (
+        'code = "2345-7"',
+        'code = "8310-5"',
+        r"the code http://loinc.org\|8310-5 is mapped to 'glucose', 'temperature'; give",
+    ),
     ('system = "http://loinc.org"', 'system = "loinc"', "the system 'loinc' must be a URI, such as http://loinc.org"),
     ('system = "http://loinc.org"', 'system = "u:a,b"', "the system 'u:a,b' must be a URI"),
-    ('value = "boolean"', 'value = "text"', "the column 'pregnant': 'value' must be 'boolean'; quantities have a 'unit'"),
+    (
+        'value = "boolean"',
+        'value = "text"',
+        "the column 'pregnant': 'value' must be 'boolean'; quantities have a 'unit'",
+    ),
     ('value = "boolean"', 'value = "boolean"\nrequired = 1', "'required' must be true or false"),
-    ('"http://snomed.info/sct|266919005"', '"266919005"', r"'266919005' must be a system and a code with a bar between"),
+    (
+        '"http://snomed.info/sct|266919005"',
+        '"266919005"',
+        r"'266919005' must be a system and a code with a bar between",
+    ),
     ("[columns.age]", "[columns.age2]\n[columns.age]", "the column 'age2' must be a table with at least one line"),
 ]
 
@@ -84,7 +108,7 @@ def test_a_mistake_in_a_mapping_is_named(old: str, new: str, message: str, tmp_p
 def test_a_mapping_that_is_not_there_or_is_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no mapping file"):
         read_mapping(tmp_path / "other.toml")
-    with pytest.raises(SettingsError, match="the mapping file .* is not valid TOML"):
+    with pytest.raises(SettingsError, match=r"the mapping file .* is not valid TOML"):
         read("model =", tmp_path)
 
 
@@ -95,8 +119,8 @@ def test_an_answer_must_rest_on_observations(tmp_path: Path) -> None:
 
 
 OTHER_MODELS = [
-    ("[columns.glucose]", "[columns.glucos]", r"the column 'glucos' is not one of the model's \(did you mean 'glucose'\?\)"),
-    ("[columns.age]\npatient = \"age\"\n", "", r"the column 'age' of the model is not mapped \(1 in all\); map each one"),
+    ("[columns.glucose]", "[columns.glucos]", r"'glucos' is not one of the model's \(did you mean 'glucose'\?\)"),
+    ("[columns.age]\npatient = \"age\"\n", "", r"the column 'age' of the model is not mapped \(1 in all\); map"),
     ("[outcomes.no]", "[outcomes.none]", "the outcome 'none' is not one of the model's"),
     ('[outcomes.no]\ntext = "No sepsis"\n', "", "the outcome 'no' of the model is not mapped"),
     ('patient = "age"', 'code = "x"\nvalue = "boolean"', "'age' holds number, and is mapped to true and false"),

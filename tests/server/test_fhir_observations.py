@@ -33,7 +33,9 @@ def test_components_have_cells_of_their_own() -> None:
     parts = [{"code": concept(code), "valueQuantity": quantity(value, unit)} for code, value, unit in (
         (SYSTOLIC, 118, "mm[Hg]"), (GLUCOSE, 99, "mg/dL"), ("8462-4", 70, "mm[Hg]"),
     )]  # fmt: skip
-    cells = {own.column.name: (own.cell, own.path) for own in read(observation("panel", medical.PANEL, component=parts))}
+    cells = {
+        own.column.name: (own.cell, own.path) for own in read(observation("panel", medical.PANEL, component=parts))
+    }
     assert cells == {"systolic": (118.0, "Observation.component[0]"), "glucose": (99.0, "Observation.component[1]")}
 
 
@@ -66,7 +68,11 @@ def test_references_are_followed_exactly(full_url: str | None, reference: str, i
 
 
 def test_the_latest_of_equal_values_is_the_one_that_is_used() -> None:
-    several = [*read(glucose("a", effectiveDateTime="2023")), *read(glucose("b")), *read(glucose("c", effectiveDateTime=None))]
+    several = [
+        *read(glucose("a", effectiveDateTime="2023")),
+        *read(glucose("b")),
+        *read(glucose("c", effectiveDateTime=None)),
+    ]
     assert latest(several).reference == "Observation/b"
 
 

@@ -44,7 +44,8 @@ def test_there_is_an_end_of_issues() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(400, "structure"), (413, "too-long"), (415, "not-supported"), (503, "transient"), (422, "processing")]
+    ("status", "code"),
+    [(400, "structure"), (413, "too-long"), (415, "not-supported"), (503, "transient"), (422, "processing")],
 )
 def test_other_problems_become_those_of_fhir(status: int, code: str) -> None:
     problem = as_fhir(Problem(status, "a sentence", headers={"retry-after": "60"}))

@@ -18,7 +18,7 @@ from test_cds_hooks import request
 from tabcohort import SettingsError, save
 from tabcohort.server.answering import Answering
 from tabcohort.server.app import create_app
-from tabcohort.server.medical_records import check_mapping
+from tabcohort.server.fhir_mapping import check_mapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogError, LogPolicy, answer_facts
@@ -33,7 +33,12 @@ def evaluate(client: TestClient, content: Any, media_type: str = FHIR_JSON, **he
 
 @pytest.mark.parametrize(
     "media_type",
-    [FHIR_JSON, "application/json", "application/fhir+json; charset=utf-8; fhirVersion=4.0", 'Application/FHIR+JSON;fhirVersion="4.0"'],
+    [
+        FHIR_JSON,
+        "application/json",
+        "application/fhir+json; charset=utf-8; fhirVersion=4.0",
+        'Application/FHIR+JSON;fhirVersion="4.0"',
+    ],
 )
 def test_media_types_of_json_are_taken(media_type: str) -> None:
     assert evaluate(medical.client(), full_bundle(), media_type).status_code == 200
@@ -42,7 +47,8 @@ def test_media_types_of_json_are_taken(media_type: str) -> None:
 @pytest.mark.parametrize(
     ("content", "media_type", "status", "code"),
     [
-        (full_bundle(), "application/fhir+xml", 415, "not-supported"), (full_bundle(), "text/plain", 415, "not-supported"),
+        (full_bundle(), "application/fhir+xml", 415, "not-supported"),
+        (full_bundle(), "text/plain", 415, "not-supported"),
         (full_bundle(), "application/fhir+json; fhirVersion=5.0", 415, "not-supported"),
         (b"{", FHIR_JSON, 400, "structure"), (b"", FHIR_JSON, 400, "structure"), (b"\xff", FHIR_JSON, 400, "structure"),
         (b'{"a": NaN}', FHIR_JSON, 400, "structure"), (b'{"a": 1, "a": 2}', FHIR_JSON, 400, "structure"),

@@ -84,7 +84,9 @@ def test_factors_are_those_of_the_table_of_ucum_rounded_once(unit: str, target: 
 def test_pressures_agree_with_the_table_to_its_digits() -> None:
     """The table has 133.322 Pa for a millimetre of mercury, and the package all digits of it."""
     for unit, target in (("mm[Hg]", "kPa"), ("cm[H2O]", "Pa")):
-        assert converted(120.0, unit, target) == pytest.approx(float(120 * factor_of(unit) / factor_of(target)), rel=1e-5)
+        assert converted(120.0, unit, target) == pytest.approx(
+            float(120 * factor_of(unit) / factor_of(target)), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize(
@@ -120,8 +122,8 @@ def test_what_cannot_be_converted_is_refused_by_name(unit: str, target: str) -> 
 @pytest.mark.parametrize(
     ("unit", "target", "factor"),
     [
-        ("m[IU]/L", "u[IU]/mL", 1), ("[iU]/L", "[IU]/L", 1), ("ng{FEU}/mL", "ug{FEU}/L", 1), ("k[IU]/L", "[IU]/L", 1000),
-        ("mL/min/{1.73_m2}", "L/min/{1.73_m2}", 0.001), ("10*3{RBC}/uL", "10*9{RBC}/L", 1),
+        ("m[IU]/L", "u[IU]/mL", 1), ("[iU]/L", "[IU]/L", 1), ("ng{FEU}/mL", "ug{FEU}/L", 1),
+        ("k[IU]/L", "[IU]/L", 1000), ("mL/min/{1.73_m2}", "L/min/{1.73_m2}", 0.001), ("10*3{RBC}/uL", "10*9{RBC}/L", 1),
     ],
 )  # fmt: skip
 def test_arbitrary_units_and_annotations_are_comparable_to_themselves(unit: str, target: str, factor: float) -> None:
@@ -141,7 +143,9 @@ def test_equal_values_in_two_units_are_equal_after_conversion(value: object) -> 
     assert converted(float(number), "ng/mL", "ug/L") == float(number)
 
 
-@pytest.mark.parametrize("code", ["", "mg%dl", "Jane Doe", "mg/dl/", "µg/L", "m" * 51, "10*9999", "(" * 40, "{", "1e3", "\n"])
+@pytest.mark.parametrize(
+    "code", ["", "mg%dl", "Jane Doe", "mg/dl/", "µg/L", "m" * 51, "10*9999", "(" * 40, "{", "1e3", "\n"]
+)
 def test_what_is_no_code_of_ucum_is_refused_and_not_repeated(code: str) -> None:
     for function in (check_unit, shown, lambda own: converted(1.0, own, "1")):
         with pytest.raises(UnitError, match=r"the unit is no code of UCUM; see ucum\.org"):
@@ -167,6 +171,8 @@ def test_every_arbitrary_unit_is_in_brackets() -> None:
 def test_the_extra_is_named_where_the_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ucumvert.parser", None)
     ucum._parser.cache_clear()
-    with pytest.raises(TabcohortError, match=r"units of medical records need ucumvert: pip install 'tabcohort\[fhir\]'"):
+    with pytest.raises(
+        TabcohortError, match=r"units of medical records need ucumvert: pip install 'tabcohort\[fhir\]'"
+    ):
         check_unit("mg/{never seen before}")
     ucum._parser.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import sys
 import time
 import warnings
@@ -20,14 +21,8 @@ DIFFERENT = 1  # exit status of `replay`
 def serve(options: argparse.Namespace) -> int:
     """Answer requests for predictions until Ctrl-C."""
     began = time.perf_counter()
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise TabcohortError(f"a server needs {error.name}: pip install 'tabcohort[serve]'") from None
-    from tabcohort.server.fhir_mapping import read_mapping
-    from tabcohort.server.medical_records import check_mapping
+    require_extra()
+    from tabcohort.server.fhir_mapping import check_mapping, read_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
     from tabcohort.server.prediction_log import LogPolicy
@@ -56,10 +51,21 @@ def serve(options: argparse.Namespace) -> int:
         print_lines(messages, f"model    {model.name}, version {model.version}: {model.path}")
     address = address_of(listening)
     print_lines(
-        messages, f"ready    {address} in {time.perf_counter() - began:.1f} s; addresses: {address}/docs; Ctrl-C ends it"
+        messages,
+        f"ready    {address} in {time.perf_counter() - began:.1f} s; addresses: {address}/docs; Ctrl-C ends it",
     )
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
     return serve_models(Plan(store, own, policy, mapping), listening)
+
+
+def require_extra() -> None:
+    """Raise `TabcohortError` if a package that a server needs is not installed.
+
+    None is imported: what counts requests reads its environment when it is.
+    """
+    for name in ("fastapi", "uvicorn", "prometheus_client"):
+        if importlib.util.find_spec(name) is None:
+            raise TabcohortError(f"a server needs {name}: pip install 'tabcohort[serve]'")
 
 
 def _rows(table: str) -> Any:

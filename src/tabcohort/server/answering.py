@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,8 @@ from tabcohort.model.predictor import Prediction
 from tabcohort.server.gatherer import Gatherer
 from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
-from tabcohort.server.prediction_log import PredictionLog, entries_of
+from tabcohort.server.prediction_log import LogError, PredictionLog, entries_of
+from tabcohort.server.problems import overloaded
 from tabcohort.server.record_input import Record, RecordReader
 from tabcohort.server.service_metrics import DriftCounter, ServiceMetrics
 from tabcohort.server.table_bodies import ROWS_AT_ONCE
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_GATHERED = 256  # records of a request; one with more is answered in a thread of its own
+LOG_RETRY_SECONDS = 60
 MAX_SHADOWED = 1_000  # rows of a request that a model in shadow answers, too
 
 
@@ -89,7 +92,7 @@ class Answering:
         """Write the predictions of a request into the log, if there is one.
 
         Raises:
-            LogError: they cannot be written.
+            Problem: 503, they cannot be written, and so must not be given.
         """
         if self.log is None:
             return
@@ -99,7 +102,12 @@ class Answering:
             features = model.predictor.schema.features
             for entry, record in zip(entries, records, strict=True):
                 entry["record"] = {name: record[name] for name in features}
-        self.log.append(entries)
+        try:
+            self.log.append(entries)
+        except LogError as error:
+            print(f"tabcohort: {error}", file=sys.stderr, flush=True)
+            detail = "the prediction cannot be recorded, and so is not given"
+            raise overloaded(detail, LOG_RETRY_SECONDS) from None
 
     def compare(self, model: ServedModel, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
         """Let the model in the shadow of another answer the same records, and count how they differ."""
@@ -110,7 +118,8 @@ class Answering:
         own = [{name: record[name] for name in names} for record in records[:MAX_SHADOWED]]
         theirs = shadow.predictor.predict_inputs(RecordReader(shadow.predictor.schema).inputs(own))
         probability = [
-            np.array([list(own.probability.values()) for own in answers]) for answers in (predictions[: len(own)], theirs)
+            np.array([list(own.probability.values()) for own in answers])
+            for answers in (predictions[: len(own)], theirs)
         ]
         self.metrics.compare(model.name, *probability)
 

@@ -17,19 +17,19 @@ from starlette.responses import HTMLResponse, PlainTextResponse, StreamingRespon
 from tabcohort import __version__
 from tabcohort.data.inputs import require_column
 from tabcohort.errors import TableError
-from tabcohort.model.explain import code_of, explanation_facts
 from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
 from tabcohort.server import openapi
 from tabcohort.server.answering import MAX_GATHERED, Answering, Version
+from tabcohort.server.explaining import explain_records
 from tabcohort.server.fhir_mapping import FhirMapping
 from tabcohort.server.guard import Guard, read_body
 from tabcohort.server.medical_records import add_medical_records
 from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
-from tabcohort.server.prediction_log import LogError, PredictionLog, answer_facts
+from tabcohort.server.prediction_log import PredictionLog, answer_facts
 from tabcohort.server.problems import Problem
-from tabcohort.server.screen import add_screen
 from tabcohort.server.record_input import parse_json, record_schema, records_of
+from tabcohort.server.screen import add_screen
 from tabcohort.server.service_metrics import ServiceMetrics
 from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, unpacked, written
 
@@ -86,8 +86,7 @@ def create_app(
 
     Example:
         >>> from tabcohort.server.app import create_app
-        >>> from tabcohort.server.medical_records import add_medical_records
-from tabcohort.server.model_store import ModelStore
+        >>> from tabcohort.server.model_store import ModelStore
         >>> app = create_app(ModelStore({"cancer": "cancer.tabcohort"}))  # doctest: +SKIP
     """
     options, metrics = options or ServerOptions(), ServiceMetrics()
@@ -116,7 +115,7 @@ from tabcohort.server.model_store import ModelStore
         add_medical_records(app, service, mapping)
     app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]
     app.add_exception_handler(Problem, _as_problem)  # type: ignore[arg-type]
-    app.add_middleware(_guarded(service))  # type: ignore[arg-type]
+    app.add_middleware(_guarded(service))
     return app
 
 
@@ -194,19 +193,9 @@ async def _predict_records(service: Service, version: Version, body: bytes, requ
         predictions = await answering.predict(version, X)
     else:
         predictions = await service.in_thread(answering.predict_many, version, X)
-    _record(answering, request.scope["request_id"], model, records, X, predictions)
+    answering.record(request.scope["request_id"], model, records, X, predictions)
     answering.compare(model, records, predictions)
     return _json(_answer(model, "predictions", list(map(answer_facts, predictions))), _version_header(model))
-
-
-def _record(answering: Answering, *arguments: Any) -> None:
-    try:
-        answering.record(*arguments)
-    except LogError:
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE, "the prediction cannot be recorded, and so is not given",
-            headers={"retry-after": "60"},
-        ) from None  # fmt: skip
 
 
 async def _predict_table(
@@ -227,35 +216,6 @@ async def _predict_table(
             yield piece
 
     return StreamingResponse(streamed(), 200, _version_header(version.model), answer_type)
-
-
-def explain_records(
-    model: ServedModel, records: list[dict[str, Any]], X: Any, label: Any, top: int | None
-) -> list[dict[str, Any]]:
-    """Return what each column contributes to the predictions for records, as plain JSON values.
-
-    Raises:
-        Problem: 409, there are no rows to compare with; 422, there is no such class.
-    """
-    if model.explainer is None:
-        raise Problem(
-            HTTPStatus.CONFLICT,
-            "an explanation compares a record with other rows, and the server has none: start it with --background "
-            "TABLE",
-        )
-    classes = model.predictor.schema.classes
-    try:
-        chosen = None if label is None else classes[code_of(label, classes)]
-    except TableError:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' must be a class of the model, or left out") from None
-    answers = []
-    for record, row in zip(records, X, strict=True):
-        cells = [[record[name]] for name in model.predictor.schema.features]
-        explanation = model.explainer.explain_rows(row[None], cells)[0]
-        own = model.predictor.class_to_explain(explanation) if chosen is None else chosen
-        facts = explanation_facts(explanation, own)
-        answers.append({**facts, "columns": facts["columns"][:top]})
-    return answers
 
 
 def _media_type(request: Request, known: tuple[str, ...]) -> str:

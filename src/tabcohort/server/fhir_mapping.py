@@ -40,6 +40,7 @@ from typing import Any
 from tabcohort.data.columns import Boolean, Category, Column, Number
 from tabcohort.data.table import Schema
 from tabcohort.errors import SettingsError, listed, nearest
+from tabcohort.server.model_store import ServedModel
 from tabcohort.server.ucum import UnitError, check_unit
 from tabcohort.settings import read_toml
 
@@ -152,6 +153,19 @@ def read_mapping(path: str | Path) -> FhirMapping:
             "code of its own"
         )
     return mapping
+
+
+def check_mapping(mapping: FhirMapping, models: Mapping[str, ServedModel]) -> None:
+    """Raise an error where a mapping is not for one of the models.
+
+    Raises:
+        SettingsError: there is no model of its name, or this has other columns or classes.
+    """
+    if mapping.model not in models:
+        raise SettingsError(
+            f"{mapping.path}: there is no model {mapping.model!r}; there are {listed(map(repr, models), 20)}"
+        )
+    mapping.check(models[mapping.model].predictor.schema)
 
 
 def _outcome(values: dict[str, Any], where: str) -> dict[str, Any]:

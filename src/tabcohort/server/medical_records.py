@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 
-from tabcohort.errors import SettingsError, listed
+from tabcohort.errors import SettingsError
 from tabcohort.server import cds_hooks
 from tabcohort.server.answering import Answering, Version
 from tabcohort.server.fhir import Assessment, risk_assessment
-from tabcohort.server.fhir_mapping import FhirMapping
+from tabcohort.server.fhir_mapping import FhirMapping, check_mapping
 from tabcohort.server.fhir_problems import FHIR_JSON, as_fhir, fhir_response
 from tabcohort.server.fhir_reading import Evidence, read_bundle
 from tabcohort.server.guard import read_body
-from tabcohort.server.model_store import ServedModel
 from tabcohort.server.prediction_log import LogError
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json
@@ -30,19 +29,6 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 FHIR_VERSION = "4.0"  # as the parameter of a media type
-
-
-def check_mapping(mapping: FhirMapping, models: Mapping[str, ServedModel]) -> None:
-    """Raise an error where a mapping is not for one of the models.
-
-    Raises:
-        SettingsError: there is no model of its name, or this has other columns or classes.
-    """
-    if mapping.model not in models:
-        raise SettingsError(
-            f"{mapping.path}: there is no model {mapping.model!r}; there are {listed(map(repr, models), 20)}"
-        )
-    mapping.check(models[mapping.model].predictor.schema)
 
 
 class MedicalRecords:

@@ -188,7 +188,7 @@ class ModelStore:
         with self._lock:
             messages = []
             for models in (self._models, self._shadows):
-                for name, model in list(models.items()):
+                for model in list(models.values()):
                     message = self._reload(models is self._shadows, model)
                     messages += [message] if message else []
             return messages

@@ -18,7 +18,7 @@ PROBLEMS = {
     415: "The content type or encoding is another one.", 421: "The request is for another host.",
     422: "A column is missing, unknown or of another type.", 503: "The server has too much to do; come again.",
 }  # fmt: skip
-EVERYWHERE = (401, 421, 503)
+EVERYWHERE, OF_BODIES = (401, 421, 503), (400, 404, 408, 413, 415, 422)
 Document = dict[str, Any]
 
 
@@ -61,9 +61,7 @@ def _paths(store: ModelStore) -> Document:
         "/v1/models/{name}/predict": {
             "parameters": [name],
             "post": {
-                **_operation(
-                    "predict", "Predict for records or for a table", "Predictions", (400, 404, 408, 413, 415, 422), TABLES
-                ),
+                **_operation("predict", "Predict for records or for a table", "Predictions", OF_BODIES, TABLES),
                 "parameters": [columns],
                 "requestBody": _body("PredictRequest", store, TABLES),
             },
@@ -71,9 +69,7 @@ def _paths(store: ModelStore) -> Document:
         "/v1/models/{name}/explain": {
             "parameters": [name],
             "post": {
-                **_operation(
-                    "explain", "Explain predictions for records", "Explanations", (400, 404, 408, 409, 413, 415, 422)
-                ),
+                **_operation("explain", "Explain predictions for records", "Explanations", (*OF_BODIES, 409)),
                 "requestBody": _body("ExplainRequest", store),
             },
         },

@@ -112,7 +112,7 @@ class PredictionLog:
                 self._file = -1
 
     def _write(self, text: bytes) -> None:
-        """Write all of a text; where only a part of it fits, end that line, so that the next one is not lost with it."""
+        """Write all of a text; where only a part of it fits, take that back, so that no line is cut."""
         rest = text
         try:
             while rest:

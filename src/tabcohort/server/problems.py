@@ -12,7 +12,7 @@ from starlette.responses import Response
 PROBLEM = "application/problem+json"
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818  the word of RFC 9457
     """A request that is not answered as it asks.
 
     Args:

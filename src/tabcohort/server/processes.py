@@ -102,9 +102,7 @@ def _answer(plan: Plan, listening: socket.socket, watches: bool) -> int:
         app, log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none", backlog=BACKLOG,
         timeout_graceful_shutdown=int(GRACE_SECONDS), timeout_keep_alive=30, proxy_headers=False,
     )  # fmt: skip
-    server = _DrainingServer(config, app)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run([listening])
+    _DrainingServer(config, app).run([listening])
     return 0
 
 
@@ -114,11 +112,28 @@ class _DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Any) -> None:
         super().__init__(config)
         self._service = app.state.service
+        self._accepts_first = True
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """End soon; only SIGTERM lets new connections in for a moment."""
+        self._accepts_first = sig == signal.SIGTERM
+        super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C end the server, after which the process goes on."""
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and to listen to SIGHUP."""
         await super().startup(sockets)
-        if hasattr(signal, "SIGHUP"):
+        if hasattr(signal, "SIGHUP") and self._service.options.reload_seconds:  # else another process looks
             from tabcohort.server.app import reload
 
             loop = asyncio.get_running_loop()
@@ -136,7 +151,8 @@ class _DrainingServer(uvicorn.Server):
         guard = self._service.guard
         if guard is not None:
             guard.is_draining = True
-        await self._while_connected(DRAIN_SECONDS)
+        if self._accepts_first:
+            await self._while_connected(DRAIN_SECONDS)
         for server in self.servers:
             server.close()
         await self._while_connected(DRAIN_SECONDS)
@@ -165,6 +181,8 @@ class _Supervisor:
     def run(self) -> int:
         """Watch over the processes until a signal ends them."""
         with _shared_counts(), self._handled():
+            import tabcohort.server.app  # noqa: F401  once, and not in each process
+
             for _ in range(self._plan.options.n_workers):
                 self._fork()
             while not {signal.SIGTERM, signal.SIGINT} & set(self._signals):
@@ -187,7 +205,7 @@ class _Supervisor:
         status = 1
         try:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
             status = _answer(self._plan, self._listening, watches=False)
         except TabcohortError as error:
             print(f"tabcohort: {error}", file=sys.stderr)
@@ -230,17 +248,17 @@ class _Supervisor:
             old = [pid for pid in self._born if pid not in self._leaving]
             for _ in old:
                 self._fork()
-            self._leave(old)
+            self._leave(old, signal.SIGINT)  # the others accept what comes
 
-    def _leave(self, pids: list[int]) -> None:
+    def _leave(self, pids: list[int], number: int) -> None:
         for pid in pids:
             self._leaving.add(pid)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, number)
 
     def _end(self) -> None:
         self._listening.close()
-        self._leave(list(self._born))
+        self._leave(list(self._born), signal.SIGTERM)
         end = time.monotonic() + GRACE_SECONDS + 2 * DRAIN_SECONDS + 1
         while self._born and time.monotonic() < end:
             self._bury()

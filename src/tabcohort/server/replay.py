@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +88,4 @@ def _by_hash(log: Path, predictor: Predictor, frame: pl.DataFrame) -> dict[str, 
         key = folder_key(folder, makes_one=False)
     except OSError as error:
         raise LogError(f"the key of the hashes in {str(folder)!r} cannot be read: {error.strerror}") from None
-    return {digest: row for digest, row in _hashes(table_inputs(frame, predictor.schema.columns), key)}
-
-
-def _hashes(X: FloatArray, key: bytes) -> Iterator[tuple[str, FloatArray]]:
-    for row in X:
-        yield hash_of(row, key), row[None]
-
-
+    return {hash_of(row, key): row[None] for row in table_inputs(frame, predictor.schema.columns)}

@@ -19,10 +19,10 @@ from tabcohort.model.predictor import Prediction
 from tabcohort.reporting.template import resource, template_environment
 from tabcohort.server import openapi
 from tabcohort.server.answering import Version
+from tabcohort.server.explaining import explain_records
 from tabcohort.server.guard import read_body
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
-from tabcohort.server.prediction_log import LogError
 
 if TYPE_CHECKING:
     from tabcohort.server.app import Service
@@ -216,17 +216,12 @@ async def _answer_page(service: Service, version: Version, request: Request) -> 
     except Problem as problem:
         return await service.in_thread(_form_page, model, record, problem)
     (prediction,) = await answering.predict(version, X)
-    try:
-        answering.record(request.scope["request_id"], model, [record], X, [prediction])
-    except LogError:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the prediction cannot be recorded, and so is not given") from None
+    answering.record(request.scope["request_id"], model, [record], X, [prediction])
     answering.compare(model, [record], [prediction])
     return await service.in_thread(_answered, model, record, X, prediction)
 
 
 def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Prediction) -> Response:
-    from tabcohort.server.app import explain_records
-
     explanation = None
     if model.background is not None:
         explanation = explain_records(model, [record], X, None, MAX_CONTRIBUTIONS)[0]
@@ -240,10 +235,8 @@ def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Pr
 
 def sentence_of(model: ServedModel, prediction: Prediction) -> str:
     """Return a prediction as a sentence."""
-    schema = model.predictor.schema
-    return printable(
-        f"{schema.target}: {prediction.label}, with a probability of {percent(prediction.probability[prediction.label])}"
-    )
+    share = percent(prediction.probability[prediction.label])
+    return printable(f"{model.predictor.schema.target}: {prediction.label}, with a probability of {share}")
 
 
 def set_sentence_of(model: ServedModel, prediction: Prediction) -> str:
@@ -301,5 +294,3 @@ def _about_page(model: ServedModel) -> Response:
 def printable_lines(text: str) -> str:
     """Return text whose lines stay lines, and whose other control characters are escaped."""
     return "\n".join(map(printable, text.split("\n")))
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -25,7 +26,7 @@ class ServiceMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "tabcohort"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "tabcohort"}
         self.requests = Counter("requests", "Requests by route and status.", ("route", "status"), **own)
         self.seconds = Histogram("request_seconds", "Time to answer a request.", ("route",), buckets=SECONDS, **own)
         self.in_flight = Gauge(
@@ -55,7 +56,7 @@ class ServiceMetrics:
         if SEVERAL not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     def count_predictions(self, name: str, labels: Sequence[object], n_abstentions: int, n_warned: int) -> None:
@@ -100,7 +101,9 @@ class DriftCounter:
         ]
         self._sums = np.zeros(sum(column.n_numbers for column in predictor.schema.columns))
         self._counts = np.zeros_like(self._sums)
-        self._codes = {place.code: np.zeros(place.column.n_codes) for place, _ in self._places if place.code is not None}
+        self._codes = {
+            place.code: np.zeros(place.column.n_codes) for place, _ in self._places if place.code is not None
+        }
         self._n_rows = 0.0
 
     def add(self, X: FloatArray) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tabcohort.data.inputs import table_inputs
+from tabcohort.data.inputs import check_cells, table_inputs
 from tabcohort.data.table import Schema
 from tabcohort.data.text_encoding import as_utf8
 from tabcohort.data.text_table import read_text_table
@@ -133,7 +133,9 @@ def inputs_of(frame: pl.DataFrame, schema: Schema) -> FloatArray:
         errors = [{"column": name, "detail": f"the column {name!r} is missing"} for name in missing]
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the table lacks {names}", errors)
     try:
-        return table_inputs(frame, schema.columns)
+        X = table_inputs(frame, schema.columns)
+        check_cells(X, schema.columns)
+        return X
     except CellError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.without_cell) from None
     except TableError as error:

@@ -1,0 +1,50 @@
+"""What each column contributes to the answers for records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from tabcohort.errors import TableError
+from tabcohort.model.explain import code_of, explanation_facts
+from tabcohort.server.model_store import ServedModel
+from tabcohort.server.problems import Problem
+from tabcohort.server.record_input import Record
+from tabcohort.types import FloatArray
+
+
+def explain_records(
+    model: ServedModel, records: Sequence[Record], X: FloatArray, label: Any, top: int | None
+) -> list[dict[str, Any]]:
+    """Return what each column contributes to the predictions for records, as plain JSON values.
+
+    Args:
+        model: that answers.
+        records: as they were asked for.
+        X: their inputs, `(n_records, n_inputs)`.
+        label: of the class whose score is explained; the positive one of two, or the predicted, if None.
+        top: how many columns, those with the largest contributions; all if None.
+
+    Raises:
+        Problem: 409, there are no rows to compare with; 422, there is no such class.
+    """
+    if model.explainer is None:
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "an explanation compares a record with other rows, and the server has none: start it with --background "
+            "TABLE",
+        )
+    classes = model.predictor.schema.classes
+    try:
+        chosen = None if label is None else classes[code_of(label, classes)]
+    except TableError:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' must be a class of the model, or left out") from None
+    answers = []
+    for record, row in zip(records, X, strict=True):
+        cells = [[record[name]] for name in model.predictor.schema.features]
+        explanation = model.explainer.explain_rows(row[None], cells)[0]
+        own = model.predictor.class_to_explain(explanation) if chosen is None else chosen
+        facts = explanation_facts(explanation, own)
+        answers.append({**facts, "columns": facts["columns"][:top]})
+    return answers

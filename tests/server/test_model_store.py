@@ -1,0 +1,146 @@
+"""Models are loaded again when their files change, and a broken file changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tabcohort import ModelFileError, Predictor, SettingsError, save
+from tabcohort.container import fingerprint_of
+from tabcohort.server.model_store import ModelStore, load_model, model_names
+from tabcohort.server.problems import Problem
+
+
+@pytest.fixture
+def own(files: Path, tmp_path: Path) -> Path:
+    """A model file that a test may change."""
+    path = tmp_path / "own.tabcohort"
+    shutil.copy(files / "two.tabcohort", path)
+    return path
+
+
+def replaced(path: Path, model: Predictor) -> None:
+    """Put another model in the place of a file, at another time."""
+    save(model, path)
+    os.utime(path, ns=(1, 1))
+
+
+def test_a_model_is_known_by_the_sha_256_of_its_file(files: Path) -> None:
+    model = load_model("two", files / "two.tabcohort")
+    assert model.fingerprint == fingerprint_of(files / "two.tabcohort")
+    assert len(model.fingerprint) == 64
+    assert model.fingerprint.startswith(model.version)
+
+
+def test_a_changed_file_is_loaded_and_a_request_keeps_the_version_that_it_began_with(
+    own: Path, predictor: Predictor
+) -> None:
+    store = ModelStore({"own": own})
+    old = store.get("own")
+    assert not store.changed()
+    replaced(own, predictor.with_decision_rule(0.3))
+    assert store.changed()
+    assert store.reload() == [f"own: version {store.get('own').version} has replaced {old.version}"]
+    assert store.get("own").predictor.decision_rule.threshold == 0.3
+    assert old.predictor.decision_rule.threshold is None
+    assert store.reload() == []
+
+
+def test_a_broken_or_missing_file_keeps_the_old_model_and_is_said_once(own: Path, predictor: Predictor) -> None:
+    store = ModelStore({"own": own})
+    old = store.get("own")
+    own.write_bytes(own.read_bytes()[:-1])
+    (message,) = store.reload()
+    assert message.startswith(f"own: version {old.version} stays, as ")
+    assert "is damaged" in message
+    assert store.reload() == []
+    assert list(store.errors) == ["own.tabcohort"]
+    own.unlink()
+    assert "cannot be read: No such file" in store.reload()[0]
+    assert store.get("own") is old
+    replaced(own, predictor.with_decision_rule(0.3))
+    assert "has replaced" in store.reload()[0]
+    assert store.errors == {}
+
+
+def test_a_file_that_is_written_again_as_it_was_is_no_new_version(own: Path, predictor: Predictor) -> None:
+    store = ModelStore({"own": own})
+    old = store.get("own")
+    os.utime(own, ns=(5, 5))
+    assert store.changed()
+    assert store.reload() == []
+    assert store.get("own") is old
+
+
+def test_a_shadow_needs_the_same_inputs_and_classes(files: Path) -> None:
+    two, three, mixed = (files / f"{name}.tabcohort" for name in ("two", "three", "mixed"))
+    store = ModelStore({"two": two}, {"two": two})
+    assert store.shadow_of("two") is not None
+    assert store.shadow_of("three") is None
+    with pytest.raises(SettingsError, match="cannot be in the shadow of 'two': its classes differ"):
+        ModelStore({"two": two}, {"two": three})
+    with pytest.raises(SettingsError, match="cannot be in the shadow of 'two': it needs 'size'"):
+        ModelStore({"two": two}, {"two": mixed})
+    with pytest.raises(SettingsError, match="there is no model 'one' beside which"):
+        ModelStore({"two": two}, {"one": two})
+
+
+def test_a_shadow_is_loaded_again_too_and_refused_where_it_no_longer_fits(
+    own: Path, files: Path, predictor: Predictor, three_classes: Predictor
+) -> None:
+    store = ModelStore({"two": files / "two.tabcohort"}, {"two": own})
+    replaced(own, predictor.with_decision_rule(0.3))
+    assert "has replaced" in store.reload()[0]
+    shadow = store.shadow_of("two")
+    assert shadow is not None
+    assert shadow.predictor.decision_rule.threshold == 0.3
+    save(three_classes, own)
+    assert "its classes differ" in store.reload()[0]
+    assert store.shadow_of("two") is shadow
+
+
+def test_a_model_that_is_not_there_is_not_found(files: Path) -> None:
+    with pytest.raises(Problem, match="there is no such model; there are two") as caught:
+        ModelStore({"two": files / "two.tabcohort"}).get("three")
+    assert caught.value.status == 404
+
+
+def test_a_store_needs_models_with_names_for_addresses(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="at least one model"):
+        ModelStore({})
+    for name in ("a/b", "", "../x", "a b", ".hidden"):
+        with pytest.raises(SettingsError, match="a model's name has letters"):
+            ModelStore({name: files / "two.tabcohort"})
+    with pytest.raises(ModelFileError, match="cannot be read: No such file"):
+        ModelStore({"a": tmp_path / "gone"})
+    (tmp_path / "text").write_text("x", encoding="utf-8")
+    with pytest.raises(ModelFileError, match="is not a tabcohort file"):
+        ModelStore({"a": tmp_path / "text"})
+
+
+def test_a_file_that_changes_all_the_time_is_an_error(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = iter(range(100))
+    monkeypatch.setattr("tabcohort.server.model_store.fingerprint_of", lambda path: str(next(numbers)))
+    with pytest.raises(ModelFileError, match="changes while it is read"):
+        load_model("own", own)
+
+
+def test_names_are_those_of_files_or_what_is_said() -> None:
+    assert model_names(["a b (1).tabcohort", "new=x/c.tabcohort", "x=y/z=1.tabcohort"]) == {
+        "a-b-1": "a b (1).tabcohort", "new": "x/c.tabcohort", "x": "y/z=1.tabcohort",
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match=r"two models are called 'm'; name one of them: NAME=b/m\.tabcohort"):
+        model_names(["a/m.tabcohort", "b/m.tabcohort"])
+
+
+def test_what_a_page_needs_is_made_of_the_model(files: Path) -> None:
+    model = load_model("two", files / "two.tabcohort")
+    assert set(model.example) == {"x0", "x1", "x2"}
+    assert model.card.startswith("---")
+    assert "<html" in model.page
+    assert model.explainer is None
+    assert model.nearest is None
+    assert set(model.ranges) == {"x0", "x1", "x2"}

@@ -1,0 +1,186 @@
+"""The pages: forms made of the schema, answers in sentences, and text from anywhere is inert."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urlencode
+
+import polars as pl
+import pytest
+from asking import Server, record_of
+from helpers import fit_quickly
+
+from tabcohort import Predictor, Table, save
+from tabcohort.server.problems import Problem
+from tabcohort.server.screen import MAX_CHOICES, percent, printable_lines, record_of_form
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def form_of(record: dict[str, Any]) -> str:
+    """Return the body of a form that holds a record."""
+    texts = {True: "yes", False: "no", None: ""}
+    return urlencode(
+        {
+            f"c{i}": texts.get(cell, cell) if isinstance(cell, bool | None) else cell
+            for i, cell in enumerate(record.values())
+        }
+    )
+
+
+def text_of(page: str) -> str:
+    """Return what a page says, without its tags."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]*>", " ", page)))
+
+
+def test_the_form_has_a_field_for_each_column_filled_with_a_typical_record(server: Server, mixed: Predictor) -> None:
+    page = server("mixed").get("/models/mixed")
+    assert page.status_code == 200
+    assert re.findall(r'data-column="([^"]*)"', page.text) == list(mixed.schema.features)
+    assert "<option>another value</option>" in page.text
+    assert 'type="date"' in page.text
+    assert "most:" in page.text
+    assert "Not a medical device" in page.text
+    assert "unsafe" not in page.headers["content-security-policy"]
+
+
+def test_an_answer_is_a_sentence_with_the_numbers_of_the_library(
+    server: Server, mixed: Predictor, visits: pl.DataFrame
+) -> None:
+    record = record_of(visits, 4, mixed.schema.features)
+    page = server("mixed", background=visits).post("/models/mixed", content=form_of(record), headers=FORM)
+    prediction = mixed.predict_row(record)
+    said = text_of(page.text)
+    assert (
+        f"outcome: {prediction.label}, with a probability of {percent(prediction.probability[prediction.label])}"
+        in said
+    )
+    assert ("abstains" in said) == (len(prediction.classes) != 1)
+    assert "What it looks at" in said
+    assert "Rows like this one" in said
+    assert re.search(r'<th scope="row">5</th><td class="number">0\.0\d\d</td>', page.text)  # itself
+
+
+def test_without_rows_to_compare_with_the_page_says_how_to_give_some(server: Server) -> None:
+    page = server().post("/models/two", content=form_of({"x0": 1, "x1": 2, "x2": 3}), headers=FORM)
+    assert "--background TABLE" in page.text
+    assert "What it looks at" not in page.text
+
+
+def test_an_empty_field_is_a_missing_cell_and_a_number_may_have_a_comma(predictor: Predictor) -> None:
+    columns = predictor.schema.columns
+    assert record_of_form(b"c0=1%2C5&c1=&c2=+2e3+", columns) == {"x0": 1.5, "x1": None, "x2": 2000.0}
+    assert record_of_form(b"", columns) == {"x0": None, "x1": None, "x2": None}
+    assert record_of_form(b"c0=nan&c1=1%2C000.5", columns) == {"x0": "nan", "x1": "1,000.5", "x2": None}
+    for body in (b"\xff", b"c0", b"&".join(b"c0=1" for _ in range(5_001))):
+        with pytest.raises(Problem) as caught:
+            record_of_form(body, columns)
+        assert caught.value.status == 400
+
+
+def test_a_field_that_is_wrong_is_marked_and_keeps_its_text(server: Server) -> None:
+    page = server().post("/models/two", content=form_of({"x0": "1o", "x1": 2, "x2": 3}), headers=FORM)
+    assert page.status_code == 422
+    assert "must be a number" in page.text
+    assert 'value="1o"' in page.text
+    assert "No prediction" in page.text
+    assert server().post("/models/two", json={"x0": 1}).status_code == 415
+
+
+def test_a_number_far_outside_is_warned_of(server: Server) -> None:
+    page = server().post("/models/two", content=form_of({"x0": 1e6, "x1": 2, "x2": 99}), headers=FORM)
+    said = text_of(page.text)
+    assert "Do not rely on it: far from the training rows in 'x0'" in said
+    assert "Outside the range of most training rows: x0, x2" in said
+
+
+def test_all_pages_are_there(server: Server) -> None:
+    client = server("two", "three")
+    assert "two" in client.get("/").text
+    for path in (
+        "/models/two/table",
+        "/models/two/about",
+        "/docs",
+        "/static/screen.js",
+        "/static/screen.css",
+        "/static/icon.svg",
+    ):
+        assert client.get(path).status_code == 200
+    assert "out-of-fold" in client.get("/models/two/about").text
+    assert "POST /v1/models/{name}/predict" in text_of(client.get("/docs").text)
+    alone = server("two").get("/", follow_redirects=False)
+    assert (alone.status_code, alone.headers["location"]) == (303, "/models/two")
+
+
+class Elements(HTMLParser):
+    """The elements of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.scripts: list[str | None] = []
+        self.comments: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "script":
+            self.scripts.append(dict(attrs).get("src"))
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
+
+
+PAYLOADS = [
+    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'onfocus='alert(1)", "{{ 7*7 }}", "{% raw %}",
+    "</title><b>", "javascript:alert(1)", "<svg/onload=alert(1)>", "--><b>", "&lt;b&gt;", "</textarea><b>", "<!--",
+    "]]><b>", "\x00<b>", "\u202e<b>",
+    "a\r\nset-cookie: x=1", "${7*7}", "<b>" * 3, "`<b>`", "</option><b>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_text_of_the_data_and_of_requests_is_inert(payload: str, server: Server, files: Any) -> None:
+    frame = pl.DataFrame(
+        {
+            f"a{payload}": [payload, "x", "y"] * 20,
+            "n": [i % 31 + i / 7 for i in range(60)],
+            "y": [f"no{payload}", "yes"] * 30,
+        }
+    )
+    model = fit_quickly(Table.from_frame(frame, "y", types={f"a{payload}": "category"}))
+    save(model, files / "hostile.tabcohort")
+    client = server("hostile", background=frame)
+    pages = [
+        client.get(path).text for path in ("/models/hostile", "/models/hostile/about", "/models/hostile/table", "/docs")
+    ]
+    answer = client.post("/models/hostile", content=form_of({"a": payload, "n": payload}), headers=FORM)
+    good = client.post("/models/hostile", content=form_of({"a": payload, "n": 5}), headers=FORM)
+    assert (answer.status_code, good.status_code) == (422, 200)
+    assert "set-cookie" not in good.headers
+    for page in (*pages, answer.text, good.text):
+        elements = Elements(page)
+        assert not elements.tags & {"b", "img", "title/b", "textarea"}
+        assert elements.scripts == ["/static/screen.js"]
+        assert not [name for name in elements.attributes if name.startswith("on")]
+        assert not elements.comments
+    if "7*7" in payload:
+        assert payload in html.unescape(good.text)
+
+
+def test_a_category_of_many_levels_is_typed_with_suggestions(server: Server, files: Any) -> None:
+    levels = [f"level {i % (MAX_CHOICES + 50)}" for i in range(2 * (MAX_CHOICES + 50))]
+    frame = pl.DataFrame({"a": levels, "y": ["no", "yes"] * (MAX_CHOICES + 50)})
+    save(fit_quickly(Table.from_frame(frame, "y", types={"a": "category"})), files / "many.tabcohort")
+    page = server("many").get("/models/many").text
+    assert "<datalist" in page
+    assert page.count("<option") <= MAX_CHOICES + 1
+
+
+def test_text_of_several_lines_keeps_them() -> None:
+    assert printable_lines("a\nb\x1b[31m") == "a\nb\\x1b[31m"
