@@ -3,6 +3,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import subprocess
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from starlette.testclient import TestClient
 from test_cds_hooks import request
 
 from tabcohort import SettingsError, save
+from tabcohort.cli.main import main
 from tabcohort.server.answering import Answering
 from tabcohort.server.app import create_app
 from tabcohort.server.fhir_mapping import check_mapping
@@ -141,3 +145,45 @@ def test_a_model_with_other_columns_is_not_asked(tmp_path: Path) -> None:
     shutil.copy(model_folder() / "sepsis.tabcohort", path)
     store.reload()
     assert evaluate(client, full_bundle()).status_code == 200
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+def serve(*options: Any) -> tuple[int, list[Any]]:
+    """Return the exit status of `serve`, and the plans that would have been served."""
+    plans: list[Any] = []
+
+    def keep(plan: Any, listening: Any) -> int:
+        listening.close()
+        plans.append(plan)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr("tabcohort.server.processes.serve", keep)
+        model = f"sepsis={model_folder() / 'sepsis.tabcohort'}"
+        return main(["serve", model, "--port", "0", *map(str, options)]), plans
+
+
+def test_the_command_serves_a_mapping() -> None:
+    status, plans = serve("--fhir-mapping", model_folder() / "mapping.toml")
+    assert status == 0
+    assert plans[0].mapping == mapping()
+    assert serve()[1][0].mapping is None
+
+
+def test_the_command_refuses_a_mapping_for_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mapping.toml"
+    path.write_text(medical.MAPPING.replace('model = "sepsis"', 'model = "other"'), encoding="utf-8")
+    assert serve("--fhir-mapping", path) == (2, [])
+    assert "there is no model 'other'; there are 'sepsis'" in capsys.readouterr().err
+
+
+def test_reading_a_mapping_does_not_import_what_counts_requests() -> None:
+    """It reads its environment when it is imported, which several processes change before."""
+    code = (
+        "import sys; from tabcohort.server.fhir_mapping import check_mapping, read_mapping; "
+        f"read_mapping({str(model_folder() / 'mapping.toml')!r}); "
+        "assert not {'prometheus_client', 'fhir'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
