@@ -131,10 +131,10 @@ def test_a_person_reads_that_it_is_not_a_medical_device() -> None:
 
 
 def test_the_narrative_is_xhtml_also_where_names_have_signs_of_it() -> None:
-    gaps = (Gap("<b>&", "it is < 3"),)
+    gaps = (Gap("<b>&\x1b", "it is < 3"),)
     resource = resource_of(assessment_of(prediction_of("yes", ("yes",)), missing=gaps))
     text = "".join(ElementTree.fromstring(resource["text"]["div"]).itertext())
-    assert "<b>& (it is < 3)" in text
+    assert r"<b>&\x1b (it is < 3)" in text
 
 
 @pytest.mark.parametrize(

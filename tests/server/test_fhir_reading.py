@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import medical
 import pytest
-from medical import BASE, glucose, mapping, observation, patient
+from fhir.resources.R4B.operationoutcome import OperationOutcome
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medical import BASE, glucose, mapping, observation, patient, predictor
 
 from tabcohort.server.fhir_problems import FhirProblem
 from tabcohort.server.fhir_reading import read_bundle
+from tabcohort.server.record_input import RecordReader
 
 WELL_FORMED, MALFORMED = list(medical.well_formed()), list(medical.malformed())
 
@@ -79,3 +85,52 @@ def test_there_is_an_end_of_entries_and_of_units() -> None:
     many = [glucose(f"g{power}", 1.0, f"10*{power}.mg/dL", status="preliminary") for power in range(101)]
     with pytest.raises(FhirProblem, match="the Observations have more than 100 units; use fewer"):
         read_bundle(medical.bundle(patient(), *many), mapping())
+
+
+def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where the values in nested lists and dictionaries are."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        yield from paths_of(item, (*path, name))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """Return a value with another one at a place; `OMITTED` takes it away."""
+    if not path:
+        return new
+    name, *rest = path
+    items = dict(value) if isinstance(value, dict) else dict(enumerate(value))
+    items[name] = changed(items[name], tuple(rest), new)
+    kept = {own: item for own, item in items.items() if item is not OMITTED}
+    return kept if isinstance(value, dict) else list(kept.values())
+
+
+OMITTED = object()
+FULL = medical.full_bundle(
+    glucose("g2", 140.0, effectiveDateTime="2024-03-03"),
+    observation("panel", medical.PANEL, component=[{"code": medical.concept("8462-4"), "valueString": "x"}]),
+)
+PATHS = list(paths_of(FULL))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+    | st.sampled_from(["final", "Patient/p1", "mg/dL", "<", "2024", "next", "Observation", "outcome", OMITTED]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["coding", "code", "system", "value", "reference", "resourceType"]), inner),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PATHS), JSON), min_size=1, max_size=2))
+def test_whatever_is_changed_in_a_bundle_it_is_read_or_refused(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    bundle: Any = FULL
+    for path, new in changes:
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # the first change took the place away
+            bundle = changed(bundle, path, new)
+    try:
+        record = read_bundle(bundle, mapping()).record
+    except FhirProblem as problem:
+        OperationOutcome.model_validate(problem.to_dict())
+    else:
+        assert predictor().predict_inputs(RecordReader(predictor().schema).inputs([record]))

@@ -8,7 +8,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from tabcohort.errors import listed
+from tabcohort.errors import listed, printable
 from tabcohort.model.predictor import Prediction
 from tabcohort.server.fhir_mapping import FhirMapping
 from tabcohort.server.fhir_reading import Evidence, Gap
@@ -65,7 +65,7 @@ class Assessment:
         return f"The model abstains: its {share} prediction set {held}."
 
     def notes(self) -> list[str]:
-        """Return what a person must know beside the probabilities, the disclaimer first."""
+        """Return what a person must know beside the probabilities, the disclaimer first; control characters escaped."""
         notes = [DISCLAIMER]
         if self.evidence.missing:
             notes.append(f"Missing: {_listed(self.evidence.missing)}.")
@@ -73,7 +73,7 @@ class Assessment:
             notes.append(f"Observations that were not used, by status: {_listed(self.evidence.not_used)}.")
         if self.prediction.warnings:
             notes.append(f"Unusual: {self.prediction.warnings}.")
-        return notes
+        return [str(printable(note)) for note in notes]
 
     def probabilities(self) -> list[tuple[Label, float]]:
         """Return the classes with their probabilities, the most probable first.
