@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement export mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving export mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ curve: install  ## compare what twice the rows bring with what learning curves s
 agreement: install  ## compare decision curves and calibration errors with dcurves and relplot (a minute)
 	@$(BIN)/pip install --quiet --disable-pip-version-check dcurves relplot --constraint constraints.txt
 	@$(BIN)/python benchmarks/agreement.py
+
+serving: install  ## load, end, swap, kill and fuzz a server (half an hour)
+	@$(BIN)/python benchmarks/serving.py
 
 export: install  ## compare ONNX graphs with the models that they are of, on every real table (twenty minutes)
 	@$(BIN)/python benchmarks/export.py

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -179,14 +180,44 @@ def test_commands_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: p
                 assert is_printed, f"{command.arguments} does not print {line!r} here, but:\n" + "\n".join(printed)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's server runs at a port that is free, and gets the page's requests."""
+    pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "guide/serve.md"
+    commands = commands_of(page)
+    (start,) = (command.arguments for command in commands if command.arguments[0] == "serve")
+    for command in commands:
+        if command.arguments[0] in ("fit", "predict"):
+            output_of(command.arguments)
+    arguments = [sys.executable, "-m", "tabcohort", *start, "--port", "0"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            ready = next(line for line in server.stderr if line.startswith("ready"))
+            requests = [
+                text for block in blocks_of(page, "console") for text in block.text.split("$ ") if text[:4] == "curl"
+            ]
+            assert len(requests) > 1
+            for text in requests:
+                line, *shown = text.splitlines()
+                command_line = shlex.split(line.replace("http://localhost:8000", ready.split()[1]))
+                printed = subprocess.run(command_line, capture_output=True, text=True, check=True).stdout.splitlines()
+                for wanted, own in zip(shown, printed, strict=False):
+                    assert wanted == OMITTED or says(own, wanted), text
+        finally:
+            server.terminate()
+
+
 def can_run(arguments: list[str]) -> bool:
-    """Return whether all that a command reads is there; experiments read nothing, and take too long."""
-    if arguments[0] == "reproduce" or arguments[0].startswith("-"):
+    """Return whether all that a command reads is there; experiments take too long, and servers go on."""
+    if arguments[0] in ("reproduce", "serve") or arguments[0].startswith("-"):
         return False
     options = vars(make_parser().parse_args(arguments))
     inputs = [options.get("table"), options.get("settings"), options.get("grid")]
     inputs += [options["model"]] if arguments[0] not in ("look", "fit", "tune") else []
-    inputs += [*options.get("others", []), options.get("against")]
+    inputs += [*options.get("others", []), options.get("against"), options.get("log")]
     return all(name is None or name.startswith("sample:") or Path(name).exists() for name in inputs)
 
 
