@@ -246,6 +246,8 @@ def _serve_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--background", metavar="TABLE", help="rows that explanations compare with: " + TABLE)
     shadow = "a model that answers beside that of this name; answers are compared, not given; repeatable"
     command.add_argument("--shadow", metavar="NAME=MODEL", action="append", default=[], help=shadow)
+    records = "answer for medical records, FHIR and CDS Hooks, by this mapping of codes and units to columns"
+    command.add_argument("--fhir-mapping", metavar="FILE.toml", help=records)
     access = command.add_argument_group("access")
     access.add_argument("--api-key-file", metavar="FILE", help="ask for one of the keys in this file, one per line")
     access.add_argument("--no-auth", action="store_true", help="let everyone who reaches another address use it")

@@ -22,6 +22,7 @@ def serve(options: argparse.Namespace) -> int:
     """Answer requests for predictions until Ctrl-C."""
     began = time.perf_counter()
     require_extra()
+    from tabcohort.server.fhir_mapping import check_mapping, read_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
     from tabcohort.server.prediction_log import LogPolicy
@@ -40,6 +41,9 @@ def serve(options: argparse.Namespace) -> int:
     )
     background = functools.partial(_rows, options.background) if options.background else None
     store = ModelStore(model_names(options.models), _shadows(options.shadow), background)
+    mapping = read_mapping(options.fhir_mapping) if options.fhir_mapping else None
+    if mapping is not None:
+        check_mapping(mapping, store.models)
     policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
     listening = listen(own)
     _, messages = consoles(options.quiet)
@@ -51,7 +55,7 @@ def serve(options: argparse.Namespace) -> int:
         f"ready    {address} in {time.perf_counter() - began:.1f} s; addresses: {address}/docs; Ctrl-C ends it",
     )
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
-    return serve_models(Plan(store, own, policy), listening)
+    return serve_models(Plan(store, own, policy, mapping), listening)
 
 
 def require_extra() -> None:

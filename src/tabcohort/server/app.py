@@ -21,7 +21,9 @@ from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
 from tabcohort.server import openapi
 from tabcohort.server.answering import MAX_GATHERED, Answering, Version
 from tabcohort.server.explaining import explain_records
+from tabcohort.server.fhir_mapping import FhirMapping
 from tabcohort.server.guard import Guard, read_body
+from tabcohort.server.medical_records import add_medical_records
 from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import PredictionLog, answer_facts
@@ -68,7 +70,8 @@ class Service:
 
 
 def create_app(
-    store: ModelStore, options: ServerOptions | None = None, log: PredictionLog | None = None
+    store: ModelStore, options: ServerOptions | None = None, log: PredictionLog | None = None,
+    mapping: FhirMapping | None = None,
 ) -> FastAPI:  # fmt: skip
     """Return an ASGI application that answers for the models of a store.
 
@@ -76,6 +79,10 @@ def create_app(
         store: the models.
         options: of the server.
         log: that predictions are recorded in, if any.
+        mapping: of medical records, if these are answered for.
+
+    Raises:
+        SettingsError: the mapping is not for one of the models.
 
     Example:
         >>> from tabcohort.server.app import create_app
@@ -104,6 +111,8 @@ def create_app(
     _add_models(app, service)
     _add_status(app, service)
     add_screen(app, service)
+    if mapping is not None:
+        add_medical_records(app, service, mapping)
     app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]
     app.add_exception_handler(Problem, _as_problem)  # type: ignore[arg-type]
     app.add_middleware(_guarded(service))

@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 
 from tabcohort.errors import SettingsError, TabcohortError
+from tabcohort.server.fhir_mapping import FhirMapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog
@@ -38,11 +39,13 @@ class Plan:
         store: the models.
         options: of the server.
         log: how predictions are recorded, if they are.
+        mapping: of medical records, if these are answered for.
     """
 
     store: ModelStore
     options: ServerOptions
     log: LogPolicy | None = None
+    mapping: FhirMapping | None = None
 
 
 def serve(plan: Plan, listening: socket.socket) -> int:
@@ -94,7 +97,7 @@ def _answer(plan: Plan, listening: socket.socket, watches: bool) -> int:
     from tabcohort.server.app import create_app
 
     options = plan.options if watches else replace(plan.options, reload_seconds=0.0)
-    app = create_app(plan.store, options, None if plan.log is None else PredictionLog(plan.log))
+    app = create_app(plan.store, options, None if plan.log is None else PredictionLog(plan.log), plan.mapping)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none", backlog=BACKLOG,
         timeout_graceful_shutdown=int(GRACE_SECONDS), timeout_keep_alive=30, proxy_headers=False,

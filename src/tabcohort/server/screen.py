@@ -87,7 +87,7 @@ def _static(name: str) -> bytes:
 @functools.cache
 def _environment() -> Any:
     environment = template_environment(PACKAGE, autoescape=True)
-    environment.filters |= {"percent": percent, "number": short_number, "cell": cell_text}
+    environment.filters |= {"percent": percent, "number": short_number, "cell": cell_text, "printable": printable}
     return environment
 
 
@@ -199,7 +199,7 @@ def _form_page(
     schema = model.predictor.schema
     return _page(
         "form.html.j2", 200 if problem is None else problem.status, model=model, title=f"Predict {schema.target}",
-        fields=printable(fields_of(model, record)), problem=problem, errors=errors,
+        fields=fields_of(model, record), problem=problem, errors=errors,
         evaluation=model.predictor.report.evaluation, prediction=answer.pop("prediction", None),
         **{"sentence": "", "set_sentence": "", "contributions": [], "outside": [], "nearest": None, **answer},
     )  # fmt: skip

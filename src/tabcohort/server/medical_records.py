@@ -1,0 +1,148 @@
+"""The addresses for medical records: `POST /fhir/$evaluate`, and the service of CDS Hooks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+
+from tabcohort.errors import SettingsError
+from tabcohort.server import cds_hooks
+from tabcohort.server.answering import Answering, Version
+from tabcohort.server.fhir import Assessment, risk_assessment
+from tabcohort.server.fhir_mapping import FhirMapping, check_mapping
+from tabcohort.server.fhir_problems import FHIR_JSON, as_fhir, fhir_response
+from tabcohort.server.fhir_reading import Evidence, read_bundle
+from tabcohort.server.guard import read_body
+from tabcohort.server.prediction_log import LogError
+from tabcohort.server.problems import Problem
+from tabcohort.server.record_input import parse_json
+from tabcohort.server.table_bodies import unpacked
+
+if TYPE_CHECKING:
+    from tabcohort.server.app import Service
+
+JSON = "application/json"
+FHIR_VERSION = "4.0"  # as the parameter of a media type
+
+
+class MedicalRecords:
+    """Answers for medical records by one model.
+
+    Args:
+        answering: for the models.
+        mapping: of the model.
+
+    Raises:
+        SettingsError: the mapping is not for one of the models.
+    """
+
+    def __init__(self, answering: Answering, mapping: FhirMapping) -> None:
+        check_mapping(mapping, answering.store.models)
+        self._answering, self._mapping = answering, mapping
+        self._checked = answering.store.models[mapping.model].fingerprint
+
+    async def assess(self, evidence: Evidence, request_id: str) -> Assessment:
+        """Return the prediction for a patient, counted and recorded as all predictions are.
+
+        Raises:
+            Problem: 503, the model has other columns by now, has too much to do, or cannot record the prediction.
+        """
+        version = self._version()
+        records = [evidence.record]
+        X = version.model.reader.inputs(records)
+        predictions = await self._answering.predict(version, X)
+        try:
+            self._answering.record(request_id, version.model, records, X, predictions)
+        except LogError:
+            raise _unavailable("the prediction cannot be recorded, and so is not given") from None
+        self._answering.compare(version.model, records, predictions)
+        coverage = version.model.predictor.decision_rule.coverage
+        return Assessment(evidence, predictions[0], self._mapping, version.model.version, coverage)
+
+    def _version(self) -> Version:
+        """Return the version of the model, which may have been replaced by one with other columns."""
+        version = self._answering.version(self._mapping.model)
+        if version.model.fingerprint != self._checked:
+            try:
+                self._mapping.check(version.model.predictor.schema)
+            except SettingsError:
+                raise _unavailable("the model that is served now is not the one that the mapping is for") from None
+            self._checked = version.model.fingerprint
+        return version
+
+
+def _unavailable(detail: str) -> Problem:
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"retry-after": "60"})
+
+
+def add_medical_records(app: FastAPI, service: Service, mapping: FhirMapping) -> None:
+    """Add the addresses for medical records to an application.
+
+    Args:
+        app: it.
+        service: what its addresses share.
+        mapping: of one of its models.
+
+    Raises:
+        SettingsError: the mapping is not for one of the models.
+    """
+    records, options = MedicalRecords(service.answering, mapping), service.options
+
+    async def body_of(request: Request, *media_types: str) -> Any:
+        _check_media_type(request, media_types)
+        body = await read_body(request, options)
+        return parse_json(unpacked(body, request.headers.get("content-encoding"), options.max_body_bytes))
+
+    @app.post("/fhir/$evaluate")
+    async def evaluate(request: Request) -> Response:
+        try:
+            bundle = await body_of(request, FHIR_JSON, JSON)
+            evidence = await service.in_thread(read_bundle, bundle, mapping)
+            assessment = await records.assess(evidence, request.scope["request_id"])
+        except Problem as problem:
+            raise as_fhir(problem) from None
+        resource = risk_assessment(assessment, request.scope["request_id"], datetime.now(UTC))
+        return fhir_response(resource, headers={"x-model-version": assessment.version})
+
+    @app.get("/cds-services")
+    async def cds_services() -> Response:
+        return _json(cds_hooks.discovery(mapping))
+
+    @app.post("/cds-services/{identity}")
+    async def cds_service(identity: str, request: Request) -> Response:
+        if identity != mapping.model:
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no such service; there is {mapping.model}")
+        body = await body_of(request, JSON)
+        evidence = await service.in_thread(cds_hooks.read_request, body, mapping)
+        if evidence is None:
+            return _json({"cards": []})
+        assessment = await records.assess(evidence, request.scope["request_id"])
+        screen = f"{str(request.base_url).rstrip('/')}/models/{mapping.model}"
+        cards = [cds_hooks.card(assessment, str(uuid.uuid4()), screen)]
+        return _json({"cards": cards}, {"x-model-version": assessment.version})
+
+
+def _check_media_type(request: Request, known: tuple[str, ...]) -> None:
+    """Raise an error for a body of another media type, or of another version of FHIR.
+
+    Raises:
+        Problem: 415.
+    """
+    media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    versions = [own.partition("=")[2].strip('"') for own in parameters if own.startswith("fhirversion=")]
+    if media_type not in known or any(version != FHIR_VERSION for version in versions):
+        version = f" of FHIR {FHIR_VERSION}" if FHIR_JSON in known else ""
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the content type must be {' or '.join(known)}{version}",
+            headers={"accept-post": ", ".join(known)},
+        )  # fmt: skip
+
+
+def _json(value: Any, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False), 200, dict(headers or {}), JSON)
