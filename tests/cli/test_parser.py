@@ -30,6 +30,8 @@ GROUPS = {
     "report": [],
     "export": [],
     "decide": ["Decision"],
+    "serve": ["Access", "Log Of Predictions"],
+    "replay": [],
     "reproduce": [],
 }
 
@@ -198,6 +200,7 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
         "explain": ["m", "t", "--row", "1"],
         "evaluate": ["m", "t"],
         "monitor": ["m", "t"],
+        "replay": ["l", "m"],
         "reproduce": ["wine"],
     }
     for action in actions_of(name):
@@ -207,7 +210,7 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
         n_given = 2 if option in ("--row", "--record") else None  # one of which is required, and not both
         arguments = [name, *positional.get(name, ["m"])[:n_given], option, value, option, value]
         repeatable = ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--by", "--ignore")
-        if option in (*repeatable, "--together"):
+        if option in (*repeatable, "--together", "--shadow", "--allow-host"):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):

@@ -433,7 +433,7 @@ COMMANDS = {
     ),
     "serve": Command(
         serve_command.serve,
-        "answer requests for predictions over HTTP, and show a form in the browser",
+        "answer requests for predictions, and show a form in the browser",
         "relapse.tabcohort --background patients.csv --log predictions",
         _serve_options,
     ),
