@@ -162,11 +162,13 @@ def running(*command: str, ready: str = "ready") -> Iterator[tuple[subprocess.Po
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     assert process.stdout is not None
-    address = ""
+    address, line = "", ""
     for line in process.stdout:
         if ready in line:
             address = next(word for word in line.split() if word.startswith("http://")).rstrip("/;,")
             break
+    if not address:
+        raise RuntimeError(f"the server does not start: {line.strip()}")
     try:
         yield process, address
     finally:
@@ -411,7 +413,7 @@ def measure_replay(folder: Path, seconds: float, times: int) -> None:
 
 def measure_fuzz(folder: Path, seconds: float, times: int) -> None:
     """Mutated bodies of every format, in this process: statuses, and the memory that they leave."""
-    from fastapi.testclient import TestClient
+    from starlette.testclient import TestClient
 
     from tabcohort.server.app import create_app
     from tabcohort.server.model_store import ModelStore

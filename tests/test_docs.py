@@ -183,7 +183,7 @@ def test_commands_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: p
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's server runs at a port that is free, and gets the page's requests."""
-    pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+    pytest.importorskip("starlette", reason="the extra `serve` is not installed")
     monkeypatch.chdir(tmp_path)
     page = DOCS / "guide/serve.md"
     commands = commands_of(page)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import polars as pl
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 Server = Callable[..., TestClient]
 

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 from asking import Server
-from fastapi.testclient import TestClient
 from helpers import fit_quickly, mixed_frame
+from starlette.testclient import TestClient
 
 from tabcohort import Predictor, TabcohortWarning, Table, save
 from tabcohort.server.app import create_app

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from fastapi.testclient import TestClient
 from helpers import fit_quickly
+from starlette.testclient import TestClient
 
 import tabcohort
 from tabcohort import Prediction, Predictor, TabcohortWarning, Table

@@ -20,12 +20,11 @@ from test_cds_hooks import request
 
 from tabcohort import SettingsError, save
 from tabcohort.cli.main import main
-from tabcohort.server.answering import Answering
 from tabcohort.server.app import create_app
 from tabcohort.server.fhir_mapping import check_mapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
-from tabcohort.server.prediction_log import LogError, LogPolicy, answer_facts
+from tabcohort.server.prediction_log import LogError, LogPolicy, PredictionLog, answer_facts
 
 FHIR_JSON = "application/fhir+json"
 
@@ -97,8 +96,8 @@ def test_a_prediction_that_cannot_be_recorded_is_not_given(tmp_path: Path, monke
     def fail(*_: Any) -> None:
         raise LogError("the disk is full")
 
-    monkeypatch.setattr(Answering, "record", fail)
-    answer = evaluate(start(), full_bundle())
+    monkeypatch.setattr(PredictionLog, "append", fail)
+    answer = evaluate(start(log=LogPolicy(tmp_path / "log")), full_bundle())
     assert (answer.status_code, answer.json()["issue"][0]["code"]) == (503, "transient")
     assert "cannot be recorded, and so is not given" in answer.json()["issue"][0]["diagnostics"]
 

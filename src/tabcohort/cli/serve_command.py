@@ -63,7 +63,7 @@ def require_extra() -> None:
 
     None is imported: what counts requests reads its environment when it is.
     """
-    for name in ("fastapi", "uvicorn", "prometheus_client"):
+    for name in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(name) is None:
             raise TabcohortError(f"a server needs {name}: pip install 'tabcohort[serve]'")
 

@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
-from tabcohort import __version__
 from tabcohort.data.inputs import require_column
 from tabcohort.errors import TableError
 from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
 from tabcohort.server import openapi
+from tabcohort.server.addresses import Addresses
 from tabcohort.server.answering import MAX_GATHERED, Answering, Version
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.fhir_mapping import FhirMapping
@@ -72,7 +74,7 @@ class Service:
 def create_app(
     store: ModelStore, options: ServerOptions | None = None, log: PredictionLog | None = None,
     mapping: FhirMapping | None = None,
-) -> FastAPI:  # fmt: skip
+) -> Starlette:  # fmt: skip
     """Return an ASGI application that answers for the models of a store.
 
     Args:
@@ -93,7 +95,7 @@ def create_app(
     service = Service(Answering(store, options, metrics, log))
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch(service)) if options.reload_seconds else None
         yield
         if watching is not None:
@@ -102,20 +104,21 @@ def create_app(
         if log is not None:
             log.close()
 
-    app = FastAPI(
-        title="tabcohort", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
-        redirect_slashes=False,
-    )  # fmt: skip
-    app.state.service = service
-    _add_predictions(app, service)
-    _add_models(app, service)
-    _add_status(app, service)
-    add_screen(app, service)
+    addresses = Addresses()
+    _add_predictions(addresses, service)
+    _add_models(addresses, service)
+    _add_status(addresses, service)
+    add_screen(addresses, service)
     if mapping is not None:
-        add_medical_records(app, service, mapping)
-    app.add_exception_handler(HTTPException, _as_problem)  # type: ignore[arg-type]
-    app.add_exception_handler(Problem, _as_problem)  # type: ignore[arg-type]
-    app.add_middleware(_guarded(service))
+        add_medical_records(addresses, service, mapping)
+    app = Starlette(
+        routes=addresses.routes,
+        lifespan=lifespan,
+        middleware=[Middleware(_guarded(service))],
+        exception_handlers={HTTPException: _as_problem, Problem: _as_problem},
+    )
+    app.router.redirect_slashes = False
+    app.state.service = service
     return app
 
 
@@ -144,8 +147,9 @@ async def reload(service: Service) -> None:
         service.answering.metrics.reloads.labels(message.partition(":")[0], result).inc()
 
 
-async def _as_problem(_: Request, error: Problem | HTTPException) -> Response:
-    if isinstance(error, Problem):
+async def _as_problem(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        assert isinstance(error, Problem)
         return error.response()
     details = {404: "there is nothing at this address", 405: "this address has other methods"}
     detail = details.get(error.status_code, str(error.detail))
@@ -159,7 +163,7 @@ def _json(value: Any, headers: dict[str, str] | None = None) -> Response:
 # -- predictions -----------------------------------------------------------------------------------------------------
 
 
-def _add_predictions(app: FastAPI, service: Service) -> None:
+def _add_predictions(app: Addresses, service: Service) -> None:
     @app.post("/v1/models/{name}/predict")
     async def predict(name: str, request: Request) -> Response:
         version = service.answering.version(name)
@@ -273,7 +277,7 @@ def _version_header(model: ServedModel) -> dict[str, str]:
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def _add_models(app: FastAPI, service: Service) -> None:
+def _add_models(app: Addresses, service: Service) -> None:
     store = service.answering.store
 
     @app.get("/v1/models")
@@ -322,7 +326,7 @@ def model_facts(model: ServedModel) -> dict[str, Any]:
 # -- the server itself -----------------------------------------------------------------------------------------------
 
 
-def _add_status(app: FastAPI, service: Service) -> None:
+def _add_status(app: Addresses, service: Service) -> None:
     store, metrics = service.answering.store, service.answering.metrics
 
     @app.get("/healthz")

@@ -6,14 +6,14 @@ import asyncio
 import base64
 import binascii
 import re
+import secrets
 import sys
 import time
 import traceback
-import uuid
 from http import HTTPStatus
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +33,7 @@ HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": POLICY,
 }
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLOSED_REQUEST = 499  # counted for clients that go before they are answered
 
@@ -60,7 +61,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         began, answer = time.perf_counter(), _Answer(send, scope["request_id"], self)
         self.n_in_flight += 1
         self._metrics.in_flight.inc()
@@ -114,12 +115,12 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            headers["x-request-id"] = self._request_id
+            given = {name for name, _ in message["headers"]}
+            headers = [*message["headers"], *(own for own in _RAW_HEADERS if own[0] not in given)]
+            headers.append((b"x-request-id", self._request_id.encode()))
             if self._guard.is_draining:
-                headers["connection"] = "close"
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
         await self._send(message)
 
 

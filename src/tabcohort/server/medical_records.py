@@ -9,17 +9,18 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from tabcohort.errors import SettingsError
 from tabcohort.server import cds_hooks
+from tabcohort.server.addresses import Addresses
 from tabcohort.server.answering import Answering, Version
 from tabcohort.server.fhir import Assessment, risk_assessment
 from tabcohort.server.fhir_mapping import FhirMapping, check_mapping
 from tabcohort.server.fhir_problems import FHIR_JSON, as_fhir, fhir_response
 from tabcohort.server.fhir_reading import Evidence, read_bundle
 from tabcohort.server.guard import read_body
-from tabcohort.server.prediction_log import LogError
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json
 from tabcohort.server.table_bodies import unpacked
@@ -57,10 +58,7 @@ class MedicalRecords:
         records = [evidence.record]
         X = version.model.reader.inputs(records)
         predictions = await self._answering.predict(version, X)
-        try:
-            self._answering.record(request_id, version.model, records, X, predictions)
-        except LogError:
-            raise _unavailable("the prediction cannot be recorded, and so is not given") from None
+        self._answering.record(request_id, version.model, records, X, predictions)
         self._answering.compare(version.model, records, predictions)
         coverage = version.model.predictor.decision_rule.coverage
         return Assessment(evidence, predictions[0], self._mapping, version.model.version, coverage)
@@ -81,12 +79,12 @@ def _unavailable(detail: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"retry-after": "60"})
 
 
-def add_medical_records(app: FastAPI, service: Service, mapping: FhirMapping) -> None:
-    """Add the addresses for medical records to an application.
+def add_medical_records(app: Addresses, service: Service, mapping: FhirMapping) -> None:
+    """Add the addresses for medical records to those of an application.
 
     Args:
-        app: it.
-        service: what its addresses share.
+        app: these.
+        service: what they share.
         mapping: of one of its models.
 
     Raises:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import numpy as np
-from fastapi import FastAPI, Request, Response
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tabcohort.data.columns import Boolean, Category, Column, Date, IntegerCode, Number, Text
 from tabcohort.errors import printable
@@ -18,6 +18,7 @@ from tabcohort.model.explain import cell_text
 from tabcohort.model.predictor import Prediction
 from tabcohort.reporting.template import resource, template_environment
 from tabcohort.server import openapi
+from tabcohort.server.addresses import Addresses
 from tabcohort.server.answering import Version
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.guard import read_body
@@ -39,8 +40,8 @@ N_NEAREST, MAX_CONTRIBUTIONS = 5, 12
 UNKNOWN = "another value"
 
 
-def add_screen(app: FastAPI, service: Service) -> None:
-    """Add the pages to an application."""
+def add_screen(app: Addresses, service: Service) -> None:
+    """Add the pages to the addresses of an application."""
     store = service.answering.store
 
     @app.get("/")
