@@ -10,10 +10,10 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -59,8 +59,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         began, answer = time.perf_counter(), _Answer(send, scope["request_id"], self)
         self.n_in_flight += 1
@@ -83,16 +83,14 @@ class Guard:
         finally:
             self.n_in_flight -= 1
             self._metrics.in_flight.dec()
-            route = _route(scope)
-            self._metrics.requests.labels(route, answer.status or CLOSED_REQUEST).inc()
-            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self._metrics.count_request(_route(scope), answer.status or CLOSED_REQUEST, time.perf_counter() - began)
 
     async def _say(self, problem: Problem, answer: _Answer, scope: Scope, receive: Receive) -> None:
         await problem.response()(scope, receive, answer.send)
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise what is wrong with a request that can be told from its head."""
-        if self._checks_host and _host(headers.get("host", "")) not in self._hosts:
+        if self._checks_host and _host(headers.get(b"host", b"").decode("latin-1")) not in self._hosts:
             raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "the request is for another host than this server's")
         if self._options.keys and scope["path"] not in OPEN_PATHS and not self._options.knows(_key(headers)):
             raise Problem(
@@ -156,12 +154,12 @@ def _host(header: str) -> str:
     return header.rpartition(":")[0] if ":" in header else header
 
 
-def _key(headers: Headers) -> bytes:
+def _key(headers: Mapping[bytes, bytes]) -> bytes:
     """Return the key that a request gives, which is empty where it gives none."""
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip().encode("latin-1", "replace")
-    if scheme.lower() == "basic":
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    if scheme.lower() == b"basic":
         try:
             return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
         except (binascii.Error, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -50,6 +51,16 @@ class ServiceMetrics:
             **own,
         )  # fmt: skip
         self.reloads = Counter("model_reloads", "Changed model files, by result.", ("model", "result"), **own)
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered, and its time."""
+        counter, histogram = self._of_request(route, status)
+        counter.inc()
+        histogram.observe(seconds)
+
+    @functools.cache  # noqa: B019  one of these lives as long as the process; finding the labels takes longer than counting
+    def _of_request(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self.requests.labels(route, status), self.seconds.labels(route)
 
     def text(self) -> bytes:
         """Return all counts as text; those of all processes where there are several."""
