@@ -159,7 +159,8 @@ def request_of(path: str, body: bytes, media_type: str = "application/json") -> 
 @contextlib.contextmanager
 def running(*command: str, ready: str = "ready") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a server, and give it and its address."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks for uvicorn there
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PATH": path}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     assert process.stdout is not None
     address, line = "", ""

@@ -186,3 +186,12 @@ def test_reading_a_mapping_does_not_import_what_counts_requests() -> None:
         "assert not {'prometheus_client', 'fhir'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_addresses_are_in_the_openapi_document() -> None:
+    client = start()
+    document = client.get("/openapi.json").json()
+    served = {route.path for route in client.app.routes}  # type: ignore[attr-defined]
+    medical = {path for path in served if path.startswith(("/fhir", "/cds-services"))}
+    assert medical == {path for path in document["paths"] if path.startswith(("/fhir", "/cds-services"))}
+    assert "/fhir/$evaluate" in client.get("/docs").text

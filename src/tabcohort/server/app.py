@@ -45,12 +45,12 @@ class Service:
 
     Args:
         answering: the models, and what answers for them.
-        guard: set when the application is made.
+        medical_service: the id of the service for medical records, if there is one.
     """
 
-    def __init__(self, answering: Answering) -> None:
-        self.answering, self.options = answering, answering.options
-        self.guard: Guard | None = None
+    def __init__(self, answering: Answering, medical_service: str | None = None) -> None:
+        self.answering, self.options, self.medical_service = answering, answering.options, medical_service
+        self.guard: Guard | None = None  # set when the application is made
         self.threads = ThreadPoolExecutor(N_THREADS, thread_name_prefix="tabcohort")
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -92,7 +92,7 @@ def create_app(
         >>> app = create_app(ModelStore({"cancer": "cancer.tabcohort"}))  # doctest: +SKIP
     """
     options, metrics = options or ServerOptions(), ServiceMetrics()
-    service = Service(Answering(store, options, metrics, log))
+    service = Service(Answering(store, options, metrics, log), None if mapping is None else mapping.model)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -348,4 +348,4 @@ def _add_status(app: Addresses, service: Service) -> None:
 
     @app.get("/openapi.json")
     async def openapi_document() -> Response:
-        return _json(openapi.document(store, service.options))
+        return _json(openapi.document(store, service.options, service.medical_service))

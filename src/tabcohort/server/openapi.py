@@ -14,16 +14,22 @@ from tabcohort.server.table_bodies import TABLES
 PROBLEMS = {
     400: "The body cannot be read.", 401: "A key is needed.", 404: "There is no such model.",
     405: "The address has other methods.", 408: "The body did not arrive in time.",
-    409: "The server has no rows to compare with.", 413: "The body is too large.",
-    415: "The content type or encoding is another one.", 421: "The request is for another host.",
+    409: "The server has no rows to compare with.", 412: "The prefetched data is incomplete.",
+    413: "The body is too large.", 415: "The content type or encoding is another one.", 421: "The request is for another host.",
     422: "A column is missing, unknown or of another type.", 503: "The server has too much to do; come again.",
 }  # fmt: skip
 EVERYWHERE, OF_BODIES = (401, 421, 503), (400, 404, 408, 413, 415, 422)
 Document = dict[str, Any]
 
 
-def document(store: ModelStore, options: ServerOptions) -> Document:
-    """Return the OpenAPI document of a server."""
+def document(store: ModelStore, options: ServerOptions, service: str | None = None) -> Document:
+    """Return the OpenAPI document of a server.
+
+    Args:
+        store: its models.
+        options: of it.
+        service: the id of its service for medical records, if it has one.
+    """
     keys: Document = {"security": [{"key": []}, {"password": []}]} if options.keys else {}
     return {
         "openapi": "3.1.0",
@@ -31,7 +37,7 @@ def document(store: ModelStore, options: ServerOptions) -> Document:
             "title": "tabcohort", "version": __version__,
             "description": "Predictions of classifiers for tables. It is not a medical device.",
         },
-        "paths": _paths(store),
+        "paths": {**_paths(store), **({} if service is None else _medical_paths(service))},
         "components": {
             "schemas": _schemas(store),
             "responses": {str(status): _problem(text) for status, text in PROBLEMS.items()},
@@ -81,6 +87,27 @@ def _paths(store: ModelStore) -> Document:
         "/readyz": {"get": _operation("readyz", "Are the models loaded?", "Ready")},
         "/metrics": {"get": _operation("metrics", "Counts for Prometheus", None, (), ("text/plain",))},
     }  # fmt: skip
+
+
+def _medical_paths(service: str) -> Document:
+    """Return the addresses for medical records."""
+    identity = {"name": "identity", "in": "path", "required": True, "schema": {"type": "string", "enum": [service]}}
+    resource, fhir = {"type": "object"}, "application/fhir+json"
+    body = {"required": True, "content": {fhir: {"schema": resource}, "application/json": {"schema": resource}}}
+    evaluate = _operation("evaluate", "Assess the risk of a patient from a FHIR Bundle", None, OF_BODIES)
+    evaluate["responses"]["200"]["content"] = {fhir: {"schema": resource}}
+    for status in OF_BODIES:
+        description = f"{PROBLEMS[status]} The answer is an OperationOutcome."
+        evaluate["responses"][str(status)] = {"description": description, "content": {fhir: {"schema": resource}}}
+    hook = _operation("cds_service", "Answer a hook with cards", "Cards", (*OF_BODIES, 412))
+    return {
+        "/fhir/$evaluate": {"post": {**evaluate, "requestBody": body}},
+        "/cds-services": {"get": _operation("cds_services", "List the services of CDS Hooks", "CdsServices")},
+        "/cds-services/{identity}": {
+            "parameters": [identity],
+            "post": {**hook, "requestBody": {"required": True, "content": {"application/json": {"schema": resource}}}},
+        },
+    }
 
 
 def _operation(
@@ -167,6 +194,8 @@ def _schemas(store: ModelStore) -> Document:
             "sets": anything, "threshold": {"type": ["number", "null"]}, "card": text,
         }),
         "Status": _object({"status": text}),
+        "Cards": _object({"cards": _list(anything)}),
+        "CdsServices": _object({"services": _list(anything)}),
         "Ready": _object({"status": text, "models": anything, "not_loaded": anything}),
         "Problem": _object(
             {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}, {"errors": _list(anything)}

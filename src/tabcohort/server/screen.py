@@ -70,7 +70,7 @@ def add_screen(app: Addresses, service: Service) -> None:
 
     @app.get("/docs")
     async def docs() -> Response:
-        document = openapi.document(store, service.options)
+        document = openapi.document(store, service.options, service.medical_service)
         return _page("docs.html.j2", document=document, models=store.models, title="Addresses", model=None)
 
     @app.get("/static/{name}")
