@@ -12,12 +12,19 @@ from tabcohort.server.record_input import record_schema
 from tabcohort.server.table_bodies import TABLES
 
 PROBLEMS = {
-    400: "The body cannot be read.", 401: "A key is needed.", 404: "There is no such model.",
-    405: "The address has other methods.", 408: "The body did not arrive in time.",
-    409: "The server has no rows to compare with.", 412: "The prefetched data is incomplete.",
-    413: "The body is too large.", 415: "The content type or encoding is another one.", 421: "The request is for another host.",
-    422: "A column is missing, unknown or of another type.", 503: "The server has too much to do; come again.",
-}  # fmt: skip
+    400: "The body cannot be read.",
+    401: "A key is needed.",
+    404: "There is no such model.",
+    405: "The address has other methods.",
+    408: "The body did not arrive in time.",
+    409: "The server has no rows to compare with.",
+    412: "The prefetched data is incomplete.",
+    413: "The body is too large.",
+    415: "The content type or encoding is another one.",
+    421: "The request is for another host.",
+    422: "A column is missing, unknown or of another type.",
+    503: "The server has too much to do; come again.",
+}
 EVERYWHERE, OF_BODIES = (401, 421, 503), (400, 404, 408, 413, 415, 422)
 Document = dict[str, Any]
 
