@@ -189,8 +189,6 @@ def _add_predictions(app: Addresses, service: Service) -> None:
 
 async def _predict_records(service: Service, version: Version, body: bytes, request: Request) -> Response:
     answering, model = service.answering, version.model
-    if "columns" in request.query_params:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'columns' is for tables: it names what stands beside")
     records = records_of(parse_json(body), service.options.max_records)
     X = model.reader.inputs(records)
     if len(X) <= MAX_GATHERED:

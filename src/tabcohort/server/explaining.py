@@ -15,7 +15,7 @@ from tabcohort.types import FloatArray
 
 
 def explain_records(
-    model: ServedModel, records: Sequence[Record], X: FloatArray, label: Any, top: int | None
+    model: ServedModel, records: Sequence[Record], X: FloatArray, label: Any, top: int | None, is_quick: bool = False
 ) -> list[dict[str, Any]]:
     """Return what each column contributes to the predictions for records, as plain JSON values.
 
@@ -25,11 +25,13 @@ def explain_records(
         X: their inputs, `(n_records, n_inputs)`.
         label: of the class whose score is explained; the positive one of two, or the predicted, if None.
         top: how many columns, those with the largest contributions; all if None.
+        is_quick: whether fewer permutations are enough.
 
     Raises:
         Problem: 409, there are no rows to compare with; 422, there is no such class.
     """
-    if model.explainer is None:
+    explainer = model.quick_explainer if is_quick else model.explainer
+    if explainer is None:
         raise Problem(
             HTTPStatus.CONFLICT,
             "an explanation compares a record with other rows, and the server has none: start it with --background "
@@ -43,7 +45,7 @@ def explain_records(
     answers = []
     for record, row in zip(records, X, strict=True):
         cells = [[record[name]] for name in model.predictor.schema.features]
-        explanation = model.explainer.explain_rows(row[None], cells)[0]
+        explanation = explainer.explain_rows(row[None], cells)[0]
         own = model.predictor.class_to_explain(explanation) if chosen is None else chosen
         facts = explanation_facts(explanation, own)
         answers.append({**facts, "columns": facts["columns"][:top]})

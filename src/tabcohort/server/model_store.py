@@ -19,6 +19,7 @@ from tabcohort.model.explainer import Explainer
 from tabcohort.model.file import load
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report_facts import report_facts
+from tabcohort.model.shapley import ROWS_BUDGET
 from tabcohort.model.typical import common_ranges, typical_record
 from tabcohort.server.nearest import NearestRows
 from tabcohort.server.problems import Problem
@@ -63,6 +64,11 @@ class ServedModel:
     def explainer(self) -> Explainer | None:
         """What explains its predictions; None without rows to compare with."""
         return None if self._rows is None else self.predictor.explainer(self._rows)
+
+    @functools.cached_property
+    def quick_explainer(self) -> Explainer | None:
+        """The same with fewer permutations, for people who wait; None without rows to compare with."""
+        return None if self._rows is None else self.predictor.explainer(self._rows, budget=ROWS_BUDGET)
 
     @functools.cached_property
     def nearest(self) -> NearestRows | None:

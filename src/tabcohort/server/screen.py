@@ -225,7 +225,7 @@ async def _answer_page(service: Service, version: Version, request: Request) -> 
 def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Prediction) -> Response:
     explanation = None
     if model.background is not None:
-        explanation = explain_records(model, [record], X, None, MAX_CONTRIBUTIONS)[0]
+        explanation = explain_records(model, [record], X, None, MAX_CONTRIBUTIONS, is_quick=True)[0]
     return _form_page(
         model, record, prediction=prediction, sentence=sentence_of(model, prediction),
         set_sentence=set_sentence_of(model, prediction), outside=outside_of(model, record),
