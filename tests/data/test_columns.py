@@ -31,7 +31,7 @@ from tabcohort.data.columns import (
     shortened,
 )
 from tabcohort.data.inputs import input_names, row_inputs, table_inputs
-from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, GROUPED_COMMA, MONTH_FIRST
+from tabcohort.data.parse import COMMA, COMPACT, DAY_FIRST, GROUPED, GROUPED_COMMA, MONTH_FIRST, YEAR_FIRST
 
 COLUMNS: tuple[Column, ...] = (
     Number("a"),
@@ -395,7 +395,6 @@ def test_what_is_read_quickly_is_what_the_column_reads(column: Column, cell: Any
         (Number("a"), 10**400, None),
         (IntegerCode("a", level_names=("7", "3")), 3, ((3.0,), 1.0)),
         (IntegerCode("a", level_names=("7", "3")), 3.5, ((3.5,), 3.0)),
-        (IntegerCode("a", level_names=("7", "3")), float("nan"), None),
         (Category("a", level_names=("x", "3", "true")), "x", ((), 0.0)),
         (Category("a", level_names=("x", "3", "true")), 3, ((), 1.0)),
         (Category("a", level_names=("x", "3", "true")), True, ((), 2.0)),
@@ -405,7 +404,8 @@ def test_what_is_read_quickly_is_what_the_column_reads(column: Column, cell: Any
         (Boolean("a"), np.False_, ((), 0.0)),
         (Boolean("a"), "yes", ((), 1.0)),
         (Boolean("a"), "Yes", None),
-        (Date("a"), "2024-12-31", None),
+        (Date("a"), "2024-12-31", ((20_088.0,), None)),
+        (Date("a"), "31/12/2024", None),
         (Text("a", words=("cat",)), " A cat.", ((6.0, 1.0), None)),
         (Text("a"), "113803", ((6.0,), None)),
         (Text("a"), "3.0", None),
@@ -442,3 +442,49 @@ def test_a_cell_that_has_no_quick_way_is_read_without_the_columns_beside_it() ->
     row = row_inputs({"a": "1.5", "b": 2.0, "c": None}, [Slow("a"), Slow("b"), Slow("c")])
     np.testing.assert_array_equal(row, [[1.5, 2.0, np.nan]])
     assert read == ["a"]
+
+
+@given(
+    st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)),
+    st.sampled_from(("", " ", "T")),
+    st.integers(0, 6),
+    st.sampled_from((YEAR_FIRST, DAY_FIRST, MONTH_FIRST)),
+)
+@hypothesis_settings(deadline=None)
+def test_a_date_is_read_alone_to_the_bit_as_in_a_column(
+    time: datetime.datetime, between: str, n_digits: int, order: str
+) -> None:
+    column = Date("when", order=order, parts=("month", "weekday", "hour"))
+    text = time.date().isoformat()
+    if between:
+        text += f"{between}{time:%H:%M:%S}" + (f".{time.microsecond:06}"[: n_digits + 1] if n_digits else "")
+    quick = column.cell(text)
+    assert quick is not None
+    assert np.array(quick[0]).tobytes() == column.numbers(pl.Series("when", [text]))[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "text", ["2023-02-30", "2023-01-01 24:00:00", "0000-01-01", "2023-01-01T00:00:00Z", "1/2/2023", "x"]
+)
+def test_another_date_is_left_to_the_column(text: str) -> None:
+    assert Date("when", parts=("hour",)).cell(text) is None
+    assert Date("when", order=COMPACT).cell("2023-01-01") is None
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Date("x", parts=("month",)), Boolean("x"), IntegerCode("x", level_names=("1", "2")),
+        Category("x", level_names=("a",)), Number("x"), Text("x", words=("a",)),
+    ],
+    ids=lambda column: column.kind,
+)  # fmt: skip
+def test_a_missing_cell_alone_is_that_of_a_column(column: Column) -> None:
+    quick = column.cell(None)
+    assert quick is not None
+    assert not isinstance(column, Number) or str(column.cell(float("nan"))) == str(quick)
+    series = pl.Series("x", [None], dtype=pl.String)
+    if column.n_numbers:
+        assert np.array_equal(quick[0], column.numbers(series)[0], equal_nan=True)
+    if column.n_codes:
+        assert quick[1] == column.codes(series)[0]

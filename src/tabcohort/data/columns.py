@@ -7,7 +7,9 @@ model's schema, so that later tables are read as the first one was.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ LEVELS_WITH_VECTORS = 1_000
 ROWS_FOR_A_VECTOR = 5  # of the table
 MICROSECONDS_PER_DAY = 86_400_000_000
 PERIODS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}  # parts of dates that come round again
+_EPOCH, _MICROSECOND = datetime.datetime(1970, 1, 1), datetime.timedelta(microseconds=1)
+_ISO_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
 CHOICES = {  # what some fields of columns may hold
     "notation": {parse.PLAIN, parse.GROUPED, parse.COMMA, parse.GROUPED_COMMA},
     "order": {parse.YEAR_FIRST, parse.DAY_FIRST, parse.MONTH_FIRST, parse.COMPACT},
@@ -258,6 +262,8 @@ class Boolean(Column):
 
     def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
         """Return the code of a truth value or a word for one."""
+        if value is None:
+            return (), 2.0
         if isinstance(value, (bool, np.bool_)):
             return (), float(value)
         if isinstance(value, str) and (value in parse.TRUE_WORDS or value in parse.FALSE_WORDS):
@@ -289,8 +295,10 @@ class IntegerCode(_LevelsColumn, Number):
     def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
         """Return the number and its code."""
         number = super().cell(value)
-        if number is None or number[0][0] != number[0][0]:
+        if number is None:
             return None
+        if number[0][0] != number[0][0]:
+            return number[0], self.n_codes - 2.0
         return number[0], self._code_of.get(number[0][0], self.n_codes - 1.0)
 
     def describe(self) -> str:
@@ -350,6 +358,27 @@ class Date(Column):
             angle = part_of(times, part) * (2 * np.pi / PERIODS[part])
             columns += [angle.sin(), angle.cos()]
         return np.column_stack([column.fill_null(np.nan).to_numpy() for column in columns])
+
+    def cell(self, value: Any) -> tuple[tuple[float, ...], float | None] | None:
+        """Return the days and parts of a date or date-time as ISO 8601 writes it, without a time zone."""
+        if value is None:
+            return (np.nan,) * self.n_numbers, None
+        match = _ISO_TIME.fullmatch(value) if isinstance(value, str) and self.order != parse.COMPACT else None
+        if match is None:
+            return None
+        *whole, fraction = match.groups("0")
+        try:
+            time = datetime.datetime(*map(int, whole), int(fraction.ljust(6, "0")))  # type: ignore[arg-type]
+        except ValueError:  # there is no such day or hour
+            return None
+        # Polars divides by a number by multiplying with its reciprocal, and the bits must be the same.
+        numbers = [float((time - _EPOCH) // _MICROSECOND) * (1 / MICROSECONDS_PER_DAY)]
+        hour = time.hour + time.minute * (1 / 60)
+        values = {"month": time.month - 1.0, "weekday": float(time.weekday()), "hour": hour}
+        for part in self.parts:
+            angle = values[part] * (2 * np.pi / PERIODS[part])
+            numbers += [math.sin(angle), math.cos(angle)]
+        return tuple(numbers), None
 
     def number_names(self) -> list[str]:
         """Return the names of the days and of the parts."""
