@@ -325,3 +325,13 @@ def test_the_browser_would_notice_a_request(tmp_path: Path) -> None:
     _, messages, asked = opened(tmp_path / "bad.html", tmp_path)
     assert asked == ["http://elsewhere.test/x.png"]
     assert "CONSOLE" in messages
+
+
+def test_configs_that_a_budget_stopped_early_are_marked_in_the_table(predictor: Predictor) -> None:
+    facts = report_facts(predictor)
+    note = "more training could lower the config"
+    assert note not in Page(report_page(facts, "model")).text
+    facts["configs"]["ranking"][0].update(n_stopped=1, n_not_begun=1)
+    text = Page(report_page(facts, "model")).text
+    assert "of 3 members 1 stopped early, 1 not begun" in text
+    assert note in text
