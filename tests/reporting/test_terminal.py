@@ -264,6 +264,20 @@ def test_a_model_says_what_calibration_did(predictor: Predictor) -> None:
         "probabilities   calibrated by temperature (times 1.50): calibration error 0.2000 before and 0.0500 after, "
         "log loss 0.7000 and 0.6000"
     )
+    assert "kept, as on all rows" not in printed(document)
+
+
+def test_a_calibrator_that_raises_the_cross_fitted_log_loss_says_why_it_is_kept(predictor: Predictor) -> None:
+    document = describe(predictor)
+    document["calibrator"].update(method="temperature", scale=1.1)
+    document["calibration"].update(log_loss_before=0.5212, log_loss_after=0.5221)
+    lines = printed(document).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("probabilities"))
+    assert lines[place].endswith("log loss 0.5212 and 0.5221")
+    assert lines[place + 1] == (
+        "                kept, as on all rows it lowers the cross-validated log loss by more than its standard error; "
+        "the figures above repeat this choice for each fold on the other rows"
+    )
 
 
 def test_a_model_says_how_often_its_sets_hold_the_true_class_and_how_large_they_are(predictor: Predictor) -> None:

@@ -314,6 +314,11 @@ def _print_calibration(console: Console, calibrator: Mapping[str, Any], effect: 
         f"{effect['ece_before']:.4f} before and {effect['ece_after']:.4f} after, log loss "
         f"{effect['log_loss_before']:.4f} and {effect['log_loss_after']:.4f}"
     )
+    if effect["log_loss_after"] > effect["log_loss_before"]:
+        console.print(
+            "                kept, as on all rows it lowers the cross-validated log loss by more than its standard "
+            "error; the figures above repeat this choice for each fold on the other rows"
+        )
 
 
 def _print_threshold(console: Console, threshold: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
