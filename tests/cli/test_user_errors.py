@@ -166,7 +166,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "a record that lacks a column": (
         ["explain", "MODEL", "patients.csv", "--record", '{"x0": 1, "x1": 2}'],
-        "the table lacks 'x2'",
+        "the record lacks 'x2': 3 columns are needed; it has x0, x1; a missing cell is null (None in Python)",
     ),
     "another class to explain": (
         ["explain", "MODEL", "patients.csv", "--row", "1", "--class", "yse"],
