@@ -57,7 +57,7 @@ def main() -> None:
         report = predictor.report
         n_epochs = sum(len(member.history) for member in report.members)
         out.print(f"\n{name}: {report.fit_seconds:.0f} s, {n_epochs:,} epochs, {len(report.members)} members")
-        print_configs(out, config_facts(report.configs), report.seconds_saved)
+        print_configs(out, config_facts(report), report.seconds_saved)
         kept = [number for number, config in enumerate(report.configs) if config.dropped_after is None]
         best[name] = min(kept, key=lambda number: report.configs[number].log_loss.value)
         if name == "full":

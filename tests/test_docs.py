@@ -351,7 +351,7 @@ def test_the_facts_page_names_every_key() -> None:
     seldom = dataclasses.replace(predictor.report.evaluation, confusion=np.array([[90.0, 0.0], [29.0, 0.0]]))
     values = {
         **facts(predictor),
-        "configs": config_facts([*predictor.report.configs, failed]),
+        "configs": config_facts(dataclasses.replace(predictor.report, configs=(*predictor.report.configs, failed))),
         "evaluation": evaluation_facts(seldom, predictor.schema.classes),
     }
     names = {re.sub(rf"\.metrics\.({'|'.join(METRICS)})\b", ".metrics.NAME", name) for name in keys_of(values)}

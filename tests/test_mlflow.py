@@ -86,15 +86,15 @@ def test_a_logged_model_is_one_file_of_ours_and_no_pickle(predictor: Predictor) 
 def test_the_signature_is_that_of_the_schema(mixed: tuple[Predictor, pd.DataFrame]) -> None:
     info = tabcohort_mlflow.log_model(mixed[0])
     assert columns_of(info) == {
-        "size": ("Any", False),
+        "size": ("Any", True),
         "count": ("Any", True),
-        "city": ("string", False),
-        "flag": ("Any", False),
-        "when": ("Any", False),
+        "city": ("string", True),
+        "flag": ("Any", True),
+        "when": ("Any", True),
         "day": ("Any", True),
         "code": ("Any", True),
         "note": ("string", True),
-        "grade": ("Any", False),
+        "grade": ("Any", True),
     }
     outputs = {column.name: column.type.name for column in info.signature.outputs}
     assert outputs == {"predicted": "string", "probability 0": "double", "probability 1": "double"}
@@ -121,8 +121,8 @@ def test_an_example_says_how_cells_come_and_is_kept_without_the_target(mixed: tu
     types = columns_of(info)
     assert types["count"] == ("long", True)
     assert types["day"] == ("string", True)
-    assert types["city"] == ("string", False)
-    assert types["flag"] == ("boolean", False)
+    assert types["city"] == ("string", True)
+    assert types["flag"] == ("boolean", True)
     model = mlflow.pyfunc.load_model(info.model_uri)
     assert list(model.input_example) == list(predictor.schema.features)
     frame["city"] = frame["city"].astype(object)  # MLflow knows no categories
@@ -132,17 +132,24 @@ def test_an_example_says_how_cells_come_and_is_kept_without_the_target(mixed: tu
         tabcohort_mlflow.log_model(predictor, input_example=frame.drop(columns="count"))
 
 
-def test_an_optional_column_that_is_left_out_is_missing_and_another_is_refused(
-    mixed: tuple[Predictor, pd.DataFrame],
+@pytest.mark.parametrize("has_example", [False, True])
+def test_a_missing_cell_is_null_and_a_column_that_is_left_out_is_refused(
+    mixed: tuple[Predictor, pd.DataFrame], has_example: bool
 ) -> None:
+    """Also one that had missing cells in training: our own predictor and MLflow's agree."""
     predictor, frame = mixed
-    model = mlflow.pyfunc.load_model(tabcohort_mlflow.log_model(predictor, input_example=frame).model_uri)
-    optional = ["size", "city", "flag", "when", "grade"]
-    empty = frame.assign(**dict.fromkeys(optional))
-    predictions = model.predict(frame.drop(columns=optional))
-    np.testing.assert_array_equal(predictions.iloc[:, 1:], predictor.predict_proba(empty))
-    with pytest.raises(mlflow.exceptions.MlflowException, match=r"missing inputs \['note'\]"):
-        model.predict(frame.drop(columns="note"))
+    info = tabcohort_mlflow.log_model(predictor, input_example=frame if has_example else None)
+    model, ours = mlflow.pyfunc.load_model(info.model_uri), tabcohort_mlflow.load_model(info.model_uri)
+    empty = frame.assign(**dict.fromkeys(["size", "city", "flag", "when", "grade"]))
+    np.testing.assert_array_equal(model.predict(empty).iloc[:, 1:], predictor.predict_proba(empty))
+    for name in ("note", "city", "size"):
+        with pytest.raises(mlflow.exceptions.MlflowException, match=rf"missing inputs \['{name}'\]"):
+            model.predict(frame.drop(columns=name))
+        with pytest.raises(tabcohort.TableError, match=f"^the table lacks '{name}'"):
+            ours.predict(frame.drop(columns=name))
+        record = {key: cell for key, cell in frame.iloc[0].items() if key != name}
+        with pytest.raises(tabcohort.TableError, match=f"^the record lacks '{name}'.*; a missing cell is null"):
+            ours.predict_row(record)
 
 
 def test_a_polars_example_and_a_fitted_classifier_are_taken() -> None:

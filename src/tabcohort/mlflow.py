@@ -121,7 +121,8 @@ def load_model(model_uri: str) -> Predictor:
 def make_signature(predictor: Predictor, example: pd.DataFrame | None = None) -> ModelSignature:
     """Return a signature: the columns that a model needs, and those of its predictions.
 
-    A column that had missing cells in training is optional; one that is left out is missing in all rows.
+    All columns are required, as everywhere else: a column that was renamed would otherwise be missing in all rows, and
+    nobody would notice. A missing cell is null.
 
     Args:
         predictor: the model.
@@ -132,7 +133,7 @@ def make_signature(predictor: Predictor, example: pd.DataFrame | None = None) ->
     if example is not None:
         held = {name: pd.api.types.infer_dtype(example[name]) for name in types}
         types |= {name: TYPES_OF_CELLS[kind] for name, kind in held.items() if kind in TYPES_OF_CELLS}
-    inputs = [ColSpec(types[column.name], column.name, not column.has_missing) for column in schema.columns]
+    inputs = [ColSpec(types[column.name], column.name) for column in schema.columns]
     outputs = [ColSpec(_type_of_label(schema.classes[0]), "predicted")]
     outputs += [ColSpec(DataType.double, name) for name in predictor.probability_columns]
     return ModelSignature(MlflowSchema(inputs), MlflowSchema(outputs))
@@ -159,10 +160,7 @@ class _PyfuncModel:
 
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return the predicted class and the probability of each, with the index of the rows."""
-        schema = self.predictor.schema
-        optional = [column.name for column in schema.columns if column.has_missing]
-        frame = model_input.assign(**{name: None for name in optional if name not in model_input})
-        predictions = self.predictor.predict_frame(as_frame(frame), columns=[])
+        predictions = self.predictor.predict_frame(as_frame(model_input), columns=[])
         named = predictions.select("predicted", *self.predictor.probability_columns)
         return named.to_pandas().set_index(model_input.index)
 

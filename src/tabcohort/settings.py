@@ -77,9 +77,7 @@ class Rule:
         if self.number is bool:
             parts.append("True or False")
         elif self.number is not None:
-            kind = "a whole number" if self.number is int else "a number"
-            left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
-            parts.append(f"{kind} in {left}{self.low:g}, {self.high:g}{right}")
+            parts.append(self._describe_number())
         if self.special == "widths":
             parts.append(f"a sequence of positive whole numbers such as (256, 128), each at most {MAX_WIDTH:,}")
         elif self.special == "class_weight":
@@ -89,6 +87,14 @@ class Rule:
         if self.none:
             parts.append("None")
         return " or ".join(parts)
+
+    def _describe_number(self) -> str:
+        is_bounded = self.high < math.inf
+        kind = "a whole number" if self.number is int else "a number" if is_bounded else "a finite number"
+        if not is_bounded:
+            return f"{kind} {'above' if self.low_open else 'of at least'} {self.low:g}"
+        left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
+        return f"{kind} in {left}{self.low:g}, {self.high:g}{right}"
 
     def _inside(self, value: float) -> bool:  # not converted: the largest seed is not a float
         above = value > self.low if self.low_open else value >= self.low

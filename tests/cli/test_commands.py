@@ -200,6 +200,29 @@ def test_control_characters_do_not_reach_the_terminal(run: Run, csv_file: Path, 
     assert shown[-1].err == "tabcohort: unrecognized arguments: \\x1b\\n; see tabcohort fit --help\n"
 
 
+def test_settings_that_the_config_does_not_use_are_named_once(
+    run: Run, csv_file: Path, quick: Path, tmp_path: Path
+) -> None:
+    """Shared settings, such as the seed, are of the run; all others are of a model and of its training."""
+    fit = ["fit", csv_file, "--target", "answer", "--key", "id", *SMALL, "--out", tmp_path / "model"]
+    ran = run(*fit, "--settings", quick, *QUICK)
+    assert ran.err.count(f"not used by the config (model = 'logistic'): hidden, in '{quick}'") == 1
+    assert "not used by" not in run(*fit, "--settings", quick).err
+    trees = tmp_path / "trees.toml"
+    trees.write_text('model = "trees"\nseed = 3\ndevice = "cpu"\nmax_epochs = 2\ndropout = 0.3\nhidden = [8]\n')
+    assert (
+        f"not used by the config (model = 'trees'): dropout, hidden, in '{trees}'" in run(*fit, "--settings", trees).err
+    )
+
+
+def test_settings_that_some_configs_use_are_not_named(run: Run, csv_file: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "some.toml"
+    settings.write_text("max_epochs = 2\nhidden = [8]\nmomentum = 0.8\n")
+    tune = ["tune", csv_file, "--target", "answer", "--key", "id", *SMALL, "--out", tmp_path / "model"]
+    ran = run(*tune, "--settings", settings, "--configs", 8)
+    assert f"not used by any of the 8 configs: momentum, in '{settings}'" in ran.err
+
+
 def test_options_take_precedence_over_the_settings_file(run: Run, csv_file: Path, tmp_path: Path) -> None:
     settings, out = tmp_path / "settings.toml", tmp_path / "model"
     settings.write_text('model = "residual"\nseed = 5\nmax_epochs = 2\npositive = "yes"\n', encoding="utf-8")

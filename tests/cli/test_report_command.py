@@ -199,11 +199,12 @@ def test_names_cells_and_file_names_of_a_real_table_are_text(run: Run, tmp_path:
 
 def test_report_writes_a_card_and_a_page_only_if_it_is_named(run: Run, model_file: Path, folder: Path) -> None:
     ran = run("report", model_file, "--card", "card.md")
-    assert (ran.status, ran.out, ran.err) == (0, "", "card     card.md\n")
+    assert (ran.status, ran.out, ran.err) == (0, "", "card     card.md\npage     add --out FILE to write it, too\n")
     assert [path.name for path in folder.iterdir()] == ["card.md"]
     assert "# Model Card for patients.tabcohort\n" in (folder / "card.md").read_text(encoding="utf-8")
     ran = run("report", model_file, "--card", "card.md", "--out", "page.html")
     assert ran.err == "report   page.html\ncard     card.md\n"
+    assert "page  " not in run("report", model_file, "--card", "card.md", "--json").err
     assert (folder / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     ran = run("report", model_file, "--card", "same", "--out", "same")
     assert (ran.status, "'same' is named twice" in ran.err) == (2, True)
@@ -228,7 +229,7 @@ def test_a_card_without_a_name_is_beside_the_page_and_overwrites_nothing(
         card = (folder / "pages" / name).read_text(encoding="utf-8")
         assert "\ntabcohort predict patients.tabcohort TABLE.csv\n" in card
         assert '\npredictor = tabcohort.load("patients.tabcohort")\n' in card
-    assert run("report", model_file, "--card").err == "card     model_card.md\n"
+    assert run("report", model_file, "--card").err.startswith("card     model_card.md\n")
     assert sorted(path.name for path in folder.iterdir()) == ["model_card.md", "pages"]
 
 

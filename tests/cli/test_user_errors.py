@@ -77,7 +77,10 @@ BAD: dict[str, tuple[list[str], str]] = {
         "a cohort has 1 member, or 3 and more, as rows train, validate and test in turn; asked for 2",
     ),
     "no threads": (["fit", "sample:iris", "--threads", "0"], "the setting 'threads' must be a whole number"),
-    "no seconds": (["fit", "sample:iris", "--budget", "0"], "the setting 'budget_seconds' must be a number"),
+    "no seconds": (
+        ["fit", "sample:iris", "--budget", "0"],
+        "the setting 'budget_seconds' must be a finite number above 0",
+    ),
     "all rows to be covered": (["fit", "sample:iris", "--coverage", "1"], "the setting 'coverage' must be a number in"),
     "a threshold for three classes": (
         ["fit", "sample:iris", "--threshold", "f1"],
@@ -163,7 +166,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "a record that lacks a column": (
         ["explain", "MODEL", "patients.csv", "--record", '{"x0": 1, "x1": 2}'],
-        "the table lacks 'x2'",
+        "the record lacks 'x2': 3 columns are needed; it has x0, x1; a missing cell is null (None in Python)",
     ),
     "another class to explain": (
         ["explain", "MODEL", "patients.csv", "--row", "1", "--class", "yse"],

@@ -473,7 +473,7 @@ PREDICTIONS = {
     "a record": (RECORD, FINE, THE_SAME),
     "a record with more": ({**RECORD, "b": []}, FINE, THE_SAME),
     "a record in another order": (dict(reversed(RECORD.items())), FINE, THE_SAME),
-    "a record without a name": ({"a": 1.0, "c": "Rome", "flg": 1}, ERROR, "the table lacks 'when', 'flag'"),
+    "a record without a name": ({"a": 1.0, "c": "Rome", "flg": 1}, ERROR, "the record lacks 'when', 'flag'"),
     "a record with a word for a number": ({**RECORD, "a": "much"}, ERROR, "column 'a' holds 'much', which is not a"),
     "a record with a list": ({**RECORD, "c": ["Rome", "Oslo"]}, ERROR, "the column 'c' must have "),
     "a record with a huge number": ({**RECORD, "a": 10**400}, ERROR, "row 1, column 'a' is infinite (inf)"),

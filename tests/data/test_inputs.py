@@ -278,7 +278,7 @@ def test_a_record_is_a_mapping(record: Any) -> None:
 
 def test_a_record_without_a_column_is_refused_and_an_extra_one_is_ignored() -> None:
     assert row_inputs({"b": 2, "c": "x", "a": 1}, numbers("a", "b")).tolist() == [[1, 2]]
-    with pytest.raises(TableError, match=r"^the table lacks 'b' \(is it called 'b '\?\): 2 columns are needed"):
+    with pytest.raises(TableError, match=r"^the record lacks 'b' \(is it called 'b '\?\): 2 columns are needed"):
         row_inputs({"a": 1, "b ": 2}, numbers("a", "b"))
 
 

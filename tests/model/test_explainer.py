@@ -301,7 +301,7 @@ def test_the_class_that_is_explained_is_the_positive_or_the_predicted_one(
         ({"background": np.zeros((1, 3))}, "^the background has 1 row; at least 2 are needed: name the table"),
         ({"data": np.zeros((2, 3))}, "^explain takes one row, and there are 2; for more there is explain_rows$"),
         ({"background": np.zeros((9, 2))}, "^the model needs 3 columns"),
-        ({"data": {"x0": 1.0}}, "^the table lacks 'x1', 'x2'"),
+        ({"data": {"x0": 1.0}}, "^the record lacks 'x1', 'x2'.*; a missing cell is null"),
         ({"data": {"x0": 1.0, "x1": float("inf"), "x2": 0}}, "column 'x1' is infinite"),
     ],
 )

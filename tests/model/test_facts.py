@@ -83,7 +83,8 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     assert keys["configs"] == {"n", "ranking", "failed", "n_untried", "n_dropped"}
     for config in plain["configs"]["ranking"]:
         assert set(config) == {
-            "number", "name", "log_loss", "gap", "weight", "dropped_after", "n_rows", "all_rows",
+            "number", "name", "log_loss", "gap", "weight", "dropped_after", "n_rows", "all_rows", "n_members",
+            "n_stopped", "n_not_begun",
         }  # fmt: skip
     for config in plain["configs"]["failed"]:
         assert set(config) == {"number", "name", "message"}
@@ -209,6 +210,22 @@ def test_members_that_a_budget_stopped_are_counted_but_not_those_of_configs_that
     training = _training_facts(replace(report, members=members, stop_reason="budget"))
     assert training["n_stopped"] == 3
     assert training["n_not_begun"] == 6 * (n_configs - 1) - 5  # one config failed: its members are not in the report
+
+
+def test_members_that_a_budget_stopped_or_left_out_are_counted_for_each_config(predictor: Predictor) -> None:
+    reasons = [(0, "budget"), (0, "paused"), (0, "patience"), (1, "patience"), (1, "max_epochs"), (2, "paused")]
+    report = replace(
+        predictor.report,
+        configs=(tried(0.3), tried(0.4, rate=0.2), tried(0.5, rate=0.3, dropped_after=5), untried(failed="NaN")),
+        members=tuple(replace(predictor.report.members[0], config=own, stop_reason=reason) for own, reason in reasons),
+    )
+    names = "number", "n_members", "n_stopped", "n_not_begun"
+    counted = [
+        tuple(own[name] for name in names) for own in config_facts(replace(report, stop_reason="budget"))["ranking"]
+    ]
+    assert counted == [(1, 3, 2, 0), (2, 3, 0, 1), (3, 3, 0, 2)]
+    counted = [tuple(own[name] for name in names) for own in config_facts(report)["ranking"]]
+    assert counted == [(1, 3, 2, 0), (2, 3, 0, 0), (3, 3, 0, 0)]
 
 
 # -- the evaluation --------------------------------------------------------------------------------------------------
@@ -361,7 +378,9 @@ def untried(**changes: Any) -> ConfigReport:
     return replace(tried(0.0, 0, rate=0.5), log_loss=UNKNOWN, log_loss_gap=UNKNOWN, **changes)
 
 
-def test_configs_are_ranked_by_log_loss_and_those_that_were_dropped_or_tested_on_fewer_rows_come_last() -> None:
+def test_configs_are_ranked_by_log_loss_and_those_that_were_dropped_or_tested_on_fewer_rows_come_last(
+    predictor: Predictor,
+) -> None:
     reports = [
         tried(0.6, weight=0.25),
         untried(),
@@ -371,14 +390,14 @@ def test_configs_are_ranked_by_log_loss_and_those_that_were_dropped_or_tested_on
         tried(0.2, n_rows=30),
         tried(0.5, dropped_after=9),
     ]
-    ranked = config_facts(reports)
+    ranked = config_facts(replace(predictor.report, configs=tuple(reports), members=()))
     assert [(entry["number"], entry["log_loss"]["value"], entry["all_rows"]) for entry in ranked["ranking"]] == [
         (4, 0.4, True), (1, 0.6, True), (7, 0.5, True), (6, 0.2, False), (3, 0.3, False),
     ]  # fmt: skip
     assert ranked["ranking"][0] == {
         "number": 4, "name": "learning_rate 0.2", "log_loss": {"value": 0.4, "low": 0.4 - 0.1, "high": 0.4 + 0.1},
         "gap": {"value": 0.4 - 0.4, "low": 0.4 - 0.5, "high": 0.4 - 0.3}, "weight": 0.75, "dropped_after": None,
-        "n_rows": 90, "all_rows": True,
+        "n_rows": 90, "all_rows": True, "n_members": 3, "n_stopped": 0, "n_not_begun": 0,
     }  # fmt: skip
     assert [entry["dropped_after"] for entry in ranked["ranking"]] == [None, None, 9, None, 5]
     assert ranked["failed"] == [
@@ -387,8 +406,9 @@ def test_configs_are_ranked_by_log_loss_and_those_that_were_dropped_or_tested_on
     assert (ranked["n"], ranked["n_untried"], ranked["n_dropped"]) == (7, 1, 2)
 
 
-def test_equally_good_configs_keep_their_order_and_an_unknown_gap_is_null() -> None:
-    ranked = config_facts([tried(0.4), tried(0.4, rate=0.2), tried(0.4, rate=0.3, log_loss_gap=UNKNOWN)])["ranking"]
+def test_equally_good_configs_keep_their_order_and_an_unknown_gap_is_null(predictor: Predictor) -> None:
+    reports = tried(0.4), tried(0.4, rate=0.2), tried(0.4, rate=0.3, log_loss_gap=UNKNOWN)
+    ranked = config_facts(replace(predictor.report, configs=reports))["ranking"]
     assert [entry["number"] for entry in ranked] == [1, 2, 3]
     assert ranked[2]["gap"] == {"value": None, "low": None, "high": None}
 

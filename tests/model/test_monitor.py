@@ -116,7 +116,7 @@ def test_more_and_first_missing_cells_are_found(model: Predictor, against: pl.Da
 
 def test_predictions_that_are_others_are_found(model: Predictor, against: pl.DataFrame | None) -> None:
     text = found(monitor(model, NEW.with_columns(pl.col("x0") + 1).drop("answer"), against))
-    assert "the predicted probability of yes has drifted: mean" in text
+    assert "the predicted probability of class 'yes' has drifted: mean" in text
     assert "the predicted classes of 'answer' have drifted" in text
 
 

@@ -54,10 +54,12 @@ def test_numbers_may_come_as_text(predictor: Predictor) -> None:
 
 def test_a_missing_name_offers_the_nearest(predictor: Predictor) -> None:
     with pytest.raises(
-        TableError, match=r"the table lacks 'x2' \(is it called 'x_2'\?\): 3 columns are needed; it has x0, x1, x_2$"
+        TableError,
+        match=r"^the record lacks 'x2' \(is it called 'x_2'\?\): 3 columns are needed; it has x0, x1, x_2"
+        r"; a missing cell is null \(None in Python\)$",
     ):
         predictor.predict_row({"x0": 1, "x1": 2, "x_2": 3})
-    with pytest.raises(TableError, match=r"the table lacks 'x0', 'x1', 'x2': 3 columns are needed; it has $"):
+    with pytest.raises(TableError, match=r"^the record lacks 'x0', 'x1', 'x2': 3 columns are needed; it has ; a"):
         predictor.predict_row({})
 
 

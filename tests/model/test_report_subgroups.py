@@ -51,8 +51,19 @@ def test_conditions_of_numbers_are_ends_and_the_middle() -> None:
 
 def test_equal_conditions_are_one() -> None:
     conditions = list(distinct(conditions_of(numbers(Number("gain"), [0.0] * 90 + [5.0] * 10))))
-    assert [own.label for own in conditions] == ["gain ≤ 0", "gain > 0"]
+    assert [own.label for own in conditions] == ["gain = 0", "gain = 5"]
     assert [own.inside.sum() for own in conditions] == [90, 10]
+
+
+def test_few_whole_numbers_are_named_by_their_values() -> None:
+    classes = [*[1.0] * 30, *[2.0] * 20, *[3.0] * 50]
+    conditions = list(distinct(conditions_of(numbers(Number("pclass"), [*classes, NAN]))))
+    assert [(own.label, int(own.inside.sum())) for own in conditions] == [
+        ("pclass = 1", 30), ("pclass = 1 to 2", 50), ("pclass = 3", 50), ("pclass = 2 to 3", 70),
+        ("pclass is missing", 1),
+    ]  # fmt: skip
+    halves = distinct(conditions_of(numbers(Number("pclass"), [own / 2 for own in classes])))
+    assert next(halves).label == "pclass ≤ 0.5"
 
 
 def test_dates_and_texts_are_shown_as_what_they_are() -> None:

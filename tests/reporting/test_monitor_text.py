@@ -76,7 +76,21 @@ def test_changes_notes_and_quality_are_shown_with_their_text_as_it_is() -> None:
     ]
     assert lines[11] == "ROC AUC  0.7500  (0.5000 to 1.0000)  -"
     assert lines[13] == "[1] [b]x\\x1b[2J has drifted"
-    assert lines[14].startswith("1 change was found (3 tests")
+    assert lines[14].startswith("1 change was found (1 alarm of 3 tests, with Holm's")
+
+
+def test_classes_are_named_as_such_and_the_alarms_of_a_column_are_one_change() -> None:
+    tests = [
+        facts_of_test("age", alarm=True),
+        facts_of_test("age", kind="missing cells", alarm=True),
+        facts_of_test("1", kind="probability"),
+        facts_of_test("1", kind="calibration"),
+    ]
+    findings = ["the column 'age' has drifted: mean 2", "the column 'age' is missing in 3.0% of the rows"]
+    lines = lines_of(facts_of(alarm=True, findings=findings, tests=tests))
+    assert sum(line.startswith("class 1 ") for line in lines) == 2
+    assert lines[-2] == "[1] the column 'age' has drifted: mean 2; it is missing in 3.0% of the rows"
+    assert lines[-1].startswith("1 change was found (2 alarms of 4 tests, with Holm's")
 
 
 def test_of_many_tests_those_with_the_smallest_p_values_are_shown() -> None:

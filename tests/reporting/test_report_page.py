@@ -325,3 +325,40 @@ def test_the_browser_would_notice_a_request(tmp_path: Path) -> None:
     _, messages, asked = opened(tmp_path / "bad.html", tmp_path)
     assert asked == ["http://elsewhere.test/x.png"]
     assert "CONSOLE" in messages
+
+
+def test_configs_that_a_budget_stopped_early_are_marked_in_the_table(predictor: Predictor) -> None:
+    facts = report_facts(predictor)
+    note = "more training could lower the config"
+    assert note not in Page(report_page(facts, "model")).text
+    facts["configs"]["ranking"][0].update(n_stopped=1, n_not_begun=1)
+    text = Page(report_page(facts, "model")).text
+    assert "of 3 members 1 stopped early, 1 not begun" in text
+    assert note in text
+
+
+@KINDS
+def test_the_contents_have_the_names_and_the_order_of_the_headings(pages: dict[str, str], kind: str) -> None:
+    text = pages[kind]
+    contents = re.findall(r'<li><a href="#([\w-]+)">([^<]+)</a></li>', text)
+    headings = re.findall(r'<section id="([\w-]+)"><h2>([^<]+)</h2>', text)
+    assert contents == headings
+    assert len(headings) > 10
+
+
+def test_the_contents_of_a_page_with_a_learning_curve_name_it(predictor: Predictor) -> None:
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    curve = {
+        "points": [{"share": share, "n_train": 60 * share, "log_loss": estimate} for share in (0.5, 1.0)],
+        "curves": [
+            {"family": family, "limit": 0.4, "drop": 0.1, "rate": 1.0, "drawn": [[0.5, 0.5], [2.0, 0.45]]}
+            for family in ("power", "exponential")
+        ],
+        "forecasts": [{"factor": 2.0, "n_rows": 180, "gain": estimate}],
+        "conclusion": "more", "is_complete": True,
+    }  # fmt: skip
+    text = report_page({**report_facts(predictor), "learning_curve": curve}, "model")
+    assert re.findall(r'<li><a href="#([\w-]+)">([^<]+)</a></li>', text) == re.findall(
+        r'<section id="([\w-]+)"><h2>([^<]+)</h2>', text
+    )
+    assert ">Would more rows help?</a>" in text

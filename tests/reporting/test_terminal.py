@@ -223,6 +223,31 @@ def test_configs_tested_on_some_rows_only_come_last_and_those_that_were_not_trie
     assert "\n1 of 5 configs were not tried: training ended before\n" in text
 
 
+def stopped(tuned: Predictor) -> Predictor:
+    """Return the model as if a budget had stopped a member of its best config, and left one of its second out."""
+    best, second = sorted(range(5), key=lambda config: tuned.report.configs[config].log_loss.value)[:2]
+    members = {member: member for member in tuned.report.members}
+    of_best = next(member for member in members if member.config == best)
+    members[of_best] = replace(of_best, stop_reason="budget")
+    del members[next(member for member in members if member.config == second)]
+    changed = copy.copy(tuned)
+    changed.report = replace(tuned.report, members=tuple(members.values()), stop_reason="budget")
+    changed.members = tuple(range(len(changed.models)))
+    return changed
+
+
+def test_configs_that_a_budget_stopped_early_are_marked(tuned: Predictor) -> None:
+    text = printed(facts(stopped(tuned)))
+    lines = text[text.index("\nrank ") + 1 :].splitlines()
+    assert "  of 3 members 1 stopped early: learning_rate " in lines[1]
+    assert "  of 3 members 1 not begun: learning_rate " in lines[2]
+    assert "members" not in lines[3]
+    note = "Where members stopped early or were not begun, more training could lower the config's log loss."
+    assert note in lines
+    assert note not in printed(facts(tuned))
+    assert " of 3 members " not in printed(facts(tuned))
+
+
 # Calibration, prediction sets and threshold
 
 
@@ -238,6 +263,20 @@ def test_a_model_says_what_calibration_did(predictor: Predictor) -> None:
     assert line_of(printed(document), "probabilities") == (
         "probabilities   calibrated by temperature (times 1.50): calibration error 0.2000 before and 0.0500 after, "
         "log loss 0.7000 and 0.6000"
+    )
+    assert "kept, as on all rows" not in printed(document)
+
+
+def test_a_calibrator_that_raises_the_cross_fitted_log_loss_says_why_it_is_kept(predictor: Predictor) -> None:
+    document = describe(predictor)
+    document["calibrator"].update(method="temperature", scale=1.1)
+    document["calibration"].update(log_loss_before=0.5212, log_loss_after=0.5221)
+    lines = printed(document).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("probabilities"))
+    assert lines[place].endswith("log loss 0.5212 and 0.5221")
+    assert lines[place + 1] == (
+        "                kept, as on all rows it lowers the cross-validated log loss by more than its standard error; "
+        "the figures above repeat this choice for each fold on the other rows"
     )
 
 

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 from tabcohort.cli import files
 from tabcohort.cli.model_commands import facts_of_report, write_reports, written_reports
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
-from tabcohort.cli.source_options import column_choices, column_types, open_table, settings_file, shown_name
+from tabcohort.cli.source_options import (
+    column_choices,
+    column_types,
+    open_table,
+    settings_file,
+    shown_name,
+    warn_of_unused,
+)
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ def fit(options: argparse.Namespace) -> int:
     if options.preset or options.kinds:
         given = f"--preset {options.preset}" if options.preset else _option_of_kinds(options)
         raise SettingsError(f"{given} chooses what is trained: leave it out, or --model and the settings of a config")
+    warn_of_unused(options, [config])
     return _train(options, config.positive, lambda table: ([config], settings))
 
 
@@ -65,6 +73,7 @@ def tune(options: argparse.Namespace) -> int:
     fixed = {*settings_file(options)[0], *(["model"] if options.model else [])}
     n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
     configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
+    warn_of_unused(options, configs)
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
     options.curves = options.checkpoint = options.report = options.card = None
     options.learning_curve = False

@@ -249,6 +249,8 @@ def report(options: argparse.Namespace) -> int:
         raise KeyboardInterrupt(INTERRUPTED_REPORT) from None
     _, messages = consoles(options.quiet)
     print_lines(messages, *written_reports(page, options.card))
+    if not (page or options.json):
+        print_lines(messages, "page     add --out FILE to write it, too")
     return 0
 
 

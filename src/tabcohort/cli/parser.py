@@ -220,7 +220,7 @@ def _report_options(command: argparse.ArgumentParser) -> None:
     parts = "measure the levels, or quarters of the numbers, of this column; repeatable"
     command.add_argument("--by", metavar="COLUMN", action="append", default=[], help=parts)
     command.add_argument("--out", metavar="FILE", help="write the page to this file (NAME_OF_MODEL.html)")
-    card = "write a model card (Markdown) instead of the page, or too; without a name, model_card.md beside the page"
+    card = "write a model card (Markdown), and the page only with --out; without a name, model_card.md beside the page"
     _add_card(command, card)
     command.add_argument("--quiet", action="store_true", help="print results and errors only")
 

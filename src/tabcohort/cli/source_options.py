@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli.output import consoles, print_lines
-from tabcohort.errors import SettingsError
+from tabcohort.errors import SettingsError, warn_caller
 
 if TYPE_CHECKING:
     from tabcohort.data.frames import ColumnChoices
     from tabcohort.data.sources import Sample
+    from tabcohort.settings import Config
 
 
 def open_table(options: argparse.Namespace) -> Sample:
@@ -56,3 +58,19 @@ def settings_file(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
     from tabcohort.settings import read_settings
 
     return read_settings(options.settings) if options.settings else ({}, {})
+
+
+def warn_of_unused(options: argparse.Namespace, configs: Sequence[Config]) -> None:
+    """Warn of what the settings file sets although none of the configs uses it.
+
+    What belongs to the run as a whole, such as the device, is no matter of a config.
+    """
+    from tabcohort.cohort.presets import RUN_SETTINGS
+    from tabcohort.settings import unused_names
+
+    unused = set.intersection(*map(unused_names, configs)) - RUN_SETTINGS
+    names = [name for name in settings_file(options)[0] if name in unused]
+    if not names:
+        return
+    by = f"the config (model = {configs[0].model!r})" if len(configs) == 1 else f"any of the {len(configs):,} configs"
+    warn_caller(f"not used by {by}: {', '.join(names)}, in {options.settings!r}")

@@ -213,7 +213,7 @@ def row_inputs(record: Mapping[str, Any], columns: Sequence[Column]) -> FloatArr
     codes: list[float] = []
     for column in columns:
         if column.name not in record:
-            return table_inputs({name: [value] for name, value in record.items()}, columns)
+            return table_inputs(record_columns(record, columns), columns)
         quick = column.cell(record[column.name])
         if quick is None:
             own = table_inputs({column.name: [record[column.name]]}, [column])[0].tolist()
@@ -222,6 +222,17 @@ def row_inputs(record: Mapping[str, Any], columns: Sequence[Column]) -> FloatArr
         if quick[1] is not None:
             codes.append(quick[1])
     return _with_equal_bits(np.array([[*numbers, *codes]], dtype=np.float64))
+
+
+def record_columns(record: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, list[Any]]:
+    """Return a record as columns of one row.
+
+    Raises:
+        TableError: it lacks a column.
+    """
+    held = {name: [value] for name, value in record.items()}
+    require_columns([column.name for column in columns], list(by_name(held)[1]), RECORD)
+    return held
 
 
 def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray | None = None) -> None:
@@ -242,20 +253,25 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
     raise CellError(f"{where} {problem}{more}: {must}", f"{where} holds a number that is too large{more}: {must}")
 
 
-def require_columns(needed: Sequence[str], names: Sequence[str]) -> None:
+RECORD = "record"
+
+
+def require_columns(needed: Sequence[str], names: Sequence[str], of: str = "table") -> None:
     """Raise `TableError` naming every column that is missing, with a column that is not needed and has nearly its name.
 
     Args:
         needed: the columns that a model needs.
         names: of the columns that there are.
+        of: what has them: "table", or `RECORD`, where a missing cell has to be given.
     """
     available = set(names)
     missing = [name for name in needed if name not in available]
     if missing:
         unused = sorted(available - set(needed))
         raise TableError(
-            f"the table lacks {listed([_with_nearest(name, unused) for name in missing], 10)}: "
+            f"the {of} lacks {listed([_with_nearest(name, unused) for name in missing], 10)}: "
             f"{len(needed):,} columns are needed; it has {listed(names, 20)}"
+            + ("; a missing cell is null (None in Python)" if of == RECORD else "")
         )
 
 

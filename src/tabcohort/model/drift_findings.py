@@ -18,13 +18,13 @@ def describe(test: DriftTest) -> str:
     if test.kind == "new levels":
         return f"the column {name!r} has levels that no training row had in {drift.new:.1%} of the rows"
     if test.kind == "probability":
-        return f"the predicted probability of {name} has drifted: {_distribution(test)}"
+        return f"the predicted probability of class {name!r} has drifted: {_distribution(test)}"
     if test.kind == "predicted classes":
         return f"the predicted classes of {name!r} have drifted: {_distribution(test)}"
     if test.kind == "quality":
         return f"the {METRICS[name].label} is {drift.new:.4f}, where {drift.reference:.4f} was promised"
     if test.kind == "calibration":
-        return f"the share of {name} is {_points(drift.new)} its mean probability"
+        return f"the share of class {name!r} is {_points(drift.new)} its mean probability"
     return f"{name} hold the true class for {drift.new:.1%} of the rows, where {drift.reference:.1%} was promised"
 
 

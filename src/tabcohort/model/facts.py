@@ -6,6 +6,7 @@ The terminal, `--json` and `info` show it; whoever shows it derives nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import CohortReport, ConfigReport, estimate_to_dict, report_to_dict
+from tabcohort.model.report import CohortReport, MemberReport, estimate_to_dict, report_to_dict
 from tabcohort.settings import Config, unused_names
 from tabcohort.types import Label
 
@@ -60,7 +61,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "calibration": {**vars(report.calibration)},
         "sets": {**set_facts(report.sets, rule.coverage, schema.classes), "suggested_coverage": _suggestion(predictor)},
         "threshold": threshold_facts(predictor),
-        "configs": config_facts(report.configs),
+        "configs": config_facts(report),
         "coefficients": _coefficient_facts(predictor),
         "report": report_to_dict(report),
     }
@@ -171,22 +172,24 @@ def set_facts(sets: SetEvaluation, coverage: float, classes: Sequence[Label]) ->
     }
 
 
-def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
+def config_facts(report: CohortReport) -> dict[str, Any]:
     """Return what was tried, as plain JSON values.
 
     Returns:
         `ranking`: for each config with predictions, the best first, those that were dropped or tested on fewer rows
         last: `name`, what distinguishes it from the others; `number`; `log_loss`; `gap` to the first; `weight`;
-        `dropped_after`; `n_rows`, and whether these are `all_rows`;
+        `dropped_after`; `n_rows`, and whether these are `all_rows`; `n_members` that were planned, and of these
+        `n_stopped`, which a budget or Ctrl-C stopped early, and `n_not_begun`, which it left out;
         `failed`: `number`, `name` and `message` of each config that failed; `n`, `n_untried`, `n_dropped`.
     """
-    names = describe_configs([report.config for report in reports])
-    tried = [number for number, report in enumerate(reports) if report.n_rows]
+    reports, counts = report.configs, _member_counts(report)
+    names = describe_configs([own.config for own in reports])
+    tried = [number for number, own in enumerate(reports) if own.n_rows]
     most = max((reports[number].n_rows for number in tried), default=0)
 
     def place(number: int) -> tuple[bool, bool, float]:
-        report = reports[number]
-        return report.n_rows < most, report.dropped_after is not None, report.log_loss.value
+        own = reports[number]
+        return own.n_rows < most, own.dropped_after is not None, own.log_loss.value
 
     tried.sort(key=place)
     ranking = [
@@ -199,21 +202,43 @@ def config_facts(reports: Sequence[ConfigReport]) -> dict[str, Any]:
             "dropped_after": reports[number].dropped_after,
             "n_rows": reports[number].n_rows,
             "all_rows": reports[number].n_rows == most,
+            **counts[number],
         }
         for number in tried
     ]
     failed = [
-        {"number": number + 1, "name": names[number], "message": report.failed}
-        for number, report in enumerate(reports)
-        if report.failed
+        {"number": number + 1, "name": names[number], "message": own.failed}
+        for number, own in enumerate(reports)
+        if own.failed
     ]
     return {
         "n": len(reports),
         "ranking": ranking,
         "failed": failed,
-        "n_untried": sum(not report.n_rows and not report.failed for report in reports),
-        "n_dropped": sum(report.dropped_after is not None for report in reports),
+        "n_untried": sum(not own.n_rows and not own.failed for own in reports),
+        "n_dropped": sum(own.dropped_after is not None for own in reports),
     }
+
+
+def _member_counts(report: CohortReport) -> list[dict[str, int]]:
+    """Return how many members of each config were planned, stopped early and not begun; none of one that failed."""
+    n_begun = Counter(member.config for member in report.members)
+    n_stopped = Counter(member.config for member in report.members if _is_stopped(member, report))
+    n_planned = [0 if config.failed else report.n_folds * report.n_seeds for config in report.configs]
+    return [
+        {
+            "n_members": n_members,
+            "n_stopped": n_stopped[config],
+            "n_not_begun": 0 if report.stop_reason is None else n_members - n_begun[config],
+        }
+        for config, n_members in enumerate(n_planned)
+    ]
+
+
+def _is_stopped(member: MemberReport, report: CohortReport) -> bool:
+    """Return whether a budget or Ctrl-C stopped a member; one whose config was dropped was paused for its loss."""
+    was_paused = member.stop_reason == "paused" and report.configs[member.config].dropped_after is None
+    return was_paused or member.stop_reason in ("budget", "interrupted")
 
 
 def alternative_facts(report: CohortReport) -> dict[str, Any]:
@@ -290,23 +315,15 @@ def _row_facts(report: CohortReport) -> dict[str, Any]:
 def _training_facts(report: CohortReport) -> dict[str, Any]:
     best_epochs = [member.best_epoch for member in report.members]
     n_at_max = sum(member.stop_reason == "max_epochs" for member in report.members)
-    n_stopped = sum(
-        member.stop_reason in ("budget", "interrupted")
-        or (member.stop_reason == "paused" and report.configs[member.config].dropped_after is None)
-        for member in report.members
-    )
-    n_not_begun = 0
-    if report.stop_reason is not None:
-        n_planned = report.n_folds * report.n_seeds * sum(config.failed is None for config in report.configs)
-        n_not_begun = n_planned - len(report.members)
+    counts = _member_counts(report)
     return {
         "n_members": len(report.members),
         "n_epochs": sum(len(member.history) for member in report.members),
         "best_epochs": [min(best_epochs), max(best_epochs)],
         "n_at_max_epochs": n_at_max,
         "cut_short": n_at_max > CUT_SHARE * len(report.members),
-        "n_stopped": n_stopped,
-        "n_not_begun": n_not_begun,
+        "n_stopped": sum(own["n_stopped"] for own in counts),
+        "n_not_begun": sum(own["n_not_begun"] for own in counts),
         "fit_seconds": report.fit_seconds,
         "seconds_saved": report.seconds_saved,
         "engine": report.engine,

@@ -168,7 +168,34 @@ def conditions_of(cells: Cells) -> Iterator[Condition]:
         for part in parts_of(cells):
             yield replace(part, label=f"{column.name} = {part.label}")
         return
-    values = cells.numbers
+    if _are_few_whole_numbers(cells):
+        for part in _parts_of_range(cells):
+            yield replace(part, label=_values_text(cells, part))
+        return
+    yield from _parts_of_range(cells)
+
+
+def _are_few_whole_numbers(cells: Cells) -> bool:
+    """Return whether cells are numbers of which a person would name the values, such as 1, 2 and 3."""
+    if not isinstance(cells.column, Number) or cells.numbers is None:
+        return False
+    known = np.unique(cells.numbers[~np.isnan(cells.numbers)])
+    return len(known) <= MAX_LEVELS and bool((known == np.round(known)).all())
+
+
+def _values_text(cells: Cells, part: Condition) -> str:
+    """Return a part of few whole numbers by its values: "pclass = 1" or "pclass = 1 to 2"."""
+    assert cells.numbers is not None
+    values = cells.numbers[part.inside]
+    if not len(values) or np.isnan(values).any():
+        return part.label
+    low, high = (_text(cells.column, value) for value in (values.min(), values.max()))
+    return f"{part.column} = {low}" if low == high else f"{part.column} = {low} to {high}"
+
+
+def _parts_of_range(cells: Cells) -> Iterator[Condition]:
+    """Yield parts of the range of numbers, and the rows where one is missing."""
+    column, values = cells.column, cells.numbers
     assert values is not None  # a column has levels, or numbers
     name = f"length of {column.name}" if isinstance(column, Text) else column.name
     is_missing = np.isnan(values)

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from tabcohort.errors import printable
+from tabcohort.reporting.monitor_findings import grouped_findings
 from tabcohort.reporting.monitor_text import (
     HEADS,
     METRIC_HEADS,
@@ -23,8 +24,9 @@ from tabcohort.reporting.page import number_class, table_of, whole_page
 
 def monitor_page(facts: Mapping[str, Any], title: str) -> str:
     """Return what `tabcohort.model.monitor.monitor` gives as an HTML page."""
+    lines = printable(grouped_findings(facts))
     facts = printable(facts)
-    findings = "".join(f'<li class="finding">{escape(finding)}</li>' for finding in facts["findings"])
+    findings = "".join(f'<li class="finding">{escape(line)}</li>' for line in lines)
     remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes(facts))
     tests = shown_tests(facts)
     alarms = {place for place, test in enumerate(tests) if test["alarm"]}
@@ -34,7 +36,7 @@ def monitor_page(facts: Mapping[str, Any], title: str) -> str:
     cells = [cells_of_test(test) for test in tests]
     return whole_page(
         str(printable(title)),
-        f"<p>{escape(rows_text(facts))}</p><p>{escape(verdict(facts))}</p>\n"
+        f"<p>{escape(rows_text(facts))}</p><p>{escape(verdict(facts, len(lines)))}</p>\n"
         + (f"<h2>Changes</h2><ol>{findings}</ol>\n" if findings else "")
         + f"{remarks}{quality}<h2>Tests</h2>{_table(HEADS, cells, NUMBERS, alarms)}",
     )

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tabcohort.errors import listed, printable
 from tabcohort.evaluation.metrics import METRICS
+from tabcohort.reporting.monitor_findings import grouped_findings
 from tabcohort.reporting.plain_text import aligned
 from tabcohort.reporting.terminal import estimate_text
 
@@ -27,6 +28,7 @@ def print_monitor(console: Console, facts: Mapping[str, Any], title: str) -> Non
         facts: what `monitor` gives.
         title: name of the table.
     """
+    findings = printable(grouped_findings(facts))
     facts, title = printable(facts), printable(title)
     _lines(console, [f"{title}: {rows_text(facts)}", *notes(facts)])
     _table(console, [HEADS, *(cells_of_test(test) for test in shown_tests(facts)[:MAX_TESTS])], NUMBERS)
@@ -36,8 +38,8 @@ def print_monitor(console: Console, facts: Mapping[str, Any], title: str) -> Non
     if facts["quality"] is not None:
         _table(console, [METRIC_HEADS, *metric_cells(facts["quality"]["metrics"])])
     console.print()
-    _lines(console, [f"[{number}] {finding}" for number, finding in enumerate(facts["findings"], 1)], "bold")
-    _lines(console, [verdict(facts)])
+    _lines(console, [f"[{number}] {finding}" for number, finding in enumerate(findings, 1)], "bold")
+    _lines(console, [verdict(facts, len(findings))])
 
 
 def rows_text(facts: Mapping[str, Any]) -> str:
@@ -75,8 +77,14 @@ def cells_of_test(test: Mapping[str, Any]) -> tuple[str, ...]:
     before, after = (_number(test[name], shows_shares) for name in ("reference", "new"))
     size = "" if test["size"] is None else f"{test['size']:+.1%}" if shows_shares else f"{test['size']:+.3f}"
     mark = "  alarm" if test["alarm"] else ""
-    subject = METRICS[test["subject"]].label if test["kind"] == "quality" else test["subject"]
-    return subject, test["kind"], before, after, size, f"{test['corrected_p_value']:.2g}{mark}"
+    return subject_text(test), test["kind"], before, after, size, f"{test['corrected_p_value']:.2g}{mark}"
+
+
+def subject_text(test: Mapping[str, Any]) -> str:
+    """Return what a test is about: classes are named as such, as one may be called 1."""
+    if test["kind"] in ("probability", "calibration"):
+        return f"class {test['subject']}"
+    return METRICS[test["subject"]].label if test["kind"] == "quality" else str(test["subject"])
 
 
 def metric_cells(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -87,16 +95,22 @@ def metric_cells(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
     ]
 
 
-def verdict(facts: Mapping[str, Any]) -> str:
-    """Return the conclusion in a sentence."""
+def verdict(facts: Mapping[str, Any], n_changes: int) -> str:
+    """Return the conclusion in a sentence.
+
+    Args:
+        facts: what `monitor` gives.
+        n_changes: the number of lines that `grouped_findings` makes of it.
+    """
+    n_alarms = sum(test["alarm"] for test in facts["tests"])
+    alarms = f"{n_alarms:,} alarm{'s' * (n_alarms != 1)} of " if n_alarms else ""
     how = (
-        f"{len(facts['tests']):,} tests, with Holm's correction: without any change there is an alarm in at most "
-        f"{facts['level']:.0%} of all calls"
+        f"{alarms}{len(facts['tests']):,} tests, with Holm's correction: without any change there is an alarm in at "
+        f"most {facts['level']:.0%} of all calls"
     )
-    n_findings = len(facts["findings"])
-    if not n_findings:
+    if not n_changes:
         return f"No change was found ({how})."
-    return f"{n_findings} {'change was' if n_findings == 1 else 'changes were'} found ({how})."
+    return f"{n_changes} {'change was' if n_changes == 1 else 'changes were'} found ({how})."
 
 
 def _number(value: float | None, is_share: bool) -> str:

@@ -16,7 +16,7 @@ from tabcohort.reporting.learning_curve_text import conclusion_lines
 from tabcohort.reporting.look_page import columns_table
 from tabcohort.reporting.page import STYLE, policy_hash
 from tabcohort.reporting.template import resource, template_environment
-from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, stop_text
+from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, NOT_FINISHED, config_notes, has_unfinished, stop_text
 
 MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
 N_CONFUSIONS = 15
@@ -60,6 +60,8 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         labels={name: metric.label for name, metric in METRICS.items()} | {"difference": "difference to the others"},
         alternative_labels=ALTERNATIVE_LABELS,
         stop_text=stop_text,
+        config_notes=config_notes,
+        unfinished=NOT_FINISHED if has_unfinished(facts["configs"]) else "",
         loss_styles=figures.LOSS_STYLES,
         table_thresholds=TABLE_THRESHOLDS,
         limits={"confusion": MAX_CONFUSION, "open": N_OPEN, "configs": N_CONFIGS, "importances": N_IMPORTANCES},

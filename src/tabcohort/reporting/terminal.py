@@ -28,6 +28,7 @@ ALTERNATIVE_LABELS = {
 }  # fmt: skip
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
 SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
+NOT_FINISHED = "Where members stopped early or were not begun, more training could lower the config's log loss."
 STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
 
 
@@ -147,16 +148,14 @@ def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: f
         gap = config["gap"]
         interval = "" if rank == 1 or gap["value"] is None else _gap_text(gap)
         weight = f"{config['weight']:.0%}" if config["weight"] else "-"
-        name = config["name"]
-        if config["dropped_after"] is not None:
-            name = f"only {_count(config['dropped_after'], 'epoch')}: {name}"
-        if not config["all_rows"]:
-            name = f"tested on {_count(config['n_rows'], 'row')} only: {name}"
+        name = ": ".join([*config_notes(config), config["name"]])
         console.print(
             f"{rank:4}  {config['log_loss']['value']:8.4f}  {interval:31}  {weight:>8}  {name}", markup=False
         )  # fmt: skip
     if n_hidden:
         console.print(f"... and {n_hidden:,} more without a weight; --json shows all")
+    if has_unfinished(configs):
+        console.print(NOT_FINISHED)
     for config in configs["failed"]:
         console.print(
             f"left out, as training failed: config {config['number']}, {config['name']}: {config['message']}",
@@ -169,6 +168,29 @@ def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: f
             f"{configs['n_dropped']} of {configs['n']} configs had a high loss after their first epochs and were "
             f"dropped; training them to the end would have taken about {seconds_saved:.0f} s more (extrapolated)"
         )
+
+
+def has_unfinished(configs: Mapping[str, Any]) -> bool:
+    """Return whether a config that is ranked has members that were stopped early or not begun."""
+    return any(config["n_stopped"] or config["n_not_begun"] for config in configs["ranking"])
+
+
+def config_notes(config: Mapping[str, Any]) -> list[str]:
+    """Return what makes a config's log loss that of less training than planned, or of fewer rows.
+
+    Args:
+        config: one of the ranking.
+    """
+    notes = []
+    if not config["all_rows"]:
+        notes.append(f"tested on {_count(config['n_rows'], 'row')} only")
+    if config["dropped_after"] is not None:
+        notes.append(f"only {_count(config['dropped_after'], 'epoch')}")
+    parts = [f"{config['n_stopped']:,} stopped early"] if config["n_stopped"] else []
+    parts += [f"{config['n_not_begun']:,} not begun"] if config["n_not_begun"] else []
+    if parts:
+        notes.append(f"of {_count(config['n_members'], 'member')} {', '.join(parts)}")
+    return notes
 
 
 def print_evaluation(
@@ -292,6 +314,11 @@ def _print_calibration(console: Console, calibrator: Mapping[str, Any], effect: 
         f"{effect['ece_before']:.4f} before and {effect['ece_after']:.4f} after, log loss "
         f"{effect['log_loss_before']:.4f} and {effect['log_loss_after']:.4f}"
     )
+    if effect["log_loss_after"] > effect["log_loss_before"]:
+        console.print(
+            "                kept, as on all rows it lowers the cross-validated log loss by more than its standard "
+            "error; the figures above repeat this choice for each fold on the other rows"
+        )
 
 
 def _print_threshold(console: Console, threshold: Mapping[str, Any], schema: Mapping[str, Any]) -> None:

@@ -12,10 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import helpers
+import numpy as np
 import pytest
 
-from tabcohort import EngineError, TabcohortWarning
+from tabcohort import Config, EngineError, TabcohortWarning
 from tabcohort.engines.compiled import jit
+from tabcohort.engines.compiled.inference import Inference
+from tabcohort.network.program import Network, build_program
+from tabcohort.network.trees import blank_trees
 
 RUN = """
 import warnings
@@ -36,7 +40,7 @@ def test_the_run_that_compiles_warns_and_has_the_bits_of_those_that_load_kept_co
         for _ in range(2)
     ]
     (first, warned), (second, silence) = (run.splitlines() for run in runs)
-    assert "compiling kernels, once for this installation: about twenty seconds" in warned
+    assert warned == "['compiling kernels for training in float32, once for this installation: about twenty seconds']"
     assert silence == "[]"
     assert first == second
 
@@ -49,16 +53,18 @@ def kernel_of(folder: Path) -> Any:
 def check(kernel: Any, variant: str = "float32", elsewhere: bool = False) -> None:
     """Check a kernel's code as a new process does."""
     jit._CHECKED.clear()
-    jit.ensure_compiled(kernel, variant, elsewhere)
+    jit._ANNOUNCED.clear()
+    jit.ensure_compiled(kernel, variant, "tests", "a moment", elsewhere)
 
 
 @pytest.fixture(autouse=True)
 def checked_again_later() -> Iterator[None]:
     """Restore what this process has checked: the real kernels need no second look."""
-    before = set(jit._CHECKED)
+    before = set(jit._CHECKED), set(jit._ANNOUNCED)
     yield
-    jit._CHECKED.clear()
-    jit._CHECKED.update(before)
+    for known, restored in zip((jit._CHECKED, jit._ANNOUNCED), before, strict=True):
+        known.clear()
+        known.update(restored)
 
 
 def keep_code(folder: Path) -> Path:
@@ -69,7 +75,9 @@ def keep_code(folder: Path) -> Path:
 
 
 def test_kept_code_of_these_sources_is_used_without_a_word(tmp_path: Path) -> None:
-    with pytest.warns(TabcohortWarning, match="^compiling kernels, once for this installation: about twenty seconds$"):
+    with pytest.warns(
+        TabcohortWarning, match="^compiling kernels for tests, once for this installation: about a moment$"
+    ):
         check(kernel_of(tmp_path))
     code = keep_code(tmp_path)
     with warnings.catch_warnings():
@@ -84,7 +92,7 @@ def test_kept_code_of_other_sources_is_discarded(tmp_path: Path, monkeypatch: py
     code, other = keep_code(tmp_path), tmp_path / "another.kernel-1.nbi"
     other.write_bytes(b"code")
     monkeypatch.setattr(jit, "_digest_of_sources", lambda: "another digest")
-    with pytest.warns(TabcohortWarning, match="compiling kernels, once for this installation"):
+    with pytest.warns(TabcohortWarning, match="compiling kernels for tests, once for this installation"):
         check(kernel_of(tmp_path))
     assert not code.exists()
     assert other.exists()
@@ -104,7 +112,7 @@ def test_a_kernel_is_checked_once_in_a_process(tmp_path: Path) -> None:
         path.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        jit.ensure_compiled(kernel_of(tmp_path), "float32")
+        jit.ensure_compiled(kernel_of(tmp_path), "float32", "tests")
     assert not list(tmp_path.iterdir())
 
 
@@ -148,7 +156,7 @@ def test_kernels_of_added_operations_are_compiled_in_every_process_and_not_elsew
     elsewhere: list[str] = []
     monkeypatch.setattr(jit, "_compile_elsewhere", elsewhere.append)
     kernel = SimpleNamespace(stats=SimpleNamespace(cache_path=None), py_func=kernel_of)
-    words = "^compiling kernels, in every process, as operations were added: about twenty seconds$"
+    words = "^compiling kernels for tests, in every process, as operations were added: about a moment$"
     with pytest.warns(TabcohortWarning, match=words):
         check(kernel, elsewhere=True)
     assert elsewhere == []
@@ -204,6 +212,32 @@ def test_where_nothing_can_be_kept_the_warning_says_so(tmp_path: Path, monkeypat
     ):
         check(kernel_of(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_can_be_kept_that_is_said_once_for_all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(jit.KEPT, "cache", False)
+    jit._CHECKED.clear()
+    jit._ANNOUNCED.clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for variant in ("float32", "float64", "trees"):
+            jit.ensure_compiled(kernel_of(Path()), variant, f"predictions in {variant}")
+    assert len(warned) == 1
+
+
+def test_each_kernel_says_what_it_is_for_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An ensemble of networks and trees compiles two, of which the second is no repetition of the first."""
+    program = build_program(Config(model="logistic"), 1, 2)
+    network = Network(program, np.zeros(program.n_parameters), np.zeros(program.n_buffers))
+    monkeypatch.setattr(jit, "_is_kept", lambda *arguments: False)
+    jit._CHECKED.clear()
+    jit._ANNOUNCED.clear()
+    with pytest.warns(TabcohortWarning, match="compiling kernels") as warned:
+        Inference([network, blank_trees(1, (), 1)]).logits(np.zeros((2, 1)))
+    assert [str(warning.message) for warning in warned] == [
+        "compiling kernels for predictions by networks in float64, once for this installation: about twenty seconds",
+        "compiling kernels for predictions by trees, once for this installation: about two seconds",
+    ]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux lets a process choose its cores")

@@ -83,7 +83,7 @@ class CompiledEngine:
         self._rates: Sequence[float] = ()
         self._kept: State = {}
         with _COMPILING:  # before training begins; the threads of other members wait for it
-            jit.ensure_compiled(kernels.run_epochs, self.dtype.name, elsewhere=True)
+            jit.ensure_compiled(kernels.run_epochs, self.dtype.name, f"training in {self.dtype}", elsewhere=True)
 
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Return the result of an epoch: from the last call of the kernel, if that ran ahead so far at this rate."""

@@ -112,6 +112,7 @@ class _Group(ABC):
     Args:
         n_inputs, n_models, n_outputs: of the group.
         variant: what distinguishes the types of their numbers.
+        use: what they are, and `takes`: how long compiling their kernel takes, for people.
     """
 
     kernel: Any
@@ -119,6 +120,8 @@ class _Group(ABC):
     n_models: int
     n_outputs: int
     variant: str
+    use: str
+    takes: str
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle, and copy arrays that are read-only, as `joblib.load` may map them into memory."""
@@ -128,7 +131,9 @@ class _Group(ABC):
         """See `Inference.logits`."""
         if X.shape[1:] != (self.n_inputs,):
             raise ValueError(f"the rows must be of shape (n, {self.n_inputs}); they are of {X.shape}")
-        ensure_compiled(self.kernel, self.variant)  # here, as unpickling does not call `__init__`
+        ensure_compiled(
+            self.kernel, self.variant, f"predictions by {self.use}", self.takes
+        )  # here, as unpickling does not call `__init__`
         rows = np.arange(len(X)) if rows is None else np.require(rows, np.int64, ["C", "W"])
         if X.dtype != np.float64 or not (X.flags.c_contiguous and X.flags.writeable):
             # For another memory layout the compiler would compile another kernel.
@@ -164,6 +169,7 @@ class _BoostedTrees(_Group):
 
     kernel = run_trees
     variant = "trees"
+    use, takes = "trees", "two seconds"
 
     def __init__(self, members: Sequence[Trees]) -> None:
         first = members[0]
@@ -209,6 +215,7 @@ class _Networks(_Group):
     """
 
     kernel = run
+    takes = "twenty seconds"
 
     def __init__(self, networks: Sequence[Network]) -> None:
         first = networks[0]
@@ -218,6 +225,7 @@ class _Networks(_Group):
             check_bins(network)
         self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(networks), first.n_outputs
         self.dtype, self.variant = first.parameters.dtype, first.parameters.dtype.name
+        self.use = f"networks in {self.variant}"
         _check_bounds(first.encoding, self.n_inputs)
         statistics, rows, constants, begins, lasts = [], [], [], [0], []
         arrays, n_numbers, self.work_size = [np.empty(0)], 0, 0

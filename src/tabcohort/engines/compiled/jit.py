@@ -61,9 +61,12 @@ def n_cores() -> int:
 
 
 _CHECKED: set[tuple[Any, str]] = set()  # functions and variants that this process has checked
+_ANNOUNCED: set[str] = set()  # what it has said of them
 
 
-def ensure_compiled(kernel: Any, variant: str, elsewhere: bool = False) -> None:
+def ensure_compiled(
+    kernel: Any, variant: str, use: str, takes: str = "twenty seconds", elsewhere: bool = False
+) -> None:
     """Before a kernel's first call, discard machine code of other sources, and compile if there is none.
 
     Numba itself looks only at the file that the kernel is in, not at those of the functions that it calls.
@@ -71,6 +74,8 @@ def ensure_compiled(kernel: Any, variant: str, elsewhere: bool = False) -> None:
     Args:
         kernel: a compiled function.
         variant: what distinguishes the types that it is called with.
+        use: what it does, for people: several kernels may be compiled one after another.
+        takes: how long compiling it takes.
         elsewhere: whether all kernels are compiled in other processes first; otherwise the first call compiles.
 
     Raises:
@@ -84,16 +89,20 @@ def ensure_compiled(kernel: Any, variant: str, elsewhere: bool = False) -> None:
     _CHECKED.add((kernel.py_func, variant))
     name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
     if not KEPT["cache"]:
-        message = "compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)"
-        warnings.warn(message, TabcohortWarning, stacklevel=3)
+        _announce("compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)")
     elif kernel.stats.cache_path is None:
-        message = "compiling kernels, in every process, as operations were added: about twenty seconds"
-        warnings.warn(message, TabcohortWarning, stacklevel=3)
+        _announce(f"compiling kernels for {use}, in every process, as operations were added: about {takes}")
     elif not _is_kept(Path(kernel.stats.cache_path), name, variant) and COMPILING_FOR_ANOTHER not in os.environ:
-        message = "compiling kernels, once for this installation: about twenty seconds"
-        warnings.warn(message, TabcohortWarning, stacklevel=3)
+        _announce(f"compiling kernels for {use}, once for this installation: about {takes}")
         if elsewhere:
             _compile_elsewhere(variant)
+
+
+def _announce(message: str) -> None:
+    """Warn of what will take a while, once in a process."""
+    if message not in _ANNOUNCED:
+        _ANNOUNCED.add(message)
+        warnings.warn(message, TabcohortWarning, stacklevel=4)
 
 
 def _compile_elsewhere(dtype: str) -> None:
