@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         with ThreadPoolExecutor() as pool:
             compiled = [
-                pool.submit(jit.ensure_compiled, kernels.run_epochs, dtype, elsewhere=True)
+                pool.submit(jit.ensure_compiled, kernels.run_epochs, dtype, f"training in {dtype}", elsewhere=True)
                 for dtype in ("float32", "float64")
             ]
             for future in compiled:

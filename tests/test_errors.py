@@ -15,7 +15,7 @@ ERRORS = [kind for kind in CLASSES if issubclass(kind, Exception) and not issubc
 
 
 def test_every_error_is_ours_and_a_value_error() -> None:
-    assert len(ERRORS) == 6
+    assert len(ERRORS) == 7
     for kind in ERRORS:
         assert issubclass(kind, TabcohortError)
         assert issubclass(kind, ValueError)

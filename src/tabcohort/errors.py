@@ -43,7 +43,7 @@ class CellError(TableError):
         without_cell: the same without it, for places that must not repeat what they were sent.
     """
 
-    def __init__(self, message: str, without_cell: str) -> None:
+    def __init__(self, message: str, without_cell: str = "a cell of the table cannot be used") -> None:
         super().__init__(message)
         self.without_cell = without_cell
 

@@ -57,7 +57,7 @@ def test_a_broken_or_missing_file_keeps_the_old_model_and_is_said_once(own: Path
     assert message.startswith(f"own: version {old.version} stays, as ")
     assert "is damaged" in message
     assert store.reload() == []
-    assert list(store.errors) == ["own.tabcohort"]
+    assert list(store.errors) == ["own"]
     own.unlink()
     assert "cannot be read: No such file" in store.reload()[0]
     assert store.get("own") is old
@@ -80,11 +80,11 @@ def test_a_shadow_needs_the_same_inputs_and_classes(files: Path) -> None:
     store = ModelStore({"two": two}, {"two": two})
     assert store.shadow_of("two") is not None
     assert store.shadow_of("three") is None
-    with pytest.raises(SettingsError, match="cannot be in the shadow of 'two': its classes differ"):
+    with pytest.raises(SettingsError, match="cannot be the shadow model of 'two': its classes differ"):
         ModelStore({"two": two}, {"two": three})
-    with pytest.raises(SettingsError, match="cannot be in the shadow of 'two': it needs 'size'"):
+    with pytest.raises(SettingsError, match="cannot be the shadow model of 'two': it needs 'size'"):
         ModelStore({"two": two}, {"two": mixed})
-    with pytest.raises(SettingsError, match="there is no model 'one' beside which"):
+    with pytest.raises(SettingsError, match="there is no model 'one' for which"):
         ModelStore({"two": two}, {"one": two})
 
 

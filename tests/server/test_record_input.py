@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import (
     MAX_ERRORS,
     RecordReader,
-    finite_or_none,
     parse_json,
     record_schema,
     records_of,
@@ -126,7 +124,9 @@ def test_a_cell_of_another_type_is_named_by_its_column_and_not_repeated(
 
 
 def test_a_column_that_is_missing_or_unknown_is_named_with_the_nearest_one(predictor: Predictor) -> None:
-    with pytest.raises(Problem, match=r"record 1: the column 'x2' is missing; a missing cell is null \(and 1 more\)"):
+    with pytest.raises(
+        Problem, match=r"record 1: the column 'x2' is missing; a missing cell is null \(and at least 1 more\)"
+    ):
         RecordReader(predictor.schema).inputs([dict.fromkeys(("x0", "x1", "x2"), 1), {"x0": 1, "x1": 2, "x22": 3}])
     with pytest.raises(Problem) as caught:
         RecordReader(predictor.schema).inputs([{"x0": 1, "x1": 2, "x2": 3, "x22": 3}])
@@ -168,7 +168,3 @@ def test_the_schema_of_a_record_allows_a_row_and_no_other_columns(mixed: Predict
     assert schema["properties"]["size"]["type"] == ["number", "null"]
     assert set(schema["properties"]["city"]["examples"]) == {"Oslo", "Rome", "caf\u00e9"}
     assert schema["properties"]["flag"]["type"] == ["boolean", "null"]
-
-
-def test_a_number_that_json_cannot_hold_is_null() -> None:
-    assert [finite_or_none(value) for value in (1.5, math.inf, math.nan)] == [1.5, None, None]

@@ -59,15 +59,15 @@ def test_an_answer_is_a_sentence_with_the_numbers_of_the_library(
         in said
     )
     assert ("abstains" in said) == (len(prediction.classes) != 1)
-    assert "What it looks at" in said
-    assert "Rows like this one" in said
+    assert "Contributions" in said
+    assert "Similar rows" in said
     assert re.search(r'<th scope="row">5</th><td class="number">0\.0\d\d</td>', page.text)  # itself
 
 
 def test_without_rows_to_compare_with_the_page_says_how_to_give_some(server: Server) -> None:
     page = server().post("/models/two", content=form_of({"x0": 1, "x1": 2, "x2": 3}), headers=FORM)
     assert "--background TABLE" in page.text
-    assert "What it looks at" not in page.text
+    assert "Contributions" not in page.text
 
 
 def test_an_empty_field_is_a_missing_cell_and_a_number_may_have_a_comma(predictor: Predictor) -> None:

@@ -192,6 +192,7 @@ def test_the_keyboard_is_enough(page: Any) -> None:
     assert page.evaluate("document.activeElement.id") == "result"
 
 
+@pytest.mark.parametrize("page", [("light", 900)], indirect=True, ids=["light-900"])
 def test_scripts_in_names_labels_cells_and_fields_do_not_run(page: Any, hostile: pl.DataFrame, tmp_path: Path) -> None:
     table = tmp_path / "hostile.csv"
     hostile.write_csv(table)

@@ -126,7 +126,7 @@ def test_gzip_is_unpacked_within_bounds() -> None:
 
 
 def test_a_body_that_is_too_large_is_named_with_its_bound() -> None:
-    assert too_large(64 * 2**20).detail == "the body is larger than 64 MiB; send it in parts"
+    assert too_large(64 * 2**20).detail == "the body is larger than 64 MiB; split it"
 
 
 def test_inputs_are_those_of_the_library(mixed: Predictor, visits: pl.DataFrame) -> None:

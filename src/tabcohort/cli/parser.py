@@ -240,23 +240,25 @@ def _decide_options(command: argparse.ArgumentParser) -> None:
 def _serve_options(command: argparse.ArgumentParser) -> None:
     models = "model files, or NAME=FILE to choose the names in addresses"
     command.add_argument("models", metavar="MODEL", nargs="+", help=models)
-    command.add_argument("--host", metavar="HOST", default="127.0.0.1", help="listen at this address (127.0.0.1)")
-    command.add_argument("--port", type=int, metavar="PORT", default=8000, help="listen at this port (8000; 0: any)")
+    command.add_argument("--host", metavar="HOST", default="127.0.0.1", help="listen on this address (127.0.0.1)")
+    command.add_argument(
+        "--port", type=int, metavar="PORT", default=8000, help="listen on this port (8000; 0: any free one)"
+    )
     command.add_argument("--workers", type=int, metavar="N", default=1, help="processes that answer (1)")
     command.add_argument("--background", metavar="TABLE", help="rows that explanations compare with: " + TABLE)
-    shadow = "a model that answers beside that of this name; answers are compared, not given; repeatable"
+    shadow = "a shadow model for the model of this name: it predicts too, and is only compared; repeatable"
     command.add_argument("--shadow", metavar="NAME=MODEL", action="append", default=[], help=shadow)
     records = "answer for medical records, FHIR and CDS Hooks, by this mapping of codes and units to columns"
     command.add_argument("--fhir-mapping", metavar="FILE.toml", help=records)
     access = command.add_argument_group("access")
-    access.add_argument("--api-key-file", metavar="FILE", help="ask for one of the keys in this file, one per line")
-    access.add_argument("--no-auth", action="store_true", help="let everyone who reaches another address use it")
-    host = "a name by which requests may address the server; repeatable"
+    access.add_argument("--api-key-file", metavar="FILE", help="require one of the API keys in this file, one per line")
+    access.add_argument("--no-auth", action="store_true", help="allow requests without a key on a non-local address")
+    host = "an additional allowed Host name; repeatable"
     access.add_argument("--allow-host", metavar="NAME", action="append", default=[], help=host)
     log = command.add_argument_group("log of predictions")
     log.add_argument("--log", metavar="FOLDER", help="append every prediction to files in this folder")
     log.add_argument("--log-records", action="store_true", help="write the records too, not only their keyed hashes")
-    sync = "when the disk has them: before each answer, once a second (default), or when the system likes"
+    sync = "when the disk has them: before each answer, once a second (default), or left to the operating system"
     log.add_argument("--log-sync", choices=("always", "second", "never"), help=sync)
     command.add_argument("--quiet", action="store_true", help="print errors only")
 
@@ -433,7 +435,7 @@ COMMANDS = {
     ),
     "serve": Command(
         serve_command.serve,
-        "answer requests for predictions, and show a form in the browser",
+        "serve models to programs, and to people in a browser",
         "relapse.tabcohort --background patients.csv --log predictions",
         _serve_options,
     ),

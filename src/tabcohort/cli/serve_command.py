@@ -52,7 +52,7 @@ def serve(options: argparse.Namespace) -> int:
     address = address_of(listening)
     print_lines(
         messages,
-        f"ready    {address} in {time.perf_counter() - began:.1f} s; addresses: {address}/docs; Ctrl-C ends it",
+        f"ready    {address} in {time.perf_counter() - began:.1f} s; API: {address}/docs; press Ctrl-C to stop",
     )
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
     return serve_models(Plan(store, own, policy, mapping), listening)
@@ -83,7 +83,7 @@ def _shadows(arguments: list[str]) -> dict[str, str]:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Repeat the predictions of a log, and say which differ; the exit status is 1 where any does."""
+    """Repeat the predictions of a log, and say which differ; the exit status is 1 where any does, or none is equal."""
     from tabcohort.container import fingerprint_of
     from tabcohort.model.file import load
     from tabcohort.server.replay import replay as replay_log
@@ -105,4 +105,4 @@ def replay(options: argparse.Namespace) -> int:
         )
         if facts["n_without_record"]:
             print("give the records with --table TABLE: they are known by their hashes", file=sys.stderr)
-    return DIFFERENT if facts["n_different"] else 0
+    return 0 if facts["n_equal"] and not facts["n_different"] else DIFFERENT

@@ -366,9 +366,10 @@ class Date(Column):
         match = _ISO_TIME.fullmatch(value) if isinstance(value, str) and self.order != parse.COMPACT else None
         if match is None:
             return None
-        *whole, fraction = match.groups("0")
+        year, month, day, hours, minutes, seconds, fraction = match.groups("0")
+        date, clock = (int(year), int(month), int(day)), (int(hours), int(minutes), int(seconds))
         try:
-            time = datetime.datetime(*map(int, whole), int(fraction.ljust(6, "0")))  # type: ignore[arg-type]
+            time = datetime.datetime(*date, *clock, int(fraction.ljust(6, "0")))
         except ValueError:  # there is no such day or hour
             return None
         # Polars divides by a number by multiplying with its reciprocal, and the bits must be the same.

@@ -605,7 +605,7 @@ class Predictor:
             own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
             # Summed one after another, so that a row's sum does not depend on how many rows there are.
             mean = np.add.accumulate(np.exp(own) * self.weights[:, None], axis=1)[:, -1]
-            log_proba[rows] = self.calibrator.apply(safe_log(mean))
+            log_proba[rows] = self.calibrator.apply(safe_log(np.minimum(mean, 1.0)))  # their sum may round above 1
             spread[rows] = self._spread(own)
         return log_proba, spread
 

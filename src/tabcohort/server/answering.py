@@ -15,7 +15,7 @@ from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogError, PredictionLog, entries_of
 from tabcohort.server.problems import overloaded
-from tabcohort.server.record_input import Record, RecordReader
+from tabcohort.server.record_input import Record
 from tabcohort.server.service_metrics import DriftCounter, ServiceMetrics
 from tabcohort.server.table_bodies import ROWS_AT_ONCE
 from tabcohort.types import FloatArray
@@ -87,9 +87,23 @@ class Answering:
         return predictions
 
     def record(
-        self, request_id: str, model: ServedModel, records: Sequence[Record], X: FloatArray, predictions: Sequence[Any]
+        self,
+        request_id: str,
+        model: ServedModel,
+        records: Sequence[Record],
+        X: FloatArray,
+        predictions: Sequence[Prediction],
+        first_row: int = 0,
     ) -> None:
         """Write the predictions of a request into the log, if there is one.
+
+        Args:
+            request_id: of the request.
+            model: that predicted.
+            records: as they were asked for; they are used only where the log keeps records.
+            X: their inputs, `(n_records, n_inputs)`.
+            predictions: for them.
+            first_row: the place of the first of them in the request.
 
         Raises:
             Problem: 503, they cannot be written, and so must not be given.
@@ -97,7 +111,7 @@ class Answering:
         if self.log is None:
             return
         hashes = [self.log.hash_of(row) for row in X]
-        entries = entries_of(request_id, model.name, model.fingerprint, predictions, hashes)
+        entries = entries_of(request_id, model.name, model.fingerprint, predictions, hashes, first_row)
         if self.log.policy.keeps_records:
             features = model.predictor.schema.features
             for entry, record in zip(entries, records, strict=True):
@@ -110,18 +124,25 @@ class Answering:
             raise overloaded(detail, LOG_RETRY_SECONDS) from None
 
     def compare(self, model: ServedModel, records: Sequence[Record], predictions: Sequence[Prediction]) -> None:
-        """Let the model in the shadow of another answer the same records, and count how they differ."""
+        """Let the shadow model of a model predict for the same records, and count how they differ.
+
+        Whatever goes wrong is counted, and never reaches the request.
+        """
         shadow = self.store.shadow_of(model.name)
         if shadow is None:
             return
         names = shadow.predictor.schema.features
-        own = [{name: record[name] for name in names} for record in records[:MAX_SHADOWED]]
-        theirs = shadow.predictor.predict_inputs(RecordReader(shadow.predictor.schema).inputs(own))
-        probability = [
-            np.array([list(own.probability.values()) for own in answers])
-            for answers in (predictions[: len(own)], theirs)
+        try:
+            X = shadow.reader.inputs([{name: record[name] for name in names} for record in records[:MAX_SHADOWED]])
+            theirs = shadow.predictor.predict_inputs(X)
+        except Exception:
+            self.metrics.shadow_errors.labels(model.name).inc()
+            return
+        probabilities = [
+            np.array([list(prediction.probability.values()) for prediction in answers])
+            for answers in (predictions[: len(theirs)], theirs)
         ]
-        self.metrics.compare(model.name, *probability)
+        self.metrics.compare(model.name, *probabilities)
 
     def predict_table(
         self, version: Version, frame: pl.DataFrame, X: FloatArray, columns: Sequence[str], request_id: str
@@ -145,9 +166,15 @@ class Answering:
                 int((predictions["warnings"] != "").sum()),
             )  # fmt: skip
             if self.log is not None:
-                self.record(request_id, model, _records(part, model), rows, model.predictor.predict_inputs(rows))
+                records = _records(part, model) if self.log.policy.keeps_records else []
+                self.record(request_id, model, records, rows, model.predictor.predict_inputs(rows), start)
             yield predictions
 
 
 def _records(frame: pl.DataFrame, model: ServedModel) -> list[dict[str, Any]]:
-    return frame.select(model.predictor.schema.features).to_dicts()
+    """Return the rows of a frame as JSON can hold them: what is no finite number is missing."""
+    columns = [
+        column.set(~column.is_finite(), None) if column.dtype.is_float() else column
+        for column in frame.select(model.predictor.schema.features)
+    ]
+    return frame.select(columns).to_dicts()

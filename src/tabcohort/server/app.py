@@ -1,4 +1,4 @@
-"""The application: each address, what it takes and what it gives."""
+"""The application: each endpoint, what it takes and what it returns."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def _as_problem(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         assert isinstance(error, Problem)
         return error.response()
-    details = {404: "there is nothing at this address", 405: "this address has other methods"}
+    details = {404: "not found", 405: "this endpoint has other methods"}
     detail = details.get(error.status_code, str(error.detail))
     return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
 

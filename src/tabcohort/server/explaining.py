@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from tabcohort.data.frames import MAX_LABEL_LENGTH
 from tabcohort.errors import TableError
 from tabcohort.model.explain import code_of, explanation_facts
 from tabcohort.server.model_store import ServedModel
@@ -38,6 +39,8 @@ def explain_records(
             "TABLE",
         )
     classes = model.predictor.schema.classes
+    if len(str(label)) > MAX_LABEL_LENGTH:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' is longer than a label can be")
     try:
         chosen = None if label is None else classes[code_of(label, classes)]
     except TableError:

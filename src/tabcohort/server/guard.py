@@ -10,11 +10,11 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabcohort.server.options import LOCAL_HOSTS, ServerOptions
@@ -49,7 +49,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, options: ServerOptions, metrics: ServiceMetrics) -> None:
         self._app, self._options, self._metrics = app, options, metrics
-        self._hosts = {*LOCAL_HOSTS, *options.allowed_hosts, options.host}
+        self._hosts = {host.lower() for host in (*LOCAL_HOSTS, *options.allowed_hosts, options.host)}
         self._checks_host = options.is_local or bool(options.allowed_hosts)
         self.n_in_flight = 0
         self.is_draining = False
@@ -59,7 +59,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = dict(reversed(scope["headers"]))  # of repeated ones the first
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         began, answer = time.perf_counter(), _Answer(send, scope["request_id"], self)
@@ -68,7 +68,10 @@ class Guard:
         try:
             try:
                 self._check(scope, headers)
+                _require_once(scope, (b"host", b"authorization", b"content-length", b"content-type"))
                 await self._app(scope, receive, answer.send)
+            except ClientDisconnect:
+                pass  # counted as CLOSED_REQUEST
             except Problem as problem:
                 await self._say(problem, answer, scope, receive)
             except Exception as error:
@@ -77,7 +80,7 @@ class Guard:
                 print(f"tabcohort: request {scope['request_id']} failed", file=sys.stderr)
                 traceback.print_exception(error)
                 await self._say(
-                    Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why"),
+                    Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal server error; see the server's log"),
                     answer, scope, receive,
                 )  # fmt: skip
         finally:
@@ -91,7 +94,9 @@ class Guard:
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise what is wrong with a request that can be told from its head."""
         if self._checks_host and _host(headers.get(b"host", b"").decode("latin-1")) not in self._hosts:
-            raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "the request is for another host than this server's")
+            raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "the Host header does not name this server")
+        if scope["method"] == "POST" and headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            raise Problem(HTTPStatus.FORBIDDEN, "requests from the pages of other sites are refused")
         if self._options.keys and scope["path"] not in OPEN_PATHS and not self._options.knows(_key(headers)):
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
@@ -147,8 +152,21 @@ async def read_body(request: Request, options: ServerOptions) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def _require_once(scope: Scope, names: Iterable[bytes]) -> None:
+    """Raise an error for a header that is repeated, as programs on the way may have read the other one.
+
+    Raises:
+        Problem: 400.
+    """
+    given = [name for name, _ in scope["headers"]]
+    for name in names:
+        if given.count(name) > 1:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"the header {name.decode()!r} is given twice")
+
+
 def _host(header: str) -> str:
-    """Return the host of a header without its port."""
+    """Return the host of a header without its port, in lower case."""
+    header = header.lower()
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.rpartition(":")[0] if ":" in header else header

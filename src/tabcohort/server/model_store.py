@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tabcohort.container import fingerprint_of
-from tabcohort.errors import ModelFileError, SettingsError, listed
+from tabcohort.data.inputs import require_columns, row_inputs
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, listed
 from tabcohort.model.explainer import Explainer
 from tabcohort.model.file import load
 from tabcohort.model.predictor import Predictor
@@ -27,6 +28,7 @@ from tabcohort.server.record_input import RecordReader
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 LOAD_ATTEMPTS = 5
+FileState = tuple[int, int, int] | None  # None where there is no file
 ReadRows = Callable[[], Any]  # gives a frame
 
 
@@ -85,7 +87,14 @@ class ServedModel:
 
     @functools.cached_property
     def _rows(self) -> Any:
-        return None if self.background is None else self.background()
+        if self.background is None:
+            return None
+        try:
+            rows = self.background()
+            require_columns(self.predictor.schema.features, rows.columns)
+        except TabcohortError as error:
+            raise Problem(HTTPStatus.CONFLICT, f"the rows of --background cannot be used: {error}") from None
+        return rows
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
@@ -122,7 +131,9 @@ def load_model(name: str, path: Path, background: ReadRows | None = None) -> Ser
         fingerprint = fingerprint_of(path)
         predictor = load(path)
         if fingerprint == fingerprint_of(path):
-            return ServedModel(name, path, fingerprint, predictor, background)
+            model = ServedModel(name, path, fingerprint, predictor, background)
+            predictor.predict_inputs(row_inputs(model.example, predictor.schema.columns))  # compiles what must be
+            return model
     raise ModelFileError(f"{str(path)!r} changes while it is read")
 
 
@@ -150,16 +161,19 @@ class ModelStore:
             raise SettingsError("name at least one model")
         self.background = background
         self._lock = threading.Lock()  # of loading; `models` is replaced, never changed
-        self._models = {name: load_model(_checked(name), Path(path), background) for name, path in paths.items()}
+        self._seen: dict[tuple[bool, str], FileState] = {}  # by whether it is a shadow model, and name
+        self.errors: dict[str, str] = {}  # of files that could not be loaded, by the name of the model
+        self._models: dict[str, ServedModel] = {}
         self._shadows: dict[str, ServedModel] = {}
+        for name, path in paths.items():
+            self._seen[False, name] = _state_of(Path(path))
+            self._models[name] = load_model(_checked(name), Path(path), background)
         for name, path in (shadows or {}).items():
             if name not in self._models:
-                raise SettingsError(f"there is no model {name!r} beside which {str(path)!r} could be in shadow")
+                raise SettingsError(f"there is no model {name!r} for which {str(path)!r} could be the shadow model")
+            self._seen[True, name] = _state_of(Path(path))
             self._shadows[name] = load_model(name, Path(path))
-        for name, shadow in self._shadows.items():
-            require_same_inputs(self._models[name], shadow)
-        self._seen = {path: _state_of(path) for path in self._paths()}
-        self.errors: dict[str, str] = {}
+            require_same_inputs(self._models[name], self._shadows[name])
 
     @property
     def models(self) -> Mapping[str, ServedModel]:
@@ -183,7 +197,9 @@ class ModelStore:
 
     def changed(self) -> bool:
         """Return whether a file has changed since it was last looked at."""
-        return any(_state_of(path) != state for path, state in self._seen.items())
+        return any(
+            _state_of(self._loaded(is_shadow, name).path) != state for (is_shadow, name), state in self._seen.items()
+        )
 
     def reload(self) -> list[str]:
         """Load the files that have changed; one that cannot be loaded leaves the model that is there.
@@ -192,38 +208,35 @@ class ModelStore:
             A line on each file that was loaded, or could not be.
         """
         with self._lock:
-            messages = []
-            for models in (self._models, self._shadows):
-                for model in list(models.values()):
-                    message = self._reload(models is self._shadows, model)
-                    messages += [message] if message else []
-            return messages
+            messages = [self._reload(is_shadow, self._loaded(is_shadow, name)) for is_shadow, name in self._seen]
+            return [message for message in messages if message is not None]
+
+    def _loaded(self, is_shadow: bool, name: str) -> ServedModel:
+        return self._shadows[name] if is_shadow else self._models[name]
 
     def _reload(self, is_shadow: bool, model: ServedModel) -> str | None:
-        state = _state_of(model.path)
-        if state == self._seen[model.path] and model.path.name not in self.errors:
+        label = f"{model.name} (shadow)" if is_shadow else model.name
+        state, before = _state_of(model.path), self._seen[is_shadow, model.name]
+        if state == before and label not in self.errors:
             return None
-        was_known = state == self._seen[model.path]
-        self._seen[model.path] = state
+        self._seen[is_shadow, model.name] = state
         try:
             new = load_model(model.name, model.path, model.background)
-            others = self._models if is_shadow else self._shadows
-            if model.name in others:
-                require_same_inputs(others[model.name], new)
+            if is_shadow:
+                require_same_inputs(self._models[model.name], new)
+            elif model.name in self._shadows:
+                require_same_inputs(new, self._shadows[model.name])
         except (ModelFileError, SettingsError) as error:
-            self.errors[model.path.name] = str(error)
-            return None if was_known else f"{model.name}: version {model.version} stays, as {error}"
-        self.errors.pop(model.path.name, None)
+            self.errors[label] = str(error)
+            return None if state == before else f"{label}: version {model.version} stays, as {error}"
+        self.errors.pop(label, None)
         if new.fingerprint == model.fingerprint:
             return None
         if is_shadow:
             self._shadows = {**self._shadows, model.name: new}
         else:
             self._models = {**self._models, model.name: new}
-        return f"{model.name}: version {new.version} has replaced {model.version}"
-
-    def _paths(self) -> set[Path]:
-        return {model.path for model in (*self._models.values(), *self._shadows.values())}
+        return f"{label}: version {new.version} has replaced {model.version}"
 
 
 def model_names(arguments: list[str]) -> dict[str, str]:
@@ -250,10 +263,15 @@ def model_names(arguments: list[str]) -> dict[str, str]:
 def require_same_inputs(model: ServedModel, shadow: ServedModel) -> None:
     """Raise `SettingsError` unless what one model is asked can be asked of the other."""
     own, other = model.predictor.schema, shadow.predictor.schema
-    lacking = [name for name in other.features if name not in own.features]
-    if lacking or own.classes != other.classes:
-        what = f"it needs {listed(map(repr, lacking), 5)}" if lacking else "its classes differ"
-        raise SettingsError(f"{str(shadow.path)!r} cannot be in the shadow of {model.name!r}: {what}")
+    columns = {column.name: column for column in own.columns}
+    lacking = [name for name in other.features if name not in columns]
+    unlike = [column.name for column in other.columns if type(columns.get(column.name, column)) is not type(column)]
+    if lacking or unlike or own.classes != other.classes:
+        what = "its classes differ"
+        if lacking or unlike:
+            names = listed(map(repr, lacking or unlike), 5)
+            what = f"it needs {names}" if lacking else f"its columns {names} are of another type"
+        raise SettingsError(f"{str(shadow.path)!r} cannot be the shadow model of {model.name!r}: {what}")
 
 
 def _checked(name: str) -> str:
@@ -262,7 +280,7 @@ def _checked(name: str) -> str:
     return name
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
+def _state_of(path: Path) -> FileState:
     """Return what tells whether a file has changed; None where there is none."""
     try:
         status = os.stat(path)

@@ -1,4 +1,4 @@
-"""The server's addresses as an OpenAPI document, with the names and columns of the models that it has."""
+"""The server's endpoints as an OpenAPI document, with the names and columns of the models that it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBLEMS = {
     400: "The body cannot be read.",
     401: "A key is needed.",
     404: "There is no such model.",
-    405: "The address has other methods.",
+    405: "The endpoint has other methods.",
     408: "The body did not arrive in time.",
     409: "The server has no rows to compare with.",
     412: "The prefetched data is incomplete.",
@@ -23,7 +23,7 @@ PROBLEMS = {
     415: "The content type or encoding is another one.",
     421: "The request is for another host.",
     422: "A column is missing, unknown or of another type.",
-    503: "The server has too much to do; come again.",
+    503: "The server is overloaded; retry later.",
 }
 EVERYWHERE, OF_BODIES = (401, 421, 503), (400, 404, 408, 413, 415, 422)
 Document = dict[str, Any]

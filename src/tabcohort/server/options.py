@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabcohort.errors import SettingsError
@@ -40,7 +40,7 @@ class ServerOptions:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = field(default=(), repr=False)
     allow_anyone: bool = False
     allowed_hosts: tuple[str, ...] = ()
     n_workers: int = 1
@@ -83,11 +83,11 @@ def read_keys(path: str | Path) -> tuple[str, ...]:
         SettingsError: it cannot be read, or a key is short.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(f"{str(path)!r} cannot be read: {reason}") from None
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:
         raise SettingsError(f"{str(path)!r} holds no key; write one into a line of it")
     if any(len(key) < MIN_KEY_LENGTH for key in keys):

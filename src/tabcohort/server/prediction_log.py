@@ -88,7 +88,7 @@ class PredictionLog:
         """Write a line for each prediction.
 
         Raises:
-            LogError: they cannot be written; what was written of them is a line that readers leave out.
+            LogError: they cannot be written; what was written of them is taken back, as far as that is possible.
         """
         text = "".join(f"{_line(entry)}\n" for entry in entries).encode("utf-8", "backslashreplace")
         with self._lock, _as_log_error(self.policy.folder):
@@ -119,8 +119,11 @@ class PredictionLog:
                 rest = rest[os.write(self._file, rest) :]
         except OSError:
             if len(rest) < len(text):
-                with contextlib.suppress(OSError):
+                try:
                     os.ftruncate(self._file, os.fstat(self._file).st_size - (len(text) - len(rest)))
+                except OSError:  # the next line begins in another file, or it would be lost with this one
+                    with contextlib.suppress(OSError):
+                        self._open()
             raise
 
     def _open(self) -> None:
@@ -173,16 +176,29 @@ def folder_key(folder: Path, *, makes_one: bool) -> bytes:
 
 
 def entries_of(
-    request_id: str, name: str, fingerprint: str, predictions: Sequence[Prediction], hashes: Sequence[str]
+    request_id: str,
+    name: str,
+    fingerprint: str,
+    predictions: Sequence[Prediction],
+    hashes: Sequence[str],
+    first_row: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return the lines of the log for the records of a request, in their order."""
+    """Return the lines of the log for the records of a request, in their order.
+
+    Args:
+        request_id: of the request.
+        name, fingerprint: of the model.
+        predictions: for the records.
+        hashes: of the records.
+        first_row: the place of the first of them in the request.
+    """
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return [
         {
             "time": now, "request": request_id, "row": row, "model": name, "fingerprint": fingerprint, "hash": digest,
             "answer": answer_facts(prediction),
         }
-        for row, (prediction, digest) in enumerate(zip(predictions, hashes, strict=True))
+        for row, (prediction, digest) in enumerate(zip(predictions, hashes, strict=True), start=first_row)
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -174,7 +175,7 @@ class _Supervisor:
         self._plan, self._listening = plan, listening
         self._born: dict[int, float] = {}  # by process id
         self._leaving: set[int] = set()
-        self._signals: list[int] = []
+        self._ends = self._reloads = False  # set by signals
         self._n_quick_deaths = 0
         self._looked = time.monotonic()
 
@@ -185,14 +186,15 @@ class _Supervisor:
 
             for _ in range(self._plan.options.n_workers):
                 self._fork()
-            while not {signal.SIGTERM, signal.SIGINT} & set(self._signals):
-                self._bury()
-                if self._n_quick_deaths > MAX_QUICK_DEATHS:
-                    self._end()
-                    raise TabcohortError("the processes that answer end as soon as they begin; see above")
-                self._look()
-                time.sleep(LOOK_SECONDS)
-            self._end()
+            try:
+                while not self._ends:
+                    self._bury()
+                    if self._n_quick_deaths > MAX_QUICK_DEATHS:
+                        raise TabcohortError("workers exit right after they start; see above")
+                    self._look()
+                    time.sleep(LOOK_SECONDS)
+            finally:
+                self._end()
         return 0
 
     def _fork(self) -> None:
@@ -209,6 +211,8 @@ class _Supervisor:
             status = _answer(self._plan, self._listening, watches=False)
         except TabcohortError as error:
             print(f"tabcohort: {error}", file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -228,13 +232,12 @@ class _Supervisor:
                 self._leaving.discard(pid)
                 continue
             self._n_quick_deaths = self._n_quick_deaths + 1 if age < QUICK_DEATH_SECONDS else 0
-            print(f"tabcohort: process {pid} has ended and is replaced", file=sys.stderr, flush=True)
+            print(f"tabcohort: worker {pid} exited and is being restarted", file=sys.stderr, flush=True)
             self._fork()
 
     def _look(self) -> None:
         """Load models whose files have changed, and replace the processes that have the old ones."""
-        asked = signal.SIGHUP in self._signals
-        self._signals = [number for number in self._signals if number != signal.SIGHUP]
+        asked, self._reloads = self._reloads, False
         if not asked and time.monotonic() - self._looked < self._plan.options.reload_seconds:
             return
         self._looked = time.monotonic()
@@ -267,10 +270,16 @@ class _Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def _handle(self, number: int, _: Any) -> None:
+        if number == signal.SIGHUP:
+            self._reloads = True
+        else:
+            self._ends = True
+
     @contextlib.contextmanager
     def _handled(self) -> Iterator[None]:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        before = {number: signal.signal(number, lambda own, _: self._signals.append(own)) for number in numbers}
+        before = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield
         finally:

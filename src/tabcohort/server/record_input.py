@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -18,13 +18,14 @@ from tabcohort.server.problems import Problem
 from tabcohort.types import FloatArray
 
 MAX_ERRORS = 20  # that one answer names
+MAX_NAME, MAX_NAMES = 100, 100_000  # characters of a name that is shown, and names of a record that are looked at
 MAX_TEXT = 100_000  # characters of a cell
 MAX_LEVELS = 100  # that a schema lists
 Record = Mapping[str, Any]
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the value of a JSON text in UTF-8, in which no name is repeated and all numbers are finite.
+    """Return the value of a JSON text in UTF-8, in which no name is repeated and no number is NaN or infinite.
 
     Raises:
         Problem: 400, it is none.
@@ -77,7 +78,9 @@ def records_of(body: Any, max_records: int, others: Sequence[str] = ()) -> list[
         raise _unprocessable('the body must be an object with a list of records: {"records": [{...}]}')
     unknown = [name for name in body if name != "records" and name not in others]
     if unknown:
-        raise _unprocessable(f"the body has {listed(map(repr, unknown), 3)}, which is not known here")
+        raise _unprocessable(
+            f"the body has {listed([repr(name[:MAX_NAME]) for name in unknown], 3)}, which is not known"
+        )
     records = body["records"]
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise _unprocessable("'records' must be a list of objects, one for each row")
@@ -125,7 +128,7 @@ class RecordReader:
                 rows.append(row_inputs(record, self._columns))
         if errors:
             first = errors[0]
-            more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
+            more = f" (and at least {len(errors) - 1:,} more)" if len(errors) > 1 else ""
             raise _unprocessable(f"record {first['record']}: {first['detail']}{more}", errors[:MAX_ERRORS])
         return np.concatenate(rows)
 
@@ -156,9 +159,9 @@ class RecordReader:
                 errors.append((column.name, f"the column {column.name!r} is missing; a missing cell is null"))
             elif (must := _requirement(column, record[column.name])) is not None:
                 errors.append((column.name, f"the column {column.name!r} must be {must}"))
-        for name in record:
-            if name not in self._known:
-                errors.append((name[:100], f"there is no column {name[:100]!r}{nearest(name[:100], self._names)}"))
+        unknown = [name[:MAX_NAME] for name in itertools.islice(record, MAX_NAMES) if name not in self._known]
+        for name in unknown[: max(0, MAX_ERRORS + 1 - len(errors))]:  # looking for the nearest name takes a while
+            errors.append((name, f"there is no column {name!r}{nearest(name, self._names)}"))
         return errors
 
 
@@ -243,8 +246,3 @@ def _cell_schema(column: Column) -> dict[str, Any]:
 
 def _unprocessable(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors)
-
-
-def finite_or_none(value: float) -> float | None:
-    """Return a number as JSON can hold it: null where it is not finite."""
-    return value if math.isfinite(value) else None

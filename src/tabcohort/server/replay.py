@@ -52,7 +52,7 @@ def replay(
         for (entry, _), prediction in zip(waiting, answers, strict=True):
             is_equal = json.loads(json.dumps(answer_facts(prediction), default=str)) == entry["answer"]
             counts["n_equal" if is_equal else "n_different"] += 1
-            if not is_equal:
+            if not is_equal and len(different) < MAX_SHOWN:
                 different.append(entry)
         waiting.clear()
 
@@ -68,7 +68,7 @@ def replay(
             if len(waiting) == AT_ONCE:
                 repeat()
     repeat()
-    shown = [{name: entry.get(name) for name in ("time", "request", "row")} for entry in different[:MAX_SHOWN]]
+    shown = [{name: entry.get(name) for name in ("time", "request", "row")} for entry in different]
     return {**counts, "different": shown}
 
 

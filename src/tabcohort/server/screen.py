@@ -1,4 +1,4 @@
-"""The pages for people: a form for one record, a page for a file, one about the model, and one about the addresses."""
+"""The pages for people: a form for one record, a page for a file, one about the model, and the API reference."""
 
 from __future__ import annotations
 
@@ -69,14 +69,21 @@ def add_screen(app: Addresses, service: Service) -> None:
         return await service.in_thread(_about_page, model)
 
     @app.get("/docs")
-    async def docs() -> Response:
+    async def docs(request: Request) -> Response:
         document = openapi.document(store, service.options, service.medical_service)
-        return _page("docs.html.j2", document=document, models=store.models, title="Addresses", model=None)
+        return _page(
+            "docs.html.j2",
+            document=document,
+            models=store.models,
+            title="API",
+            model=None,
+            base=str(request.base_url).rstrip("/"),
+        )
 
     @app.get("/static/{name}")
     async def static(name: str) -> Response:
         if name not in STATIC:
-            raise Problem(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+            raise Problem(HTTPStatus.NOT_FOUND, "not found")
         return Response(_static(name), headers={"cache-control": "max-age=300"}, media_type=STATIC[name])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,9 @@ class ServiceMetrics:
             "shadow_probability_difference", "Sum over rows of the largest difference of a probability.", ("model",),
             **own,
         )  # fmt: skip
+        self.shadow_errors = Counter(
+            "shadow_errors", "Requests that a shadow model could not answer.", ("model",), **own
+        )
         self.reloads = Counter("model_reloads", "Changed model files, by result.", ("model", "result"), **own)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
@@ -106,6 +110,7 @@ class DriftCounter:
 
     def __init__(self, metrics: ServiceMetrics, name: str, predictor: Predictor) -> None:
         self._metrics, self._name = metrics, name
+        self._lock = threading.Lock()  # tables are answered in threads
         known = training_statistics(predictor) or {}
         self._places = [
             (own, known[own.column.name]) for own in input_places(predictor.schema.columns) if own.column.name in known
@@ -119,6 +124,10 @@ class DriftCounter:
 
     def add(self, X: FloatArray) -> None:
         """Take the inputs of rows into account, `(n_rows, n_inputs)`."""
+        with self._lock:
+            self._add(X)
+
+    def _add(self, X: FloatArray) -> None:
         keep = 0.5 ** (len(X) / ROWS_REMEMBERED)
         numbers = X[:, : len(self._sums)]
         present = ~np.isnan(numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 ARROW_STREAM, ARROW_FILE = "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"
 TABLES = (CSV, PARQUET, ARROW_STREAM, ARROW_FILE)
 ROWS_AT_ONCE = 10_000  # of an answer that is streamed
+ROWS_OF_A_BATCH = 1_000  # of Parquet
 
 
 def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
@@ -49,14 +50,14 @@ def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise too_large(max_bytes)
     if not unpacker.eof or unpacker.unused_data:
-        raise Problem(HTTPStatus.BAD_REQUEST, "the body is cut, or goes on behind the end of its gzip stream")
+        raise Problem(HTTPStatus.BAD_REQUEST, "the gzip body is truncated or has trailing data")
     return data
 
 
 def too_large(max_bytes: int) -> Problem:
     """Return the problem of a body with more bytes than are read."""
     return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {max_bytes / 2**20:,.3g} MiB; send it in parts"
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {max_bytes / 2**20:,.3g} MiB; split it"
     )
 
 
@@ -103,20 +104,40 @@ def _read_arrow(body: bytes, media_type: str, max_rows: int, max_bytes: int) -> 
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         if file.metadata.num_rows > max_rows:
             raise _too_many(file.metadata.num_rows, max_rows)
-        if sum(group.total_byte_size for group in groups) > max_bytes:
+        n_columns = file.metadata.num_columns
+        if max(sum(group.total_byte_size for group in groups), 8 * file.metadata.num_rows * n_columns) > max_bytes:
             raise too_large(max_bytes)
-        table = file.read(use_threads=False)
+        table = _within(file.schema_arrow, file.iter_batches(ROWS_OF_A_BATCH, use_threads=False), max_bytes)
+    elif media_type == ARROW_STREAM:
+        reader = pa.ipc.open_stream(source)
+        table = _within(reader.schema, reader, max_bytes)
     else:
-        reader = pa.ipc.open_stream(source) if media_type == ARROW_STREAM else pa.ipc.open_file(source)
-        table = reader.read_all()
+        file = pa.ipc.open_file(source)
+        batches = (file.get_batch(number) for number in range(file.num_record_batches))
+        table = _within(file.schema, batches, max_bytes)
     table.validate(full=True)
     return table
+
+
+def _within(schema: pa.Schema, batches: Iterable[pa.RecordBatch], max_bytes: int) -> pa.Table:
+    """Return the table of batches, which are read one by one as long as they need no more memory than allowed.
+
+    Raises:
+        Problem: 413, they need more.
+    """
+    kept, n_bytes = [], 0
+    for batch in batches:
+        n_bytes += batch.nbytes
+        if n_bytes > max_bytes:
+            raise too_large(max_bytes)
+        kept.append(batch)
+    return pa.Table.from_batches(kept, schema)
 
 
 def _too_many(n_rows: int, max_rows: int) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"the table has {n_rows:,} rows, and at most {max_rows:,} are answered at once; send it in parts",
+        f"the table has {n_rows:,} rows, and at most {max_rows:,} are answered at once; split it",
     )
 
 
@@ -126,6 +147,8 @@ def inputs_of(frame: pl.DataFrame, schema: Schema) -> FloatArray:
     Raises:
         Problem: 422, a column is missing, or a cell is not what its column holds.
     """
+    import polars as pl
+
     available = set(frame.columns)
     missing = [name for name in schema.features if name not in available]
     if missing:
@@ -140,6 +163,8 @@ def inputs_of(frame: pl.DataFrame, schema: Schema) -> FloatArray:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.without_cell) from None
     except TableError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "a column of the table holds what cannot be read") from None
 
 
 def written(predictions: Iterator[pl.DataFrame], media_type: str, numbers: Sequence[str]) -> Iterator[bytes]:
