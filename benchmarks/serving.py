@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import collections
 import contextlib
+import gc
 import gzip
 import io
 import json
@@ -217,6 +218,8 @@ def measure_load(folder: Path, seconds: float, times: int) -> None:
     ours = json.dumps({"records": [record]}).encode()
     with serve(model) as (process, address):
         show_load("tabcohort serve", process, address, request_of("/v1/models/cancer/predict", ours), seconds)
+    with serve(model, "--workers", 2) as (process, address):
+        show_load("the same, 2 workers", process, address, request_of("/v1/models/cancer/predict", ours), seconds)
     (folder / "plain.py").write_text(PLAIN.format(model=str(model)), encoding="utf-8")
     command = ["-m", "uvicorn", "--app-dir", str(folder), "--port", "8765", "--no-access-log", "plain:app"]
     with running(sys.executable, *command, ready="running on") as (process, address):
@@ -495,6 +498,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="SIGTERMs, swaps; a thousand times as many bodies")
     options = parser.parse_args()
     uvloop.install()
+    gc.disable()  # of the load generator, whose pauses would be the server's
     with tempfile.TemporaryDirectory() as folder:
         for name in options.parts or PARTS:
             print(f"\n{name}: {(PARTS[name].__doc__ or '').strip()}", flush=True)
