@@ -157,15 +157,34 @@ class _DrainingServer(uvicorn.Server):
             guard.is_draining = True
         if self._accepts_first:
             await self._while_connected(DRAIN_SECONDS)
-        for server in self.servers:
-            server.close()
+        waiting = [connection for listening in sockets or [] for connection in _waiting(listening)]
+        for closable in (*self.servers, *(sockets or [])):
+            closable.close()
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
         await self._while_connected(DRAIN_SECONDS)
         await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _while_connected(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while self.server_state.connections and time.monotonic() < end:
             await asyncio.sleep(0.02)
+
+
+def _waiting(listening: socket.socket) -> list[socket.socket]:
+    """Return the connections that the system has accepted and the event loop has not."""
+    connections = []
+    listening.setblocking(False)
+    with contextlib.suppress(OSError):  # there are no more
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            connections.append(connection)
+    return connections
 
 
 class _Supervisor:
