@@ -82,7 +82,8 @@ def listen(options: ServerOptions) -> socket.socket:
         own.close()
         where = f"{options.host}:{options.port}"
         raise SettingsError(f"{where} cannot be listened at: {error.strerror or error}; try another --port") from None
-    own.set_inheritable(True)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which would end a server that has not begun to handle it
     return own
 
 
@@ -158,8 +159,10 @@ class _DrainingServer(uvicorn.Server):
         if self._accepts_first:
             await self._while_connected(DRAIN_SECONDS)
         waiting = [connection for listening in sockets or [] for connection in _waiting(listening)]
-        for closable in (*self.servers, *(sockets or [])):
-            closable.close()
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
         await self._while_connected(DRAIN_SECONDS)
