@@ -161,3 +161,10 @@ def test_predictions_are_written_as_they_are_read(media_type: str, predictor: Pr
     else:
         read: Any = pl.read_parquet if media_type == PARQUET else pl.read_ipc
         assert read(io.BytesIO(body)).equals(read(io.BytesIO(whole)))
+
+
+def test_a_column_whose_name_is_not_utf_8_is_a_bad_request() -> None:
+    body = body_of(pl.DataFrame({"name0": [1.0]}), ARROW_STREAM).replace(b"name0", b"nam\xff\xfe")
+    with pytest.raises(Problem) as caught:
+        read_table(body, ARROW_STREAM, **MANY)
+    assert caught.value.status == 400

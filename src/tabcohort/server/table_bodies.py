@@ -80,6 +80,7 @@ def read_table(body: bytes, media_type: str, max_rows: int, max_bytes: int) -> p
             frame = read_text_table(as_utf8(body, "the body")[0], "the body")[0]
         else:
             table = _read_arrow(body, media_type, max_rows, max_bytes)
+            table.column_names  # noqa: B018  raises where one is not UTF-8, over which Polars would panic
             frame = pl.DataFrame(pl.from_arrow(table)) if table.num_columns else pl.DataFrame()
     except CellError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, error.without_cell) from None
