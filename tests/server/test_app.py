@@ -248,3 +248,29 @@ def test_a_changed_file_is_served_soon(server: Server, files: Path, predictor: P
     answer = client.post("/v1/models/changing/predict", json={"records": [RECORD]})
     assert answer.json()["version"] == answer.headers["x-model-version"] == after
     assert 'tabcohort_model_reloads_total{model="changing",result="replaced"} 1.0' in client.get("/metrics").text
+
+
+def test_rows_of_a_table_have_their_places_in_the_log_and_gaps_where_numbers_are_none(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.server.answering.ROWS_AT_ONCE", 2)
+    frame = pl.DataFrame({"x0": [1.0, float("nan"), 3.0, 4.0, 5.0], "x1": [0.0] * 5, "x2": [1.0] * 5})
+    file = io.BytesIO()
+    frame.write_parquet(file)
+    client = server(log=LogPolicy(tmp_path / "log", keeps_records=True))
+    headers = {"content-type": "application/vnd.apache.parquet"}
+    assert client.post("/v1/models/two/predict", content=file.getvalue(), headers=headers).status_code == 200
+    entries = [entry for entry in read_log(tmp_path / "log") if entry is not None]
+    assert [entry["row"] for entry in entries] == [0, 1, 2, 3, 4]
+    assert [entry["record"]["x0"] for entry in entries] == [1.0, None, 3.0, 4.0, 5.0]
+    assert len({entry["request"] for entry in entries}) == 1
+
+
+def test_a_shadow_model_that_fails_does_not_fail_the_request(
+    server: Server, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = server(shadows={"two": files / "two.tabcohort"})
+    shadow = client.app.state.service.answering.store.shadow_of("two")  # type: ignore[attr-defined]
+    monkeypatch.setattr(shadow.predictor, "predict_inputs", lambda X: 1 / 0)
+    assert client.post("/v1/models/two/predict", json={"records": [RECORD]}).status_code == 200
+    assert 'tabcohort_shadow_errors_total{model="two"} 1.0' in client.get("/metrics").text

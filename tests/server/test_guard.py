@@ -142,3 +142,40 @@ def test_a_body_is_read_within_bounds_of_size_and_time() -> None:
         with pytest.raises(Problem) as caught:
             asyncio.run(read_body(request, options))
         assert caught.value.status == status
+
+
+@pytest.mark.parametrize("name", ["host", "authorization", "content-type"])
+def test_a_header_that_is_read_once_may_be_given_once(name: str, server: Server) -> None:
+    headers = [("host", "localhost"), ("content-type", "application/json")]
+    value = dict(headers).get(name, "Bearer x")
+    answer = server().post("/v1/models/two/predict", json=RECORD, headers=[*headers, (name, value), (name, value)])
+    assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+def test_pages_of_other_sites_may_not_ask(site: str, status: int, server: Server) -> None:
+    answer = server().post("/v1/models/two/predict", json=RECORD, headers={"sec-fetch-site": site})
+    assert answer.status_code == status
+
+
+def test_a_client_that_goes_while_it_sends_is_counted_and_no_failure(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = server()
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/v1/models/two/predict", "raw_path": b"/v1/models/two/predict", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "client": None, "server": None,
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nobody is there")
+
+    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    assert 'status="499"} 1.0' in client.get("/metrics").text
+    assert "Traceback" not in capsys.readouterr().err

@@ -6,9 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
+from helpers import fit_quickly, make_rows
 
-from tabcohort import ModelFileError, Predictor, SettingsError, save
+from tabcohort import ModelFileError, Predictor, SettingsError, Table, save
 from tabcohort.container import fingerprint_of
 from tabcohort.server.model_store import ModelStore, load_model, model_names
 from tabcohort.server.problems import Problem
@@ -144,3 +147,37 @@ def test_what_a_page_needs_is_made_of_the_model(files: Path) -> None:
     assert model.explainer is None
     assert model.nearest is None
     assert set(model.ranges) == {"x0", "x1", "x2"}
+
+
+def test_a_new_model_must_have_what_its_shadow_needs(own: Path, files: Path, predictor: Predictor) -> None:
+    X, codes = make_rows(n_features=4)
+    y = np.array(["no", "yes"])[codes]
+    wider = fit_quickly(Table.from_arrays(X, y))
+    store = ModelStore({"two": own}, {"two": files / "two.tabcohort"})
+    replaced(own, wider)  # with one more column, which the shadow model does not need
+    assert "has replaced" in store.reload()[0]
+    save(fit_quickly(Table.from_arrays(X[:, :2], y)), own)
+    assert "cannot be the shadow model of 'two': it needs 'x2'" in store.reload()[0]
+
+
+def test_a_file_under_two_names_is_loaded_again_for_both(own: Path, predictor: Predictor) -> None:
+    store = ModelStore({"a": own, "b": own})
+    replaced(own, predictor.with_decision_rule(0.3))
+    assert len(store.reload()) == 2
+    assert store.get("a").version == store.get("b").version
+
+
+def test_a_shadow_model_needs_columns_of_the_same_types(files: Path, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [float(i % 31) + i / 7 for i in range(60)], "y": ["no", "yes"] * 30})
+    save(fit_quickly(Table.from_frame(frame, "y")), tmp_path / "numbers.tabcohort")
+    words = frame.with_columns(a=pl.Series(["u", "v", "w"] * 20))
+    save(fit_quickly(Table.from_frame(words, "y")), tmp_path / "words.tabcohort")
+    with pytest.raises(SettingsError, match="its columns 'a' are of another type"):
+        ModelStore({"m": tmp_path / "numbers.tabcohort"}, {"m": tmp_path / "words.tabcohort"})
+
+
+def test_rows_to_compare_with_that_lack_a_column_are_a_problem(files: Path) -> None:
+    model = load_model("two", files / "two.tabcohort", lambda: pl.DataFrame({"x0": [1.0, 2.0]}))
+    with pytest.raises(Problem, match="the rows of --background cannot be used: the table lacks 'x1'") as caught:
+        model.explainer  # noqa: B018
+    assert caught.value.status == 409

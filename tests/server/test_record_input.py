@@ -168,3 +168,10 @@ def test_the_schema_of_a_record_allows_a_row_and_no_other_columns(mixed: Predict
     assert schema["properties"]["size"]["type"] == ["number", "null"]
     assert set(schema["properties"]["city"]["examples"]) == {"Oslo", "Rome", "caf\u00e9"}
     assert schema["properties"]["flag"]["type"] == ["boolean", "null"]
+
+
+def test_a_record_of_very_many_unknown_names_is_refused_at_once(predictor: Predictor) -> None:
+    record = {f"name {number} " + "x" * 90: 1 for number in range(50_000)}
+    with pytest.raises(Problem) as caught:
+        RecordReader(predictor.schema).inputs([record])
+    assert len(caught.value.errors) == MAX_ERRORS
