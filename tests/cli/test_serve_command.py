@@ -72,6 +72,22 @@ def test_what_cannot_be_served_is_a_sentence(
     assert not served
 
 
+def test_rows_that_no_model_can_use_and_a_log_that_cannot_be_written_are_said_before_it_begins(
+    run: Run, model_file: Path, served: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for options, words in (
+        (["--background", "nothing.csv"], "there is no file 'nothing.csv'"),
+        (["--background", "sample:wine"], "sample:wine has the columns of no model"),
+        (["--log", tmp_path / "file"], "file' cannot be used: File exists"),
+    ):
+        ran = run("serve", model_file, *options, "--port", 0)
+        assert ran.status == 2
+        assert words in ran.err
+        assert "ready" not in ran.err
+    assert not served
+
+
 def test_a_missing_package_is_named_with_the_extra(run: Run, model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else find(name))

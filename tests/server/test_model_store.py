@@ -176,8 +176,10 @@ def test_a_shadow_model_needs_columns_of_the_same_types(files: Path, tmp_path: P
         ModelStore({"m": tmp_path / "numbers.tabcohort"}, {"m": tmp_path / "words.tabcohort"})
 
 
-def test_rows_to_compare_with_that_lack_a_column_are_a_problem(files: Path) -> None:
+def test_rows_to_compare_with_that_lack_a_column_are_not_used(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_model("two", files / "two.tabcohort", lambda: pl.DataFrame({"x0": [1.0, 2.0]}))
-    with pytest.raises(Problem, match="the rows of --background cannot be used: the table lacks 'x1'") as caught:
-        model.explainer  # noqa: B018
-    assert caught.value.status == 409
+    assert not model.can_explain
+    assert model.explainer is None
+    assert model.nearest is None
+    assert capsys.readouterr().err.startswith("tabcohort: two has no explanations: the table lacks 'x1'")
+    assert set(model.ranges) == {"x0", "x1", "x2"}

@@ -128,6 +128,16 @@ def test_several_processes_share_counts_replace_each_other_and_load_what_has_cha
     assert server.end(signal.SIGINT) == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="several workers are forks")
+def test_workers_end_when_their_supervisor_is_killed(own: Path, started: Any) -> None:
+    server = started(own, "--workers", 2)
+    server.until(lambda: len(server.children()) == 2)
+    workers = server.children()
+    server.ask("/healthz")
+    server.end(signal.SIGKILL)
+    server.until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers))
+
+
 def test_an_address_that_is_taken_is_a_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

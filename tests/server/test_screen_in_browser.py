@@ -96,7 +96,7 @@ def test_a_record_is_answered_explained_and_changed(page: Any) -> None:
     assert fits(page)
     page.fill("[data-column=size]", "99")
     assert page.locator(".outside").count() == 1
-    page.fill("[data-column=size]", "0,5")
+    page.fill("[data-column=size]", "0.5")
     assert page.locator(".outside").count() == 0
     page.select_option("[data-column=city]", "another value")
     page.press("[data-column=size]", "Enter")

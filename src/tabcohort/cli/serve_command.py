@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tabcohort.cli.output import consoles, print_json, print_lines
-from tabcohort.cli.source_options import open_table
+from tabcohort.cli.source_options import open_table, shown_name
 from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning
 
 DIFFERENT = 1  # exit status of `replay`
@@ -25,7 +25,7 @@ def serve(options: argparse.Namespace) -> int:
     from tabcohort.server.fhir_mapping import check_mapping, read_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
-    from tabcohort.server.prediction_log import LogPolicy
+    from tabcohort.server.prediction_log import LogPolicy, prepare_folder
     from tabcohort.server.processes import Plan, address_of, listen
     from tabcohort.server.processes import serve as serve_models
 
@@ -45,6 +45,15 @@ def serve(options: argparse.Namespace) -> int:
     if mapping is not None:
         check_mapping(mapping, store.models)
     policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
+    if policy is not None:
+        prepare_folder(policy.folder)
+    if background is not None and own.n_workers == 1:  # nothing may be read before workers are forked
+        background()
+        usable = [model.name for model in store.models.values() if model.can_explain]
+        if not usable:
+            raise SettingsError(
+                f"{shown_name(options.background)} has the columns of no model: name another --background"
+            )
     listening = listen(own)
     _, messages = consoles(options.quiet)
     for model in store.models.values():
@@ -55,7 +64,9 @@ def serve(options: argparse.Namespace) -> int:
         f"ready    {address} in {time.perf_counter() - began:.1f} s; API: {address}/docs; press Ctrl-C to stop",
     )
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
-    return serve_models(Plan(store, own, policy, mapping), listening)
+    status = serve_models(Plan(store, own, policy, mapping), listening)
+    print_lines(messages, "stopped")
+    return status
 
 
 def require_extra() -> None:
@@ -104,5 +115,6 @@ def replay(options: argparse.Namespace) -> int:
             f"{facts['n_damaged']:,} cut or damaged lines",
         )
         if facts["n_without_record"]:
-            print("give the records with --table TABLE: they are known by their hashes", file=sys.stderr)
+            advice = "give the records with --table TABLE: they are known by their hashes"
+            print(advice if frame is None else "the table lacks the others", file=sys.stderr)
     return 0 if facts["n_equal"] and not facts["n_different"] else DIFFERENT

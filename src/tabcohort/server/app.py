@@ -280,7 +280,8 @@ def _add_models(app: Addresses, service: Service) -> None:
 
     @app.get("/v1/models")
     async def models() -> Response:
-        return _json({"models": [model_summary(model) for model in store.models.values()]})
+        summaries = await service.in_thread(lambda: [model_summary(model) for model in store.models.values()])
+        return _json({"models": summaries})
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> Response:
@@ -301,7 +302,7 @@ def model_summary(model: ServedModel) -> dict[str, Any]:
     return {
         "name": model.name, "version": model.version, "fingerprint": model.fingerprint,
         "loaded": model.loaded.isoformat(timespec="seconds"), "target": schema.target, "classes": list(schema.classes),
-        "can_explain": model.background is not None,
+        "can_explain": model.can_explain,
     }  # fmt: skip
 
 

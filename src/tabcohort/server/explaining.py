@@ -35,8 +35,8 @@ def explain_records(
     if explainer is None:
         raise Problem(
             HTTPStatus.CONFLICT,
-            "an explanation compares a record with other rows, and the server has none: start it with --background "
-            "TABLE",
+            "an explanation compares a record with other rows, and the server has none of this model's columns: "
+            "start it with --background TABLE",
         )
     classes = model.predictor.schema.classes
     if len(str(label)) > MAX_LABEL_LENGTH:

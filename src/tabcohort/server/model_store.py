@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tabcohort.container import fingerprint_of
-from tabcohort.data.inputs import require_columns, row_inputs
-from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, listed
+from tabcohort.data.inputs import row_inputs, table_inputs
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, listed, printable
 from tabcohort.model.explainer import Explainer
 from tabcohort.model.file import load
 from tabcohort.model.predictor import Predictor
@@ -85,15 +86,22 @@ class ServedModel:
         """
         return common_ranges(self.predictor) if self.nearest is None else self.nearest.ranges()
 
+    @property
+    def can_explain(self) -> bool:
+        """Whether there are rows to compare with that have the model's columns."""
+        return self._rows is not None
+
     @functools.cached_property
     def _rows(self) -> Any:
+        """The rows to compare with; None, with a message, where they cannot be used."""
         if self.background is None:
             return None
         try:
             rows = self.background()
-            require_columns(self.predictor.schema.features, rows.columns)
+            table_inputs(rows, self.predictor.schema.columns)
         except TabcohortError as error:
-            raise Problem(HTTPStatus.CONFLICT, f"the rows of --background cannot be used: {error}") from None
+            print(f"tabcohort: {self.name} has no explanations: {printable(str(error))}", file=sys.stderr, flush=True)
+            return None
         return rows
 
     @functools.cached_property

@@ -90,8 +90,8 @@ def _paths(store: ModelStore) -> Document:
             "parameters": [name],
             "get": _operation("report", "Show the report of a model", None, (404,), ("text/html",)),
         },
-        "/healthz": {"get": _operation("healthz", "Is the process alive?", "Status")},
-        "/readyz": {"get": _operation("readyz", "Are the models loaded?", "Ready")},
+        "/healthz": {"get": _operation("healthz", "Tell that the process is alive", "Status")},
+        "/readyz": {"get": _operation("readyz", "Tell which versions take requests", "Ready")},
         "/metrics": {"get": _operation("metrics", "Counts for Prometheus", None, (), ("text/plain",))},
     }  # fmt: skip
 

@@ -75,9 +75,8 @@ class PredictionLog:
         self.policy = policy
         self._lock = threading.Lock()
         self._file, self._number, self._synced = -1, 0, 0.0
+        self._key = prepare_folder(policy.folder)
         with _as_log_error(policy.folder):
-            policy.folder.mkdir(parents=True, exist_ok=True)
-            self._key = folder_key(policy.folder, makes_one=True)
             self._open()
 
     def hash_of(self, inputs: FloatArray) -> str:
@@ -144,6 +143,17 @@ def _line(entry: Mapping[str, Any]) -> str:
 def hash_of(inputs: FloatArray, key: bytes) -> str:
     """Return the keyed hash (HMAC-SHA256) of a record's inputs for a model, `(n_inputs,)`."""
     return hmac.new(key, np.ascontiguousarray(inputs, dtype="<f8").tobytes(), hashlib.sha256).hexdigest()
+
+
+def prepare_folder(folder: Path) -> bytes:
+    """Make the folder of a log where there is none, and return the key of its hashes.
+
+    Raises:
+        LogError: it cannot be made or written to.
+    """
+    with _as_log_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder_key(folder, makes_one=True)
 
 
 def folder_key(folder: Path, *, makes_one: bool) -> bytes:

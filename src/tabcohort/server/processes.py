@@ -118,6 +118,7 @@ class _DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._service = app.state.service
         self._accepts_first = True
+        self._parent = os.getppid()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """End soon; only SIGTERM lets new connections in for a moment."""
@@ -150,6 +151,11 @@ class _DrainingServer(uvicorn.Server):
                 task.add_done_callback(tasks.discard)
 
             loop.add_signal_handler(signal.SIGHUP, look)
+
+    async def on_tick(self, counter: int) -> bool:
+        """End a worker whose supervisor has been killed."""
+        is_orphan = not self._service.options.reload_seconds and os.getppid() != self._parent
+        return is_orphan or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let clients go first, and then stop."""

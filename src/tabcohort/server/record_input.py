@@ -236,7 +236,11 @@ def _cell_schema(column: Column) -> dict[str, Any]:
         return {"type": ["number", "null"], **bounds, "description": column.describe()}
     if isinstance(column, Category):
         levels = column.levels[:MAX_LEVELS]
-        return {"type": ["string", "null"], "examples": list(levels), "description": column.describe()}
+        return {
+            "type": ["string", "integer", "boolean", "null"],
+            "examples": list(levels),
+            "description": column.describe(),
+        }
     if isinstance(column, Boolean):
         return {"type": ["boolean", "null"], "description": "true or false"}
     if isinstance(column, Date):

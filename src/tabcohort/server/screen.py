@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tabcohort.data.columns import Boolean, Category, Column, Date, IntegerCode, Number, Text
 from tabcohort.errors import printable
+from tabcohort.evaluation.metrics import METRICS
 from tabcohort.model.explain import cell_text
 from tabcohort.model.predictor import Prediction
 from tabcohort.reporting.template import resource, template_environment
@@ -194,7 +195,7 @@ def _cell(column: Column, text: str) -> Any:
     if not isinstance(column, Number):
         return text
     try:
-        value = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+        value = float(text)
     except ValueError:
         return text
     return value if np.isfinite(value) else text
@@ -203,7 +204,9 @@ def _cell(column: Column, text: str) -> Any:
 def _form_page(
     model: ServedModel, record: Mapping[str, Any], problem: Problem | None = None, **answer: Any
 ) -> Response:  # fmt: skip
-    errors = {error["column"]: error["detail"] for error in problem.errors} if problem is not None else {}
+    errors = {}
+    if problem is not None:
+        errors = {error["column"]: error["detail"].replace("or null", "or left empty") for error in problem.errors}
     schema = model.predictor.schema
     return _page(
         "form.html.j2", 200 if problem is None else problem.status, model=model, title=f"Predict {schema.target}",
@@ -231,7 +234,7 @@ async def _answer_page(service: Service, version: Version, request: Request) -> 
 
 def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Prediction) -> Response:
     explanation = None
-    if model.background is not None:
+    if model.can_explain:
         explanation = explain_records(model, [record], X, None, MAX_CONTRIBUTIONS, is_quick=True)[0]
     return _form_page(
         model, record, prediction=prediction, sentence=sentence_of(model, prediction),
@@ -277,10 +280,7 @@ def _contributions(explanation: Mapping[str, Any] | None) -> list[dict[str, Any]
 
 
 def _nearest(model: ServedModel, X: Any) -> dict[str, Any] | None:
-    if model.background is None:
-        return None
-    nearest = model.nearest
-    return None if nearest is None else nearest.table(X[0], N_NEAREST)
+    return None if model.nearest is None else model.nearest.table(X[0], N_NEAREST)
 
 
 # -- about the model -------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def _nearest(model: ServedModel, X: Any) -> dict[str, Any] | None:
 def _about_page(model: ServedModel) -> Response:
     schema, report = model.predictor.schema, model.predictor.report
     metrics = [
-        {"label": name.replace("_", " "), "estimate": estimate}
+        {"label": METRICS[name].label, "estimate": estimate}
         for name, estimate in report.evaluation.metrics.items()
         if np.isfinite(estimate.value)
     ]

@@ -7,11 +7,11 @@ const percent = (share) =>
 
 // -- fields ---------------------------------------------------------------------------------------------------------
 
-const asNumber = (text) => Number(text.includes(".") ? text : text.replace(",", "."));
+const asNumber = (text) => Number(text.trim());
 
 const markRange = (input) => {
   const value = asNumber(input.value);
-  const isOutside = input.value.trim() !== "" && (value < Number(input.dataset.low) || value > Number(input.dataset.high));
+  const isOutside = Number.isNaN(value) || input.value.trim() !== "" && (value < Number(input.dataset.low) || value > Number(input.dataset.high));
   input.parentElement.classList.toggle("outside", isOutside);
 };
 for (const input of document.querySelectorAll("input[data-low]")) {
@@ -26,7 +26,7 @@ const inputs = [...document.querySelectorAll("form.record [data-column]")];
 const cellOf = (input) => {
   const text = input.value.trim();
   if (text === "") return null;
-  if (input.inputMode === "decimal") return asNumber(text);
+  if (input.inputMode === "decimal") return Number.isFinite(asNumber(text)) ? asNumber(text) : text;
   if (input.tagName === "SELECT" && input.options.length === 3 && input.options[1].text === "yes") return text === "yes";
   return text;
 };
