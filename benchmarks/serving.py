@@ -437,7 +437,7 @@ def measure_fuzz(folder: Path, seconds: float, times: int) -> None:
         seeds.append((media_type, file.getvalue(), None))
     seeds.append(("text/csv", gzip.compress(frame.write_csv().encode()), "gzip"))
     app = create_app(
-        ModelStore({"cancer": model}), ServerOptions(reload_seconds=0, max_body_bytes=2**20, max_rows=10_000)
+        ModelStore({"cancer": model}), ServerOptions(reload_interval_seconds=0, max_body_bytes=2**20, max_rows=10_000)
     )
     rng, statuses = random.Random(0), collections.Counter()
     before = memory_of(os.getpid())

@@ -120,7 +120,7 @@ def mapping() -> FhirMapping:
 def start(own: FhirMapping | None = None, log: LogPolicy | None = None, **options: Any) -> TestClient:
     """Return a client of a server with the model."""
     store = ModelStore({"sepsis": model_folder() / "sepsis.tabcohort"})
-    settings = ServerOptions(**{"reload_seconds": 0.0, **options})
+    settings = ServerOptions(**{"reload_interval_seconds": 0.0, **options})
     app = create_app(store, settings, None if log is None else PredictionLog(log), own or mapping())
     return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 

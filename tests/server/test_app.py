@@ -73,7 +73,7 @@ def test_csv_is_answered_as_the_command_line_does(server: Server, mixed: Predict
 def test_a_table_of_many_pieces_is_one_answer(
     server: Server, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.server.answering.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("tabcohort.server.answering.CHUNK_ROWS", 7)
     rng = np.random.default_rng(0)
     frame = pl.DataFrame(rng.normal(size=(50, 3)), schema=["x0", "x1", "x2"])
     client = server()
@@ -253,7 +253,7 @@ def test_a_changed_file_is_served_soon(server: Server, files: Path, predictor: P
 def test_rows_of_a_table_have_their_places_in_the_log_and_gaps_where_numbers_are_none(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.server.answering.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("tabcohort.server.answering.CHUNK_ROWS", 2)
     frame = pl.DataFrame({"x0": [1.0, float("nan"), 3.0, 4.0, 5.0], "x1": [0.0] * 5, "x2": [1.0] * 5})
     file = io.BytesIO()
     frame.write_parquet(file)

@@ -111,7 +111,7 @@ def test_a_key_is_needed_as_everywhere() -> None:
 
 def test_without_a_mapping_there_are_no_such_addresses() -> None:
     store = ModelStore({"sepsis": model_folder() / "sepsis.tabcohort"})
-    client = TestClient(create_app(store, ServerOptions(reload_seconds=0.0)), base_url="http://localhost")
+    client = TestClient(create_app(store, ServerOptions(reload_interval_seconds=0.0)), base_url="http://localhost")
     assert evaluate(client, full_bundle()).status_code == 404
     assert client.get("/cds-services").status_code == 404
 
@@ -133,7 +133,7 @@ def test_a_model_with_other_columns_is_not_asked(tmp_path: Path) -> None:
     path = tmp_path / "sepsis.tabcohort"
     shutil.copy(model_folder() / "sepsis.tabcohort", path)
     store = ModelStore({"sepsis": path})
-    app = create_app(store, ServerOptions(reload_seconds=0.0), None, mapping())
+    app = create_app(store, ServerOptions(reload_interval_seconds=0.0), None, mapping())
     client = TestClient(app, base_url="http://localhost")
     assert evaluate(client, full_bundle()).status_code == 200
     save(fit_quickly(make_small_table(), model="logistic"), path)

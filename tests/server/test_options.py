@@ -29,15 +29,15 @@ def test_options_out_of_range_are_refused(values: dict[str, object], words: str)
 
 def test_another_address_needs_a_key_or_that_anyone_is_allowed() -> None:
     assert not ServerOptions(host="0.0.0.0", keys=(KEY,)).is_local
-    assert not ServerOptions(host="0.0.0.0", allow_anyone=True).is_local
+    assert not ServerOptions(host="0.0.0.0", allow_unauthenticated=True).is_local
     assert ServerOptions().is_local
 
 
 def test_a_key_is_known_only_as_a_whole() -> None:
     options = ServerOptions(keys=(KEY, "another-key-of-enough-characters"))
-    assert options.knows(KEY.encode())
-    assert not any(options.knows(key) for key in (b"", KEY[:-1].encode(), f"{KEY}x".encode()))
-    assert not ServerOptions().knows(b"")
+    assert options.accepts_key(KEY.encode())
+    assert not any(options.accepts_key(key) for key in (b"", KEY[:-1].encode(), f"{KEY}x".encode()))
+    assert not ServerOptions().accepts_key(b"")
 
 
 def test_keys_are_the_lines_of_a_file(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_disk_has_it_as_often_as_the_policy_says(
 def test_the_key_is_made_once_and_its_owner_s_alone(tmp_path: Path) -> None:
     one, other = PredictionLog(LogPolicy(tmp_path)), PredictionLog(LogPolicy(tmp_path))
     row = np.array([1.0, np.nan])
-    assert one.hash_of(row) == other.hash_of(row) == hash_of(row, folder_key(tmp_path, makes_one=False))
+    assert one.hash_of(row) == other.hash_of(row) == hash_of(row, folder_key(tmp_path, create=False))
     assert one.hash_of(row) != one.hash_of(np.array([1.0, 2.0]))
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path

@@ -53,7 +53,7 @@ def address(files: Path, mixed: Predictor, visits: pl.DataFrame, hostile: pl.Dat
     store._models |= other._models
     listening = listen(ServerOptions(port=0))
     server = uvicorn.Server(
-        uvicorn.Config(create_app(store, ServerOptions(reload_seconds=0)), log_level="error", ws="none")
+        uvicorn.Config(create_app(store, ServerOptions(reload_interval_seconds=0)), log_level="error", ws="none")
     )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

@@ -20,10 +20,10 @@ from tabcohort.server.table_bodies import (
     CSV,
     PARQUET,
     TABLES,
+    decompressed,
     inputs_of,
     read_table,
     too_large,
-    unpacked,
     written,
 )
 
@@ -114,14 +114,14 @@ def test_what_is_wrong_with_csv_is_said_without_its_cells(body: bytes, words: st
 
 def test_gzip_is_unpacked_within_bounds() -> None:
     packed = gzip.compress(b"x0\n" + b"1\n" * 1_000)
-    assert unpacked(packed, "gzip", 10**4) == b"x0\n" + b"1\n" * 1_000
-    assert unpacked(b"abc", None, 2) == b"abc"
+    assert decompressed(packed, "gzip", 10**4) == b"x0\n" + b"1\n" * 1_000
+    assert decompressed(b"abc", None, 2) == b"abc"
     for body, encoding, bound, status in (
         (packed, "br", 10**4, 415), (b"abc", "gzip", 10**4, 400), (packed[:-5], "gzip", 10**4, 400),
         (packed + b"more", "gzip", 10**4, 400), (gzip.compress(bytes(10**7)), "gzip", 10**4, 413),
     ):  # fmt: skip
         with pytest.raises(Problem) as caught:
-            unpacked(body, encoding, bound)
+            decompressed(body, encoding, bound)
         assert caught.value.status == status
 
 

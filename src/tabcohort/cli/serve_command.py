@@ -35,7 +35,7 @@ def serve(options: argparse.Namespace) -> int:
         host=options.host,
         port=options.port,
         keys=read_keys(options.api_key_file) if options.api_key_file else (),
-        allow_anyone=options.no_auth,
+        allow_unauthenticated=options.no_auth,
         allowed_hosts=tuple(options.allow_host),
         n_workers=options.workers,
     )

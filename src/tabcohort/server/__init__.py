@@ -1,4 +1,4 @@
-"""A model as a service: strict input, gathered predictions, a record of what was answered.
+"""A model as a service: strict input, batched predictions, and a log of them.
 
 Everything here needs the extra `serve`, and nothing in it trains.
 """

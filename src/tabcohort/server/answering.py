@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tabcohort.model.predictor import Prediction
-from tabcohort.server.gatherer import Gatherer
+from tabcohort.server.micro_batcher import MicroBatcher
 from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogError, PredictionLog, entries_of
 from tabcohort.server.problems import overloaded
 from tabcohort.server.record_input import Record
 from tabcohort.server.service_metrics import DriftCounter, ServiceMetrics
-from tabcohort.server.table_bodies import ROWS_AT_ONCE
+from tabcohort.server.table_bodies import CHUNK_ROWS
 from tabcohort.types import FloatArray
 
 if TYPE_CHECKING:
     import polars as pl
 
-MAX_GATHERED = 256  # records of a request; one with more is answered in a thread of its own
+MAX_BATCHED_RECORDS = 256  # records of a request; one with more is answered in a thread of its own
 LOG_RETRY_SECONDS = 60
 MAX_SHADOWED = 1_000  # rows of a request that a model in shadow answers, too
 
@@ -32,13 +32,13 @@ class Version(NamedTuple):
     """A version of a model with what answers for it.
 
     Args:
-        model: it.
-        gatherer: of single requests.
+        model: the loaded model.
+        batcher: of single requests.
         drift: of its columns.
     """
 
     model: ServedModel
-    gatherer: Gatherer[Prediction]
+    batcher: MicroBatcher[Prediction]
     drift: DriftCounter
 
 
@@ -69,12 +69,12 @@ class Answering:
         if known is None or known.model is not model:
             drift = DriftCounter(self.metrics, name, model.predictor)
             answer = functools.partial(self._predict, model, drift)
-            known = self._versions[name] = Version(model, Gatherer(answer, self.options.max_waiting), drift)
+            known = self._versions[name] = Version(model, MicroBatcher(answer, self.options.max_queued_records), drift)
         return known
 
     async def predict(self, version: Version, X: FloatArray) -> Sequence[Prediction]:
-        """Return the prediction for each of a few records, gathered with those of other requests."""
-        return await version.gatherer(X)
+        """Return the prediction for each of a few records, batched with those of other requests."""
+        return await version.batcher(X)
 
     def predict_many(self, version: Version, X: FloatArray) -> list[Prediction]:
         """Return the prediction for each of many records; to be called in a thread."""
@@ -157,8 +157,8 @@ class Answering:
             request_id: for the log.
         """
         model = version.model
-        for start in range(0, len(frame), ROWS_AT_ONCE):
-            rows, part = X[start : start + ROWS_AT_ONCE], frame[start : start + ROWS_AT_ONCE]
+        for start in range(0, len(frame), CHUNK_ROWS):
+            rows, part = X[start : start + CHUNK_ROWS], frame[start : start + CHUNK_ROWS]
             predictions = model.predictor.predict_encoded(rows, part, columns)
             version.drift.add(rows)
             self.metrics.count_predictions(

@@ -20,20 +20,20 @@ from tabcohort.data.inputs import require_column
 from tabcohort.errors import TableError
 from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
 from tabcohort.server import openapi
-from tabcohort.server.addresses import Addresses
-from tabcohort.server.answering import MAX_GATHERED, Answering, Version
+from tabcohort.server.answering import MAX_BATCHED_RECORDS, Answering, Version
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.fhir_mapping import FhirMapping
-from tabcohort.server.guard import Guard, read_body
 from tabcohort.server.medical_records import add_medical_records
+from tabcohort.server.middleware import RequestMiddleware, read_body
 from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import PredictionLog, answer_facts
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json, record_schema, records_of
+from tabcohort.server.routes import Routes
 from tabcohort.server.screen import add_screen
 from tabcohort.server.service_metrics import ServiceMetrics
-from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, unpacked, written
+from tabcohort.server.table_bodies import TABLES, decompressed, inputs_of, read_table, written
 
 JSON = "application/json"
 N_THREADS = 2  # for tables, explanations and reports
@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 
 class Service:
-    """What the addresses of one application share.
+    """What the routes of one application share.
 
     Args:
         answering: the models, and what answers for them.
@@ -50,7 +50,7 @@ class Service:
 
     def __init__(self, answering: Answering, medical_service: str | None = None) -> None:
         self.answering, self.options, self.medical_service = answering, answering.options, medical_service
-        self.guard: Guard | None = None  # set when the application is made
+        self.middleware: RequestMiddleware | None = None  # set when the application is made
         self.threads = ThreadPoolExecutor(N_THREADS, thread_name_prefix="tabcohort")
 
     async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -61,12 +61,12 @@ class Service:
         """
         work = asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
         try:
-            async with asyncio.timeout(self.options.answer_seconds):
+            async with asyncio.timeout(self.options.timeout_seconds):
                 return await work
         except TimeoutError:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the answer takes more than {self.options.answer_seconds:g} seconds; ask for less at once",
+                f"the answer takes more than {self.options.timeout_seconds:g} seconds; ask for less at once",
                 headers={"retry-after": "60"},
             ) from None
 
@@ -96,7 +96,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(service)) if options.reload_seconds else None
+        watching = asyncio.create_task(_watch(service)) if options.reload_interval_seconds else None
         yield
         if watching is not None:
             watching.cancel()
@@ -104,17 +104,17 @@ def create_app(
         if log is not None:
             log.close()
 
-    addresses = Addresses()
-    _add_predictions(addresses, service)
-    _add_models(addresses, service)
-    _add_status(addresses, service)
-    add_screen(addresses, service)
+    routes = Routes()
+    _add_predictions(routes, service)
+    _add_models(routes, service)
+    _add_status(routes, service)
+    add_screen(routes, service)
     if mapping is not None:
-        add_medical_records(addresses, service, mapping)
+        add_medical_records(routes, service, mapping)
     app = Starlette(
-        routes=addresses.routes,
+        routes=routes.table,
         lifespan=lifespan,
-        middleware=[Middleware(_guarded(service))],
+        middleware=[Middleware(_with_middleware(service))],
         exception_handlers={HTTPException: _as_problem, Problem: _as_problem},
     )
     app.router.redirect_slashes = False
@@ -122,10 +122,10 @@ def create_app(
     return app
 
 
-def _guarded(service: Service) -> Callable[[Any], Guard]:
-    def make(app: Any) -> Guard:
-        service.guard = Guard(app, service.options, service.answering.metrics)
-        return service.guard
+def _with_middleware(service: Service) -> Callable[[Any], RequestMiddleware]:
+    def make(app: Any) -> RequestMiddleware:
+        service.middleware = RequestMiddleware(app, service.options, service.answering.metrics)
+        return service.middleware
 
     return make
 
@@ -134,7 +134,7 @@ async def _watch(service: Service) -> None:
     """Load models whose files have changed, and show drift, again and again."""
     store = service.answering.store
     while True:
-        await asyncio.sleep(service.options.reload_seconds)
+        await asyncio.sleep(service.options.reload_interval_seconds)
         if store.changed() or store.errors:
             await reload(service)
 
@@ -163,7 +163,7 @@ def _json(value: Any, headers: dict[str, str] | None = None) -> Response:
 # -- predictions -----------------------------------------------------------------------------------------------------
 
 
-def _add_predictions(app: Addresses, service: Service) -> None:
+def _add_predictions(app: Routes, service: Service) -> None:
     @app.post("/v1/models/{name}/predict")
     async def predict(name: str, request: Request) -> Response:
         version = service.answering.version(name)
@@ -191,7 +191,7 @@ async def _predict_records(service: Service, version: Version, body: bytes, requ
     answering, model = service.answering, version.model
     records = records_of(parse_json(body), service.options.max_records)
     X = model.reader.inputs(records)
-    if len(X) <= MAX_GATHERED:
+    if len(X) <= MAX_BATCHED_RECORDS:
         predictions = await answering.predict(version, X)
     else:
         predictions = await service.in_thread(answering.predict_many, version, X)
@@ -243,7 +243,7 @@ def _answer_type(request: Request, own: str) -> str:
 
 async def _body(request: Request, options: ServerOptions) -> bytes:
     body = await read_body(request, options)
-    return unpacked(body, request.headers.get("content-encoding"), options.max_body_bytes)
+    return decompressed(body, request.headers.get("content-encoding"), options.max_body_bytes)
 
 
 def _columns(request: Request, available: list[str]) -> list[str]:
@@ -275,7 +275,7 @@ def _version_header(model: ServedModel) -> dict[str, str]:
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def _add_models(app: Addresses, service: Service) -> None:
+def _add_models(app: Routes, service: Service) -> None:
     store = service.answering.store
 
     @app.get("/v1/models")
@@ -325,7 +325,7 @@ def model_facts(model: ServedModel) -> dict[str, Any]:
 # -- the server itself -----------------------------------------------------------------------------------------------
 
 
-def _add_status(app: Addresses, service: Service) -> None:
+def _add_status(app: Routes, service: Service) -> None:
     store, metrics = service.answering.store, service.answering.metrics
 
     @app.get("/healthz")
@@ -334,7 +334,7 @@ def _add_status(app: Addresses, service: Service) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        if service.guard is not None and service.guard.is_draining:
+        if service.middleware is not None and service.middleware.is_ending:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to end")
         versions = {name: model.version for name, model in store.models.items()}
         return _json({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     """A resource and where it is.
 
     Args:
-        resource: it.
+        resource: the Observation or component.
         path: of the resource, as FHIRPath.
         full_url: that the bundle gives it.
     """
@@ -197,7 +197,7 @@ def codes_of(concept: Any, path: str) -> list[Code]:
     """Return the systems and codes of a CodeableConcept.
 
     Raises:
-        FhirProblem: it is none.
+        FhirProblem: the value is not a CodeableConcept.
     """
     if concept is None:
         raise refused("required", "a code is needed", path)

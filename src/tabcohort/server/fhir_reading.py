@@ -75,7 +75,7 @@ def bundle_entries(bundle: Any, path: str) -> list[Entry]:
     """Return the resources of a Bundle.
 
     Args:
-        bundle: it.
+        bundle: the Bundle.
         path: of it, as FHIRPath.
 
     Raises:

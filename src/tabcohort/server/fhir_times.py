@@ -32,7 +32,7 @@ def parse_time(text: object) -> FhirTime:
     """Return a time of FHIR: `YYYY`, `YYYY-MM`, `YYYY-MM-DD`, or `YYYY-MM-DDThh:mm:ss+zz:zz`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a FHIR date or time.
     """
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None or not isinstance(text, str):

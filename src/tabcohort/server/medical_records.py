@@ -1,4 +1,4 @@
-"""The addresses for medical records: `POST /fhir/$evaluate`, and the service of CDS Hooks."""
+"""The routes for medical records: `POST /fhir/$evaluate`, and the service of CDS Hooks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from starlette.responses import Response
 
 from tabcohort.errors import SettingsError
 from tabcohort.server import cds_hooks
-from tabcohort.server.addresses import Addresses
 from tabcohort.server.answering import Answering, Version
 from tabcohort.server.fhir import Assessment, risk_assessment
 from tabcohort.server.fhir_mapping import FhirMapping, check_mapping
 from tabcohort.server.fhir_problems import FHIR_JSON, as_fhir, fhir_response
 from tabcohort.server.fhir_reading import Evidence, read_bundle
-from tabcohort.server.guard import read_body
+from tabcohort.server.middleware import read_body
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json
-from tabcohort.server.table_bodies import unpacked
+from tabcohort.server.routes import Routes
+from tabcohort.server.table_bodies import decompressed
 
 if TYPE_CHECKING:
     from tabcohort.server.app import Service
@@ -79,11 +79,11 @@ def _unavailable(detail: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"retry-after": "60"})
 
 
-def add_medical_records(app: Addresses, service: Service, mapping: FhirMapping) -> None:
-    """Add the addresses for medical records to those of an application.
+def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> None:
+    """Add the routes for medical records to those of an application.
 
     Args:
-        app: these.
+        app: the routes.
         service: what they share.
         mapping: of one of its models.
 
@@ -95,7 +95,7 @@ def add_medical_records(app: Addresses, service: Service, mapping: FhirMapping) 
     async def body_of(request: Request, *media_types: str) -> Any:
         _check_media_type(request, media_types)
         body = await read_body(request, options)
-        return parse_json(unpacked(body, request.headers.get("content-encoding"), options.max_body_bytes))
+        return parse_json(decompressed(body, request.headers.get("content-encoding"), options.max_body_bytes))
 
     @app.post("/fhir/$evaluate")
     async def evaluate(request: Request) -> Response:

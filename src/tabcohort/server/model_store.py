@@ -60,12 +60,12 @@ class ServedModel:
 
     @functools.cached_property
     def reader(self) -> RecordReader:
-        """What reads records for it."""
+        """The reader of its records."""
         return RecordReader(self.predictor.schema)
 
     @functools.cached_property
     def explainer(self) -> Explainer | None:
-        """What explains its predictions; None without rows to compare with."""
+        """The explainer of its predictions; None without rows to compare with."""
         return None if self._rows is None else self.predictor.explainer(self._rows)
 
     @functools.cached_property
@@ -75,14 +75,14 @@ class ServedModel:
 
     @functools.cached_property
     def nearest(self) -> NearestRows | None:
-        """What finds rows like a record; None without rows to compare with."""
+        """The search for similar rows; None without rows to compare with."""
         return None if self._rows is None else NearestRows(self.predictor, self._rows)
 
     @functools.cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Between which values most rows are, by the name of each column of numbers for which that is known.
+        """The range of most values of each number column.
 
-        It is that of the rows to compare with, where there are any, and else as the model file tells it.
+        It is taken from the rows to compare with if there are any, otherwise from the model file.
         """
         return common_ranges(self.predictor) if self.nearest is None else self.nearest.ranges()
 

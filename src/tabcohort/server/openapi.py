@@ -97,7 +97,7 @@ def _paths(store: ModelStore) -> Document:
 
 
 def _medical_paths(service: str) -> Document:
-    """Return the addresses for medical records."""
+    """Return the paths for medical records."""
     identity = {"name": "identity", "in": "path", "required": True, "schema": {"type": "string", "enum": [service]}}
     resource, fhir = {"type": "object"}, "application/fhir+json"
     body = {"required": True, "content": {fhir: {"schema": resource}, "application/json": {"schema": resource}}}

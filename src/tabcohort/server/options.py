@@ -21,18 +21,18 @@ class ServerOptions:
         host: the address that it listens at.
         port: 0 takes one that is free.
         keys: of which a request must give one; no key is needed where there are none.
-        allow_anyone: whether an address other than this machine's may be listened at without keys.
+        allow_unauthenticated: whether an address other than this machine's may be listened at without keys.
         allowed_hosts: names by which requests may address the server, beside those of this machine and `host`.
         n_workers: processes that answer.
-        max_body_bytes: of a request, also once it is unpacked.
+        max_body_bytes: of a request, also once it is decompressed.
         max_records: of a JSON request.
         max_rows: of a table.
         max_explained: records that one request may have explained.
-        max_waiting: records that may wait for a forward pass.
+        max_queued_records: records that may wait for a forward pass.
         max_in_flight: requests that may be answered at a time.
-        body_seconds: in which a request must arrive.
-        answer_seconds: in which it must be answered.
-        reload_seconds: how often the files of the models are looked at; 0 for never.
+        body_timeout_seconds: in which a request must arrive.
+        timeout_seconds: in which it must be answered.
+        reload_interval_seconds: how often the files of the models are looked at; 0 for never.
 
     Raises:
         SettingsError: a value is out of range, or anyone could ask from elsewhere without having said so.
@@ -41,25 +41,25 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     keys: tuple[str, ...] = field(default=(), repr=False)
-    allow_anyone: bool = False
+    allow_unauthenticated: bool = False
     allowed_hosts: tuple[str, ...] = ()
     n_workers: int = 1
     max_body_bytes: int = 64 * 2**20
     max_records: int = 10_000
     max_rows: int = 1_000_000
     max_explained: int = 20
-    max_waiting: int = 2_048
+    max_queued_records: int = 2_048
     max_in_flight: int = 512
-    body_seconds: float = 30.0
-    answer_seconds: float = 300.0
-    reload_seconds: float = 1.0
+    body_timeout_seconds: float = 30.0
+    timeout_seconds: float = 300.0
+    reload_interval_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise SettingsError(f"the port must be 0 to 65535; it is {self.port}")
         if self.n_workers < 1:
             raise SettingsError(f"there must be at least 1 worker; it is {self.n_workers}")
-        if not self.is_local and not self.keys and not self.allow_anyone:
+        if not self.is_local and not self.keys and not self.allow_unauthenticated:
             raise SettingsError(
                 f"{self.host!r} can be reached from other machines: give a key with --api-key-file FILE, or say "
                 "--no-auth if everyone who reaches it may use it"
@@ -70,7 +70,7 @@ class ServerOptions:
         """Whether only this machine can reach it."""
         return self.host in LOCAL_HOSTS
 
-    def knows(self, key: bytes) -> bool:
+    def accepts_key(self, key: bytes) -> bool:
         """Return whether a key is one of those that are asked for; the time does not tell how much of it is right."""
         known = [hmac.compare_digest(key, own.encode()) for own in self.keys]
         return any(known)

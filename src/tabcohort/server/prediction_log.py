@@ -153,15 +153,15 @@ def prepare_folder(folder: Path) -> bytes:
     """
     with _as_log_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        return folder_key(folder, makes_one=True)
+        return folder_key(folder, create=True)
 
 
-def folder_key(folder: Path, *, makes_one: bool) -> bytes:
+def folder_key(folder: Path, *, create: bool) -> bytes:
     """Return the key of a folder's hashes, which its owner alone may read.
 
     Args:
         folder: of the log.
-        makes_one: whether a key is made where there is none.
+        create: whether a key is made where there is none.
 
     Raises:
         OSError: it cannot be read or made.
@@ -169,7 +169,7 @@ def folder_key(folder: Path, *, makes_one: bool) -> bytes:
     """
     path = folder / KEY_FILE
     temporary = folder / f".{KEY_FILE}.{secrets.token_hex(4)}"
-    if makes_one and not path.exists():
+    if create and not path.exists():
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "wb") as writable:
             writable.write(secrets.token_bytes(KEY_BYTES))

@@ -25,12 +25,12 @@ from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog
 
-SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 DRAIN_SECONDS = 0.4  # in which connections are still accepted, and closed by their next answer
 GRACE_SECONDS = 30.0  # for requests that are being answered
 BACKLOG = 2_048
-QUICK_DEATH_SECONDS, MAX_QUICK_DEATHS = 1.0, 5
-LOOK_SECONDS = 0.05
+MIN_UPTIME_SECONDS, MAX_EARLY_EXITS = 1.0, 5
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _answer(plan: Plan, listening: socket.socket, watches: bool) -> int:
 
     from tabcohort.server.app import create_app
 
-    options = plan.options if watches else replace(plan.options, reload_seconds=0.0)
+    options = plan.options if watches else replace(plan.options, reload_interval_seconds=0.0)
     app = create_app(plan.store, options, None if plan.log is None else PredictionLog(plan.log), plan.mapping)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none", backlog=BACKLOG,
@@ -139,7 +139,7 @@ class _DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and to listen to SIGHUP."""
         await super().startup(sockets)
-        if hasattr(signal, "SIGHUP") and self._service.options.reload_seconds:  # else another process looks
+        if hasattr(signal, "SIGHUP") and self._service.options.reload_interval_seconds:  # else another process looks
             from tabcohort.server.app import reload
 
             loop = asyncio.get_running_loop()
@@ -154,14 +154,15 @@ class _DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """End a worker whose supervisor has been killed."""
-        is_orphan = not self._service.options.reload_seconds and os.getppid() != self._parent
+        is_orphan = not self._service.options.reload_interval_seconds and os.getppid() != self._parent
         return is_orphan or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let clients go first, and then stop."""
-        guard = self._service.guard
-        if guard is not None:
-            guard.is_draining = True
+        middleware = self._service.middleware
+        if middleware is not None:
+            middleware.is_draining = True
+            middleware.is_ending = self._accepts_first
         if self._accepts_first:
             await self._while_connected(DRAIN_SECONDS)
         waiting = [connection for listening in sockets or [] for connection in _waiting(listening)]
@@ -204,10 +205,10 @@ class _Supervisor:
 
     def __init__(self, plan: Plan, listening: socket.socket) -> None:
         self._plan, self._listening = plan, listening
-        self._born: dict[int, float] = {}  # by process id
-        self._leaving: set[int] = set()
+        self._start_times: dict[int, float] = {}  # by process id
+        self._stopping: set[int] = set()
         self._ends = self._reloads = False  # set by signals
-        self._n_quick_deaths = 0
+        self._n_early_exits = 0
         self._looked = time.monotonic()
 
     def run(self) -> int:
@@ -219,13 +220,13 @@ class _Supervisor:
                 self._fork()
             try:
                 while not self._ends:
-                    self._bury()
-                    if self._n_quick_deaths > MAX_QUICK_DEATHS:
+                    self._reap()
+                    if self._n_early_exits > MAX_EARLY_EXITS:
                         raise TabcohortError("workers exit right after they start; see above")
-                    self._look()
-                    time.sleep(LOOK_SECONDS)
+                    self._reload_if_changed()
+                    time.sleep(POLL_SECONDS)
             finally:
-                self._end()
+                self._shut_down()
         return 0
 
     def _fork(self) -> None:
@@ -233,7 +234,7 @@ class _Supervisor:
         sys.stderr.flush()
         pid = os.fork()
         if pid:
-            self._born[pid] = time.monotonic()
+            self._start_times[pid] = time.monotonic()
             return
         status = 1
         try:
@@ -249,27 +250,27 @@ class _Supervisor:
             sys.stderr.flush()
             os._exit(status)
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """Replace processes that have ended."""
         from prometheus_client.multiprocess import mark_process_dead
 
-        for pid in list(self._born):
+        for pid in list(self._start_times):
             with contextlib.suppress(ChildProcessError):
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     continue
-            age = time.monotonic() - self._born.pop(pid)
+            age = time.monotonic() - self._start_times.pop(pid)
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
-            if pid in self._leaving:
-                self._leaving.discard(pid)
+            if pid in self._stopping:
+                self._stopping.discard(pid)
                 continue
-            self._n_quick_deaths = self._n_quick_deaths + 1 if age < QUICK_DEATH_SECONDS else 0
+            self._n_early_exits = self._n_early_exits + 1 if age < MIN_UPTIME_SECONDS else 0
             print(f"tabcohort: worker {pid} exited and is being restarted", file=sys.stderr, flush=True)
             self._fork()
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         """Load models whose files have changed, and replace the processes that have the old ones."""
         asked, self._reloads = self._reloads, False
-        if not asked and time.monotonic() - self._looked < self._plan.options.reload_seconds:
+        if not asked and time.monotonic() - self._looked < self._plan.options.reload_interval_seconds:
             return
         self._looked = time.monotonic()
         store = self._plan.store
@@ -279,25 +280,25 @@ class _Supervisor:
         for message in messages:
             print(f"tabcohort: {message}", flush=True)
         if any(" has replaced " in message for message in messages):
-            old = [pid for pid in self._born if pid not in self._leaving]
+            old = [pid for pid in self._start_times if pid not in self._stopping]
             for _ in old:
                 self._fork()
-            self._leave(old, signal.SIGINT)  # the others accept what comes
+            self._stop(old, signal.SIGINT)  # the others accept what comes
 
-    def _leave(self, pids: list[int], number: int) -> None:
+    def _stop(self, pids: list[int], number: int) -> None:
         for pid in pids:
-            self._leaving.add(pid)
+            self._stopping.add(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def _end(self) -> None:
+    def _shut_down(self) -> None:
         self._listening.close()
-        self._leave(list(self._born), signal.SIGTERM)
+        self._stop(list(self._start_times), signal.SIGTERM)
         end = time.monotonic() + GRACE_SECONDS + 2 * DRAIN_SECONDS + 1
-        while self._born and time.monotonic() < end:
-            self._bury()
-            time.sleep(LOOK_SECONDS)
-        for pid in self._born:
+        while self._start_times and time.monotonic() < end:
+            self._reap()
+            time.sleep(POLL_SECONDS)
+        for pid in self._start_times:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -322,9 +323,9 @@ class _Supervisor:
 def _shared_counts() -> Iterator[None]:
     """Let the processes share their counts through a folder, which is gone afterwards."""
     folder = tempfile.mkdtemp(prefix="tabcohort-metrics-")
-    os.environ[SEVERAL] = folder
+    os.environ[MULTIPROCESS_DIR] = folder
     try:
         yield
     finally:
-        os.environ.pop(SEVERAL, None)
+        os.environ.pop(MULTIPROCESS_DIR, None)
         shutil.rmtree(folder, ignore_errors=True)

@@ -28,7 +28,7 @@ def parse_json(body: bytes) -> Any:
     """Return the value of a JSON text in UTF-8, in which no name is repeated and no number is NaN or infinite.
 
     Raises:
-        Problem: 400, it is none.
+        Problem: 400, the body is not strict JSON.
     """
     try:
         text = body.decode()

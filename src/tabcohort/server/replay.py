@@ -85,7 +85,7 @@ def _inputs(entry: dict[str, Any], predictor: Predictor, known: dict[str, FloatA
 def _by_hash(log: Path, predictor: Predictor, frame: pl.DataFrame) -> dict[str, FloatArray]:
     folder = log if log.is_dir() else log.parent
     try:
-        key = folder_key(folder, makes_one=False)
+        key = folder_key(folder, create=False)
     except OSError as error:
         raise LogError(f"the key of the hashes in {str(folder)!r} cannot be read: {error.strerror}") from None
     return {hash_of(row, key): row[None] for row in table_inputs(frame, predictor.schema.columns)}

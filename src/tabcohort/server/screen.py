@@ -19,12 +19,12 @@ from tabcohort.model.explain import cell_text
 from tabcohort.model.predictor import Prediction
 from tabcohort.reporting.template import resource, template_environment
 from tabcohort.server import openapi
-from tabcohort.server.addresses import Addresses
 from tabcohort.server.answering import Version
 from tabcohort.server.explaining import explain_records
-from tabcohort.server.guard import read_body
+from tabcohort.server.middleware import read_body
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
+from tabcohort.server.routes import Routes
 
 if TYPE_CHECKING:
     from tabcohort.server.app import Service
@@ -41,8 +41,8 @@ N_NEAREST, MAX_CONTRIBUTIONS = 5, 12
 UNKNOWN = "another value"
 
 
-def add_screen(app: Addresses, service: Service) -> None:
-    """Add the pages to the addresses of an application."""
+def add_screen(app: Routes, service: Service) -> None:
+    """Add the pages to the routes of an application."""
     store = service.answering.store
 
     @app.get("/")

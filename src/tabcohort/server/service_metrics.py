@@ -17,7 +17,7 @@ from tabcohort.model.predictor import Prediction, Predictor
 from tabcohort.model.training_statistics import ColumnStatistics, training_statistics
 from tabcohort.types import FloatArray
 
-SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # the folder through which several processes share their counts
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"  # the folder through which several processes share their counts
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 MIN_ROWS_OF_DRIFT = 30
 ROWS_REMEMBERED = 10_000  # by the means that drift is computed from
@@ -68,7 +68,7 @@ class ServiceMetrics:
 
     def text(self) -> bytes:
         """Return all counts as text; those of all processes where there are several."""
-        if SEVERAL not in os.environ:
+        if MULTIPROCESS_DIR not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 ARROW_STREAM, ARROW_FILE = "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"
 TABLES = (CSV, PARQUET, ARROW_STREAM, ARROW_FILE)
-ROWS_AT_ONCE = 10_000  # of an answer that is streamed
+CHUNK_ROWS = 10_000  # of an answer that is streamed
 ROWS_OF_A_BATCH = 1_000  # of Parquet
 
 
-def unpacked(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
+def decompressed(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     """Return a body without its content encoding, gzip or none.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Single requests, gathered into one forward pass."""
+"""Single requests, batched into one forward pass."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from tabcohort.types import FloatArray
 Answer = TypeVar("Answer")
 
 
-class Gatherer(Generic[Answer]):
-    """Answers all requests of one turn of the event loop at once.
+class MicroBatcher(Generic[Answer]):
+    """Answers all requests of one turn of the event loop in one forward pass.
 
-    A request waits for no time of its own: whatever else has come while the last forward pass ran goes with it into the
-    next one.
+    Requests that arrive during a forward pass are batched into the next one; no timer is involved.
 
     Args:
         answer: from inputs, `(n_rows, n_inputs)`, to an answer for each row; it runs in the event loop's thread.
-        max_waiting: rows that may wait; more are refused.
+        max_queued_records: rows that may wait; more are refused.
     """
 
-    def __init__(self, answer: Callable[[FloatArray], Sequence[Answer]], max_waiting: int) -> None:
-        self._answer, self._max_waiting = answer, max_waiting
+    def __init__(self, answer: Callable[[FloatArray], Sequence[Answer]], max_queued_records: int) -> None:
+        self._answer, self._max_waiting = answer, max_queued_records
         self._waiting: list[tuple[FloatArray, asyncio.Future[Sequence[Answer]]]] = []
         self._n_waiting = 0
 

@@ -1,4 +1,4 @@
-"""The addresses of an application, each with the function that answers for it."""
+"""The routes of an application, and the functions that handle them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ from starlette.routing import Route
 Handler = Callable[..., Awaitable[Response]]
 
 
-class Addresses:
+class Routes:
     """Collects routes.
 
-    A function that answers takes the parts of the address that are in braces, and the request where it has an argument
-    of that name.
+    A handler takes the path parameters by name, and the request if it has an argument of that name.
 
     Example:
-        >>> addresses = Addresses()
-        >>> @addresses.get("/models/{name}")
+        >>> routes = Routes()
+        >>> @routes.get("/models/{name}")
         ... async def model(name):
         ...     return Response(name)
-        >>> [route.path for route in addresses.routes]
+        >>> [route.path for route in routes.table]
         ['/models/{name}']
     """
 
     def __init__(self) -> None:
-        self.routes: list[Route] = []
+        self.table: list[Route] = []
 
     def get(self, path: str) -> Callable[[Handler], Handler]:
-        """Return what lets a function answer for GET, and HEAD, at an address."""
+        """Return a decorator that registers a handler of GET and HEAD requests."""
         return self._adding(path, "GET")
 
     def post(self, path: str) -> Callable[[Handler], Handler]:
-        """Return what lets a function answer for POST at an address."""
+        """Return a decorator that registers a handler of POST requests."""
         return self._adding(path, "POST")
 
     def _adding(self, path: str, method: str) -> Callable[[Handler], Handler]:
@@ -47,7 +46,7 @@ class Addresses:
                 arguments: dict[str, Any] = dict(request.path_params)
                 return await handler(**arguments, **({"request": request} if takes_request else {}))
 
-            self.routes.append(Route(path, endpoint, methods=[method]))
+            self.table.append(Route(path, endpoint, methods=[method]))
             return handler
 
         return add

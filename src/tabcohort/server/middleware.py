@@ -38,7 +38,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLOSED_REQUEST = 499  # counted for clients that go before they are answered
 
 
-class Guard:
+class RequestMiddleware:
     """Checks each request before the application sees it, and completes each answer.
 
     Args:
@@ -52,7 +52,8 @@ class Guard:
         self._hosts = {host.lower() for host in (*LOCAL_HOSTS, *options.allowed_hosts, options.host)}
         self._checks_host = options.is_local or bool(options.allowed_hosts)
         self.n_in_flight = 0
-        self.is_draining = False
+        self.is_draining = False  # whether connections are to be closed
+        self.is_ending = False  # whether no other process takes what comes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -97,7 +98,7 @@ class Guard:
             raise Problem(HTTPStatus.MISDIRECTED_REQUEST, "the Host header does not name this server")
         if scope["method"] == "POST" and headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
             raise Problem(HTTPStatus.FORBIDDEN, "requests from the pages of other sites are refused")
-        if self._options.keys and scope["path"] not in OPEN_PATHS and not self._options.knows(_key(headers)):
+        if self._options.keys and scope["path"] not in OPEN_PATHS and not self._options.accepts_key(_key(headers)):
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "a key is needed: in the header Authorization as 'Bearer KEY', or as the password of basic "
@@ -111,8 +112,8 @@ class Guard:
 class _Answer:
     """Sends an answer with the headers that all have, and remembers its status."""
 
-    def __init__(self, send: Send, request_id: str, guard: Guard) -> None:
-        self._send, self._request_id, self._guard = send, request_id, guard
+    def __init__(self, send: Send, request_id: str, middleware: RequestMiddleware) -> None:
+        self._send, self._request_id, self._middleware = send, request_id, middleware
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
@@ -121,7 +122,7 @@ class _Answer:
             given = {name for name, _ in message["headers"]}
             headers = [*message["headers"], *(own for own in _RAW_HEADERS if own[0] not in given)]
             headers.append((b"x-request-id", self._request_id.encode()))
-            if self._guard.is_draining:
+            if self._middleware.is_draining:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
         await self._send(message)
@@ -138,7 +139,7 @@ async def read_body(request: Request, options: ServerOptions) -> bytes:
         raise too_large(options.max_body_bytes)
     chunks, size = [], 0
     try:
-        async with asyncio.timeout(options.body_seconds):
+        async with asyncio.timeout(options.body_timeout_seconds):
             async for chunk in request.stream():
                 chunks.append(chunk)
                 size += len(chunk)
@@ -146,7 +147,7 @@ async def read_body(request: Request, options: ServerOptions) -> bytes:
                     raise too_large(options.max_body_bytes)
     except TimeoutError:
         raise Problem(
-            HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive in {options.body_seconds:g} seconds",
+            HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive in {options.body_timeout_seconds:g} seconds",
             headers={"connection": "close"},
         ) from None  # fmt: skip
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -10,7 +10,7 @@ import pytest
 from asking import Server
 from starlette.requests import Request
 
-from tabcohort.server.guard import HEADERS, read_body
+from tabcohort.server.middleware import HEADERS, read_body
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.problems import PROBLEM, Problem
 
@@ -83,7 +83,7 @@ def test_a_key_is_asked_for_where_there_is_one(header: str, status: int, server:
 
 def test_more_requests_than_are_answered_at_a_time_are_refused(server: Server) -> None:
     client = server(max_in_flight=3)
-    client.app.state.service.guard.n_in_flight = 3  # type: ignore[attr-defined]
+    client.app.state.service.middleware.n_in_flight = 3  # type: ignore[attr-defined]
     answer = client.post("/v1/models/two/predict", json=RECORD)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client.get("/healthz").status_code == 200
@@ -92,9 +92,11 @@ def test_more_requests_than_are_answered_at_a_time_are_refused(server: Server) -
 def test_a_server_that_is_about_to_end_closes_connections_and_is_not_ready(server: Server) -> None:
     client = server()
     assert client.get("/readyz").json()["status"] == "ready"
-    client.app.state.service.guard.is_draining = True  # type: ignore[attr-defined]
+    client.app.state.service.middleware.is_draining = True  # type: ignore[attr-defined]
     answer = client.post("/v1/models/two/predict", json=RECORD)
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    assert client.get("/readyz").status_code == 200  # another process may go on
+    client.app.state.service.middleware.is_ending = True  # type: ignore[attr-defined]
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
 
@@ -131,7 +133,7 @@ def part(body: bytes, more: bool) -> dict[str, Any]:
 
 
 def test_a_body_is_read_within_bounds_of_size_and_time() -> None:
-    options = ServerOptions(max_body_bytes=10, body_seconds=0.05)
+    options = ServerOptions(max_body_bytes=10, body_timeout_seconds=0.05)
     assert asyncio.run(read_body(asked(part(b"12345", True), part(b"67890", False)), options)) == b"1234567890"
     for request, status in (
         (asked(part(b"123456", True), part(b"67890", False)), 413),
