@@ -55,7 +55,7 @@ def test_what_is_not_strict_json_is_a_bad_request(body: bytes, words: str) -> No
         max_leaves=20,
     )
 )
-@settings(max_examples=100, deadline=None)  # fmt: skip
+@settings(max_examples=40, deadline=None)  # fmt: skip
 def test_strict_json_is_read_as_it_is(value: Any) -> None:
     assert parse_json(json.dumps(value).encode()) == value
 
@@ -150,7 +150,7 @@ def test_only_some_errors_are_named(predictor: Predictor) -> None:
 @given(cells=st.lists(st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
                       | st.booleans() | st.lists(st.integers()) | st.dictionaries(st.text(), st.integers()),
                       min_size=8, max_size=8))  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_json_is_read_or_refused(mixed: Predictor, cells: list[Any]) -> None:
     record = dict(zip(mixed.schema.features, cells, strict=False))
     try:

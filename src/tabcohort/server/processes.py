@@ -60,7 +60,7 @@ def serve(plan: Plan, listening: socket.socket) -> int:
         listening: the socket, which is closed in the end.
     """
     if plan.options.n_workers == 1:
-        return _answer(plan, listening, watches=True)
+        return _answer(plan, listening)
     if not hasattr(os, "fork"):
         raise SettingsError("several workers need a system that can fork; leave out --workers")
     return _Supervisor(plan, listening).run()
@@ -93,13 +93,19 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _answer(plan: Plan, listening: socket.socket, watches: bool) -> int:
-    """Run the application in this process until a signal ends it."""
+def _answer(plan: Plan, listening: socket.socket, supervisor: int | None = None) -> int:
+    """Run the application in this process until a signal ends it.
+
+    Args:
+        plan: what is served.
+        listening: the socket.
+        supervisor: the process that looks at the models' files, and without which this one ends; None if there is none.
+    """
     from dataclasses import replace
 
     from tabcohort.server.app import create_app
 
-    options = plan.options if watches else replace(plan.options, reload_interval_seconds=0.0)
+    options = plan.options if supervisor is None else replace(plan.options, reload_interval_seconds=0.0)
     app = create_app(plan.store, options, None if plan.log is None else PredictionLog(plan.log), plan.mapping)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none", backlog=BACKLOG,
@@ -107,18 +113,18 @@ def _answer(plan: Plan, listening: socket.socket, watches: bool) -> int:
     )  # fmt: skip
     gc.collect()
     gc.freeze()  # what is loaded stays, and looking through all of it takes a tenth of a second each time
-    _DrainingServer(config, app).run([listening])
+    _DrainingServer(config, app, supervisor).run([listening])
     return 0
 
 
 class _DrainingServer(uvicorn.Server):
     """Ends without losing a request that it has accepted: connections are closed by answers, and only then by it."""
 
-    def __init__(self, config: uvicorn.Config, app: Any) -> None:
+    def __init__(self, config: uvicorn.Config, app: Any, supervisor: int | None) -> None:
         super().__init__(config)
         self._service = app.state.service
         self._accepts_first = True
-        self._parent = os.getppid()
+        self._supervisor = supervisor
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """End soon; only SIGTERM lets new connections in for a moment."""
@@ -154,7 +160,7 @@ class _DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """End a worker whose supervisor has been killed."""
-        is_orphan = not self._service.options.reload_interval_seconds and os.getppid() != self._parent
+        is_orphan = self._supervisor is not None and os.getppid() != self._supervisor
         return is_orphan or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -232,6 +238,7 @@ class _Supervisor:
     def _fork(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        supervisor = os.getpid()
         pid = os.fork()
         if pid:
             self._start_times[pid] = time.monotonic()
@@ -240,7 +247,7 @@ class _Supervisor:
         try:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
-            status = _answer(self._plan, self._listening, watches=False)
+            status = _answer(self._plan, self._listening, supervisor)
         except TabcohortError as error:
             print(f"tabcohort: {error}", file=sys.stderr)
         except BaseException:

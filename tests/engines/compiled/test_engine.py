@@ -319,7 +319,7 @@ def test_the_kernels_that_are_compiled_ahead_are_those_that_a_training_uses() ->
 def test_a_training_waits_for_the_kernels_before_its_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[tuple[Any, str, bool]] = []
 
-    def ensure_compiled(kernel: Any, variant: str, elsewhere: bool = False) -> None:
+    def ensure_compiled(kernel: Any, variant: str, use: str, elsewhere: bool = False) -> None:
         checked.append((kernel, variant, elsewhere))
 
     monkeypatch.setattr(jit, "ensure_compiled", ensure_compiled)
