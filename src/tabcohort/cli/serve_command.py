@@ -39,7 +39,8 @@ def serve(options: argparse.Namespace) -> int:
         allowed_hosts=tuple(options.allow_host),
         n_workers=options.workers,
     )
-    background = functools.partial(_rows, options.background) if options.background else None
+    # Read once for all models, and for those that replace them.
+    background = functools.cache(functools.partial(_rows, options.background)) if options.background else None
     store = ModelStore(model_names(options.models), _shadows(options.shadow), background)
     mapping = read_mapping(options.fhir_mapping) if options.fhir_mapping else None
     if mapping is not None:

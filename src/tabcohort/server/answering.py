@@ -76,6 +76,40 @@ class Answering:
         """Return the prediction for each of a few records, batched with those of other requests."""
         return await version.batcher(X)
 
+    async def answer(
+        self, version: Version, records: Sequence[Record], X: FloatArray, request_id: str
+    ) -> Sequence[Prediction]:
+        """Return the predictions of a request for a few records, which are batched, recorded and compared.
+
+        Args:
+            version: of the model.
+            records: as they were asked for.
+            X: their inputs, `(n_records, n_inputs)`.
+            request_id: for the log.
+
+        Raises:
+            Problem: 503, too many records wait, or the predictions cannot be recorded.
+        """
+        predictions = await self.predict(version, X)
+        self.finish(version.model, records, X, predictions, request_id)
+        return predictions
+
+    def finish(
+        self,
+        model: ServedModel,
+        records: Sequence[Record],
+        X: FloatArray,
+        predictions: Sequence[Prediction],
+        request_id: str,
+    ) -> None:
+        """Record the predictions of a request, and compare them with those of the shadow model; see `answer`.
+
+        Raises:
+            Problem: 503, they cannot be recorded.
+        """
+        self.record(request_id, model, records, X, predictions)
+        self.compare(model, records, predictions)
+
     def predict_many(self, version: Version, X: FloatArray) -> list[Prediction]:
         """Return the prediction for each of many records; to be called in a thread."""
         return self._predict(version.model, version.drift, X)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,8 +22,9 @@ from tabcohort.server import openapi
 from tabcohort.server.answering import MAX_BATCHED_RECORDS, Answering, Version
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.fhir_mapping import FhirMapping
+from tabcohort.server.http_bodies import JSON, body_of, json_response, require_media_type
 from tabcohort.server.medical_records import add_medical_records
-from tabcohort.server.middleware import RequestMiddleware, read_body
+from tabcohort.server.middleware import RequestMiddleware
 from tabcohort.server.model_store import ModelStore, ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import PredictionLog, answer_facts
@@ -33,9 +33,8 @@ from tabcohort.server.record_input import parse_json, record_schema, records_of
 from tabcohort.server.routes import Routes
 from tabcohort.server.screen import add_screen
 from tabcohort.server.service_metrics import ServiceMetrics
-from tabcohort.server.table_bodies import TABLES, decompressed, inputs_of, read_table, written
+from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, written
 
-JSON = "application/json"
 N_THREADS = 2  # for tables, explanations and reports
 Result = TypeVar("Result")
 
@@ -156,10 +155,6 @@ async def _as_problem(_: Request, error: Exception) -> Response:
     return Problem(error.status_code, detail, headers=dict(error.headers or {})).response()
 
 
-def _json(value: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), 200, headers, JSON)
-
-
 # -- predictions -----------------------------------------------------------------------------------------------------
 
 
@@ -167,8 +162,8 @@ def _add_predictions(app: Routes, service: Service) -> None:
     @app.post("/v1/models/{name}/predict")
     async def predict(name: str, request: Request) -> Response:
         version = service.answering.version(name)
-        media_type = _media_type(request, (JSON, *TABLES))
-        body = await _body(request, service.options)
+        media_type = require_media_type(request, (JSON, *TABLES))
+        body = await body_of(request, service.options)
         if media_type == JSON:
             return await _predict_records(service, version, body, request)
         return await _predict_table(service, version, body, request, media_type)
@@ -176,28 +171,28 @@ def _add_predictions(app: Routes, service: Service) -> None:
     @app.post("/v1/models/{name}/explain")
     async def explain(name: str, request: Request) -> Response:
         version = service.answering.version(name)
-        _media_type(request, (JSON,))
-        body = parse_json(await _body(request, service.options))
+        require_media_type(request, (JSON,))
+        body = parse_json(await body_of(request, service.options))
         records = records_of(body, service.options.max_explained, ("class", "top"))
         label, top = body.get("class"), body.get("top")
         if not (top is None or (type(top) is int and top > 0)):
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'top' must be a number of columns, at least 1")
         X = version.model.reader.inputs(records)
         explanations = await service.in_thread(explain_records, version.model, records, X, label, top)
-        return _json(_answer(version.model, "explanations", explanations), _version_header(version.model))
+        return json_response(_answer(version.model, "explanations", explanations), _version_header(version.model))
 
 
 async def _predict_records(service: Service, version: Version, body: bytes, request: Request) -> Response:
     answering, model = service.answering, version.model
     records = records_of(parse_json(body), service.options.max_records)
     X = model.reader.inputs(records)
+    request_id = request.scope["request_id"]
     if len(X) <= MAX_BATCHED_RECORDS:
-        predictions = await answering.predict(version, X)
+        predictions = await answering.answer(version, records, X, request_id)
     else:
         predictions = await service.in_thread(answering.predict_many, version, X)
-    answering.record(request.scope["request_id"], model, records, X, predictions)
-    answering.compare(model, records, predictions)
-    return _json(_answer(model, "predictions", list(map(answer_facts, predictions))), _version_header(model))
+        answering.finish(version.model, records, X, predictions, request_id)
+    return json_response(_answer(model, "predictions", list(map(answer_facts, predictions))), _version_header(model))
 
 
 async def _predict_table(
@@ -220,30 +215,10 @@ async def _predict_table(
     return StreamingResponse(streamed(), 200, _version_header(version.model), answer_type)
 
 
-def _media_type(request: Request, known: tuple[str, ...]) -> str:
-    """Return the media type of a request's body.
-
-    Raises:
-        Problem: 415, it is another one.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in known:
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the content type must be {' or '.join(known)}",
-            headers={"accept-post": ", ".join(known)},
-        )  # fmt: skip
-    return media_type
-
-
 def _answer_type(request: Request, own: str) -> str:
     """Return the format of an answer: the first table that the request accepts, or that of its body."""
     accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
     return next((own_type for own_type in accepted if own_type in TABLES), own)
-
-
-async def _body(request: Request, options: ServerOptions) -> bytes:
-    body = await read_body(request, options)
-    return decompressed(body, request.headers.get("content-encoding"), options.max_body_bytes)
 
 
 def _columns(request: Request, available: list[str]) -> list[str]:
@@ -281,12 +256,12 @@ def _add_models(app: Routes, service: Service) -> None:
     @app.get("/v1/models")
     async def models() -> Response:
         summaries = await service.in_thread(lambda: [model_summary(model) for model in store.models.values()])
-        return _json({"models": summaries})
+        return json_response({"models": summaries})
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> Response:
         own = store.get(name)
-        return _json(await service.in_thread(model_facts, own), _version_header(own))
+        return json_response(await service.in_thread(model_facts, own), _version_header(own))
 
     @app.get("/v1/models/{name}/report")
     async def report(name: str) -> Response:
@@ -330,14 +305,14 @@ def _add_status(app: Routes, service: Service) -> None:
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     @app.get("/readyz")
     async def readyz() -> Response:
         if service.middleware is not None and service.middleware.is_ending:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to end")
         versions = {name: model.version for name, model in store.models.items()}
-        return _json({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})
+        return json_response({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})
 
     @app.get("/metrics")
     async def prometheus() -> Response:
@@ -347,4 +322,4 @@ def _add_status(app: Routes, service: Service) -> None:
 
     @app.get("/openapi.json")
     async def openapi_document() -> Response:
-        return _json(openapi.document(store, service.options, service.medical_service))
+        return json_response(openapi.document(store, service.options, service.medical_service))

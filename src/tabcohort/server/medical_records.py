@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -19,16 +17,14 @@ from tabcohort.server.fhir import Assessment, risk_assessment
 from tabcohort.server.fhir_mapping import FhirMapping, check_mapping
 from tabcohort.server.fhir_problems import FHIR_JSON, as_fhir, fhir_response
 from tabcohort.server.fhir_reading import Evidence, read_bundle
-from tabcohort.server.middleware import read_body
+from tabcohort.server.http_bodies import JSON, body_of, json_response, media_type_of, unsupported_media_type
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json
 from tabcohort.server.routes import Routes
-from tabcohort.server.table_bodies import decompressed
 
 if TYPE_CHECKING:
     from tabcohort.server.app import Service
 
-JSON = "application/json"
 FHIR_VERSION = "4.0"  # as the parameter of a media type
 
 
@@ -57,9 +53,7 @@ class MedicalRecords:
         version = self._version()
         records = [evidence.record]
         X = version.model.reader.inputs(records)
-        predictions = await self._answering.predict(version, X)
-        self._answering.record(request_id, version.model, records, X, predictions)
-        self._answering.compare(version.model, records, predictions)
+        predictions = await self._answering.answer(version, records, X, request_id)
         coverage = version.model.predictor.decision_rule.coverage
         return Assessment(evidence, predictions[0], self._mapping, version.model.version, coverage)
 
@@ -92,15 +86,14 @@ def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> 
     """
     records, options = MedicalRecords(service.answering, mapping), service.options
 
-    async def body_of(request: Request, *media_types: str) -> Any:
+    async def value_of(request: Request, *media_types: str) -> Any:
         _check_media_type(request, media_types)
-        body = await read_body(request, options)
-        return parse_json(decompressed(body, request.headers.get("content-encoding"), options.max_body_bytes))
+        return parse_json(await body_of(request, options))
 
     @app.post("/fhir/$evaluate")
     async def evaluate(request: Request) -> Response:
         try:
-            bundle = await body_of(request, FHIR_JSON, JSON)
+            bundle = await value_of(request, FHIR_JSON, JSON)
             evidence = await service.in_thread(read_bundle, bundle, mapping)
             assessment = await records.assess(evidence, request.scope["request_id"])
         except Problem as problem:
@@ -110,20 +103,20 @@ def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> 
 
     @app.get("/cds-services")
     async def cds_services() -> Response:
-        return _json(cds_hooks.discovery(mapping))
+        return json_response(cds_hooks.discovery(mapping))
 
     @app.post("/cds-services/{identity}")
     async def cds_service(identity: str, request: Request) -> Response:
         if identity != mapping.model:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no such service; there is {mapping.model}")
-        body = await body_of(request, JSON)
+        body = await value_of(request, JSON)
         evidence = await service.in_thread(cds_hooks.read_request, body, mapping)
         if evidence is None:
-            return _json({"cards": []})
+            return json_response({"cards": []})
         assessment = await records.assess(evidence, request.scope["request_id"])
         screen = f"{str(request.base_url).rstrip('/')}/models/{mapping.model}"
         cards = [cds_hooks.card(assessment, str(uuid.uuid4()), screen)]
-        return _json({"cards": cards}, {"x-model-version": assessment.version})
+        return json_response({"cards": cards}, {"x-model-version": assessment.version})
 
 
 def _check_media_type(request: Request, known: tuple[str, ...]) -> None:
@@ -132,15 +125,7 @@ def _check_media_type(request: Request, known: tuple[str, ...]) -> None:
     Raises:
         Problem: 415.
     """
-    media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    parameters = [part.strip().lower() for part in request.headers.get("content-type", "").split(";")[1:]]
     versions = [own.partition("=")[2].strip('"') for own in parameters if own.startswith("fhirversion=")]
-    if media_type not in known or any(version != FHIR_VERSION for version in versions):
-        version = f" of FHIR {FHIR_VERSION}" if FHIR_JSON in known else ""
-        raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the content type must be {' or '.join(known)}{version}",
-            headers={"accept-post": ", ".join(known)},
-        )  # fmt: skip
-
-
-def _json(value: Any, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False), 200, dict(headers or {}), JSON)
+    if media_type_of(request) not in known or any(version != FHIR_VERSION for version in versions):
+        raise unsupported_media_type(known, f" of FHIR {FHIR_VERSION}" if FHIR_JSON in known else "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tabcohort.errors import SettingsError
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"  # names the folder in which processes share their counts
 MIN_KEY_LENGTH = 16  # characters
 SYNC_POLICIES = ("always", "second", "never")
 

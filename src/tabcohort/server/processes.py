@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,9 @@ import uvicorn
 from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.server.fhir_mapping import FhirMapping
 from tabcohort.server.model_store import ModelStore
-from tabcohort.server.options import ServerOptions
+from tabcohort.server.options import MULTIPROCESS_DIR, ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog
 
-MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 DRAIN_SECONDS = 0.4  # in which connections are still accepted, and closed by their next answer
 GRACE_SECONDS = 30.0  # for requests that are being answered
 BACKLOG = 2_048
@@ -134,13 +133,8 @@ class _DrainingServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Let SIGTERM and Ctrl-C end the server, after which the process goes on."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
-        try:
+        with _handled((signal.SIGTERM, signal.SIGINT), self.handle_exit):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and to listen to SIGHUP."""
@@ -219,7 +213,7 @@ class _Supervisor:
 
     def run(self) -> int:
         """Watch over the processes until a signal ends them."""
-        with _shared_counts(), self._handled():
+        with _shared_counts(), _handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._handle):
             import tabcohort.server.app  # noqa: F401  once, and not in each process
 
             for _ in range(self._plan.options.n_workers):
@@ -315,22 +309,23 @@ class _Supervisor:
         else:
             self._ends = True
 
-    @contextlib.contextmanager
-    def _handled(self) -> Iterator[None]:
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+@contextlib.contextmanager
+def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Handle signals, and then as before."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextlib.contextmanager
 def _shared_counts() -> Iterator[None]:
     """Let the processes share their counts through a folder, which is gone afterwards."""
     folder = tempfile.mkdtemp(prefix="tabcohort-metrics-")
-    os.environ[MULTIPROCESS_DIR] = folder
+    os.environ[MULTIPROCESS_DIR] = folder  # read by prometheus_client when it is imported
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ from tabcohort.reporting.template import resource, template_environment
 from tabcohort.server import openapi
 from tabcohort.server.answering import Version
 from tabcohort.server.explaining import explain_records
+from tabcohort.server.http_bodies import media_type_of
 from tabcohort.server.middleware import read_body
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
@@ -39,6 +40,9 @@ MAX_CHOICES = 200  # levels of a list to choose from; more are suggested while o
 MAX_FORM_FIELDS = 5_000
 N_NEAREST, MAX_CONTRIBUTIONS = 5, 12
 UNKNOWN = "another value"
+NO_ANSWER: dict[str, Any] = {
+    "prediction": None, "sentence": "", "set_sentence": "", "contributions": [], "outside": [], "nearest": None,
+}  # fmt: skip
 
 
 def add_screen(app: Routes, service: Service) -> None:
@@ -211,24 +215,20 @@ def _form_page(
     return _page(
         "form.html.j2", 200 if problem is None else problem.status, model=model, title=f"Predict {schema.target}",
         fields=fields_of(model, record), problem=problem, errors=errors,
-        evaluation=model.predictor.report.evaluation, prediction=answer.pop("prediction", None),
-        **{"sentence": "", "set_sentence": "", "contributions": [], "outside": [], "nearest": None, **answer},
+        **{**NO_ANSWER, **answer},
     )  # fmt: skip
 
 
 async def _answer_page(service: Service, version: Version, request: Request) -> Response:
-    model, answering = version.model, service.answering
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
+    model = version.model
+    if media_type_of(request) != "application/x-www-form-urlencoded":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be that of a form")
     record = record_of_form(await read_body(request, service.options), model.predictor.schema.columns)
     try:
         X = model.reader.inputs([record])
     except Problem as problem:
         return await service.in_thread(_form_page, model, record, problem)
-    (prediction,) = await answering.predict(version, X)
-    answering.record(request.scope["request_id"], model, [record], X, [prediction])
-    answering.compare(model, [record], [prediction])
+    (prediction,) = await service.answering.answer(version, [record], X, request.scope["request_id"])
     return await service.in_thread(_answered, model, record, X, prediction)
 
 

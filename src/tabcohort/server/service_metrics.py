@@ -15,9 +15,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from tabcohort.data.inputs import input_places
 from tabcohort.model.predictor import Prediction, Predictor
 from tabcohort.model.training_statistics import ColumnStatistics, training_statistics
+from tabcohort.server.options import MULTIPROCESS_DIR
 from tabcohort.types import FloatArray
 
-MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"  # the folder through which several processes share their counts
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 MIN_ROWS_OF_DRIFT = 30
 ROWS_REMEMBERED = 10_000  # by the means that drift is computed from
