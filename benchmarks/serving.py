@@ -219,7 +219,8 @@ def measure_load(folder: Path, seconds: float, times: int) -> None:
     """One-record requests on 64 connections."""
     model, record = cancer_model(folder)
     others = min(seconds, SECONDS_OF_OTHERS)
-    print(f"{CONNECTIONS} connections, {seconds:g} s, {others:g} s for all but the first; answers a second, milliseconds, MiB of memory")
+    print(f"{CONNECTIONS} connections, {seconds:g} s, {others:g} s for all but the first")
+    print("answers a second, milliseconds, MiB of memory")
     print("| server | answered/s | median | p99 | max | not 200 | memory, start | end |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     ours = json.dumps({"records": [record]}).encode()

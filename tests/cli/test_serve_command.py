@@ -52,6 +52,21 @@ def test_the_options_say_what_is_served(
     assert plan.log == LogPolicy(tmp_path / "log", keeps_records=True, sync="always")
 
 
+def test_each_model_may_have_rows_of_its_own_to_compare_with(
+    run: Run, model_file: Path, csv_file: Path, served: list[Any]
+) -> None:
+    ran = run("serve", model_file, f"new={model_file}", "--port", 0, "--background", f"new={csv_file}")
+    assert ran.status == 0, ran.err
+    (plan,) = served
+    assert [model.can_explain for model in plan.store.models.values()] == [False, True]
+    ran = run(
+        "serve", model_file, f"new={model_file}", "--port", 0, "--background", csv_file, "--background",
+        "new=sample:wine",
+    )  # fmt: skip
+    assert ran.status == 2
+    assert "sample:wine has the columns of no model" in ran.err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -53,7 +53,7 @@ def server(files: Path, visits: pl.DataFrame, tmp_path: Path) -> Iterator[Server
     ) -> TestClient:  # fmt: skip
         warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
         paths = {name: files / f"{name}.tabcohort" for name in names or ("two",)}
-        store = ModelStore(paths, shadows, None if background is None else lambda: background)
+        store = ModelStore(paths, shadows, {} if background is None else dict.fromkeys(paths, lambda: background))
         own = ServerOptions(**{"reload_interval_seconds": 0.0, **options})
         app = create_app(store, own, None if log is None else PredictionLog(log))
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)

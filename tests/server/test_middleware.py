@@ -181,3 +181,13 @@ def test_a_client_that_goes_while_it_sends_is_counted_and_no_failure(
     asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
     assert 'status="499"} 1.0' in client.get("/metrics").text
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_bodies_are_refused_where_all_together_are_too_large(server: Server) -> None:
+    client = server(max_in_flight_bytes=1_000)
+    assert client.post("/v1/models/two/predict", json=RECORD).status_code == 200
+    large = client.post("/v1/models/two/predict", content=b" " * 1_001, headers={"content-type": "text/csv"})
+    assert (large.status_code, large.headers["retry-after"]) == (503, "1")
+    assert "MiB" in large.json()["detail"]
+    for _ in range(30):  # what has been answered does not count any more
+        assert client.post("/v1/models/two/predict", json=RECORD).status_code == 200

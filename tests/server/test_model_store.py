@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from helpers import fit_quickly, make_rows
 
 from tabcohort import ModelFileError, Predictor, SettingsError, Table, save
 from tabcohort.container import fingerprint_of
+from tabcohort.data.table import Schema
 from tabcohort.server.model_store import ModelStore, load_model, model_names
 from tabcohort.server.problems import Problem
 
@@ -46,7 +48,8 @@ def test_a_changed_file_is_loaded_and_a_request_keeps_the_version_that_it_began_
     assert not store.changed()
     replaced(own, predictor.with_decision_rule(0.3))
     assert store.changed()
-    assert store.reload() == [f"own: version {store.get('own').version} has replaced {old.version}"]
+    (reloaded,) = store.reload()
+    assert reloaded == ("own", True, f"own: version {store.get('own').version} has replaced {old.version}")
     assert store.get("own").predictor.decision_rule.threshold == 0.3
     assert old.predictor.decision_rule.threshold is None
     assert store.reload() == []
@@ -56,16 +59,17 @@ def test_a_broken_or_missing_file_keeps_the_old_model_and_is_said_once(own: Path
     store = ModelStore({"own": own})
     old = store.get("own")
     own.write_bytes(own.read_bytes()[:-1])
-    (message,) = store.reload()
-    assert message.startswith(f"own: version {old.version} stays, as ")
-    assert "is damaged" in message
+    (kept,) = store.reload()
+    assert (kept.label, kept.is_replaced) == ("own", False)
+    assert kept.message.startswith(f"own: version {old.version} stays, as ")
+    assert "is damaged" in kept.message
     assert store.reload() == []
     assert list(store.errors) == ["own"]
     own.unlink()
-    assert "cannot be read: No such file" in store.reload()[0]
+    assert "cannot be read: No such file" in store.reload()[0].message
     assert store.get("own") is old
     replaced(own, predictor.with_decision_rule(0.3))
-    assert "has replaced" in store.reload()[0]
+    assert "has replaced" in store.reload()[0].message
     assert store.errors == {}
 
 
@@ -96,12 +100,12 @@ def test_a_shadow_is_loaded_again_too_and_refused_where_it_no_longer_fits(
 ) -> None:
     store = ModelStore({"two": files / "two.tabcohort"}, {"two": own})
     replaced(own, predictor.with_decision_rule(0.3))
-    assert "has replaced" in store.reload()[0]
+    assert "has replaced" in store.reload()[0].message
     shadow = store.shadow_of("two")
     assert shadow is not None
     assert shadow.predictor.decision_rule.threshold == 0.3
     save(three_classes, own)
-    assert "its classes differ" in store.reload()[0]
+    assert "its classes differ" in store.reload()[0].message
     assert store.shadow_of("two") is shadow
 
 
@@ -155,9 +159,9 @@ def test_a_new_model_must_have_what_its_shadow_needs(own: Path, files: Path, pre
     wider = fit_quickly(Table.from_arrays(X, y))
     store = ModelStore({"two": own}, {"two": files / "two.tabcohort"})
     replaced(own, wider)  # with one more column, which the shadow model does not need
-    assert "has replaced" in store.reload()[0]
+    assert "has replaced" in store.reload()[0].message
     save(fit_quickly(Table.from_arrays(X[:, :2], y)), own)
-    assert "cannot be the shadow model of 'two': it needs 'x2'" in store.reload()[0]
+    assert "cannot be the shadow model of 'two': it needs 'x2'" in store.reload()[0].message
 
 
 def test_a_file_under_two_names_is_loaded_again_for_both(own: Path, predictor: Predictor) -> None:
@@ -183,3 +187,39 @@ def test_rows_to_compare_with_that_lack_a_column_are_not_used(files: Path, capsy
     assert model.nearest is None
     assert capsys.readouterr().err.startswith("tabcohort: two has no explanations: the table lacks 'x1'")
     assert set(model.ranges) == {"x0", "x1", "x2"}
+
+
+def test_a_new_version_is_checked_before_it_answers(own: Path, predictor: Predictor) -> None:
+    store = ModelStore({"own": own})
+    old = store.get("own")
+
+    def only_rows_of_three_columns(schema: Schema) -> None:
+        if len(schema.features) != 3:
+            raise SettingsError("it has other columns")
+
+    store.require("own", only_rows_of_three_columns)
+    X, codes = make_rows(n_features=4)
+    save(fit_quickly(Table.from_arrays(X, np.array(["no", "yes"])[codes])), own)
+    assert store.reload()[0].message.endswith("stays, as it has other columns")
+    assert store.get("own") is old
+    replaced(own, predictor.with_decision_rule(0.3))
+    assert store.reload()[0].is_replaced
+    with pytest.raises(SettingsError, match="no model passes"):
+        store.require("own", refuse)
+
+
+def refuse(schema: Schema) -> None:
+    raise SettingsError("no model passes")
+
+
+def test_errors_are_known_to_other_processes(own: Path, tmp_path: Path) -> None:
+    """Each of these stands for a fork, which has the store as it was and never loads a file."""
+    store = ModelStore({"own": own})
+    store.share_errors(tmp_path / "errors.json")
+    fork = copy.copy(store)
+    fork._errors = {}
+    assert fork.errors == {}
+    own.write_bytes(own.read_bytes()[:-1])
+    store.reload()
+    assert list(fork.errors) == ["own"]
+    assert "is damaged" in fork.errors["own"]

@@ -133,6 +133,9 @@ def test_several_processes_share_counts_replace_each_other_and_load_what_has_cha
     server.until(
         lambda: {server.ask("/readyz")[0]["models"]["own"] for _ in range(8)}.isdisjoint({headers["x-model-version"]})
     )
+    own.write_bytes(own.read_bytes()[:-1])
+    server.process.send_signal(signal.SIGHUP)
+    server.until(lambda: "is damaged" in server.ask("/readyz")[0]["not_loaded"].get("own", ""))
     assert server.end(signal.SIGINT) == 0
 
 

@@ -22,7 +22,7 @@ def serve(options: argparse.Namespace) -> int:
     """Answer requests for predictions until Ctrl-C."""
     began = time.perf_counter()
     require_extra()
-    from tabcohort.server.fhir_mapping import check_mapping, read_mapping
+    from tabcohort.server.medical.fhir_mapping import check_mapping, read_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
     from tabcohort.server.prediction_log import LogPolicy, prepare_folder
@@ -39,22 +39,23 @@ def serve(options: argparse.Namespace) -> int:
         allowed_hosts=tuple(options.allow_host),
         n_workers=options.workers,
     )
-    # Read once for all models, and for those that replace them.
-    background = functools.cache(functools.partial(_rows, options.background)) if options.background else None
-    store = ModelStore(model_names(options.models), _shadows(options.shadow), background)
+    paths = model_names(options.models)
+    tables = _backgrounds(options.background, list(paths))
+    # Read once for all models that share a table, and for those that replace them.
+    readers = {table: functools.cache(functools.partial(_rows, table)) for table in set(tables.values())}
+    background = {name: readers[table] for name, table in tables.items()}
+    store = ModelStore(paths, _shadows(options.shadow), background)
     mapping = read_mapping(options.fhir_mapping) if options.fhir_mapping else None
     if mapping is not None:
-        check_mapping(mapping, store.models)
+        check_mapping(mapping, store)
     policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
     if policy is not None:
         prepare_folder(policy.folder)
-    if background is not None and own.n_workers == 1:  # nothing may be read before workers are forked
-        background()
-        usable = [model.name for model in store.models.values() if model.can_explain]
-        if not usable:
-            raise SettingsError(
-                f"{shown_name(options.background)} has the columns of no model: name another --background"
-            )
+    if own.n_workers == 1:  # nothing may be read before workers are forked
+        usable = {tables[name] for name in tables if store.models[name].can_explain}
+        for table in dict.fromkeys(tables.values()):
+            if table not in usable:
+                raise SettingsError(f"{shown_name(table)} has the columns of no model: name another --background")
     listening = listen(own)
     _, messages = consoles(options.quiet)
     for model in store.models.values():
@@ -82,6 +83,19 @@ def require_extra() -> None:
 
 def _rows(table: str) -> Any:
     return open_table(argparse.Namespace(table=table, query=None, quiet=True)).frame
+
+
+def _backgrounds(arguments: list[str], names: list[str]) -> dict[str, str]:
+    """Return the table with the rows to compare with of each model that has one: its own, or one for all models."""
+    common: dict[str, str] = {}
+    named: dict[str, str] = {}
+    for argument in arguments:
+        name, _, table = argument.partition("=")
+        if table and name in names:
+            named[name] = table
+        else:
+            common = dict.fromkeys(names, argument)
+    return {**common, **named}
 
 
 def _shadows(arguments: list[str]) -> dict[str, str]:

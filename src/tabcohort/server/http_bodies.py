@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tabcohort.server.middleware import read_body
+from tabcohort.server.model_store import ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.problems import Problem
 from tabcohort.server.table_bodies import decompressed
@@ -21,6 +22,11 @@ JSON = "application/json"
 def json_response(value: Any, headers: Mapping[str, str] | None = None) -> Response:
     """Return plain values as an answer of status 200."""
     return Response(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), 200, dict(headers or {}), JSON)
+
+
+def version_header(model: ServedModel) -> dict[str, str]:
+    """Return the header that says which version of a model answers."""
+    return {"x-model-version": model.version}
 
 
 def media_type_of(request: Request) -> str:

@@ -51,7 +51,7 @@ class RequestMiddleware:
         self._app, self._options, self._metrics = app, options, metrics
         self._hosts = {host.lower() for host in (*LOCAL_HOSTS, *options.allowed_hosts, options.host)}
         self._checks_host = options.is_local or bool(options.allowed_hosts)
-        self.n_in_flight = 0
+        self.n_in_flight = self.n_in_flight_bytes = 0
         self.is_draining = False  # whether connections are to be closed
         self.is_ending = False  # whether no other process takes what comes
 
@@ -63,14 +63,14 @@ class RequestMiddleware:
         headers = dict(reversed(scope["headers"]))  # of repeated ones the first
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        began, answer = time.perf_counter(), _Answer(send, scope["request_id"], self)
+        began, answer, body = time.perf_counter(), _Answer(send, scope["request_id"], self), _Body(receive, self)
         self.n_in_flight += 1
         self._metrics.in_flight.inc()
         try:
             try:
                 self._check(scope, headers)
                 _require_once(scope, (b"host", b"authorization", b"content-length", b"content-type"))
-                await self._app(scope, receive, answer.send)
+                await self._app(scope, body.receive, answer.send)
             except ClientDisconnect:
                 pass  # counted as CLOSED_REQUEST
             except Problem as problem:
@@ -86,8 +86,19 @@ class RequestMiddleware:
                 )  # fmt: skip
         finally:
             self.n_in_flight -= 1
+            self.n_in_flight_bytes -= body.n_bytes
             self._metrics.in_flight.dec()
             self._metrics.count_request(_route(scope), answer.status or CLOSED_REQUEST, time.perf_counter() - began)
+
+    def add_bytes(self, n_bytes: int) -> None:
+        """Count bytes of a body that has begun to arrive.
+
+        Raises:
+            Problem: 503, the bodies of all requests are too large together.
+        """
+        self.n_in_flight_bytes += n_bytes
+        if self.n_in_flight_bytes > self._options.max_in_flight_bytes:
+            raise overloaded(f"the requests that are being answered have {self.n_in_flight_bytes / 2**20:,.3g} MiB")
 
     async def _say(self, problem: Problem, answer: _Answer, scope: Scope, receive: Receive) -> None:
         await problem.response()(scope, receive, answer.send)
@@ -126,6 +137,21 @@ class _Answer:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
         await self._send(message)
+
+
+class _Body:
+    """Receives the body of a request, and remembers its size."""
+
+    def __init__(self, receive: Receive, middleware: RequestMiddleware) -> None:
+        self._receive, self._middleware = receive, middleware
+        self.n_bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        n_bytes = len(message.get("body", b""))
+        self.n_bytes += n_bytes
+        self._middleware.add_bytes(n_bytes)
+        return message
 
 
 async def read_body(request: Request, options: ServerOptions) -> bytes:

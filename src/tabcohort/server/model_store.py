@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import sys
@@ -12,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tabcohort.container import fingerprint_of
+from tabcohort.container import fingerprint_of, replace_file
 from tabcohort.data.inputs import row_inputs, table_inputs
+from tabcohort.data.table import Schema
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, listed, printable
 from tabcohort.model.explainer import Explainer
 from tabcohort.model.file import load
@@ -31,6 +33,7 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 LOAD_ATTEMPTS = 5
 FileState = tuple[int, int, int] | None  # None where there is no file
 ReadRows = Callable[[], Any]  # gives a frame
+Check = Callable[[Schema], None]  # raises SettingsError for a model that must not take the place of another
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,20 @@ def load_model(name: str, path: Path, background: ReadRows | None = None) -> Ser
     raise ModelFileError(f"{str(path)!r} changes while it is read")
 
 
+class Reload(NamedTuple):
+    """What became of a model file that had changed.
+
+    Args:
+        label: the name of the model, and whether it is in shadow.
+        is_replaced: whether the new version answers now.
+        message: a line on it.
+    """
+
+    label: str
+    is_replaced: bool
+    message: str
+
+
 class ModelStore:
     """The models of a server, by name.
 
@@ -152,7 +169,7 @@ class ModelStore:
         paths: the file of each.
         shadows: files of models that answer the same requests beside that of a name, and whose answers are compared and
             not given.
-        background: reads the rows that explanations compare with, when they are first needed.
+        background: for each model, or for some, what reads the rows that explanations compare with.
 
     Raises:
         ModelFileError: a file cannot be loaded.
@@ -163,19 +180,20 @@ class ModelStore:
         self,
         paths: Mapping[str, str | Path],
         shadows: Mapping[str, str | Path] | None = None,
-        background: ReadRows | None = None,
+        background: Mapping[str, ReadRows] | None = None,
     ) -> None:
         if not paths:
             raise SettingsError("name at least one model")
-        self.background = background
+        self._checks: dict[str, Check] = {}
+        self._shared_errors: Path | None = None
         self._lock = threading.Lock()  # of loading; `models` is replaced, never changed
         self._seen: dict[tuple[bool, str], FileState] = {}  # by whether it is a shadow model, and name
-        self.errors: dict[str, str] = {}  # of files that could not be loaded, by the name of the model
+        self._errors: dict[str, str] = {}
         self._models: dict[str, ServedModel] = {}
         self._shadows: dict[str, ServedModel] = {}
         for name, path in paths.items():
             self._seen[False, name] = _state_of(Path(path))
-            self._models[name] = load_model(_checked(name), Path(path), background)
+            self._models[name] = load_model(_checked(name), Path(path), (background or {}).get(name))
         for name, path in (shadows or {}).items():
             if name not in self._models:
                 raise SettingsError(f"there is no model {name!r} for which {str(path)!r} could be the shadow model")
@@ -203,48 +221,74 @@ class ModelStore:
         """Return the model that is in the shadow of another, if there is one."""
         return self._shadows.get(name)
 
+    @property
+    def errors(self) -> dict[str, str]:
+        """Why files could not be loaded, by the label of the model."""
+        if self._shared_errors is None:
+            return self._errors
+        try:
+            errors: dict[str, str] = json.loads(self._shared_errors.read_bytes())
+            return errors
+        except FileNotFoundError:
+            return self._errors
+
+    def share_errors(self, path: Path) -> None:
+        """Keep errors in a file, so that forks of this process know those of files that it loads after them."""
+        self._shared_errors = path
+
+    def require(self, name: str, check: Check) -> None:
+        """Check a model, and from now on each version of it before it takes the place of another.
+
+        Raises:
+            SettingsError: the model does not pass.
+        """
+        check(self._models[name].predictor.schema)
+        self._checks[name] = check
+
     def changed(self) -> bool:
         """Return whether a file has changed since it was last looked at."""
         return any(
             _state_of(self._loaded(is_shadow, name).path) != state for (is_shadow, name), state in self._seen.items()
         )
 
-    def reload(self) -> list[str]:
-        """Load the files that have changed; one that cannot be loaded leaves the model that is there.
-
-        Returns:
-            A line on each file that was loaded, or could not be.
-        """
+    def reload(self) -> list[Reload]:
+        """Load the files that have changed; one that cannot be loaded leaves the model that is there."""
         with self._lock:
-            messages = [self._reload(is_shadow, self._loaded(is_shadow, name)) for is_shadow, name in self._seen]
-            return [message for message in messages if message is not None]
+            reloads = [self._reload(is_shadow, self._loaded(is_shadow, name)) for is_shadow, name in self._seen]
+            if self._shared_errors is not None:
+                replace_file(self._shared_errors, lambda file: file.write(json.dumps(self._errors).encode()))
+            return [own for own in reloads if own is not None]
 
     def _loaded(self, is_shadow: bool, name: str) -> ServedModel:
         return self._shadows[name] if is_shadow else self._models[name]
 
-    def _reload(self, is_shadow: bool, model: ServedModel) -> str | None:
+    def _reload(self, is_shadow: bool, model: ServedModel) -> Reload | None:
         label = f"{model.name} (shadow)" if is_shadow else model.name
         state, before = _state_of(model.path), self._seen[is_shadow, model.name]
-        if state == before and label not in self.errors:
+        if state == before and label not in self._errors:
             return None
         self._seen[is_shadow, model.name] = state
         try:
             new = load_model(model.name, model.path, model.background)
             if is_shadow:
                 require_same_inputs(self._models[model.name], new)
-            elif model.name in self._shadows:
-                require_same_inputs(new, self._shadows[model.name])
+            else:
+                if model.name in self._checks:
+                    self._checks[model.name](new.predictor.schema)
+                if model.name in self._shadows:
+                    require_same_inputs(new, self._shadows[model.name])
         except (ModelFileError, SettingsError) as error:
-            self.errors[label] = str(error)
-            return None if state == before else f"{label}: version {model.version} stays, as {error}"
-        self.errors.pop(label, None)
+            self._errors[label] = str(error)
+            message = f"{label}: version {model.version} stays, as {error}"
+            return None if state == before else Reload(label, False, message)
+        self._errors.pop(label, None)
         if new.fingerprint == model.fingerprint:
             return None
         if is_shadow:
             self._shadows = {**self._shadows, model.name: new}
         else:
             self._models = {**self._models, model.name: new}
-        return f"{label}: version {new.version} has replaced {model.version}"
+        return Reload(label, True, f"{label}: version {new.version} has replaced {model.version}")
 
 
 def model_names(arguments: list[str]) -> dict[str, str]:

@@ -31,6 +31,7 @@ class ServerOptions:
         max_explained: records that one request may have explained.
         max_queued_records: records that may wait for a forward pass.
         max_in_flight: requests that may be answered at a time.
+        max_in_flight_bytes: of their bodies together.
         body_timeout_seconds: in which a request must arrive.
         timeout_seconds: in which it must be answered.
         reload_interval_seconds: how often the files of the models are looked at; 0 for never.
@@ -51,6 +52,7 @@ class ServerOptions:
     max_explained: int = 20
     max_queued_records: int = 2_048
     max_in_flight: int = 512
+    max_in_flight_bytes: int = 512 * 2**20
     body_timeout_seconds: float = 30.0
     timeout_seconds: float = 300.0
     reload_interval_seconds: float = 1.0

@@ -15,12 +15,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from tabcohort.errors import SettingsError, TabcohortError
-from tabcohort.server.fhir_mapping import FhirMapping
+from tabcohort.server.medical.fhir_mapping import FhirMapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import MULTIPROCESS_DIR, ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog
@@ -213,9 +214,10 @@ class _Supervisor:
 
     def run(self) -> int:
         """Watch over the processes until a signal ends them."""
-        with _shared_counts(), _handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._handle):
+        with _shared_counts() as folder, _handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._handle):
             import tabcohort.server.app  # noqa: F401  once, and not in each process
 
+            self._plan.store.share_errors(folder / "not_loaded.json")
             for _ in range(self._plan.options.n_workers):
                 self._fork()
             try:
@@ -277,10 +279,10 @@ class _Supervisor:
         store = self._plan.store
         if not (store.changed() or store.errors):
             return
-        messages = store.reload()
-        for message in messages:
-            print(f"tabcohort: {message}", flush=True)
-        if any(" has replaced " in message for message in messages):
+        reloads = store.reload()
+        for own in reloads:
+            print(f"tabcohort: {own.message}", flush=True)
+        if any(own.is_replaced for own in reloads):
             old = [pid for pid in self._start_times if pid not in self._stopping]
             for _ in old:
                 self._fork()
@@ -322,12 +324,12 @@ def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, Any], No
 
 
 @contextlib.contextmanager
-def _shared_counts() -> Iterator[None]:
-    """Let the processes share their counts through a folder, which is gone afterwards."""
+def _shared_counts() -> Iterator[Path]:
+    """Let the processes share their counts through a folder, which is gone afterwards, and give it."""
     folder = tempfile.mkdtemp(prefix="tabcohort-metrics-")
     os.environ[MULTIPROCESS_DIR] = folder  # read by prometheus_client when it is imported
     try:
-        yield
+        yield Path(folder)
     finally:
         os.environ.pop(MULTIPROCESS_DIR, None)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,15 +1,15 @@
-"""Single observations; the Bundles of `medical` have all that can be wrong with them."""
+"""Single observations; the Bundles of `patients` have all that can be wrong with them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import medical
+import patients
 import pytest
-from medical import GLUCOSE, SYSTOLIC, concept, glucose, mapping, observation, patient, quantity
+from patients import GLUCOSE, SYSTOLIC, concept, glucose, mapping, observation, patient, quantity
 
-from tabcohort.server.fhir_observations import Entry, latest, read_observation
-from tabcohort.server.fhir_problems import FhirProblem
+from tabcohort.server.medical.fhir_observations import Entry, latest, read_observation
+from tabcohort.server.medical.fhir_problems import FhirProblem
 
 PATIENT = Entry(patient(), "Patient")
 
@@ -34,7 +34,7 @@ def test_components_have_cells_of_their_own() -> None:
         (SYSTOLIC, 118, "mm[Hg]"), (GLUCOSE, 99, "mg/dL"), ("8462-4", 70, "mm[Hg]"),
     )]  # fmt: skip
     cells = {
-        own.column.name: (own.cell, own.path) for own in read(observation("panel", medical.PANEL, component=parts))
+        own.column.name: (own.cell, own.path) for own in read(observation("panel", patients.PANEL, component=parts))
     }
     assert cells == {"systolic": (118.0, "Observation.component[0]"), "glucose": (99.0, "Observation.component[1]")}
 
@@ -42,7 +42,7 @@ def test_components_have_cells_of_their_own() -> None:
 def test_there_is_an_end_of_components() -> None:
     parts = [{"code": concept("8462-4")}] * 101
     with pytest.raises(FhirProblem, match="at most 100 components are read"):
-        read(observation("panel", medical.PANEL, component=parts))
+        read(observation("panel", patients.PANEL, component=parts))
 
 
 def test_minus_zero_is_zero() -> None:

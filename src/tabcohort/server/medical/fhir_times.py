@@ -58,7 +58,7 @@ def age_in_years(birth: date, day: date) -> int:
 
     Example:
         >>> from datetime import date
-        >>> from tabcohort.server.fhir_times import age_in_years
+        >>> from tabcohort.server.medical.fhir_times import age_in_years
         >>> age_in_years(date(1960, 5, 17), date(2024, 5, 16)), age_in_years(date(1960, 5, 17), date(2024, 5, 17))
         (63, 64)
     """

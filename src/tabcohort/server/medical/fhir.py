@@ -10,8 +10,8 @@ from typing import Any
 
 from tabcohort.errors import listed, printable
 from tabcohort.model.predictor import Prediction
-from tabcohort.server.fhir_mapping import FhirMapping
-from tabcohort.server.fhir_reading import Evidence, Gap
+from tabcohort.server.medical.fhir_mapping import FhirMapping
+from tabcohort.server.medical.fhir_reading import Evidence, Gap
 from tabcohort.types import Label
 
 DISCLAIMER = (
@@ -95,7 +95,7 @@ def percent(probability: float) -> str:
     """Return a probability as a person reads it.
 
     Example:
-        >>> from tabcohort.server.fhir import percent
+        >>> from tabcohort.server.medical.fhir import percent
         >>> percent(0.93127), percent(1e-9), percent(0.99999)
         ('93.1 %', 'less than 0.1 %', 'more than 99.9 %')
     """

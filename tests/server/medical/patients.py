@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 import tabcohort
 from tabcohort import Prediction, Predictor, TabcohortWarning, Table
 from tabcohort.server.app import create_app
-from tabcohort.server.fhir_mapping import FhirMapping, read_mapping
+from tabcohort.server.medical.fhir_mapping import FhirMapping, read_mapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog

@@ -14,8 +14,8 @@ from asking import Server, record_of
 from helpers import fit_quickly
 
 from tabcohort import Predictor, Table, save
-from tabcohort.server.problems import Problem
-from tabcohort.server.screen import MAX_CHOICES, percent, printable_lines, record_of_form
+from tabcohort.server.pages import MAX_CHOICES, html_of_markdown, percent, record_of_form
+from tabcohort.server.problems import PROBLEM, Problem
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -183,5 +183,43 @@ def test_a_category_of_many_levels_is_typed_with_suggestions(server: Server, fil
     assert page.count("<option") <= MAX_CHOICES + 1
 
 
-def test_text_of_several_lines_keeps_them() -> None:
-    assert printable_lines("a\nb\x1b[31m") == "a\nb\\x1b[31m"
+def test_the_card_is_shown_as_a_part_of_the_page(server: Server) -> None:
+    page = server().get("/models/two/about").text
+    assert "<h4>" in page.replace("<h3>", "<h4>")
+    assert "<td>" in page.partition('<div class="card wide"')[2]
+    assert "license:" not in page
+
+
+TABLE = (
+    '<table>\n<thead>\n<tr>\n<th>a</th>\n<th class="number">b</th>\n</tr>\n</thead>\n<tbody>\n<tr>\n<td>c</td>\n'
+    '<td class="number">1</td>\n</tr>\n</tbody>\n</table>\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "markup"),
+    [
+        ("# a\n\nb *c*", "<h3>a</h3>\n<p>b <em>c</em></p>\n"), ("##### a", "<h6>a</h6>\n"),
+        ("a\x1b[31m", "<p>a\\x1b[31m</p>\n"), ("<b>a</b>", "<p>&lt;b&gt;a&lt;/b&gt;</p>\n"),
+        ("|a|b|\n|-|-:|\n|c|1|", TABLE), ("[a](javascript:b)", "<p>[a](javascript:b)</p>\n"), ("![a](b)", '<p>!<a href="b">a</a></p>\n'),
+    ],
+)  # fmt: skip
+def test_markdown_becomes_html_that_runs_nothing(text: str, markup: str) -> None:
+    assert html_of_markdown(text) == markup
+
+
+def test_a_person_sees_problems_as_pages_and_a_program_as_documents(server: Server) -> None:
+    client, browser = server(), {"accept": "text/html,*/*;q=0.8"}
+    for path in ("/nothing", "/models/other", "/models/other/about"):
+        page = client.get(path, headers=browser)
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "<h1>Not Found</h1>" in page.text
+        assert client.get(path).headers["content-type"] == PROBLEM
+    assert client.get("/v1/models/other", headers=browser).headers["content-type"] == PROBLEM
+
+
+def test_the_reference_has_parameters_and_columns(server: Server) -> None:
+    page = server("mixed").get("/docs").text
+    assert "<code>columns</code>" in page
+    assert "all by default" in page
+    assert "<dt><code>size</code></dt><dd>number</dd>" in page

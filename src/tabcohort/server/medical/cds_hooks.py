@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tabcohort.server.fhir import DISCLAIMER, Assessment, percent
-from tabcohort.server.fhir_mapping import FhirMapping
-from tabcohort.server.fhir_observations import Entry
-from tabcohort.server.fhir_problems import FhirProblem
-from tabcohort.server.fhir_reading import Evidence, bundle_entries, read_evidence
+from tabcohort.server.medical.fhir import DISCLAIMER, Assessment, percent
+from tabcohort.server.medical.fhir_mapping import FhirMapping
+from tabcohort.server.medical.fhir_observations import Entry
+from tabcohort.server.medical.fhir_problems import FhirProblem
+from tabcohort.server.medical.fhir_reading import Evidence, bundle_entries, read_evidence
 from tabcohort.server.problems import Problem
 
 HOOK = "patient-view"

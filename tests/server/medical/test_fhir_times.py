@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabcohort.server.fhir_times import age_in_years, is_later, parse_time
+from tabcohort.server.medical.fhir_times import age_in_years, is_later, parse_time
 
 
 @pytest.mark.parametrize(

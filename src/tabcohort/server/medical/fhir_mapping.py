@@ -40,8 +40,8 @@ from typing import Any
 from tabcohort.data.columns import Boolean, Category, Column, Number
 from tabcohort.data.table import Schema
 from tabcohort.errors import SettingsError, listed, nearest
-from tabcohort.server.model_store import ServedModel
-from tabcohort.server.ucum import UnitError, check_unit
+from tabcohort.server.medical.ucum import UnitError, check_unit
+from tabcohort.server.model_store import ModelStore
 from tabcohort.settings import read_toml
 
 LOINC = "http://loinc.org"
@@ -155,17 +155,17 @@ def read_mapping(path: str | Path) -> FhirMapping:
     return mapping
 
 
-def check_mapping(mapping: FhirMapping, models: Mapping[str, ServedModel]) -> None:
-    """Raise an error where a mapping is not for one of the models.
+def check_mapping(mapping: FhirMapping, store: ModelStore) -> None:
+    """Check a mapping against the model of its name, and from now on each version that is to replace this model.
 
     Raises:
         SettingsError: there is no model of its name, or this has other columns or classes.
     """
-    if mapping.model not in models:
+    if mapping.model not in store.models:
         raise SettingsError(
-            f"{mapping.path}: there is no model {mapping.model!r}; there are {listed(map(repr, models), 20)}"
+            f"{mapping.path}: there is no model {mapping.model!r}; there are {listed(map(repr, store.models), 20)}"
         )
-    mapping.check(models[mapping.model].predictor.schema)
+    store.require(mapping.model, mapping.check)
 
 
 def _outcome(values: dict[str, Any], where: str) -> dict[str, Any]:

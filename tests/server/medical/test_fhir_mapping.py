@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import medical
+import patients
 import pytest
 from helpers import mixed_frame
-from medical import MAPPING, mapping, predictor
+from patients import MAPPING, mapping, predictor
 
 from tabcohort import SettingsError, Table
-from tabcohort.server.fhir_mapping import AGE, BOOLEAN, CODED, GENDER, QUANTITY, FhirMapping, read_mapping
+from tabcohort.server.medical.fhir_mapping import AGE, BOOLEAN, CODED, GENDER, QUANTITY, FhirMapping, read_mapping
 
 
 def read(text: str, folder: Path) -> FhirMapping:
@@ -23,15 +23,15 @@ def test_a_mapping_is_read_as_it_is_written() -> None:
     assert (own.model, own.title, own.probability) == ("sepsis", "Sepsis within a day", "fraction")
     assert own.outcomes["no"] == {"text": "No sepsis"}
     assert own.outcomes["yes"] == {
-        "coding": [{"system": medical.SNOMED, "code": "91302008", "display": "Sepsis (disorder)"}], "text": "Sepsis",
+        "coding": [{"system": patients.SNOMED, "code": "91302008", "display": "Sepsis (disorder)"}], "text": "Sepsis",
     }  # fmt: skip
     kinds = {column.name: column.kind for column in own.columns}
     assert kinds == {
         "age": AGE, "sex": GENDER, "glucose": QUANTITY, "temperature": QUANTITY, "leukocytes": QUANTITY,
         "systolic": QUANTITY, "score": QUANTITY, "pregnant": BOOLEAN, "smoker": CODED,
     }  # fmt: skip
-    smoker = own.by_code[medical.LOINC, medical.SMOKER]
-    assert smoker.levels[medical.SNOMED, medical.NEVER] == "never"
+    smoker = own.by_code[patients.LOINC, patients.SMOKER]
+    assert smoker.levels[patients.SNOMED, patients.NEVER] == "never"
     own.check(predictor().schema)
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tabcohort.errors import TabcohortError
-from tabcohort.server import ucum
-from tabcohort.server.ucum import UnitError, check_unit, converted, shown
+from tabcohort.server.medical import ucum
+from tabcohort.server.medical.ucum import UnitError, check_unit, converted, shown
 
 TABLE = ElementTree.parse(Path(ucumvert.__file__).parent / "vendor" / "ucum-essence.xml").getroot()
 DEFINITIONS = {

@@ -6,25 +6,25 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import medical
+import patients
 import pytest
-from medical import BASE, full_bundle, glucose, mapping, observations, patient, predicted
+from patients import BASE, full_bundle, glucose, mapping, observations, patient, predicted
 from test_fhir import assessment_of, prediction_of
 
-from tabcohort.server.cds_hooks import card, discovery, prefetch_templates, read_request
-from tabcohort.server.fhir_reading import Gap
+from tabcohort.server.medical.cds_hooks import card, discovery, prefetch_templates, read_request
+from tabcohort.server.medical.fhir_reading import Gap
 from tabcohort.server.problems import Problem
 
 HOOK = {
     "hook": "patient-view", "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
-    "context": {"userId": "Practitioner/example", "patientId": medical.PATIENT_ID},
+    "context": {"userId": "Practitioner/example", "patientId": patients.PATIENT_ID},
 }  # fmt: skip
 SCREEN = "https://tables.example/models/sepsis"
 
 
 def searchset(*more: Any, **changes: Any) -> dict[str, Any]:
     """Return what a FHIR server answers to the search of observations."""
-    return {**medical.bundle(*observations(**changes).values(), *more), "type": "searchset"}
+    return {**patients.bundle(*observations(**changes).values(), *more), "type": "searchset"}
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def test_names_are_no_markdown() -> None:
 
 
 def test_the_service_answers_with_the_prediction() -> None:
-    client = medical.client()
+    client = patients.client()
     assert client.get("/cds-services").json() == discovery(mapping())
     answer = client.post("/cds-services/sepsis", json=request())
     assert answer.status_code == 200
@@ -194,7 +194,7 @@ def test_the_service_answers_with_the_prediction() -> None:
 
 
 def test_without_a_value_there_are_no_cards() -> None:
-    answer = medical.client().post("/cds-services/sepsis", json=request(observations=None))
+    answer = patients.client().post("/cds-services/sepsis", json=request(observations=None))
     assert (answer.status_code, answer.json()) == (200, {"cards": []})
 
 
@@ -206,10 +206,10 @@ def test_without_a_value_there_are_no_cards() -> None:
     ],
 )  # fmt: skip
 def test_errors_are_problem_documents(path: str, body: Any, status: int) -> None:
-    answer = medical.client().post(path, json=body)
+    answer = patients.client().post(path, json=body)
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_no_bundle_of_evaluate_is_a_request_of_the_hook() -> None:
-    assert medical.client().post("/cds-services/sepsis", json=full_bundle()).status_code == 400
+    assert patients.client().post("/cds-services/sepsis", json=full_bundle()).status_code == 400

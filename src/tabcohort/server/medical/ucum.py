@@ -71,7 +71,7 @@ def converted(value: float, unit: str, target: str) -> float:
             annotations differ, or a logarithm is taken.
 
     Example:
-        >>> from tabcohort.server.ucum import converted
+        >>> from tabcohort.server.medical.ucum import converted
         >>> converted(1.1, "g/dL", "g/L")
         11.0
     """

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import numpy as np
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -19,22 +21,21 @@ from tabcohort.model.explain import cell_text
 from tabcohort.model.predictor import Prediction
 from tabcohort.reporting.template import resource, template_environment
 from tabcohort.server import openapi
-from tabcohort.server.answering import Version
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.http_bodies import media_type_of
+from tabcohort.server.inference_service import ModelVersion
 from tabcohort.server.middleware import read_body
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
 from tabcohort.server.routes import Routes
-
-if TYPE_CHECKING:
-    from tabcohort.server.app import Service
+from tabcohort.server.service import Service
 
 PACKAGE = "tabcohort.server"
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+API_PATHS = ("/v1/", "/fhir/", "/cds-services", "/static/")
 STATIC = {"screen.css": "text/css", "screen.js": "text/javascript", "icon.svg": "image/svg+xml"}
 MAX_CHOICES = 200  # levels of a list to choose from; more are suggested while one types
 MAX_FORM_FIELDS = 5_000
@@ -45,9 +46,9 @@ NO_ANSWER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def add_screen(app: Routes, service: Service) -> None:
+def add_pages(app: Routes, service: Service) -> None:
     """Add the pages to the routes of an application."""
-    store = service.answering.store
+    store = service.inference.store
 
     @app.get("/")
     async def index() -> Response:
@@ -62,7 +63,7 @@ def add_screen(app: Routes, service: Service) -> None:
 
     @app.post("/models/{name}")
     async def answer(name: str, request: Request) -> Response:
-        return await _answer_page(service, service.answering.version(name), request)
+        return await _answer_page(service, service.inference.current(name), request)
 
     @app.get("/models/{name}/table")
     async def table(name: str) -> Response:
@@ -108,6 +109,19 @@ def _page(template: str, status: int = 200, **values: Any) -> Response:
     """Return a page of a template; text for people has no control characters."""
     text = _environment().get_template(template).render(**values)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"), status, {"content-security-policy": POLICY})
+
+
+def wants_page(request: Request) -> bool:
+    """Return whether a person looks at the answer: the address is not one of the API, and the client accepts HTML."""
+    return not request.url.path.startswith(API_PATHS) and "text/html" in request.headers.get("accept", "")
+
+
+def problem_page(problem: Problem) -> Response:
+    """Return a problem as a page."""
+    title = HTTPStatus(problem.status).phrase
+    response = _page("problem.html.j2", problem.status, title=title, detail=problem.detail, model=None)
+    response.headers.update(problem.headers)
+    return response
 
 
 def percent(share: float) -> str:
@@ -219,7 +233,7 @@ def _form_page(
     )  # fmt: skip
 
 
-async def _answer_page(service: Service, version: Version, request: Request) -> Response:
+async def _answer_page(service: Service, version: ModelVersion, request: Request) -> Response:
     model = version.model
     if media_type_of(request) != "application/x-www-form-urlencoded":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be that of a form")
@@ -228,7 +242,7 @@ async def _answer_page(service: Service, version: Version, request: Request) -> 
         X = model.reader.inputs([record])
     except Problem as problem:
         return await service.in_thread(_form_page, model, record, problem)
-    (prediction,) = await service.answering.answer(version, [record], X, request.scope["request_id"])
+    (prediction,) = await service.inference.answer(version, [record], X, request.scope["request_id"])
     return await service.in_thread(_answered, model, record, X, prediction)
 
 
@@ -295,10 +309,20 @@ def _about_page(model: ServedModel) -> Response:
     ]
     return _page(
         "about.html.j2", model=model, title=f"About {model.name}", schema=schema, report=report, metrics=metrics,
-        card=printable_lines(model.card),
+        card=html_of_markdown(model.card.partition("\n---\n")[2]),  # without its front matter
     )  # fmt: skip
 
 
-def printable_lines(text: str) -> str:
-    """Return text whose lines stay lines, and whose other control characters are escaped."""
-    return "\n".join(map(printable, text.split("\n")))
+def html_of_markdown(text: str) -> Markup:
+    """Return Markdown as HTML for a part of a page; HTML and images in it stay text.
+
+    Headings begin at the third level. Lines stay lines, and other control characters are escaped.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    tokens = parser.parse("\n".join(map(printable, text.split("\n"))))
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1:]) + 2)}"
+        if token.attrs.pop("style", "") == "text-align:right":  # which the policy of pages forbids
+            token.attrs["class"] = "number"
+    return Markup(parser.renderer.render(tokens, parser.options, {}))

@@ -5,7 +5,7 @@ import json
 import pytest
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 
-from tabcohort.server.fhir_problems import MAX_ISSUES, FhirProblem, Issue, as_fhir, fhir_response, refused
+from tabcohort.server.medical.fhir_problems import MAX_ISSUES, FhirProblem, Issue, as_fhir, fhir_response, refused
 from tabcohort.server.problems import Problem
 
 

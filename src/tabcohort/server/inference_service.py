@@ -1,4 +1,4 @@
-"""From inputs to answers: one place where a model predicts, its shadow is compared, and all of it is recorded."""
+"""One place where a model predicts, its shadow model is compared, and both are counted and recorded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOG_RETRY_SECONDS = 60
 MAX_SHADOWED = 1_000  # rows of a request that a model in shadow answers, too
 
 
-class Version(NamedTuple):
+class ModelVersion(NamedTuple):
     """A version of a model with what answers for it.
 
     Args:
@@ -42,8 +42,8 @@ class Version(NamedTuple):
     drift: DriftCounter
 
 
-class Answering:
-    """Answers for the models of a store.
+class InferenceService:
+    """Predicts with the models of a store: batched, counted, recorded and compared with shadow models.
 
     Args:
         store: the models.
@@ -56,9 +56,9 @@ class Answering:
         self, store: ModelStore, options: ServerOptions, metrics: ServiceMetrics, log: PredictionLog | None = None
     ) -> None:
         self.store, self.options, self.metrics, self.log = store, options, metrics, log
-        self._versions: dict[str, Version] = {}
+        self._versions: dict[str, ModelVersion] = {}
 
-    def version(self, name: str) -> Version:
+    def current(self, name: str) -> ModelVersion:
         """Return the version of a model that answers now.
 
         Raises:
@@ -69,15 +69,17 @@ class Answering:
         if known is None or known.model is not model:
             drift = DriftCounter(self.metrics, name, model.predictor)
             answer = functools.partial(self._predict, model, drift)
-            known = self._versions[name] = Version(model, MicroBatcher(answer, self.options.max_queued_records), drift)
+            known = self._versions[name] = ModelVersion(
+                model, MicroBatcher(answer, self.options.max_queued_records), drift
+            )
         return known
 
-    async def predict(self, version: Version, X: FloatArray) -> Sequence[Prediction]:
+    async def predict(self, version: ModelVersion, X: FloatArray) -> Sequence[Prediction]:
         """Return the prediction for each of a few records, batched with those of other requests."""
         return await version.batcher(X)
 
     async def answer(
-        self, version: Version, records: Sequence[Record], X: FloatArray, request_id: str
+        self, version: ModelVersion, records: Sequence[Record], X: FloatArray, request_id: str
     ) -> Sequence[Prediction]:
         """Return the predictions of a request for a few records, which are batched, recorded and compared.
 
@@ -110,7 +112,7 @@ class Answering:
         self.record(request_id, model, records, X, predictions)
         self.compare(model, records, predictions)
 
-    def predict_many(self, version: Version, X: FloatArray) -> list[Prediction]:
+    def predict_many(self, version: ModelVersion, X: FloatArray) -> list[Prediction]:
         """Return the prediction for each of many records; to be called in a thread."""
         return self._predict(version.model, version.drift, X)
 
@@ -179,7 +181,7 @@ class Answering:
         self.metrics.compare(model.name, *probabilities)
 
     def predict_table(
-        self, version: Version, frame: pl.DataFrame, X: FloatArray, columns: Sequence[str], request_id: str
+        self, version: ModelVersion, frame: pl.DataFrame, X: FloatArray, columns: Sequence[str], request_id: str
     ) -> Iterator[pl.DataFrame]:
         """Yield the predictions for a table's rows, some thousand rows at a time.
 

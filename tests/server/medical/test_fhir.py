@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
 
-import medical
+import patients
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.riskassessment import RiskAssessment
-from medical import full_bundle, glucose, mapping, observation, observations, predicted, predictor
+from patients import full_bundle, glucose, mapping, observation, observations, predicted, predictor
 
 from tabcohort import Prediction
-from tabcohort.server.fhir import DISCLAIMER, Assessment, percent, risk_assessment
-from tabcohort.server.fhir_reading import Evidence, Gap
+from tabcohort.server.medical.fhir import DISCLAIMER, Assessment, percent, risk_assessment
+from tabcohort.server.medical.fhir_reading import Evidence, Gap
 
-WELL_FORMED, MALFORMED = list(medical.well_formed()), list(medical.malformed())
+WELL_FORMED, MALFORMED = list(patients.well_formed()), list(patients.malformed())
 OUTCOMES = {"no": "No sepsis", "yes": "Sepsis"}
 
 
@@ -27,7 +27,7 @@ def send(body: Any, **headers: str) -> Any:
     """Return the answer to a Bundle."""
     own = {"content-type": "application/fhir+json", "x-request-id": "r1", **headers}
     text = body if isinstance(body, str | bytes) else json.dumps(body)
-    return medical.client().post("/fhir/$evaluate", content=text, headers=own)
+    return patients.client().post("/fhir/$evaluate", content=text, headers=own)
 
 
 def assessment_of(prediction: Prediction, **evidence: Any) -> Assessment:
@@ -114,7 +114,7 @@ def test_the_method_names_the_model_and_its_version() -> None:
 
 
 def test_several_issues_are_all_named_up_to_a_number() -> None:
-    bad = [observation(f"o{place}", medical.GLUCOSE, valueString="x") for place in range(30)]
+    bad = [observation(f"o{place}", patients.GLUCOSE, valueString="x") for place in range(30)]
     issues = send(full_bundle(*bad)).json()["issue"]
     assert len(issues) == 20
     assert len({issue["expression"][0] for issue in issues}) == 20

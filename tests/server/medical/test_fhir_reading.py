@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import medical
+import patients
 import pytest
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medical import BASE, glucose, mapping, observation, patient, predictor
+from patients import BASE, glucose, mapping, observation, patient, predictor
 
-from tabcohort.server.fhir_problems import FhirProblem
-from tabcohort.server.fhir_reading import read_bundle
+from tabcohort.server.medical.fhir_problems import FhirProblem
+from tabcohort.server.medical.fhir_reading import read_bundle
 from tabcohort.server.record_input import RecordReader
 
-WELL_FORMED, MALFORMED = list(medical.well_formed()), list(medical.malformed())
+WELL_FORMED, MALFORMED = list(patients.well_formed()), list(patients.malformed())
 
 
 def test_there_are_at_least_60_of_each() -> None:
@@ -41,9 +41,9 @@ def test_a_malformed_bundle_is_refused(bundle: Any, status: int, code: str, expr
 
 def test_what_is_missing_and_what_is_not_used_is_listed() -> None:
     evidence = read_bundle(
-        medical.full_bundle(
+        patients.full_bundle(
             glucose("g2", 99.0, status="preliminary"), smoker=None, who=patient(birthDate=None),
-            score=observation("score", medical.SCORE, dataAbsentReason={"text": "refused"}),
+            score=observation("score", patients.SCORE, dataAbsentReason={"text": "refused"}),
         ),
         mapping(),
     )  # fmt: skip
@@ -57,14 +57,14 @@ def test_what_is_missing_and_what_is_not_used_is_listed() -> None:
 
 
 def test_without_a_day_there_is_no_age() -> None:
-    own = {name: {**each, "effectiveDateTime": "2024-03"} for name, each in medical.observations().items()}
-    evidence = read_bundle(medical.bundle(patient(), *own.values()), mapping())
+    own = {name: {**each, "effectiveDateTime": "2024-03"} for name, each in patients.observations().items()}
+    evidence = read_bundle(patients.bundle(patient(), *own.values()), mapping())
     assert evidence.missing == (("age", "no Observation that is used has a day"),)
 
 
 def test_a_column_that_is_required_must_be_there() -> None:
     columns = tuple(replace(own, is_required=own.name in ("smoker", "age")) for own in mapping().columns)
-    bundle = medical.full_bundle(smoker=None, who=patient(birthDate=None))
+    bundle = patients.full_bundle(smoker=None, who=patient(birthDate=None))
     with pytest.raises(FhirProblem) as raised:
         read_bundle(bundle, replace(mapping(), columns=columns))
     assert [(issue.code, issue.diagnostics) for issue in raised.value.issues] == [
@@ -74,17 +74,17 @@ def test_a_column_that_is_required_must_be_there() -> None:
 
 
 def test_the_number_of_observations_that_are_not_used_is_said() -> None:
-    bundle = medical.bundle(patient(), glucose(status="preliminary"), glucose("g2", status="registered"))
+    bundle = patients.bundle(patient(), glucose(status="preliminary"), glucose("g2", status="registered"))
     with pytest.raises(FhirProblem, match="; 2 with a status other than final, amended or corrected"):
         read_bundle(bundle, mapping())
 
 
 def test_there_is_an_end_of_entries_and_of_units() -> None:
     with pytest.raises(FhirProblem, match="a Bundle may have 10,000 entries at most"):
-        read_bundle(medical.bundle(*[{"resource": {"resourceType": "Basic"}}] * 10_001), mapping())
+        read_bundle(patients.bundle(*[{"resource": {"resourceType": "Basic"}}] * 10_001), mapping())
     many = [glucose(f"g{power}", 1.0, f"10*{power}.mg/dL", status="preliminary") for power in range(101)]
     with pytest.raises(FhirProblem, match="the Observations have more than 100 units; use fewer"):
-        read_bundle(medical.bundle(patient(), *many), mapping())
+        read_bundle(patients.bundle(patient(), *many), mapping())
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -107,9 +107,9 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 OMITTED = object()
-FULL = medical.full_bundle(
+FULL = patients.full_bundle(
     glucose("g2", 140.0, effectiveDateTime="2024-03-03"),
-    observation("panel", medical.PANEL, component=[{"code": medical.concept("8462-4"), "valueString": "x"}]),
+    observation("panel", patients.PANEL, component=[{"code": patients.concept("8462-4"), "valueString": "x"}]),
 )
 PATHS = list(paths_of(FULL))
 JSON = st.recursive(

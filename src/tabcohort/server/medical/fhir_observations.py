@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tabcohort.data.columns import MAX_MAGNITUDE
-from tabcohort.server import ucum
-from tabcohort.server.fhir_mapping import BOOLEAN, CODED, QUANTITY, Code, MappedColumn
-from tabcohort.server.fhir_problems import FhirProblem, refused
-from tabcohort.server.fhir_times import FhirTime, is_later, parse_time
+from tabcohort.server.medical import ucum
+from tabcohort.server.medical.fhir_mapping import BOOLEAN, CODED, QUANTITY, Code, MappedColumn
+from tabcohort.server.medical.fhir_problems import FhirProblem, refused
+from tabcohort.server.medical.fhir_times import FhirTime, is_later, parse_time
 
 USABLE = ("final", "amended", "corrected")
 NOT_USED = ("registered", "preliminary", "cancelled", "entered-in-error", "unknown")

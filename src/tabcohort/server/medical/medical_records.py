@@ -5,25 +5,22 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tabcohort.errors import SettingsError
-from tabcohort.server import cds_hooks
-from tabcohort.server.answering import Answering, Version
-from tabcohort.server.fhir import Assessment, risk_assessment
-from tabcohort.server.fhir_mapping import FhirMapping, check_mapping
-from tabcohort.server.fhir_problems import FHIR_JSON, as_fhir, fhir_response
-from tabcohort.server.fhir_reading import Evidence, read_bundle
 from tabcohort.server.http_bodies import JSON, body_of, json_response, media_type_of, unsupported_media_type
+from tabcohort.server.inference_service import InferenceService
+from tabcohort.server.medical import cds_hooks
+from tabcohort.server.medical.fhir import Assessment, risk_assessment
+from tabcohort.server.medical.fhir_mapping import FhirMapping, check_mapping
+from tabcohort.server.medical.fhir_problems import FHIR_JSON, as_fhir, fhir_response
+from tabcohort.server.medical.fhir_reading import Evidence, read_bundle
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json
 from tabcohort.server.routes import Routes
-
-if TYPE_CHECKING:
-    from tabcohort.server.app import Service
+from tabcohort.server.service import Service
 
 FHIR_VERSION = "4.0"  # as the parameter of a media type
 
@@ -32,45 +29,29 @@ class MedicalRecords:
     """Answers for medical records by one model.
 
     Args:
-        answering: for the models.
+        inference: for the models.
         mapping: of the model.
 
     Raises:
         SettingsError: the mapping is not for one of the models.
     """
 
-    def __init__(self, answering: Answering, mapping: FhirMapping) -> None:
-        check_mapping(mapping, answering.store.models)
-        self._answering, self._mapping = answering, mapping
-        self._checked = answering.store.models[mapping.model].fingerprint
+    def __init__(self, inference: InferenceService, mapping: FhirMapping) -> None:
+        check_mapping(mapping, inference.store)
+        self._inference, self._mapping = inference, mapping
 
     async def assess(self, evidence: Evidence, request_id: str) -> Assessment:
         """Return the prediction for a patient, counted and recorded as all predictions are.
 
         Raises:
-            Problem: 503, the model has other columns by now, has too much to do, or cannot record the prediction.
+            Problem: 503, the model has too much to do, or cannot record the prediction.
         """
-        version = self._version()
+        version = self._inference.current(self._mapping.model)
         records = [evidence.record]
         X = version.model.reader.inputs(records)
-        predictions = await self._answering.answer(version, records, X, request_id)
+        predictions = await self._inference.answer(version, records, X, request_id)
         coverage = version.model.predictor.decision_rule.coverage
         return Assessment(evidence, predictions[0], self._mapping, version.model.version, coverage)
-
-    def _version(self) -> Version:
-        """Return the version of the model, which may have been replaced by one with other columns."""
-        version = self._answering.version(self._mapping.model)
-        if version.model.fingerprint != self._checked:
-            try:
-                self._mapping.check(version.model.predictor.schema)
-            except SettingsError:
-                raise _unavailable("the model that is served now is not the one that the mapping is for") from None
-            self._checked = version.model.fingerprint
-        return version
-
-
-def _unavailable(detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"retry-after": "60"})
 
 
 def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> None:
@@ -84,7 +65,7 @@ def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> 
     Raises:
         SettingsError: the mapping is not for one of the models.
     """
-    records, options = MedicalRecords(service.answering, mapping), service.options
+    records, options = MedicalRecords(service.inference, mapping), service.options
 
     async def value_of(request: Request, *media_types: str) -> Any:
         _check_media_type(request, media_types)

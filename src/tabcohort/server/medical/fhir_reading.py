@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tabcohort.server.fhir_mapping import AGE, GENDERS, FhirMapping, MappedColumn
-from tabcohort.server.fhir_observations import (
+from tabcohort.server.medical.fhir_mapping import AGE, GENDERS, FhirMapping, MappedColumn
+from tabcohort.server.medical.fhir_observations import (
     Entry,
     Measurement,
     latest,
@@ -15,8 +15,8 @@ from tabcohort.server.fhir_observations import (
     read_observation,
     refuse_modifiers,
 )
-from tabcohort.server.fhir_problems import MAX_ISSUES, FhirProblem, refused
-from tabcohort.server.fhir_times import age_in_years, parse_time
+from tabcohort.server.medical.fhir_problems import MAX_ISSUES, FhirProblem, refused
+from tabcohort.server.medical.fhir_times import age_in_years, parse_time
 
 BUNDLE_TYPES = ("collection", "searchset")
 MAX_ENTRIES = 10_000

@@ -1,0 +1,91 @@
+"""The endpoints that describe the models, and the server itself."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
+from tabcohort.server import openapi
+from tabcohort.server.http_bodies import json_response, version_header
+from tabcohort.server.model_store import ServedModel
+from tabcohort.server.problems import Problem
+from tabcohort.server.record_input import record_schema
+from tabcohort.server.routes import Routes
+from tabcohort.server.service import Service
+
+
+def add_models(app: Routes, service: Service) -> None:
+    """Add the endpoints that describe the models to the routes of an application."""
+    store = service.inference.store
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        summaries = await service.in_thread(lambda: [model_summary(model) for model in store.models.values()])
+        return json_response({"models": summaries})
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> Response:
+        own = store.get(name)
+        return json_response(await service.in_thread(model_facts, own), version_header(own))
+
+    @app.get("/v1/models/{name}/report")
+    async def report(name: str) -> Response:
+        own = store.get(name)
+        page = await service.in_thread(lambda: own.page)  # its own policy is in it
+        headers = {"content-security-policy": "frame-ancestors 'none'", **version_header(own)}
+        return HTMLResponse(page, headers=headers)
+
+
+def model_summary(model: ServedModel) -> dict[str, Any]:
+    """Return what a list says of a model."""
+    schema = model.predictor.schema
+    return {
+        "name": model.name, "version": model.version, "fingerprint": model.fingerprint,
+        "loaded": model.loaded.isoformat(timespec="seconds"), "target": schema.target, "classes": list(schema.classes),
+        "can_explain": model.can_explain,
+    }  # fmt: skip
+
+
+def model_facts(model: ServedModel) -> dict[str, Any]:
+    """Return what is known of a model as plain JSON values: its columns, what it promises, and its card."""
+    predictor = model.predictor
+    report, classes = predictor.report, predictor.schema.classes
+    return {
+        **model_summary(model),
+        "schema": schema_facts(predictor.schema),
+        "record_schema": record_schema(predictor.schema),
+        "example": model.example,
+        "quality": evaluation_facts(report.evaluation, classes),
+        "sets": set_facts(report.sets, predictor.decision_rule.coverage, classes),
+        "threshold": predictor.decision_rule.threshold,
+        "card": model.card,
+    }
+
+
+def add_status(app: Routes, service: Service) -> None:
+    """Add the endpoints about the server itself to the routes of an application."""
+    store, metrics = service.inference.store, service.inference.metrics
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return json_response({"status": "alive"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        if service.middleware is not None and service.middleware.is_ending:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to end")
+        versions = {name: model.version for name, model in store.models.items()}
+        return json_response({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        for name in store.models:
+            service.inference.current(name).drift.show()
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/openapi.json")
+    async def openapi_document() -> Response:
+        return json_response(openapi.document(store, service.options, service.medical_service))
