@@ -7,8 +7,12 @@ import importlib
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -190,6 +194,44 @@ def test_mlflow_predicts_for_a_file(mixed: tuple[Predictor, pd.DataFrame], tmp_p
     ours = predictor.predict_frame(tabcohort.read_frame(path))
     assert [row["predicted"] for row in rows] == ours["predicted"].to_list()
     assert [row["probability 1"] for row in rows] == pytest.approx(ours["probability 1"].to_list(), abs=1e-12)
+
+
+def test_mlflow_serves_it(store: str, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="MLflow's server is not installed")
+    pytest.importorskip("uvicorn", reason="MLflow's server is not installed")
+    X, y = make_rows()
+    predictor = fit_quickly(Table.from_arrays(X, y), model="logistic")
+    uri = tabcohort_mlflow.log_model(predictor).model_uri
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it looks for uvicorn there
+    environment = {**os.environ, **STORE, "MLFLOW_TRACKING_URI": store, "PATH": path}
+    command = ["models", "serve", "-m", uri, "-p", str(port), "--env-manager", "local", "-w", "1"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "mlflow", *command], env=environment, stdout=log, stderr=log)
+    try:
+        record = {"x0": 1.5, "x1": -2.0, "x2": 0.25}
+        answer = answer_of(f"http://127.0.0.1:{port}/invocations", {"dataframe_records": [record]}, server)
+    finally:
+        server.terminate()
+        server.wait()
+    (row,) = answer["predictions"]
+    assert row["probability 1"] == predictor.predict_row(record).probability[1]
+
+
+def answer_of(address: str, body: Any, server: subprocess.Popen[bytes]) -> Any:
+    """Return the answer of a server that may still be starting."""
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"content-type": "application/json"})
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read())
+        except urllib.error.URLError as error:
+            if isinstance(error, urllib.error.HTTPError) or server.poll() is not None or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 # Autologging

@@ -201,7 +201,8 @@ TABLE = (
     [
         ("# a\n\nb *c*", "<h3>a</h3>\n<p>b <em>c</em></p>\n"), ("##### a", "<h6>a</h6>\n"),
         ("a\x1b[31m", "<p>a\\x1b[31m</p>\n"), ("<b>a</b>", "<p>&lt;b&gt;a&lt;/b&gt;</p>\n"),
-        ("|a|b|\n|-|-:|\n|c|1|", TABLE), ("[a](javascript:b)", "<p>[a](javascript:b)</p>\n"), ("![a](b)", '<p>!<a href="b">a</a></p>\n'),
+        ("|a|b|\n|-|-:|\n|c|1|", TABLE),
+        ("[a](javascript:b)", "<p>[a](javascript:b)</p>\n"), ("![a](b)", '<p>!<a href="b">a</a></p>\n'),
     ],
 )  # fmt: skip
 def test_markdown_becomes_html_that_runs_nothing(text: str, markup: str) -> None:

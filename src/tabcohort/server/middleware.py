@@ -51,7 +51,7 @@ class RequestMiddleware:
         self._app, self._options, self._metrics = app, options, metrics
         self._hosts = {host.lower() for host in (*LOCAL_HOSTS, *options.allowed_hosts, options.host)}
         self._checks_host = options.is_local or bool(options.allowed_hosts)
-        self.n_in_flight = self.n_in_flight_bytes = 0
+        self.n_requests = self.n_in_flight = self.n_in_flight_bytes = 0
         self.is_draining = False  # whether connections are to be closed
         self.is_ending = False  # whether no other process takes what comes
 
@@ -64,6 +64,7 @@ class RequestMiddleware:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         began, answer, body = time.perf_counter(), _Answer(send, scope["request_id"], self), _Body(receive, self)
+        self.n_requests += 1
         self.n_in_flight += 1
         self._metrics.in_flight.inc()
         try:

@@ -26,7 +26,8 @@ from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import MULTIPROCESS_DIR, ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog
 
-DRAIN_SECONDS = 0.4  # in which connections are still accepted, and closed by their next answer
+DRAIN_SECONDS = 0.4  # in which connections are still accepted; each is closed by its next answer
+IDLE_TURNS = 20  # of the event loop, `POLL_SECONDS` each, without a request, after which open connections are closed
 GRACE_SECONDS = 30.0  # for requests that are being answered
 BACKLOG = 2_048
 MIN_UPTIME_SECONDS, MAX_EARLY_EXITS = 1.0, 5
@@ -165,7 +166,7 @@ class _DrainingServer(uvicorn.Server):
             middleware.is_draining = True
             middleware.is_ending = self._accepts_first
         if self._accepts_first:
-            await self._while_connected(DRAIN_SECONDS)
+            await asyncio.sleep(DRAIN_SECONDS)
         waiting = [connection for listening in sockets or [] for connection in _waiting(listening)]
         for server in self.servers:
             server.close()
@@ -173,17 +174,26 @@ class _DrainingServer(uvicorn.Server):
             listening.close()
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
-        await self._while_connected(DRAIN_SECONDS)
+        await self._until_idle()
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class
         return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
-    async def _while_connected(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while self.server_state.connections and time.monotonic() < end:
-            await asyncio.sleep(0.02)
+    async def _until_idle(self) -> None:
+        """Wait until all connections are closed, or no request has come for some time; this closes what is open.
+
+        Time is counted in turns of the event loop, as on a busy machine requests may have come that it has not read.
+        """
+        n_turns, before, end = 0, -1, time.monotonic() + GRACE_SECONDS
+        while self.server_state.connections and n_turns < IDLE_TURNS and time.monotonic() < end:
+            await asyncio.sleep(POLL_SECONDS)
+            middleware = self._service.middleware
+            if middleware is None:
+                return
+            is_idle = middleware.n_requests == before and not middleware.n_in_flight
+            n_turns, before = n_turns + 1 if is_idle else 0, middleware.n_requests
 
 
 def _waiting(listening: socket.socket) -> list[socket.socket]:
