@@ -22,8 +22,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The plans that would have been served."""
     plans: list[Any] = []
 
-    def serve(plan: Any, listening: Any) -> int:
+    def serve(plan: Any, listening: Any, on_ready: Any) -> int:
         listening.close()
+        on_ready()
         plans.append(plan)
         return 0
 

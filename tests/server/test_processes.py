@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -111,6 +112,38 @@ def test_one_process_answers_loads_what_has_changed_and_ends(
     server.until(lambda: server.ask("/readyz")[0]["models"]["own"] != headers["x-model-version"])
     assert server.end() == 0
     assert len(list((tmp_path / "log").glob("*.jsonl"))) == 1
+
+
+def test_what_comes_while_it_starts_is_answered_before_a_signal_ends_it(files: Path) -> None:
+    """The signal comes when the socket listens, and before the application has been imported."""
+    code = f"""
+import os, signal, sys
+from tabcohort.server import processes
+from tabcohort.server.model_store import ModelStore
+from tabcohort.server.options import ServerOptions
+answer = processes._answer
+def signal_and_answer(*arguments):
+    print(processes.address_of(listening), flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return answer(*arguments)
+processes._answer = signal_and_answer
+options = ServerOptions(port=0)
+listening = processes.listen(options)
+store = ModelStore({{"two": {str(files / "two.tabcohort")!r}}})
+sys.exit(processes.serve(processes.Plan(store, options), listening))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        address = urlsplit(process.stdout.readline().strip())
+        with socket.create_connection((address.hostname, address.port), timeout=WAIT) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 200")
+        assert process.wait(WAIT) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="several workers are forks")

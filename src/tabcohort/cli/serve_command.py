@@ -56,17 +56,18 @@ def serve(options: argparse.Namespace) -> int:
         for table in dict.fromkeys(tables.values()):
             if table not in usable:
                 raise SettingsError(f"{shown_name(table)} has the columns of no model: name another --background")
-    listening = listen(own)
     _, messages = consoles(options.quiet)
+    listening = listen(own)
+    address = address_of(listening)
     for model in store.models.values():
         print_lines(messages, f"model    {model.name}, version {model.version}: {model.path}")
-    address = address_of(listening)
-    print_lines(
-        messages,
-        f"ready    {address} in {time.perf_counter() - began:.1f} s; API: {address}/docs; press Ctrl-C to stop",
-    )
+
+    def announce() -> None:
+        seconds = time.perf_counter() - began
+        print_lines(messages, f"ready    {address} in {seconds:.1f} s; API: {address}/docs; press Ctrl-C to stop")
+
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
-    status = serve_models(Plan(store, own, policy, mapping), listening)
+    status = serve_models(Plan(store, own, policy, mapping), listening, announce)
     print_lines(messages, "stopped")
     return status
 

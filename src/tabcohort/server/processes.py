@@ -32,6 +32,7 @@ GRACE_SECONDS = 30.0  # for requests that are being answered
 BACKLOG = 2_048
 MIN_UPTIME_SECONDS, MAX_EARLY_EXITS = 1.0, 5
 POLL_SECONDS = 0.05
+ENDS = (signal.SIGTERM, signal.SIGINT)  # signals that end a server
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Plan:
     mapping: FhirMapping | None = None
 
 
-def serve(plan: Plan, listening: socket.socket) -> int:
+def serve(plan: Plan, listening: socket.socket, on_ready: Callable[[], None] = lambda: None) -> int:
     """Answer until a signal ends it; return the exit status.
 
     SIGTERM and Ctrl-C answer what is in flight first; SIGHUP looks at the models' files at once.
@@ -59,12 +60,15 @@ def serve(plan: Plan, listening: socket.socket) -> int:
     Args:
         plan: what is served.
         listening: the socket, which is closed in the end.
+        on_ready: called when requests are answered, in the process that answers first.
     """
-    if plan.options.n_workers == 1:
-        return _answer(plan, listening)
-    if not hasattr(os, "fork"):
+    if plan.options.n_workers > 1 and not hasattr(os, "fork"):
         raise SettingsError("several workers need a system that can fork; leave out --workers")
-    return _Supervisor(plan, listening).run()
+    early: list[int] = []
+    with _handled(ENDS, lambda number, _: early.append(number)):
+        if plan.options.n_workers == 1:
+            return _answer(plan, listening, early, on_ready)
+        return _Supervisor(plan, listening, early, on_ready).run()
 
 
 def listen(options: ServerOptions) -> socket.socket:
@@ -94,12 +98,16 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _answer(plan: Plan, listening: socket.socket, supervisor: int | None = None) -> int:
+def _answer(
+    plan: Plan, listening: socket.socket, early: list[int], on_ready: Callable[[], None], supervisor: int | None = None
+) -> int:  # fmt: skip
     """Run the application in this process until a signal ends it.
 
     Args:
         plan: what is served.
         listening: the socket.
+        early: signals that came before they could be handled: connections wait already.
+        on_ready: called when requests are answered.
         supervisor: the process that looks at the models' files, and without which this one ends; None if there is none.
     """
     from dataclasses import replace
@@ -114,16 +122,23 @@ def _answer(plan: Plan, listening: socket.socket, supervisor: int | None = None)
     )  # fmt: skip
     gc.collect()
     gc.freeze()  # what is loaded stays, and looking through all of it takes a tenth of a second each time
-    _DrainingServer(config, app, supervisor).run([listening])
+    _DrainingServer(config, app, early, on_ready, supervisor).run([listening])
     return 0
 
 
 class _DrainingServer(uvicorn.Server):
     """Ends without losing a request that it has accepted: connections are closed by answers, and only then by it."""
 
-    def __init__(self, config: uvicorn.Config, app: Any, supervisor: int | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Any,
+        early: list[int],
+        on_ready: Callable[[], None],
+        supervisor: int | None,
+    ) -> None:
         super().__init__(config)
-        self._service = app.state.service
+        self._service, self._early, self._on_ready = app.state.service, early, on_ready
         self._accepts_first = True
         self._supervisor = supervisor
 
@@ -135,7 +150,7 @@ class _DrainingServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Let SIGTERM and Ctrl-C end the server, after which the process goes on."""
-        with _handled((signal.SIGTERM, signal.SIGINT), self.handle_exit):
+        with _handled(ENDS, self.handle_exit):
             yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -155,7 +170,12 @@ class _DrainingServer(uvicorn.Server):
             loop.add_signal_handler(signal.SIGHUP, look)
 
     async def on_tick(self, counter: int) -> bool:
-        """End a worker whose supervisor has been killed."""
+        """Say at first that requests are answered; end a worker whose supervisor has been killed."""
+        if counter == 0:
+            self._on_ready()
+            self._on_ready = lambda: None
+            for number in self._early:
+                self.handle_exit(number, None)
         is_orphan = self._supervisor is not None and os.getppid() != self._supervisor
         return is_orphan or await super().on_tick(counter)
 
@@ -214,8 +234,10 @@ class _Supervisor:
     Nothing here may start a thread before it forks: no frame is read.
     """
 
-    def __init__(self, plan: Plan, listening: socket.socket) -> None:
-        self._plan, self._listening = plan, listening
+    def __init__(
+        self, plan: Plan, listening: socket.socket, early: list[int], on_ready: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self._plan, self._listening, self._early, self._on_ready = plan, listening, early, on_ready
         self._start_times: dict[int, float] = {}  # by process id
         self._stopping: set[int] = set()
         self._ends = self._reloads = False  # set by signals
@@ -224,14 +246,14 @@ class _Supervisor:
 
     def run(self) -> int:
         """Watch over the processes until a signal ends them."""
-        with _shared_counts() as folder, _handled((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._handle):
+        with _shared_counts() as folder, _handled((*ENDS, signal.SIGHUP), self._handle):
             import tabcohort.server.app  # noqa: F401  once, and not in each process
 
             self._plan.store.share_errors(folder / "not_loaded.json")
-            for _ in range(self._plan.options.n_workers):
-                self._fork()
+            for number in range(self._plan.options.n_workers):
+                self._fork(self._on_ready if number == 0 else lambda: None)
             try:
-                while not self._ends:
+                while not (self._ends or self._early):
                     self._reap()
                     if self._n_early_exits > MAX_EARLY_EXITS:
                         raise TabcohortError("workers exit right after they start; see above")
@@ -241,7 +263,7 @@ class _Supervisor:
                 self._shut_down()
         return 0
 
-    def _fork(self) -> None:
+    def _fork(self, on_ready: Callable[[], None] = lambda: None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         supervisor = os.getpid()
@@ -249,11 +271,14 @@ class _Supervisor:
         if pid:
             self._start_times[pid] = time.monotonic()
             return
-        status = 1
+        status, early = 1, []
         try:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
-            status = _answer(self._plan, self._listening, supervisor)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            for number in ENDS:
+                signal.signal(number, lambda number, _: early.append(number))
+            if self._ends:  # by a signal that came after the fork
+                early.append(signal.SIGTERM)
+            status = _answer(self._plan, self._listening, early, on_ready, supervisor)
         except TabcohortError as error:
             print(f"tabcohort: {error}", file=sys.stderr)
         except BaseException:

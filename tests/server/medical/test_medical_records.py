@@ -150,7 +150,7 @@ def serve(*options: Any) -> tuple[int, list[Any]]:
     """Return the exit status of `serve`, and the plans that would have been served."""
     plans: list[Any] = []
 
-    def keep(plan: Any, listening: Any) -> int:
+    def keep(plan: Any, listening: Any, on_ready: Any) -> int:
         listening.close()
         plans.append(plan)
         return 0
