@@ -182,7 +182,7 @@ def test_a_rows_bits_do_not_depend_on_the_number_of_threads(
     np.testing.assert_array_equal(predict.logits(X), expected)
     some = np.arange(300, 0, -2)
     np.testing.assert_array_equal(predict.logits(X, some), expected[some])
-    assert pools == {1: [7, 7], 10: [3, 3], 100: [4, 2], 2048: []}[min_rows]
+    assert pools == {1: [6, 6], 10: [2, 2], 100: [3, 1], 2048: []}[min_rows]  # beside the thread that asks
 
 
 def test_rows_in_any_layout_have_the_same_bits() -> None:

@@ -143,9 +143,10 @@ class _Group(ABC):
         if n_parts <= 1:
             self._pass(X, rows, logits)
         else:
-            parts = np.linspace(0, len(rows), n_parts + 1).astype(int)
-            with ThreadPoolExecutor(n_parts) as pool:
-                futures = [pool.submit(self._pass, X, rows[a:b], logits[a:b]) for a, b in itertools.pairwise(parts)]
+            first, *others = itertools.pairwise(np.linspace(0, len(rows), n_parts + 1).astype(int))
+            with ThreadPoolExecutor(n_parts - 1) as pool:
+                futures = [pool.submit(self._pass, X, rows[a:b], logits[a:b]) for a, b in others]
+                self._pass(X, rows[: first[1]], logits[: first[1]])
                 for future in futures:
                     future.result()
         return logits
