@@ -8,6 +8,7 @@ import polars as pl
 from tabcohort import Predictor
 from tabcohort.data.inputs import table_inputs
 from tabcohort.server.nearest import NearestRows
+from tabcohort.server.record_input import RecordReader
 
 
 def test_a_row_is_nearest_to_itself(mixed: Predictor, visits: pl.DataFrame) -> None:
@@ -49,3 +50,12 @@ def test_ranges_hold_most_rows(predictor: Predictor) -> None:
     frame = pl.DataFrame({"x0": x, "x1": np.ones(1_001), "x2": np.where(x < 500, np.nan, x)})
     ranges = NearestRows(predictor, frame).ranges()
     assert ranges == {"x0": (10.0, 990.0), "x2": (505.0, 995.0)}
+
+
+def test_a_row_is_a_record_that_is_read_as_the_row_is(mixed: Predictor, visits: pl.DataFrame) -> None:
+    nearest, reader = NearestRows(mixed, visits), RecordReader(mixed.schema)
+    X = table_inputs(visits, mixed.schema.columns)
+    for row in (0, 3, 17):  # row 3 has missing cells
+        record = nearest.record(X[row])
+        assert set(record) == set(mixed.schema.features)
+        np.testing.assert_array_equal(reader.inputs([record])[0], X[row])

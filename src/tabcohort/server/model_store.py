@@ -128,8 +128,15 @@ class ServedModel:
 
     @functools.cached_property
     def example(self) -> dict[str, Any]:
-        """A typical record."""
+        """A record of typical cells, which need not be like any row."""
         return typical_record(self.predictor)
+
+    @functools.cached_property
+    def typical_row(self) -> dict[str, Any]:
+        """The row to compare with that is most like `example`; that itself without such rows."""
+        if self.nearest is None:
+            return self.example
+        return self.nearest.record(row_inputs(self.example, self.predictor.schema.columns)[0])
 
 
 def load_model(name: str, path: Path, background: ReadRows | None = None) -> ServedModel:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabcohort.data.columns import Number
-from tabcohort.data.inputs import input_places, table_inputs
+from tabcohort.data.columns import Boolean, Date, Number
+from tabcohort.data.inputs import InputPlaces, input_places, table_inputs
+from tabcohort.data.parse import as_text
 from tabcohort.model.predictor import Predictor
 from tabcohort.types import FloatArray
 
@@ -57,6 +58,24 @@ class NearestRows:
             is_missing = np.isnan(cells)
             total += np.where(is_missing | np.isnan(own), (is_missing != np.isnan(own)).astype(float), difference)
         return total / len(self._places)
+
+    def record(self, row: FloatArray) -> dict[str, Any]:
+        """Return the row that is nearest to a record's inputs, `(n_inputs,)`, as a record of JSON values."""
+        place = int(np.argmin(self.distances(row)))
+        return {own.column.name: self._cell(own, place) for own in input_places(self._schema.columns)}
+
+    def _cell(self, own: InputPlaces, place: int) -> Any:
+        if isinstance(own.column, Number):  # also integer codes
+            number = float(self._X[place, own.numbers.start])
+            return None if np.isnan(number) else number
+        if isinstance(own.column, Boolean):
+            code = int(self._X[place, own.code or 0])
+            return bool(code) if code < len(own.column.levels) else None
+        cell = self._frame[own.column.name][place : place + 1]
+        if isinstance(own.column, Date):
+            time = own.column.times(cell)[0]
+            return None if time is None else time.isoformat()
+        return as_text(cell)[0]
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Return between which values 98 % of the rows are, by the name of each column of numbers."""

@@ -59,7 +59,7 @@ def add_pages(app: Routes, service: Service) -> None:
     @app.get("/models/{name}")
     async def form(name: str) -> Response:
         model = store.get(name)
-        return await service.in_thread(_form_page, model, model.example)
+        return await service.in_thread(_form_page, model, model.typical_row)
 
     @app.post("/models/{name}")
     async def answer(name: str, request: Request) -> Response:
@@ -155,7 +155,7 @@ def fields_of(model: ServedModel, record: Mapping[str, Any]) -> list[dict[str, A
     """Return the fields of a model's form, filled with a record.
 
     Returns:
-        For each column `name`; `kind`: "number", "choice", "date" or "text"; `value` as text; `choices`; `low` and
+        For each column `name`; `kind`: "number", "choice", "date", "datetime-local" or "text"; `value` as text; `choices`; `low` and
         `high`: between which most training rows are, or None.
     """
     ranges = model.ranges
@@ -169,12 +169,16 @@ def _field(column: Column, value: Any, ranges: Mapping[str, tuple[float, float]]
         value = {True: "yes", False: "no"}.get(value, "")
     elif isinstance(column, Number) and isinstance(value, float):
         value = f"{value:.15g}"
+    elif isinstance(column, Date) and isinstance(value, str):
+        value = value[:19] if "hour" in column.parts else value[:10]
     return {**field, "value": "" if value is None else str(value)}
 
 
 def _kind(column: Column) -> str:
     if isinstance(column, Category) and len(column.levels) > MAX_CHOICES:
         return "text"
+    if isinstance(column, Date) and "hour" in column.parts:
+        return "datetime-local"
     kinds = {Number: "number", IntegerCode: "number", Category: "choice", Boolean: "choice", Date: "date", Text: "text"}
     return kinds.get(type(column), "text")
 
