@@ -432,6 +432,7 @@ def measure_fuzz(folder: Path, seconds: float, times: int) -> None:
     from tabcohort.server.options import ServerOptions
 
     warnings.simplefilter("ignore")
+    gc.enable()  # here the server is in this process, and what it leaves must be collected
     model, record = cancer_model(folder)
     frame = load_sample("breast-cancer").frame.drop("diagnosis")[:20]
     seeds = [("application/json", json.dumps({"records": [record]}).encode(), None)]
