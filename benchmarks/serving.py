@@ -43,7 +43,7 @@ from tabcohort.data.sources import load_sample
 from tabcohort.settings import CohortSettings
 
 CONNECTIONS = 64
-SECONDS_OF_OTHERS = 60  # of load at most, for the servers that ours is compared with
+MAX_BASELINE_SECONDS = 60  # of load at most, for the servers that ours is compared with
 PLAIN = """
 from fastapi import FastAPI
 from tabcohort import load
@@ -218,11 +218,11 @@ def for_seconds(seconds: float) -> Callable[[], bool]:
 def measure_load(folder: Path, seconds: float, times: int) -> None:
     """One-record requests on 64 connections."""
     model, record = cancer_model(folder)
-    others = min(seconds, SECONDS_OF_OTHERS)
+    others = min(seconds, MAX_BASELINE_SECONDS)
     print(f"{CONNECTIONS} connections, {seconds:g} s, {others:g} s for all but the first")
     print("answers a second, milliseconds, MiB of memory")
-    print("| server | answered/s | median | p99 | max | not 200 | memory, start | end |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    print("| server | s | answered/s | median | p99 | max | not 200 | memory, start | end |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     ours = json.dumps({"records": [record]}).encode()
     with serve(model) as (process, address):
         show_load("tabcohort serve", process, address, request_of("/v1/models/cancer/predict", ours), seconds)
@@ -243,8 +243,9 @@ def show_load(name: str, process: subprocess.Popen[str], address: str, request: 
     counts = asyncio.run(load_of(address, request, for_seconds(seconds)))
     took, n_other = time.monotonic() - began, sum(counts.statuses.values()) - counts.n_answered + counts.n_lost
     print(
-        f"| {name} | {counts.n_answered / took:,.0f} | {counts.quantile(0.5):.1f} | {counts.quantile(0.99):.1f} | "
-        f"{counts.quantile(1):.1f} | {n_other} | {before:.0f} | {memory_of(process.pid):.0f} |",
+        f"| {name} | {took:.0f} | {counts.n_answered / took:,.0f} | {counts.quantile(0.5):.1f} | "
+        f"{counts.quantile(0.99):.1f} | {counts.quantile(1):.1f} | {n_other} | {before:.0f} | "
+        f"{memory_of(process.pid):.0f} |",
         flush=True,
     )
 

@@ -66,6 +66,9 @@ def test_each_model_may_have_rows_of_its_own_to_compare_with(
     )  # fmt: skip
     assert ran.status == 2
     assert "sample:wine has the columns of no model" in ran.err
+    ran = run("serve", model_file, "--port", 0, "--background", csv_file, "--background", "sample:wine")
+    assert ran.status == 2
+    assert "--background is given twice for all models" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,7 @@ def test_rows_that_no_model_can_use_and_a_log_that_cannot_be_written_are_said_be
         ran = run("serve", model_file, *options, "--port", 0)
         assert ran.status == 2
         assert words in ran.err
+        assert len(ran.err.splitlines()) <= 2
         assert "ready" not in ran.err
     assert not served
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 from typing import Any
 
 import pytest
@@ -186,8 +187,21 @@ def test_a_client_that_goes_while_it_sends_is_counted_and_no_failure(
 def test_bodies_are_refused_where_all_together_are_too_large(server: Server) -> None:
     client = server(max_in_flight_bytes=1_000)
     assert client.post("/v1/models/two/predict", json=RECORD).status_code == 200
-    large = client.post("/v1/models/two/predict", content=b" " * 1_001, headers={"content-type": "text/csv"})
-    assert (large.status_code, large.headers["retry-after"]) == (503, "1")
-    assert "MiB" in large.json()["detail"]
-    for _ in range(30):  # what has been answered does not count any more
-        assert client.post("/v1/models/two/predict", json=RECORD).status_code == 200
+    middleware = client.app.state.service.middleware  # type: ignore[attr-defined]
+    assert middleware.n_in_flight_bytes == 0
+    middleware.n_in_flight_bytes = 990  # of other requests
+    answer = client.post("/v1/models/two/predict", json=RECORD)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "the bodies of all requests in progress exceed" in answer.json()["detail"]
+    assert middleware.n_in_flight_bytes == 990
+    middleware.n_in_flight_bytes = 0
+    packed = gzip.compress(b" " * 2_000)
+    headers = {"content-type": "text/csv", "content-encoding": "gzip"}
+    assert client.post("/v1/models/two/predict", content=packed, headers=headers).status_code == 503
+    assert middleware.n_in_flight_bytes == 0
+
+
+def test_a_person_sees_what_is_refused_at_once_as_a_page(server: Server) -> None:
+    answer = server().get("/models/two", headers={"host": "evil.example", "accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (421, "text/html; charset=utf-8")
+    assert "The Host header does not name this server." in answer.text

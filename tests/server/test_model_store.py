@@ -49,7 +49,7 @@ def test_a_changed_file_is_loaded_and_a_request_keeps_the_version_that_it_began_
     replaced(own, predictor.with_decision_rule(0.3))
     assert store.changed()
     (reloaded,) = store.reload()
-    assert reloaded == ("own", True, f"own: version {store.get('own').version} has replaced {old.version}")
+    assert reloaded == ("own", True, f"own: replaced version {old.version} with {store.get('own').version}")
     assert store.get("own").predictor.decision_rule.threshold == 0.3
     assert old.predictor.decision_rule.threshold is None
     assert store.reload() == []
@@ -61,7 +61,7 @@ def test_a_broken_or_missing_file_keeps_the_old_model_and_is_said_once(own: Path
     own.write_bytes(own.read_bytes()[:-1])
     (kept,) = store.reload()
     assert (kept.label, kept.is_replaced) == ("own", False)
-    assert kept.message.startswith(f"own: version {old.version} stays, as ")
+    assert kept.message.startswith(f"own: keeping version {old.version}: ")
     assert "is damaged" in kept.message
     assert store.reload() == []
     assert list(store.errors) == ["own"]
@@ -69,7 +69,7 @@ def test_a_broken_or_missing_file_keeps_the_old_model_and_is_said_once(own: Path
     assert "cannot be read: No such file" in store.reload()[0].message
     assert store.get("own") is old
     replaced(own, predictor.with_decision_rule(0.3))
-    assert "has replaced" in store.reload()[0].message
+    assert "replaced version" in store.reload()[0].message
     assert store.errors == {}
 
 
@@ -100,7 +100,7 @@ def test_a_shadow_is_loaded_again_too_and_refused_where_it_no_longer_fits(
 ) -> None:
     store = ModelStore({"two": files / "two.tabcohort"}, {"two": own})
     replaced(own, predictor.with_decision_rule(0.3))
-    assert "has replaced" in store.reload()[0].message
+    assert "replaced version" in store.reload()[0].message
     shadow = store.shadow_of("two")
     assert shadow is not None
     assert shadow.predictor.decision_rule.threshold == 0.3
@@ -159,7 +159,7 @@ def test_a_new_model_must_have_what_its_shadow_needs(own: Path, files: Path, pre
     wider = fit_quickly(Table.from_arrays(X, y))
     store = ModelStore({"two": own}, {"two": files / "two.tabcohort"})
     replaced(own, wider)  # with one more column, which the shadow model does not need
-    assert "has replaced" in store.reload()[0].message
+    assert "replaced version" in store.reload()[0].message
     save(fit_quickly(Table.from_arrays(X[:, :2], y)), own)
     assert "cannot be the shadow model of 'two': it needs 'x2'" in store.reload()[0].message
 
@@ -200,7 +200,7 @@ def test_a_new_version_is_checked_before_it_answers(own: Path, predictor: Predic
     store.require("own", only_rows_of_three_columns)
     X, codes = make_rows(n_features=4)
     save(fit_quickly(Table.from_arrays(X, np.array(["no", "yes"])[codes])), own)
-    assert store.reload()[0].message.endswith("stays, as it has other columns")
+    assert store.reload()[0].message.endswith(": it has other columns")
     assert store.get("own") is old
     replaced(own, predictor.with_decision_rule(0.3))
     assert store.reload()[0].is_replaced

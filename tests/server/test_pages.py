@@ -185,7 +185,7 @@ def test_a_category_of_many_levels_is_typed_with_suggestions(server: Server, fil
 
 def test_the_card_is_shown_as_a_part_of_the_page(server: Server) -> None:
     page = server().get("/models/two/about").text
-    assert "<h4>" in page.replace("<h3>", "<h4>")
+    assert "<h4>Model Details</h4>" in page
     assert "<td>" in page.partition('<div class="card wide"')[2]
     assert "license:" not in page
 

@@ -23,14 +23,14 @@ RECORD = {"x0": 1.5, "x1": -2, "x2": None}
 
 
 def test_a_record_is_answered_as_the_library_does(server: Server, predictor: Predictor) -> None:
-    answer = server().post("/v1/models/two/predict", json={"records": [RECORD, {**RECORD, "x0": 9}]})
+    answer = server().post("/v1/models/two/predict", json={"records": [RECORD, {**RECORD, "x0": 900}]})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert (body["model"], body["version"]) == ("two", answer.headers["x-model-version"])
     with pytest.warns(UserWarning, match="missing|standard"):
         pass_through = [predictor.predict_row(record) for record in (RECORD, {**RECORD, "x0": 900})]
-    assert body["predictions"][0] == answer_facts(pass_through[0])
+    assert body["predictions"] == [answer_facts(prediction) for prediction in pass_through]
 
 
 def test_columns_of_all_types_are_answered_to_the_bit(server: Server, mixed: Predictor, visits: pl.DataFrame) -> None:

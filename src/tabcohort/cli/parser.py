@@ -245,7 +245,7 @@ def _serve_options(command: argparse.ArgumentParser) -> None:
         "--port", type=int, metavar="PORT", default=8000, help="listen on this port (8000; 0: any free one)"
     )
     command.add_argument("--workers", type=int, metavar="N", default=1, help="processes that answer (1)")
-    background = "rows that explanations compare with, of all models or as NAME=TABLE of one; repeatable: " + TABLE
+    background = "background rows for explanations: TABLE for all models, or NAME=TABLE for one; repeatable; " + TABLE
     command.add_argument("--background", metavar="TABLE", action="append", default=[], help=background)
     shadow = "a shadow model for the model of this name: it predicts too, and is only compared; repeatable"
     command.add_argument("--shadow", metavar="NAME=MODEL", action="append", default=[], help=shadow)

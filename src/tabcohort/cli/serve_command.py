@@ -22,7 +22,7 @@ def serve(options: argparse.Namespace) -> int:
     """Answer requests for predictions until Ctrl-C."""
     began = time.perf_counter()
     require_extra()
-    from tabcohort.server.medical.fhir_mapping import check_mapping, read_mapping
+    from tabcohort.server.medical.fhir_mapping import read_mapping, require_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
     from tabcohort.server.prediction_log import LogPolicy, prepare_folder
@@ -31,7 +31,7 @@ def serve(options: argparse.Namespace) -> int:
 
     if (options.log_records or options.log_sync) and not options.log:
         raise SettingsError("--log-records and --log-sync go with --log FOLDER")
-    own = ServerOptions(
+    server_options = ServerOptions(
         host=options.host,
         port=options.port,
         keys=read_keys(options.api_key_file) if options.api_key_file else (),
@@ -47,17 +47,17 @@ def serve(options: argparse.Namespace) -> int:
     store = ModelStore(paths, _shadows(options.shadow), background)
     mapping = read_mapping(options.fhir_mapping) if options.fhir_mapping else None
     if mapping is not None:
-        check_mapping(mapping, store)
+        require_mapping(mapping, store)
     policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
     if policy is not None:
         prepare_folder(policy.folder)
-    if own.n_workers == 1:  # nothing may be read before workers are forked
-        usable = {tables[name] for name in tables if store.models[name].can_explain}
-        for table in dict.fromkeys(tables.values()):
-            if table not in usable:
+    if server_options.n_workers == 1:  # nothing may be read before workers are forked
+        for table, read in readers.items():
+            read()
+            if not any(store.models[name].can_explain for name in tables if tables[name] == table):
                 raise SettingsError(f"{shown_name(table)} has the columns of no model: name another --background")
     _, messages = consoles(options.quiet)
-    listening = listen(own)
+    listening = listen(server_options)
     address = address_of(listening)
     for model in store.models.values():
         print_lines(messages, f"model    {model.name}, version {model.version}: {model.path}")
@@ -67,7 +67,7 @@ def serve(options: argparse.Namespace) -> int:
         print_lines(messages, f"ready    {address} in {seconds:.1f} s; API: {address}/docs; press Ctrl-C to stop")
 
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
-    status = serve_models(Plan(store, own, policy, mapping), listening, announce)
+    status = serve_models(Plan(store, server_options, policy, mapping), listening, announce)
     print_lines(messages, "stopped")
     return status
 
@@ -88,15 +88,17 @@ def _rows(table: str) -> Any:
 
 def _backgrounds(arguments: list[str], names: list[str]) -> dict[str, str]:
     """Return the table with the rows to compare with of each model that has one: its own, or one for all models."""
-    common: dict[str, str] = {}
-    named: dict[str, str] = {}
+    tables: dict[str, str] = {}  # by the name of a model; "" for all models
     for argument in arguments:
         name, _, table = argument.partition("=")
-        if table and name in names:
-            named[name] = table
-        else:
-            common = dict.fromkeys(names, argument)
-    return {**common, **named}
+        name, table = (name, table) if table and name in names else ("", argument)
+        if name in tables:
+            raise SettingsError(
+                f"--background is given twice for {name or 'all models'}: use NAME=TABLE for each model"
+            )
+        tables[name] = table
+    common = dict.fromkeys(names, tables.pop("")) if "" in tables else {}
+    return {**common, **tables}
 
 
 def _shadows(arguments: list[str]) -> dict[str, str]:

@@ -58,7 +58,7 @@ def create_app(
         yield
         if watching is not None:
             watching.cancel()
-        service.threads.shutdown()
+        service.threads.shutdown(wait=False, cancel_futures=True)
         if log is not None:
             log.close()
 
@@ -82,14 +82,14 @@ def create_app(
 
 def _with_middleware(service: Service) -> Callable[[Any], RequestMiddleware]:
     def make(app: Any) -> RequestMiddleware:
-        service.middleware = RequestMiddleware(app, service.options, service.inference.metrics)
+        service.middleware = RequestMiddleware(app, service.options, service.inference.metrics, _response_of)
         return service.middleware
 
     return make
 
 
 async def _watch(service: Service) -> None:
-    """Load models whose files have changed, and show drift, again and again."""
+    """Reload changed model files at an interval."""
     store = service.inference.store
     while True:
         await asyncio.sleep(service.options.reload_interval_seconds)
@@ -98,16 +98,20 @@ async def _watch(service: Service) -> None:
 
 
 async def reload(service: Service) -> None:
-    """Load models whose files have changed, and say so."""
-    for own in await asyncio.to_thread(service.inference.store.reload):
-        print(f"tabcohort: {own.message}", flush=True)
-        service.inference.metrics.reloads.labels(own.label, "replaced" if own.is_replaced else "kept").inc()
+    """Reload changed model files, and print what became of them."""
+    for outcome in await asyncio.to_thread(service.inference.store.reload):
+        print(f"tabcohort: {outcome.message}", flush=True)
+        service.inference.metrics.count_reload(outcome.label, outcome.is_replaced)
 
 
 async def _as_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        details = {404: "not found", 405: "this endpoint has other methods"}
+        details = {404: "not found", 405: "this endpoint does not support the method"}
         detail = details.get(error.status_code, str(error.detail))
         error = Problem(error.status_code, detail, headers=dict(error.headers or {}))
     assert isinstance(error, Problem)
-    return problem_page(error) if wants_page(request) else error.response()
+    return _response_of(request, error)
+
+
+def _response_of(request: Request, problem: Problem) -> Response:
+    return problem_page(problem) if wants_page(request) else problem.response()

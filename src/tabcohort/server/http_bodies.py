@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tabcohort.server.middleware import read_body
-from tabcohort.server.model_store import ServedModel
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.problems import Problem
 from tabcohort.server.table_bodies import decompressed
@@ -22,11 +21,6 @@ JSON = "application/json"
 def json_response(value: Any, headers: Mapping[str, str] | None = None) -> Response:
     """Return plain values as an answer of status 200."""
     return Response(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), 200, dict(headers or {}), JSON)
-
-
-def version_header(model: ServedModel) -> dict[str, str]:
-    """Return the header that says which version of a model answers."""
-    return {"x-model-version": model.version}
 
 
 def media_type_of(request: Request) -> str:
@@ -58,8 +52,9 @@ async def body_of(request: Request, options: ServerOptions) -> bytes:
     """Return the body of a request without its content encoding.
 
     Raises:
-        Problem: as `read_body` and `decompressed` do.
+        Problem: as `read_body` and `decompressed` do, and as many bytes in progress do.
     """
-    return decompressed(
-        await read_body(request, options), request.headers.get("content-encoding"), options.max_body_bytes
-    )
+    body = await read_body(request, options)
+    data = decompressed(body, request.headers.get("content-encoding"), options.max_body_bytes)
+    request.scope["body"].add(max(0, len(data) - len(body)))
+    return data

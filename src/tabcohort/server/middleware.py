@@ -1,4 +1,4 @@
-"""What stands before every request: host, key and load; and after every answer: headers, counts and errors."""
+"""Checks before each request: host, key and load; and headers, metrics and errors after it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabcohort.server.options import LOCAL_HOSTS, ServerOptions
@@ -45,10 +46,17 @@ class RequestMiddleware:
         app: the application.
         options: of the server.
         metrics: that requests are counted in.
+        response_of: the response that says what is wrong with a request.
     """
 
-    def __init__(self, app: ASGIApp, options: ServerOptions, metrics: ServiceMetrics) -> None:
-        self._app, self._options, self._metrics = app, options, metrics
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: ServerOptions,
+        metrics: ServiceMetrics,
+        response_of: Callable[[Request, Problem], Response],
+    ) -> None:
+        self._app, self._options, self._metrics, self._response_of = app, options, metrics, response_of
         self._hosts = {host.lower() for host in (*LOCAL_HOSTS, *options.allowed_hosts, options.host)}
         self._checks_host = options.is_local or bool(options.allowed_hosts)
         self.n_requests = self.n_in_flight = self.n_in_flight_bytes = 0
@@ -64,6 +72,7 @@ class RequestMiddleware:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         began, answer, body = time.perf_counter(), _Answer(send, scope["request_id"], self), _Body(receive, self)
+        scope["body"] = body
         self.n_requests += 1
         self.n_in_flight += 1
         self._metrics.in_flight.inc()
@@ -92,17 +101,18 @@ class RequestMiddleware:
             self._metrics.count_request(_route(scope), answer.status or CLOSED_REQUEST, time.perf_counter() - began)
 
     def add_bytes(self, n_bytes: int) -> None:
-        """Count bytes of a body that has begun to arrive.
+        """Add bytes of a body to the total of all requests.
 
         Raises:
             Problem: 503, the bodies of all requests are too large together.
         """
         self.n_in_flight_bytes += n_bytes
-        if self.n_in_flight_bytes > self._options.max_in_flight_bytes:
-            raise overloaded(f"the requests that are being answered have {self.n_in_flight_bytes / 2**20:,.3g} MiB")
+        limit = self._options.max_in_flight_bytes
+        if self.n_in_flight_bytes > limit:
+            raise overloaded(f"the bodies of all requests in progress exceed {limit / 2**20:,.3g} MiB; retry later")
 
     async def _say(self, problem: Problem, answer: _Answer, scope: Scope, receive: Receive) -> None:
-        await problem.response()(scope, receive, answer.send)
+        await self._response_of(Request(scope), problem)(scope, receive, answer.send)
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise what is wrong with a request that can be told from its head."""
@@ -141,7 +151,7 @@ class _Answer:
 
 
 class _Body:
-    """Receives the body of a request, and remembers its size."""
+    """Receives the body of a request, and remembers its size, also decompressed."""
 
     def __init__(self, receive: Receive, middleware: RequestMiddleware) -> None:
         self._receive, self._middleware = receive, middleware
@@ -149,10 +159,13 @@ class _Body:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        n_bytes = len(message.get("body", b""))
+        self.add(len(message.get("body", b"")))
+        return message
+
+    def add(self, n_bytes: int) -> None:
+        """Add bytes; see `RequestMiddleware.add_bytes`."""
         self.n_bytes += n_bytes
         self._middleware.add_bytes(n_bytes)
-        return message
 
 
 async def read_body(request: Request, options: ServerOptions) -> bytes:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
 from tabcohort.server import openapi
-from tabcohort.server.http_bodies import json_response, version_header
+from tabcohort.server.http_bodies import json_response
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import record_schema
@@ -29,13 +29,13 @@ def add_models(app: Routes, service: Service) -> None:
     @app.get("/v1/models/{name}")
     async def model(name: str) -> Response:
         own = store.get(name)
-        return json_response(await service.in_thread(model_facts, own), version_header(own))
+        return json_response(await service.in_thread(model_facts, own), own.version_header)
 
     @app.get("/v1/models/{name}/report")
     async def report(name: str) -> Response:
         own = store.get(name)
         page = await service.in_thread(lambda: own.page)  # its own policy is in it
-        headers = {"content-security-policy": "frame-ancestors 'none'", **version_header(own)}
+        headers = {"content-security-policy": "frame-ancestors 'none'", **own.version_header}
         return HTMLResponse(page, headers=headers)
 
 
@@ -76,7 +76,7 @@ def add_status(app: Routes, service: Service) -> None:
     @app.get("/readyz")
     async def readyz() -> Response:
         if service.middleware is not None and service.middleware.is_ending:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is about to end")
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
         versions = {name: model.version for name, model in store.models.items()}
         return json_response({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})
 

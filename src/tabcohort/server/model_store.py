@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tabcohort.container import fingerprint_of, replace_file
 from tabcohort.data.inputs import row_inputs, table_inputs
 from tabcohort.data.table import Schema
-from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, listed, printable
+from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TableError, listed, printable
 from tabcohort.model.explainer import Explainer
 from tabcohort.model.file import load
 from tabcohort.model.predictor import Predictor
@@ -61,6 +61,11 @@ class ServedModel:
         """The first digits of the fingerprint, which answers carry."""
         return self.fingerprint[:12]
 
+    @property
+    def version_header(self) -> dict[str, str]:
+        """The header that names the version in a response."""
+        return {"x-model-version": self.version}
+
     @functools.cached_property
     def reader(self) -> RecordReader:
         """The reader of its records."""
@@ -102,6 +107,8 @@ class ServedModel:
         try:
             rows = self.background()
             table_inputs(rows, self.predictor.schema.columns)
+            if not len(rows):
+                raise TableError("the table has no rows")
         except TabcohortError as error:
             print(f"tabcohort: {self.name} has no explanations: {printable(str(error))}", file=sys.stderr, flush=True)
             return None
@@ -133,7 +140,7 @@ class ServedModel:
 
     @functools.cached_property
     def typical_row(self) -> dict[str, Any]:
-        """The row to compare with that is most like `example`; that itself without such rows."""
+        """The background row closest to `example`, or `example` if there are no background rows."""
         if self.nearest is None:
             return self.example
         return self.nearest.record(row_inputs(self.example, self.predictor.schema.columns)[0])
@@ -156,12 +163,12 @@ def load_model(name: str, path: Path, background: ReadRows | None = None) -> Ser
 
 
 class Reload(NamedTuple):
-    """What became of a model file that had changed.
+    """The outcome of reloading a changed model file.
 
     Args:
-        label: the name of the model, and whether it is in shadow.
-        is_replaced: whether the new version answers now.
-        message: a line on it.
+        label: name of the model, with "(shadow)" for a shadow model.
+        is_replaced: whether the new version is served.
+        message: one line for the log.
     """
 
     label: str
@@ -240,7 +247,7 @@ class ModelStore:
             return self._errors
 
     def share_errors(self, path: Path) -> None:
-        """Keep errors in a file, so that forks of this process know those of files that it loads after them."""
+        """Store reload errors in a file, so that forked workers can report them."""
         self._shared_errors = path
 
     def require(self, name: str, check: Check) -> None:
@@ -261,10 +268,17 @@ class ModelStore:
     def reload(self) -> list[Reload]:
         """Load the files that have changed; one that cannot be loaded leaves the model that is there."""
         with self._lock:
-            reloads = [self._reload(is_shadow, self._loaded(is_shadow, name)) for is_shadow, name in self._seen]
-            if self._shared_errors is not None:
-                replace_file(self._shared_errors, lambda file: file.write(json.dumps(self._errors).encode()))
-            return [own for own in reloads if own is not None]
+            before = dict(self._errors)
+            outcomes = [self._reload(is_shadow, self._loaded(is_shadow, name)) for is_shadow, name in self._seen]
+            if self._shared_errors is not None and self._errors != before:
+                self._write_errors(self._shared_errors)
+            return [outcome for outcome in outcomes if outcome is not None]
+
+    def _write_errors(self, path: Path) -> None:
+        try:
+            replace_file(path, lambda file: file.write(json.dumps(self._errors).encode()))
+        except ModelFileError as error:
+            print(f"tabcohort: workers do not know of reload errors: {error}", file=sys.stderr, flush=True)
 
     def _loaded(self, is_shadow: bool, name: str) -> ServedModel:
         return self._shadows[name] if is_shadow else self._models[name]
@@ -286,7 +300,7 @@ class ModelStore:
                     require_same_inputs(new, self._shadows[model.name])
         except (ModelFileError, SettingsError) as error:
             self._errors[label] = str(error)
-            message = f"{label}: version {model.version} stays, as {error}"
+            message = f"{label}: keeping version {model.version}: {error}"
             return None if state == before else Reload(label, False, message)
         self._errors.pop(label, None)
         if new.fingerprint == model.fingerprint:
@@ -295,7 +309,7 @@ class ModelStore:
             self._shadows = {**self._shadows, model.name: new}
         else:
             self._models = {**self._models, model.name: new}
-        return Reload(label, True, f"{label}: version {new.version} has replaced {model.version}")
+        return Reload(label, True, f"{label}: replaced version {model.version} with {new.version}")
 
 
 def model_names(arguments: list[str]) -> dict[str, str]:

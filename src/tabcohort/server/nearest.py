@@ -62,18 +62,19 @@ class NearestRows:
     def record(self, row: FloatArray) -> dict[str, Any]:
         """Return the row that is nearest to a record's inputs, `(n_inputs,)`, as a record of JSON values."""
         place = int(np.argmin(self.distances(row)))
-        return {own.column.name: self._cell(own, place) for own in input_places(self._schema.columns)}
+        return {places.column.name: self._cell(places, place) for places in input_places(self._schema.columns)}
 
-    def _cell(self, own: InputPlaces, place: int) -> Any:
-        if isinstance(own.column, Number):  # also integer codes
-            number = float(self._X[place, own.numbers.start])
+    def _cell(self, places: InputPlaces, row: int) -> Any:
+        column = places.column
+        if isinstance(column, Number):  # also integer codes
+            number = float(self._X[row, places.numbers.start])
             return None if np.isnan(number) else number
-        if isinstance(own.column, Boolean):
-            code = int(self._X[place, own.code or 0])
-            return bool(code) if code < len(own.column.levels) else None
-        cell = self._frame[own.column.name][place : place + 1]
-        if isinstance(own.column, Date):
-            time = own.column.times(cell)[0]
+        if isinstance(column, Boolean) and places.code is not None:
+            code = int(self._X[row, places.code])
+            return bool(code) if code < len(column.levels) else None
+        cell = self._frame[column.name][row : row + 1]
+        if isinstance(column, Date):
+            time = column.times(cell)[0]
             return None if time is None else time.isoformat()
         return as_text(cell)[0]
 

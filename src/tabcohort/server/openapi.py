@@ -15,7 +15,7 @@ PROBLEMS = {
     400: "The body cannot be read.",
     401: "A key is needed.",
     404: "There is no such model.",
-    405: "The endpoint has other methods.",
+    405: "The endpoint does not support the method.",
     408: "The body did not arrive in time.",
     409: "The server has no rows to compare with.",
     412: "The prefetched data is incomplete.",

@@ -31,9 +31,9 @@ class ServerOptions:
         max_explained: records that one request may have explained.
         max_queued_records: records that may wait for a forward pass.
         max_in_flight: requests that may be answered at a time.
-        max_in_flight_bytes: of their bodies together.
+        max_in_flight_bytes: of their bodies together, decompressed, in one process.
         body_timeout_seconds: in which a request must arrive.
-        timeout_seconds: in which it must be answered.
+        timeout_seconds: limit for one unit of work in a thread.
         reload_interval_seconds: how often the files of the models are looked at; 0 for never.
 
     Raises:

@@ -35,7 +35,9 @@ POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-API_PATHS = ("/v1/", "/fhir/", "/cds-services", "/static/")
+API_PATHS = (
+    "/v1/", "/fhir/", "/cds-services", "/static/", "/healthz", "/readyz", "/metrics", "/openapi.json",
+)  # fmt: skip
 STATIC = {"screen.css": "text/css", "screen.js": "text/javascript", "icon.svg": "image/svg+xml"}
 MAX_CHOICES = 200  # levels of a list to choose from; more are suggested while one types
 MAX_FORM_FIELDS = 5_000
@@ -59,7 +61,7 @@ def add_pages(app: Routes, service: Service) -> None:
     @app.get("/models/{name}")
     async def form(name: str) -> Response:
         model = store.get(name)
-        return await service.in_thread(_form_page, model, model.typical_row)
+        return await service.in_thread(lambda: _form_page(model, model.typical_row))
 
     @app.post("/models/{name}")
     async def answer(name: str, request: Request) -> Response:
@@ -112,7 +114,7 @@ def _page(template: str, status: int = 200, **values: Any) -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Return whether a person looks at the answer: the address is not one of the API, and the client accepts HTML."""
+    """Return whether to answer with HTML: the path is that of a page, and the client accepts HTML."""
     return not request.url.path.startswith(API_PATHS) and "text/html" in request.headers.get("accept", "")
 
 
@@ -155,8 +157,8 @@ def fields_of(model: ServedModel, record: Mapping[str, Any]) -> list[dict[str, A
     """Return the fields of a model's form, filled with a record.
 
     Returns:
-        For each column `name`; `kind`: "number", "choice", "date", "datetime-local" or "text"; `value` as text; `choices`; `low` and
-        `high`: between which most training rows are, or None.
+        For each column `name`; `kind`: "number", "choice", "date", "datetime-local" or "text"; `value` as text;
+        `choices`; `low` and `high`: the range of most training rows, or None.
     """
     ranges = model.ranges
     return [_field(column, record.get(column.name), ranges) for column in model.predictor.schema.columns]
@@ -170,7 +172,7 @@ def _field(column: Column, value: Any, ranges: Mapping[str, tuple[float, float]]
     elif isinstance(column, Number) and isinstance(value, float):
         value = f"{value:.15g}"
     elif isinstance(column, Date) and isinstance(value, str):
-        value = value[:19] if "hour" in column.parts else value[:10]
+        value = f"{value[:10]}T{value[11:19] or '00:00:00'}" if "hour" in column.parts else value[:10]
     return {**field, "value": "" if value is None else str(value)}
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from tabcohort.data.inputs import require_column
 from tabcohort.errors import TableError
 from tabcohort.server.explaining import explain_records
-from tabcohort.server.http_bodies import JSON, body_of, json_response, require_media_type, version_header
+from tabcohort.server.http_bodies import JSON, body_of, json_response, require_media_type
 from tabcohort.server.inference_service import MAX_BATCHED_RECORDS, ModelVersion
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.prediction_log import answer_facts
@@ -47,7 +47,7 @@ def add_predictions(app: Routes, service: Service) -> None:
         X = version.model.reader.inputs(records)
         explanations = await service.in_thread(explain_records, version.model, records, X, label, top)
         await service.inference.answer(version, records, X, request.scope["request_id"])  # counted and recorded, too
-        return json_response(_answer(version.model, "explanations", explanations), version_header(version.model))
+        return json_response(_answer(version.model, "explanations", explanations), version.model.version_header)
 
 
 async def _predict_records(service: Service, version: ModelVersion, body: bytes, request: Request) -> Response:
@@ -60,7 +60,7 @@ async def _predict_records(service: Service, version: ModelVersion, body: bytes,
     else:
         predictions = await service.in_thread(inference.predict_many, version, X)
         inference.finish(version.model, records, X, predictions, request_id)
-    return json_response(_answer(model, "predictions", list(map(answer_facts, predictions))), version_header(model))
+    return json_response(_answer(model, "predictions", list(map(answer_facts, predictions))), model.version_header)
 
 
 async def _predict_table(
@@ -80,7 +80,7 @@ async def _predict_table(
         while (piece := await service.in_thread(next, pieces, None)) is not None:
             yield piece
 
-    return StreamingResponse(streamed(), 200, version_header(version.model), answer_type)
+    return StreamingResponse(streamed(), 200, version.model.version_header, answer_type)
 
 
 def _answer_type(request: Request, own: str) -> str:

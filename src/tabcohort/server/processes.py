@@ -21,18 +21,18 @@ from typing import Any
 import uvicorn
 
 from tabcohort.errors import SettingsError, TabcohortError
-from tabcohort.server.medical.fhir_mapping import FhirMapping
+from tabcohort.server.medical.fhir_mapping import FhirMapping, require_mapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import MULTIPROCESS_DIR, ServerOptions
 from tabcohort.server.prediction_log import LogPolicy, PredictionLog
 
 DRAIN_SECONDS = 0.4  # in which connections are still accepted; each is closed by its next answer
-IDLE_TURNS = 20  # of the event loop, `POLL_SECONDS` each, without a request, after which open connections are closed
-GRACE_SECONDS = 30.0  # for requests that are being answered
+IDLE_POLLS = 20  # without a request, `POLL_SECONDS` apart, after which open connections are closed
+GRACE_SECONDS = 30.0  # from a stop signal to the end, for requests in progress
 BACKLOG = 2_048
 MIN_UPTIME_SECONDS, MAX_EARLY_EXITS = 1.0, 5
 POLL_SECONDS = 0.05
-ENDS = (signal.SIGTERM, signal.SIGINT)  # signals that end a server
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ def serve(plan: Plan, listening: socket.socket, on_ready: Callable[[], None] = l
     """
     if plan.options.n_workers > 1 and not hasattr(os, "fork"):
         raise SettingsError("several workers need a system that can fork; leave out --workers")
+    if plan.mapping is not None:
+        require_mapping(plan.mapping, plan.store)
     early: list[int] = []
-    with _handled(ENDS, lambda number, _: early.append(number)):
+    with _handled(STOP_SIGNALS, lambda number, _: early.append(number)):
         if plan.options.n_workers == 1:
             return _answer(plan, listening, early, on_ready)
         return _Supervisor(plan, listening, early, on_ready).run()
@@ -127,7 +129,7 @@ def _answer(
 
 
 class _DrainingServer(uvicorn.Server):
-    """Ends without losing a request that it has accepted: connections are closed by answers, and only then by it."""
+    """Shuts down without dropping an accepted request: responses close their connections, idle ones are closed last."""
 
     def __init__(
         self,
@@ -150,7 +152,7 @@ class _DrainingServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Let SIGTERM and Ctrl-C end the server, after which the process goes on."""
-        with _handled(ENDS, self.handle_exit):
+        with _handled(STOP_SIGNALS, self.handle_exit):
             yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -170,7 +172,7 @@ class _DrainingServer(uvicorn.Server):
             loop.add_signal_handler(signal.SIGHUP, look)
 
     async def on_tick(self, counter: int) -> bool:
-        """Say at first that requests are answered; end a worker whose supervisor has been killed."""
+        """Report readiness on the first tick, and stop a worker whose supervisor has died."""
         if counter == 0:
             self._on_ready()
             self._on_ready = lambda: None
@@ -180,7 +182,8 @@ class _DrainingServer(uvicorn.Server):
         return is_orphan or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let clients go first, and then stop."""
+        """Drain the connections, then stop."""
+        end = time.monotonic() + GRACE_SECONDS
         middleware = self._service.middleware
         if middleware is not None:
             middleware.is_draining = True
@@ -194,26 +197,27 @@ class _DrainingServer(uvicorn.Server):
             listening.close()
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
-        await self._until_idle()
+        await self._until_idle(end)
+        self.config.timeout_graceful_shutdown = max(0, int(end - time.monotonic()))
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class
         return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
-    async def _until_idle(self) -> None:
-        """Wait until all connections are closed, or no request has come for some time; this closes what is open.
+    async def _until_idle(self, end: float) -> None:
+        """Wait until all connections are closed, no request has come for some time, or the time is up.
 
-        Time is counted in turns of the event loop, as on a busy machine requests may have come that it has not read.
+        Polls are counted and not seconds: on a busy machine requests may have come that have not been read.
         """
-        n_turns, before, end = 0, -1, time.monotonic() + GRACE_SECONDS
-        while self.server_state.connections and n_turns < IDLE_TURNS and time.monotonic() < end:
+        n_idle, before = 0, -1
+        while self.server_state.connections and n_idle < IDLE_POLLS and not self.force_exit and time.monotonic() < end:
             await asyncio.sleep(POLL_SECONDS)
             middleware = self._service.middleware
             if middleware is None:
                 return
             is_idle = middleware.n_requests == before and not middleware.n_in_flight
-            n_turns, before = n_turns + 1 if is_idle else 0, middleware.n_requests
+            n_idle, before = n_idle + 1 if is_idle else 0, middleware.n_requests
 
 
 def _waiting(listening: socket.socket) -> list[socket.socket]:
@@ -242,16 +246,20 @@ class _Supervisor:
         self._stopping: set[int] = set()
         self._ends = self._reloads = False  # set by signals
         self._n_early_exits = 0
+        self._first: int | None = None  # the process that reports readiness
         self._looked = time.monotonic()
 
     def run(self) -> int:
         """Watch over the processes until a signal ends them."""
-        with _shared_counts() as folder, _handled((*ENDS, signal.SIGHUP), self._handle):
+        with _shared_counts() as folder, _handled((*STOP_SIGNALS, signal.SIGHUP), self._handle):
             import tabcohort.server.app  # noqa: F401  once, and not in each process
 
             self._plan.store.share_errors(folder / "not_loaded.json")
-            for number in range(self._plan.options.n_workers):
-                self._fork(self._on_ready if number == 0 else lambda: None)
+            from tabcohort.server.service_metrics import ServiceMetrics
+
+            self._metrics = ServiceMetrics()
+            for _ in range(self._plan.options.n_workers):
+                self._fork()
             try:
                 while not (self._ends or self._early):
                     self._reap()
@@ -263,18 +271,20 @@ class _Supervisor:
                 self._shut_down()
         return 0
 
-    def _fork(self, on_ready: Callable[[], None] = lambda: None) -> None:
+    def _fork(self) -> None:
+        on_ready = self._on_ready if self._first is None else lambda: None
         sys.stdout.flush()
         sys.stderr.flush()
         supervisor = os.getpid()
         pid = os.fork()
         if pid:
             self._start_times[pid] = time.monotonic()
+            self._first = self._first or pid
             return
         status, early = 1, []
         try:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            for number in ENDS:
+            for number in STOP_SIGNALS:
                 signal.signal(number, lambda number, _: early.append(number))
             if self._ends:  # by a signal that came after the fork
                 early.append(signal.SIGTERM)
@@ -301,7 +311,10 @@ class _Supervisor:
             if pid in self._stopping:
                 self._stopping.discard(pid)
                 continue
-            self._n_early_exits = self._n_early_exits + 1 if age < MIN_UPTIME_SECONDS else 0
+            is_early = age < MIN_UPTIME_SECONDS
+            self._n_early_exits = self._n_early_exits + 1 if is_early else 0
+            if pid == self._first and is_early:
+                self._first = None  # it may not have reported readiness; the next one does
             print(f"tabcohort: worker {pid} exited and is being restarted", file=sys.stderr, flush=True)
             self._fork()
 
@@ -314,10 +327,11 @@ class _Supervisor:
         store = self._plan.store
         if not (store.changed() or store.errors):
             return
-        reloads = store.reload()
-        for own in reloads:
-            print(f"tabcohort: {own.message}", flush=True)
-        if any(own.is_replaced for own in reloads):
+        outcomes = store.reload()
+        for outcome in outcomes:
+            print(f"tabcohort: {outcome.message}", flush=True)
+            self._metrics.count_reload(outcome.label, outcome.is_replaced)
+        if any(outcome.is_replaced for outcome in outcomes):
             old = [pid for pid in self._start_times if pid not in self._stopping]
             for _ in old:
                 self._fork()
@@ -349,7 +363,7 @@ class _Supervisor:
 
 @contextlib.contextmanager
 def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """Handle signals, and then as before."""
+    """Install a signal handler, and restore the previous ones on exit."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -360,7 +374,7 @@ def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, Any], No
 
 @contextlib.contextmanager
 def _shared_counts() -> Iterator[Path]:
-    """Let the processes share their counts through a folder, which is gone afterwards, and give it."""
+    """Create the temporary folder in which workers share metrics, and remove it on exit."""
     folder = tempfile.mkdtemp(prefix="tabcohort-metrics-")
     os.environ[MULTIPROCESS_DIR] = folder  # read by prometheus_client when it is imported
     try:

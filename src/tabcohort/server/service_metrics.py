@@ -66,6 +66,10 @@ class ServiceMetrics:
     def _of_request(self, route: str, status: int) -> tuple[Counter, Histogram]:
         return self.requests.labels(route, status), self.seconds.labels(route)
 
+    def count_reload(self, label: str, is_replaced: bool) -> None:
+        """Count a model file that has changed, by whether the new version is served."""
+        self.reloads.labels(label, "replaced" if is_replaced else "kept").inc()
+
     def text(self) -> bytes:
         """Return all counts as text; those of all processes where there are several."""
         if MULTIPROCESS_DIR not in os.environ:

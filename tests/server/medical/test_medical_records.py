@@ -21,7 +21,7 @@ from test_cds_hooks import request
 from tabcohort import SettingsError, save
 from tabcohort.cli.main import main
 from tabcohort.server.app import create_app
-from tabcohort.server.medical.fhir_mapping import check_mapping
+from tabcohort.server.medical.fhir_mapping import require_mapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.prediction_log import LogError, LogPolicy, PredictionLog, answer_facts
@@ -122,9 +122,9 @@ def test_other_methods_are_refused() -> None:
 
 def test_a_mapping_for_another_model_is_refused() -> None:
     store = ModelStore({"sepsis": model_folder() / "sepsis.tabcohort"})
-    check_mapping(mapping(), store)
+    require_mapping(mapping(), store)
     with pytest.raises(SettingsError, match=r"mapping\.toml: there is no model 'other'; there are 'sepsis'"):
-        check_mapping(replace(mapping(), model="other"), store)
+        require_mapping(replace(mapping(), model="other"), store)
     with pytest.raises(SettingsError, match="of the model is not mapped"):
         start(replace(mapping(), columns=mapping().columns[:3]))
 
@@ -178,7 +178,7 @@ def test_the_command_refuses_a_mapping_for_another_model(tmp_path: Path, capsys:
 def test_reading_a_mapping_does_not_import_what_counts_requests() -> None:
     """It reads its environment when it is imported, which several processes change before."""
     code = (
-        "import sys; from tabcohort.server.medical.fhir_mapping import check_mapping, read_mapping; "
+        "import sys; from tabcohort.server.medical.fhir_mapping import require_mapping, read_mapping; "
         f"read_mapping({str(model_folder() / 'mapping.toml')!r}); "
         "assert not {'prometheus_client', 'fhir'} & set(sys.modules)"
     )

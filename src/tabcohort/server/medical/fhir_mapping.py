@@ -155,7 +155,7 @@ def read_mapping(path: str | Path) -> FhirMapping:
     return mapping
 
 
-def check_mapping(mapping: FhirMapping, store: ModelStore) -> None:
+def require_mapping(mapping: FhirMapping, store: ModelStore) -> None:
     """Check a mapping against the model of its name, and from now on each version that is to replace this model.
 
     Raises:

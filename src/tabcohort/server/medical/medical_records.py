@@ -14,7 +14,7 @@ from tabcohort.server.http_bodies import JSON, body_of, json_response, media_typ
 from tabcohort.server.inference_service import InferenceService
 from tabcohort.server.medical import cds_hooks
 from tabcohort.server.medical.fhir import Assessment, risk_assessment
-from tabcohort.server.medical.fhir_mapping import FhirMapping, check_mapping
+from tabcohort.server.medical.fhir_mapping import FhirMapping, require_mapping
 from tabcohort.server.medical.fhir_problems import FHIR_JSON, as_fhir, fhir_response
 from tabcohort.server.medical.fhir_reading import Evidence, read_bundle
 from tabcohort.server.problems import Problem
@@ -37,7 +37,7 @@ class MedicalRecords:
     """
 
     def __init__(self, inference: InferenceService, mapping: FhirMapping) -> None:
-        check_mapping(mapping, inference.store)
+        require_mapping(mapping, inference.store)
         self._inference, self._mapping = inference, mapping
 
     async def assess(self, evidence: Evidence, request_id: str) -> Assessment:
