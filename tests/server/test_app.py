@@ -37,7 +37,7 @@ def test_a_changed_file_is_served_soon(server: Server, files: Path, predictor: P
     before = client.get("/readyz").json()["models"]["changing"]
     save(predictor.with_decision_rule(0.2), path)
     os.utime(path, ns=(1, 1))
-    asyncio.run(reload(client.app.state.service))  # type: ignore[attr-defined]
+    asyncio.run(reload(client.app.state.context))  # type: ignore[attr-defined]
     after = client.get("/readyz").json()["models"]["changing"]
     assert after != before
     answer = client.post("/v1/models/changing/predict", json={"records": [RECORD]})

@@ -84,7 +84,7 @@ def test_a_key_is_asked_for_where_there_is_one(header: str, status: int, server:
 
 def test_more_requests_than_are_answered_at_a_time_are_refused(server: Server) -> None:
     client = server(max_in_flight=3)
-    client.app.state.service.middleware.n_in_flight = 3  # type: ignore[attr-defined]
+    client.app.state.context.middleware.n_in_flight = 3  # type: ignore[attr-defined]
     answer = client.post("/v1/models/two/predict", json=RECORD)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client.get("/healthz").status_code == 200
@@ -93,11 +93,11 @@ def test_more_requests_than_are_answered_at_a_time_are_refused(server: Server) -
 def test_a_server_that_is_about_to_end_closes_connections_and_is_not_ready(server: Server) -> None:
     client = server()
     assert client.get("/readyz").json()["status"] == "ready"
-    client.app.state.service.middleware.is_draining = True  # type: ignore[attr-defined]
+    client.app.state.context.middleware.is_draining = True  # type: ignore[attr-defined]
     answer = client.post("/v1/models/two/predict", json=RECORD)
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert client.get("/readyz").status_code == 200  # another process may go on
-    client.app.state.service.middleware.is_ending = True  # type: ignore[attr-defined]
+    client.app.state.context.middleware.is_ending = True  # type: ignore[attr-defined]
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
 
@@ -187,7 +187,7 @@ def test_a_client_that_goes_while_it_sends_is_counted_and_no_failure(
 def test_bodies_are_refused_where_all_together_are_too_large(server: Server) -> None:
     client = server(max_in_flight_bytes=1_000)
     assert client.post("/v1/models/two/predict", json=RECORD).status_code == 200
-    middleware = client.app.state.service.middleware  # type: ignore[attr-defined]
+    middleware = client.app.state.context.middleware  # type: ignore[attr-defined]
     assert middleware.n_in_flight_bytes == 0
     middleware.n_in_flight_bytes = 990  # of other requests
     answer = client.post("/v1/models/two/predict", json=RECORD)

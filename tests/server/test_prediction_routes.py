@@ -182,7 +182,7 @@ def test_predictions_are_recorded_before_they_are_given(server: Server, tmp_path
     assert entry["request"] == "r1"
     assert entry["answer"] == answer.json()["predictions"][0]
     assert entry["fingerprint"].startswith(answer.json()["version"])
-    client.app.state.service.inference.log.close()  # type: ignore[attr-defined]
+    client.app.state.context.inference.log.close()  # type: ignore[attr-defined]
     answer = client.post("/v1/models/two/predict", json={"records": [RECORD]})
     assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
     assert "cannot be recorded" in answer.json()["detail"]
@@ -221,7 +221,7 @@ def test_a_shadow_model_that_fails_does_not_fail_the_request(
     server: Server, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = server(shadows={"two": files / "two.tabcohort"})
-    shadow = client.app.state.service.inference.store.shadow_of("two")  # type: ignore[attr-defined]
+    shadow = client.app.state.context.inference.store.shadow_of("two")  # type: ignore[attr-defined]
     monkeypatch.setattr(shadow.predictor, "predict_inputs", lambda X: 1 / 0)
     assert client.post("/v1/models/two/predict", json={"records": [RECORD]}).status_code == 200
     assert 'tabcohort_shadow_errors_total{model="two"} 1.0' in client.get("/metrics").text

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tabcohort.server.app_context import AppContext
 from tabcohort.server.inference_service import InferenceService
 from tabcohort.server.medical.fhir_mapping import FhirMapping
 from tabcohort.server.medical.medical_records import add_medical_records
@@ -25,7 +26,6 @@ from tabcohort.server.prediction_log import PredictionLog
 from tabcohort.server.prediction_routes import add_predictions
 from tabcohort.server.problems import Problem
 from tabcohort.server.routes import Routes
-from tabcohort.server.service import Service
 from tabcohort.server.service_metrics import ServiceMetrics
 
 
@@ -50,58 +50,58 @@ def create_app(
         >>> app = create_app(ModelStore({"cancer": "cancer.tabcohort"}))  # doctest: +SKIP
     """
     options, metrics = options or ServerOptions(), ServiceMetrics()
-    service = Service(InferenceService(store, options, metrics, log), None if mapping is None else mapping.model)
+    context = AppContext(InferenceService(store, options, metrics, log), None if mapping is None else mapping.model)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(service)) if options.reload_interval_seconds else None
+        watching = asyncio.create_task(_watch(context)) if options.reload_interval_seconds else None
         yield
         if watching is not None:
             watching.cancel()
-        service.threads.shutdown(wait=False, cancel_futures=True)
+        context.threads.shutdown(wait=False, cancel_futures=True)
         if log is not None:
             log.close()
 
     routes = Routes()
-    add_predictions(routes, service)
-    add_models(routes, service)
-    add_status(routes, service)
-    add_pages(routes, service)
+    add_predictions(routes, context)
+    add_models(routes, context)
+    add_status(routes, context)
+    add_pages(routes, context)
     if mapping is not None:
-        add_medical_records(routes, service, mapping)
+        add_medical_records(routes, context, mapping)
     app = Starlette(
         routes=routes.table,
         lifespan=lifespan,
-        middleware=[Middleware(_with_middleware(service))],
+        middleware=[Middleware(_with_middleware(context))],
         exception_handlers={HTTPException: _as_problem, Problem: _as_problem},
     )
     app.router.redirect_slashes = False
-    app.state.service = service
+    app.state.context = context
     return app
 
 
-def _with_middleware(service: Service) -> Callable[[Any], RequestMiddleware]:
+def _with_middleware(context: AppContext) -> Callable[[Any], RequestMiddleware]:
     def make(app: Any) -> RequestMiddleware:
-        service.middleware = RequestMiddleware(app, service.options, service.inference.metrics, _response_of)
-        return service.middleware
+        context.middleware = RequestMiddleware(app, context.options, context.inference.metrics, _response_of)
+        return context.middleware
 
     return make
 
 
-async def _watch(service: Service) -> None:
+async def _watch(context: AppContext) -> None:
     """Reload changed model files at an interval."""
-    store = service.inference.store
+    store = context.inference.store
     while True:
-        await asyncio.sleep(service.options.reload_interval_seconds)
+        await asyncio.sleep(context.options.reload_interval_seconds)
         if store.changed() or store.errors:
-            await reload(service)
+            await reload(context)
 
 
-async def reload(service: Service) -> None:
+async def reload(context: AppContext) -> None:
     """Reload changed model files, and print what became of them."""
-    for outcome in await asyncio.to_thread(service.inference.store.reload):
+    for outcome in await asyncio.to_thread(context.inference.store.reload):
         print(f"tabcohort: {outcome.message}", flush=True)
-        service.inference.metrics.count_reload(outcome.label, outcome.is_replaced)
+        context.inference.metrics.count_reload(outcome.label, outcome.is_replaced)
 
 
 async def _as_problem(request: Request, error: Exception) -> Response:

@@ -9,32 +9,32 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
 from tabcohort.server import openapi
+from tabcohort.server.app_context import AppContext
 from tabcohort.server.http_bodies import json_response
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import record_schema
 from tabcohort.server.routes import Routes
-from tabcohort.server.service import Service
 
 
-def add_models(app: Routes, service: Service) -> None:
+def add_models(app: Routes, context: AppContext) -> None:
     """Add the endpoints that describe the models to the routes of an application."""
-    store = service.inference.store
+    store = context.inference.store
 
     @app.get("/v1/models")
     async def models() -> Response:
-        summaries = await service.in_thread(lambda: [model_summary(model) for model in store.models.values()])
+        summaries = await context.in_thread(lambda: [model_summary(model) for model in store.models.values()])
         return json_response({"models": summaries})
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> Response:
         own = store.get(name)
-        return json_response(await service.in_thread(model_facts, own), own.version_header)
+        return json_response(await context.in_thread(model_facts, own), own.version_header)
 
     @app.get("/v1/models/{name}/report")
     async def report(name: str) -> Response:
         own = store.get(name)
-        page = await service.in_thread(lambda: own.page)  # its own policy is in it
+        page = await context.in_thread(lambda: own.page)  # its own policy is in it
         headers = {"content-security-policy": "frame-ancestors 'none'", **own.version_header}
         return HTMLResponse(page, headers=headers)
 
@@ -65,9 +65,9 @@ def model_facts(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def add_status(app: Routes, service: Service) -> None:
+def add_status(app: Routes, context: AppContext) -> None:
     """Add the endpoints about the server itself to the routes of an application."""
-    store, metrics = service.inference.store, service.inference.metrics
+    store, metrics = context.inference.store, context.inference.metrics
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -75,7 +75,7 @@ def add_status(app: Routes, service: Service) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        if service.middleware is not None and service.middleware.is_ending:
+        if context.middleware is not None and context.middleware.is_ending:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
         versions = {name: model.version for name, model in store.models.items()}
         return json_response({"status": "ready", "models": versions, "not_loaded": dict(store.errors)})
@@ -83,9 +83,9 @@ def add_status(app: Routes, service: Service) -> None:
     @app.get("/metrics")
     async def prometheus() -> Response:
         for name in store.models:
-            service.inference.current(name).drift.show()
+            context.inference.current(name).drift.show()
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/openapi.json")
     async def openapi_document() -> Response:
-        return json_response(openapi.document(store, service.options, service.medical_service))
+        return json_response(openapi.document(store, context.options, context.medical_service))

@@ -21,6 +21,7 @@ from tabcohort.model.explain import cell_text
 from tabcohort.model.predictor import Prediction
 from tabcohort.reporting.template import resource, template_environment
 from tabcohort.server import openapi
+from tabcohort.server.app_context import AppContext
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.http_bodies import media_type_of
 from tabcohort.server.inference_service import ModelVersion
@@ -28,7 +29,6 @@ from tabcohort.server.middleware import read_body
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
 from tabcohort.server.routes import Routes
-from tabcohort.server.service import Service
 
 PACKAGE = "tabcohort.server"
 POLICY = (
@@ -48,9 +48,9 @@ NO_ANSWER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def add_pages(app: Routes, service: Service) -> None:
+def add_pages(app: Routes, context: AppContext) -> None:
     """Add the pages to the routes of an application."""
-    store = service.inference.store
+    store = context.inference.store
 
     @app.get("/")
     async def index() -> Response:
@@ -61,11 +61,11 @@ def add_pages(app: Routes, service: Service) -> None:
     @app.get("/models/{name}")
     async def form(name: str) -> Response:
         model = store.get(name)
-        return await service.in_thread(lambda: _form_page(model, model.typical_row))
+        return await context.in_thread(lambda: _form_page(model, model.typical_row))
 
     @app.post("/models/{name}")
     async def answer(name: str, request: Request) -> Response:
-        return await _answer_page(service, service.inference.current(name), request)
+        return await _answer_page(context, context.inference.current(name), request)
 
     @app.get("/models/{name}/table")
     async def table(name: str) -> Response:
@@ -74,11 +74,11 @@ def add_pages(app: Routes, service: Service) -> None:
     @app.get("/models/{name}/about")
     async def about(name: str) -> Response:
         model = store.get(name)
-        return await service.in_thread(_about_page, model)
+        return await context.in_thread(_about_page, model)
 
     @app.get("/docs")
     async def docs(request: Request) -> Response:
-        document = openapi.document(store, service.options, service.medical_service)
+        document = openapi.document(store, context.options, context.medical_service)
         return _page(
             "docs.html.j2",
             document=document,
@@ -239,17 +239,17 @@ def _form_page(
     )  # fmt: skip
 
 
-async def _answer_page(service: Service, version: ModelVersion, request: Request) -> Response:
+async def _answer_page(context: AppContext, version: ModelVersion, request: Request) -> Response:
     model = version.model
     if media_type_of(request) != "application/x-www-form-urlencoded":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be that of a form")
-    record = record_of_form(await read_body(request, service.options), model.predictor.schema.columns)
+    record = record_of_form(await read_body(request, context.options), model.predictor.schema.columns)
     try:
         X = model.reader.inputs([record])
     except Problem as problem:
-        return await service.in_thread(_form_page, model, record, problem)
-    (prediction,) = await service.inference.answer(version, [record], X, request.scope["request_id"])
-    return await service.in_thread(_answered, model, record, X, prediction)
+        return await context.in_thread(_form_page, model, record, problem)
+    (prediction,) = await context.inference.answer(version, [record], X, request.scope["request_id"])
+    return await context.in_thread(_answered, model, record, X, prediction)
 
 
 def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Prediction) -> Response:

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tabcohort.data.inputs import require_column
 from tabcohort.errors import TableError
+from tabcohort.server.app_context import AppContext
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.http_bodies import JSON, body_of, json_response, require_media_type
 from tabcohort.server.inference_service import MAX_BATCHED_RECORDS, ModelVersion
@@ -19,65 +20,64 @@ from tabcohort.server.prediction_log import answer_facts
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json, records_of
 from tabcohort.server.routes import Routes
-from tabcohort.server.service import Service
 from tabcohort.server.table_bodies import TABLES, inputs_of, read_table, written
 
 
-def add_predictions(app: Routes, service: Service) -> None:
+def add_predictions(app: Routes, context: AppContext) -> None:
     """Add the endpoints to the routes of an application."""
 
     @app.post("/v1/models/{name}/predict")
     async def predict(name: str, request: Request) -> Response:
-        version = service.inference.current(name)
+        version = context.inference.current(name)
         media_type = require_media_type(request, (JSON, *TABLES))
-        body = await body_of(request, service.options)
+        body = await body_of(request, context.options)
         if media_type == JSON:
-            return await _predict_records(service, version, body, request)
-        return await _predict_table(service, version, body, request, media_type)
+            return await _predict_records(context, version, body, request)
+        return await _predict_table(context, version, body, request, media_type)
 
     @app.post("/v1/models/{name}/explain")
     async def explain(name: str, request: Request) -> Response:
-        version = service.inference.current(name)
+        version = context.inference.current(name)
         require_media_type(request, (JSON,))
-        body = parse_json(await body_of(request, service.options))
-        records = records_of(body, service.options.max_explained, ("class", "top"))
+        body = parse_json(await body_of(request, context.options))
+        records = records_of(body, context.options.max_explained, ("class", "top"))
         label, top = body.get("class"), body.get("top")
         if not (top is None or (type(top) is int and top > 0)):
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'top' must be a number of columns, at least 1")
         X = version.model.reader.inputs(records)
-        explanations = await service.in_thread(explain_records, version.model, records, X, label, top)
-        await service.inference.answer(version, records, X, request.scope["request_id"])  # counted and recorded, too
+        explanations = await context.in_thread(explain_records, version.model, records, X, label, top)
+        await context.inference.answer(version, records, X, request.scope["request_id"])  # counted and recorded, too
         return json_response(_answer(version.model, "explanations", explanations), version.model.version_header)
 
 
-async def _predict_records(service: Service, version: ModelVersion, body: bytes, request: Request) -> Response:
-    inference, model = service.inference, version.model
-    records = records_of(parse_json(body), service.options.max_records)
+async def _predict_records(context: AppContext, version: ModelVersion, body: bytes, request: Request) -> Response:
+    inference, model = context.inference, version.model
+    records = records_of(parse_json(body), context.options.max_records)
     X = model.reader.inputs(records)
     request_id = request.scope["request_id"]
     if len(X) <= MAX_BATCHED_RECORDS:
         predictions = await inference.answer(version, records, X, request_id)
     else:
-        predictions = await service.in_thread(inference.predict_many, version, X)
+        predictions = await context.in_thread(inference.predict_many, version, X)
         inference.finish(version.model, records, X, predictions, request_id)
     return json_response(_answer(model, "predictions", list(map(answer_facts, predictions))), model.version_header)
 
 
 async def _predict_table(
-    service: Service, version: ModelVersion, body: bytes, request: Request, media_type: str
+    context: AppContext, version: ModelVersion, body: bytes, request: Request, media_type: str
 ) -> Response:  # fmt: skip
-    options, predictor = service.options, version.model.predictor
+    options, predictor = context.options, version.model.predictor
     answer_type = _answer_type(request, media_type)
-    frame = await service.in_thread(read_table, body, media_type, options.max_rows, options.max_body_bytes * 8)
-    X = await service.in_thread(inputs_of, frame, predictor.schema)
+    frame = await context.in_thread(read_table, body, media_type, options.max_rows, options.max_body_bytes * 8)
+    X = await context.in_thread(inputs_of, frame, predictor.schema)
     columns = _columns(request, frame.columns)
-    frames = service.inference.predict_table(version, frame, X, columns, request.scope["request_id"])
+    frames = context.inference.predict_table(version, frame, X, columns, request.scope["request_id"])
     pieces = written(frames, answer_type, [*predictor.probability_columns, "spread"])
-    first = await service.in_thread(next, pieces)  # so that what fails at once still gets a problem document
+    first = await context.in_thread(next, pieces)  # so that what fails at once still gets a problem document
 
     async def streamed() -> AsyncIterator[bytes]:
         yield first
-        while (piece := await service.in_thread(next, pieces, None)) is not None:
+        while (piece := await context.in_thread(next, pieces, None)) is not None:
             yield piece
 
     return StreamingResponse(streamed(), 200, version.model.version_header, answer_type)

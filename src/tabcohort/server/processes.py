@@ -140,7 +140,7 @@ class _DrainingServer(uvicorn.Server):
         supervisor: int | None,
     ) -> None:
         super().__init__(config)
-        self._service, self._early, self._on_ready = app.state.service, early, on_ready
+        self._context, self._early, self._on_ready = app.state.context, early, on_ready
         self._accepts_first = True
         self._supervisor = supervisor
 
@@ -158,14 +158,14 @@ class _DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, and to listen to SIGHUP."""
         await super().startup(sockets)
-        if hasattr(signal, "SIGHUP") and self._service.options.reload_interval_seconds:  # else another process looks
+        if hasattr(signal, "SIGHUP") and self._context.options.reload_interval_seconds:  # else another process looks
             from tabcohort.server.app import reload
 
             loop = asyncio.get_running_loop()
             tasks: set[asyncio.Task[None]] = set()
 
             def look() -> None:
-                task = loop.create_task(reload(self._service))
+                task = loop.create_task(reload(self._context))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
@@ -184,7 +184,7 @@ class _DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the connections, then stop."""
         end = time.monotonic() + GRACE_SECONDS
-        middleware = self._service.middleware
+        middleware = self._context.middleware
         if middleware is not None:
             middleware.is_draining = True
             middleware.is_ending = self._accepts_first
@@ -213,7 +213,7 @@ class _DrainingServer(uvicorn.Server):
         n_idle, before = 0, -1
         while self.server_state.connections and n_idle < IDLE_POLLS and not self.force_exit and time.monotonic() < end:
             await asyncio.sleep(POLL_SECONDS)
-            middleware = self._service.middleware
+            middleware = self._context.middleware
             if middleware is None:
                 return
             is_idle = middleware.n_requests == before and not middleware.n_in_flight

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tabcohort.server.app_context import AppContext
 from tabcohort.server.http_bodies import JSON, body_of, json_response, media_type_of, unsupported_media_type
 from tabcohort.server.inference_service import InferenceService
 from tabcohort.server.medical import cds_hooks
@@ -20,7 +21,6 @@ from tabcohort.server.medical.fhir_reading import Evidence, read_bundle
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import parse_json
 from tabcohort.server.routes import Routes
-from tabcohort.server.service import Service
 
 FHIR_VERSION = "4.0"  # as the parameter of a media type
 
@@ -54,18 +54,18 @@ class MedicalRecords:
         return Assessment(evidence, predictions[0], self._mapping, version.model.version, coverage)
 
 
-def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> None:
+def add_medical_records(app: Routes, context: AppContext, mapping: FhirMapping) -> None:
     """Add the routes for medical records to those of an application.
 
     Args:
         app: the routes.
-        service: what they share.
+        context: what they share.
         mapping: of one of its models.
 
     Raises:
         SettingsError: the mapping is not for one of the models.
     """
-    records, options = MedicalRecords(service.inference, mapping), service.options
+    records, options = MedicalRecords(context.inference, mapping), context.options
 
     async def value_of(request: Request, *media_types: str) -> Any:
         _check_media_type(request, media_types)
@@ -75,7 +75,7 @@ def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> 
     async def evaluate(request: Request) -> Response:
         try:
             bundle = await value_of(request, FHIR_JSON, JSON)
-            evidence = await service.in_thread(read_bundle, bundle, mapping)
+            evidence = await context.in_thread(read_bundle, bundle, mapping)
             assessment = await records.assess(evidence, request.scope["request_id"])
         except Problem as problem:
             raise as_fhir(problem) from None
@@ -91,7 +91,7 @@ def add_medical_records(app: Routes, service: Service, mapping: FhirMapping) -> 
         if identity != mapping.model:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no such service; there is {mapping.model}")
         body = await value_of(request, JSON)
-        evidence = await service.in_thread(cds_hooks.read_request, body, mapping)
+        evidence = await context.in_thread(cds_hooks.read_request, body, mapping)
         if evidence is None:
             return json_response({"cards": []})
         assessment = await records.assess(evidence, request.scope["request_id"])

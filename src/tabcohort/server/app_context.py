@@ -16,7 +16,7 @@ N_THREADS = 2  # for tables, explanations and reports
 Result = TypeVar("Result")
 
 
-class Service:
+class AppContext:
     """What the routes of one application share.
 
     Args:
