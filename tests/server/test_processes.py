@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -170,6 +171,25 @@ def test_several_processes_share_counts_replace_each_other_and_load_what_has_cha
     server.process.send_signal(signal.SIGHUP)
     server.until(lambda: "is damaged" in server.ask("/readyz")[0]["not_loaded"].get("own", ""))
     assert server.end(signal.SIGINT) == 0
+
+
+def test_open_connections_are_answered_until_no_request_comes(own: Path, started: Any) -> None:
+    server = started(own)
+    address = urlsplit(server.address)
+    clients = [http.client.HTTPConnection(str(address.hostname), address.port, timeout=WAIT) for _ in range(6)]
+
+    def ask(client: http.client.HTTPConnection) -> str | None:
+        client.request("GET", "/healthz")
+        answer = client.getresponse()
+        assert json.loads(answer.read()) == {"status": "alive"}
+        return answer.getheader("connection")
+
+    assert [ask(client) for client in clients] == [None] * 6
+    server.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        time.sleep(0.3)
+        assert ask(client) == "close"
+    assert server.process.wait(WAIT) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="several workers are forks")
