@@ -13,7 +13,7 @@ from typing import Any
 
 from tabcohort.cli.output import consoles, print_json, print_lines
 from tabcohort.cli.source_options import open_table, shown_name
-from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning
+from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning, listed
 
 DIFFERENT = 1  # exit status of `replay`
 
@@ -61,9 +61,17 @@ def serve(options: argparse.Namespace) -> int:
     address = address_of(listening)
     for model in store.models.values():
         print_lines(messages, f"model    {model.name}, version {model.version}: {model.path}")
+        if (shadow := store.shadow_of(model.name)) is not None:
+            print_lines(messages, f"shadow   {model.name}, version {shadow.version}: {shadow.path}")
+    if mapping is not None:
+        print_lines(messages, f"medical  {address}/fhir/$evaluate and {address}/cds-services, for {mapping.model}")
 
     def announce() -> None:
         seconds = time.perf_counter() - began
+        if options.json:
+            models = {name: {"version": model.version, "file": str(model.path)} for name, model in store.models.items()}
+            print_json({"address": address, "models": models, "seconds": seconds})
+            sys.stdout.flush()
         print_lines(messages, f"ready    {address} in {seconds:.1f} s; API: {address}/docs; press Ctrl-C to stop")
 
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
@@ -88,9 +96,13 @@ def _rows(table: str) -> Any:
 
 def _backgrounds(arguments: list[str], names: list[str]) -> dict[str, str]:
     """Return the table with the rows to compare with of each model that has one: its own, or one for all models."""
+    from tabcohort.server.model_store import MODEL_NAME
+
     tables: dict[str, str] = {}  # by the name of a model; "" for all models
     for argument in arguments:
         name, _, table = argument.partition("=")
+        if table and name not in names and MODEL_NAME.fullmatch(name) and not Path(argument).exists():
+            raise SettingsError(f"--background: there is no model {name!r}; there are {listed(names, 20)}")
         name, table = (name, table) if table and name in names else ("", argument)
         if name in tables:
             raise SettingsError(

@@ -57,8 +57,7 @@ class Prediction:
         label: the predicted class.
         probability: of every class.
         spread: standard deviation, between the members, of the probability of `label`.
-        classes: the prediction set, which holds the true class at the model's coverage; none or several are an
-            abstention.
+        classes: the prediction set, which holds the true class at the model's coverage.
         warnings: what is unusual in the record, as `predict_frame` says it; empty for a usual one.
     """
 
@@ -67,6 +66,11 @@ class Prediction:
     spread: float
     classes: tuple[Label, ...]
     warnings: str = ""
+
+    @property
+    def abstains(self) -> bool:
+        """Whether the prediction set is not just the predicted class: no answer for a person to rely on."""
+        return self.classes != (self.label,)
 
 
 class Predictor:

@@ -35,6 +35,8 @@ def common_ranges(predictor: Predictor) -> dict[str, tuple[float, float]]:
             continue
         if own.edges is not None and len(own.edges) > 1:
             ranges[column.name] = (_short(float(own.edges[0])), _short(float(own.edges[-1])))
+        elif _is_binary(own):
+            ranges[column.name] = (0.0, 1.0)
         elif math.isfinite(own.mean) and own.deviation > 0:
             low, high = own.mean - SPREAD * own.deviation, own.mean + SPREAD * own.deviation
             ranges[column.name] = (_short(low), _short(high))
@@ -44,7 +46,9 @@ def common_ranges(predictor: Predictor) -> dict[str, tuple[float, float]]:
 def _typical(column: Column, statistics: ColumnStatistics | None) -> Any:
     counts = None if statistics is None else statistics.counts
     if isinstance(column, IntegerCode | Category | Boolean):
-        place = 0 if counts is None else int(np.argmax(counts[: len(column.levels)]))
+        place = 0 if counts is None else int(np.argmax(counts[: len(column.levels) + 1]))
+        if place == len(column.levels):
+            return None  # most cells are missing
         if isinstance(column, Boolean):
             return bool(place)
         level = column.levels[place] if column.levels else None
@@ -52,12 +56,20 @@ def _typical(column: Column, statistics: ColumnStatistics | None) -> Any:
     if statistics is None or not math.isfinite(statistics.mean):
         return None
     if isinstance(column, Date):
-        days = datetime.timedelta(days=round(statistics.mean))
-        return (datetime.date(1970, 1, 1) + days).isoformat()
+        day = datetime.date(1970, 1, 1) + datetime.timedelta(days=round(statistics.mean))
+        return f"{day.isoformat()} 12:00:00" if "hour" in column.parts else day.isoformat()
     if isinstance(column, Number):
         edges = statistics.edges
+        if _is_binary(statistics):
+            return float(round(statistics.mean))
         return _short(float(np.median(edges)) if edges is not None and len(edges) else statistics.mean)
     return None  # text
+
+
+def _is_binary(statistics: ColumnStatistics) -> bool:
+    """Return whether a number is 0 or 1 in all rows, by its mean and deviation."""
+    mean = statistics.mean
+    return 0 < mean < 1 and math.isclose(statistics.deviation**2, mean * (1 - mean), rel_tol=1e-3)
 
 
 def _short(value: float) -> float:

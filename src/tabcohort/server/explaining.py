@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tabcohort.data.frames import MAX_LABEL_LENGTH
-from tabcohort.errors import TableError
+from tabcohort.errors import TableError, listed
 from tabcohort.model.explain import code_of, explanation_facts
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
@@ -44,7 +44,10 @@ def explain_records(
     try:
         chosen = None if label is None else classes[code_of(label, classes)]
     except TableError:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' must be a class of the model, or left out") from None
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"'class' must be a class of the model, or left out; there are {listed(classes, 20)}",
+        ) from None
     answers = []
     for record, row in zip(records, X, strict=True):
         cells = [[record[name]] for name in model.predictor.schema.features]

@@ -197,10 +197,10 @@ class InferenceService:
             rows, part = X[start : start + CHUNK_ROWS], frame[start : start + CHUNK_ROWS]
             predictions = model.predictor.predict_encoded(rows, part, columns)
             version.drift.add(rows)
-            self.metrics.count_predictions(
-                model.name, predictions["predicted"].to_list(), int((predictions["set"].list.len() != 1).sum()),
-                int((predictions["warnings"] != "").sum()),
-            )  # fmt: skip
+            labels, sets = predictions["predicted"].to_list(), predictions["set"].to_list()
+            n_abstentions = sum(classes != [label] for label, classes in zip(labels, sets, strict=True))
+            n_warned = int((predictions["warnings"] != "").sum())
+            self.metrics.count_predictions(model.name, labels, n_abstentions, n_warned)
             if self.log is not None:
                 records = _records(part, model) if self.log.policy.keeps_records else []
                 self.record(request_id, model, records, rows, model.predictor.predict_inputs(rows), start)

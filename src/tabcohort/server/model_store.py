@@ -309,7 +309,10 @@ class ModelStore:
             self._shadows = {**self._shadows, model.name: new}
         else:
             self._models = {**self._models, model.name: new}
-        return Reload(label, True, f"{label}: replaced version {model.version} with {new.version}")
+        own, other = model.predictor.schema, new.predictor.schema
+        differs = (own.features, own.target, own.classes) != (other.features, other.target, other.classes)
+        warning = "; NOTE: its columns, target or classes are others" if differs else ""
+        return Reload(label, True, f"{label}: replaced version {model.version} with {new.version}{warning}")
 
 
 def model_names(arguments: list[str]) -> dict[str, str]:
@@ -325,6 +328,8 @@ def model_names(arguments: list[str]) -> dict[str, str]:
     paths: dict[str, str] = {}
     for argument in arguments:
         name, is_named, path = argument.partition("=")
+        if is_named and not MODEL_NAME.fullmatch(name) and not Path(argument).exists():
+            raise SettingsError(f"a model's name has letters, digits and ._@-, and {name!r} has others")
         if not is_named or not MODEL_NAME.fullmatch(name):
             name, path = re.sub(r"[^A-Za-z0-9._@-]+", "-", Path(argument).stem).strip("-._@") or "model", argument
         if name in paths:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -44,7 +46,8 @@ MAX_FORM_FIELDS = 5_000
 N_NEAREST, MAX_CONTRIBUTIONS = 5, 12
 UNKNOWN = "another value"
 NO_ANSWER: dict[str, Any] = {
-    "prediction": None, "sentence": "", "set_sentence": "", "contributions": [], "outside": [], "nearest": None,
+    "prediction": None, "sentence": "", "set_sentence": "", "contributions": [], "others": None, "outside": [],
+    "nearest": None,
 }  # fmt: skip
 
 
@@ -103,6 +106,7 @@ def _static(name: str) -> bytes:
 @functools.cache
 def _environment() -> Any:
     environment = template_environment(PACKAGE, autoescape=True)
+    environment.filters["shell"] = lambda value: shlex.quote(json.dumps(value, ensure_ascii=False))
     environment.filters |= {"percent": percent, "number": short_number, "cell": cell_text, "printable": printable}
     return environment
 
@@ -120,7 +124,7 @@ def wants_page(request: Request) -> bool:
 
 def problem_page(problem: Problem) -> Response:
     """Return a problem as a page."""
-    title = HTTPStatus(problem.status).phrase
+    title = HTTPStatus(problem.status).phrase.capitalize()
     response = _page("problem.html.j2", problem.status, title=title, detail=problem.detail, model=None)
     response.headers.update(problem.headers)
     return response
@@ -255,11 +259,11 @@ async def _answer_page(context: AppContext, version: ModelVersion, request: Requ
 def _answered(model: ServedModel, record: dict[str, Any], X: Any, prediction: Prediction) -> Response:
     explanation = None
     if model.can_explain:
-        explanation = explain_records(model, [record], X, None, MAX_CONTRIBUTIONS, is_quick=True)[0]
+        explanation = explain_records(model, [record], X, None, None, is_quick=True)[0]
     return _form_page(
         model, record, prediction=prediction, sentence=sentence_of(model, prediction),
         set_sentence=set_sentence_of(model, prediction), outside=outside_of(model, record),
-        contributions=printable(_contributions(explanation)), explained=explanation,
+        contributions=printable(_contributions(explanation)), others=_others(explanation), explained=explanation,
         nearest=printable(_nearest(model, X)),
     )  # fmt: skip
 
@@ -274,11 +278,17 @@ def set_sentence_of(model: ServedModel, prediction: Prediction) -> str:
     """Return what the prediction set says: one class, or that the model abstains."""
     coverage = percent(model.predictor.decision_rule.coverage)
     classes = printable(" and ".join(map(str, prediction.classes)))
-    if len(prediction.classes) == 1:
+    if not prediction.abstains:
         return f"The prediction set, which holds the true class of {coverage} of such rows, has only {classes}."
     if not prediction.classes:
         return f"The model abstains: no class is likely enough for a set that holds the true one in {coverage} of rows."
-    return f"The model abstains: {classes} are all possible, in sets that hold the true class of {coverage} of rows."
+    if len(prediction.classes) == 1:
+        return (
+            f"The model abstains: its prediction set, which holds the true class of {coverage} of such rows, has only "
+            f"{classes}, and the prediction is another class."
+        )
+    possible = "both possible" if len(prediction.classes) == 2 else "all possible"
+    return f"The model abstains: {classes} are {possible}, in sets that hold the true class of {coverage} of rows."
 
 
 def outside_of(model: ServedModel, record: Mapping[str, Any]) -> list[str]:
@@ -294,9 +304,15 @@ def _contributions(explanation: Mapping[str, Any] | None) -> list[dict[str, Any]
     """Return the bars of an explanation, whose lengths are shares of the largest contribution."""
     if explanation is None:
         return []
-    columns = explanation["columns"]
+    columns = explanation["columns"][:MAX_CONTRIBUTIONS]
     largest = max((abs(own["contribution"]) for own in columns), default=0.0) or 1.0
     return [{**own, "share": own["contribution"] / largest} for own in columns]
+
+
+def _others(explanation: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return how many columns are not shown, and what they contribute together; None where all are."""
+    rest = [] if explanation is None else explanation["columns"][MAX_CONTRIBUTIONS:]
+    return {"n": len(rest), "contribution": sum(column["contribution"] for column in rest)} if rest else None
 
 
 def _nearest(model: ServedModel, X: Any) -> dict[str, Any] | None:

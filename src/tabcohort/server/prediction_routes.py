@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tabcohort.data.inputs import require_column
-from tabcohort.errors import TableError
+from tabcohort.errors import TableError, nearest
 from tabcohort.server.app_context import AppContext
 from tabcohort.server.explaining import explain_records
 from tabcohort.server.http_bodies import JSON, body_of, json_response, require_media_type
@@ -95,6 +95,10 @@ def _columns(request: Request, available: list[str]) -> list[str]:
     Raises:
         Problem: 422, the table lacks one.
     """
+    for name in request.query_params:
+        if name != "columns":
+            detail = f"there is no query parameter of this name{nearest(name, ['columns'])}; there is 'columns'"
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     names = request.query_params.get("columns", "all")
     if names in ("all", "none"):
         return available if names == "all" else []

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tabcohort.data import parse
 from tabcohort.data.columns import MAX_MAGNITUDE, Boolean, Category, Column, Date, Number
 from tabcohort.data.inputs import row_inputs
 from tabcohort.data.table import Schema
@@ -20,6 +21,10 @@ from tabcohort.types import FloatArray
 MAX_ERRORS = 20  # that one answer names
 MAX_NAME, MAX_NAMES = 100, 100_000  # characters of a name that is shown, and names of a record that are looked at
 MAX_TEXT = 100_000  # characters of a cell
+EXAMPLES = {  # of dates
+    parse.YEAR_FIRST: "2023-06-20", parse.DAY_FIRST: "20.06.2023", parse.MONTH_FIRST: "06/20/2023",
+    parse.COMPACT: "20230620",
+}  # fmt: skip
 MAX_LEVELS = 100  # that a schema lists
 Record = Mapping[str, Any]
 
@@ -197,7 +202,10 @@ def _boolean(column: Column, cell: Any) -> str | None:
 
 
 def _date(column: Column, cell: Any) -> str | None:
-    return None if _is_read(column, cell, str) else f"a date as text ({vars(column)['order']}), or null"
+    if _is_read(column, cell, str):
+        return None
+    assert isinstance(column, Date)
+    return f"{_describe_date(column)}, as text, or null"
 
 
 def _text(column: Column, cell: Any) -> str | None:
@@ -244,8 +252,14 @@ def _cell_schema(column: Column) -> dict[str, Any]:
     if isinstance(column, Boolean):
         return {"type": ["boolean", "null"], "description": "true or false"}
     if isinstance(column, Date):
-        return {"type": ["string", "null"], "description": f"a date ({column.order})"}
+        return {"type": ["string", "null"], "description": _describe_date(column)}
     return {"type": ["string", "null"], "maxLength": MAX_TEXT, "description": column.describe()}
+
+
+def _describe_date(column: Date) -> str:
+    """Return how a date is written, with an example."""
+    time = " 22:30:00" if "hour" in column.parts else ""
+    return f"a date ({column.order}), such as {EXAMPLES[column.order]}{time}"
 
 
 def _unprocessable(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:

@@ -35,7 +35,9 @@ class ServiceMetrics:
             "requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum", **own
         )
         self.predictions = Counter("predictions", "Predictions by predicted class.", ("model", "class_"), **own)
-        self.abstentions = Counter("abstentions", "Prediction sets of none or several classes.", ("model",), **own)
+        self.abstentions = Counter(
+            "abstentions", "Predictions whose set is not just the predicted class.", ("model",), **own
+        )
         self.warned = Counter("unusual_rows", "Rows with an unusual cell.", ("model",), **own)
         self.unknown = Counter("unknown_levels", "Cells of a level not trained on.", ("model", "column"), **own)
         self.drift = Gauge(
@@ -89,7 +91,7 @@ class ServiceMetrics:
 
     def count_answers(self, name: str, predictions: Sequence[Prediction]) -> None:
         """Count the predictions for single records."""
-        n_abstentions = sum(len(own.classes) != 1 for own in predictions)
+        n_abstentions = sum(prediction.abstains for prediction in predictions)
         self.count_predictions(
             name, [own.label for own in predictions], n_abstentions, sum(own.warnings != "" for own in predictions)
         )

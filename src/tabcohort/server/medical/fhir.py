@@ -44,7 +44,7 @@ class Assessment:
     @property
     def abstains(self) -> bool:
         """Whether the prediction set is not just the predicted class."""
-        return self.prediction.classes != (self.prediction.label,)
+        return self.prediction.abstains
 
     @property
     def method(self) -> str:

@@ -123,7 +123,7 @@ const startFile = (place) => {
   };
   const show = () => {
     const set = names.lastIndexOf("set"), warnings = names.lastIndexOf("warnings");
-    const isAbstention = (row) => row[set] === "" || row[set].includes("|");
+    const predicted = names.lastIndexOf("predicted"), isAbstention = (row) => row[set] !== row[predicted];
     const kept = rows.filter((row) => (!abstentions.checked || isAbstention(row)) && (!warned.checked || row[warnings] !== ""));
     if (sorted.column >= 0) kept.sort(compare);
     body.replaceChildren(...kept.slice(0, MAX_SHOWN).map((row) => {
@@ -144,7 +144,7 @@ const startFile = (place) => {
     status.textContent = `Predicting for ${file.name} …`;
     results.hidden = true;
     try {
-      const response = await fetch(`/v1/models/${place.dataset.model}/predict`, { method: "POST", headers: { "content-type": "text/csv" }, body: file });
+      const response = await fetch(`/v1/models/${place.dataset.model}/predict`, { method: "POST", headers: { "content-type": "text/csv", ...(file.name.endsWith(".gz") ? { "content-encoding": "gzip" } : {}) }, body: file });
       if (!response.ok) throw new Error((await response.json()).detail);
       const text = await response.text();
       [names, ...rows] = rowsOfCsv(text);
@@ -168,7 +168,7 @@ const startFile = (place) => {
       results.hidden = false;
       show();
     } catch (error) {
-      status.textContent = `No predictions: ${error.message}`;
+      status.textContent = `No predictions: ${error.message.replaceAll("'the body'", `'${file.name}'`)}`;
     }
   };
   input.addEventListener("change", () => { if (input.files.length) read(input.files[0]); });
