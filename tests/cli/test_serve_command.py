@@ -69,6 +69,17 @@ def test_each_model_may_have_rows_of_its_own_to_compare_with(
     ran = run("serve", model_file, "--port", 0, "--background", csv_file, "--background", "sample:wine")
     assert ran.status == 2
     assert "--background is given twice for all models" in ran.err
+    ran = run("serve", model_file, "--port", 0, "--background", f"other={csv_file}")
+    assert ran.status == 2
+    assert "--background: there is no model 'other'; there are patients" in ran.err
+
+
+def test_where_it_is_served_is_a_json_document(run: Run, model_file: Path, served: list[Any]) -> None:
+    ran = run("serve", model_file, "--port", 0, "--json")
+    assert ran.status == 0
+    document = json.loads(ran.out)
+    assert document["address"].startswith("http://127.0.0.1:")
+    assert list(document["models"]) == ["patients"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import polars as pl
 from helpers import fit_quickly, make_rows, mixed_frame
 
 from tabcohort import Predictor, Table
+from tabcohort.data.columns import Date
 from tabcohort.model.typical import common_ranges, typical_record
 
 
@@ -45,3 +46,22 @@ def test_a_model_of_weighted_rows_knows_neither() -> None:
     model = fit_quickly(table)
     assert typical_record(model) == {"x0": None, "x1": None, "x2": None}
     assert common_ranges(model) == {}
+
+
+def test_a_number_that_is_0_or_1_and_a_category_that_is_mostly_missing_are_typical_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    flag = (rng.random(400) < 0.1).astype(float)
+    cabin = [None if i % 4 else "ab"[i % 8 // 4] for i in range(400)]
+    frame = pl.DataFrame({"flag": flag, "cabin": cabin, "y": np.where(rng.random(400) < 0.5, "yes", "no")})
+    model = fit_quickly(Table.from_frame(frame, "y", types={"flag": "number", "cabin": "category"}))
+    assert typical_record(model) == {"flag": 0.0, "cabin": None}
+    assert common_ranges(model) == {"flag": (0.0, 1.0)}
+
+
+def test_a_typical_time_has_an_hour() -> None:
+    frame = mixed_frame(90).select("when").with_columns(y=pl.Series(["a", "b", "b"] * 30))
+    model = fit_quickly(Table.from_frame(frame, "y"))
+    (column,) = model.schema.columns
+    assert isinstance(column, Date)
+    assert "hour" in column.parts
+    assert typical_record(model)["when"].endswith(" 12:00:00")

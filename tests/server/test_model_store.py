@@ -223,3 +223,14 @@ def test_errors_are_known_to_other_processes(own: Path, tmp_path: Path) -> None:
     store.reload()
     assert list(fork.errors) == ["own"]
     assert "is damaged" in fork.errors["own"]
+
+
+def test_a_model_of_other_columns_is_remarked_on(own: Path, mixed: Predictor) -> None:
+    store = ModelStore({"own": own})
+    replaced(own, mixed)
+    assert store.reload()[0].message.endswith("; NOTE: its columns, target or classes are others")
+
+
+def test_a_name_that_cannot_be_one_is_said() -> None:
+    with pytest.raises(SettingsError, match=r"a model's name has letters, digits and \._@-, and 'my model' has others"):
+        model_names(["my model=two.tabcohort"])

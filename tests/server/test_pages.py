@@ -13,8 +13,9 @@ import pytest
 from asking import Server, record_of
 from helpers import fit_quickly
 
-from tabcohort import Predictor, Table, save
-from tabcohort.server.pages import MAX_CHOICES, html_of_markdown, percent, record_of_form
+from tabcohort import Prediction, Predictor, Table, save
+from tabcohort.server.model_store import load_model
+from tabcohort.server.pages import MAX_CHOICES, html_of_markdown, percent, record_of_form, set_sentence_of
 from tabcohort.server.problems import PROBLEM, Problem
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -214,7 +215,7 @@ def test_a_person_sees_problems_as_pages_and_a_program_as_documents(server: Serv
     for path in ("/nothing", "/models/other", "/models/other/about"):
         page = client.get(path, headers=browser)
         assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
-        assert "<h1>Not Found</h1>" in page.text
+        assert "<h1>Not found</h1>" in page.text
         assert client.get(path).headers["content-type"] == PROBLEM
     assert client.get("/v1/models/other", headers=browser).headers["content-type"] == PROBLEM
 
@@ -224,3 +225,42 @@ def test_the_reference_has_parameters_and_columns(server: Server) -> None:
     assert "<code>columns</code>" in page
     assert "all by default" in page
     assert "<dt><code>size</code></dt><dd>number</dd>" in page
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("yes",), "The prediction set, which holds the true class of 90 % of such rows, has only yes."),
+        (
+            ("no",),
+            "The model abstains: its prediction set, which holds the true class of 90 % of such rows, has only no",
+        ),
+        ((), "The model abstains: no class is likely enough"),
+        (("no", "yes"), "The model abstains: no and yes are both possible"),
+    ],
+)
+def test_a_set_that_is_not_just_the_predicted_class_is_an_abstention(
+    classes: tuple[str, ...], said: str, files: Any
+) -> None:
+    prediction = Prediction("yes", {"no": 0.4, "yes": 0.6}, 0.1, classes)
+    assert prediction.abstains == (classes != ("yes",))
+    assert set_sentence_of(load_model("two", files / "two.tabcohort"), prediction).startswith(said)
+
+
+def test_the_columns_that_are_not_shown_are_summed(server: Server, mixed: Predictor, visits: pl.DataFrame) -> None:
+    record = record_of(visits, 4, mixed.schema.features)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tabcohort.server.pages.MAX_CONTRIBUTIONS", 2)
+        page = server("mixed", background=visits).post("/models/mixed", content=form_of(record), headers=FORM)
+    said = text_of(page.text)
+    assert f"{len(mixed.schema.features) - 2} other columns together" in said
+    shares = re.findall(r"([+-]\d+\.\d+) ±|together ([+-]\d+\.\d+)", said)
+    base, output = re.search(r"rows is ([+-][\d.]+); with the contributions, ([+-][\d.]+)\.", said).groups()  # type: ignore[union-attr]
+    assert sum(float(a or b) for a, b in shares) == pytest.approx(float(output) - float(base), abs=0.003)
+
+
+def test_a_time_is_a_field_for_times(server: Server, visits: pl.DataFrame) -> None:
+    for background in (None, visits):
+        page = server("mixed", background=background).get("/models/mixed").text
+        (field,) = re.findall(r'data-column="when" type="datetime-local" value="([^"]*)"', page)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", field)

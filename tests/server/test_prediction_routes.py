@@ -225,3 +225,10 @@ def test_a_shadow_model_that_fails_does_not_fail_the_request(
     monkeypatch.setattr(shadow.predictor, "predict_inputs", lambda X: 1 / 0)
     assert client.post("/v1/models/two/predict", json={"records": [RECORD]}).status_code == 200
     assert 'tabcohort_shadow_errors_total{model="two"} 1.0' in client.get("/metrics").text
+
+
+def test_a_query_parameter_that_there_is_not_is_named(server: Server) -> None:
+    headers = {"content-type": "text/csv"}
+    answer = server().post("/v1/models/two/predict?column=none", content="x0,x1,x2\n1,2,3\n", headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].endswith("(did you mean 'columns'?); there is 'columns'")

@@ -5,6 +5,7 @@ Breiman (2001), with the rows that each network was tested on in the place of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from tabcohort.data.inputs import input_places
 from tabcohort.data.table import Table
-from tabcohort.evaluation.intervals import Estimate, mean_estimate
+from tabcohort.evaluation.intervals import Z95, Estimate, mean_estimate, standard_error_of_mean
 from tabcohort.evaluation.metrics import log_probabilities, safe_log
 from tabcohort.model.explainer import Ensemble
 from tabcohort.model.predictor import Predictor
@@ -83,7 +84,10 @@ def permutation_importances(predictor: Predictor, tested: TestedRows) -> dict[st
 def importance_estimates(
     predictor: Predictor, tested: TestedRows, players: Sequence[Sequence[int]], group_ids: IntArray | None = None
 ) -> list[Estimate]:
-    """Return the importance of each player with its 95 % interval for other rows of the same kind.
+    """Return the importance of each player with its 95 % interval, for other rows and other networks of the same kind.
+
+    Rows vary, and so do the networks of the folds: what fold means differ by beyond the variation of their rows is the
+    variance between folds of DerSimonian & Laird (1986).
 
     Args:
         predictor: the model.
@@ -93,8 +97,33 @@ def importance_estimates(
     """
     increases = loss_increases(predictor, tested, players)
     known = ~np.isnan(increases[0])
-    groups = None if group_ids is None else group_ids[known]
-    return [mean_estimate(own[known], tested.weight[known], groups) for own in increases]
+    groups = np.arange(len(known)) if group_ids is None else group_ids
+    rows_of_folds = [np.flatnonzero(known & (tested.fold == fold)) for fold in np.unique(tested.fold[known])]
+    estimates = []
+    for own in increases:
+        estimate = mean_estimate(own[known], tested.weight[known], groups[known])
+        between = Z95**2 * _variance_between_folds(own, tested.weight, groups, rows_of_folds)
+        half_width = math.sqrt((estimate.high - estimate.value) ** 2 + between)
+        estimates.append(Estimate(estimate.value, estimate.value - half_width, estimate.value + half_width))
+    return estimates
+
+
+def _variance_between_folds(
+    increases: FloatArray, weight: FloatArray, group_ids: IntArray, rows_of_folds: Sequence[IntArray]
+) -> float:
+    """Return what the variance between folds adds to the variance of the mean over all rows."""
+    means = np.array([np.average(increases[rows], weights=weight[rows]) for rows in rows_of_folds])
+    variances = np.array(
+        [standard_error_of_mean(increases[rows], weight[rows], group_ids[rows]) ** 2 for rows in rows_of_folds]
+    )
+    if len(means) < 2 or not (variances > 0).all():
+        return 0.0
+    precision = 1 / variances
+    mean = np.average(means, weights=precision)
+    excess = (precision * (means - mean) ** 2).sum() - (len(means) - 1)
+    variance = max(0.0, excess / (precision.sum() - (precision**2).sum() / precision.sum()))
+    share = np.array([weight[rows].sum() for rows in rows_of_folds])
+    return float(variance * ((share / share.sum()) ** 2).sum())
 
 
 def loss_increases(predictor: Predictor, tested: TestedRows, players: Sequence[Sequence[int]]) -> FloatArray:

@@ -205,7 +205,7 @@ def _date(column: Column, cell: Any) -> str | None:
     if _is_read(column, cell, str):
         return None
     assert isinstance(column, Date)
-    return f"{_describe_date(column)}, as text, or null"
+    return f"{_describe_date(column)}, or null"
 
 
 def _text(column: Column, cell: Any) -> str | None:
@@ -259,7 +259,7 @@ def _cell_schema(column: Column) -> dict[str, Any]:
 def _describe_date(column: Date) -> str:
     """Return how a date is written, with an example."""
     time = " 22:30:00" if "hour" in column.parts else ""
-    return f"a date ({column.order}), such as {EXAMPLES[column.order]}{time}"
+    return f"a date as text ({column.order}), such as {EXAMPLES[column.order]}{time}"
 
 
 def _unprocessable(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:
