@@ -11,11 +11,14 @@ from helpers import SINGLE, SMALL, make_rows
 
 from tabcohort import CohortSettings, Config, Predictor, Table, fit
 from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.evaluation.intervals import Z95, mean_estimate, standard_error_of_mean
 from tabcohort.model.importance import (
     TestedRows,
     _fold_ensemble,
     _losses,
+    _variance_between_folds,
     importance_estimates,
+    loss_increases,
     permutation_importances,
     sample_tested_rows,
 )
@@ -133,3 +136,30 @@ def test_folds_in_time_are_those_of_training_although_the_table_is_read_again_wi
     nothing = sample_tested_rows(unknown, replace(table, time=None))
     assert len(nothing.rows) == 0
     assert all(np.isnan(value) for value in permutation_importances(unknown, nothing).values())
+
+
+def test_the_variance_between_folds_is_that_of_dersimonian_and_laird() -> None:
+    """Of three folds of four rows of equal variances, it is the variance of their means less that of one mean."""
+    rows = np.array([-1.0, 1.0, -2.0, 2.0])
+    increases, n = np.concatenate([rows, rows + 3, rows + 6]), np.ones(12)
+    folds = [np.arange(start, start + 4) for start in (0, 4, 8)]
+    of_one_mean = standard_error_of_mean(rows, np.ones(4)) ** 2
+    between = np.var([0.0, 3.0, 6.0], ddof=1) - of_one_mean
+    assert _variance_between_folds(increases, n, np.arange(12), folds) == pytest.approx(between / 3)
+    assert _variance_between_folds(np.tile(rows, 3), n, np.arange(12), folds) == 0
+    assert _variance_between_folds(increases, n, np.arange(12), folds[:1]) == 0
+    assert _variance_between_folds(np.zeros(12), n, np.arange(12), folds) == 0
+
+
+def test_intervals_are_wider_where_folds_differ() -> None:
+    table = mixed_table()
+    predictor = fitted(table)
+    tested = sample_tested_rows(predictor, table)
+    players = [[place] for place in range(3)]
+    increases = loss_increases(predictor, tested, players)
+    folds = [np.flatnonzero(tested.fold == fold) for fold in range(3)]
+    for own, estimate in zip(increases, importance_estimates(predictor, tested, players), strict=True):
+        alone = mean_estimate(own, tested.weight)
+        extra = Z95**2 * _variance_between_folds(own, tested.weight, np.arange(len(own)), folds)
+        assert estimate.value == alone.value
+        assert estimate.high - estimate.value == pytest.approx(np.sqrt((alone.high - alone.value) ** 2 + extra))
