@@ -69,7 +69,7 @@ def test_strict_json_is_read_as_it_is(value: Any) -> None:
         ({"records": [1]}, 422, "must be a list of objects"),
         ({"records": []}, 422, "'records' is empty"),
         ({"records": [{}], "recordz": 1}, 422, "'recordz', which is not known"),
-        ({"records": [{}] * 4}, 413, "there are 4 records, and at most 3"),
+        ({"records": [{}] * 4}, 422, "there are 4 records, and at most 3"),
     ],
 )
 def test_a_request_of_another_form_is_refused(body: Any, status: int, words: str) -> None:

@@ -46,7 +46,7 @@ def document(store: ModelStore, options: ServerOptions, service: str | None = No
         },
         "paths": {**_paths(store), **({} if service is None else _medical_paths(service))},
         "components": {
-            "schemas": _schemas(store),
+            "schemas": _schemas(store, options),
             "responses": {str(status): _problem(text) for status, text in PROBLEMS.items()},
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer"}, "password": {"type": "http", "scheme": "basic"},
@@ -145,9 +145,8 @@ def _operation(
 def _body(schema: str, store: ModelStore, others: tuple[str, ...] = ()) -> Document:
     examples = {name: {"value": {"records": [model.example]}} for name, model in store.models.items()}
     content: Document = {"application/json": {"schema": _reference(schema), "examples": examples}}
-    return {
-        "required": True, "content": {**content, **{own: {"schema": {"type": "string"}} for own in others}},
-    }  # fmt: skip
+    tables: Document = {media_type: {} for media_type in others}  # which JSON Schema cannot describe
+    return {"required": True, "content": {**content, **tables}}
 
 
 def _problem(text: str) -> Document:
@@ -166,12 +165,15 @@ def _list(items: Document) -> Document:
     return {"type": "array", "items": items}
 
 
-def _schemas(store: ModelStore) -> Document:
+def _schemas(store: ModelStore, options: ServerOptions) -> Document:
     text, number, label = {"type": "string"}, {"type": "number"}, {"type": ["string", "integer", "number", "boolean"]}
     share, anything = {"type": "number", "minimum": 0, "maximum": 1}, {"type": "object"}
     records = {name: record_schema(model.predictor.schema) for name, model in store.models.items()}
     any_record = {"anyOf": [_reference(f"Record-{name}") for name in records]}
-    request = {"records": {**_list(any_record), "minItems": 1}}
+    labels = [label for model in store.models.values() for label in model.predictor.schema.classes]
+    of_class = {"enum": list(dict.fromkeys([*labels, *map(str, labels), None]))}
+    of_records = {**_list(any_record), "minItems": 1}
+    few, many = ({"records": {**of_records, "maxItems": n}} for n in (options.max_explained, options.max_records))
     prediction = _object({
         "label": label, "probability": {"type": "object", "additionalProperties": share}, "spread": number,
         "set": _list(label), "warnings": text,
@@ -188,9 +190,9 @@ def _schemas(store: ModelStore) -> Document:
     }  # fmt: skip
     return {
         **{f"Record-{name}": schema for name, schema in records.items()},
-        "PredictRequest": {**_object(request), "additionalProperties": False},
+        "PredictRequest": {**_object(many), "additionalProperties": False},
         "ExplainRequest": {
-            **_object(request, {"class": label, "top": {"type": "integer", "minimum": 1}}),
+            **_object(few, {"class": of_class, "top": {"type": ["integer", "null"], "minimum": 1}}),
             "additionalProperties": False,
         },
         "Predictions": _object({"model": text, "version": text, "predictions": _list(prediction)}),

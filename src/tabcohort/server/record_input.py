@@ -77,7 +77,7 @@ def records_of(body: Any, max_records: int, others: Sequence[str] = ()) -> list[
         others: names beside `records` that the request may have.
 
     Raises:
-        Problem: 422, it has another form; 413, there are more.
+        Problem: 422, it has another form, or more records.
     """
     if not isinstance(body, dict) or "records" not in body:
         raise _unprocessable('the body must be an object with a list of records: {"records": [{...}]}')
@@ -92,9 +92,8 @@ def records_of(body: Any, max_records: int, others: Sequence[str] = ()) -> list[
     if not records:
         raise _unprocessable("'records' is empty; give at least one")
     if len(records) > max_records:
-        raise Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"there are {len(records):,} records, and at most {max_records:,} in one request; send several, or a table",
+        raise _unprocessable(
+            f"there are {len(records):,} records, and at most {max_records:,} in one request; send several requests"
         )
     return records
 
