@@ -41,7 +41,10 @@ def explain_records(
     classes = model.predictor.schema.classes
     if len(str(label)) > MAX_LABEL_LENGTH:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' is longer than a label can be")
+    is_known = label is None or isinstance(label, str) or any(type(label) is type(own) for own in classes)
     try:
+        if not is_known:
+            raise TableError("labels are of another type")
         chosen = None if label is None else classes[code_of(label, classes)]
     except TableError:
         raise Problem(

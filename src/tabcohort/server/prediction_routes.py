@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -41,13 +41,25 @@ def add_predictions(app: Routes, context: AppContext) -> None:
         require_media_type(request, (JSON,))
         body = parse_json(await body_of(request, context.options))
         records = records_of(body, context.options.max_explained, ("class", "top"))
-        label, top = body.get("class"), body.get("top")
-        if not (top is None or (type(top) is int and top > 0)):
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'top' must be a number of columns, at least 1")
+        label, top = body.get("class"), _top_of(body)
         X = version.model.reader.inputs(records)
         explanations = await context.in_thread(explain_records, version.model, records, X, label, top)
         await context.inference.answer(version, records, X, request.scope["request_id"])  # counted and recorded, too
         return json_response(_answer(version.model, "explanations", explanations), version.model.version_header)
+
+
+def _top_of(body: Mapping[str, Any]) -> int | None:
+    """Return how many columns an explanation is to have; None for all.
+
+    Raises:
+        Problem: 422, it is no number of columns.
+    """
+    top = body.get("top")
+    if top is None:
+        return None
+    if type(top) not in (int, float) or top < 1 or top % 1:  # JSON does not distinguish 3 and 3.0
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'top' must be a number of columns, at least 1")
+    return int(top)
 
 
 async def _predict_records(context: AppContext, version: ModelVersion, body: bytes, request: Request) -> Response:
