@@ -137,12 +137,14 @@ class EpochOnAllRows:
         epoch: counted from 1.
         updates: steps so far.
         running_loss: mean over the epoch's rows, as they were trained on.
+        batch_losses: of each batch, as it was trained on.
         loss, accuracy: log loss and accuracy of all rows after the epoch.
     """
 
     epoch: int
     updates: int
     running_loss: float
+    batch_losses: tuple[float, ...]
     loss: float
     accuracy: float
 
@@ -169,7 +171,10 @@ def epochs_on_all_rows(
         if not result.is_finite:
             raise TrainingError(not_finite_message(result, epoch))
         n_steps = len(result.step_losses)
-        yield EpochOnAllRows(epoch, epoch * n_steps, result.train_loss, result.val_loss, result.val_accuracy)
+        batch_losses = tuple(map(float, result.step_losses))
+        yield EpochOnAllRows(
+            epoch, epoch * n_steps, result.train_loss, batch_losses, result.val_loss, result.val_accuracy
+        )
 
 
 def _data_of_all_rows(network: nn.Module, inputs: NDArray[np.float32], table: Table, config: Config) -> MemberData:

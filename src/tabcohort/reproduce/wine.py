@@ -1,4 +1,4 @@
-"""Wine with a small network: ten epochs as the document trains it, then standardized, then with early stopping.
+"""Wine with a small network: ten epochs as the document trains it, then standardized, then by batch size.
 
 Source: the lesson on mini-batch training with the Wine data.
 """
@@ -6,7 +6,7 @@ Source: the lesson on mini-batch training with the Wine data.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.network.models import MLP
-from tabcohort.reproduce.claims import Claim, Compared, order_claim
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, Measured, order_claim
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.pictures import Bar, Bars, Curves, Picture, loss_curves, mean_curve
 from tabcohort.reproduce.runs import (
@@ -37,12 +37,14 @@ DOCUMENT = Config(
     model="mlp", hidden=(10, 10), dropout=0.0, optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=32
 )
 EPOCHS = 10
+BATCH_SIZES: tuple[int | str, ...] = (1, 8, 32, "full")
 WITH_EARLY_STOPPING = replace(DOCUMENT, max_epochs=2_000, patience=20)
 ACCOUNT = (
     "The lesson trains a small network on the 178 wines: 13 columns as they are, batches of 32, Adam at a rate of "
     "0.001, ten epochs on all rows. It prints a loss after each epoch and gives no figures.",
     "Here the same training ran with many seeds on raw and on standardized columns, and until early stopping with "
-    "validation rows. Measured were losses and accuracies.",
+    "validation rows, in batches of one row, 8, 32 and all rows. Measured were losses, accuracies, and how much better "
+    "the training rows are predicted than the test rows.",
 )
 PROTOCOLS = (
     "As the document does it: all rows train, and the loss is that of the rows that train.",
@@ -50,6 +52,7 @@ PROTOCOLS = (
 )
 
 TenEpochs = list[EpochOnAllRows]
+BySize = Mapping[int | str, Sequence["StoppedRun"]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,11 @@ def run(messages: Console, seeds: int = 10, config: Config = WITH_EARLY_STOPPING
     with Ticker(messages) as ticker:
         raw = [ten_epochs(table, table.X.astype(np.float32), seed, ticker, "raw") for seed in range(seeds)]
         scaled = [ten_epochs(table, standardized, seed, ticker, "standardized") for seed in range(seeds)]
-        stopped = [until_it_stops(table, replace(config, seed=seed), ticker) for seed in range(seeds)]
+        by_size = {
+            size: [until_it_stops(table, replace(config, batch_size=size, seed=seed), ticker) for seed in range(seeds)]
+            for size in BATCH_SIZES
+        }
+        stopped = by_size[32]
         majority = float(np.bincount(table.y).max() / len(table.y))
         return Findings(
             "wine",
@@ -90,12 +97,12 @@ def run(messages: Console, seeds: int = 10, config: Config = WITH_EARLY_STOPPING
                 "separate validation and test rows: standardized, stopped after "
                 f"{config.patience} epochs without a better validation loss",
             ),
-            (loss_sheet(raw, scaled), outcome_sheet(raw, scaled, stopped)),
+            (loss_sheet(raw, scaled), outcome_sheet(raw, scaled, stopped), gap_sheet(by_size)),
             mistakes(raw, scaled, stopped, majority),
             ticker.seconds,
             ACCOUNT,
             PROTOCOLS,
-            (ten_epochs_train(raw, majority),),
+            (ten_epochs_train(raw, majority), loss_needs_weights(scaled), *batches_regularize(by_size)),
             pictures(raw, scaled, stopped),
         )
 
@@ -131,6 +138,62 @@ def ten_epochs_train(raw: Sequence[TenEpochs], majority: float) -> Claim:
     )
 
 
+def loss_needs_weights(scaled: Sequence[TenEpochs]) -> Claim:
+    """Return whether the mean of the batches' losses is another figure than the mean over rows, as the lesson says."""
+    last = {seed: run[-1] for seed, run in enumerate(scaled)}
+    error = [abs(float(np.mean(epoch.batch_losses)) - epoch.running_loss) for epoch in last.values()]
+    share = spread(own / epoch.running_loss for own, epoch in zip(error, last.values(), strict=True))
+    is_other = max(error) > 1e-6
+    return Claim(
+        "An epoch's loss must weigh each batch by its rows, as the last batch is smaller",
+        "accumulating loss", "",
+        (Measured("error of the mean of batches, tenth epoch", share, ".2%"),),
+        HOLDS if is_other else FAILS,
+        "the last of six batches has 18 of the 178 rows, and counts as much as one of 32",
+    )  # fmt: skip
+
+
+def batches_regularize(by_size: BySize) -> tuple[Claim, ...]:
+    """Return whether the noise of small batches makes the gap between test and training rows smaller."""
+
+    def side(size: int | str) -> Compared:
+        return Compared(f"gap, {_rows_of(size)}", None, dict(enumerate(map(_gap, by_size[size]))))
+
+    return tuple(
+        order_claim(
+            f"Batches of {size} rows overfit less than full batches do", "why use mini-batch training", side("full"),
+            side(size),
+        )
+        for size in BATCH_SIZES[1:-1]
+    )  # fmt: skip
+
+
+def gap_sheet(by_size: BySize) -> Sheet:
+    """Return epochs, losses and their gap by the size of batches, with early stopping."""
+    rows = tuple(
+        Row(
+            _rows_of(size),
+            (
+                f"{spread(run.epochs for run in runs).mean:.0f}",
+                spread(run.train["log_loss"] for run in runs),
+                spread(run.test["log_loss"] for run in runs),
+                spread(map(_gap, runs)),
+            ),
+        )
+        for size, runs in by_size.items()
+    )
+    columns = ("epochs", "log loss, training rows", "log loss, test rows", "gap")
+    return Sheet("by size of batches, standardized, until early stopping", columns, rows)
+
+
+def _gap(run: StoppedRun) -> float:
+    return run.test["log_loss"] - run.train["log_loss"]
+
+
+def _rows_of(size: int | str) -> str:
+    return "full batch" if size == "full" else "one row" if size == 1 else f"{size} rows"
+
+
 def pictures(
     raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs], stopped: Sequence[StoppedRun]
 ) -> tuple[Picture, ...]:
@@ -149,12 +212,14 @@ def pictures(
 
 
 def loss_sheet(raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs]) -> Sheet:
-    """Return the running loss of each epoch, as the document's loop prints it."""
+    """Return the running loss of each epoch as the document's loop prints it, and the range of its batches' losses."""
     rows = []
     for epoch in range(EPOCHS):
         cells = (spread(run[epoch].running_loss for run in runs) for runs in (raw, scaled))
-        rows.append(Row(f"epoch {epoch + 1}", (None, *cells)))
-    return Sheet("train loss per epoch", ("document", "same protocol (raw), measured", "standardized"), tuple(rows))
+        batches = [loss for run in raw for loss in run[epoch].batch_losses]
+        rows.append(Row(f"epoch {epoch + 1}", (None, *cells, f"{min(batches):.2f} to {max(batches):.2f}")))
+    columns = ("document", "same protocol (raw), measured", "standardized", "batches (raw)")
+    return Sheet("train loss per epoch, and the range of the batches' losses", columns, tuple(rows))
 
 
 def outcome_sheet(raw: Sequence[TenEpochs], scaled: Sequence[TenEpochs], stopped: Sequence[StoppedRun]) -> Sheet:
