@@ -210,7 +210,10 @@ def test_every_option_is_taken_once_or_repeats(name: str, capsys: pytest.Capture
         n_given = 2 if option in ("--row", "--record") else None  # one of which is required, and not both
         arguments = [name, *positional.get(name, ["m"])[:n_given], option, value, option, value]
         repeatable = ("--key", "--group", "--category", "--number", "--date", "--text", "--drop", "--by", "--ignore")
-        if option in (*repeatable, "--together", "--shadow", "--allow-host"):
+        if option in (*repeatable, "--together", "--shadow", "--allow-host") or (name, option) == (
+            "serve",
+            "--background",
+        ):
             assert getattr(make_parser().parse_args(arguments), action.dest) == [value, value]
             continue
         with pytest.raises(SystemExit):

@@ -54,6 +54,7 @@ def test_epochs_on_all_rows_measure_the_network_after_the_epoch() -> None:
     next(epochs)
     second = next(epochs)
     assert (second.epoch, second.updates) == (2, 12)
+    assert np.average(second.batch_losses, weights=[32] * 5 + [18]) == pytest.approx(second.running_loss, rel=1e-6)
     with torch.no_grad():
         logits = network(torch.from_numpy(inputs))
     truth = torch.from_numpy(table.y)

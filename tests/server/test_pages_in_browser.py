@@ -203,8 +203,10 @@ def test_scripts_in_names_labels_cells_and_fields_do_not_run(page: Any, hostile:
     hostile.write_csv(table)
     for start in range(0, len(HOSTILE), 12):  # so that different payloads are shown with their contributions
         page.goto("/models/hostile")
-        for place in range(len(HOSTILE)):
-            page.select_option(f"#c{place}", HOSTILE[(place + start) % len(HOSTILE)])
+        page.evaluate(
+            "values => values.forEach((value, place) => { document.querySelector(`#c${place}`).value = value; })",
+            HOSTILE[start:] + HOSTILE[:start],
+        )
         page.click("button[type=submit]")
         page.wait_for_selector("#result")
         page.locator(".what-answer", has_text="%").wait_for()

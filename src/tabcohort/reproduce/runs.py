@@ -137,7 +137,7 @@ class EpochOnAllRows:
         epoch: counted from 1.
         updates: steps so far.
         running_loss: mean over the epoch's rows, as they were trained on.
-        batch_losses: of each batch, as it was trained on.
+        batch_losses: mean over the rows of each batch, as they were trained on.
         loss, accuracy: log loss and accuracy of all rows after the epoch.
     """
 
@@ -171,7 +171,9 @@ def epochs_on_all_rows(
         if not result.is_finite:
             raise TrainingError(not_finite_message(result, epoch))
         n_steps = len(result.step_losses)
-        batch_losses = tuple(map(float, result.step_losses))
+        starts = np.arange(0, len(inputs), batch_size_of(config, len(inputs)) or len(inputs))
+        batch_rows = np.diff(np.append(starts, len(inputs)))
+        batch_losses = tuple((result.step_losses / batch_rows).tolist())
         yield EpochOnAllRows(
             epoch, epoch * n_steps, result.train_loss, batch_losses, result.val_loss, result.val_accuracy
         )
