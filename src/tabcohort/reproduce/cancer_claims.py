@@ -9,6 +9,7 @@ from tabcohort.reproduce.cancer_weights import Weights, weight_claims, weight_pi
 from tabcohort.reproduce.claims import CANNOT, Claim, Measured, value_claim
 from tabcohort.reproduce.findings import spread
 from tabcohort.reproduce.pictures import Bar, Bars, Confusions, Matrix, Picture, loss_curves, mean_confusion
+from tabcohort.reproduce.worked_examples import lesson_claims
 from tabcohort.training.module import Trained
 
 CLAIMED_EPOCHS, CLAIMED_EPOCHS_OF_FIRST = 447, 105
@@ -80,7 +81,7 @@ def cancer_claims(lessons: Sequence[HasMetrics], weights: Weights, n_test: tuple
             if values := losses_at(lessons, epoch, name):
                 measured = Measured(f"{what} loss", spread(values))
                 claims.append(value_claim(f"The {what} loss of epoch {epoch}", PATTERN, claimed, measured))
-    return (*claims, confusion_claim(lessons, n_test), *weight_claims(weights))
+    return (*claims, confusion_claim(lessons, n_test), *weight_claims(weights), *lesson_claims())
 
 
 def confusion_claim(lessons: Sequence[HasMetrics], n_test: tuple[int, int]) -> Claim:

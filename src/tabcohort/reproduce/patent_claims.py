@@ -18,6 +18,7 @@ from tabcohort.reproduce.pictures import (
     mean_confusion,
     mean_curve,
 )
+from tabcohort.reproduce.worked_examples import patent_examples
 from tabcohort.training.loop import EpochRecord
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def patent_claims(runs: Sequence[PatentRun], n_parameters: int, n_left_over: int
     total = sum(CLAIMED_LAYERS.values())
     claims.append(_counted("Parameters of the network", "model creation", total, n_parameters))
     claims.append(_counted("Rows left over by the last batch", "DataLoader creation", CLAIMED_LEFTOVER, n_left_over))
-    return tuple(claims)
+    return (*claims, *patent_examples())
 
 
 def _counted(text: str, where: str, claimed: int, counted: int) -> Claim:
