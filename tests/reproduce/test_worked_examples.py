@@ -29,8 +29,8 @@ def test_moments_are_moving_averages(gradients: tuple[float, ...]) -> None:
 @pytest.mark.parametrize(
     ("losses", "patience", "stopped", "kept"),
     [
-        ((0.5, 0.4, 0.35, 0.38, 0.42, 0.45, 0.48, 0.51), 5, 8, 3), ((3.0, 2.0, 1.0), 1, 3, 3), ((1.0, 1.0, 1.0), 2, 3, 1),
-        ((2.0, 3.0, 1.0), 1, 2, 1),
+        ((0.5, 0.4, 0.35, 0.38, 0.42, 0.45, 0.48, 0.51), 5, 8, 3), ((3.0, 2.0, 1.0), 1, 3, 3),
+        ((1.0, 1.0, 1.0), 2, 3, 1), ((2.0, 3.0, 1.0), 1, 2, 1),
     ],
 )  # fmt: skip
 def test_the_loop_stops_after_its_patience_and_keeps_the_best_epoch(
@@ -52,9 +52,7 @@ def test_the_lessons_examples_hold_but_for_the_velocities() -> None:
         "Momentum": "holds", "Velocities": "does not hold", "Probability": "holds", "Early": "holds",
     }  # fmt: skip
     assert claims["Velocities"].measured[0].value.mean == pytest.approx(7.7e-4, rel=0.01)
-    assert (
-        "corrected for their bias, which the lesson adds later, they are 0.257 and 0.097" in claims["Velocities"].reason
-    )
+    assert claims["Velocities"].reason.endswith("adds later, they are 0.257 and 0.097")
 
 
 def test_the_patent_examples_hold_but_for_the_norm() -> None:
