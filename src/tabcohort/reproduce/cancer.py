@@ -16,6 +16,7 @@ from rich.console import Console
 
 from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
+from tabcohort.reproduce.cancer_first_lesson import RATES, first_lesson_claims, train_first_lesson
 from tabcohort.reproduce.cancer_claims import (
     ACCOUNT,
     CLAIMED_ACCURACY,
@@ -90,6 +91,10 @@ def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT, network: 
         shallow_network = [
             run_with_shallow_copy(table, network, seed, *few_rows(table, seed)[:2], ticker) for seed in range(seeds)
         ]
+        ticker.say("training as lesson 1A does")
+        first = {
+            rate: [train_first_lesson(table, *split, rate, seed) for seed, split in enumerate(splits)] for rate in RATES
+        }
         weights = weights_of_lessons(table, config, lessons, splits, ticker)
         ticker.say("measuring the mistakes")
         mistakes = (
@@ -117,7 +122,14 @@ def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT, network: 
             ticker.seconds,
             ACCOUNT,
             PROTOCOLS,
-            cancer_claims(lessons, weights, n_test),
+            (
+                *cancer_claims(lessons, weights, n_test),
+                *first_lesson_claims(
+                    first,
+                    [run.test["accuracy"] for run in lessons],
+                    [[record.train_loss for record in run.trained.history] for run in lessons],
+                ),
+            ),
             cancer_pictures(lessons, separate, weights, n_test),
         )
 

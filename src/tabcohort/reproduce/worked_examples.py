@@ -16,6 +16,7 @@ RADIUS, TEXTURE = (-0.5, -0.4, -0.6), (0.3, -0.4, 0.2)  # gradients of three bat
 VAL_LOSSES = (0.50, 0.40, 0.35, 0.38, 0.42, 0.45, 0.48, 0.51)
 GRADIENTS = ((2.5, -3.2, 1.8), (15.3, -8.7, 22.1))
 ADAM, STOPPING, EXAMPLE = "lesson 1B, Adam", "lesson 1B, early stopping", "lesson 1B, an example from end to end"
+MEMORY = "lesson 1B, preparing data"
 LOSS, CLIPPING = "binary cross-entropy loss", "gradient clipping"
 
 
@@ -85,6 +86,10 @@ def lesson_claims() -> tuple[Claim, ...]:
         ),
         computed_claim(
             "Probability of a score of 2.45", EXAMPLE, (0.92,), (float(torch.tensor(2.45).sigmoid()),), ".2f"
+        ),
+        computed_claim(
+            "Bytes of a row of 31 float32 values, and kilobytes of 455 rows", MEMORY, (124, 56),
+            (31 * 4, 455 * 31 * 4 / 1_000), ".0f",
         ),
         computed_claim(
             "Early stopping with a patience of 5: stops in epoch 8, keeps epoch 3", STOPPING, (8, 3),
