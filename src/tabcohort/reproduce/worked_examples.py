@@ -34,7 +34,7 @@ def computed_claim(
     """
     texts = [[f"{value:{style}}" for value in values] for values in (claimed, computed)]
     is_right = texts[0] == texts[1]
-    names = [f"step {place + 1}" for place in range(len(computed))] if len(computed) > 1 else ["computed"]
+    names = [f"figure {place + 1}" for place in range(len(computed))] if len(computed) > 1 else ["computed"]
     measured = tuple(Measured(name, Spread(value, None, 1), style) for name, value in zip(names, computed, strict=True))
     return Claim(
         text, where, ", ".join(texts[0]), measured, HOLDS if is_right else FAILS, "computed" if is_right else reason
