@@ -734,6 +734,42 @@ BUGS = (
         "1",
         (GRADIENTS,),
     ),
+    # The server
+    Bug(
+        "a server that ends closes connections that are still used",
+        "server/processes.py",
+        "IDLE_POLLS = 20",
+        "IDLE_POLLS = 3",
+        ("server/test_processes.py::test_open_connections_are_answered_until_no_request_comes",),
+    ),
+    Bug(
+        "a signal that comes while a server starts is forgotten",
+        "server/processes.py",
+        "for number in self._early:",
+        "for number in ():",
+        ("server/test_processes.py::test_what_comes_while_it_starts_is_answered_before_a_signal_ends_it",),
+    ),
+    Bug(
+        "only packed bytes of bodies in progress are counted",
+        "server/http_bodies.py",
+        "max(0, len(data) - len(body))",
+        "0",
+        ("server/test_middleware.py::test_bodies_are_refused_where_all_together_are_too_large",),
+    ),
+    Bug(
+        "a new version of a model need not fit the mapping of medical records",
+        "server/model_store.py",
+        "if model.name in self._checks:",
+        "if False:",
+        ("server/medical/test_medical_records.py",),
+    ),
+    Bug(
+        "intervals of importances know nothing of folds",
+        "model/importance.py",
+        "math.sqrt((estimate.high - estimate.value) ** 2 + between)",
+        "estimate.high - estimate.value",
+        ("model/test_importance.py::test_intervals_are_wider_where_folds_differ",),
+    ),
     # Experiments
     Bug(
         "a shallow copy is measured in an engine that does not write into the module",
