@@ -168,3 +168,8 @@ def test_a_column_whose_name_is_not_utf_8_is_a_bad_request() -> None:
     with pytest.raises(Problem) as caught:
         read_table(body, ARROW_STREAM, **MANY)
     assert caught.value.status == 400
+
+
+def test_a_column_of_another_case_is_suggested(predictor: Predictor) -> None:
+    with pytest.raises(Problem, match=r"the table lacks 'x0' \(did you mean 'X0'\?\)$"):
+        inputs_of(pl.DataFrame({"X0": [1.0], "x1": [2.0], "x2": [3.0]}), predictor.schema)

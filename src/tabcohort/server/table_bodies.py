@@ -14,7 +14,7 @@ from tabcohort.data.inputs import check_cells, table_inputs
 from tabcohort.data.table import Schema
 from tabcohort.data.text_encoding import as_utf8
 from tabcohort.data.text_table import read_text_table
-from tabcohort.errors import CellError, TableError, listed
+from tabcohort.errors import CellError, TableError, listed, nearest
 from tabcohort.reporting.prediction_files import for_csv, with_joined_sets
 from tabcohort.server.problems import Problem
 from tabcohort.types import FloatArray
@@ -27,6 +27,7 @@ ARROW_STREAM, ARROW_FILE = "application/vnd.apache.arrow.stream", "application/v
 TABLES = (CSV, PARQUET, ARROW_STREAM, ARROW_FILE)
 CHUNK_ROWS = 10_000  # of an answer that is streamed
 ROWS_OF_A_BATCH = 1_000  # of Parquet
+MAX_HINTS, MAX_COMPARED = 10, 1_000  # missing columns that are named, among this many that are compared with them
 
 
 def decompressed(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
@@ -153,7 +154,9 @@ def inputs_of(frame: pl.DataFrame, schema: Schema) -> FloatArray:
     available = set(frame.columns)
     missing = [name for name in schema.features if name not in available]
     if missing:
-        names = listed(map(repr, missing), 10)
+        compared = frame.columns if len(available) <= MAX_COMPARED else []
+        hints = [f"{name!r}{nearest(name, compared)}" for name in missing[:MAX_HINTS]]
+        names = listed([*hints, *map(repr, missing[MAX_HINTS:])], MAX_HINTS)
         errors = [{"column": name, "detail": f"the column {name!r} is missing"} for name in missing]
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the table lacks {names}", errors)
     try:
