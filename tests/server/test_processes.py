@@ -138,13 +138,16 @@ sys.exit(processes.serve(processes.Plan(store, options), listening))
     with process:
         assert process.stdout is not None
         assert process.stdin is not None
-        address = urlsplit(process.stdout.readline().strip())
-        with socket.create_connection((address.hostname, address.port), timeout=WAIT) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            process.stdin.write("\n")
-            process.stdin.flush()
-            assert connection.recv(1_000).startswith(b"HTTP/1.1 200")
-        assert process.wait(WAIT) == 0
+        try:
+            address = urlsplit(process.stdout.readline().strip())
+            with socket.create_connection((address.hostname, address.port), timeout=WAIT) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                process.stdin.write("\n")
+                process.stdin.flush()
+                assert connection.recv(1_000).startswith(b"HTTP/1.1 200")
+            assert process.wait(WAIT) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="several workers are forks")
