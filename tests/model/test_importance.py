@@ -18,7 +18,6 @@ from tabcohort.model.importance import (
     _losses,
     _variance_between_folds,
     importance_estimates,
-    loss_increases,
     permutation_importances,
     sample_tested_rows,
 )
@@ -151,15 +150,19 @@ def test_the_variance_between_folds_is_that_of_dersimonian_and_laird() -> None:
     assert _variance_between_folds(np.zeros(12), n, np.arange(12), folds) == 0
 
 
-def test_intervals_are_wider_where_folds_differ() -> None:
+def test_intervals_are_wider_where_folds_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     table = mixed_table()
     predictor = fitted(table)
     tested = sample_tested_rows(predictor, table)
-    players = [[place] for place in range(3)]
-    increases = loss_increases(predictor, tested, players)
+    increases = np.random.default_rng(0).normal(size=(2, len(tested.y)))
+    increases[1] += 3 * tested.fold
+    monkeypatch.setattr("tabcohort.model.importance.loss_increases", lambda *_: increases)
     folds = [np.flatnonzero(tested.fold == fold) for fold in range(3)]
-    for own, estimate in zip(increases, importance_estimates(predictor, tested, players), strict=True):
+    extra = [Z95**2 * _variance_between_folds(own, tested.weight, np.arange(len(own)), folds) for own in increases]
+    assert extra[1] > 3
+    for own, estimate, more in zip(increases, importance_estimates(predictor, tested, [[0], [1]]), extra, strict=True):
         alone = mean_estimate(own, tested.weight)
-        extra = Z95**2 * _variance_between_folds(own, tested.weight, np.arange(len(own)), folds)
         assert estimate.value == alone.value
-        assert estimate.high - estimate.value == pytest.approx(np.sqrt((alone.high - alone.value) ** 2 + extra))
+        half_width = np.sqrt((alone.high - alone.value) ** 2 + more)
+        assert estimate.high - estimate.value == pytest.approx(half_width)
+        assert estimate.value - estimate.low == pytest.approx(half_width)
