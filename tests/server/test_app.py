@@ -23,6 +23,7 @@ def test_addresses_that_there_are_not_and_methods_that_they_do_not_have(server: 
         answer = client.request(method, path, json={"records": [RECORD]})
         assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM), (method, path)
         assert ("allow" in answer.headers) == (status == 405)
+        assert status != 405 or answer.json()["detail"] == f"this endpoint supports {answer.headers['allow']} only"
 
 
 def test_a_changed_file_is_served_soon(server: Server, files: Path, predictor: Predictor, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def serve(options: argparse.Namespace) -> int:
     """Answer requests for predictions until Ctrl-C."""
     began = time.perf_counter()
     require_extra()
-    from tabcohort.server.medical.fhir_mapping import read_mapping, require_mapping
+    from tabcohort.server.medical.fhir_mapping import read_mapping
     from tabcohort.server.model_store import ModelStore, model_names
     from tabcohort.server.options import ServerOptions, read_keys
     from tabcohort.server.prediction_log import LogPolicy, prepare_folder
@@ -46,9 +46,8 @@ def serve(options: argparse.Namespace) -> int:
     background = {name: readers[table] for name, table in tables.items()}
     store = ModelStore(paths, _shadows(options.shadow), background)
     mapping = read_mapping(options.fhir_mapping) if options.fhir_mapping else None
-    if mapping is not None:
-        require_mapping(mapping, store)
     policy = LogPolicy(Path(options.log), options.log_records, options.log_sync or "second") if options.log else None
+    plan = Plan(store, server_options, policy, mapping)
     if policy is not None:
         prepare_folder(policy.folder)
     if server_options.n_workers == 1:  # nothing may be read before workers are forked
@@ -75,7 +74,7 @@ def serve(options: argparse.Namespace) -> int:
         print_lines(messages, f"ready    {address} in {seconds:.1f} s; API: {address}/docs; press Ctrl-C to stop")
 
     warnings.simplefilter("ignore", TabcohortWarning)  # each answer has its own
-    status = serve_models(Plan(store, server_options, policy, mapping), listening, announce)
+    status = serve_models(plan, listening, announce)
     print_lines(messages, "stopped")
     return status
 

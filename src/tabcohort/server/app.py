@@ -106,11 +106,9 @@ async def reload(context: AppContext) -> None:
 
 async def _as_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        details = {404: "there is nothing at this address", 405: "this endpoint does not support the method"}
-        detail = details.get(error.status_code, str(error.detail))
-        error = Problem(error.status_code, detail, headers=dict(error.headers or {}))
-        if "allow" in error.headers:
-            error = Problem(405, f"this endpoint supports {error.headers['allow']} only", headers=error.headers)
+        headers = dict(error.headers or {})
+        details = {404: "there is nothing at this address", 405: f"this endpoint supports {headers.get('Allow')} only"}
+        error = Problem(error.status_code, details.get(error.status_code, str(error.detail)), headers=headers)
     assert isinstance(error, Problem)
     return _response_of(request, error)
 

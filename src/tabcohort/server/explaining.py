@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +13,7 @@ from tabcohort.model.explain import code_of, explanation_facts
 from tabcohort.server.model_store import ServedModel
 from tabcohort.server.problems import Problem
 from tabcohort.server.record_input import Record
-from tabcohort.types import FloatArray
+from tabcohort.types import FloatArray, Label
 
 
 def explain_records(
@@ -41,16 +42,7 @@ def explain_records(
     classes = model.predictor.schema.classes
     if len(str(label)) > MAX_LABEL_LENGTH:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "'class' is longer than a label can be")
-    is_known = label is None or isinstance(label, str) or any(type(label) is type(own) for own in classes)
-    try:
-        if not is_known:
-            raise TableError("labels are of another type")
-        chosen = None if label is None else classes[code_of(label, classes)]
-    except TableError:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"'class' must be a class of the model, or left out; there are {listed(classes, 20)}",
-        ) from None
+    chosen = None if label is None else _class_of(label, classes)
     answers = []
     for record, row in zip(records, X, strict=True):
         cells = [[record[name]] for name in model.predictor.schema.features]
@@ -59,3 +51,18 @@ def explain_records(
         facts = explanation_facts(explanation, own)
         answers.append({**facts, "columns": facts["columns"][:top]})
     return answers
+
+
+def _class_of(label: Any, classes: Sequence[Label]) -> Label:
+    """Return the class that a request means: by its label, or by this as text.
+
+    Raises:
+        Problem: 422, there is none.
+    """
+    if isinstance(label, str) or any(type(label) is type(own) for own in classes):
+        with contextlib.suppress(TableError):
+            return classes[code_of(label, classes)]
+    raise Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"'class' must be a class of the model, or left out; there are {listed(classes, 20)}",
+    )

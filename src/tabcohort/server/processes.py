@@ -44,12 +44,19 @@ class Plan:
         options: of the server.
         log: how predictions are recorded, if they are.
         mapping: of medical records, if these are answered for.
+
+    Raises:
+        SettingsError: the mapping is not for one of the models.
     """
 
     store: ModelStore
     options: ServerOptions
     log: LogPolicy | None = None
     mapping: FhirMapping | None = None
+
+    def __post_init__(self) -> None:
+        if self.mapping is not None:
+            require_mapping(self.mapping, self.store)
 
 
 def serve(plan: Plan, listening: socket.socket, on_ready: Callable[[], None] = lambda: None) -> int:
@@ -64,8 +71,6 @@ def serve(plan: Plan, listening: socket.socket, on_ready: Callable[[], None] = l
     """
     if plan.options.n_workers > 1 and not hasattr(os, "fork"):
         raise SettingsError("several workers need a system that can fork; leave out --workers")
-    if plan.mapping is not None:
-        require_mapping(plan.mapping, plan.store)
     early: list[int] = []
     with _handled(STOP_SIGNALS, lambda number, _: early.append(number)):
         if plan.options.n_workers == 1:
