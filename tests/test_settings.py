@@ -166,7 +166,7 @@ def test_an_integer_beyond_every_float_is_handled_like_any_number(name: str) -> 
         ("batch_norm", "True or False"),
         ("batch_size", "'auto' or 'full' or a whole number of at least 1"),
         ("clip_norm", "a finite number above 0 or None"),
-        ("hidden", "a sequence of positive whole numbers such as (256, 128), each at most 10,000"),
+        ("hidden", "a sequence of at most 1,000 positive whole numbers such as (256, 128), each at most 10,000"),
         ("class_weight", "'balanced' or a mapping of class label to positive weight or None"),
         ("positive", "a class label or None"),
     ],
@@ -516,3 +516,10 @@ def test_a_type_that_there_is_not_is_refused(tmp_path: Path, text: str, words: s
 
 def test_the_types_in_settings_are_those_that_tables_know() -> None:
     assert set(COLUMN_TYPES) == set(KINDS)
+
+
+def test_a_network_of_too_many_layers_is_refused_in_a_short_sentence() -> None:
+    Config(hidden=(1,) * 1_000)
+    with pytest.raises(SettingsError, match=r"^the setting 'hidden' must be a sequence of at most 1,000") as raised:
+        Config(hidden=(1,) * 1_000_000)
+    assert len(str(raised.value)) < 300

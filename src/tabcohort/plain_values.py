@@ -67,15 +67,18 @@ class PlainValues:
 
     def numbers(self, name: str, low: float = -math.inf, high: float = math.inf) -> list[float]:
         """Return a list of finite numbers."""
-        return [
-            _number(value, f"{self._place(name)}[{place}]", low, high) for place, value in enumerate(self._list(name))
-        ]
+        values, place = self._list(name), self._place(name)
+        lowest, highest = max(low, -sys.float_info.max), min(high, sys.float_info.max)
+        if values and set(map(type, values)) <= {int, float} and lowest <= min(values) and max(values) <= highest:
+            return list(map(float, values))  # histories are long
+        return [_number(value, f"{place}[{number}]", low, high) for number, value in enumerate(values)]
 
     def numbers_or_nan(self, name: str, low: float = -math.inf, high: float = math.inf) -> list[float]:
         """Return a list of finite numbers, NaN where one is null."""
+        place = self._place(name)
         return [
-            math.nan if value is None else _number(value, f"{self._place(name)}[{place}]", low, high)
-            for place, value in enumerate(self._list(name))
+            math.nan if value is None else _number(value, f"{place}[{number}]", low, high)
+            for number, value in enumerate(self._list(name))
         ]
 
     def wholes(self, name: str) -> tuple[int, ...]:

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 from tabcohort.errors import SettingsError, nearest
 from tabcohort.evaluation.metrics import METRICS
 
-MAX_WIDTH = 10_000  # units of a layer
+MAX_WIDTH, MAX_LAYERS = 10_000, 1_000  # units of a layer; hidden layers
+MAX_SHOWN = 100  # characters of a value in a message
 COLUMN_TYPES = ("number", "category", "boolean", "date", "text", "integer code", "drop")
 
 
@@ -33,7 +34,7 @@ class Rule:
         number: `int`, `float`, `bool`, or None when no number is allowed.
         low, high: the bounds of the number; a bound is allowed itself unless it is marked open.
         none: whether None is allowed.
-        special: "widths" (a sequence of integers from 1 to `MAX_WIDTH`), "class_weight" (a mapping of label to
+        special: "widths" (at most `MAX_LAYERS` integers from 1 to `MAX_WIDTH`), "class_weight" (a mapping of label to
             weight), "label" or "metric" (a name in `METRICS`).
     """
 
@@ -60,8 +61,10 @@ class Rule:
         if isinstance(value, bool):
             return self.number is bool or self.special == "label"
         if self.special == "widths":
-            return isinstance(value, (tuple, list)) and all(
-                _is_integer(width) and 1 <= width <= MAX_WIDTH for width in value
+            return (
+                isinstance(value, (tuple, list))
+                and len(value) <= MAX_LAYERS
+                and all(_is_integer(width) and 1 <= width <= MAX_WIDTH for width in value)
             )
         if self.special == "class_weight":
             return isinstance(value, Mapping) and all(_is_real(weight) and weight > 0 for weight in value.values())
@@ -79,7 +82,10 @@ class Rule:
         elif self.number is not None:
             parts.append(self._describe_number())
         if self.special == "widths":
-            parts.append(f"a sequence of positive whole numbers such as (256, 128), each at most {MAX_WIDTH:,}")
+            parts.append(
+                f"a sequence of at most {MAX_LAYERS:,} positive whole numbers such as (256, 128), "
+                f"each at most {MAX_WIDTH:,}"
+            )
         elif self.special == "class_weight":
             parts.append("a mapping of class label to positive weight")
         elif self.special == "label":
@@ -422,6 +428,12 @@ def rules(kind: Any = None) -> dict[str, Rule]:
     return {field.name: field.metadata["rule"] for field in dataclasses.fields(kind or Config)}
 
 
+def _shown(value: object) -> str:
+    """Return a value as text that fits a message."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
 def _check_rules(settings: Config | CohortSettings) -> None:
     """Make every value plain, and raise `SettingsError` for the first that breaks its rule."""
     for name, rule in rules(settings).items():
@@ -430,7 +442,7 @@ def _check_rules(settings: Config | CohortSettings) -> None:
             value = None
         object.__setattr__(settings, name, value)
         if not rule.accepts(value):
-            raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {value!r}")
+            raise SettingsError(f"the setting {name!r} must be {rule.describe()}; it is {_shown(value)}")
 
 
 PRESET_NAMES = ("fast", "default", "best")

@@ -125,7 +125,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "a layer that is too wide": (
         ["fit", "sample:iris", "--settings", "wide.toml"],
-        "'hidden' must be a sequence of positive whole numbers such as (256, 128), each at most 10,000; it is [100000",
+        "'hidden' must be a sequence of at most 1,000 positive whole numbers such as (256, 128), each at most 10,000",
     ),
     "a network that is too large": (
         ["fit", "sample:iris", "--settings", "large.toml"],

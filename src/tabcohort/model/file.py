@@ -152,10 +152,11 @@ def _schema(values: PlainValues) -> Schema:
 
 
 def _classes(values: PlainValues) -> tuple[Label, ...]:
-    """Return the labels of the classes: texts, numbers or booleans, each another."""
+    """Return the labels of the classes: all texts, all numbers or all booleans, each another."""
     classes = values.get("classes")
-    if not isinstance(classes, list) or not all(isinstance(label, str | int | float) for label in classes):
-        raise ValueError(f"{values.path}.classes must be a list of texts, numbers or booleans")
+    kinds = {type(label) for label in classes} if isinstance(classes, list) else set()
+    if kinds not in ({str}, {bool}, {int}, {float}, {int, float}):
+        raise ValueError(f"{values.path}.classes must be a list of texts, of numbers, or of true and false")
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise ValueError(f"{values.path}.classes has a class twice, or fewer than two classes")
     return tuple(classes)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tabcohort.evaluation.evaluate import Evaluation
-from tabcohort.evaluation.intervals import Estimate
+from tabcohort.evaluation.intervals import UNKNOWN, Estimate
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.report import (
@@ -26,6 +26,8 @@ from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
 
 _RECORD = EpochRecord._fields
+NAMES_OF_ESTIMATE = ("value", "low", "high")
+ALWAYS_KNOWN = ("accuracy", "log_loss")  # of any rows
 STOP_REASONS = ("patience", "max_epochs", "interrupted", "budget", "paused")
 
 
@@ -140,12 +142,12 @@ def _records(values: PlainValues) -> tuple[EpochRecord, ...]:
 
 def _config(values: PlainValues) -> ConfigReport:
     values.only(field.name for field in dataclasses.fields(ConfigReport))
-    metrics = values.child("metrics")
+    metrics, n_rows = values.child("metrics"), values.whole("n_rows")
     return ConfigReport(
         config=Config.from_dict(values.child("config").values),
-        n_rows=values.whole("n_rows"),
-        log_loss=_estimate(values.child("log_loss")),
-        log_loss_gap=_estimate(values.child("log_loss_gap")),
+        n_rows=n_rows,
+        log_loss=_estimate(values.child("log_loss"), must_be_known=n_rows > 0),
+        log_loss_gap=_estimate(values.child("log_loss_gap"), must_be_known=n_rows > 0),
         metrics={name: metrics.number_or_nan(name) for name in metrics.values},
         weight=values.number("weight", low=0, high=1),
         dropped_after=None if values.is_null("dropped_after") else values.whole("dropped_after", low=1),
@@ -157,9 +159,9 @@ def _evaluation(values: PlainValues, n_classes: int) -> Evaluation:
     values.only(field.name for field in dataclasses.fields(Evaluation))
     n_rows, metrics = values.whole("n_rows", low=1), values.child("metrics")
     metrics.only(METRICS)
-    if "accuracy" not in metrics.values or "log_loss" not in metrics.values:
-        raise ValueError(f"{metrics.path} must have the accuracy and the log loss")
-    estimates = {name: _estimate(metrics.child(name)) for name in metrics.values}
+    for name in ALWAYS_KNOWN:
+        metrics.get(name)
+    estimates = {name: _estimate(metrics.child(name), name in ALWAYS_KNOWN) for name in metrics.values}
     for name, estimate in estimates.items():
         highest = METRICS[name].highest(n_classes)
         if not (math.isnan(estimate.value) or METRICS[name].lowest <= estimate.value <= highest):
@@ -187,8 +189,8 @@ def _alternative(values: PlainValues, n_configs: int) -> Alternative:
         kind=values.text("kind", ALTERNATIVES),
         config=None if values.is_null("config") else values.whole("config", high=n_configs - 1),
         weight=values.number("weight", low=0, high=1 + 1e-9),
-        log_loss=_estimate(values.child("log_loss")),
-        gap=_estimate(values.child("gap")),
+        log_loss=_estimate(values.child("log_loss"), must_be_known=True),
+        gap=_estimate(values.child("gap"), must_be_known=True),
     )
 
 
@@ -212,9 +214,12 @@ def _sets(values: PlainValues, n_classes: int) -> SetEvaluation:
     return SetEvaluation(covered_by_class=tuple(by_class), **shares)
 
 
-def _estimate(values: PlainValues) -> Estimate:
-    values.only(("value", "low", "high"))
-    return Estimate(*(values.number_or_nan(name) for name in ("value", "low", "high")))
+def _estimate(values: PlainValues, must_be_known: bool = False) -> Estimate:
+    """Return an estimate, whose three figures are all known or all unknown."""
+    values.only(NAMES_OF_ESTIMATE)
+    if not must_be_known and all(values.is_null(name) for name in NAMES_OF_ESTIMATE):
+        return UNKNOWN
+    return Estimate(*(values.number(name) for name in NAMES_OF_ESTIMATE))
 
 
 def _learning_curve(values: PlainValues) -> dict[str, Any]:
