@@ -277,10 +277,10 @@ def test_settings_files_and_grids_are_valid(page: Path) -> None:
 # -- reference -------------------------------------------------------------------------------------------------------
 
 
-def table_rows(page: str, *columns: str) -> list[tuple[str, ...]]:
-    """Return the cells of the tables of a page that have this many columns, each of this pattern."""
+def table_rows(pages: str, *columns: str) -> list[tuple[str, ...]]:
+    """Return the cells of the tables of these pages, a glob, that have this many columns, each of this pattern."""
     cells = r" \| ".join(f"({column})" for column in columns)
-    return re.findall(rf"^\| {cells} \|$", read(DOCS / page), re.MULTILINE)
+    return re.findall(rf"^\| {cells} \|$", "\n".join(map(read, sorted(DOCS.glob(pages)))), re.MULTILINE)
 
 
 def test_the_settings_tables_name_every_field_with_its_default() -> None:
@@ -299,9 +299,9 @@ def test_the_settings_tables_name_every_field_with_its_default() -> None:
     assert defaults == expected  # as a settings file spells them
 
 
-def test_the_command_line_page_lists_every_command_and_option() -> None:
+def test_the_command_line_pages_list_every_command_and_option() -> None:
     (subparsers,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    options = table_rows("reference/cli.md", r"`--[^`]+`", "[a-z, ]+", ".+")
+    options = table_rows("reference/cli*.md", r"`--[^`]+`", "[a-z, ]+", ".+")
     listed = [(command, option.strip("`")) for option, commands, _ in options for command in commands.split(", ")]
     expected = [
         (command, described(action))
@@ -316,7 +316,7 @@ def test_the_command_line_page_lists_every_command_and_option() -> None:
     }
     commands = table_rows("reference/cli.md", r"`[a-z]+`", r"`[A-Z ]+`", ".+")
     assert {name.strip("`"): arguments.strip("`") for name, arguments, _ in commands} == positional
-    assert f"number of random configs, {N_RANDOM_CONFIGS} if omitted" in read(DOCS / "reference/cli.md")
+    assert f"number of random configs, {N_RANDOM_CONFIGS} if omitted" in read(DOCS / "reference/cli-training.md")
 
 
 def described(action: argparse.Action) -> str:
