@@ -57,8 +57,8 @@ class Prediction:
         label: the predicted class.
         probability: of every class.
         spread: standard deviation, between the members, of the probability of `label`.
-        classes: the prediction set, which holds the true class at the model's coverage.
-        warnings: what is unusual in the record, as `predict_frame` says it; empty for a usual one.
+        classes: the prediction set, which contains the true class with the model's coverage.
+        warnings: what is unusual in the record, in the words of `predict_frame`; empty if nothing is.
     """
 
     label: Label
@@ -69,21 +69,21 @@ class Prediction:
 
     @property
     def abstains(self) -> bool:
-        """Whether the prediction set is not just the predicted class: no answer for a person to rely on."""
+        """Whether the prediction set is anything but the predicted class alone: a person should decide."""
         return self.classes != (self.label,)
 
 
 class Predictor:
-    """Predicts for rows that it is given by column names, or as arrays in the order of its features.
+    """A trained model: predicts for rows given by column names, or as arrays in the order of its features.
 
-    A row's prediction is the same to the bit alone, beside any other rows, and on any number of threads; PyTorch is not
-    needed for it.
+    A row's prediction is the same to the bit, whatever rows are predicted with it and however many threads run. PyTorch
+    is not needed.
 
     Args:
-        models: the trained networks and trees; their numbers must not be changed any more.
-        members: the place in `report.members` of each of them.
+        models: the trained networks and trees; do not change their arrays.
+        members: the index of each of them in `report.members`.
         schema: the columns it was trained on.
-        calibrator: corrects the mean of their probabilities.
+        calibrator: calibrates the mean of their probabilities.
         decision_rule: how probabilities become predicted classes and prediction sets.
         out_of_fold: the ensemble's out-of-fold predictions.
         report: what happened in training.
@@ -151,7 +151,7 @@ class Predictor:
         return np.exp(self.log_proba(data))
 
     def predict(self, data: Any) -> NDArray[Any]:
-        """Return the predicted class of every row, `(n_rows,)`: the most probable, or by the threshold."""
+        """Return the predicted class of every row, `(n_rows,)`: the most probable, or the one above the threshold."""
         return np.array(self.schema.classes)[self.codes(self.log_proba(data))]
 
     def predict_set(self, data: Any) -> BoolArray:
@@ -183,7 +183,7 @@ class Predictor:
         return self.predict_inputs(row)[0]
 
     def predict_inputs(self, X: FloatArray) -> list[Prediction]:
-        """Return the prediction for each of several records, given by their inputs; nothing is warned of.
+        """Return the prediction for each of several records, given by their inputs, without warnings.
 
         Args:
             X: `(n_rows, n_inputs)`, as `tabcohort.data.inputs.row_inputs` gives them for one record.
@@ -219,8 +219,8 @@ class Predictor:
 
         Args:
             frame: the rows.
-            columns: of the frame, which come first, as they are; its keys, or the row number where it has none, when
-                omitted. One that has the name of a column of the predictions gets " (input)" behind it.
+            columns: names of columns of the frame that come first, unchanged; when omitted, its keys, or the row number
+                if it has none. If a name is also a column of the predictions, " (input)" is appended.
             reasons: a text for each row, such as `tabcohort.model.explain.reasons` gives, for a last column `reasons`.
 
         Raises:
@@ -246,7 +246,9 @@ class Predictor:
 
         Args:
             X: the inputs of the frame's rows, `(n_rows, n_inputs)`, as `table_inputs` gives them.
-            frame, columns, reasons: as for `predict_frame`; the columns are in the frame.
+            frame: the rows.
+            columns: as for `predict_frame`; all of them are in the frame.
+            reasons: as for `predict_frame`.
         """
         import polars as pl
 
@@ -322,7 +324,7 @@ class Predictor:
         return table.fingerprint() == self.report.fingerprint
 
     def evaluate(self, table: Table, log_proba: FloatArray | None = None) -> Evaluation:
-        """Measure this model on a table that it should not have been trained on.
+        """Measure this model on a table that it was not trained on.
 
         Args:
             table: made by `Table.for_schema(frame, predictor.schema)`, so that columns and classes are the model's.
@@ -336,10 +338,11 @@ class Predictor:
         return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.config.seed, y_pred, group_ids)
 
     def evaluate_sets(self, table: Table, log_proba: FloatArray | None = None) -> SetEvaluation:
-        """Measure this model's prediction sets on a table that it should not have been trained on.
+        """Measure this model's prediction sets on a table that it was not trained on.
 
         Args:
-            table, log_proba: as for `evaluate`.
+            table: as for `evaluate`.
+            log_proba: as for `evaluate`.
 
         Raises:
             TableError: the table has another schema.
@@ -403,12 +406,15 @@ class Predictor:
     ) -> list[Explanation]:
         """Return what each column's cell contributes to each row's prediction.
 
-        A row's explanation is the same alone and beside other rows, where the background is the same.
+        With the same background, a row's explanation does not depend on the other rows.
 
         Args:
             data: a frame or array.
             background: as for `explain`; the rows themselves when omitted.
-            together, budget, seed, callback: as for `explain`; the budget is a smaller one, `ROWS_BUDGET`.
+            together: as for `explain`.
+            budget: as for `explain`; the smaller `ROWS_BUDGET` when omitted.
+            seed: as for `explain`.
+            callback: as for `explain`.
 
         Raises:
             TableError: as `explain` does.
@@ -456,10 +462,14 @@ class Predictor:
         """Return what explains rows one after another, for many calls with one background.
 
         Args:
-            background, together, budget, seed: as for `explain`.
+            background: as for `explain`.
+            together: as for `explain`.
+            budget: as for `explain`.
+            seed: as for `explain`.
 
         Raises:
-            TableError, SettingsError: as `explain` does.
+            TableError: as `explain` does.
+            SettingsError: as `explain` does.
         """
         budget = budget or ExplanationBudget()
         players = players_of(self.schema.columns, together)
