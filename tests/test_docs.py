@@ -29,6 +29,7 @@ from tabcohort import CohortSettings, Config, ConfigReport, grid, save
 from tabcohort.cli.commands import N_RANDOM_CONFIGS
 from tabcohort.cli.main import main
 from tabcohort.cli.parser import make_parser
+from tabcohort.cohort.presets import FOLDS
 from tabcohort.container import FORMAT, MAGIC, read_container
 from tabcohort.data.splits import COHORT_SIZES
 from tabcohort.evaluation.intervals import UNKNOWN
@@ -401,6 +402,8 @@ def test_the_file_format_page_describes_what_is_written(tmp_path: Path) -> None:
 def test_the_training_page_says_how_many_networks_there_are() -> None:
     rows = table_rows("guide/training.md", r"[\d,]+|more", r"\d+", r"\d+")
     limits = [math.inf if limit == "more" else float(limit.replace(",", "")) for limit, _, _ in rows]
+    assert f"{FOLDS['fast']} folds, one seed" in read(DOCS / "guide/training.md")
+    assert f"the preset `fast` has {FOLDS['fast']}" in read(DOCS / "reference/settings-cohort.md")
     assert tuple(zip(limits, (int(row[1]) for row in rows), (int(row[2]) for row in rows), strict=True)) == COHORT_SIZES
 
 

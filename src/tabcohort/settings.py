@@ -456,7 +456,7 @@ class CohortSettings:
         folds: parts of the rows, each tested by members that never saw it: 1 (a single split by `validation_fraction`
             and `test_fraction`), or 3 and more; None chooses by the number of rows.
         seeds: number of times that all folds are trained, each time with other folds and random streams; None chooses
-            by the numbers of rows and of configs; the preset "fast" has 1 (of 5 folds), "best" has 2.
+            by the numbers of rows and of configs; the preset "fast" has 1 (of 4 folds), "best" has 2.
         halving: whether configs with a high loss after a few epochs are dropped, if there are several; candidates of a
             preset are never dropped.
         budget_seconds: training ends after this time with what there is then; None sets no limit.
