@@ -43,7 +43,7 @@ DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "tabcohort"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-MAX_LINES_OF_README = 150
+MAX_LINES_OF_README, MAX_WORDS = 150, 1_500
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 OMITTED = "..."
 NUMBER = re.compile(r"(?<!\w)[+-]?\d[\d.,e+-]*")
@@ -370,7 +370,9 @@ def test_the_facts_page_names_every_key() -> None:
 def test_the_json_page_names_every_key_of_what_a_model_has_learned() -> None:
     table = make_small_table()
     _, section = read(DOCS / "reference/json.md").split("## What a model has learned")
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(learned_facts(fit_quickly(table, model="logistic"), table))
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(
+        learned_facts(fit_quickly(table, model="logistic"), table)
+    )
 
 
 def keys_of(values: Any, name: str = "") -> Iterator[str]:
@@ -407,7 +409,30 @@ def test_the_training_page_says_how_many_networks_there_are() -> None:
     assert tuple(zip(limits, (int(row[1]) for row in rows), (int(row[2]) for row in rows), strict=True)) == COHORT_SIZES
 
 
+def test_the_figures_page_has_every_figure_of_the_readme() -> None:
+    """A row of the README's table has a row there with the same times and the same ratio."""
+    _, section = read(ROOT / "README.md").split("## Figures")
+    section, _ = section.split("\n## ", 1)
+    page = read(DOCS / "explanation/figures.md")
+    assert numbers_in(section) <= numbers_in(page)
+    rows = re.findall(r"^\|.*\| ([\d,.]+ ms) \| ([\d,.]+ ms) \| ([\d.]+) \|$", section, re.MULTILINE)
+    assert len(rows) >= 6
+    for theirs, ours, ratio in rows:
+        assert f"| {theirs} against {ours}, ratio {ratio} |" in page
+
+
+def numbers_in(text: str) -> set[str]:
+    """Return the numbers of a text as they are written, without the punctuation behind them."""
+    return {number.rstrip(".,-+") for number in NUMBER.findall(text)}
+
+
 # -- links, and what is named ----------------------------------------------------------------------------------------
+
+
+@EVERY_PAGE
+def test_a_page_has_at_most_1500_words(page: Path) -> None:
+    """Counted are all pieces between blanks, outside of code blocks; so the bars of tables count as words, too."""
+    assert len(prose_of(page).split()) <= MAX_WORDS
 
 
 def test_the_readme_is_short() -> None:
