@@ -439,7 +439,7 @@ def test_the_readme_is_short() -> None:
     assert len(read(ROOT / "README.md").splitlines()) <= MAX_LINES_OF_README
 
 
-@EVERY_PAGE
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
 def test_links_and_images_are_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
         if target.startswith("https://"):
@@ -452,9 +452,13 @@ def test_links_and_images_are_there(page: Path) -> None:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return the anchors of a page's headings."""
+    """Return the anchors of a page's headings, and of what its reference describes."""
+    described = re.findall(r"^::: (\S+)$", read(page), re.MULTILINE)
     headings = re.findall(r"^#+ (.*)$", prose_of(page), re.MULTILINE)
-    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+    return {
+        *described,
+        *(re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings),
+    }
 
 
 def test_every_page_is_in_the_navigation() -> None:
