@@ -181,6 +181,36 @@ def test_commands_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: p
                 assert is_printed, f"{command.arguments} does not print {line!r} here, but:\n" + "\n".join(printed)
 
 
+def test_mlflow_commands_are_those_that_mlflow_knows() -> None:
+    pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
+    import click
+    from mlflow.cli import cli
+
+    blocks = blocks_of(DOCS / "guide/mlflow.md", "console")
+    lines = re.findall(r"^\$ mlflow (.*)$", "".join(block.text for block in blocks), re.MULTILINE)
+    assert len(lines) > 1
+    for line in lines:
+        name, command, arguments = "mlflow", cli, shlex.split(line)
+        while isinstance(command, click.Group):
+            name, command, arguments = command.resolve_command(click.Context(command), arguments)
+        command.make_context(name, arguments)  # which parses them, and runs nothing
+
+
+@EVERY_PAGE
+def test_code_blocks_are_of_languages_that_are_tested(page: Path) -> None:
+    """The others are an installation (sh), which the tests come after, and an output that takes long to make (text)."""
+    assert {match[1] for match in FENCE.finditer(read(page))} <= {"console", "python", "toml", "sh", "text"}
+    assert read(page).count("\n```") == 2 * len(FENCE.findall(read(page)))
+    assert all(block.text == "pip install -e .\n" for block in blocks_of(page, "sh"))
+    assert page.stem == "reproduce" or not blocks_of(page, "text")
+
+
+@EVERY_PAGE
+def test_extras_are_those_of_the_package(page: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(re.findall(r"tabcohort\[(\w+)\]", read(page))) <= set(project["optional-dependencies"])
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's server runs at a port that is free, and gets the page's requests."""
