@@ -86,19 +86,21 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             recognized (see `Table.from_frame`); and `verbose`, 1 for a progress bar in `fit`, 0 for none.
 
     Attributes:
-        classes_: the labels, `(n_classes,)`, sorted.
-        n_features_in_: number of columns in `fit`.
-        feature_names_in_: their names, if `X` had names.
-        predictor_: the `Predictor`; `tabcohort.save(classifier, path)` writes it to a file.
-        evaluation_: out-of-fold metrics with 95 % intervals.
-        out_of_fold_proba_: out-of-fold probabilities, `(n_samples, n_classes)`; NaN for rows that no member tested.
-        members_: a report of every member, with its history.
-        leaderboard_: for each config that was tried, a mapping of its hyperparameters and results;
+        classes_ (ndarray): the labels, `(n_classes,)`, sorted.
+        n_features_in_ (int): number of columns in `fit`.
+        feature_names_in_ (ndarray): their names, if `X` had names.
+        predictor_ (Predictor): the `Predictor`; `tabcohort.save(classifier, path)` writes it to a file.
+        evaluation_ (Evaluation): out-of-fold metrics with 95 % intervals.
+        out_of_fold_proba_ (ndarray): out-of-fold probabilities, `(n_samples, n_classes)`; NaN for rows that no member
+            tested.
+        members_ (tuple[MemberReport, ...]): a report of every member, with its history.
+        leaderboard_ (list[dict]): for each config that was tried, a mapping of its hyperparameters and results;
             `pandas.DataFrame(leaderboard_)` makes a table of them.
         feature_importances_: how much each column matters, out of fold, `(n_features_in_,)`.
         coef_: coefficients of a logistic model with two classes, `(1, n_columns)`.
         coef_names_: the encoded columns that the coefficients belong to, `(n_columns,)`.
-        threshold_: rows with at least this probability are predicted positive; None predicts the most probable class.
+        threshold_ (float | None): rows with at least this probability are predicted positive; None predicts the most
+            probable class.
 
     Examples:
         >>> from sklearn.datasets import load_iris

@@ -159,7 +159,7 @@ class Predictor:
         return self.sets(self.log_proba(data))
 
     def predict_uncertainty(self, data: Any) -> FloatArray:
-        """Return the spread of every row, `(n_rows,)`: how much the members disagree.
+        """Return how much the members disagree about every row, the spread, `(n_rows,)`.
 
         It is the standard deviation, between members, of the probability of the predicted class: the part of the
         uncertainty that more training rows could reduce, while the probability itself also has the part that they
@@ -293,12 +293,12 @@ class Predictor:
         """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
 
         Args:
-            objective: what the threshold is for (see `tabcohort.evaluation.decision`); None predicts the most probable
+            objective: a probability, or what the threshold must achieve (see `tabcohort.evaluation.decision`); None predicts the most probable
                 class.
-            coverage: of prediction sets; the same as now when omitted.
+            coverage: of prediction sets; unchanged when omitted.
 
         Raises:
-            SettingsError: the objective is not one, the coverage is not in (0, 1), or there are not two classes.
+            SettingsError: the objective is invalid, the coverage is not in (0, 1), or there are not two classes.
         """
         coverage = self.decision_rule.coverage if coverage is None else coverage
         CohortSettings(coverage=coverage)  # which checks it
@@ -320,7 +320,7 @@ class Predictor:
         return Predictor(self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report)
 
     def was_trained_on(self, table: Table) -> bool:
-        """Return whether this model was trained on this very table."""
+        """Return whether this model was trained on exactly this table."""
         return table.fingerprint() == self.report.fingerprint
 
     def evaluate(self, table: Table, log_proba: FloatArray | None = None) -> Evaluation:
@@ -429,22 +429,22 @@ class Predictor:
 
     @property
     def explained_class(self) -> Label | None:
-        """The class whose reasons are asked for if none is named: of two the positive one; None for the predicted."""
+        """The class that is explained if none is named: the positive class of two; None is the predicted class."""
         classes, positive = self.schema.classes, self.schema.positive
         return classes[positive] if len(classes) == 2 and positive is not None else None
 
     def class_to_explain(self, explanation: Explanation) -> Label:
-        """Return the class whose reasons are asked for if none is named: of two the positive one, or the predicted."""
+        """Return the class that is explained if none is named: the positive class of two, or the predicted class."""
         code = int(self.codes(log_probabilities(explanation.output[None]))[0])
         return self.schema.classes[code] if self.explained_class is None else self.explained_class
 
     @property
     def ensemble(self) -> Ensemble:
-        """What gives the scores of rows that explanations are of."""
+        """The function from rows to the scores that are explained."""
         return Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
 
     def ensemble_of(self, places: Sequence[int]) -> Ensemble:
-        """Return what gives the scores of some members alone, with the weights and the calibrator that they have here.
+        """Return the function from rows to scores of some members alone, with their weights and calibrator in this model.
 
         Args:
             places: of the members in `models`, at least one.
@@ -459,7 +459,7 @@ class Predictor:
         budget: ExplanationBudget | None = None,
         seed: int | None = None,
     ) -> Explainer:
-        """Return what explains rows one after another, for many calls with one background.
+        """Return an explainer for many calls with the same background.
 
         Args:
             background: as for `explain`.
