@@ -293,8 +293,8 @@ class Predictor:
         """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
 
         Args:
-            objective: a probability, or what the threshold must achieve (see `tabcohort.evaluation.decision`); None predicts the most probable
-                class.
+            objective: a probability, or what the threshold must achieve (see `tabcohort.evaluation.decision`); None
+                predicts the most probable class.
             coverage: of prediction sets; unchanged when omitted.
 
         Raises:
@@ -444,7 +444,7 @@ class Predictor:
         return Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
 
     def ensemble_of(self, places: Sequence[int]) -> Ensemble:
-        """Return the function from rows to scores of some members alone, with their weights and calibrator in this model.
+        """Return the function from rows to the scores of some members, with their weights and calibrator here.
 
         Args:
             places: of the members in `models`, at least one.
