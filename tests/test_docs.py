@@ -120,6 +120,11 @@ def test_python_examples_give_what_they_show(page: Path, tmp_path: Path, monkeyp
         pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder, as databases need more packages
+    run_python(page)
+
+
+def run_python(page: Path) -> None:
+    """Run the Python blocks of a page in the current folder, and compare what they print with what is shown."""
     names: dict[str, Any] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
     for block in blocks_of(page, "python"):
@@ -212,11 +217,14 @@ def test_extras_are_those_of_the_package(page: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's server runs at a port that is free, and gets the page's requests."""
-    pytest.importorskip("starlette", reason="the extra `serve` is not installed")
+@pytest.mark.parametrize("name", ["guide/serve.md", "guide/medical_records.md"])
+def test_requests_are_answered_as_the_page_shows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's server runs at a port that is free, and gets the page's requests, whose files its examples write."""
+    pytest.importorskip("ucumvert", reason="the extra `fhir`, which includes `serve`, is not installed")
     monkeypatch.chdir(tmp_path)
-    page = DOCS / "guide/serve.md"
+    page = DOCS / name
+    write_titled_files(page)
+    run_python(page)
     commands = commands_of(page)
     (start,) = (command.arguments for command in commands if command.arguments[0] == "serve")
     for command in commands:
@@ -230,10 +238,11 @@ def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: py
             requests = [
                 text for block in blocks_of(page, "console") for text in block.text.split("$ ") if text[:4] == "curl"
             ]
-            assert len(requests) > 1
+            assert requests
             for text in requests:
                 line, *shown = text.splitlines()
-                command_line = shlex.split(line.replace("http://localhost:8000", ready.split()[1]))
+                address = re.sub(r"http://(localhost|127\.0\.0\.1):8000", ready.split()[1], line)
+                command_line = [*shlex.split(address), "--fail"]
                 printed = subprocess.run(command_line, capture_output=True, text=True, check=True).stdout.splitlines()
                 for wanted, own in zip(shown, printed, strict=False):
                     assert wanted == OMITTED or says(own, wanted), text
