@@ -773,10 +773,10 @@ BUGS = (
     # Experiments
     Bug(
         "a shallow copy is measured in an engine that does not write into the module",
-        "reproduce/cancer.py",
+        "reproduce/cancer_runs.py",
         'config = replace(config, engine="torch", seed=seed)',
         "config = replace(config, seed=seed)",
-        ("reproduce/test_cancer.py::test_what_a_shallow_copy_restores_has_the_loss_of_the_last_epoch",),
+        ("reproduce/test_cancer_runs.py::test_what_a_shallow_copy_restores_has_the_loss_of_the_last_epoch",),
     ),
 )
 

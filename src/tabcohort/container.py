@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.errors import ModelFileError
+from tabcohort.plain_values import PlainValues, plain_values
 
 MAGIC = b"TABCOHRT"
 FORMAT = 6
@@ -37,6 +40,9 @@ DTYPES = {
     "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
 HEADER_BYTES = len(MAGIC) + 32
+MAX_HEADER_BYTES = 100_000_000  # as safetensors has it
+MAX_DIMENSIONS = 8
+MAX_CHECKED_BYTES = 2**30  # a larger file that is not valid is refused without reading all of it
 
 
 def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]], document: dict[str, Any]) -> None:
@@ -125,25 +131,50 @@ def _temporary_beside(target: Path) -> Path:
 def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays and the document that `write_container` wrote, after checking every byte.
 
+    Reading takes no more memory than the arrays and the document need: what the file says of its size is compared with
+    its size first.
+
     Raises:
         ModelFileError: the file is missing, damaged, of another kind, or of a later version.
     """
-    path = Path(path)
+    with _opened(path) as (file, n_bytes):
+        digest = file.read(HEADER_BYTES)[len(MAGIC) :]
+        try:
+            header, document, rest = _read_header(file, n_bytes - HEADER_BYTES)
+            arrays, found = _read_arrays(file, header, hashlib.sha256(rest))
+        except (ValueError, RecursionError) as error:
+            if n_bytes <= MAX_CHECKED_BYTES and _digest_of(path) != digest:
+                raise _damaged(path) from None
+            raise ModelFileError(f"{str(path)!r} is not a valid tabcohort file: {error}") from None
+    if found != digest:
+        raise _damaged(path)
+    _check_kind_and_format(path, document, kind)
+    return arrays, document
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file that begins as ours do, and return it, at its beginning, with its size.
+
+    Raises:
+        ModelFileError: it is something else, or cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
+            what = "Is a directory" if os.path.isdir(path) else "it is a device, a pipe or a socket"
+            raise ModelFileError(f"{str(path)!r} cannot be read: {what}")
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ModelFileError(f"{str(path)!r} is not a tabcohort file")
+            file.seek(0)
+            yield file, os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise ModelFileError(f"there is no file {str(path)!r}") from None
     except OSError as error:
         raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-    if data[: len(MAGIC)] != MAGIC:
-        raise ModelFileError(f"{str(path)!r} is not a tabcohort file")
-    body = memoryview(data)[HEADER_BYTES:]
-    if hashlib.sha256(body).digest() != data[len(MAGIC) : HEADER_BYTES]:
-        raise ModelFileError(f"{str(path)!r} is damaged: its SHA-256 does not match; take it from a backup")
-    try:
-        arrays, document = _parse(body)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelFileError(f"{str(path)!r} is not a valid tabcohort file: {error}") from None
+
+
+def _check_kind_and_format(path: str | Path, document: Mapping[str, Any], kind: str) -> None:
     if document.get("kind") != kind:
         raise ModelFileError(f"{str(path)!r} is a {document.get('kind')}, not a {kind}")
     if document.get("format") != FORMAT:
@@ -151,7 +182,16 @@ def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]]
         is_older = isinstance(written, int) and written < FORMAT
         advice = HOW_TO_RENEW[kind] if is_older else "install the version that wrote it"
         raise ModelFileError(f"{str(path)!r} has format {written} and this version reads format {FORMAT}; {advice}")
-    return arrays, document
+
+
+def _damaged(path: str | Path) -> ModelFileError:
+    return ModelFileError(f"{str(path)!r} is damaged: its SHA-256 does not match; take it from a backup")
+
+
+def _digest_of(path: str | Path) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(HEADER_BYTES)
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def fingerprint_of(path: str | Path) -> str:
@@ -160,40 +200,87 @@ def fingerprint_of(path: str | Path) -> str:
     Raises:
         ModelFileError: the file is missing, or not one of ours.
     """
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-    if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
+    with _opened(path) as (file, n_bytes):
+        head = file.read(HEADER_BYTES)
+    if n_bytes < HEADER_BYTES:
         raise ModelFileError(f"{str(path)!r} is not a tabcohort file")
     return head[len(MAGIC) :].hex()
 
 
-def _parse(body: memoryview) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return arrays and document of a safetensors block; each array must begin where the one before it ended."""
-    length = int.from_bytes(body[:8], "little")
-    if length > len(body) - 8:
+@dataclass(frozen=True)
+class _Entry:
+    """An array of a file: its name, dtype and shape, and the byte at which it begins, counted from the first array."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """The byte at which it ends."""
+        return self.start + math.prod(self.shape) * self.dtype.itemsize
+
+
+def _read_header(file: BinaryIO, n_bytes: int) -> tuple[list[_Entry], dict[str, Any], bytes]:
+    """Return the arrays that a safetensors block of this size says it has, its document, and the bytes that were read.
+
+    Each array must begin where the one before it ended, and the last one must end where the block ends.
+
+    Raises:
+        ValueError, RecursionError: it is not such a block.
+    """
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if length > n_bytes - 8:
         raise ValueError("its header is longer than the file")
-    header = json.loads(bytes(body[8 : 8 + length]), object_pairs_hook=_unique)
-    document = json.loads(header.pop("__metadata__")[KEY], object_pairs_hook=_unique)
-    if not isinstance(document, dict):
-        raise ValueError("its document is not a JSON object")
-    values, expected, arrays = body[8 + length :], 0, {}
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
-        dtype, shape, (start, stop) = np.dtype(DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-        size = dtype.itemsize
-        for width in shape:
-            if not isinstance(width, int) or width < 0:
-                raise ValueError(f"the shape of {name!r} is {shape}")
-            size *= width
-        if start != expected or stop != start + size or stop > len(values):
-            raise ValueError(f"{name!r} is not where it should be")
-        arrays[name] = np.frombuffer(values[start:stop], dtype).reshape(shape).copy()
-        expected = stop
-    if expected != len(values):
-        raise ValueError("bytes are left over")
-    return arrays, document
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"its header has {length:,} bytes, and at most {MAX_HEADER_BYTES:,} are read")
+    text = file.read(length)
+    header = plain_values(_parse_json(text), "its header")
+    document = plain_values(_parse_json(header.child("__metadata__").text(KEY)), "its document")
+    entries = [_entry_of(header, name) for name in header.values if name != "__metadata__"]
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.start):
+        if entry.start != end:
+            raise ValueError(f"{entry.name!r} is not where it should be")
+        end = entry.stop
+    if end != n_bytes - 8 - length:
+        raise ValueError(f"its arrays end after {end} bytes, and it has {n_bytes - 8 - length} bytes of them")
+    return sorted(entries, key=lambda entry: entry.start), dict(document.values), prefix + text
+
+
+def _entry_of(header: PlainValues, name: str) -> _Entry:
+    """Return what a header says of an array."""
+    values = header.child(name)
+    shape, offsets = values.wholes("shape"), values.wholes("data_offsets")
+    if len(shape) > MAX_DIMENSIONS:
+        raise ValueError(f"{name!r} has {len(shape)} dimensions, and at most {MAX_DIMENSIONS} are read")
+    entry = _Entry(name, np.dtype(DTYPES[values.text("dtype", tuple(DTYPES))]), shape, *(offsets or (-1,))[:1])
+    if len(offsets) != 2 or offsets[1] != entry.stop:
+        raise ValueError(f"{name!r} is not where it should be")
+    return entry
+
+
+def _read_arrays(file: BinaryIO, entries: list[_Entry], hashed: Any) -> tuple[dict[str, NDArray[Any]], bytes]:
+    """Return the arrays that follow a header, and the digest of header and arrays."""
+    arrays = {}
+    for entry in entries:
+        array = np.empty(math.prod(entry.shape), entry.dtype)
+        view = array.data.cast("B") if array.size else memoryview(b"")
+        if array.size and file.readinto(view) != array.nbytes:  # type: ignore[attr-defined]
+            raise ValueError("it became shorter while it was read")
+        hashed.update(view)
+        arrays[entry.name] = array.reshape(entry.shape)
+    return arrays, hashed.digest()
+
+
+def _parse_json(text: str | bytes) -> Any:
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

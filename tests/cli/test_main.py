@@ -116,10 +116,10 @@ def test_errors_that_are_no_user_errors(
 
 def test_a_model_file_with_a_part_missing_is_a_user_error(run: Run, model_file: Path, tmp_path: Path) -> None:
     arrays, document = read_container(model_file, "model")
-    for name in ("training", "report"):  # of what `info` prints, and of what `load` reads
+    for name in ("schema", "report"):
         part = {key: value for key, value in document.items() if key != name}
         write_container(tmp_path / name, "model", arrays, part)
-    for ran in (run("info", tmp_path / "training"), run("evaluate", tmp_path / "report", "sample:iris")):
+    for ran in (run("info", tmp_path / "schema"), run("evaluate", tmp_path / "report", "sample:iris")):
         assert ran.status == 2
         assert "is not a valid model file" in ran.err
         assert ran.err.count("\n") == 1

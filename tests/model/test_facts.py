@@ -30,7 +30,7 @@ from tabcohort.model.facts import (
     name_of_kind,
     set_facts,
 )
-from tabcohort.model.report import report_to_dict
+from tabcohort.model.report_file import report_to_dict
 
 
 def changed(predictor: Predictor, **changes: Any) -> Predictor:

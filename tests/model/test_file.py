@@ -21,8 +21,8 @@ from tabcohort.data.columns import Category, Number
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.model.facts import facts
-from tabcohort.model.file import describe
-from tabcohort.model.report import report_to_dict
+from tabcohort.model.file import PARTS, describe, read_model
+from tabcohort.model.report_file import report_to_dict
 
 MODELS = {
     "logistic": {"model": "logistic"},
@@ -235,7 +235,9 @@ def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor, t
     assert {name: document[name] for name in facts(predictor)} == facts(predictor)
     save(predictor, tmp_path / "model")
     written = read_container(tmp_path / "model", "model")[1]
-    assert written == {**json.loads(json.dumps(document)), "kind": "model", "format": FORMAT}
+    known = {name: document[name] for name in (*PARTS, "versions", "python")}
+    assert written == {**json.loads(json.dumps(known)), "kind": "model", "format": FORMAT}
+    assert describe(*read_model(tmp_path / "model")) == document
 
 
 # -- what does not fit -----------------------------------------------------------------------------------------------
@@ -261,11 +263,11 @@ DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a network beyond counting": ((*CONFIG, "hidden"), [2**70], ""),
     "an unknown setting": ((*CONFIG, "depth"), 3, "there is no setting 'depth'"),
     "a setting out of range": ((*CONFIG, "dropout"), 2, "the setting 'dropout' must be"),
-    "another class": (("schema", "classes"), ["a", "b", "c"], "its arrays are not those of the network"),
-    "no decision rule": (("decision_rule",), None, "'NoneType' object is not subscriptable"),
-    "a class twice": (("schema", "classes"), ["a", "a"], "its schema has no features, or repeated names, or"),
-    "one class": (("schema", "classes"), ["a"], "or fewer than two classes"),
-    "a class that is a list": (("schema", "classes"), [["a"], ["b"]], "unhashable type: 'list'"),
+    "another class": (("schema", "classes"), ["a", "b", "c"], "report.evaluation.confusion must have 3 rows of 3"),
+    "no decision rule": (("decision_rule",), None, "decision_rule must be an object, and is null"),
+    "a class twice": (("schema", "classes"), ["a", "a"], "schema.classes has a class twice, or fewer than two classes"),
+    "one class": (("schema", "classes"), ["a"], "schema.classes has a class twice, or fewer than two classes"),
+    "a class that is a list": (("schema", "classes"), [["a"], ["b"]], "schema.classes must be a list of texts,"),
     "a feature twice": (("schema", "columns", 1, "name"), "x0", "its schema has no features, or repeated names"),
     "no features": (("schema", "columns"), [], "its schema has no features"),
     "a feature less": (("schema", "columns"), [Number("x0").to_dict()], "its arrays are not those of the network"),
@@ -275,50 +277,50 @@ DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a column with levels": (
         ("schema", "columns", 1), Category("x1", level_names=("a", "b")).to_dict(), "its arrays are not those of the",
     ),
-    "no dropped columns": (("schema", "dropped"), 3, "'int' object is not iterable"),
-    "a positive class beyond": (("schema", "positive"), 2, "its positive class is not among its classes"),
-    "a negative positive class": (("schema", "positive"), -1, "its positive class is not among its classes"),
-    "a positive class by name": (("schema", "positive"), "yes", "its positive class is not among its classes"),
-    "no schema": (("schema",), None, "'NoneType' object is not subscriptable"),
+    "no dropped columns": (("schema", "dropped"), 3, "schema.dropped must be a list, and is 3"),
+    "a positive class beyond": (("schema", "positive"), 2, "schema.positive must be a whole number from 0 to 1, and"),
+    "a negative positive class": (("schema", "positive"), -1, "schema.positive must be a whole number from 0 to 1,"),
+    "a positive class by name": (("schema", "positive"), "yes", "schema.positive must be a whole number from 0 to 1,"),
+    "no schema": (("schema",), None, "schema must be an object, and is null"),
     "an unknown part of the report": (("report", "mood"), "good", "mood"),
-    "a history that is a number": (("report", "members", 0, "history"), 3, "'int' object is not subscriptable"),
-    "a history without a column": (("report", "members", 0, "history"), {"epoch": [1]}, "learning_rate"),
-    "a history of uneven columns": (("report", "members", 0, "history", "epoch"), [1, 2], "is longer|is shorter"),
-    "members that are a number": (("report", "members"), 3, "'int' object is not iterable"),
-    "a member of another config": (("report", "members", 2, "config"), 1, "a member has a config that is not there"),
-    "a member of a config by name": (("report", "members", 2, "config"), "mlp", "'<=' not supported between"),
-    "no configs": (("report", "configs"), [], "a member has a config that is not there"),
+    "a history that is a number": (("report", "members", 0, "history"), 3, "history must be an object, and is 3"),
+    "a history without a column": (("report", "members", 0, "history"), {"epoch": [1]}, "history.learning_rate is"),
+    "a history of uneven columns": (("report", "members", 0, "history", "epoch"), [1, 2], "history must have the"),
+    "members that are a number": (("report", "members"), 3, "report.members must be a list, and is 3"),
+    "a member of another config": (("report", "members", 2, "config"), 1, "config must be a whole number from 0 to 0,"),
+    "a member of a config by name": (("report", "members", 2, "config"), "mlp", "config must be a whole number from 0"),
+    "no configs": (("report", "configs"), [], "report.configs and report.members must not be empty"),
     "a config without a weight": (("report", "configs", 0, "weight"), 0.0, "a config that has no weight in the ens"),
-    "a config of negative weight": (("report", "configs", 0, "weight"), -1.0, "a config that has no weight in the ens"),
+    "a config of negative weight": (("report", "configs", 0, "weight"), -1.0, "weight must be a number from 0 to 1,"),
     "a member beyond": (("members",), [0, 1, 3], "it has no member 3"),
     "a negative member": (("members",), [0, 1, -1], "it has no member -1"),
-    "a member that is no number": (("members",), [0, 1, True], "it has no member True"),
+    "a member that is no number": (("members",), [0, 1, True], "members.2. must be a number, and is True"),
     "a member twice": (("members",), [0, 1, 1], "it has no members, or one twice"),
     "no members": (("members",), [], "it has no members, or one twice"),
     "a member less": (("members",), [0, 1], r"it has arrays that are not needed: members\.2\."),
-    "a calibrator of three classes": (("calibrator", "shift"), [0, 0, 0], "its calibrator has impossible numbers"),
-    "a calibrator that is not finite": (("calibrator", "shift"), ["nan", 0], "its calibrator has impossible numbers"),
-    "a calibrator that turns all round": (("calibrator", "scale"), -1.0, "its calibrator has impossible numbers"),
-    "a calibrator to nothing": (("calibrator", "scale"), 0, "its calibrator has impossible numbers"),
-    "a calibrator without end": (("calibrator", "scale"), "inf", "its calibrator has impossible numbers"),
-    "no calibrator": (("calibrator",), None, "'NoneType' object is not subscriptable"),
+    "a calibrator of three classes": (("calibrator", "shift"), [0, 0, 0], "calibrator.shift must have a number for"),
+    "a calibrator that is not finite": (("calibrator", "shift"), ["nan", 0], "calibrator.shift.0. must be a number"),
+    "a calibrator that turns all round": (("calibrator", "scale"), -1.0, "calibrator.scale must be a number from"),
+    "a calibrator to nothing": (("calibrator", "scale"), 0, "calibrator.scale must be a number from 1e-06"),
+    "a calibrator without end": (("calibrator", "scale"), "inf", "calibrator.scale must be a number from 1e-06"),
+    "no calibrator": (("calibrator",), None, "calibrator must be an object, and is null"),
     "sets of three classes": (("decision_rule", "set_thresholds"), [0, 0, 0], "sets have impossible thresholds"),
-    "sets that are not finite": (("decision_rule", "set_thresholds"), ["nan", 0], "sets have impossible thresholds"),
+    "sets that are not finite": (("decision_rule", "set_thresholds"), ["nan", 0], "set_thresholds.0. must be a number"),
     "sets for all rows": (("decision_rule", "coverage"), 1.0, "its prediction sets have impossible thresholds"),
-    "a threshold above 1": (("decision_rule", "threshold"), 1.5, r"its threshold cannot be 1\.5"),
+    "a threshold above 1": (("decision_rule", "threshold"), 1.5, "decision_rule.threshold must be a number from 0 to"),
     "a threshold without an objective": (
         ("decision_rule", "threshold"), 0.5, "it has an objective without a threshold, or a threshold without an obj",
     ),
     "an objective without a threshold": (("decision_rule", "objective"), "f1", "it has an objective without a thresh"),
-    "a threshold of 0": (("decision_rule", "threshold"), 0, "its threshold cannot be 0"),
-    "a threshold that is text": (("decision_rule", "threshold"), "high", "its threshold cannot be 'high'"),
+    "a threshold of 0": (("decision_rule", "threshold"), 0, "it has an objective without a threshold"),
+    "a threshold that is text": (("decision_rule", "threshold"), "high", "decision_rule.threshold must be a number"),
     "no positive class of two": (("schema", "positive"), None, "neither of its two classes is the positive one"),
-    "groups by name": (("report", "evaluation", "n_groups"), "many", "its report has impossible numbers of rows"),
-    "more groups than rows": (("report", "evaluation", "n_groups"), 91, "its report has impossible numbers of rows"),
-    "no rows": (("report", "evaluation", "n_rows"), 0, "its report has impossible numbers of rows"),
-    "metrics that are a list": (("report", "evaluation", "metrics"), [], "'list' object has no attribute 'items'"),
+    "groups by name": (("report", "evaluation", "n_groups"), "many", "n_groups must be a whole number from 1 to 90,"),
+    "more groups than rows": (("report", "evaluation", "n_groups"), 91, "n_groups must be a whole number from 1 to"),
+    "no rows": (("report", "evaluation", "n_rows"), 0, "n_rows must be a whole number from 1, and is 0"),
+    "metrics that are a list": (("report", "evaluation", "metrics"), [], "report.evaluation.metrics must be an"),
     "a metric that is not known": (
-        ("report", "evaluation", "metrics"), {"luck": {"value": 1, "low": 1, "high": 1}}, "report has unknown metrics",
+        ("report", "evaluation", "metrics"), {"luck": {"value": 1, "low": 1, "high": 1}}, "report.evaluation.metrics",
     ),
 }  # fmt: skip
 
@@ -399,7 +401,7 @@ def test_a_file_without_out_of_fold_rows_is_refused(predictor: Predictor, tmp_pa
 def test_a_threshold_for_three_classes_is_refused(three_classes: Predictor, tmp_path: Path) -> None:
     save(three_classes, tmp_path / "model")
     change(tmp_path / "model", "decision_rule", "threshold", to=0.5)
-    with pytest.raises(ModelFileError, match=r"is not a valid model file: its threshold cannot be 0\.5$"):
+    with pytest.raises(ModelFileError, match=r"is not a valid model file: it has a threshold, 0\.5, and 3 classes$"):
         load(tmp_path / "model")
 
 

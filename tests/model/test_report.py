@@ -1,111 +1,28 @@
-"""The report of a model, written as plain values and read back."""
+"""The report says what happened to every member and config."""
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import replace
-from typing import Any
-
-import numpy as np
 import pytest
 
-from tabcohort import CohortReport, Predictor
-from tabcohort.model.report import report_from_dict, report_to_dict
-
-
-def without_unknowns(report: CohortReport) -> CohortReport:
-    """Return the report with a word for what is NaN, which equals nothing, and lists for arrays."""
-
-    def known(values: dict[str, float]) -> dict[str, Any]:
-        return {name: "unknown" if math.isnan(value) else value for name, value in values.items()}
-
-    evaluation, sets = report.evaluation, report.sets
-    return replace(
-        report,
-        configs=tuple(
-            replace(
-                config,
-                log_loss=known(vars(config.log_loss)),
-                log_loss_gap=known(vars(config.log_loss_gap)),
-                metrics=known(config.metrics),
-            )
-            for config in report.configs
-        ),
-        evaluation=replace(
-            evaluation,
-            metrics={name: known(vars(estimate)) for name, estimate in evaluation.metrics.items()},
-            confusion=evaluation.confusion.tolist(),
-        ),
-        sets=replace(sets, covered_by_class=known(dict(enumerate(sets.covered_by_class)))),
-    )
+from tabcohort import Predictor
+from tabcohort.model.report import ALTERNATIVES
 
 
 @pytest.mark.parametrize("name", ["predictor", "three_classes", "cohort", "rare"])
-def test_a_report_that_was_written_as_json_is_the_same_report(name: str, request: pytest.FixtureRequest) -> None:
+def test_each_member_uses_each_row_once_and_has_the_weights_of_an_epoch_it_had(
+    name: str, request: pytest.FixtureRequest
+) -> None:
     report = request.getfixturevalue(name).report
-    values = report_to_dict(report)
-    again = report_from_dict(json.loads(json.dumps(values, allow_nan=False)))
-    assert without_unknowns(again) == without_unknowns(report)
-    assert repr(again) == repr(report)
-    assert again.evaluation.confusion.dtype == np.float64
-    assert type(again.members) is type(again.configs) is type(again.sets.covered_by_class) is tuple
-    assert {type(member.history) for member in again.members} == {tuple}
-    assert report_to_dict(again) == values
+    for member in report.members:
+        assert member.n_train + member.n_validation + member.n_test == report.n_rows
+        assert 1 <= member.best_epoch <= len(member.history)
+        assert member.history[member.best_epoch - 1].score == min(record.score for record in member.history)
+        assert 0 <= member.repeat < report.n_seeds
+        assert 0 <= member.fold < report.n_folds
 
 
-CURVE: dict[str, Any] = {
-    "points": [{"share": 1.0, "n_train": 60.0, "log_loss": {"value": 0.5, "low": 0.4, "high": 0.6}}],
-    "curves": [
-        {"family": family, "limit": 0.1, "drop": 0.2, "rate": 0.5, "drawn": [[0.5, 0.6], [4.0, 0.3]]}
-        for family in ("power law", "exponential")
-    ],
-    "forecasts": [{"factor": 2.0, "n_rows": 180, "gain": {"value": 0.1, "low": 0.0, "high": 0.2}}],
-    "conclusion": "twice the rows",
-    "is_complete": True,
-}
-
-
-def test_a_learning_curve_is_kept_and_a_report_without_one_is_read(predictor: Predictor) -> None:
-    values = report_to_dict(predictor.with_learning_curve(CURVE).report)
-    assert report_from_dict(json.loads(json.dumps(values))).learning_curve == CURVE
-    assert "learning_curve" not in report_to_dict(predictor.report)
-    assert report_from_dict(report_to_dict(predictor.report)).learning_curve is None
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"points": []},
-        {"points": [{"share": 1.0}]},
-        {"curves": CURVE["curves"][:1]},
-        {"curves": [{**curve, "drawn": []} for curve in CURVE["curves"]]},
-        {"curves": [{**curve, "drawn": [["<b>", 0.5]]} for curve in CURVE["curves"]]},
-        {"points": [{**CURVE["points"][0], "log_loss": {"value": None, "low": 0.1, "high": 0.2}}]},
-        {"forecasts": 3},
-    ],
-)
-def test_a_learning_curve_that_cannot_be_drawn_is_refused(predictor: Predictor, change: dict[str, Any]) -> None:
-    values = report_to_dict(predictor.with_learning_curve({**CURVE, **change}).report)
-    with pytest.raises((ValueError, LookupError, TypeError)):
-        report_from_dict(values)
-
-
-def test_unknown_figures_are_null_and_a_history_is_a_list_for_each_column(rare: Predictor) -> None:
-    values = report_to_dict(rare.report)
-    assert any(value is None for value in values["evaluation"]["metrics"]["balanced_accuracy"].values())
-    assert None in values["configs"][0]["metrics"].values()
-    assert None in values["sets"]["covered_by_class"]
-    (member,) = rare.report.members
-    history = values["members"][0]["history"]
-    assert history["epoch"] == [1, 2, 3]
-    assert history["val_loss"] == [record.val_loss for record in member.history]
-    assert values["configs"][0]["config"] == rare.config.to_dict()
-
-
-@pytest.mark.parametrize("number", [-1, 1])
-def test_a_member_without_a_config_is_refused(number: int, predictor: Predictor) -> None:
-    values = report_to_dict(predictor.report)
-    values["members"][1]["config"] = number
-    with pytest.raises(ValueError, match=r"^a member has a config that is not there$"):
-        report_from_dict(values)
+def test_the_weights_of_the_configs_sum_to_one_and_simpler_models_come_first(cohort: Predictor) -> None:
+    report = cohort.report
+    assert sum(config.weight for config in report.configs) == pytest.approx(1)
+    places = [ALTERNATIVES.index(alternative.kind) for alternative in report.alternatives]
+    assert places == sorted(places)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from reproduce_helpers import check_document, figures_of, row_of, silent_console
 
 from tabcohort.reproduce import cancer
 from tabcohort.reproduce.findings import Findings, Spread
-from tabcohort.reproduce.runs import Ticker, sample_table, split_rows
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +31,6 @@ def test_shallow_copy_restores_the_last_weights(cancer_findings: Findings) -> No
     figures = figures_of(cancer_findings, "keeps its best weights")
     assert figures["network_restored_loss"] > figures["network_recorded_loss"]
     assert figures["network_runs_restored_to_last"] == figures["network_runs"] == 3
-
-
-def test_what_a_shallow_copy_restores_has_the_loss_of_the_last_epoch() -> None:
-    table = sample_table("breast-cancer")
-    rows = split_rows(np.arange(len(table.y)), table.y, cancer.TEST_FRACTION, seed=0)
-    with Ticker(silent_console()) as ticker:
-        run = cancer.run_with_shallow_copy(
-            table, replace(cancer.DOCUMENT, learning_rate=0.1, max_epochs=40), 0, *rows, ticker
-        )
-    assert run.restored_loss == pytest.approx(run.last_loss, rel=1e-5)
-    assert run.last_loss > 1.01 * run.recorded_loss
-
-
-def test_stopping_on_test_rows_flatters() -> None:
-    table = sample_table("breast-cancer")
-    config = replace(cancer.NETWORK, hidden=(32,), learning_rate=1e-2, patience=10, max_epochs=60)
-    with Ticker(silent_console()) as ticker:
-        few = [cancer.run_on_few_rows(table, config, seed, ticker) for seed in range(6)]
-    assert cancer.stopping_on_test_rows(few, few).figures["network_log_loss"] < 0
 
 
 def test_recall_of_class_1_is_that_of_benign_rows(cancer_findings: Findings) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from tabcohort.reproduce import cancer_first_lesson
 from tabcohort.reproduce.cancer_first_lesson import (
     FirstLesson,
+    epochs_until,
     first_lesson_claims,
     rising_share,
     train_first_lesson,
@@ -37,6 +38,11 @@ def test_lesson_1a_is_gradient_descent_as_pytorch_does_it(monkeypatch: pytest.Mo
     assert run.accuracy == ((X[test] @ weights + bias > 0).numpy() == table.y[test]).mean()
 
 
+def test_epochs_until_a_loss_are_all_where_it_is_never_reached() -> None:
+    assert epochs_until([3.0, 2.0, 1.0, 0.5], 1.0) == 3
+    assert epochs_until([3.0, 2.0], 1.0) == 2
+
+
 def test_losses_that_rise_are_counted() -> None:
     assert rising_share([3.0, 2.0, 2.5, 2.5, 1.0]) == 0.25
 
@@ -46,7 +52,7 @@ def test_a_smooth_lesson_1a_contradicts_the_document() -> None:
         rate: [FirstLesson(np.array([3.0, 2.0, 1.0]), 0.97 + seed / 100) for seed in range(3)] for rate in (0.01, 0.1)
     }
     claims = first_lesson_claims(first, [0.98, 0.981, 0.979], [[3.0, 1.0, 2.0], [3.0, 1.0, 1.5], [3.0, 2.0, 1.0]])
-    assert [claim.text.partition(" ")[0] for claim in claims] == ["Accuracy", "Accuracy", "Lesson", "The"]
-    assert claims[3].measured[0].value.mean == 0
-    assert claims[3].measured[1].value.mean == pytest.approx(1 / 3)
-    assert claims[3].verdict != "holds"
+    assert [claim.text.partition(" ")[0] for claim in claims] == ["Accuracy", "Accuracy", "Lesson", "Lesson", "The"]
+    assert claims[4].measured[0].value.mean == 0
+    assert claims[4].measured[1].value.mean == pytest.approx(1 / 3)
+    assert claims[4].verdict != "holds"

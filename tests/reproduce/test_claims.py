@@ -16,6 +16,9 @@ from tabcohort.reproduce.claims import (
     UNDECIDED,
     Compared,
     Measured,
+    computed_claim,
+    counted_claim,
+    machine_time,
     order_claim,
     quantile,
     value_claim,
@@ -93,4 +96,33 @@ def test_a_claim_is_plain_json_and_its_verdict_can_be_replaced() -> None:
         ],
         "verdict": CANNOT,
         "reason": "no such rows",
+        "agreement": "1 of 2 runs are at or below the document's figure",
     }  # fmt: skip
+
+
+def test_figures_agree_if_they_are_printed_alike() -> None:
+    assert computed_claim("x", "y", (0.92,), (0.9206,), ".2f").verdict == "holds"
+    claim = computed_claim("x", "y", (0.92, 1.0), (0.93, 1.0), ".2f", "it is 0.93")
+    assert (claim.verdict, claim.reason, claim.claimed) == ("does not hold", "it is 0.93", "0.92, 1.00")
+    assert [measured.text for measured in claim.measured] == ["0.93", "1.00"]
+
+
+def test_a_count_can_only_be_right_or_not() -> None:
+    right, wrong = counted_claim("x", "y", 1_000, 1_000), counted_claim("x", "y", 1_000, 1_001)
+    assert (right.verdict, right.reason, right.claimed) == (HOLDS, "", "1,000")
+    assert (wrong.verdict, wrong.reason) == (CANNOT, "there are 1,001, whatever is trained")
+    assert counted_claim("x", "y", 1, 2, "so it is").reason == "so it is"
+
+
+def test_seconds_of_another_machine_are_not_judged() -> None:
+    claim = machine_time("x", "y", 35, Measured("seconds", spread([0.5, 0.5])))
+    assert (claim.verdict, claim.claimed) == (CANNOT, "35 s")
+    assert claim.reason == "seconds are of a machine; here it takes 0.5 s, 70 times less"
+
+
+def test_agreement_counts_runs() -> None:
+    assert value_claim("x", "y", 2.0, Measured("m", spread([1, 2, 3]))).agreement.startswith(
+        "2 of 3 runs are at or below"
+    )
+    first, second = Compared("a", None, {0: 5.0, 1: 6.0, 2: 7.0}), Compared("b", None, {0: 1.0, 1: 7.0, 2: 3.0})
+    assert order_claim("x", "y", first, second).agreement == "2 of 3 pairs of runs agree"

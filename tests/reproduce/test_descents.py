@@ -9,8 +9,9 @@ import pytest
 from reproduce_helpers import check_document, row_of
 from rich.console import Console
 
+from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.reproduce import descents
-from tabcohort.reproduce.claims import HOLDS, UNDECIDED
+from tabcohort.reproduce.claims import FAILS, HOLDS
 from tabcohort.reproduce.findings import Spread
 from tabcohort.reproduce.runs import Ticker, sample_table
 
@@ -29,18 +30,25 @@ def made_up(losses: tuple[float, ...], seconds: float) -> descents.Descent:
     return descents.Descent(len(losses), len(losses), seconds, losses, True)
 
 
-def test_claims_compare_seconds_and_epochs_that_made_the_loss_worse() -> None:
-    steady, shaky = (0.3, 0.2, 0.1), (0.3, 0.2, 0.25, 0.1, 0.2)
-    full = [made_up(steady, seconds) for seconds in (9.0, 9.1, 9.2)]
-    mini = [made_up(steady, seconds) for seconds in (1.0, 1.2, 1.1)]
-    single = [made_up(losses, 5.0) for losses in (shaky, shaky[:3], shaky)]
-    assert [descent.rises for descent in single] == [0.5, 0.5, 0.5]
-    faster, stable = descents.claims("x", [full, mini, single])
-    assert (faster.verdict, stable.verdict) == (HOLDS, HOLDS)
-    _, stable = descents.claims("x", [full, mini, mini])
-    assert stable.verdict == UNDECIDED
-    assert stable.reason.startswith("on the way to the target no epoch makes the loss worse")
+def test_claims_compare_seconds_and_updates() -> None:
+    losses = (0.3, 0.2, 0.1)
+    full = [made_up(losses, seconds) for seconds in (9.0, 9.1, 9.2)]
+    mini = [made_up(losses * times, seconds) for times, seconds in ((3, 1.0), (4, 1.2), (3, 1.1))]
+    single = [made_up(losses, 5.0) for _ in range(3)]
+    verdicts = [claim.verdict for claim in descents.claims("x", [full, mini, single])]
+    assert verdicts == [HOLDS, HOLDS, HOLDS]
+    assert descents.claims("x", [mini, full, single])[0].verdict == FAILS
     assert [picture.kind for picture in descents.pictures("x", [full, mini, single])] == ["curves", "bars", "bars"]
+
+
+def test_one_row_is_noisier_and_needs_the_least_memory() -> None:
+    table = sample_table("breast-cancer")
+    inputs = standardize(table.numbers, fit_statistics(table.numbers, table.weight))
+    noisier, exact = descents.stability_claims(table, inputs, 3)
+    assert (noisier.verdict, exact.verdict) == (HOLDS, HOLDS)
+    assert exact.measured[1].value.mean == 0
+    (memory,) = descents.memory_claims(inputs)
+    assert [quantity.value.mean for quantity in memory.measured] == [569 * 120, 32 * 120, 120]
 
 
 def test_descent_says_when_its_epochs_ran_out(messages: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
+from tabcohort.reproduce.claims import Measured, counted_claim, value_claim
 from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, Spread, spread
 
 
@@ -33,3 +34,17 @@ def test_brackets_in_texts_are_printed_and_not_read_as_markup() -> None:
     findings = Findings("x", "[title]", ("[note]",), (Sheet("[s]", ("[c]",), (Row("[r]", (1.0,)),)),), (), 1.0)
     findings.print(Console(file=out, width=120))
     assert all(word in out.getvalue() for word in ("[title]", "[note]", "[s]", "[c]", "[r]"))
+
+
+def test_claims_and_protocols_are_printed_within_the_terminal() -> None:
+    out = io.StringIO()
+    claim = value_claim("Accuracy [of] the test rows", "results", 0.9, Measured("accuracy", spread([0.8, 0.9]), ".1%"))
+    claims = (claim, counted_claim("Rows", "data", 2, 2))
+    findings = Findings("x", "x", (), (), (), 1.0, protocols=("As it is done. " * 9,), claims=claims)
+    findings.print(Console(file=out, width=60))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 60
+    assert "2 claims of the document: 2 holds" in text
+    assert "Accuracy [of] the test rows: 90.0%" in text
+    assert "accuracy 85.0% ± 7.1%" in text
+    assert text.count("As it is done.") == 9

@@ -10,7 +10,7 @@ from reproduce_helpers import check_document, row_of, silent_console
 from tabcohort.reproduce import patent, patent_tables
 from tabcohort.reproduce.claims import CANNOT, FAILS, HOLDS, IN_DIRECTION, UNDECIDED
 from tabcohort.reproduce.findings import Findings
-from tabcohort.reproduce.patent_variants import BASE, NO_CLIPPING, NO_MIXUP, SGD, VARIANTS, Results, TableRun
+from tabcohort.reproduce.patent_variants import BASE, DROP_LAST, NO_CLIPPING, NO_MIXUP, SGD, VARIANTS, Results, TableRun
 from tabcohort.training.loop import EpochRecord
 
 ROWS = (10, 4, 4)
@@ -43,7 +43,7 @@ def test_verdicts_follow_from_the_trainings() -> None:
     assert verdict_of(findings, "Mixup raises the ROC AUC") == FAILS
     assert verdict_of(findings, "SGD converges in more than 120 epochs") == CANNOT
     assert verdict_of(findings, "Without clipping") == UNDECIDED
-    assert findings.claims[-1].reason.endswith("excludes only shares above 63%")  # 0.37 ** 3 = 0.05
+    assert findings.claims[-2].reason.endswith("excludes only shares above 63%")  # 0.37 ** 3 = 0.05
     assert verdict_of(patent_tables.findings(results(1), ROWS, patent.DOCUMENT, 1.0), "Without clipping") == HOLDS
     assert not findings.is_interrupted
 
@@ -68,6 +68,20 @@ def test_every_claimed_figure_is_of_a_table_and_compared() -> None:
         assert any(variant in sides and own.name == figure for _, _, own, *sides in patent_tables.COMPARISONS)
 
 
+def test_the_last_batch_is_negligible_where_the_interval_is_small() -> None:
+    def with_losses(*differences: float) -> Results:
+        whole = results()
+        changed = {
+            seed: replace(made_up(0.97), validation={"log_loss": 0.2 + difference})
+            for seed, difference in enumerate(differences)
+        }
+        return replace(whole, runs={**whole.runs, DROP_LAST: changed})
+
+    assert patent_tables.last_batch(with_losses(1e-5, -1e-5, 2e-5)).verdict == HOLDS
+    assert patent_tables.last_batch(with_losses(1e-3, -1e-3, 2e-3)).verdict == UNDECIDED
+    assert patent_tables.last_batch(with_losses(1e-5)).verdict == UNDECIDED
+
+
 def test_an_interrupted_experiment_keeps_what_was_trained() -> None:
     whole = results()
     part = Results({name: runs if name == BASE else {} for name, runs in whole.runs.items()}, whole.n_not_finite, 24)
@@ -75,7 +89,7 @@ def test_an_interrupted_experiment_keeps_what_was_trained() -> None:
     check_document(findings)
     assert findings.is_interrupted
     assert verdict_of(findings, "Mixup raises") == UNDECIDED
-    assert findings.claims[-1].reason == "not measured"
+    assert [claim.reason for claim in findings.claims[-2:]] == ["not measured", "not measured"]
     assert any(note == "interrupted: 24 trainings are missing" for note in findings.notes)
     empty = Results({name: {} for name in VARIANTS}, whole.n_not_finite, 27)
     with pytest.raises(KeyboardInterrupt):

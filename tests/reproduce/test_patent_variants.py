@@ -11,8 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from tabcohort.engines.validation import EpochResult
 from tabcohort.reproduce import patent, patent_variants
+from tabcohort.reproduce.patent_pairs import patent_pairs
 from tabcohort.reproduce.patent_variants import (
     BASE,
+    DROP_LAST,
     NO_CLIPPING,
     RAW,
     RAW_BARE,
@@ -20,6 +22,7 @@ from tabcohort.reproduce.patent_variants import (
     Results,
     TableRun,
     Variant,
+    WholeBatches,
     WithRocAuc,
     train_variant,
 )
@@ -30,7 +33,7 @@ ROWS = (300, 100, 101)
 
 
 def train(variant: Variant, callback: EpochCallback = lambda state: None) -> TableRun | None:
-    return train_variant(variant, TINY, lambda seed: patent.patent_pairs(sum(ROWS), seed), ROWS, callback)
+    return train_variant(variant, TINY, lambda seed: patent_pairs(sum(ROWS), seed), ROWS, callback)
 
 
 def test_the_document_and_its_variants_differ_in_what_they_say() -> None:
@@ -86,3 +89,21 @@ def test_what_is_measured_is_counted_by_variant_and_seed(monkeypatch: pytest.Mon
     monkeypatch.setattr(patent_variants, "train_side_by_side", lambda trainings, messages: {})
     left = patent_variants.measure(silent_console(), 2, ROWS, TINY)
     assert left == Results({name: {} for name in VARIANTS}, dict.fromkeys(VARIANTS, 0), 2 * len(VARIANTS))
+
+
+def test_whole_batches_leave_other_rows_out_in_each_epoch_and_mix_only_rows_of_a_batch() -> None:
+    plan = WholeBatches(10, 4, 0.2, 1.0, True, seed=3)
+    assert plan.bounds.tolist() == [0, 4, 8]
+    block = plan.draw(0)
+    left_out = {frozenset(order[8:]) for order in block.orders[:20].tolist()}
+    assert len(left_out) > 5
+    assert sorted(block.orders[0].tolist()) == list(range(10))
+    assert all(sorted(partners[:4]) == sorted(partners[4:8]) == [0, 1, 2, 3] for partners in block.partners.tolist())
+    assert WholeBatches(8, 4, 0.2, 1.0, True, seed=3).bounds.tolist() == [0, 4, 8]
+
+
+def test_without_the_last_batch_training_differs_and_has_fewer_steps() -> None:
+    whole, fewer = train(VARIANTS[BASE]), train(VARIANTS[DROP_LAST])
+    assert whole is not None
+    assert fewer is not None
+    assert whole.history[0].val_loss != fewer.history[0].val_loss

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from reproduce_helpers import check_document, figures_of
 from rich.console import Console
 
+from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.reproduce import wine
 from tabcohort.reproduce.findings import spread
-from tabcohort.reproduce.runs import EpochOnAllRows
+from tabcohort.reproduce.runs import EpochOnAllRows, sample_table
 
 
 def test_wine_runs_to_its_end(messages: Console) -> None:
@@ -21,7 +24,8 @@ def test_wine_runs_to_its_end(messages: Console) -> None:
     assert figures["raw_first_loss"] > 2 * math.log(3)
     assert figures["raw_accuracy"] < figures["standardized_accuracy"]
     assert len(findings.sheets[0].rows) == 10
-    claim, weights, *gaps = findings.claims
+    claim, weights, *gaps, shuffled, last = findings.claims
+    assert (shuffled.measured[0].value.n, last.verdict) == (2, "holds")
     assert weights.verdict == "holds"
     assert [own.text for own in gaps] == [f"Batches of {n} rows overfit less than full batches do" for n in (8, 32)]
     assert [row.what for row in findings.sheets[2].rows] == ["one row", "8 rows", "32 rows", "full batch"]
@@ -52,3 +56,12 @@ def test_a_gap_is_what_test_rows_have_beyond_training_rows() -> None:
     smaller, larger = wine.batches_regularize(by_size)
     assert (smaller.verdict, larger.verdict) == ("holds", "does not hold")
     assert wine.gap_sheet(by_size).rows[1].cells[3] == spread(run.test["log_loss"] - 0.1 for run in by_size[8])
+
+
+def test_batches_in_order_train_otherwise_than_shuffled_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wine, "EPOCHS_OF_ORDER", 2)
+    table = sample_table("wine")
+    rows = np.arange(0, 178, 2), np.arange(1, 178, 2)
+    inputs = torch.from_numpy(standardize(table.numbers, fit_statistics(table.numbers, table.weight)))
+    first, again, shuffled = (wine.loss_after_training(inputs, table, rows, 0, order) for order in (True, True, False))
+    assert first == again != shuffled

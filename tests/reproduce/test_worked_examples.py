@@ -1,19 +1,18 @@
-"""The documents' worked examples, each computed a second time from its formula."""
+"""The lessons' worked examples, each computed a second time from its formula."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler
 
+from tabcohort.reproduce.runs import sample_table
 from tabcohort.reproduce.worked_examples import (
-    GRADIENTS,
     RADIUS,
     TEXTURE,
     adam_moments,
-    computed_claim,
     lesson_claims,
-    patent_examples,
+    standardized_cell,
     stopped_at,
 )
 
@@ -39,29 +38,25 @@ def test_the_loop_stops_after_its_patience_and_keeps_the_best_epoch(
     assert stopped_at(losses, patience) == (stopped, kept)
 
 
-def test_figures_agree_if_they_are_printed_alike() -> None:
-    assert computed_claim("x", "y", (0.92,), (0.9206,), ".2f").verdict == "holds"
-    claim = computed_claim("x", "y", (0.92, 1.0), (0.93, 1.0), ".2f", "it is 0.93")
-    assert (claim.verdict, claim.reason, claim.claimed) == ("does not hold", "it is 0.93", "0.92, 1.00")
-    assert [measured.text for measured in claim.measured] == ["0.93", "1.00"]
+WRONG = {
+    "A cell of radius 15.2, texture 25.3 and perimeter 102.4, standardized",
+    "Malignant rows are those of class 1",
+    "Velocities of both after three steps",
+    "Xavier's initial weights lie between -0.25 and 0.25",
+}
 
 
-def test_the_lessons_examples_hold_but_for_the_velocities() -> None:
-    claims = {claim.text.partition(" ")[0]: claim for claim in lesson_claims()}
-    assert {name: claim.verdict for name, claim in claims.items()} == {
-        "Momentum": "holds", "Velocities": "does not hold", "Probability": "holds", "Bytes": "holds",
-        "Early": "holds",
-    }  # fmt: skip
-    assert claims["Velocities"].measured[0].value.mean == pytest.approx(7.7e-4, rel=0.01)
-    assert claims["Velocities"].reason.endswith("adds later, they are 0.257 and 0.097")
+def test_what_is_wrong_in_the_lessons_is_wrong_here_and_all_else_holds() -> None:
+    claims = {claim.text: claim for claim in lesson_claims(sample_table("breast-cancer"))}
+    assert {text for text, claim in claims.items() if claim.verdict != "holds"} == WRONG
+    velocities = claims["Velocities of both after three steps"]
+    assert velocities.measured[0].value.mean == pytest.approx(7.7e-4, rel=0.01)
+    assert velocities.reason.endswith("adds later, they are 0.257 and 0.097")
+    assert claims["Malignant rows are those of class 1"].measured[0].value.mean == 357
 
 
-def test_the_patent_examples_hold_but_for_the_norm() -> None:
-    claims = patent_examples()
-    wrong = [claim for claim in claims if claim.verdict != "holds"]
-    assert [claim.text for claim in wrong] == ["Norm of the gradients"]
-    norm = math.sqrt(sum(value**2 for own in GRADIENTS for value in own))
-    assert wrong[0].measured[0].value.mean == pytest.approx(norm)
-    assert claims[2].measured[0].value.mean == pytest.approx(4.0)
-    assert claims[4].measured[0].value.mean == pytest.approx(2 * 0.9 * 0.9 * 0.1)
-    assert claims[1].measured[0].value.mean == pytest.approx(-1 / 0.8)
+def test_the_cell_is_standardized_as_scikit_learn_does_it() -> None:
+    data = load_breast_cancer()
+    scaler = StandardScaler().fit(data.data[:, :3])
+    expected = scaler.transform([[15.2, 25.3, 102.4]])[0]
+    assert standardized_cell(sample_table("breast-cancer")) == pytest.approx(expected)

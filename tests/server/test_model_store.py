@@ -66,7 +66,7 @@ def test_a_broken_or_missing_file_keeps_the_old_model_and_is_said_once(own: Path
     assert store.reload() == []
     assert list(store.errors) == ["own"]
     own.unlink()
-    assert "cannot be read: No such file" in store.reload()[0].message
+    assert "there is no file" in store.reload()[0].message
     assert store.get("own") is old
     replaced(own, predictor.with_decision_rule(0.3))
     assert "replaced version" in store.reload()[0].message
@@ -121,7 +121,7 @@ def test_a_store_needs_models_with_names_for_addresses(files: Path, tmp_path: Pa
     for name in ("a/b", "", "../x", "a b", ".hidden"):
         with pytest.raises(SettingsError, match="a model's name has letters"):
             ModelStore({name: files / "two.tabcohort"})
-    with pytest.raises(ModelFileError, match="cannot be read: No such file"):
+    with pytest.raises(ModelFileError, match="there is no file"):
         ModelStore({"a": tmp_path / "gone"})
     (tmp_path / "text").write_text("x", encoding="utf-8")
     with pytest.raises(ModelFileError, match="is not a tabcohort file"):

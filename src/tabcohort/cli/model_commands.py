@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tabcohort.cli import explanations, files
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
 from tabcohort.cli.source_options import open_table, shown_name
-from tabcohort.errors import ModelFileError, SettingsError, TabcohortError, TabcohortWarning, TableError, listed
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -210,20 +210,16 @@ def monitor(options: argparse.Namespace) -> int:
 
 def info(options: argparse.Namespace) -> int:
     """Show what a model file holds."""
-    from tabcohort.container import read_container
+    from tabcohort.container import FORMAT
+    from tabcohort.model.file import describe, read_model
 
-    _, document = read_container(options.model, "model")
-    try:
-        if options.json:
-            print_json(without_histories(document, options.history))
-        else:
-            from tabcohort.reporting.terminal import print_model
+    document = {**describe(*read_model(options.model)), "kind": "model", "format": FORMAT}
+    if options.json:
+        print_json(without_histories(document, options.history))
+    else:
+        from tabcohort.reporting.terminal import print_model
 
-            print_model(consoles()[0], document)
-    except TabcohortError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{options.model!r} is not a valid model file: {error!r}") from None
+        print_model(consoles()[0], document)
     return 0
 
 

@@ -21,7 +21,7 @@ from tabcohort.evaluation.evaluate import mean_loss_estimates
 from tabcohort.evaluation.extrapolation import MIN_POINTS, RATES, CurveFit, fit_curve, forecast_gain
 from tabcohort.evaluation.intervals import Estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
-from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.types import FloatArray
 

@@ -13,7 +13,7 @@ from tabcohort.cohort.fit import fit_plan
 from tabcohort.cohort.plan import make_plan
 from tabcohort.data.table import Table
 from tabcohort.evaluation.intervals import Estimate
-from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.settings import CohortSettings, Config
 
 

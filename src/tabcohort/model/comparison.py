@@ -16,7 +16,7 @@ from tabcohort.evaluation.compare import Comparison, Rows, compare_predictions, 
 from tabcohort.evaluation.decision import out_of_fold_codes
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.types import FloatArray, IntArray
 
 PRIMARY = "log_loss"  # the metric that the conclusion is about

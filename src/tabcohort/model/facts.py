@@ -16,7 +16,8 @@ from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import CohortReport, MemberReport, estimate_to_dict, report_to_dict
+from tabcohort.model.report import CohortReport, MemberReport
+from tabcohort.model.report_file import estimate_to_dict, report_to_dict
 from tabcohort.settings import Config, unused_names
 from tabcohort.types import Label
 

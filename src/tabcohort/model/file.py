@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -17,20 +16,27 @@ from tabcohort.data.columns import column_from_dict
 from tabcohort.data.inputs import input_names
 from tabcohort.data.table import Schema
 from tabcohort.errors import ModelFileError, TabcohortError, listed
-from tabcohort.evaluation.calibration import Calibrator
+from tabcohort.evaluation.calibration import BIAS_CORRECTED, NONE, TEMPERATURE, Calibrator
 from tabcohort.evaluation.decision import DecisionRule, parse_objective
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.facts import facts
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import CohortReport, MemberReport, report_from_dict
+from tabcohort.model.report import CohortReport, MemberReport
+from tabcohort.model.report_file import report_from_dict
 from tabcohort.network.program import Network, blank_network, build_program
 from tabcohort.network.trees import Trees, trees_of_arrays
+from tabcohort.plain_values import PlainValues
 from tabcohort.settings import Config
+from tabcohort.types import Label
 
 OUT_OF_FOLD = {
     "rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "fold_ids": np.int64,
     "group_ids": np.int64,
 }  # fmt: skip
+
+
+PARTS = ("schema", "members", "calibrator", "decision_rule", "report")  # of a model's document, beside versions
+MAX_SHIFT, MIN_SCALE, MAX_SCALE = 1e6, 1e-6, 1e6  # of a calibrator's correction of log probabilities
 
 
 def save(predictor: Any, path: str | Path) -> None:
@@ -54,13 +60,23 @@ def save(predictor: Any, path: str | Path) -> None:
     arrays = {f"out_of_fold.{name}": getattr(predictor.out_of_fold, name) for name in OUT_OF_FOLD}
     for number, model in zip(predictor.members, predictor.models, strict=True):
         arrays.update({f"members.{number}.{name}": array for name, array in model.named().items()})
-    write_container(path, "model", arrays, describe(predictor))
+    write_container(path, "model", arrays, _document(predictor))
 
 
-def describe(predictor: Predictor) -> dict[str, Any]:
-    """Return what a model file says of a model beside its weights: its facts, and the versions that made it."""
-    versions = {name: version(name) for name in ("tabcohort", "numba", "numpy")}
-    return {"versions": versions, "python": platform.python_version(), **facts(predictor)}
+def _document(predictor: Predictor) -> dict[str, Any]:
+    """Return what a file says of a model: what `load` needs, and the versions that made it."""
+    known = facts(predictor)
+    return {**_versions(), **{name: known[name] for name in PARTS}}
+
+
+def describe(predictor: Predictor, versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what is known of a model beside its weights: its facts, and the versions that made it.
+
+    Args:
+        predictor: the model.
+        versions: what `read_model` returns of a file; those of this process when omitted.
+    """
+    return {**(_versions() if versions is None else versions), **facts(predictor)}
 
 
 def load(path: str | Path) -> Predictor:
@@ -69,49 +85,86 @@ def load(path: str | Path) -> Predictor:
     Raises:
         ModelFileError: the file is missing, damaged, not a model, or of another version's format.
     """
+    return read_model(path)[0]
+
+
+def read_model(path: str | Path) -> tuple[Predictor, dict[str, Any]]:
+    """Return the predictor of a file, and the versions that made it, as `describe` shows them.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, not a model, or of another version's format.
+    """
     arrays, document = read_container(path, "model")
     try:
-        schema = _schema(document["schema"])
-        report = report_from_dict(document["report"])
-        members = [_member(number, report.members) for number in document["members"]]
-        if len(set(members)) != len(members) or not members:
-            raise ValueError("it has no members, or one twice")
-        if not all(0 < report.configs[report.members[number].config].weight <= 1 for number in members):
-            raise ValueError("a member has a config that has no weight in the ensemble")
-        models = [_model(number, arrays, schema, report) for number in members]
-        predictions = _out_of_fold(arrays, len(schema.classes))
-        calibrator = _calibrator(document["calibrator"], len(schema.classes))
-        rule = _decision_rule(document["decision_rule"], len(schema.classes))
-        if arrays:
-            raise ValueError(f"it has arrays that are not needed: {listed(arrays, 3)}")
-        return Predictor(models, members, schema, calibrator, rule, predictions, report)
+        values = PlainValues(document, "")
+        predictor = _predictor(values, arrays)
+        facts(predictor)  # all that is shown of a model can be shown of this one
+        return predictor, {"versions": _texts_of(values.child("versions")), "python": values.text("python")}
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None
 
 
-def _schema(values: Mapping[str, Any]) -> Schema:
-    """Return the schema that `dataclasses.asdict` described.
+def _versions() -> dict[str, Any]:
+    versions = {name: version(name) for name in ("tabcohort", "numba", "numpy")}
+    return {"versions": versions, "python": platform.python_version()}
+
+
+def _texts_of(values: PlainValues) -> dict[str, str]:
+    return {name: values.text(name) for name in values.values}
+
+
+def _predictor(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> Predictor:
+    """Take the arrays of a document, and return its predictor."""
+    schema = _schema(values.child("schema"))
+    n_classes = len(schema.classes)
+    report = report_from_dict(values.get("report"), n_classes)
+    members = [_member(number, report.members) for number in values.numbers("members")]
+    if len(set(members)) != len(members) or not members:
+        raise ValueError("it has no members, or one twice")
+    if not all(report.configs[report.members[number].config].weight > 0 for number in members):
+        raise ValueError("a member has a config that has no weight in the ensemble")
+    models = [_model(number, arrays, schema, report) for number in members]
+    predictions = _out_of_fold(arrays, n_classes)
+    calibrator = _calibrator(values.child("calibrator"), n_classes)
+    rule = _decision_rule(values.child("decision_rule"), n_classes)
+    if arrays:
+        raise ValueError(f"it has arrays that are not needed: {listed(arrays, 3)}")
+    return Predictor(models, members, schema, calibrator, rule, predictions, report)
+
+
+def _schema(values: PlainValues) -> Schema:
+    """Return the schema that `schema_facts` described.
 
     Raises:
         ValueError: names or classes are repeated, or the positive class is not among them.
     """
-    classes, keys, groups = (tuple(values[name]) for name in ("classes", "keys", "groups"))
-    columns, dropped = (tuple(map(column_from_dict, values[name])) for name in ("columns", "dropped"))
-    features = [column.name for column in columns]
-    positive = values["positive"]
-    if len(set(features)) != len(features) or len(set(classes)) != len(classes) or len(classes) < 2 or not features:
-        raise ValueError("its schema has no features, or repeated names, or fewer than two classes")
+    columns, dropped = (
+        tuple(column_from_dict(column.values) for column in values.children(name)) for name in ("columns", "dropped")
+    )
+    features, classes = [column.name for column in columns], _classes(values)
+    if len(set(features)) != len(features) or not features:
+        raise ValueError("its schema has no features, or repeated names")
+    positive = None if values.is_null("positive") else values.whole("positive", high=len(classes) - 1)
     if positive is None and len(classes) == 2:
         raise ValueError("neither of its two classes is the positive one")
-    if positive is not None and not (isinstance(positive, int) and 0 <= positive < len(classes)):
-        raise ValueError("its positive class is not among its classes")
-    return Schema(columns, str(values["target"]), classes, positive, keys, groups, dropped)
+    keys, groups = values.texts("keys"), values.texts("groups")
+    return Schema(columns, values.text("target"), classes, positive, keys, groups, dropped)
 
 
-def _member(number: Any, members: tuple[MemberReport, ...]) -> int:
-    if type(number) is not int or not 0 <= number < len(members):
-        raise ValueError(f"it has no member {number!r}")
-    return number
+def _classes(values: PlainValues) -> tuple[Label, ...]:
+    """Return the labels of the classes: texts, numbers or booleans, each another."""
+    classes = values.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(label, str | int | float) for label in classes):
+        raise ValueError(f"{values.path}.classes must be a list of texts, numbers or booleans")
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise ValueError(f"{values.path}.classes has a class twice, or fewer than two classes")
+    return tuple(classes)
+
+
+def _member(number: float, members: tuple[MemberReport, ...]) -> int:
+    if number != int(number) or not 0 <= number < len(members):
+        raise ValueError(f"it has no member {number:g}")
+    return int(number)
 
 
 def _model(
@@ -162,21 +215,24 @@ def _out_of_fold(arrays: dict[str, NDArray[Any]], n_classes: int) -> OutOfFoldPr
     return OutOfFoldPredictions(**values)
 
 
-def _calibrator(values: Mapping[str, Any], n_classes: int) -> Calibrator:
-    shift = np.array(values["shift"], dtype=np.float64)
-    scale = float(values["scale"])
-    if shift.shape != (n_classes,) or not np.isfinite(shift).all() or not (math.isfinite(scale) and scale > 0):
-        raise ValueError("its calibrator has impossible numbers")
-    return Calibrator(str(values["method"]), scale, shift)
+def _calibrator(values: PlainValues, n_classes: int) -> Calibrator:
+    shift = np.array(values.numbers("shift", -MAX_SHIFT, MAX_SHIFT))
+    if shift.shape != (n_classes,):
+        raise ValueError(f"{values.path}.shift must have a number for each of the {n_classes} classes")
+    return Calibrator(
+        values.text("method", (NONE, TEMPERATURE, BIAS_CORRECTED)), values.number("scale", MIN_SCALE, MAX_SCALE), shift
+    )
 
 
-def _decision_rule(values: Mapping[str, Any], n_classes: int) -> DecisionRule:
-    thresholds = np.array(values["set_thresholds"], dtype=np.float64)
-    objective, threshold, coverage = values["objective"], values["threshold"], float(values["coverage"])
-    if thresholds.shape != (n_classes,) or not np.isfinite(thresholds).all() or not 0 < coverage < 1:
+def _decision_rule(values: PlainValues, n_classes: int) -> DecisionRule:
+    thresholds = np.array(values.numbers("set_thresholds", low=0, high=1))
+    coverage = values.number("coverage", low=0, high=1)
+    if thresholds.shape != (n_classes,) or not 0 < coverage < 1:
         raise ValueError("its prediction sets have impossible thresholds")
-    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1 and n_classes == 2):
-        raise ValueError(f"its threshold cannot be {threshold!r}")
+    threshold = None if values.is_null("threshold") else values.number("threshold", low=0, high=1)
+    objective = None if values.is_null("objective") else values.text("objective")
+    if threshold is not None and n_classes != 2:
+        raise ValueError(f"it has a threshold, {threshold:g}, and {n_classes} classes")
     if (objective is None) != (threshold is None):
         raise ValueError("it has an objective without a threshold, or a threshold without an objective")
     if objective is not None:

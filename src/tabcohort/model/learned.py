@@ -25,7 +25,7 @@ from tabcohort.model.effects import (
 from tabcohort.model.explain import score_name
 from tabcohort.model.importance import MAX_ROWS, N_PERMUTATIONS, importance_estimates, sample_tested_rows
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.types import FloatArray, IntArray
 

@@ -29,7 +29,7 @@ from tabcohort.model.drift_tests import (
     quality_tests,
 )
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.model.training_statistics import training_statistics
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import IntArray

@@ -1,21 +1,16 @@
-"""What happened in training and how good the model is: the report, and its form in a model file."""
+"""What happened in training and how good the model is: the report."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.intervals import Estimate
-from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
-
-_RECORD = EpochRecord._fields
 
 
 @dataclass(frozen=True)
@@ -142,160 +137,3 @@ class CohortReport:
     seconds_saved: float
     fingerprint: str
     learning_curve: Mapping[str, Any] | None = None
-
-
-def report_to_dict(report: CohortReport) -> dict[str, Any]:
-    """Return a report as plain JSON values; what is unknown is null, and a history is a list for each column.
-
-    There is a `learning_curve` only if it was measured.
-    """
-    kept = {name: value for name, value in vars(report).items() if name != "learning_curve" or value is not None}
-    return {
-        **kept,
-        "members": [{**vars(member), "history": _columns(member.history)} for member in report.members],
-        "configs": [
-            {
-                **vars(config),
-                "config": config.config.to_dict(),
-                "log_loss": estimate_to_dict(config.log_loss),
-                "log_loss_gap": estimate_to_dict(config.log_loss_gap),
-                "metrics": {name: None if math.isnan(value) else value for name, value in config.metrics.items()},
-            }
-            for config in report.configs
-        ],
-        "evaluation": {
-            **vars(report.evaluation),
-            "metrics": {name: estimate_to_dict(estimate) for name, estimate in report.evaluation.metrics.items()},
-            "confusion": report.evaluation.confusion.tolist(),
-        },
-        "alternatives": [
-            {
-                **vars(alternative),
-                "log_loss": estimate_to_dict(alternative.log_loss),
-                "gap": estimate_to_dict(alternative.gap),
-            }
-            for alternative in report.alternatives
-        ],
-        "calibration": {**vars(report.calibration)},
-        "sets": {
-            **vars(report.sets),
-            "covered_by_class": [None if math.isnan(share) else share for share in report.sets.covered_by_class],
-        },
-    }
-
-
-def report_from_dict(values: Mapping[str, Any]) -> CohortReport:
-    """Return the report that `report_to_dict` described.
-
-    Raises:
-        ValueError, LookupError, TypeError: the values do not fit.
-    """
-    configs = tuple(
-        ConfigReport(
-            **{
-                **config,
-                "config": Config.from_dict(config["config"]),
-                "log_loss": _estimate(config["log_loss"]),
-                "log_loss_gap": _estimate(config["log_loss_gap"]),
-                "metrics": {name: _number(value) for name, value in config["metrics"].items()},
-            }
-        )
-        for config in values["configs"]
-    )
-    members = tuple(MemberReport(**{**member, "history": _records(member["history"])}) for member in values["members"])
-    if any(not 0 <= member.config < len(configs) for member in members):
-        raise ValueError("a member has a config that is not there")
-    sets, curve = values["sets"], values.get("learning_curve")
-    return CohortReport(
-        **{
-            **values,
-            "learning_curve": None if curve is None else _learning_curve(curve),
-            "members": members,
-            "configs": configs,
-            "evaluation": _evaluation(values["evaluation"]),
-            "alternatives": tuple(_alternative(alternative, len(configs)) for alternative in values["alternatives"]),
-            "calibration": CalibrationReport(**values["calibration"]),
-            "sets": SetEvaluation(**{**sets, "covered_by_class": tuple(map(_number, sets["covered_by_class"]))}),
-        }
-    )
-
-
-def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
-    """Return an estimate as plain JSON values; what is unknown is null."""
-    return {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(estimate).items()}
-
-
-def _evaluation(values: Mapping[str, Any]) -> Evaluation:
-    import numpy as np
-
-    n_rows, n_groups = values["n_rows"], values["n_groups"]
-    if type(n_rows) is not int or type(n_groups) is not int or not 1 <= n_groups <= n_rows:
-        raise ValueError("its report has impossible numbers of rows")
-    metrics = {name: _estimate(estimate) for name, estimate in values["metrics"].items()}
-    if not set(metrics) <= set(METRICS):
-        raise ValueError("its report has unknown metrics")
-    return Evaluation(metrics, np.array(values["confusion"], dtype=np.float64), n_rows, n_groups)
-
-
-def _alternative(values: Mapping[str, Any], n_configs: int) -> Alternative:
-    config = values["config"]
-    is_config = type(config) is int and 0 <= config < n_configs
-    if values["kind"] not in ALTERNATIVES or (config is not None and not is_config):
-        raise ValueError("its report has an alternative that there is not")
-    return Alternative(**{**values, **{name: _estimate(values[name]) for name in ("log_loss", "gap")}})
-
-
-def _learning_curve(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of a learning curve, checked to be what figures are drawn of.
-
-    Raises:
-        ValueError, LookupError, TypeError: they are not.
-    """
-    curves = [
-        {
-            "family": str(curve["family"]),
-            **{name: _finite(curve[name]) for name in ("limit", "drop", "rate")},
-            "drawn": [[_finite(share), _finite(loss)] for share, loss in curve["drawn"]],
-        }
-        for curve in values["curves"]
-    ]
-    points = [
-        {"share": _finite(own["share"]), "n_train": _finite(own["n_train"]), "log_loss": _known(own["log_loss"])}
-        for own in values["points"]
-    ]
-    forecasts = [
-        {"factor": _finite(own["factor"]), "n_rows": int(own["n_rows"]), "gain": _known(own["gain"])}
-        for own in values["forecasts"]
-    ]
-    if not points or len(curves) != 2 or not all(curve["drawn"] for curve in curves):
-        raise ValueError("its report has an impossible learning curve")
-    return {
-        "points": points, "curves": curves, "forecasts": forecasts, "conclusion": str(values["conclusion"]),
-        "is_complete": bool(values["is_complete"]),
-    }  # fmt: skip
-
-
-def _known(estimate: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _finite(estimate[name]) for name in ("value", "low", "high")}
-
-
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("its report has a learning curve of something else than numbers")
-    return float(value)
-
-
-def _columns(history: Sequence[EpochRecord]) -> dict[str, list[float]]:
-    return {name: [getattr(record, name) for record in history] for name in _RECORD}
-
-
-def _records(columns: Mapping[str, list[Any]]) -> tuple[EpochRecord, ...]:
-    return tuple(EpochRecord(*values) for values in zip(*(columns[name] for name in _RECORD), strict=True))
-
-
-def _estimate(values: Mapping[str, Any]) -> Estimate:
-    return Estimate(**{name: _number(value) for name, value in values.items()})
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

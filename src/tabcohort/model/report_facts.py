@@ -34,7 +34,8 @@ from tabcohort.model.file import describe
 from tabcohort.model.learned import learned_facts
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.reasons import reasons_of
-from tabcohort.model.report import MemberReport, estimate_to_dict
+from tabcohort.model.report import MemberReport
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_subgroups import subgroup_facts
 from tabcohort.model.report_table import ReportTable, cells_of, data_facts

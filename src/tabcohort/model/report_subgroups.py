@@ -14,7 +14,7 @@ from tabcohort.data.columns import MICROSECONDS_PER_DAY, Column, Date, Number, T
 from tabcohort.data.inputs import InputPlaces, input_places, require_column
 from tabcohort.errors import TableError
 from tabcohort.evaluation.subgroups import Condition, MeasuredRows, search_subgroups, subgroup_metrics
-from tabcohort.model.report import estimate_to_dict
+from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.model.report_progress import ReportCallback, ReportProgress, Stage, ignore
 from tabcohort.model.report_table import ReportTable
 from tabcohort.types import FloatArray, IntArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,8 @@ class Claim:
         claimed: its figures, as text; empty where it gives none.
         measured: the quantities beside them.
         verdict: one of `HOLDS`, `IN_DIRECTION`, `FAILS`, `CANNOT` and `UNDECIDED`.
-        reason: for the verdict.
+        reason: for the verdict; empty where the figures say it.
+        agreement: how many runs agree, in words; empty for what is computed or counted once.
     """
 
     text: str
@@ -49,12 +50,22 @@ class Claim:
     measured: tuple[Measured, ...]
     verdict: str
     reason: str
+    agreement: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        measured = [{"name": own.name, **plain_cell(own.value), "text": own.text} for own in self.measured]
-        named = {"text": self.text, "where": self.where, "claimed": self.claimed}
-        return {**named, "measured": measured, "verdict": self.verdict, "reason": self.reason}
+        return {
+            "text": self.text,
+            "where": self.where,
+            "claimed": self.claimed,
+            "measured": [
+                {"name": quantity.name, **plain_cell(quantity.value), "text": quantity.text}
+                for quantity in self.measured
+            ],
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "agreement": self.agreement,
+        }
 
 
 def value_claim(text: str, where: str, claimed: float, measured: Measured) -> Claim:
@@ -72,7 +83,9 @@ def value_claim(text: str, where: str, claimed: float, measured: Measured) -> Cl
         half = quantile(value.n) * value.deviation * (1 + 1 / value.n) ** 0.5
         verdict = HOLDS if abs(claimed - value.mean) <= half else FAILS
         reason = f"{LEVEL:.0%} of single runs are within {half:{style}} of the mean"
-    return Claim(text, where, f"{claimed:{style}}", (measured,), verdict, reason)
+    n_below = sum(run <= claimed for run in value.values)
+    agreement = f"{n_below} of {value.n} runs are at or below the document's figure" if value.values else ""
+    return Claim(text, where, f"{claimed:{style}}", (measured,), verdict, reason, agreement)
 
 
 @dataclass(frozen=True)
@@ -109,12 +122,15 @@ def order_claim(text: str, where: str, first: Compared, second: Compared, style:
     if difference.deviation is None:
         return Claim(text, where, claimed, measured, UNDECIDED, "one seed has no spread to compare with")
     says = second.claimed - first.claimed if has_figures else -1.0  # type: ignore[operator]
+    n_agree = sum(value * says > 0 for value in difference.values)
+    agreement = f"{n_agree} of {difference.n} pairs of runs agree"
     margin = quantile(difference.n) * difference.error
     pair = quantile(difference.n) * difference.deviation * (1 + 1 / difference.n) ** 0.5
     if not difference.deviation and not difference.mean:
         verdict, reason = FAILS, "there is no difference"
     elif abs(difference.mean) <= margin and (not has_figures or abs(difference.mean - says) <= margin):
-        verdict, reason = UNDECIDED, f"{difference.n} seeds exclude neither zero nor the document's difference"
+        neither = "exclude neither zero nor the document's difference" if has_figures else "do not exclude zero"
+        verdict, reason = UNDECIDED, f"{difference.n} seeds {neither}"
     elif abs(difference.mean) <= margin:
         verdict, reason = FAILS, "no difference beyond chance, and the document's is excluded"
     elif difference.mean * says < 0:
@@ -123,7 +139,54 @@ def order_claim(text: str, where: str, first: Compared, second: Compared, style:
         verdict, reason = HOLDS, "the difference is beyond chance"
     else:
         verdict, reason = IN_DIRECTION, f"the difference is {difference.mean:{signed}}, not {says:{signed}}"
-    return Claim(text, where, claimed, measured, verdict, reason)
+    return Claim(text, where, claimed, measured, verdict, reason, agreement)
+
+
+def machine_time(text: str, where: str, claimed: float, measured: Measured) -> Claim:
+    """Return a claim of seconds, which another machine can't confirm or refute.
+
+    Args:
+        text, where: see `Claim`.
+        claimed: the document's seconds.
+        measured: seconds here.
+    """
+    ratio = claimed / measured.value.mean
+    reason = f"seconds are of a machine; here it takes {measured.value.mean:.2g} s, {ratio:,.0f} times less"
+    return Claim(text, where, f"{claimed:g} s", (measured,), CANNOT, reason)
+
+
+def counted_claim(text: str, where: str, claimed: int, counted: int, reason: str = "") -> Claim:
+    """Return a claim of a number that can be counted, whatever is trained.
+
+    Args:
+        text, where: see `Claim`.
+        claimed: the document's number.
+        counted: the right one.
+        reason: why the document's can't be right, if it is not.
+    """
+    measured = (Measured("counted", Spread(float(counted), None, 1), ",.0f"),)
+    is_right = claimed == counted
+    reason = "" if is_right else reason or f"there are {counted:,}, whatever is trained"
+    return Claim(text, where, f"{claimed:,}", measured, HOLDS if is_right else CANNOT, reason)
+
+
+def computed_claim(
+    text: str, where: str, claimed: Sequence[float], computed: Sequence[float], style: str, reason: str = "computed"
+) -> Claim:
+    """Return a claim of figures that follow from others that the document gives; it holds if they agree as printed.
+
+    Args:
+        text, where: see `Claim`.
+        claimed: the document's figures.
+        computed: the same figures, computed.
+        style: of the document's figures.
+        reason: why they differ, if they do.
+    """
+    texts = [[f"{value:{style}}" for value in values] for values in (claimed, computed)]
+    is_right = texts[0] == texts[1]
+    names = [f"figure {place + 1}" for place in range(len(computed))] if len(computed) > 1 else ["computed"]
+    measured = tuple(Measured(name, Spread(value, None, 1), style) for name, value in zip(names, computed, strict=True))
+    return Claim(text, where, ", ".join(texts[0]), measured, HOLDS if is_right else FAILS, "" if is_right else reason)
 
 
 def quantile(n: int) -> float:

@@ -54,7 +54,7 @@ def run_tables(seeds: int | None, messages: Console) -> Findings:
     """Train the variants of the patent document's result tables.
 
     Args:
-        seeds: number of repeats; three when omitted.
+        seeds: number of repeats; ten when omitted.
         messages: where to show progress.
     """
     from tabcohort.reproduce.patent_tables import run as run_experiment

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over `n` seeds; the deviation of a single seed is None."""
+    """Mean and standard deviation over `n` seeds, and the values; the deviation of a single seed is None."""
 
     mean: float
     deviation: float | None
     n: int
+    values: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def error(self) -> float:
@@ -39,8 +41,9 @@ Cell = Spread | float | str | None
 
 def spread(values: Iterable[float]) -> Spread:
     """Return the spread of one value per seed."""
-    values = [float(value) for value in values]
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+    values = tuple(float(value) for value in values)
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation, len(values), values)
 
 
 @dataclass(frozen=True)
@@ -129,10 +132,12 @@ class Findings:
         }
 
     def print(self, out: Console) -> None:
-        """Print the tables, the notes, and one line per mistake."""
+        """Print the protocols, the tables, the claims, the notes, and one line per mistake."""
         from rich.markup import escape
 
         out.print(f"[bold]{escape(self.title)}[/]")
+        for protocol in self.protocols:
+            out.print(escape(protocol))
         for sheet in self.sheets:
             _print_sheet(out, sheet)
         if self.claims:
@@ -166,11 +171,17 @@ def _print_claims(out: Console, claims: tuple[Claim, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    out.print("\nclaims of the document (the reasons for the verdicts are in --report and --json)")
-    table = Table("", "document", "measured", "verdict", box=None, pad_edge=False, header_style="dim")
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in Counter(claim.verdict for claim in claims).most_common())
+    out.print(f"\n[bold]{len(claims)} claims of the document[/]: {counts}")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
     for claim in claims:
-        measured = ", ".join(f"{own.name} {own.text}" for own in claim.measured)
-        table.add_row(*map(escape, (claim.text, claim.claimed, measured, claim.verdict)))
+        said = f"{claim.text}: {claim.claimed}" if claim.claimed else claim.text
+        measured = "; ".join(f"{quantity.name} {quantity.text}" for quantity in claim.measured) or "nothing measured"
+        details = [measured, *filter(None, [claim.agreement, claim.reason])]
+        table.add_row(claim.verdict, escape(said))
+        table.add_row("", f"[dim]{escape('; '.join(details))} ({escape(claim.where)})[/]")
     out.print(table)
 
 

@@ -6,119 +6,42 @@ makes rows with its feature statistics and a known probability, so that a model 
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from scipy.special import betaincinv, expit, ndtr
 
 from tabcohort.data.sources import read_frame
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
-from tabcohort.network.models import ResidualMLP
 from tabcohort.randomness import Purpose, make_rng
-from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
-from tabcohort.reproduce.mistakes import adamw_decay, loss_on_probabilities
-from tabcohort.reproduce.patent_claims import (
-    ACCOUNT,
-    CLAIMED,
-    CLAIMED_LAYERS,
-    CLAIMED_LEFTOVER,
-    PROTOCOLS,
-    patent_claims,
-    patent_pictures,
-)
-from tabcohort.reproduce.runs import Ticker, metrics_of, metrics_of_logits, starting_module, train_to_the_end
+from tabcohort.reproduce.findings import Cell, Findings, Row, Sheet, spread
+from tabcohort.reproduce.gradient_norms import EPOCHS_OF_NORMS, PART_FOR_NORMS, gradient_norms
+from tabcohort.reproduce.patent_claims import ACCOUNT, CLAIMED, PROTOCOLS, patent_claims, patent_pictures
+from tabcohort.reproduce.patent_examples import BATCH_SIZE, CLAIMED_LAYERS, count_parameters, patent_examples
+from tabcohort.reproduce.patent_mistakes import patent_mistakes
+from tabcohort.reproduce.patent_pairs import Pairs, Rows, consecutive_split, expected_auc, patent_pairs, true_logit
+from tabcohort.reproduce.runs import metrics_of, metrics_of_logits, starting_module, train_to_the_end
+from tabcohort.reproduce.side_by_side import Training, train_side_by_side
 from tabcohort.settings import Config
-from tabcohort.training.loop import EpochRecord
+from tabcohort.training.loop import EpochCallback, EpochRecord
 from tabcohort.training.module import as_double, module_logits
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import FloatArray
 
-BATCH_SIZE = 256
 DOCUMENT = Config(
     model="residual", hidden=(256, 128), dropout=0.3, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-5,
     clip_norm=1.0, schedule="plateau", schedule_factor=0.5, schedule_patience=5, batch_size=BATCH_SIZE, mixup_alpha=0.2,
     mixup_probability=0.5, max_epochs=100, patience=15, validation_fraction=0.15, test_fraction=0.15,
 )  # fmt: skip
 N_TRAIN, N_VALIDATION, N_TEST = 39_979, 8_567, 8_568
+EXPECTED_EPOCHS, EPOCHS_ON_MAGIC = 45, 60
 DATA_VARIABLE, MAGIC_FILE = "TABCOHORT_DATA", "magic_gamma.csv.gz"
-
-# The document's StandardScaler: means and standard deviations of ten features in [0, 1]; the seventh is 0 or 1.
-MEANS = np.array([0.24, 0.18, 0.15, 0.67, 0.72, 0.84, 0.05, 0.23, 0.45, 0.38])
-SCALES = np.array([0.18, 0.15, 0.12, 0.20, 0.19, 0.08, 0.22, 0.21, 0.23, 0.25])
-ASSIGNEE_MATCH = 6
-# Our choice: how much of each feature comes from a common factor, and the logit's main effects. With the logit's offset
-# and factor the best possible ROC AUC is the document's 0.972, and the accuracy near the document's 91.7 %.
-LOADINGS = np.array([0.7, 0.6, 0.5, 0.3, 0.3, 0.3, 0.2, 0.5, 0.7, 0.6])
-EFFECTS = np.array([1.0, 0.6, 0.5, 0.3, -0.4, 0.2, 0.15, 0.4, 0.9, 0.6])
-LOGIT_OFFSET, LOGIT_FACTOR = 1.0, 1.618
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Synthetic pairs of patents.
-
-    Args:
-        X: features in [0, 1], `(n, 10)`.
-        probability: the true probability of class 1 of each row, `(n,)`.
-        y: labels drawn from it, 0 or 1, `(n,)`.
-    """
-
-    X: FloatArray
-    probability: FloatArray
-    y: IntArray
-
-
-def patent_pairs(n: int, seed: int) -> Pairs:
-    """Draw pairs with the document's feature means and scales and labels of a known probability.
-
-    Nine features are Beta-distributed, the seventh is 1 with probability 0.05; a Gaussian copula with one common
-    factor makes them depend on each other. The logit is smooth: main effects, three products and a sine.
-
-    Examples:
-        >>> pairs = patent_pairs(1_000, seed=0)
-        >>> pairs.X.shape, bool((pairs.X >= 0).all() and (pairs.X <= 1).all())
-        ((1000, 10), True)
-    """
-    rng = make_rng(seed, Purpose.SAMPLE)
-    common, own = rng.normal(size=(n, 1)), rng.normal(size=(n, len(MEANS)))
-    rank = ndtr(common * LOADINGS + own * np.sqrt(1 - LOADINGS**2))
-    concentration = MEANS * (1 - MEANS) / SCALES**2 - 1  # alpha + beta of the Beta distributions
-    others = np.arange(len(MEANS)) != ASSIGNEE_MATCH
-    X = (rank > 1 - MEANS).astype(np.float64)
-    X[:, others] = betaincinv((MEANS * concentration)[others], ((1 - MEANS) * concentration)[others], rank[:, others])
-    probability = expit(true_logit(X))
-    return Pairs(X, probability, (rng.random(n) < probability).astype(np.int64))
-
-
-def true_logit(X: FloatArray) -> FloatArray:
-    """Return the logit from which the labels of `patent_pairs` are drawn, `(n,)`."""
-    s = (X - MEANS) / SCALES
-    products = 0.4 * s[:, 0] * s[:, 8] - 0.3 * s[:, 3] * s[:, 4] + 0.3 * s[:, 1] * s[:, 9] - 0.2 * s[:, 2] * s[:, 5]
-    logit: FloatArray = LOGIT_FACTOR * (s @ EFFECTS + products + 0.5 * np.sin(2 * s[:, 7]) - LOGIT_OFFSET)
-    return logit
-
-
-def expected_auc(score: FloatArray, probability: FloatArray) -> float:
-    """Return the ROC AUC of a score, averaged over the labels: it does not depend on which labels were sampled.
-
-    This is the sum of p_i (1 - p_j) over pairs of different rows in which i has the higher score (equal scores count
-    half), divided by the same sum over all pairs. With the probability itself as the score this is the best that any
-    model can reach.
-
-    Args:
-        score: `(n,)`.
-        probability: the true probability of class 1 of each row, `(n,)`.
-    """
-    _, level = np.unique(score, return_inverse=True)
-    positives = np.bincount(level, probability)
-    negatives = np.bincount(level, 1 - probability)
-    itself = probability @ (1 - probability)  # a row is no pair with itself; as equal scores it was counted half
-    ordered = positives @ (np.cumsum(negatives) - negatives / 2) - itself / 2
-    return float(ordered / (positives.sum() * negatives.sum() - itself))
 
 
 @dataclass(frozen=True)
@@ -128,6 +51,7 @@ class PatentRun:
     Args:
         history: one record per epoch.
         n_test: numbers of negative and of positive test rows.
+        n_train: number of training rows.
         validation, test: metrics of the validation rows and of the test rows.
         expected_auc: of the test rows, averaged over labels.
         best, best_expected_auc: the same for the true probability, on the same test rows.
@@ -135,6 +59,7 @@ class PatentRun:
 
     history: tuple[EpochRecord, ...]
     n_test: tuple[int, int]
+    n_train: int
     validation: dict[str, float]
     test: dict[str, float]
     expected_auc: float
@@ -147,9 +72,20 @@ class PatentRun:
         return len(self.history)
 
     @property
-    def seconds(self) -> float:
-        """Of the training."""
-        return self.history[-1].seconds
+    def seconds_per_epoch(self) -> float:
+        """Of the training, validation included."""
+        return self.history[-1].seconds / self.epochs
+
+    @property
+    def seconds_per_batch(self) -> float:
+        """Of the training, validation included."""
+        return self.seconds_per_epoch / -(-self.n_train // BATCH_SIZE)
+
+    @property
+    def halvings(self) -> tuple[int, ...]:
+        """The epochs with a lower learning rate than the one before."""
+        rates = [record.learning_rate for record in self.history]
+        return tuple(epoch + 2 for epoch, (old, new) in enumerate(itertools.pairwise(rates)) if new < old)
 
 
 @dataclass(frozen=True)
@@ -161,68 +97,95 @@ class MagicRun:
     test: dict[str, float]
 
 
-Rows = tuple[int, int, int]
+Result = PatentRun | MagicRun | FloatArray
 
 
 def run(
-    messages: Console, seeds: int = 1, rows: Rows = (N_TRAIN, N_VALIDATION, N_TEST), config: Config = DOCUMENT
+    messages: Console, seeds: int = 10, rows: Rows = (N_TRAIN, N_VALIDATION, N_TEST), config: Config = DOCUMENT
 ) -> Findings:
-    """Train on synthetic pairs and on MAGIC, if it is available, with `seeds` seeds.
+    """Train on synthetic pairs and on MAGIC, if it is available, with `seeds` seeds; Ctrl-C keeps what is done.
 
     Args:
         messages: where to show progress.
         seeds: number of repeats.
         rows: numbers of train, validation and test pairs.
         config: of the network.
+
+    Raises:
+        KeyboardInterrupt: no training on pairs was done.
     """
-    with Ticker(messages) as ticker:
-        runs = [train_on_pairs(replace(config, seed=seed), rows, ticker) for seed in range(seeds)]
-        magic = magic_table()
-        magic_runs = (
-            [train_on_magic(magic, replace(config, seed=seed), ticker) for seed in range(seeds)] if magic else []
-        )
-        ticker.say("measuring the mistakes")
-        sheets = [pairs_sheet(runs)] + ([magic_sheet(magic_runs)] if magic_runs else [])
-        return Findings(
-            "patent",
-            "the patent network on synthetic pairs ({:,} train, {:,} validation, {:,} test), ".format(*rows)
-            + f"seeds: {seeds}",
-            notes(runs, config, has_magic=bool(magic_runs)),
-            tuple(sheets),
-            (
-                parameter_sum(),
-                rows_left_over(rows[0]),
-                reports_validation_rows(runs, rows[1]),
-                adamw_decay(),
-                loss_on_probabilities(),
-            ),
-            ticker.seconds,
-            ACCOUNT,
-            PROTOCOLS,
-            patent_claims(runs, count_parameters(), rows[0] % BATCH_SIZE),
-            patent_pictures(runs),
-        )
+    began = time.perf_counter()
+    trainings = trainings_of(seeds, rows, config)
+    done = train_side_by_side(trainings, messages)
+    runs = [result for result in done.values() if isinstance(result, PatentRun)]
+    magic_runs = [result for result in done.values() if isinstance(result, MagicRun)]
+    norms = [result for result in done.values() if isinstance(result, np.ndarray)]
+    if not runs:
+        raise KeyboardInterrupt
+    return Findings(
+        "patent",
+        "the patent network on synthetic pairs ({:,} train, {:,} validation, {:,} test), ".format(*rows)
+        + f"seeds: {len(runs)}",
+        notes(runs, config, has_magic=bool(magic_runs)),
+        (pairs_sheet(runs), *([magic_sheet(magic_runs)] if magic_runs else [])),
+        patent_mistakes(runs, rows[0], rows[1]),
+        time.perf_counter() - began,
+        ACCOUNT,
+        PROTOCOLS,
+        (*patent_claims(runs, norms), *patent_examples(rows[0], rows[1])),
+        patent_pictures(runs, norms),
+        is_interrupted=len(done) < len(trainings),
+    )
 
 
-def train_on_pairs(config: Config, rows: Rows, ticker: Ticker) -> PatentRun:
+def trainings_of(seeds: int, rows: Rows, config: Config) -> dict[tuple[str, int], Training[Result]]:
+    """Return the trainings by what they are on and by seed, seed after seed.
+
+    Args:
+        seeds, rows, config: as in `run`.
+    """
+    magic = magic_table()
+    few = (rows[0] // PART_FOR_NORMS, rows[1] // PART_FOR_NORMS, rows[2] // PART_FOR_NORMS)
+    trainings: dict[tuple[str, int], Training[Result]] = {}
+    for seed in range(seeds):
+        seeded = replace(config, seed=seed)
+        expected = min(EXPECTED_EPOCHS, config.max_epochs)
+        trainings["pairs", seed] = Training(partial(train_on_pairs, seeded, rows), expected)
+        if magic:
+            trainings["MAGIC", seed] = Training(partial(train_on_magic, magic, seeded), EPOCHS_ON_MAGIC)
+        short = replace(seeded, max_epochs=min(EPOCHS_OF_NORMS, config.max_epochs), patience=None)
+        trainings["gradient norms", seed] = Training(partial(norms_of_gradients, short, few), short.max_epochs)
+    return trainings
+
+
+def train_on_pairs(config: Config, rows: Rows, callback: EpochCallback) -> PatentRun:
     """Sample pairs and train on them; the config's seed is that of both."""
-    ticker.say("sampling synthetic pairs")
-    pairs = patent_pairs(sum(rows), config.seed)
-    table = Table.from_arrays(pairs.X, pairs.y)
-    split = Split(*np.split(np.arange(sum(rows)), np.cumsum(rows)[:2]))
+    pairs, table, split = pairs_table(rows, config.seed)
     module = starting_module(table, config)
-    callback = ticker.on_epoch(f"synthetic pairs, seed {config.seed}")
     trained = train_to_the_end(module, table, config, split, callback)
     X, y, probability = pairs.X[split.test], pairs.y[split.test], pairs.probability[split.test]
     return PatentRun(
         trained.history,
         (int((y == 0).sum()), int((y == 1).sum())),
+        len(split.train),
         validation=metrics_of(module, table, split.validation),
         test=metrics_of(module, table, split.test),
         expected_auc=expected_auc(module_logits(as_double(module), X)[:, 0], probability),
         best=metrics_of_logits(true_logit(X)[:, None], y, positive=1),
         best_expected_auc=expected_auc(probability, probability),
     )
+
+
+def pairs_table(rows: Rows, seed: int) -> tuple[Pairs, Table, Split]:
+    """Return synthetic pairs, the same as a table, and which of them train, validate and test."""
+    pairs = patent_pairs(sum(rows), seed)
+    return pairs, Table.from_arrays(pairs.X, pairs.y), consecutive_split(rows)
+
+
+def norms_of_gradients(config: Config, rows: Rows, callback: EpochCallback) -> FloatArray:
+    """Return the gradient norm of each step of a training on fewer pairs, `(n_epochs, n_steps)`."""
+    _, table, split = pairs_table(rows, config.seed)
+    return gradient_norms(table, split, config, callback)
 
 
 def magic_table() -> Table | None:
@@ -233,10 +196,9 @@ def magic_table() -> Table | None:
     return Table.from_frame(read_frame(Path(folder) / MAGIC_FILE), "label", positive="g")
 
 
-def train_on_magic(table: Table, config: Config, ticker: Ticker) -> MagicRun:
+def train_on_magic(table: Table, config: Config, callback: EpochCallback) -> MagicRun:
     """Train on 70 % of the rows of MAGIC, validate on 15 % and test on 15 %."""
     split = train_validation_test_split(table, config)
-    callback = ticker.on_epoch(f"MAGIC, seed {config.seed}")
     trained = train_to_the_end(starting_module(table, config), table, config, split, callback)
     return MagicRun(len(trained.history), trained.history[-1].seconds, metrics_of(trained.module, table, split.test))
 
@@ -258,7 +220,7 @@ def pairs_sheet(runs: Sequence[PatentRun]) -> Sheet:
             row("accuracy", CLAIMED["accuracy"], 0.912, "accuracy"),
             row("log loss", CLAIMED["log_loss"], None, "log_loss"),
             Row("epochs until it stopped", (CLAIMED["epochs"], None, spread(run.epochs for run in runs), None), ".0f"),
-            Row("seconds per epoch", (35.0, None, spread(run.seconds / run.epochs for run in runs), None), ".2f"),
+            Row("seconds per epoch", (35.0, None, spread(run.seconds_per_epoch for run in runs), None), ".2f"),
             Row("parameters", (float(sum(CLAIMED_LAYERS.values())), None, float(count_parameters()), None), ",.0f"),
         ),
     )
@@ -300,41 +262,3 @@ def _reason_for_no_magic() -> str:
     if not folder:
         return f"{DATA_VARIABLE} is not set; it may name a folder with {MAGIC_FILE}"
     return f"there is no {MAGIC_FILE} in {folder!r}, the folder that {DATA_VARIABLE} names"
-
-
-def count_parameters() -> int:
-    """Return the number of parameters of the document's network."""
-    return sum(parameter.numel() for parameter in ResidualMLP(len(MEANS), DOCUMENT.hidden, 1).parameters())
-
-
-def parameter_sum() -> Mistake:
-    """Compare the number of the network's parameters with the document's table of them."""
-    figures = {"claimed": float(sum(CLAIMED_LAYERS.values())), "counted": float(count_parameters())}
-    effect = (
-        "the layers of `ResidualMLP`, one linear layer and a projected skip per block, have {counted:,.0f}; the "
-        "document's {claimed:,.0f} counts a second, square matrix per block instead of the skip's projection"
-    ).format(**figures)
-    return Mistake("sums its parameters over layers that do not exist", effect, figures)
-
-
-def rows_left_over(n_train: int) -> Mistake:
-    """Count the rows that the document's `drop_last` leaves out of every epoch."""
-    figures = {"left_over": float(n_train % BATCH_SIZE), "claimed": float(CLAIMED_LEFTOVER)}
-    effect = (
-        f"{n_train:,} rows in batches of {BATCH_SIZE} leave {{left_over:.0f}} rows, not {{claimed:.0f}}; they are "
-        "different ones in every epoch, so this does little harm; our training uses them"
-    ).format(**figures)
-    return Mistake("drops the last short batch of every epoch", effect, figures)
-
-
-def reports_validation_rows(runs: Sequence[PatentRun], n_validation: int) -> Mistake:
-    """Compare the metrics of the validation rows with those of the test rows."""
-    figures = {
-        metric: spread(run.validation[metric] - run.test[metric] for run in runs).mean
-        for metric in ("roc_auc", "accuracy")
-    }
-    effect = (
-        f"validation minus test rows: ROC AUC {{roc_auc:+.4f}}, accuracy {{accuracy:+.2%}}; with {n_validation:,} rows "
-        "this is sampling noise, with few rows it is a bias (see `reproduce cancer`)"
-    ).format(**figures)
-    return Mistake("reports metrics of its validation rows", effect, figures)

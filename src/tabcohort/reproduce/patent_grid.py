@@ -19,7 +19,8 @@ from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import ConfigReport
 from tabcohort.reporting.terminal import ProgressDisplay
 from tabcohort.reproduce.findings import Findings, Row, Sheet
-from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN, expected_auc, patent_pairs
+from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN
+from tabcohort.reproduce.patent_pairs import expected_auc, patent_pairs
 from tabcohort.settings import CohortSettings, Config
 
 GRID = {

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from tabcohort.reproduce.claims import CANNOT, HOLDS, LEVEL, UNDECIDED, Claim, Compared, Measured, order_claim
+from tabcohort.reproduce.claims import CANNOT, HOLDS, LEVEL, UNDECIDED, Claim, Compared, Measured, order_claim, quantile
 from tabcohort.reproduce.findings import Cell, Findings, Row, Sheet, spread
-from tabcohort.reproduce.patent import DOCUMENT, N_TEST, N_TRAIN, N_VALIDATION, Rows
+from tabcohort.reproduce.patent import DOCUMENT, N_TEST, N_TRAIN, N_VALIDATION
 from tabcohort.reproduce.patent_claims import ACCOUNT, PROTOCOLS, RATE_LABEL, rate_curve
+from tabcohort.reproduce.patent_pairs import Rows
 from tabcohort.reproduce.patent_variants import (
     ADAM,
     BASE,
+    COSINE,
+    DROP_LAST,
+    EXPONENTIAL,
+    MIXUP_ALWAYS,
+    MIXUP_UNIFORM,
     NO_CLIPPING,
     NO_MIXUP,
     PATIENCE_2,
@@ -22,6 +28,7 @@ from tabcohort.reproduce.patent_variants import (
     RAW,
     RAW_BARE,
     SGD,
+    STEP,
     Results,
     TableRun,
     measure,
@@ -29,6 +36,7 @@ from tabcohort.reproduce.patent_variants import (
 from tabcohort.reproduce.pictures import Bar, Bars, Curves, Picture, loss_curves, mean_curve
 from tabcohort.settings import Config
 
+NEGLIGIBLE = 0.001  # of a log loss of 0.2
 Quantity = Callable[[TableRun], float]
 
 
@@ -51,13 +59,16 @@ TRAIN = Figure("accuracy, training rows", lambda run: run.train["accuracy"], ".2
 TEST_AUC = Figure("ROC AUC, test rows, expected over labels", lambda run: run.expected_auc, ".4f")
 
 SCALING, OPTIMIZERS, PATIENCE = "feature scaling", "AdamW optimizer", "learning rate scheduler"
-MIXUP, CLIPPING = "mixup augmentation", "gradient clipping"
+SCHEDULES, MIXUP, CLIPPING = "alternative schedulers", "mixup augmentation", "gradient clipping"
+LOADER = "DataLoader creation"
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[Figure, ...]]] = {
     SCALING: ((RAW, BASE, RAW_BARE), (TO_TARGET, AUC, TEST_AUC)),
     OPTIMIZERS: ((SGD, ADAM, BASE), (EPOCHS, CONVERGED, AUC, TEST_AUC)),
     PATIENCE: ((PATIENCE_2, BASE, PATIENCE_10), (LOSS, EPOCHS, TEST_AUC)),
-    MIXUP: ((NO_MIXUP, BASE), (TRAIN, VALIDATION, AUC, TEST_AUC)),
+    SCHEDULES: ((STEP, COSINE, EXPONENTIAL, BASE), (LOSS, EPOCHS, TEST_AUC)),
+    MIXUP: ((NO_MIXUP, MIXUP_ALWAYS, MIXUP_UNIFORM, BASE), (TRAIN, VALIDATION, AUC, LOSS, TEST_AUC)),
     CLIPPING: ((NO_CLIPPING, BASE), (AUC, TEST_AUC)),
+    LOADER: ((DROP_LAST, BASE), (LOSS, TEST_AUC)),
 }
 CLAIMED: Mapping[tuple[str, str, str], float] = {
     (SCALING, TO_TARGET.name, RAW): 65, (SCALING, TO_TARGET.name, BASE): 18,
@@ -82,15 +93,20 @@ COMPARISONS = (
     ("Patience 5 has a lower loss than 10", PATIENCE, LOSS, PATIENCE_10, BASE),
     ("Patience 5 trains longer than 2", PATIENCE, EPOCHS, PATIENCE_2, BASE),
     ("Patience 10 trains longer than 5", PATIENCE, EPOCHS, BASE, PATIENCE_10),
+    ("The plateau schedule has a lower loss than the step schedule", SCHEDULES, LOSS, STEP, BASE),
+    ("The plateau schedule has a lower loss than the cosine schedule", SCHEDULES, LOSS, COSINE, BASE),
+    ("The plateau schedule has a lower loss than the exponential schedule", SCHEDULES, LOSS, EXPONENTIAL, BASE),
     ("Mixup lowers the accuracy of the training rows", MIXUP, TRAIN, NO_MIXUP, BASE),
     ("Mixup raises the accuracy of the validation rows", MIXUP, VALIDATION, NO_MIXUP, BASE),
     ("Mixup raises the ROC AUC", MIXUP, AUC, NO_MIXUP, BASE),
+    ("Mixup in half of the batches has a lower loss than in all", MIXUP, LOSS, MIXUP_ALWAYS, BASE),
+    ("Weights from Beta(0.2, 0.2) have a lower loss than uniform ones", MIXUP, LOSS, MIXUP_UNIFORM, BASE),
     ("Clipping raises the ROC AUC", CLIPPING, AUC, NO_CLIPPING, BASE),
 )
 
 
 def run(
-    messages: Console, seeds: int = 3, rows: Rows = (N_TRAIN, N_VALIDATION, N_TEST), config: Config = DOCUMENT
+    messages: Console, seeds: int = 10, rows: Rows = (N_TRAIN, N_VALIDATION, N_TEST), config: Config = DOCUMENT
 ) -> Findings:
     """Train every variant of the tables; Ctrl-C keeps what is done.
 
@@ -176,7 +192,7 @@ def table_sheet(results: Results, title: str) -> Sheet:
 
 
 def claims(results: Results, config: Config) -> tuple[Claim, ...]:
-    """Return the comparisons of the tables, and the two claims that are none."""
+    """Return the comparisons of the tables, and the three claims that are none."""
     compared = []
     for text, table, figure, first, second in COMPARISONS:
         sides = [
@@ -184,7 +200,7 @@ def claims(results: Results, config: Config) -> tuple[Claim, ...]:
             for name in (first, second)
         ]
         compared.append(order_claim(text, f"{table}: {figure.name}", sides[0], sides[1], figure.style))
-    return (*compared, epochs_of_sgd(results, config), not_finite(results))
+    return (*compared, epochs_of_sgd(results, config), not_finite(results), last_batch(results))
 
 
 def epochs_of_sgd(results: Results, config: Config) -> Claim:
@@ -210,6 +226,23 @@ def not_finite(results: Results) -> Claim:
     return Claim("Without clipping a loss is occasionally NaN", CLIPPING, "occasional NaN", measured, verdict, reason)
 
 
+def last_batch(results: Results) -> Claim:
+    """Return the claim that leaving out the last short batch changes nothing that matters."""
+    text = "Leaving out the last short batch is negligible"
+    without, base = (results.by_seed(name, LOSS.of) for name in (DROP_LAST, BASE))
+    differences = [without[seed] - base[seed] for seed in sorted(without.keys() & base.keys())]
+    if not differences:
+        return Claim(text, LOADER, "", (), UNDECIDED, "not measured")
+    difference = spread(differences)
+    measured = (Measured("difference of the log loss, validation rows", difference, "+.5f"),)
+    if difference.deviation is None:
+        return Claim(text, LOADER, "", measured, UNDECIDED, "one seed has no spread to compare with")
+    highest = abs(difference.mean) + quantile(difference.n) * difference.error
+    verdict = HOLDS if highest < NEGLIGIBLE else UNDECIDED
+    reason = f"the 95% interval of the mean difference reaches {highest:.5f}, beside {NEGLIGIBLE:g}"
+    return Claim(text, LOADER, "", measured, verdict, reason)
+
+
 def pictures(results: Results) -> tuple[Picture, ...]:
     """Return losses, learning rates and ROC AUC of the variants."""
     drawn: list[Picture] = []
@@ -219,8 +252,11 @@ def pictures(results: Results) -> tuple[Picture, ...]:
     patience = [name for name in (PATIENCE_2, BASE, PATIENCE_10) if name in first]
     if patience:
         rates = tuple(rate_curve(name, first[name].history) for name in patience)
-        drawn.append(Curves("Learning rate with each plateau patience, one seed", ("epoch", RATE_LABEL), rates))
-    for title in (OPTIMIZERS, SCALING, MIXUP):
+        drawn.append(Curves("Learning rate by plateau patience, one seed", ("epoch", RATE_LABEL), rates))
+    if schedules := [name for name in TABLES[SCHEDULES][0] if name in first]:
+        rates = tuple(rate_curve(name, first[name].history) for name in schedules)
+        drawn.append(Curves("Learning rate by schedule, one seed", ("epoch", RATE_LABEL), rates))
+    for title in (OPTIMIZERS, SCALING, SCHEDULES, MIXUP):
         names = [name for name in TABLES[title][0] if results.runs[name]]
         curves = tuple(mean_curve(name, [run.roc_aucs for run in results.runs[name].values()]) for name in names)
         if curves:

@@ -1,4 +1,4 @@
-"""Variants of the patent document's training, side by side: scaling, optimizers, plateau patience, mixup and clipping.
+"""Variants of the patent document's training, side by side: scaling, optimizers, schedules, mixup, clipping, batches.
 
 Source: the walkthrough's result tables. Each variant changes one thing of the document's config; those of a seed train
 on the same synthetic pairs, and are measured on their validation rows and on test rows.
@@ -15,8 +15,8 @@ import torch.nn as nn
 from rich.console import Console
 
 from tabcohort.data.encoder import plain_encoding, store_rows
-from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
+from tabcohort.engines.batches import BatchPlan
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import has_batch_norm
 from tabcohort.engines.validation import EpochResult, ValidationSet
@@ -24,13 +24,14 @@ from tabcohort.errors import TrainingError
 from tabcohort.evaluation.metrics import METRICS, Scorer, log_probabilities
 from tabcohort.network.models import Standardize
 from tabcohort.reproduce.findings import Cell, spread
-from tabcohort.reproduce.patent import Pairs, Rows, expected_auc, patent_pairs
+from tabcohort.reproduce.patent_pairs import Pairs, Rows, consecutive_split, expected_auc, patent_pairs
 from tabcohort.reproduce.runs import metrics_of, starting_module
 from tabcohort.reproduce.side_by_side import STOPPED, Training, train_side_by_side
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, EpochRecord, train_network
 from tabcohort.training.member import fit_on_training_rows, member_data, releasing
 from tabcohort.training.module import CompiledModuleEngine, as_double, module_logits
+from tabcohort.types import IntArray
 
 TARGET_AUC = 0.95
 EXPECTED_EPOCHS = 55
@@ -44,18 +45,22 @@ class Variant:
         changes: of its config.
         is_scaled: whether the columns are standardized before the network.
         has_input_norm: whether the network begins with batch normalisation, as the document's does.
+        drops_last: whether the last, short batch of an epoch is left out, as the document does.
     """
 
     changes: Mapping[str, object] = field(default_factory=dict)
     is_scaled: bool = True
     has_input_norm: bool = True
+    drops_last: bool = False
 
 
 BASE = "as the document"
 RAW, RAW_BARE = "raw columns", "raw columns, no input norm"
 SGD, ADAM = "SGD", "Adam"
 PATIENCE_2, PATIENCE_10 = "plateau patience 2", "plateau patience 10"
-NO_MIXUP, NO_CLIPPING = "without mixup", "without clipping"
+STEP, COSINE, EXPONENTIAL = "step schedule", "cosine schedule", "exponential schedule"
+NO_MIXUP, MIXUP_ALWAYS, MIXUP_UNIFORM = "without mixup", "mixup in all batches", "mixup with uniform weights"
+NO_CLIPPING, DROP_LAST = "without clipping", "without the last short batch"
 VARIANTS: Mapping[str, Variant] = {
     BASE: Variant(),
     RAW: Variant(is_scaled=False),
@@ -64,9 +69,27 @@ VARIANTS: Mapping[str, Variant] = {
     ADAM: Variant({"optimizer": "adam"}),
     PATIENCE_2: Variant({"schedule_patience": 2}),
     PATIENCE_10: Variant({"schedule_patience": 10}),
+    STEP: Variant({"schedule": "step", "schedule_every": 20, "schedule_factor": 0.5}),
+    COSINE: Variant({"schedule": "cosine"}),
+    EXPONENTIAL: Variant({"schedule": "exponential", "schedule_factor": 0.95}),
     NO_MIXUP: Variant({"mixup_alpha": 0.0}),
+    MIXUP_ALWAYS: Variant({"mixup_probability": 1.0}),
+    MIXUP_UNIFORM: Variant({"mixup_alpha": 1.0}),
     NO_CLIPPING: Variant({"clip_norm": None}),
+    DROP_LAST: Variant(drops_last=True),
 }
+
+
+class WholeBatches(BatchPlan):
+    """Batches without the last short one; each epoch leaves out other rows."""
+
+    @property
+    def bounds(self) -> IntArray:
+        """Where each step's rows begin, and where the last one's end, `(n_steps + 1,)`."""
+        return np.arange(0, self.n_rows + 1, self.batch_size)
+
+    def _partners(self, number: int, n_epochs: int, bounds: IntArray) -> IntArray:
+        return super()._partners(number, n_epochs, np.append(bounds, self.n_rows))
 
 
 @dataclass(frozen=True)
@@ -179,8 +202,7 @@ def train_variant(
     """
     config = replace(config, **variant.changes)  # type: ignore[arg-type]
     pairs = pairs_of(config.seed)
-    table = Table.from_arrays(pairs.X, pairs.y)
-    split = Split(*np.split(np.arange(sum(rows)), np.cumsum(rows)[:2]))
+    table, split = Table.from_arrays(pairs.X, pairs.y), consecutive_split(rows)
     module = starting_module(table, config)
     standardize, network = module
     assert isinstance(standardize, Standardize)
@@ -192,10 +214,11 @@ def train_variant(
         standardize.set_statistics(statistics)
     reading = make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
     data = member_data(table, split, config, reading, has_batch_norm(network))
-    own = data.validation
-    validation = WithRocAuc(own.rows, own.y, own.weight, own.positive)
+    validation = WithRocAuc(**vars(data.validation))
+    batches = WholeBatches(**vars(data.batches)) if variant.drops_last else data.batches
+    data = replace(data, validation=validation, batches=batches)
     try:
-        with releasing(CompiledModuleEngine(network, replace(data, validation=validation), config)) as engine:
+        with releasing(CompiledModuleEngine(network, data, config)) as engine:
             state = train_network(engine, validation, config, callback)
     except TrainingError:
         return None

@@ -18,6 +18,7 @@ from tabcohort.reproduce.claims import Claim, Compared, order_claim
 from tabcohort.reproduce.findings import Findings, Row, Sheet, spread
 from tabcohort.reproduce.pictures import Bar, Bars, Curves, Picture, loss_curves, mean_curve
 from tabcohort.reproduce.runs import Ticker, metrics_of_logits, sample_table, starting_module, train_to_the_end
+from tabcohort.reproduce.scratch_formulas import formula_claims
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
 from tabcohort.types import FloatArray
@@ -103,7 +104,7 @@ def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT) -> Findin
             ticker.seconds,
             ACCOUNT,
             PROTOCOLS,
-            claims(pairs),
+            (*claims(pairs), *formula_claims()),
             pictures(pairs),
         )
 
@@ -126,6 +127,11 @@ def variants(config: Config) -> dict[str, Config]:
 
 
 IMPROVEMENTS = ("momentum 0.9", "dropout 0.2", "batch normalisation")  # that the document calls so
+EXPERIMENTS = {  # that it suggests, by what it calls them
+    "Another architecture": ("64 units", "two layers", "no hidden layer"),
+    "Another hyperparameter": ("rate 0.1", "batches of 8", "Adam, rate 0.001"),
+    "Augmentation": ("mixup",),
+}
 
 
 def train_pairs(table: Table, config: Config, seeds: int, ticker: Ticker, label: str) -> list[Pair]:
@@ -186,8 +192,21 @@ def claims(pairs: dict[str, list[Pair]]) -> tuple[Claim, ...]:
         losses = {seed: pair.compiled.metrics["log_loss"] for seed, pair in enumerate(pairs[name])}
         return Compared(f"log loss, {name}", None, losses)
 
-    texts = {name: f"{name.capitalize()} is an improvement" for name in IMPROVEMENTS if name in pairs}
-    return tuple(order_claim(text, "possible improvements", side(BASE), side(name)) for name, text in texts.items())
+    def claim(text: str, where: str, name: str) -> Claim:
+        return order_claim(text, where, side(BASE), side(name))
+
+    improvements = (
+        claim(f"{name[0].upper()}{name[1:]} is an improvement", "possible improvements", name)
+        for name in IMPROVEMENTS
+        if name in pairs
+    )
+    experiments = (
+        claim(f"{what} is an improvement: {name} (suggested)", "experiments", name)
+        for what, names in EXPERIMENTS.items()
+        for name in names
+        if name in pairs
+    )
+    return (*improvements, *experiments)
 
 
 def pictures(pairs: dict[str, list[Pair]]) -> tuple[Picture, ...]:

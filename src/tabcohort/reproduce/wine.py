@@ -18,7 +18,7 @@ from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.network.models import MLP
-from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, Measured, order_claim
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, Measured, counted_claim, order_claim
 from tabcohort.reproduce.findings import Cell, Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.pictures import Bar, Bars, Curves, Picture, loss_curves, mean_curve
 from tabcohort.reproduce.runs import (
@@ -32,11 +32,12 @@ from tabcohort.reproduce.runs import (
 )
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
+from tabcohort.types import IntArray
 
 DOCUMENT = Config(
     model="mlp", hidden=(10, 10), dropout=0.0, optimizer="adam", learning_rate=1e-3, weight_decay=0.0, batch_size=32
 )
-EPOCHS = 10
+EPOCHS, EPOCHS_OF_ORDER = 10, 200
 BATCH_SIZES: tuple[int | str, ...] = (1, 8, 32, "full")
 WITH_EARLY_STOPPING = replace(DOCUMENT, max_epochs=2_000, patience=20)
 ACCOUNT = (
@@ -102,7 +103,13 @@ def run(messages: Console, seeds: int = 10, config: Config = WITH_EARLY_STOPPING
             ticker.seconds,
             ACCOUNT,
             PROTOCOLS,
-            (ten_epochs_train(raw, majority), loss_needs_weights(scaled), *batches_regularize(by_size)),
+            (
+                ten_epochs_train(raw, majority),
+                loss_needs_weights(scaled),
+                *batches_regularize(by_size),
+                shuffling_generalizes(table, config, seeds, ticker),
+                counted_claim("Rows of an epoch's last batch (implied)", "accumulating loss", 18, len(table.y) % 32),
+            ),
             pictures(raw, scaled, stopped),
         )
 
@@ -163,6 +170,52 @@ def batches_regularize(by_size: BySize) -> tuple[Claim, ...]:
         )
         for size in BATCH_SIZES[1:-1]
     )  # fmt: skip
+
+
+def shuffling_generalizes(table: Table, config: Config, seeds: int, ticker: Ticker) -> Claim:
+    """Return whether batches in random order have a lower test loss than rows in the order of the file, by class."""
+    shuffled, ordered = {}, {}
+    for seed in range(seeds):
+        ticker.say(f"shuffled and ordered batches, seed {seed}")
+        split = train_validation_test_split(table, replace(config, seed=seed))
+        train = np.sort(split.train)
+        statistics = fit_statistics(table.numbers, table.weight, train)
+        inputs = torch.from_numpy(standardize(table.numbers, statistics))
+        shuffled[seed], ordered[seed] = (
+            loss_after_training(inputs, table, (train, split.test), seed, in_order) for in_order in (False, True)
+        )
+    return order_claim(
+        "Shuffled batches generalize better than batches in the order of the file", "creating a DataLoader",
+        Compared("log loss of test rows, in order", None, ordered), Compared("shuffled", None, shuffled),
+    )  # fmt: skip
+
+
+def loss_after_training(
+    inputs: torch.Tensor, table: Table, rows: tuple[IntArray, IntArray], seed: int, in_order: bool
+) -> float:
+    """Return the log loss of test rows after training in PyTorch, in random batches or in the same order every time.
+
+    Args:
+        inputs: standardized rows, `(n_rows, n_columns)`.
+        table: the rows' classes.
+        rows: the training rows and the test rows.
+        seed: of the initial weights and of the order.
+        in_order: whether batches come in the order of the training rows.
+    """
+    train, test = rows
+    y = torch.from_numpy(table.y)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = MLP(table.n_inputs, DOCUMENT.hidden, len(table.schema.classes))
+        optimizer = torch.optim.Adam(network.parameters(), lr=DOCUMENT.learning_rate)
+        for _ in range(EPOCHS_OF_ORDER):
+            order = torch.from_numpy(train)[torch.arange(len(train)) if in_order else torch.randperm(len(train))]
+            for batch in order.split(32):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(network(inputs[batch]), y[batch]).backward()
+                optimizer.step()
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(network(inputs[test]), y[test]))
 
 
 def gap_sheet(by_size: BySize) -> Sheet:
