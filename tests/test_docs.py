@@ -1,10 +1,8 @@
-"""README.md and docs: their examples run, their commands are known, and their tables say what the code says."""
+"""README.md and docs: their examples run and give what they show, and their commands are known."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import dataclasses
 import doctest
 import io
 import math
@@ -16,99 +14,28 @@ import subprocess
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from helpers import fit_quickly, make_small_table
+from doc_pages import (
+    DOCS,
+    EVERY_PAGE,
+    FENCE,
+    NUMBER,
+    OMITTED,
+    ROOT,
+    Block,
+    blocks_of,
+    commands_of,
+    name_of,
+    pages_with,
+    read,
+)
 
-from tabcohort import CohortSettings, Config, ConfigReport, grid, save
-from tabcohort.cli.commands import N_RANDOM_CONFIGS
+from tabcohort import Config, grid
 from tabcohort.cli.main import main
 from tabcohort.cli.parser import make_parser
-from tabcohort.cohort.presets import FOLDS
-from tabcohort.container import FORMAT, MAGIC, read_container
-from tabcohort.data.splits import COHORT_SIZES
-from tabcohort.evaluation.intervals import UNKNOWN
-from tabcohort.evaluation.metrics import METRICS
-from tabcohort.model.facts import config_facts, evaluation_facts, facts
-from tabcohort.model.file import OUT_OF_FOLD
-from tabcohort.model.learned import learned_facts
-
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-SOURCE = ROOT / "src" / "tabcohort"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-MAX_LINES_OF_README, MAX_WORDS = 150, 1_500
-FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-OMITTED = "..."
-NUMBER = re.compile(r"(?<!\w)[+-]?\d[\d.,e+-]*")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A code block of a page; `line` is where its text begins, counted from 1."""
-
-    language: str
-    title: str | None
-    text: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of a page as its arguments, and the lines of output that are shown below it."""
-
-    arguments: list[str]
-    shown: list[str]
-
-
-def read(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def prose_of(page: Path) -> str:
-    """Return a page without its code blocks."""
-    return FENCE.sub("", read(page))
-
-
-def blocks_of(page: Path, *languages: str) -> list[Block]:
-    """Return the code blocks of a page in these languages."""
-    text = read(page)
-    matches = [match for match in FENCE.finditer(text) if match[1] in languages]
-    return [Block(match[1], match[2], match[3], text.count("\n", 0, match.start(3)) + 1) for match in matches]
-
-
-def commands_of(page: Path) -> list[Command]:
-    """Return the commands of a page; `make demo` is the command that the Makefile has for it."""
-    (demo,) = re.findall(r"^demo:.*\n\t@\$\(BIN\)/tabcohort (.*)$", MAKEFILE, re.MULTILINE)
-    commands: list[Command] = []
-    for block in blocks_of(page, "console", "bash", "sh"):
-        text = block.text.replace("$ make demo", f"$ tabcohort {demo}")
-        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            line, *shown = part.splitlines()
-            if line.startswith("tabcohort "):
-                commands.append(Command(shlex.split(line)[1:], shown))
-    return commands
-
-
-def pages_with(*languages: str) -> pytest.MarkDecorator:
-    """Parametrize a test by the pages that have code blocks in these languages."""
-    return pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, *languages)], ids=name_of)
-
-
-EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
-
-
-# -- examples --------------------------------------------------------------------------------------------------------
 
 
 @pages_with("python")
@@ -318,219 +245,3 @@ def test_settings_files_grids_and_mappings_are_valid(page: Path, tmp_path: Path)
         else:
             values.pop("columns", None)  # types of columns, which are no part of a config
             assert Config.from_dict(values) != Config()
-
-
-# -- reference -------------------------------------------------------------------------------------------------------
-
-
-def table_rows(pages: str, *columns: str) -> list[tuple[str, ...]]:
-    """Return the cells of the tables of these pages, a glob, that have this many columns, each of this pattern."""
-    cells = r" \| ".join(f"({column})" for column in columns)
-    return re.findall(rf"^\| {cells} \|$", "\n".join(map(read, sorted(DOCS.glob(pages)))), re.MULTILINE)
-
-
-def test_the_settings_tables_name_every_field_with_its_default() -> None:
-    rows = table_rows("reference/settings*.md", r"`\w+`", r"`[^`]*`", r"\w.*|`.*")
-    defaults = {name.strip("`"): tomllib.loads(f"value = {default.strip('`')}")["value"] for name, default, _ in rows}
-    fields = [*dataclasses.fields(Config), *dataclasses.fields(CohortSettings)]
-    assert len(rows) == len(defaults)
-    expected = {
-        field.name: "none"
-        if field.default is None
-        else list(field.default)
-        if field.name == "hidden"
-        else field.default
-        for field in fields
-    }
-    assert defaults == expected  # as a settings file spells them
-
-
-def test_the_command_line_pages_list_every_command_and_option() -> None:
-    (subparsers,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    options = table_rows("reference/cli*.md", r"`--[^`]+`", "[a-z, ]+", ".+")
-    listed = [(command, option.strip("`")) for option, commands, _ in options for command in commands.split(", ")]
-    expected = [
-        (command, described(action))
-        for command, parser in subparsers.choices.items()
-        for action in parser._actions
-        if action.option_strings and action.dest != "help"
-    ]
-    assert sorted(listed) == sorted(expected)
-    positional = {
-        command: " ".join(str(action.metavar) for action in parser._actions if not action.option_strings)
-        for command, parser in subparsers.choices.items()
-    }
-    commands = table_rows("reference/cli.md", r"`[a-z]+`", r"`[A-Z ]+`", ".+")
-    assert {name.strip("`"): arguments.strip("`") for name, arguments, _ in commands} == positional
-    assert f"number of random configs, {N_RANDOM_CONFIGS} if omitted" in read(DOCS / "reference/cli-training.md")
-
-
-def described(action: argparse.Action) -> str:
-    """Return an option and its value as the help shows them."""
-    (option,) = action.option_strings
-    if action.nargs == 0:
-        return option
-    value = action.metavar or "{" + ",".join(action.choices or ()) + "}"
-    return f"{option} [{value}]" if action.nargs == "?" else f"{option} {value}"
-
-
-def test_the_metrics_page_defines_every_metric() -> None:
-    rows = table_rows("reference/metrics.md", r"`\w+`", "[^|]+", "higher|lower", "[^|]+")
-    listed = {name.strip("`"): (label, direction, "bootstrap" in how) for name, label, direction, how in rows}
-    assert listed == {
-        name: (metric.label, "lower" if metric.lower_is_better else "higher", metric.bootstrap is not None)
-        for name, metric in METRICS.items()
-    }
-    assert all(
-        f"{metric.bootstrap} bootstrap" in rows[place][3]
-        for place, metric in enumerate(METRICS.values())
-        if metric.bootstrap
-    )
-    formulas = table_rows("reference/metrics.md", r"`\w+`", "[^|]+", "yes|no")
-    needs = {name.strip("`"): needs_positive == "yes" for name, _, needs_positive in formulas}
-    assert needs == {name: metric.needs_positive for name, metric in METRICS.items()}
-
-
-def test_the_facts_page_names_every_key() -> None:
-    predictor = fit_quickly(model="logistic")
-    failed = ConfigReport(predictor.config, 0, UNKNOWN, UNKNOWN, {}, 0.0, failed="a loss stopped being finite")
-    seldom = dataclasses.replace(predictor.report.evaluation, confusion=np.array([[90.0, 0.0], [29.0, 0.0]]))
-    values = {
-        **facts(predictor),
-        "configs": config_facts(dataclasses.replace(predictor.report, configs=(*predictor.report.configs, failed))),
-        "evaluation": evaluation_facts(seldom, predictor.schema.classes),
-    }
-    names = {re.sub(rf"\.metrics\.({'|'.join(METRICS)})\b", ".metrics.NAME", name) for name in keys_of(values)}
-    cells = "".join(row[0] for row in table_rows("reference/facts.md", "`[^|]+`", "[^|]+"))
-    listed = set(re.findall(r"`([^`]+)`", cells))
-    of_report = {name for name in listed if name.startswith("report.")}
-    described = {
-        name for name in names if any(re.match(rf"{re.escape(name_of)}(\.|\[|$)", name) for name_of in of_report)
-    }
-    assert {name for name in names - described if not name.startswith("report.")} == listed - of_report
-    assert {name for name in names if name.startswith("report.")} == described
-    assert all(any(name.startswith(start) for name in names) for start in of_report)
-
-
-def test_the_json_page_names_every_key_of_what_a_model_has_learned() -> None:
-    table = make_small_table()
-    _, section = read(DOCS / "reference/json.md").split("## What a model has learned")
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(
-        learned_facts(fit_quickly(table, model="logistic"), table)
-    )
-
-
-def keys_of(values: Any, name: str = "") -> Iterator[str]:
-    """Yield the names of all values in nested dictionaries; `[]` stands for the entries of a list."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from keys_of(value, f"{name}.{key}" if name else key)
-    elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
-        yield from keys_of(values[0], f"{name}[]")
-    else:
-        yield name
-
-
-def test_the_file_format_page_describes_what_is_written(tmp_path: Path) -> None:
-    page = read(DOCS / "reference/file-format.md")
-    assert f"its `format`, which is {FORMAT}" in page
-    assert f"| {len(MAGIC)} | `{MAGIC.decode()}` |" in page
-    arrays = table_rows("reference/file-format.md", r"`out_of_fold\.\w+`", r"\w+", "[^|]+")
-    listed = {name.strip("`"): dtype for name, dtype, _ in arrays}
-    assert listed == {f"out_of_fold.{name}": np.dtype(dtype).name for name, dtype in OUT_OF_FOLD.items()}
-    save(fit_quickly(model="logistic"), tmp_path / "model.tabcohort")
-    written, document = read_container(tmp_path / "model.tabcohort", "model")
-    assert set(re.findall(r"`(members\.\d[\w.]+)`", page)) <= set(written)
-    parts = [name.strip("`") for name, _ in table_rows("reference/file-format.md", r"`\w+`", "[^|]+")]
-    assert parts == ["schema", "report", "members", "calibrator", "decision_rule"]
-    assert set(parts) <= set(document)
-
-
-def test_the_training_page_says_how_many_networks_there_are() -> None:
-    rows = table_rows("guide/training.md", r"[\d,]+|more", r"\d+", r"\d+")
-    limits = [math.inf if limit == "more" else float(limit.replace(",", "")) for limit, _, _ in rows]
-    assert f"{FOLDS['fast']} folds, one seed" in read(DOCS / "guide/training.md")
-    assert f"the preset `fast` has {FOLDS['fast']}" in read(DOCS / "reference/settings-cohort.md")
-    assert tuple(zip(limits, (int(row[1]) for row in rows), (int(row[2]) for row in rows), strict=True)) == COHORT_SIZES
-
-
-def test_the_figures_page_has_every_figure_of_the_readme() -> None:
-    """A row of the README's table has a row there with the same times and the same ratio."""
-    _, section = read(ROOT / "README.md").split("## Figures")
-    section, _ = section.split("\n## ", 1)
-    page = read(DOCS / "explanation/figures.md")
-    assert numbers_in(section) <= numbers_in(page)
-    rows = re.findall(r"^\|.*\| ([\d,.]+ ms) \| ([\d,.]+ ms) \| ([\d.]+) \|$", section, re.MULTILINE)
-    assert len(rows) >= 6
-    for theirs, ours, ratio in rows:
-        assert f"| {theirs} against {ours}, ratio {ratio} |" in page
-
-
-def numbers_in(text: str) -> set[str]:
-    """Return the numbers of a text as they are written, without the punctuation behind them."""
-    return {number.rstrip(".,-+") for number in NUMBER.findall(text)}
-
-
-# -- links, and what is named ----------------------------------------------------------------------------------------
-
-
-@EVERY_PAGE
-def test_a_page_has_at_most_1500_words(page: Path) -> None:
-    """Counted are all pieces between blanks, outside of code blocks; so the bars of tables count as words, too."""
-    assert len(prose_of(page).split()) <= MAX_WORDS
-
-
-def test_the_readme_is_short() -> None:
-    assert len(read(ROOT / "README.md").splitlines()) <= MAX_LINES_OF_README
-
-
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
-def test_links_and_images_are_there(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
-        if target.startswith("https://"):
-            continue
-        path, _, anchor = target.partition("#")
-        linked = (page.parent / path).resolve() if path else page
-        assert linked.is_file(), target
-        assert page.parent == ROOT or DOCS in linked.parents, f"{target} is not in the built pages"
-        assert not anchor or anchor in anchors_of(linked), target
-
-
-def anchors_of(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, and of what its reference describes."""
-    described = re.findall(r"^::: (\S+)$", read(page), re.MULTILINE)
-    headings = re.findall(r"^#+ (.*)$", prose_of(page), re.MULTILINE)
-    return {
-        *described,
-        *(re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings),
-    }
-
-
-def test_every_page_is_in_the_navigation() -> None:
-    listed = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
-
-
-@EVERY_PAGE
-def test_make_targets_are_in_the_makefile(page: Path) -> None:
-    named = re.findall(r"`make ([a-z]+)`", read(page)) + re.findall(r"^\$ make ([a-z]+)", read(page), re.MULTILINE)
-    assert set(named) <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-
-
-@EVERY_PAGE
-def test_files_and_what_they_define_are_there(page: Path) -> None:
-    prose = prose_of(page)
-    for path in re.findall(r"`([\w/]+\.py|benchmarks/\w+\.\w+)`", prose):
-        assert [*ROOT.glob(path), *SOURCE.rglob(path)], f"there is no {path}"
-    for names, path in re.findall(r"((?:`[\w.]+`(?:, | and )?)+)\s(?:in|\()\s?`([\w/]+\.py)`", prose):
-        (file,) = SOURCE.rglob(path)
-        for name in re.findall(r"`(?:\w+\.)*(\w+)`", names):
-            assert re.search(rf"^\s*(def|class) {name}\b|^{name}\b.* = ", read(file), re.MULTILINE), f"{path}: {name}"
-
-
-def test_the_page_on_the_code_names_every_package() -> None:
-    rows = table_rows("developing/house.md", r"`\w+`(?:, `\w+`)*", "[^|]+")
-    listed = [name for packages, _ in rows for name in re.findall(r"`(\w+)`", packages)]
-    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    modules = {path.stem for path in SOURCE.glob("[!_]*.py")}
-    assert sorted(listed) == sorted(packages | modules)
