@@ -34,7 +34,6 @@ check: install  ## format, lint, types, docstring examples, tests (which also ru
 	@$(MAKE) --no-print-directory test
 
 docs: install  ## build the documentation into build/docs
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[docs]" --constraint constraints.txt
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: install  ## measure speed beside the reference loops, from one run

@@ -1,10 +1,8 @@
-"""README.md and docs: their examples run, their commands are known, and their tables say what the code says."""
+"""README.md and docs: their examples run and give what they show, and their commands are known."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import dataclasses
 import doctest
 import io
 import math
@@ -16,98 +14,28 @@ import subprocess
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from helpers import fit_quickly, make_small_table
+from doc_pages import (
+    DOCS,
+    EVERY_PAGE,
+    FENCE,
+    NUMBER,
+    OMITTED,
+    ROOT,
+    Block,
+    blocks_of,
+    commands_of,
+    name_of,
+    pages_with,
+    read,
+)
 
-from tabcohort import CohortSettings, Config, ConfigReport, grid, save
-from tabcohort.cli.commands import N_RANDOM_CONFIGS
+from tabcohort import Config, grid
 from tabcohort.cli.main import main
 from tabcohort.cli.parser import make_parser
-from tabcohort.container import FORMAT, MAGIC, read_container
-from tabcohort.data.splits import COHORT_SIZES
-from tabcohort.evaluation.intervals import UNKNOWN
-from tabcohort.evaluation.metrics import METRICS
-from tabcohort.model.facts import config_facts, evaluation_facts, facts
-from tabcohort.model.file import OUT_OF_FOLD
-from tabcohort.model.learned import learned_facts
-
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-SOURCE = ROOT / "src" / "tabcohort"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-MAX_LINES_OF_README = 150
-FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-OMITTED = "..."
-NUMBER = re.compile(r"(?<!\w)[+-]?\d[\d.,e+-]*")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A code block of a page; `line` is where its text begins, counted from 1."""
-
-    language: str
-    title: str | None
-    text: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of a page as its arguments, and the lines of output that are shown below it."""
-
-    arguments: list[str]
-    shown: list[str]
-
-
-def read(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def prose_of(page: Path) -> str:
-    """Return a page without its code blocks."""
-    return FENCE.sub("", read(page))
-
-
-def blocks_of(page: Path, *languages: str) -> list[Block]:
-    """Return the code blocks of a page in these languages."""
-    text = read(page)
-    matches = [match for match in FENCE.finditer(text) if match[1] in languages]
-    return [Block(match[1], match[2], match[3], text.count("\n", 0, match.start(3)) + 1) for match in matches]
-
-
-def commands_of(page: Path) -> list[Command]:
-    """Return the commands of a page; `make demo` is the command that the Makefile has for it."""
-    (demo,) = re.findall(r"^demo:.*\n\t@\$\(BIN\)/tabcohort (.*)$", MAKEFILE, re.MULTILINE)
-    commands: list[Command] = []
-    for block in blocks_of(page, "console", "bash", "sh"):
-        text = block.text.replace("$ make demo", f"$ tabcohort {demo}")
-        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            line, *shown = part.splitlines()
-            if line.startswith("tabcohort "):
-                commands.append(Command(shlex.split(line)[1:], shown))
-    return commands
-
-
-def pages_with(*languages: str) -> pytest.MarkDecorator:
-    """Parametrize a test by the pages that have code blocks in these languages."""
-    return pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, *languages)], ids=name_of)
-
-
-EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
-
-
-# -- examples --------------------------------------------------------------------------------------------------------
 
 
 @pages_with("python")
@@ -119,6 +47,11 @@ def test_python_examples_give_what_they_show(page: Path, tmp_path: Path, monkeyp
         pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder, as databases need more packages
+    run_python(page)
+
+
+def run_python(page: Path) -> None:
+    """Run the Python blocks of a page in the current folder, and compare what they print with what is shown."""
     names: dict[str, Any] = {"__name__": "__main__"}
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
     for block in blocks_of(page, "python"):
@@ -180,12 +113,45 @@ def test_commands_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: p
                 assert is_printed, f"{command.arguments} does not print {line!r} here, but:\n" + "\n".join(printed)
 
 
+def test_mlflow_commands_are_those_that_mlflow_knows() -> None:
+    pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
+    import click
+    from mlflow.cli import cli
+
+    blocks = blocks_of(DOCS / "guide/mlflow.md", "console")
+    lines = re.findall(r"^\$ mlflow (.*)$", "".join(block.text for block in blocks), re.MULTILINE)
+    assert len(lines) > 1
+    for line in lines:
+        name, command, arguments = "mlflow", cli, shlex.split(line)
+        while isinstance(command, click.Group):
+            name, command, arguments = command.resolve_command(click.Context(command), arguments)
+        command.make_context(name, arguments)  # which parses them, and runs nothing
+
+
+@EVERY_PAGE
+def test_code_blocks_are_of_languages_that_are_tested(page: Path) -> None:
+    """The others are an installation (sh), which the tests come after, and an output that takes long to make (text)."""
+    assert {match[1] for match in FENCE.finditer(read(page))} <= {"console", "python", "toml", "sh", "text"}
+    assert read(page).count("\n```") == 2 * len(FENCE.findall(read(page)))
+    assert all(block.text == "pip install -e .\n" for block in blocks_of(page, "sh"))
+    assert page.stem == "reproduce" or not blocks_of(page, "text")
+
+
+@EVERY_PAGE
+def test_extras_are_those_of_the_package(page: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(re.findall(r"tabcohort\[(\w+)\]", read(page))) <= set(project["optional-dependencies"])
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's server runs at a port that is free, and gets the page's requests."""
-    pytest.importorskip("starlette", reason="the extra `serve` is not installed")
+@pytest.mark.parametrize("name", ["guide/serve.md", "guide/medical_records.md"])
+def test_requests_are_answered_as_the_page_shows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's server runs at a port that is free, and gets the page's requests, whose files its examples write."""
+    pytest.importorskip("ucumvert", reason="the extra `fhir`, which includes `serve`, is not installed")
     monkeypatch.chdir(tmp_path)
-    page = DOCS / "guide/serve.md"
+    page = DOCS / name
+    write_titled_files(page)
+    run_python(page)
     commands = commands_of(page)
     (start,) = (command.arguments for command in commands if command.arguments[0] == "serve")
     for command in commands:
@@ -199,10 +165,11 @@ def test_requests_are_answered_as_the_page_shows(tmp_path: Path, monkeypatch: py
             requests = [
                 text for block in blocks_of(page, "console") for text in block.text.split("$ ") if text[:4] == "curl"
             ]
-            assert len(requests) > 1
+            assert requests
             for text in requests:
                 line, *shown = text.splitlines()
-                command_line = shlex.split(line.replace("http://localhost:8000", ready.split()[1]))
+                address = re.sub(r"http://(localhost|127\.0\.0\.1):8000", ready.split()[1], line)
+                command_line = [*shlex.split(address), "--fail"]
                 printed = subprocess.run(command_line, capture_output=True, text=True, check=True).stdout.splitlines()
                 for wanted, own in zip(shown, printed, strict=False):
                     assert wanted == OMITTED or says(own, wanted), text
@@ -264,196 +231,17 @@ def test_typed_figures_are_not_those_that_are_printed() -> None:
 
 
 @pages_with("toml")
-def test_settings_files_and_grids_are_valid(page: Path) -> None:
+def test_settings_files_grids_and_mappings_are_valid(page: Path, tmp_path: Path) -> None:
     for block in blocks_of(page, "toml"):
         values = tomllib.loads(block.text)
         if block.title == "grid.toml":
             assert len(grid(values, Config())) > 1
-        elif block.title != "mapping.toml":  # which the examples of its page read
+        elif block.title == "mapping.toml":
+            pytest.importorskip("ucumvert", reason="the extra `fhir` is not installed")
+            from tabcohort.server.medical.fhir_mapping import read_mapping
+
+            (tmp_path / block.title).write_text(block.text, encoding="utf-8")
+            assert {column.name for column in read_mapping(tmp_path / block.title).columns} == set(values["columns"])
+        else:
             values.pop("columns", None)  # types of columns, which are no part of a config
             assert Config.from_dict(values) != Config()
-
-
-# -- reference -------------------------------------------------------------------------------------------------------
-
-
-def table_rows(page: str, *columns: str) -> list[tuple[str, ...]]:
-    """Return the cells of the tables of a page that have this many columns, each of this pattern."""
-    cells = r" \| ".join(f"({column})" for column in columns)
-    return re.findall(rf"^\| {cells} \|$", read(DOCS / page), re.MULTILINE)
-
-
-def test_the_settings_tables_name_every_field_with_its_default() -> None:
-    rows = table_rows("reference/settings.md", r"`\w+`", r"`[^`]*`", r"\w.*|`.*")
-    defaults = {name.strip("`"): tomllib.loads(f"value = {default.strip('`')}")["value"] for name, default, _ in rows}
-    fields = [*dataclasses.fields(Config), *dataclasses.fields(CohortSettings)]
-    assert list(defaults) == [field.name for field in fields]
-    expected = {
-        field.name: "none"
-        if field.default is None
-        else list(field.default)
-        if field.name == "hidden"
-        else field.default
-        for field in fields
-    }
-    assert defaults == expected  # as a settings file spells them
-
-
-def test_the_command_line_page_lists_every_command_and_option() -> None:
-    (subparsers,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    options = table_rows("reference/cli.md", r"`--[^`]+`", "[a-z, ]+", ".+")
-    listed = [(command, option.strip("`")) for option, commands, _ in options for command in commands.split(", ")]
-    expected = [
-        (command, described(action))
-        for command, parser in subparsers.choices.items()
-        for action in parser._actions
-        if action.option_strings and action.dest != "help"
-    ]
-    assert sorted(listed) == sorted(expected)
-    positional = {
-        command: " ".join(str(action.metavar) for action in parser._actions if not action.option_strings)
-        for command, parser in subparsers.choices.items()
-    }
-    commands = table_rows("reference/cli.md", r"`[a-z]+`", r"`[A-Z ]+`", ".+")
-    assert {name.strip("`"): arguments.strip("`") for name, arguments, _ in commands} == positional
-    assert f"number of random configs, {N_RANDOM_CONFIGS} if omitted" in read(DOCS / "reference/cli.md")
-
-
-def described(action: argparse.Action) -> str:
-    """Return an option and its value as the help shows them."""
-    (option,) = action.option_strings
-    if action.nargs == 0:
-        return option
-    value = action.metavar or "{" + ",".join(action.choices or ()) + "}"
-    return f"{option} [{value}]" if action.nargs == "?" else f"{option} {value}"
-
-
-def test_the_metrics_page_defines_every_metric() -> None:
-    rows = table_rows("reference/metrics.md", r"`\w+`", "[^|]+", "higher|lower", "[^|]+")
-    listed = {name.strip("`"): (label, direction, "bootstrap" in how) for name, label, direction, how in rows}
-    assert listed == {
-        name: (metric.label, "lower" if metric.lower_is_better else "higher", metric.bootstrap is not None)
-        for name, metric in METRICS.items()
-    }
-    assert all(
-        f"{metric.bootstrap} bootstrap" in rows[place][3]
-        for place, metric in enumerate(METRICS.values())
-        if metric.bootstrap
-    )
-    formulas = table_rows("reference/metrics.md", r"`\w+`", "[^|]+", "yes|no")
-    needs = {name.strip("`"): needs_positive == "yes" for name, _, needs_positive in formulas}
-    assert needs == {name: metric.needs_positive for name, metric in METRICS.items()}
-
-
-def test_the_facts_page_names_every_key() -> None:
-    predictor = fit_quickly(model="logistic")
-    failed = ConfigReport(predictor.config, 0, UNKNOWN, UNKNOWN, {}, 0.0, failed="a loss stopped being finite")
-    seldom = dataclasses.replace(predictor.report.evaluation, confusion=np.array([[90.0, 0.0], [29.0, 0.0]]))
-    values = {
-        **facts(predictor),
-        "configs": config_facts(dataclasses.replace(predictor.report, configs=(*predictor.report.configs, failed))),
-        "evaluation": evaluation_facts(seldom, predictor.schema.classes),
-    }
-    names = {re.sub(rf"\.metrics\.({'|'.join(METRICS)})\b", ".metrics.NAME", name) for name in keys_of(values)}
-    cells = "".join(row[0] for row in table_rows("reference/facts.md", "`[^|]+`", "[^|]+"))
-    listed = set(re.findall(r"`([^`]+)`", cells))
-    of_report = {name for name in listed if name.startswith("report.")}
-    described = {
-        name for name in names if any(re.match(rf"{re.escape(name_of)}(\.|\[|$)", name) for name_of in of_report)
-    }
-    assert {name for name in names - described if not name.startswith("report.")} == listed - of_report
-    assert {name for name in names if name.startswith("report.")} == described
-    assert all(any(name.startswith(start) for name in names) for start in of_report)
-
-
-def test_the_facts_page_names_every_key_of_what_a_model_has_learned() -> None:
-    table = make_small_table()
-    rows = table_rows("reference/facts.md", r"\w+", "[^|]+")
-    assert {name for name, _ in rows} - {"key"} == set(learned_facts(fit_quickly(table, model="logistic"), table))
-
-
-def keys_of(values: Any, name: str = "") -> Iterator[str]:
-    """Yield the names of all values in nested dictionaries; `[]` stands for the entries of a list."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from keys_of(value, f"{name}.{key}" if name else key)
-    elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
-        yield from keys_of(values[0], f"{name}[]")
-    else:
-        yield name
-
-
-def test_the_file_format_page_describes_what_is_written(tmp_path: Path) -> None:
-    page = read(DOCS / "reference/file-format.md")
-    assert f"its `format`, which is {FORMAT}" in page
-    assert f"| {len(MAGIC)} | `{MAGIC.decode()}` |" in page
-    arrays = table_rows("reference/file-format.md", r"`out_of_fold\.\w+`", r"\w+", "[^|]+")
-    listed = {name.strip("`"): dtype for name, dtype, _ in arrays}
-    assert listed == {f"out_of_fold.{name}": np.dtype(dtype).name for name, dtype in OUT_OF_FOLD.items()}
-    save(fit_quickly(model="logistic"), tmp_path / "model.tabcohort")
-    written, document = read_container(tmp_path / "model.tabcohort", "model")
-    assert set(re.findall(r"`(members\.\d[\w.]+)`", page)) <= set(written)
-    parts = [name.strip("`") for name, _ in table_rows("reference/file-format.md", r"`\w+`", "[^|]+")]
-    assert parts == ["schema", "report", "members", "calibrator", "decision_rule"]
-    assert set(parts) <= set(document)
-
-
-def test_the_training_page_says_how_many_networks_there_are() -> None:
-    rows = table_rows("guide/training.md", r"[\d,]+|more", r"\d+", r"\d+")
-    limits = [math.inf if limit == "more" else float(limit.replace(",", "")) for limit, _, _ in rows]
-    assert tuple(zip(limits, (int(row[1]) for row in rows), (int(row[2]) for row in rows), strict=True)) == COHORT_SIZES
-
-
-# -- links, and what is named ----------------------------------------------------------------------------------------
-
-
-def test_the_readme_is_short() -> None:
-    assert len(read(ROOT / "README.md").splitlines()) <= MAX_LINES_OF_README
-
-
-@EVERY_PAGE
-def test_links_and_images_are_there(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
-        if target.startswith("https://"):
-            continue
-        path, _, anchor = target.partition("#")
-        linked = (page.parent / path).resolve() if path else page
-        assert linked.is_file(), target
-        assert page.parent == ROOT or DOCS in linked.parents, f"{target} is not in the built pages"
-        assert not anchor or anchor in anchors_of(linked), target
-
-
-def anchors_of(page: Path) -> set[str]:
-    """Return the anchors of a page's headings."""
-    headings = re.findall(r"^#+ (.*)$", prose_of(page), re.MULTILINE)
-    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
-
-
-def test_every_page_is_in_the_navigation() -> None:
-    listed = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
-
-
-@EVERY_PAGE
-def test_make_targets_are_in_the_makefile(page: Path) -> None:
-    named = re.findall(r"`make ([a-z]+)`", read(page)) + re.findall(r"^\$ make ([a-z]+)", read(page), re.MULTILINE)
-    assert set(named) <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-
-
-@EVERY_PAGE
-def test_files_and_what_they_define_are_there(page: Path) -> None:
-    prose = prose_of(page)
-    for path in re.findall(r"`([\w/]+\.py|benchmarks/\w+\.\w+)`", prose):
-        assert [*ROOT.glob(path), *SOURCE.rglob(path)], f"there is no {path}"
-    for names, path in re.findall(r"((?:`[\w.]+`(?:, | and )?)+)\s(?:in|\()\s?`([\w/]+\.py)`", prose):
-        (file,) = SOURCE.rglob(path)
-        for name in re.findall(r"`(?:\w+\.)*(\w+)`", names):
-            assert re.search(rf"^\s*(def|class) {name}\b|^{name}\b.* = ", read(file), re.MULTILINE), f"{path}: {name}"
-
-
-def test_the_page_on_the_code_names_every_package() -> None:
-    rows = table_rows("developing/house.md", r"`\w+`(?:, `\w+`)*", "[^|]+")
-    listed = [name for packages, _ in rows for name in re.findall(r"`(\w+)`", packages)]
-    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    modules = {path.stem for path in SOURCE.glob("[!_]*.py")}
-    assert sorted(listed) == sorted(packages | modules)

@@ -90,7 +90,7 @@ def nearest(name: str, names: Iterable[str], min_similarity: float = 0.6, questi
 def listed(names: Iterable[Any], max_names: int, separator: str = ", ") -> str:
     """Return the first of `names` as text, and how many more there are.
 
-    Example:
+    Examples:
         >>> listed(["a", "b", "c", "d"], 2)
         'a, b and 2 more'
     """
@@ -114,7 +114,7 @@ def printable(value: Any) -> Any:
         value: text, whose control characters are escaped; a list, tuple or mapping of values, which are treated alike;
             anything else, which is returned as it is.
 
-    Example:
+    Examples:
         >>> printable({"classes": ("no", "y\x1b[2Jes")})
         {'classes': ['no', 'y\\x1b[2Jes']}
     """

@@ -74,32 +74,35 @@ def _constraints(rule: Rule) -> list[Any]:
 
 
 class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier for tables: a cohort of networks and boosted trees, each row tested on those that never saw it.
+    """A classifier for tables: a cohort of networks and boosted trees, each row tested by members that never saw it.
 
-    Without any setting of a config it tries the portfolio of `preset`, and with one only the config of its settings.
-    Settings that are None are not given, and have the defaults of `Config`.
+    If no hyperparameter of `Config` is given, it tries the candidates of `preset`; otherwise it trains the one config
+    that is given. Parameters that are None have the default of `Config`.
 
     Args:
-        configs: what to try: mappings of parameter names to values that replace this classifier's own, each one trained
-            like the others; the ensemble takes those that are best together.
-        types: the type of columns by name, where it is not what they look like; see `Table.from_frame`.
-        verbose: 1 shows a progress bar in `fit`; 0 shows nothing.
-        parameters: the settings of a config (see `Config`) and of the cohort (see `CohortSettings`), by name.
+        parameters: the fields of `Config` and of `CohortSettings`, by name, and these three: `configs`, several configs
+            to try, each a mapping of parameter names to values that replace this classifier's, of which the ensemble
+            uses those that are best together; `types`, the type of columns by name, to replace the type that is
+            recognized (see `Table.from_frame`); and `verbose`, 1 for a progress bar in `fit`, 0 for none.
 
     Attributes:
-        classes_: the labels, `(n_classes,)`, sorted.
-        n_features_in_, feature_names_in_: the columns it was fitted on; names when they were given.
-        predictor_: the `Predictor`; `tabcohort.save(classifier, path)` writes it to a file.
-        evaluation_: metrics with 95 % intervals; each row was tested on members that never saw it.
-        out_of_fold_proba_: their probabilities, `(n_samples, n_classes)`; NaN for rows that no member was tested on.
-        members_: a report of every member, with its history.
-        leaderboard_: for each config that was tried, a mapping of its settings and how it did, as
-            `pandas.DataFrame(leaderboard_)` takes them.
+        classes_ (ndarray): the labels, `(n_classes,)`, sorted.
+        n_features_in_ (int): number of columns in `fit`.
+        feature_names_in_ (ndarray): their names, if `X` had names.
+        predictor_ (Predictor): the `Predictor`; `tabcohort.save(classifier, path)` writes it to a file.
+        evaluation_ (Evaluation): out-of-fold metrics with 95 % intervals.
+        out_of_fold_proba_ (ndarray): out-of-fold probabilities, `(n_samples, n_classes)`; NaN for rows that no member
+            tested.
+        members_ (tuple[MemberReport, ...]): a report of every member, with its history.
+        leaderboard_ (list[dict]): for each config that was tried, a mapping of its hyperparameters and results;
+            `pandas.DataFrame(leaderboard_)` makes a table of them.
         feature_importances_: how much each column matters, out of fold, `(n_features_in_,)`.
-        coef_, coef_names_: of a logistic model of two classes, the coefficients and the columns that they are of.
-        threshold_: the probability from which on a row is predicted positive; None predicts the most probable class.
+        coef_: coefficients of a logistic model with two classes, `(1, n_columns)`.
+        coef_names_: the encoded columns that the coefficients belong to, `(n_columns,)`.
+        threshold_ (float | None): rows with at least this probability are predicted positive; None predicts the most
+            probable class.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
         >>> classifier = CohortClassifier(model="logistic", learning_rate=0.05, folds=5, seeds=1).fit(X, y)
@@ -132,14 +135,14 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 numbers, categories, text, truth values or dates; or an array. Cells may be missing.
             y: `(n_samples,)`, the class labels.
             sample_weight: `(n_samples,)`; a row of weight 2 counts like two rows, one of weight 0 not at all.
-            groups: `(n_samples,)`; rows of one group never train and test the same member.
+            groups: `(n_samples,)`; no member trains and tests on rows of the same group.
             times: `(n_samples,)`, numbers or dates; members are tested on rows later than those that train them.
 
         Raises:
-            TabcohortError: a parameter, a cell or a class does not fit; also a `ValueError`.
+            TabcohortError: a parameter, a cell or a class is invalid; also a `ValueError`.
 
         Warns:
-            TabcohortWarning: columns are left out, or read in a way worth knowing; labels differ by spaces only.
+            TabcohortWarning: columns are left out, the type of a column is doubtful, or labels differ only by spaces.
         """
         self._validate_params()
         _check_rows_match(X, y=y, sample_weight=sample_weight, groups=groups, times=times)
@@ -250,15 +253,15 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.exp(self._log_proba_and_spread(X)[0])
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the predicted class of every row, `(n_samples,)`: the most probable, or by the threshold."""
+        """Return the predicted class of every row, `(n_samples,)`: the most probable, or above the threshold."""
         log_proba, _ = self._log_proba_and_spread(X)
         return self.classes_[self.predictor_.codes(log_proba)]
 
     def predict_set(self, X: Any) -> BoolArray:
         """Return which classes are in every row's prediction set, `(n_samples, n_classes)`, in the order of `classes_`.
 
-        Of the rows of each class, a share of at least `coverage` has a set that holds it. A set of no class, or of
-        several, is an abstention.
+        For at least a share `coverage` of the rows of each class, the set contains the true class. A set that is empty
+        or contains several classes is an abstention.
         """
         log_proba, _ = self._log_proba_and_spread(X)
         return self.predictor_.sets(log_proba)
@@ -275,8 +278,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def feature_importances_(self) -> FloatArray:
         """How much the log loss grows, in nats, when a column is permuted, `(n_features_in_,)`.
 
-        It is measured on up to 2,000 rows, each predicted by members that it did not train, when it is asked for: see
-        `tabcohort.model.importance`. A column that is left out has 0.
+        It is computed when it is first read, on up to 2,000 rows, each predicted by members that never saw it; see
+        `tabcohort.model.importance`. Columns that are left out have 0.
         """
         check_is_fitted(self)
         if self._importances is None:
@@ -288,7 +291,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def coef_(self) -> FloatArray:
         """Of a logistic model of two classes, the coefficient of each column of `coef_names_`, `(1, n_columns)`.
 
-        It is the mean over the networks, per standard deviation of the column; a positive one speaks for `classes_[1]`.
+        It is the mean over the networks, per standard deviation of the column. A positive coefficient raises the
+        probability of `classes_[1]`.
         """
         return self._coefficients()[1][None]
 

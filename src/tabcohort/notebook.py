@@ -45,7 +45,7 @@ def html_note(text: str) -> str:
 def html_text(value: Any) -> str:
     """Return a value as escaped text; control characters are shown, not obeyed.
 
-    Example:
+    Examples:
         >>> html_text("<b>")
         '&lt;b&gt;'
     """

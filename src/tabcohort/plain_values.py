@@ -22,7 +22,7 @@ class PlainValues:
         values: the object, as `json.loads` gives it.
         path: where it is in the document, such as "report.members[3]".
 
-    Example:
+    Examples:
         >>> values = PlainValues({"n_rows": 3, "share": 1.5}, "report")
         >>> values.whole("n_rows", low=1)
         3

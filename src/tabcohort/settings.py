@@ -190,7 +190,9 @@ class Config:
             and shifts of normalisation, frequencies and phases (in RealMLP 0.1 for biases).
         scale_rate_factor: learning-rate factor of the parameters of `input_scale` (in RealMLP 6).
         momentum: of SGD.
-        beta1, beta2, epsilon: of Adam and AdamW (Kingma & Ba 2015; epsilon is added to the root, not under it).
+        beta1: of Adam and AdamW (Kingma & Ba 2015).
+        beta2: of Adam and AdamW.
+        epsilon: of Adam and AdamW, added to the square root, not under it.
         weight_decay: on weight matrices only, never on biases and normalisation.
         decay_schedule: of the weight decay, as `dropout_schedule`.
         clip_norm: gradients with a larger global norm are scaled down to it; None does not clip.
@@ -200,20 +202,24 @@ class Config:
             `max_epochs`), "one_cycle" (Smith & Topin 2018: up for 30 % of `max_epochs`, then down), "coslog4" (four
             cycles between 0 and the base rate, each longer than the one before, as in RealMLP) or "flat_cosine"
             (constant for the first half of `max_epochs`, then along half a cosine to 0).
-        schedule_factor, schedule_patience, schedule_every: see `schedule`.
+        schedule_factor: what "plateau", "step" and "exponential" multiply the rate by.
+        schedule_patience: epochs without a better validation score that "plateau" waits.
+        schedule_every: epochs between the steps of "step".
         batch_size: rows per step; "full" is one step with all rows, 1 is one row at a time, "auto" is "full" up to 64
             different training rows, 32 up to 5,000, 128 up to 20,000 and 256 beyond.
         mixup_alpha: a mixed batch's weight is drawn from Beta(alpha, alpha) (Zhang et al. 2018); 0 is no mixup.
         mixup_probability: probability that a batch is mixed.
-        max_leaf_nodes, min_samples_leaf, max_features, l2_regularization, shrinkage: of boosted trees: leaves of a tree
-            at most, training rows of a leaf at least, the share of the columns that each split is chosen from, the L2
-            penalty of leaf values (added to the sum of the hessians of a leaf), and the learning rate of boosting
-            (factor of each tree's values).
+        max_leaf_nodes: of boosted trees: leaves of a tree at most.
+        min_samples_leaf: of boosted trees: training rows of a leaf at least.
+        max_features: of boosted trees: share of the columns that each split is chosen from.
+        l2_regularization: of boosted trees: L2 penalty of leaf values, added to the sum of the hessians of a leaf.
+        shrinkage: of boosted trees: learning rate of boosting, the factor of each tree's values.
         max_epochs: upper limit of passes over the training rows; for trees, of rounds, in each of which there is a tree
             for each logit.
         patience: training stops after this many epochs without a better validation score; None never stops early.
         monitor: the metric of the validation rows that early stopping, the best epoch and the plateau schedule use.
-        validation_fraction, test_fraction: shares of the rows that validate and test; the others train.
+        validation_fraction: share of the rows that validate, at most one fold.
+        test_fraction: share of the rows that test, where there are no folds.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.
         engine: "compiled" (machine code, on a CPU, for the layers that `lower` knows), "torch", or "auto": compiled on
@@ -225,7 +231,7 @@ class Config:
         SettingsError: a name is unknown (the message offers the nearest one), or a value breaks its rule (the message
             says which and what is allowed).
 
-    Example:
+    Examples:
         >>> Config(model="residual", dropout=0.3).hidden
         (256, 128)
     """
@@ -333,7 +339,7 @@ class Config:
 def unused_names(config: Config) -> set[str]:
     """Return the names of the settings that a config's model and its training do not use, whatever their values are.
 
-    Example:
+    Examples:
         >>> sorted(unused_names(Config(model="logistic")) - unused_names(Config()))
         ['activation', 'batch_norm', 'dropout', 'dropout_schedule', 'hidden']
     """
@@ -462,11 +468,11 @@ class CohortSettings:
         folds: parts of the rows, each tested by members that never saw it: 1 (a single split by `validation_fraction`
             and `test_fraction`), or 3 and more; None chooses by the number of rows.
         seeds: number of times that all folds are trained, each time with other folds and random streams; None chooses
-            by the numbers of rows and of configs; the preset "fast" has 1 (of 5 folds), "best" has 2.
-        halving: whether configs with a high loss after a few epochs are dropped, where there are several; none of a
-            preset is.
+            by the numbers of rows and of configs; the preset "fast" has 1 (of 4 folds), "best" has 2.
+        halving: whether configs with a high loss after a few epochs are dropped, if there are several; candidates of a
+            preset are never dropped.
         budget_seconds: training ends after this time with what there is then; None sets no limit.
-        coverage: share of the rows of each class whose prediction set is to hold the true class.
+        coverage: share of the rows of each class whose prediction set must contain the true class.
         threshold: None predicts the most probable class; a probability, or an objective such as "sensitivity>=0.95"
             that a threshold for the positive class is chosen for (see `tabcohort.evaluation.decision`).
         threads: members that are trained side by side; None is one per core. No result depends on it.

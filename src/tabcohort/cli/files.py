@@ -67,7 +67,7 @@ def check_default_model(table: str) -> None:
 def default_model(table: str) -> Path:
     """Return where a model goes when nobody says: the table's name in the current folder, which overwrites nothing.
 
-    Example:
+    Examples:
         >>> str(default_model("somewhere/patients.csv.gz")), str(default_model("sample:wine")), str(default_model("-"))
         ('patients.tabcohort', 'wine.tabcohort', 'model.tabcohort')
     """
@@ -80,7 +80,7 @@ def default_model(table: str) -> Path:
 def default_report(model: str) -> Path:
     """Return where a report goes when nobody says: the model's name in the current folder, which overwrites nothing.
 
-    Example:
+    Examples:
         >>> str(default_report("models/patients.tabcohort"))
         'patients.html'
     """

@@ -276,7 +276,7 @@ def _reproduce_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: as the experiment says)")
     command.add_argument("--grid", action="store_true", help="patent: the original's tuning, 54 configs x 3 folds")
     command.add_argument("--no-halving", action="store_true", help="of --grid: train all configs to the end")
-    tables = "patent: the original's result tables (scaling, optimizers, patience, mixup, clipping), 27 trainings"
+    tables = "patent: the original's result tables, 15 variants x 10 seeds; takes hours"
     command.add_argument("--tables", action="store_true", help=tables)
     command.add_argument("--report", metavar="FILE", help="write a page with the claims, verdicts and pictures (HTML)")
 

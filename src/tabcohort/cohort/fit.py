@@ -27,21 +27,21 @@ def fit(
     checkpoint: str | Path | None = None,
     executor: Executor | None = None,
 ) -> Predictor:
-    """Train a cohort of networks and boosted trees on a table, and test each row on those that never saw it.
+    """Train a cohort of networks and boosted trees on a table, and test each row with members that never saw it.
 
     Args:
         table: the rows.
-        configs: to try; of several, the ensemble takes those that are best together. Those of the settings'
-            preset when omitted.
+        configs: one or several configs to try; the ensemble uses those that are best together. The candidates of
+            `settings.preset` when omitted.
         settings: how many members there are, how they are run, and how the model answers.
         callback: called a few times a second with how far the cohort is.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.
 
     Raises:
-        TabcohortError: the table, a config, the settings or the checkpoint do not fit; the message says what to do.
+        TabcohortError: the table, a config, the settings or the checkpoint are invalid; the message says what to do.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from tabcohort import Table
         >>> rng = np.random.default_rng(0)

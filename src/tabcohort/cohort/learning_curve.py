@@ -65,7 +65,7 @@ class LearningCurve:
         return [fit_curve(self.shares, means, family) for family in RATES]
 
     def gain(self, factor: float = 2.0) -> Estimate:
-        """Return how much lower the log loss would be with so many times the rows, extrapolated; at least 0."""
+        """Return how much lower the log loss would be with `factor` times the rows, extrapolated; at least 0."""
         own = self.predictions
         return forecast_gain(self.shares, self.losses, own.weight, own.fold_ids, factor)
 
@@ -83,12 +83,15 @@ def learning_curve(
     chosen out-of-fold, as in `fit`. Ctrl-C ends it with the shares that are done.
 
     Args:
-        table, configs, settings: as of `fit`.
+        table: as for `fit`.
+        configs: as for `fit`.
+        settings: as for `fit`.
         callback: called a few times a second with how far all shares together are.
         whole: the out-of-fold predictions of a model that `fit` made with the same arguments; trained when omitted.
 
     Raises:
-        SettingsError, TableError: as of `shares_to_train`.
+        SettingsError: as `shares_to_train` does.
+        TableError: as `shares_to_train` does.
         KeyboardInterrupt: Ctrl-C came before enough of the shares were done.
     """
     plan = make_plan(table, configs, settings)

@@ -128,7 +128,7 @@ def preset_configs(
     Raises:
         SettingsError: there is no such preset.
 
-    Example:
+    Examples:
         >>> [config.model for config in preset_configs("fast")]
         ['logistic', 'trees', 'mlp']
     """

@@ -22,10 +22,12 @@ class RunProgress:
     """How far a cohort is.
 
     Args:
-        n_members, n_done: numbers of members to train, without those of dropped configs, and of finished ones.
+        n_members: number of members to train, without those of dropped configs.
+        n_done: number of finished members.
         n_configs: number of configs that were not dropped.
         n_epochs: epochs of all members so far, those before a checkpoint included.
-        best_loss, best_config: the lowest mean validation loss so far, and of which config; NaN and -1 before any.
+        best_loss: the lowest mean validation loss of a config so far; NaN before there is one.
+        best_config: number of the config that has it, counted from 0; -1 before there is one.
         seconds: since training began.
         seconds_left: until the last member ends, estimated; NaN before anything can be said.
     """

@@ -43,7 +43,7 @@ def grid(values: Mapping[str, Any], base: Config) -> list[Config]:
     Warns:
         TabcohortWarning: combinations are the same.
 
-    Example:
+    Examples:
         >>> configs = grid({"dropout": [0.0, 0.2], "hidden": [[8], [16]]}, Config())
         >>> [(config.dropout, config.hidden) for config in configs]
         [(0.0, (8,)), (0.0, (16,)), (0.2, (8,)), (0.2, (16,))]

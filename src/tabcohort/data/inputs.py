@@ -40,7 +40,7 @@ class InputPlaces(NamedTuple):
 def input_places(columns: Sequence[Column]) -> list[InputPlaces]:
     """Return where the inputs of each column are: the numbers of all columns come first, and then the codes.
 
-    Example:
+    Examples:
         >>> from tabcohort.data.columns import Category, Number, Text
         >>> places = input_places([Category("city"), Text("note", words=("late",)), Number("age")])
         >>> [(place.column.name, place.numbers.start, place.numbers.stop, place.code) for place in places]

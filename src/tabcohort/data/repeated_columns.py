@@ -26,7 +26,7 @@ def repeated_columns(X: FloatArray, columns: Sequence[Column]) -> list[list[int]
         X: inputs of rows, `(n_rows, n_inputs)`.
         columns: of the schema.
 
-    Example:
+    Examples:
         >>> from tabcohort.data.columns import Number
         >>> metres = np.random.default_rng(0).random(100)
         >>> X = np.column_stack([metres, metres[::-1], metres * 3.28084])

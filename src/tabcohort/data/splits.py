@@ -26,7 +26,9 @@ class Split:
     """Which rows train, which validate (schedule, early stopping, best epoch) and which test; no row does two of these.
 
     Args:
-        train, validation, test: row numbers, counted from 0, int64, disjoint; there may be no test rows.
+        train: row numbers, counted from 0, int64, disjoint from the others.
+        validation: row numbers, as `train`.
+        test: row numbers, as `train`; may be empty.
 
     Raises:
         TrainingError: a row is in two of them, or there is nothing to train or to validate on.

@@ -60,15 +60,15 @@ MAX_TARGET_STATISTICS = 8  # classes; with more, a category of many levels has i
 
 @dataclass(frozen=True)
 class Schema:
-    """What a model must know about a table's columns: the contract that later tables are held to.
+    """The columns and classes of a table that a model was trained on; later tables must have the same.
 
     Args:
         columns: the features and their types, in the model's order.
         target: name of the column to predict.
         classes: the target's labels; a class's code is its place here.
         positive: code of the positive class; None where there are more than two classes and none was named.
-        keys: names of columns that identify a row; they are carried along with predictions and are no features.
-        groups: names of columns whose equal values say that rows may be alike; they are no features.
+        keys: names of columns that identify a row; they are written with the predictions and are not features.
+        groups: names of columns that say which rows belong together; they are not features.
         dropped: columns that were left out, and why.
     """
 
@@ -196,7 +196,7 @@ class Table:
         Warns:
             TabcohortWarning: rows have no target, or columns are left out.
 
-        Example:
+        Examples:
             >>> cells = {"age": [31, 45, 52, 28], "city": ["Rome", "Oslo", "Oslo", "Oslo"], "bought": list("nyyn")}
             >>> table = Table.from_frame(cells, "bought", types={"city": "category"})
             >>> [column.describe() for column in table.schema.columns]
@@ -229,7 +229,13 @@ class Table:
 
         Args:
             path: the file.
-            target, positive, keys, groups, time, weight, types: as in `from_frame`.
+            target: as in `from_frame`.
+            positive: as in `from_frame`.
+            keys: as in `from_frame`.
+            groups: as in `from_frame`.
+            time: as in `from_frame`.
+            weight: as in `from_frame`.
+            types: as in `from_frame`.
 
         Raises:
             TableError: the file cannot be read, or as in `from_frame`.
@@ -270,7 +276,7 @@ class Table:
         Warns:
             TabcohortWarning: a class has a single row.
 
-        Example:
+        Examples:
             >>> Table.from_arrays(np.eye(4), np.array(["no", "no", "yes", "yes"])).schema.classes
             ('no', 'yes')
         """

@@ -12,7 +12,7 @@ from tabcohort.types import FloatArray
 def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
     """Return p-values corrected for their number (Holm 1979), `(n,)`; whatever their dependence, it is valid.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
         [0.03, 0.06, 0.06]
     """

@@ -13,12 +13,14 @@ from tabcohort.types import BoolArray, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class SetEvaluation:
-    """How often prediction sets hold the true class, and how many classes they have; shares of the rows.
+    """How often prediction sets contain the true class, and how many classes they have, as shares of the rows.
 
     Args:
-        covered: rows whose set holds their class.
+        covered: rows whose set contains the true class.
         covered_by_class: the same among the rows of each class; NaN for a class without rows.
-        single, several, empty: rows whose set has one class, several, or none. The last two are abstentions.
+        single: rows whose set has one class.
+        several: rows whose set has several classes, which is an abstention.
+        empty: rows whose set has no class, which is an abstention.
     """
 
     covered: float

@@ -54,7 +54,7 @@ def compare(predictors: Mapping[str, Predictor] | Sequence[Predictor], table: An
     Warns:
         TabcohortWarning: a model was trained on the table.
 
-    Example:
+    Examples:
         >>> import tabcohort
         >>> sample = tabcohort.load_sample("iris")
         >>> table = tabcohort.Table.from_frame(sample.frame, sample.target)

@@ -37,8 +37,10 @@ class ExplanationProgress:
     """How far an explanation is.
 
     Args:
-        n_done, n_rows: rows that are explained, and all.
-        n_rounds, max_rounds: of the row that is being explained.
+        n_done: rows that are explained.
+        n_rows: all rows to explain.
+        n_rounds: rounds so far of the row that is being explained.
+        max_rounds: most rounds of that row.
     """
 
     n_done: int

@@ -57,8 +57,8 @@ class Prediction:
         label: the predicted class.
         probability: of every class.
         spread: standard deviation, between the members, of the probability of `label`.
-        classes: the prediction set, which holds the true class at the model's coverage.
-        warnings: what is unusual in the record, as `predict_frame` says it; empty for a usual one.
+        classes: the prediction set, which contains the true class with the model's coverage.
+        warnings: what is unusual in the record, in the words of `predict_frame`; empty if nothing is.
     """
 
     label: Label
@@ -69,21 +69,21 @@ class Prediction:
 
     @property
     def abstains(self) -> bool:
-        """Whether the prediction set is not just the predicted class: no answer for a person to rely on."""
+        """Whether the prediction set is anything but the predicted class alone: a person should decide."""
         return self.classes != (self.label,)
 
 
 class Predictor:
-    """Predicts for rows that it is given by column names, or as arrays in the order of its features.
+    """A trained model: predicts for rows given by column names, or as arrays in the order of its features.
 
-    A row's prediction is the same to the bit alone, beside any other rows, and on any number of threads; PyTorch is not
-    needed for it.
+    A row's prediction is the same to the bit, whatever rows are predicted with it and however many threads run. PyTorch
+    is not needed.
 
     Args:
-        models: the trained networks and trees; their numbers must not be changed any more.
-        members: the place in `report.members` of each of them.
+        models: the trained networks and trees; do not change their arrays.
+        members: the index of each of them in `report.members`.
         schema: the columns it was trained on.
-        calibrator: corrects the mean of their probabilities.
+        calibrator: calibrates the mean of their probabilities.
         decision_rule: how probabilities become predicted classes and prediction sets.
         out_of_fold: the ensemble's out-of-fold predictions.
         report: what happened in training.
@@ -151,7 +151,7 @@ class Predictor:
         return np.exp(self.log_proba(data))
 
     def predict(self, data: Any) -> NDArray[Any]:
-        """Return the predicted class of every row, `(n_rows,)`: the most probable, or by the threshold."""
+        """Return the predicted class of every row, `(n_rows,)`: the most probable, or the one above the threshold."""
         return np.array(self.schema.classes)[self.codes(self.log_proba(data))]
 
     def predict_set(self, data: Any) -> BoolArray:
@@ -159,7 +159,7 @@ class Predictor:
         return self.sets(self.log_proba(data))
 
     def predict_uncertainty(self, data: Any) -> FloatArray:
-        """Return the spread of every row, `(n_rows,)`: how much the members disagree.
+        """Return how much the members disagree about every row, the spread, `(n_rows,)`.
 
         It is the standard deviation, between members, of the probability of the predicted class: the part of the
         uncertainty that more training rows could reduce, while the probability itself also has the part that they
@@ -183,7 +183,7 @@ class Predictor:
         return self.predict_inputs(row)[0]
 
     def predict_inputs(self, X: FloatArray) -> list[Prediction]:
-        """Return the prediction for each of several records, given by their inputs; nothing is warned of.
+        """Return the prediction for each of several records, given by their inputs, without warnings.
 
         Args:
             X: `(n_rows, n_inputs)`, as `tabcohort.data.inputs.row_inputs` gives them for one record.
@@ -219,8 +219,8 @@ class Predictor:
 
         Args:
             frame: the rows.
-            columns: of the frame, which come first, as they are; its keys, or the row number where it has none, when
-                omitted. One that has the name of a column of the predictions gets " (input)" behind it.
+            columns: names of columns of the frame that come first, unchanged; when omitted, its keys, or the row number
+                if it has none. If a name is also a column of the predictions, " (input)" is appended.
             reasons: a text for each row, such as `tabcohort.model.explain.reasons` gives, for a last column `reasons`.
 
         Raises:
@@ -246,7 +246,9 @@ class Predictor:
 
         Args:
             X: the inputs of the frame's rows, `(n_rows, n_inputs)`, as `table_inputs` gives them.
-            frame, columns, reasons: as for `predict_frame`; the columns are in the frame.
+            frame: the rows.
+            columns: as for `predict_frame`; all of them are in the frame.
+            reasons: as for `predict_frame`.
         """
         import polars as pl
 
@@ -291,12 +293,12 @@ class Predictor:
         """Return this model with another threshold and coverage, chosen and measured on its out-of-fold predictions.
 
         Args:
-            objective: what the threshold is for (see `tabcohort.evaluation.decision`); None predicts the most probable
-                class.
-            coverage: of prediction sets; the same as now when omitted.
+            objective: a probability, or what the threshold must achieve (see `tabcohort.evaluation.decision`); None
+                predicts the most probable class.
+            coverage: of prediction sets; unchanged when omitted.
 
         Raises:
-            SettingsError: the objective is not one, the coverage is not in (0, 1), or there are not two classes.
+            SettingsError: the objective is invalid, the coverage is not in (0, 1), or there are not two classes.
         """
         coverage = self.decision_rule.coverage if coverage is None else coverage
         CohortSettings(coverage=coverage)  # which checks it
@@ -318,11 +320,11 @@ class Predictor:
         return Predictor(self.models, self.members, self.schema, self.calibrator, rule, self.out_of_fold, report)
 
     def was_trained_on(self, table: Table) -> bool:
-        """Return whether this model was trained on this very table."""
+        """Return whether this model was trained on exactly this table."""
         return table.fingerprint() == self.report.fingerprint
 
     def evaluate(self, table: Table, log_proba: FloatArray | None = None) -> Evaluation:
-        """Measure this model on a table that it should not have been trained on.
+        """Measure this model on a table that it was not trained on.
 
         Args:
             table: made by `Table.for_schema(frame, predictor.schema)`, so that columns and classes are the model's.
@@ -336,10 +338,11 @@ class Predictor:
         return evaluate(log_proba, table.y, table.weight, self.schema.positive, self.config.seed, y_pred, group_ids)
 
     def evaluate_sets(self, table: Table, log_proba: FloatArray | None = None) -> SetEvaluation:
-        """Measure this model's prediction sets on a table that it should not have been trained on.
+        """Measure this model's prediction sets on a table that it was not trained on.
 
         Args:
-            table, log_proba: as for `evaluate`.
+            table: as for `evaluate`.
+            log_proba: as for `evaluate`.
 
         Raises:
             TableError: the table has another schema.
@@ -403,12 +406,15 @@ class Predictor:
     ) -> list[Explanation]:
         """Return what each column's cell contributes to each row's prediction.
 
-        A row's explanation is the same alone and beside other rows, where the background is the same.
+        With the same background, a row's explanation does not depend on the other rows.
 
         Args:
             data: a frame or array.
             background: as for `explain`; the rows themselves when omitted.
-            together, budget, seed, callback: as for `explain`; the budget is a smaller one, `ROWS_BUDGET`.
+            together: as for `explain`.
+            budget: as for `explain`; the smaller `ROWS_BUDGET` when omitted.
+            seed: as for `explain`.
+            callback: as for `explain`.
 
         Raises:
             TableError: as `explain` does.
@@ -423,22 +429,22 @@ class Predictor:
 
     @property
     def explained_class(self) -> Label | None:
-        """The class whose reasons are asked for if none is named: of two the positive one; None for the predicted."""
+        """The class that is explained if none is named: the positive class of two; None is the predicted class."""
         classes, positive = self.schema.classes, self.schema.positive
         return classes[positive] if len(classes) == 2 and positive is not None else None
 
     def class_to_explain(self, explanation: Explanation) -> Label:
-        """Return the class whose reasons are asked for if none is named: of two the positive one, or the predicted."""
+        """Return the class that is explained if none is named: the positive class of two, or the predicted class."""
         code = int(self.codes(log_probabilities(explanation.output[None]))[0])
         return self.schema.classes[code] if self.explained_class is None else self.explained_class
 
     @property
     def ensemble(self) -> Ensemble:
-        """What gives the scores of rows that explanations are of."""
+        """The function from rows to the scores that are explained."""
         return Ensemble(self.models, self._inference, self.weights, self.calibrator, self.schema.positive)
 
     def ensemble_of(self, places: Sequence[int]) -> Ensemble:
-        """Return what gives the scores of some members alone, with the weights and the calibrator that they have here.
+        """Return the function from rows to the scores of some members, with their weights and calibrator here.
 
         Args:
             places: of the members in `models`, at least one.
@@ -453,13 +459,17 @@ class Predictor:
         budget: ExplanationBudget | None = None,
         seed: int | None = None,
     ) -> Explainer:
-        """Return what explains rows one after another, for many calls with one background.
+        """Return an explainer for many calls with the same background.
 
         Args:
-            background, together, budget, seed: as for `explain`.
+            background: as for `explain`.
+            together: as for `explain`.
+            budget: as for `explain`.
+            seed: as for `explain`.
 
         Raises:
-            TableError, SettingsError: as `explain` does.
+            TableError: as `explain` does.
+            SettingsError: as `explain` does.
         """
         budget = budget or ExplanationBudget()
         players = players_of(self.schema.columns, together)

@@ -19,8 +19,11 @@ class MemberReport:
 
     Args:
         config: number of its config, counted from 0.
-        repeat, fold: which seed's folds, and which of these, counted from 0.
-        n_train, n_validation, n_test: numbers of rows.
+        repeat: number of the seed, counted from 0.
+        fold: number of the fold, counted from 0.
+        n_train: number of training rows.
+        n_validation: number of validation rows.
+        n_test: number of test rows.
         best_epoch: the epoch whose weights it has.
         stop_reason: "patience", "max_epochs", "interrupted", "budget", or "paused", where its config was dropped, or
             the run ended, before it could go on.
@@ -102,13 +105,15 @@ class CohortReport:
     Args:
         members: every member that was trained.
         configs: every config that was tried.
-        evaluation: of the out-of-fold predictions; what was chosen for a row was chosen on others.
+        evaluation: metrics of the out-of-fold predictions, cross-fitted.
         alternatives: simpler models on the same rows.
         calibration: what calibration did.
-        sets: how often prediction sets hold the true class.
+        sets: how often prediction sets contain the true class.
         n_rows: of the table.
-        n_folds, n_seeds: of the members that were planned.
-        engine, device: what trained the members, and where; several are joined by " and ".
+        n_folds: number of folds that were planned.
+        n_seeds: number of seeds that were planned.
+        engine: what trained the members; several are joined by " and ".
+        device: where they were trained; several are joined by " and ".
         stop_reason: "budget" or "interrupted" where that ended training, else None.
         fit_seconds: duration of training, without the compilation of kernels.
         seconds_saved: by dropping configs, extrapolated.

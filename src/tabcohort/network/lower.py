@@ -24,7 +24,7 @@ def lower(module: nn.Module, n_inputs: int) -> Program:
     Raises:
         EngineError: a layer cannot be lowered; the message names it by its path.
 
-    Example:
+    Examples:
         >>> print(lower(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), 4))
         value  operation      reads  shape   parameters  layer
             0  rows                  (n, 4)

@@ -32,7 +32,7 @@ class Standardize(nn.Module):
 
     **Shape**: `(n_rows, n_features)` to the same.
 
-    Example:
+    Examples:
         >>> nn.Sequential(Standardize(4), nn.Linear(4, 3))(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
@@ -74,13 +74,13 @@ class Encode(nn.Module):
     a category is NaN, which `Standardize` sets to the mean.
 
     Args:
-        encoding: how inputs become columns; or the number of inputs, and then
-        levels: the number of levels, coded from 0, of each input that is a category,
+        encoding: how inputs become columns; or the number of inputs, with `levels` and `missing`.
+        levels: the number of levels, coded from 0, of each input that is a category.
         missing: the inputs whose cells may be missing.
 
     **Shape**: `(n_rows, n_inputs)` to `(n_rows, n_columns)`; `n_columns` is its attribute.
 
-    Example:
+    Examples:
         >>> encode = Encode(2, levels={1: 3}, missing=(0,))
         >>> encode(torch.tensor([[5.0, 2.0], [torch.nan, 0.0]]))
         tensor([[5., 0., 0., 0., 1.],
@@ -139,7 +139,7 @@ class Embed(nn.Module):
 
     **Shape**: `(n_rows, d)` to `(n_rows, d - n_categories + n_categories * length)`.
 
-    Example:
+    Examples:
         >>> Embed(1, 5, 2)(torch.tensor([[0.5, 3.0], [0.5, -1.0]]))[1]
         tensor([0.5000, 0.0000, 0.0000], grad_fn=<SelectBackward0>)
     """
@@ -172,7 +172,7 @@ class PiecewiseLinear(nn.Module):
 
     **Shape**: `(n_rows, d)` to `(n_rows, n_bins + d)`.
 
-    Example:
+    Examples:
         >>> bins = PiecewiseLinear(2)
         >>> bins.lower[:], bins.inverse[:] = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.5])
         >>> bins(torch.tensor([[0.5], [2.0]]))
@@ -206,7 +206,7 @@ class RobustScale(nn.Module):
 
     **Shape**: `(n_rows, d)` to the same.
 
-    Example:
+    Examples:
         >>> RobustScale(1)(torch.tensor([[1000.0, 1000.0]]))
         tensor([[   3.0000, 1000.0000]])
     """
@@ -236,7 +236,7 @@ class QuantileScale(nn.Module):
 
     **Shape**: `(n_rows, d)` to the same.
 
-    Example:
+    Examples:
         >>> scale = QuantileScale(1, 3)
         >>> scale.knots[:], scale.heights[:] = torch.tensor([0.0, 1.0, 9.0]), torch.tensor([-1.0, 0.0, 1.0])
         >>> scale(torch.tensor([[5.0, 5.0], [20.0, 20.0]]))
@@ -281,7 +281,7 @@ class Periodic(nn.Module):
 
     **Shape**: `(n_rows, d)` to `(n_rows, n_numbers * n_frequencies + d)`.
 
-    Example:
+    Examples:
         >>> Periodic(2, 8, 0.5)(torch.zeros(4, 3)).shape
         torch.Size([4, 19])
     """
@@ -323,7 +323,7 @@ class SmoothClip(nn.Module):
 
     **Shape**: `(n_rows, n_features)` to the same.
 
-    Example:
+    Examples:
         >>> SmoothClip(3.0)(torch.tensor([[0.1, 1000.0]]))
         tensor([[0.0999, 3.0000]])
     """
@@ -358,7 +358,7 @@ class MLP(nn.Module):
 
     **Shape**: `(n_rows, n_features)` to `(n_rows, n_outputs)`.
 
-    Example:
+    Examples:
         >>> MLP(13, (10, 10), 3)(torch.zeros(5, 13)).shape
         torch.Size([5, 3])
     """
@@ -411,7 +411,7 @@ class ResidualMLP(nn.Module):
 
     **Shape**: `(n_rows, n_features)` to `(n_rows, n_outputs)`.
 
-    Example:
+    Examples:
         >>> sum(parameter.numel() for parameter in ResidualMLP(10, (256, 128), 1).parameters())
         73365
     """
@@ -481,7 +481,8 @@ def initialize_weights(module: nn.Module, seed: int, member: int = 0, weight_ini
 
     Args:
         module: changed in place.
-        seed, member: of the random stream.
+        seed: seed of the random stream.
+        member: number of the member, which also selects the random stream.
         weight_init: "glorot_uniform" or "lecun_normal".
     """
     rng = make_rng(seed, Purpose.INITIAL_WEIGHTS, member)

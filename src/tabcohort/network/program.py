@@ -37,7 +37,7 @@ from tabcohort.types import FloatArray
 
 @dataclass(frozen=True)
 class Program:
-    """A network.
+    """A network as a flat list of operations over one parameter vector, without PyTorch.
 
     Args:
         operations: in the order of the forward pass; the last is the loss.
@@ -194,11 +194,11 @@ FITTED = ("encode", "standardize", *SCALING.values(), "piecewise_linear")
 
 @dataclass(frozen=True)
 class Network:
-    """A program and its numbers.
+    """A program with its parameters and buffers.
 
     Args:
         program: the operations.
-        parameters: what training changes, `(n_parameters,)`, float32 or float64.
+        parameters: the trainable numbers, `(n_parameters,)`, float32 or float64.
         buffers: statistics of the training rows and of batches, `(n_buffers,)`, float64.
     """
 
@@ -347,7 +347,8 @@ def initialize_network(program: Program, seed: int, member: int = 0, weight_init
 
     Args:
         program: of the network.
-        seed, member: of the random stream.
+        seed: seed of the random stream.
+        member: number of the member, which also selects the random stream.
         weight_init: "glorot_uniform" or "lecun_normal".
     """
     network = blank_network(program)
@@ -375,8 +376,9 @@ def build_program(
 
     Args:
         config: the network.
-        n_inputs, n_classes: of the table.
-        encoding: how inputs become columns; None where they are these.
+        n_inputs: number of inputs of a row.
+        n_classes: number of classes.
+        encoding: how inputs become columns; None if they are the columns.
         n_bins: bins of all numbers, see `Table.bins`.
 
     Raises:

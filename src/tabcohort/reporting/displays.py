@@ -35,7 +35,8 @@ class _Display:
     """What all displays have.
 
     Attributes:
-        ax_, figure_: the axes and the figure that were drawn on last.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     ax_: Axes
@@ -77,7 +78,7 @@ class _ClassDisplay(_Display):
             table: new rows with the target, of the model's schema (see `Table.for_schema`); the out-of-fold predictions
                 of the training rows when omitted.
             label: the class; the positive one when omitted.
-            ax: where to draw; on a new figure when omitted.
+            ax: axes to draw on; those of a new figure when omitted.
 
         Raises:
             SettingsError: there is no such class, or none was named and none is the positive one.
@@ -92,12 +93,14 @@ class RocCurveDisplay(_ClassDisplay):
     """The ROC curve of a class against the rest, and its area with the 95 % interval.
 
     Args:
-        rows, label: the class, and the rows with their probability of it.
+        rows: the rows, with their probability of the class.
+        label: the class.
 
     Attributes:
         curve: false positive rate (x) and true positive rate (y) at each threshold.
-        area: under the curve.
-        ax_, figure_: the axes and the figure that were drawn on last.
+        area: the area under the curve, with its interval.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     def __init__(self, rows: LabelledRows, label: Label) -> None:
@@ -114,13 +117,15 @@ class PrecisionRecallDisplay(_ClassDisplay):
     """Precision over recall of a class against the rest, and the area below with its 95 % interval.
 
     Args:
-        rows, label: the class, and the rows with their probability of it.
+        rows: the rows, with their probability of the class.
+        label: the class.
 
     Attributes:
         curve: recall (x) and precision (y) at each threshold.
-        area: under the curve.
-        share: of the class, which is the precision of predicting it for all rows.
-        ax_, figure_: the axes and the figure that were drawn on last.
+        area: the area under the curve, with its interval.
+        share: share of the class, which is the precision of predicting it for every row.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     def __init__(self, rows: LabelledRows, label: Label) -> None:
@@ -135,14 +140,16 @@ class PrecisionRecallDisplay(_ClassDisplay):
 
 
 class CalibrationDisplay(_ClassDisplay):
-    """Observed shares of a class over predicted ones, in bins of equally many rows, with 95 % intervals.
+    """Observed over predicted probability of a class, in bins of equally many rows, with 95 % intervals.
 
     Args:
-        rows, label: the class, and the rows with their probability of it.
+        rows: the rows, with their probability of the class.
+        label: the class.
 
     Attributes:
-        bins: a `ReliabilityBin` each.
-        ax_, figure_: the axes and the figure that were drawn on last.
+        bins: one `ReliabilityBin` per bin.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     def __init__(self, rows: LabelledRows, label: Label) -> None:
@@ -159,16 +166,18 @@ class CalibrationDisplay(_ClassDisplay):
 
 
 class DecisionCurveDisplay(_ClassDisplay):
-    """The net benefit of acting on a model by threshold, beside acting on all rows and on none.
+    """The net benefit of acting on a model's predictions by threshold, compared with acting on all rows and on none.
 
     See `tabcohort.evaluation.decision_curve`.
 
     Args:
-        rows, label: the class, and the rows with their probability of it.
+        rows: the rows, with their probability of the class.
+        label: the class.
 
     Attributes:
         points: a `NetBenefit` for each threshold.
-        ax_, figure_: the axes and the figure that were drawn on last.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     def __init__(self, rows: LabelledRows, label: Label) -> None:
@@ -194,7 +203,8 @@ class ConfusionMatrixDisplay(_Display):
         classes: their labels.
 
     Attributes:
-        ax_, figure_: the axes and the figure that were drawn on last.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     def __init__(self, confusion: FloatArray, classes: Sequence[Label]) -> None:
@@ -202,16 +212,17 @@ class ConfusionMatrixDisplay(_Display):
 
     @classmethod
     def from_evaluation(cls, evaluation: Evaluation, classes: Sequence[Label], *, ax: Axes | None = None) -> Self:
-        """Draw the confusion of an evaluation; `classes` are those of the model's schema."""
+        """Draw the confusion matrix of an evaluation; `classes` are those of the model's schema."""
         return cls(evaluation.confusion, classes).plot(ax)
 
     @classmethod
     def from_predictor(cls, predictor: Any, table: Table | None = None, *, ax: Axes | None = None) -> Self:
-        """Draw the confusion of a model: out-of-fold, or of the rows of a table.
+        """Draw the confusion matrix of a model, of its out-of-fold predictions or of the rows of a table.
 
         Args:
             predictor: a `Predictor`, or a fitted `CohortClassifier`.
-            table, ax: as of the other displays.
+            table: new rows with the target, with the model's schema; the out-of-fold predictions when omitted.
+            ax: axes to draw on; those of a new figure when omitted.
 
         Raises:
             TableError: the table has another schema.
@@ -241,7 +252,8 @@ class TrainingDisplay(_Display):
         members: reports with their histories.
 
     Attributes:
-        ax_, figure_: the axes and the figure that were drawn on last.
+        ax_: the axes of the last drawing.
+        figure_: the figure of the last drawing.
     """
 
     def __init__(self, members: Sequence[MemberReport]) -> None:
@@ -249,7 +261,7 @@ class TrainingDisplay(_Display):
 
     @classmethod
     def from_predictor(cls, predictor: Any, *, ax: Axes | None = None) -> Self:
-        """Draw the training of a `Predictor`, or of a fitted `CohortClassifier`; `ax` as of the other displays."""
+        """Draw the training of a `Predictor` or a fitted `CohortClassifier`, on a new figure if `ax` is omitted."""
         return cls(_predictor_of(predictor).report.members).plot(ax)
 
     def _draw(self, ax: Axes) -> None:

@@ -44,7 +44,7 @@ def experiment_page(facts: Mapping[str, Any], command: str) -> str:
 def count_verdicts(claims: list[Mapping[str, Any]]) -> str:
     """Return how many claims have each verdict, as a sentence.
 
-    Example:
+    Examples:
         >>> count_verdicts([{"verdict": "holds"}, {"verdict": "can't hold"}, {"verdict": "holds"}])
         "Claims of the document: 3. Holds: 2; can't hold: 1."
     """
@@ -56,7 +56,7 @@ def count_verdicts(claims: list[Mapping[str, Any]]) -> str:
 def duration(seconds: float) -> str:
     """Return a time as text.
 
-    Example:
+    Examples:
         >>> duration(75), duration(600)
         ('75 s', '10 min')
     """

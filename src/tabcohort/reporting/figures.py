@@ -126,7 +126,7 @@ class Axes:
 def ticks(low: float, high: float, n: int = 5) -> list[float]:
     """Return round numbers between two others, about n of them.
 
-    Example:
+    Examples:
         >>> ticks(0, 1), ticks(0, 37)
         ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 10.0, 20.0, 30.0])
     """

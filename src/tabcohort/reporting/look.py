@@ -79,7 +79,7 @@ def sentence(finding: Mapping[str, Any]) -> str:
 def sparkline(bins: Sequence[int]) -> str:
     """Return one block per bin, as high as its count; a blank where there is none.
 
-    Example:
+    Examples:
         >>> sparkline([1, 0, 4, 8])
         '▁ ▄█'
     """

@@ -53,7 +53,7 @@ def model_card(facts: Mapping[str, Any], title: str, file: str = "MODEL.tabcohor
 def escape_markdown(text: str) -> str:
     r"""Return text that Markdown shows as it is, in a line or a cell of a table.
 
-    Example:
+    Examples:
         >>> print(escape_markdown("a|b *c* <d>"))
         a\|b \*c\* \<d\>
     """

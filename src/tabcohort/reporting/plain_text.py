@@ -26,7 +26,7 @@ def can_show(console: Console, text: str) -> bool:
 def cut(text: str, length: int) -> str:
     """Return text of at most this length.
 
-    Example:
+    Examples:
         >>> cut("a long name", 8)
         'a lon...'
     """
@@ -40,7 +40,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
         rows: of cells, the same number in each.
         right: places of the columns that are aligned to the right, as numbers are.
 
-    Example:
+    Examples:
         >>> aligned([["age", "9"], ["city", "12"]], right={1})
         ['age    9', 'city  12']
     """

@@ -84,7 +84,7 @@ def start_threshold(facts: Mapping[str, Any]) -> float:
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share in percent; a dash where it is unknown.
 
-    Example:
+    Examples:
         >>> percent(0.8767), percent(None)
         ('87.7%', '–')
     """
@@ -99,7 +99,7 @@ def number(value: float | None, digits: int = 3) -> str:
 def signed(value: float) -> str:
     """Return a contribution with its sign.
 
-    Example:
+    Examples:
         >>> signed(0.456), signed(-1.2)
         ('+0.46', '−1.20')
     """
@@ -109,7 +109,7 @@ def signed(value: float) -> str:
 def interval(estimate: Mapping[str, Any], unit: str = "number") -> str:
     """Return an estimate with its 95 % interval, as a "number", a "loss" with more digits, or in "percent".
 
-    Example:
+    Examples:
         >>> interval({"value": 0.5, "low": 0.4, "high": 0.6}, "percent")
         '50.0% (40.0% to 60.0%)'
     """

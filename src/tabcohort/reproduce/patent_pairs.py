@@ -54,7 +54,7 @@ def patent_pairs(n: int, seed: int) -> Pairs:
     Nine features are Beta-distributed, the seventh is 1 with probability 0.05; a Gaussian copula with one common
     factor makes them depend on each other. The logit is smooth: main effects, three products and a sine.
 
-    Example:
+    Examples:
         >>> pairs = patent_pairs(1_000, seed=0)
         >>> pairs.X.shape, bool((pairs.X >= 0).all() and (pairs.X <= 1).all())
         ((1000, 10), True)

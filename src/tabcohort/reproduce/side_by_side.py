@@ -137,7 +137,7 @@ def done_share(epochs: Mapping[Hashable, int], expected: Mapping[Hashable, int])
 def left_text(seconds: float, share: float) -> str:
     """Return the time that is left after so many seconds, as text.
 
-    Example:
+    Examples:
         >>> left_text(60.0, 0.25), left_text(5.0, 0.5)
         ('3 min', '5 s')
     """

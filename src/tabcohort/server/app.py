@@ -44,7 +44,7 @@ def create_app(
     Raises:
         SettingsError: the mapping is not for one of the models.
 
-    Example:
+    Examples:
         >>> from tabcohort.server.app import create_app
         >>> from tabcohort.server.model_store import ModelStore
         >>> app = create_app(ModelStore({"cancer": "cancer.tabcohort"}))  # doctest: +SKIP

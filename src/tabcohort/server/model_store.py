@@ -321,7 +321,7 @@ def model_names(arguments: list[str]) -> dict[str, str]:
     Raises:
         SettingsError: two have one name.
 
-    Example:
+    Examples:
         >>> model_names(["models/cancer.tabcohort", "new=models/cancer-2.tabcohort"])
         {'cancer': 'models/cancer.tabcohort', 'new': 'models/cancer-2.tabcohort'}
     """

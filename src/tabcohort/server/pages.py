@@ -133,7 +133,7 @@ def problem_page(problem: Problem) -> Response:
 def percent(share: float) -> str:
     """Return a probability in percent; none is shown as certain that is not.
 
-    Example:
+    Examples:
         >>> percent(0.973), percent(0.99999), percent(0.00001), percent(0.0)
         ('97.3 %', 'over 99.9 %', 'under 0.1 %', '0 %')
     """
@@ -147,7 +147,7 @@ def percent(share: float) -> str:
 def short_number(value: float) -> str:
     """Return a number with few digits, and without an exponent where it is neither large nor small.
 
-    Example:
+    Examples:
         >>> short_number(1362.4), short_number(0.09712), short_number(2.5e12)
         ('1362', '0.0971', '2.5e+12')
     """

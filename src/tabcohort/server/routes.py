@@ -18,7 +18,7 @@ class Routes:
 
     A handler takes the path parameters by name, and the request if it has an argument of that name.
 
-    Example:
+    Examples:
         >>> routes = Routes()
         >>> @routes.get("/models/{name}")
         ... async def model(name):

@@ -21,9 +21,9 @@ from tabcohort.training.schedule import Plateau, Schedule
 
 
 class EpochRecord(NamedTuple):
-    """One line of the history.
+    """One epoch of the history.
 
-    Args:
+    Attributes:
         epoch: counted from 1.
         learning_rate: of this epoch's steps.
         train_loss: mean over the rows of the epoch, as they were trained on (mixed, smoothed, with dropout).
@@ -44,7 +44,7 @@ class EpochRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A member's training so far: with the engine's state, all that is needed to continue to the same bits.
+    """A member's training so far; with the engine's state, it is enough to resume to the same bits.
 
     Args:
         history: one record per epoch.

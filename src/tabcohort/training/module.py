@@ -47,7 +47,8 @@ class Trained:
         best_epoch: the epoch whose weights the module has.
         stop_reason: "patience", "max_epochs" or "interrupted".
         split: which rows trained, validated and tested.
-        engine, device: what ran the epochs, and where.
+        engine: what ran the epochs, "compiled" or "torch".
+        device: where they ran.
     """
 
     module: nn.Module
@@ -68,7 +69,7 @@ def train(
     callback: EpochCallback = lambda state: None,
     checkpoint: str | Path | None = None,
 ) -> Trained:
-    """Train any module that maps `(n, n_features)` float tensors to logits, with the loop that everything here uses.
+    """Train any module that maps `(n, n_features)` float tensors to logits, with the same loop as cohorts.
 
     Training starts from the module's own weights. If it is an `nn.Sequential` that begins with `Standardize`, that
     layer is fitted on the training rows first. `model`, `hidden`, `activation`, `dropout` and `batch_norm` of the
@@ -86,7 +87,7 @@ def train(
         TableError: the data cannot be trained on.
         TrainingError: the module does not fit the data, no update is possible, or a loss stopped being finite.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(120, 3))
         >>> trained = train(nn.Linear(3, 1), (X, X[:, 0] > 0), Config(max_epochs=20, learning_rate=0.05))

@@ -94,7 +94,7 @@ def _listed(gaps: tuple[Gap, ...]) -> str:
 def percent(probability: float) -> str:
     """Return a probability as a person reads it.
 
-    Example:
+    Examples:
         >>> from tabcohort.server.medical.fhir import percent
         >>> percent(0.93127), percent(1e-9), percent(0.99999)
         ('93.1 %', 'less than 0.1 %', 'more than 99.9 %')

@@ -56,7 +56,7 @@ def is_later(one: FhirTime, other: FhirTime) -> bool:
 def age_in_years(birth: date, day: date) -> int:
     """Return the completed years of a person's life on a day; negative before it began.
 
-    Example:
+    Examples:
         >>> from datetime import date
         >>> from tabcohort.server.medical.fhir_times import age_in_years
         >>> age_in_years(date(1960, 5, 17), date(2024, 5, 16)), age_in_years(date(1960, 5, 17), date(2024, 5, 17))

@@ -70,7 +70,7 @@ def converted(value: float, unit: str, target: str) -> float:
             kinds (mass and amount of substance), one is arbitrary (`[IU]`) and the other is not the same, their
             annotations differ, or a logarithm is taken.
 
-    Example:
+    Examples:
         >>> from tabcohort.server.medical.ucum import converted
         >>> converted(1.1, "g/dL", "g/L")
         11.0
