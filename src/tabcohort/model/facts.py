@@ -43,6 +43,11 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         deviation of each feature, and the class that it speaks for; `report`: what `report_to_dict` gives,
         histories included.
     """
+    return {**facts_without_report(predictor), "report": report_to_dict(predictor.report)}
+
+
+def facts_without_report(predictor: Predictor) -> dict[str, Any]:
+    """Return the facts of a model that are derived from its report and its parts, without the report itself."""
     report, schema, rule = predictor.report, predictor.schema, predictor.decision_rule
     return {
         "schema": schema_facts(schema),
@@ -64,7 +69,6 @@ def facts(predictor: Predictor) -> dict[str, Any]:
         "threshold": threshold_facts(predictor),
         "configs": config_facts(report),
         "coefficients": _coefficient_facts(predictor),
-        "report": report_to_dict(report),
     }
 
 

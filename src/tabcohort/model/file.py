@@ -19,7 +19,7 @@ from tabcohort.errors import ModelFileError, TabcohortError, listed
 from tabcohort.evaluation.calibration import BIAS_CORRECTED, NONE, TEMPERATURE, Calibrator
 from tabcohort.evaluation.decision import DecisionRule, parse_objective
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
-from tabcohort.model.facts import facts
+from tabcohort.model.facts import facts, facts_without_report
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import CohortReport, MemberReport
 from tabcohort.model.report_file import report_from_dict
@@ -98,7 +98,7 @@ def read_model(path: str | Path) -> tuple[Predictor, dict[str, Any]]:
     try:
         values = PlainValues(document, "")
         predictor = _predictor(values, arrays)
-        facts(predictor)  # all that is shown of a model can be shown of this one
+        facts_without_report(predictor)  # all that is shown of a model can be shown of this one
         return predictor, {"versions": _texts_of(values.child("versions")), "python": values.text("python")}
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelFileError(f"{str(path)!r} is not a valid model file: {error}") from None
