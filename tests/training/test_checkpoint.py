@@ -29,7 +29,7 @@ from tabcohort import (
     train,
 )
 from tabcohort.cohort.progress import RunProgress
-from tabcohort.container import read_container
+from tabcohort.container import read_container, write_container
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.batches import Batches, EpochBlock
 from tabcohort.engines.compiled.engine import CompiledEngine
@@ -541,3 +541,86 @@ def test_a_checkpoint_loads_as_the_training_that_was_written(tmp_path: Path) -> 
     np.testing.assert_array_equal(state.engine_state["parameters"], arrays["now.parameters"])
     np.testing.assert_array_equal(state.best_state["parameters"], arrays["best.parameters"])
     assert state.plateau.best is not None
+
+
+# -- checkpoints that someone changed, with a right checksum ---------------------------------------------------------
+
+
+DOCUMENTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no history": (lambda document: document.update(history=[]), "its history must have the epochs 1, 2, ..."),
+    "a history that is a number": (lambda document: document.update(history=3), "history must be a list, and is 3"),
+    "an epoch twice": (
+        lambda document: document["history"].append(document["history"][-1]), "its history must have the epochs 1, 2",
+    ),
+    "an epoch too many": (
+        lambda document: document["history"].extend(
+            {**document["history"][0], "epoch": epoch} for epoch in range(len(document["history"]) + 1, 99)
+        ),
+        "it has 98 epochs, and at most",
+    ),
+    "a loss that is text": (
+        lambda document: document["history"][0].update(val_loss="low"), "val_loss must be a number, and is 'low'",
+    ),
+    "a best epoch to come": (lambda document: document.update(best_epoch=9), "best_epoch must be a whole"),
+    "a best epoch before the first": (lambda document: document.update(best_epoch=0), "best_epoch must be a whole"),
+    "a plateau without a factor": (lambda document: document["plateau"].pop("factor"), "plateau.factor is missing"),
+    "a rate that grows": (lambda document: document["plateau"].update(factor=2.0), "plateau.factor must be a number"),
+    "a reason that is a number": (lambda document: document.update(stop_reason=1), "stop_reason must be a text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_changed_document_is_refused(name: str, tmp_path: Path) -> None:
+    change, words = DOCUMENTS[name]
+    path = cut_checkpoint(tmp_path)
+    arrays, document = read_container(path, "checkpoint")
+    change(document)
+    rewrite(path, arrays, document)
+    with pytest.raises(ModelFileError, match=f"0-0-0.checkpoint' is not valid: .*{words}.*; remove its folder$"):
+        fit_one(EVERYTHING, path=tmp_path / "kept")
+
+
+ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "one too many": (lambda arrays: arrays.update({"now.more": np.zeros(1)}), "the array 'more' is missing or unknown"),
+    "one of neither epoch": (lambda arrays: arrays.update({"then.x": np.zeros(1)}), "the array 'then.x' is unknown"),
+    "one missing": (lambda arrays: arrays.pop("best.parameters"), "'parameters' is missing or unknown|are missing"),
+    "none of the last epoch": (
+        lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("now.")], "are missing",
+    ),
+    "another shape": (
+        lambda arrays: arrays.update({"now.parameters": np.zeros(3, np.float32)}), "'parameters' is not of shape",
+    ),
+    "another type": (
+        lambda arrays: arrays.update({"now.parameters": arrays["now.parameters"].astype(np.float64)}),
+        "'parameters' is not of",
+    ),
+    "not finite": (
+        lambda arrays: arrays.update({"best.parameters": np.full_like(arrays["best.parameters"], np.nan)}),
+        "the array 'parameters' is not finite",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_changed_arrays_are_refused(name: str, tmp_path: Path) -> None:
+    change, words = ARRAYS[name]
+    path = cut_checkpoint(tmp_path)
+    arrays, document = read_container(path, "checkpoint")
+    change(arrays)
+    rewrite(path, arrays, document)
+    with pytest.raises(ModelFileError, match=f"0-0-0.checkpoint' is not valid: .*({words}).*; remove its folder$"):
+        fit_one(EVERYTHING, path=tmp_path / "kept")
+
+
+def rewrite(path: Path, arrays: dict[str, Any], document: dict[str, Any]) -> None:
+    """Write a changed checkpoint, with a checksum that fits."""
+    write_container(
+        path, "checkpoint", arrays, {key: document[key] for key in document if key not in ("kind", "format")}
+    )
+
+
+def cut_checkpoint(tmp_path: Path) -> Path:
+    """Return the checkpoint of a training that a power cut ended."""
+    with pytest.raises(PowerCutError):
+        fit_one(EVERYTHING, cut_after(2), tmp_path / "kept")
+    return tmp_path / "kept" / "0-0-0.checkpoint"

@@ -6,16 +6,22 @@ import dataclasses
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
 from tabcohort.engines.protocol import Engine, State
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import ModelFileError
+from tabcohort.plain_values import PlainValues
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, train_network
 from tabcohort.training.schedule import Plateau
 
 SECONDS_BETWEEN = 10.0
+FINISHED = ("patience", "max_epochs")  # why a training ended that does not go on
 
 
 class Checkpoint:
@@ -41,23 +47,18 @@ class Checkpoint:
         if not self.path.exists():
             return None
         arrays, document = read_container(self.path, "checkpoint")
-        if document["identity"] != self.identity:
+        if document.get("identity") != self.identity:
             raise ModelFileError(
                 f"the checkpoint {str(self.path)!r} is of another config or other data; remove its folder, or name "
                 "another"
             )
-        states: dict[str, State] = {"best": {}, "now": {}}
-        for key, array in arrays.items():
-            which, name = key.split(".", 1)
-            states[which][name] = array
-        return TrainingState(
-            history=tuple(EpochRecord(**record) for record in document["history"]),
-            best_epoch=document["best_epoch"],
-            best_state=states["best"],
-            plateau=Plateau(**document["plateau"]),
-            stop_reason=document["stop_reason"],
-            engine_state=states["now"],
-        )
+        try:
+            return _state_of(PlainValues(document, ""), arrays)
+        except ValueError as error:
+            raise self._invalid(error) from None
+
+    def _invalid(self, error: object) -> ModelFileError:
+        return ModelFileError(f"the checkpoint {str(self.path)!r} is not valid: {error}; remove its folder")
 
     def train(
         self,
@@ -69,6 +70,7 @@ class Checkpoint:
     ) -> TrainingState:
         """Train as `train_network` does, and write the file as training goes and when it ends."""
         if resume_from is not None:
+            self._check(resume_from, engine.snapshot(), config)
             self._state, self._engine_state = resume_from, resume_from.engine_state
 
         def keep(state: TrainingState) -> str | None:
@@ -81,6 +83,19 @@ class Checkpoint:
         if not state.is_finished:
             self._write()
         return state
+
+    def _check(self, state: TrainingState, expected: State, config: Config) -> None:
+        """Raise `ModelFileError` unless a training is one of this engine and this config."""
+        if state.n_epochs > config.max_epochs:
+            raise self._invalid(f"it has {state.n_epochs} epochs, and at most {config.max_epochs} are trained")
+        for kept in filter(None, (state.best_state, state.engine_state)):
+            for name in kept.keys() ^ expected.keys():
+                raise self._invalid(f"the array {name!r} is missing or unknown")
+            for name, array in kept.items():
+                if (array.shape, array.dtype) != (expected[name].shape, expected[name].dtype):
+                    raise self._invalid(f"the array {name!r} is not of shape {expected[name].shape}")
+                if not np.isfinite(array).all():
+                    raise self._invalid(f"the array {name!r} is not finite")
 
     def save(self, state: TrainingState) -> None:
         """Write a training that has ended."""
@@ -101,3 +116,42 @@ class Checkpoint:
         }
         write_container(self.path, "checkpoint", arrays, document)
         self._written = time.perf_counter()
+
+
+def _state_of(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> TrainingState:
+    """Return the training that a checkpoint describes.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    states: dict[str, State] = {"best": {}, "now": {}}
+    for key, array in arrays.items():
+        which, _, name = key.partition(".")
+        if which not in states:
+            raise ValueError(f"the array {key!r} is unknown")
+        states[which][name] = array
+    history = tuple(map(_record, values.children("history")))
+    if not history or [record.epoch for record in history] != list(range(1, len(history) + 1)):
+        raise ValueError("its history must have the epochs 1, 2, ...")
+    plateau = values.child("plateau")
+    stop_reason = None if values.is_null("stop_reason") else values.text("stop_reason")
+    if not states["best"] or (stop_reason not in FINISHED and not states["now"]):
+        raise ValueError("the arrays of its best or of its last epoch are missing")
+    return TrainingState(
+        history=history,
+        best_epoch=values.whole("best_epoch", low=1, high=len(history)),
+        best_state=states["best"],
+        plateau=Plateau(
+            factor=plateau.number("factor", low=0, high=1),
+            best=None if plateau.is_null("best") else plateau.number("best"),
+            n_waited=plateau.whole("n_waited"),
+        ),
+        stop_reason=stop_reason,
+        engine_state=states["now"],
+    )
+
+
+def _record(values: PlainValues) -> EpochRecord:
+    values.only(EpochRecord._fields)
+    numbers = {name: values.number(name) for name in EpochRecord._fields if name != "epoch"}
+    return EpochRecord(epoch=values.whole("epoch", low=1), **numbers)

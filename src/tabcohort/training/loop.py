@@ -139,7 +139,7 @@ def after_epoch(
     if not best_epoch or is_better(record.score, state.history[best_epoch - 1].score, config):
         best_epoch, best_state = record.epoch, snapshot()
     stop_reason = None
-    if record.epoch == config.max_epochs:
+    if record.epoch >= config.max_epochs:
         stop_reason = "max_epochs"
     if config.patience is not None and record.epoch - best_epoch >= config.patience:
         stop_reason = "patience"
