@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from helpers import fit_quickly, make_small_table
@@ -133,6 +134,7 @@ def test_python_examples_give_what_they_show(page: Path, tmp_path: Path, monkeyp
             names.update(test.globs)
         else:
             exec(compile(block.text, where, "exec"), names)
+    plt.close("all")
 
 
 def write_titled_files(page: Path) -> None:
