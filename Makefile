@@ -42,7 +42,7 @@ run-lessons: install  ## run the five lessons as notebooks, with their outputs i
 
 lessons: run-lessons  ## run the five lessons, and open them in JupyterLab to change and run them again
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lessons]" --constraint constraints.txt
-	@$(BIN)/jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly build/lessons
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/build/lessons/logistic_regression.ipynb --LabApp.app_settings_dir=scripts/jupyterlab --LabApp.extension_manager=readonly
 
 bench: install  ## measure speed beside the reference loops, from one run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt

@@ -17,7 +17,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbformat import NotebookNode
-from run_lessons import LessonError, printed_by, read_lesson, run_lesson
+from run_lessons import LessonError, printed_by, read_lesson, run_lesson, with_links
 
 FIGURE = "# Figure: "  # begins a cell that draws; the rest of the line says what there is to see
 NOTE = (
@@ -36,7 +36,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     except LessonError as error:
         raise PluginError(str(error)) from None
     text, figures = page_of(notebook, path.stem)
-    for name, content in {**figures, f"{path.stem}.ipynb": nbformat.writes(notebook)}.items():
+    figures_and_notebook = {**figures, f"{path.stem}.ipynb": nbformat.writes(with_links(notebook, "..", ".html"))}
+    for name, content in figures_and_notebook.items():
         files.append(File.generated(config, f"lessons/{name}", content=content))
     return text
 

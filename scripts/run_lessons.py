@@ -6,6 +6,7 @@ lesson. The exit status is 1 if a cell fails, or if the text of a lesson states 
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import sys
@@ -62,6 +63,7 @@ def run_lesson(notebook: NotebookNode, name: str) -> NotebookNode:
             notebook,
             timeout=SECONDS_PER_CELL,
             kernel_name="python3",
+            record_timing=False,
             resources={"metadata": {"path": folder}},
             extra_arguments=KERNEL_OPTIONS,
         )
@@ -106,6 +108,22 @@ def printed_by(cell: NotebookNode) -> str:
     )
 
 
+def with_links(notebook: NotebookNode, docs: str, suffix: str) -> NotebookNode:
+    """Return a copy of a notebook whose links lead to other notebooks of lessons, and to pages at another place.
+
+    Args:
+        notebook: its links are those of a page in docs/lessons.
+        docs: the folder of the pages, as seen from the notebook.
+        suffix: of the pages there.
+    """
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\((\w+)\.md\)", r"](\1.ipynb)", cell.source)
+            cell.source = re.sub(r"\]\(\.\./([\w/]+)\.md\b", rf"]({docs}/\1{suffix}", cell.source)
+    return notebook
+
+
 def main(arguments: list[str]) -> int:
     """Run lessons, all of them if none is named, and return the exit status."""
     unknown = [name for name in arguments if name not in NAMES]
@@ -123,7 +141,7 @@ def main(arguments: list[str]) -> int:
             status = 1
             print(f"failed\n{error}", flush=True)
             continue
-        nbformat.write(notebook, NOTEBOOKS / f"{name}.ipynb")
+        nbformat.write(with_links(notebook, "../../docs", ".md"), NOTEBOOKS / f"{name}.ipynb")
         print(f"{time.perf_counter() - began:4.0f} s  {(NOTEBOOKS / name).relative_to(ROOT)}.ipynb", flush=True)
     return status
 

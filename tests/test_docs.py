@@ -115,6 +115,7 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_examples_give_what_they_show(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a page share their names; a block with a title is a script of its own."""
     monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
     write_titled_files(page)
     if page.stem == "mlflow":
         pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("jupytext", reason="jupytext is not installed")
 pytest.importorskip("nbclient", reason="nbclient is not installed")
 
 import run_lessons
-from run_lessons import LessonError, main, read_lesson, run_lesson, unknown_figures
+from run_lessons import LessonError, main, read_lesson, run_lesson, unknown_figures, with_links
 
 LESSON = """# A lesson
 
@@ -67,6 +68,16 @@ def test_a_figure_in_the_text_that_no_cell_has_is_an_error() -> None:
 )
 def test_figures_are_compared_by_value(text: str, expected: list[str]) -> None:
     assert unknown_figures(read_lesson(f"{text}\n\n```python\nvalues = 0.25, 1_024, 30\n```\n")) == expected
+
+
+def test_links_lead_to_notebooks_and_to_pages() -> None:
+    text = "Read [Adam](adam_and_results.md), [Training](../guide/training.md#presets) and [more](https://example.org)."
+    notebook = read_lesson(text)
+    (cell,) = with_links(notebook, "../../docs", ".html").cells
+    assert re.findall(r"\((.*?)\)", cell.source) == [
+        "adam_and_results.ipynb", "../../docs/guide/training.html#presets", "https://example.org",
+    ]  # fmt: skip
+    assert notebook.cells[0].source == text
 
 
 def test_lessons_are_written_as_notebooks_and_a_failing_one_does_not_stop_the_others(
