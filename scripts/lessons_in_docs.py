@@ -7,7 +7,6 @@ A cell that fails, fails the build. Figures and the notebook itself become files
 from __future__ import annotations
 
 import base64
-import functools
 import os
 from pathlib import PurePosixPath
 
@@ -17,7 +16,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbformat import NotebookNode
-from run_lessons import LessonError, printed_by, read_lesson, run_lesson, with_links
+from run_lessons import LessonError, printed_by, read_lesson, run_text_once, with_links
 
 FIGURE = "# Figure: "  # begins a cell that draws; the rest of the line says what there is to see
 NOTE = (
@@ -42,11 +41,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return text
 
 
-@functools.cache  # `mkdocs serve` builds every page whenever one is saved
 def outputs_of(markdown: str, name: str) -> NotebookNode:
-    """Return a lesson as a notebook that has been run."""
-    notebook = read_lesson(markdown)
-    return notebook if os.environ.get("LESSONS_WITHOUT_OUTPUTS") else run_lesson(notebook, name)
+    """Return a lesson as a notebook that has been run, unless it shall not be."""
+    return read_lesson(markdown) if os.environ.get("LESSONS_WITHOUT_OUTPUTS") else run_text_once(markdown, name)
 
 
 def page_of(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:

@@ -7,6 +7,7 @@ lesson. The exit status is 1 if a cell fails, or if the text of a lesson states 
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import re
 import sys
@@ -81,6 +82,12 @@ def run_lesson(notebook: NotebookNode, name: str) -> NotebookNode:
             f"{', '.join(unknown)}"
         )
     return notebook
+
+
+@functools.cache
+def run_text_once(text: str, name: str) -> NotebookNode:
+    """Return `run_lesson` of a text, which runs once: `mkdocs serve` builds every page whenever one is saved."""
+    return run_lesson(read_lesson(text), name)
 
 
 def unknown_figures(notebook: NotebookNode) -> list[str]:

@@ -53,6 +53,13 @@ def test_a_figure_in_the_text_that_no_cell_has_is_an_error() -> None:
         run_lesson(read_lesson(LESSON.replace("1.5", "2.5")), "halves")
 
 
+def test_a_text_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    monkeypatch.setattr(run_lessons, "run_lesson", lambda notebook, name: texts.append(name) or notebook)
+    assert run_lessons.run_text_once(LESSON, "once") is run_lessons.run_text_once(LESSON, "once")
+    assert texts == ["once"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
