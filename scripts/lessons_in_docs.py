@@ -25,6 +25,11 @@ NOTE = (
 )
 
 
+def on_config(config: MkDocsConfig) -> None:
+    """Add the style sheet of the lessons to the site's."""
+    config.extra_css.append("stylesheets/lessons.css")
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str | None:
     """Return the Markdown of a lesson with the outputs of its cells; None for any other page."""
     path = PurePosixPath(page.file.src_uri)

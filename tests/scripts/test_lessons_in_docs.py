@@ -12,7 +12,7 @@ pytest.importorskip("nbclient", reason="nbclient is not installed")
 
 import lessons_in_docs
 import nbformat
-from lessons_in_docs import on_page_markdown, outputs_of, page_of
+from lessons_in_docs import on_config, on_page_markdown, outputs_of, page_of
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import Files
@@ -82,6 +82,14 @@ def test_the_hook_adds_the_figures_and_the_notebook_to_the_site(monkeypatch: pyt
     assert text is not None
     assert set(files.src_uris) == {"lessons/line-1.png", "lessons/line.ipynb"}
     assert nbformat.reads(files.src_uris["lessons/line.ipynb"].content_string, 4).cells[1].source
+
+
+def test_the_style_sheet_of_the_lessons_is_added() -> None:
+    config = MkDocsConfig()
+    config.load_dict({"site_name": "x", "extra_css": ["stylesheets/other.css"]})
+    config.validate()
+    on_config(config)
+    assert config.extra_css == ["stylesheets/other.css", "stylesheets/lessons.css"]
 
 
 def test_other_pages_stay_as_they_are() -> None:
