@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving lint-deploy export mixed grid bugs clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving lint-deploy export mixed grid bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -35,6 +35,13 @@ check: install  ## format, lint, types, docstring examples, tests (which also ru
 
 docs: install  ## build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+run-lessons: install  ## run the five lessons as notebooks, with their outputs into build/lessons (two minutes)
+	@$(BIN)/python scripts/run_lessons.py
+
+lessons: run-lessons  ## run the five lessons, and open them in JupyterLab to change and run them again
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lessons]" --constraint constraints.txt
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/build/lessons/logistic_regression.ipynb --LabApp.app_settings_dir=scripts/jupyterlab --LabApp.extension_manager=readonly
 
 bench: install  ## measure speed beside the reference loops, from one run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]" --constraint constraints.txt

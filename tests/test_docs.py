@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from doc_pages import (
     DOCS,
@@ -42,6 +43,7 @@ from tabcohort.cli.parser import make_parser
 def test_python_examples_give_what_they_show(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a page share their names; a block with a title is a script of its own."""
     monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
     write_titled_files(page)
     if page.stem == "mlflow":
         pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
@@ -66,6 +68,7 @@ def run_python(page: Path) -> None:
             names.update(test.globs)
         else:
             exec(compile(block.text, where, "exec"), names)
+    plt.close("all")
 
 
 def write_titled_files(page: Path) -> None:

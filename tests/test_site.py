@@ -16,7 +16,7 @@ import tabcohort
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+ENVIRONMENT = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "LESSONS_WITHOUT_OUTPUTS": "1"}  # `test_docs` runs lessons
 # Python code that ends the process with an error when it, or a thread of it, connects to another machine.
 WITHOUT_NETWORK = """
 import os, runpy, sys
