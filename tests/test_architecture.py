@@ -19,7 +19,7 @@ PATHS = sorted(ROOT.rglob("*.py"))
 # A package, or a module of its own, imports only from those before it.
 LAYERS = (
     "errors", "types", "randomness", "container", "notebook", "evaluation", "settings", "data", "network", "engines",
-    "training", "model", "cohort", "reporting", "reproduce", "estimator", "mlflow", "server", "cli",
+    "training", "model", "cohort", "reporting", "live", "reproduce", "estimator", "mlflow", "server", "cli",
     "__main__",
 )  # fmt: skip
 WITH_PYTORCH = ("network.models", "network.lower", "engines.torch_loop", "training.module", "reproduce")

@@ -118,7 +118,8 @@ class Board:
         lower = event["lower_is_better"]
         self.start = event
         self.members = [
-            MemberState(own["config"], own["repeat"], own["fold"], lower[own["config"]]) for own in event["members"]
+            MemberState(place["config"], place["repeat"], place["fold"], lower[place["config"]])
+            for place in event["members"]
         ]
 
     def _on_begin(self, event: Event) -> None:

@@ -102,7 +102,7 @@ class EventChecker:
             raise EventError("a recording begins with one line on what is trained, and has no other such line")
         if name == "start":
             _check_format(event)
-        wrong = next((own for own, check in FIELDS[name].items() if not check(event.get(own))), None)
+        wrong = next((field for field, check in FIELDS[name].items() if not check(event.get(field))), None)
         if wrong is None and not (is_number(event.get("seconds")) and event["seconds"] >= 0):
             wrong = "seconds"
         if wrong is not None:

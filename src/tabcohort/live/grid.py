@@ -122,7 +122,7 @@ def name_of_member(board: Board, member: MemberState) -> str:
     """Return which member it is, with as many numbers as the run needs, counted from 1."""
     parts = []
     for name in ("config", "repeat", "fold"):
-        if len({getattr(own, name) for own in board.members}) > 1:
+        if len({getattr(other, name) for other in board.members}) > 1:
             parts.append(f"{name} {getattr(member, name) + 1}")
     return ", ".join(parts) or "network"
 
@@ -165,7 +165,7 @@ def _configs_table(board: Board, has_unicode: bool) -> Table:
         for member in board.of_config(number):
             mark, style = mark_of(member, has_unicode)
             marks.append(f"{mark} ", style=style)
-        loss, best = board.mean_loss(number), [own.best_epoch for own in board.of_config(number) if own.epochs]
+        loss, best = board.mean_loss(number), [member.best_epoch for member in board.of_config(number) if member.epochs]
         span = f"{min(best)} to {max(best)}" if best and min(best) < max(best) else "".join(map(str, best[:1]))
         name = Text(printable(f"{number + 1} {name}"), style="dim strike" if number in board.dropped else "")
         table.add_row(name, marks, "" if math.isnan(loss) else f"{loss:.4f}", span)

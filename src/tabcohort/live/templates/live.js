@@ -5,7 +5,7 @@
   const REASONS = { patience: "no better epoch came within its patience", max_epochs: "it had all of its epochs", interrupted: "it was interrupted", budget: "the budget of seconds was spent" };
   const { Axes, extent, number } = Charts;
   const byId = (id) => document.getElementById(id);
-  const show = (id, text) => { const own = byId(id); if (own.textContent !== text) own.textContent = text; };
+  const show = (id, text) => { const element = byId(id); if (element.textContent !== text) element.textContent = text; };
   const count = (n, noun) => `${n.toLocaleString("en-US")} ${noun}${n === 1 ? "" : "s"}`;
   const loss = (value) => value.toFixed(4).replace("-", "−");
 
@@ -27,7 +27,7 @@
     switch (event.event) {
       case "start":
         start = event;
-        members = event.members.map((own) => ({ ...own, epochs: [], times: [], train: [], val: [], rate: [], best: [], lowest: [], score: [], states: [], isLower: event.lower_is_better[own.config] }));
+        members = event.members.map((place) => ({ ...place, epochs: [], times: [], train: [], val: [], rate: [], best: [], lowest: [], score: [], states: [], isLower: event.lower_is_better[place.config] }));
         build();
         break;
       case "begin": member.states.push({ at: event.seconds, status: "training", reason: "", message: "" }); break;
@@ -59,7 +59,7 @@
   function at(member) {
     const n = upTo(member.times, now);
     let state = { status: "waiting", reason: "", message: "" };
-    for (const own of member.states) if (own.at <= now) state = own;
+    for (const item of member.states) if (item.at <= now) state = item;
     const drop = drops.get(member.config);
     if (drop && drop.at <= now) state = { status: "dropped", reason: `its config was dropped after ${count(drop.epochs, "epoch")}`, message: "" };
     const best = n ? member.best[n - 1] : -1, lowest = n ? member.lowest[n - 1] : -1;
@@ -74,7 +74,7 @@
   function nameOf(member) {
     const parts = [];
     for (const name of ["config", "repeat", "fold"]) {
-      if (members.some((own) => own[name] !== members[0][name])) parts.push(`${name} ${member[name] + 1}`);
+      if (members.some((item) => item[name] !== members[0][name])) parts.push(`${name} ${member[name] + 1}`);
     }
     return parts.join(", ") || "the network";
   }
@@ -93,7 +93,7 @@
     show("title", `Training: ${start.target}`);
     document.title = `Training: ${start.target} - tabcohort`;
     show("about", `${count(start.n_rows, "row")}; ${count(start.configs.length, "config")}, ${count(members.length, "member")}; begun ${start.began.replace("T", " ").replace("Z", " UTC")}; tabcohort ${start.version}`);
-    if (start.configs.length === 1) byId("colour").value = members.some((own) => own.fold > 0) ? "fold" : "config";
+    if (start.configs.length === 1) byId("colour").value = members.some((item) => item.fold > 0) ? "fold" : "config";
     const groups = start.configs.map((_, config) => {
       const group = document.createElement("div"), title = document.createElement("h3"), cells = document.createElement("div");
       group.className = "config"; cells.className = "cells";
@@ -122,14 +122,14 @@
     input.addEventListener("change", () => { selected = place; isChosen = true; draw(); ask(); });
     const mark = document.createElement("span"), best = document.createElement("span"), value = document.createElement("span"), said = document.createElement("span");
     mark.className = "mark"; best.className = "best-epoch"; value.className = "value"; said.className = "hidden";
-    for (const own of [mark, best, value]) own.setAttribute("aria-hidden", "true");
+    for (const part of [mark, best, value]) part.setAttribute("aria-hidden", "true");
     label.append(input, mark, best, value, said);
     member.cell = { label, input, mark, best, value, said };
     return label;
   }
 
   function buildLegend() {
-    const isFold = byId("colour").value === "fold", names = isFold ? [...new Set(members.map((own) => own.fold))].sort((a, b) => a - b) : start.configs.map((_, place) => place);
+    const isFold = byId("colour").value === "fold", names = isFold ? [...new Set(members.map((item) => item.fold))].sort((a, b) => a - b) : start.configs.map((_, place) => place);
     hidden = new Set();
     byId("legend").replaceChildren(...names.map((place) => {
       const item = document.createElement("li"), label = document.createElement("label"), box = document.createElement("input"), swatch = document.createElement("span");
@@ -169,7 +169,7 @@
       const training = members.findIndex((_, place) => isNetwork(place) && states[place].status === "training");
       if (training >= 0) selected = training;
       else if (end && end.at <= now) selected = members.reduce((best, _, place) => (lossAt(place) < lossAt(best) ? place : best), 0);
-      else if (!states[selected].n) selected = Math.max(0, states.findIndex((own) => own.n > 0));
+      else if (!states[selected].n) selected = Math.max(0, states.findIndex((item) => item.n > 0));
     }
     if (selected !== before || !members[selected].cell.input.checked) { members[selected].cell.input.checked = true; ask(); }
   }
@@ -191,22 +191,22 @@
   }
 
   function drawTiles(states) {
-    const active = states.filter((own) => own.status !== "dropped"), done = active.filter((own) => own.status === "done").length;
+    const active = states.filter((item) => item.status !== "dropped"), done = active.filter((item) => item.status === "done").length;
     show("tile-done", `${done} of ${active.length}`);
     byId("tile-bar").value = active.length ? done / active.length : 0;
-    show("tile-epochs", states.reduce((sum, own) => sum + own.n, 0).toLocaleString("en-US"));
+    show("tile-epochs", states.reduce((sum, item) => sum + item.n, 0).toLocaleString("en-US"));
     show("tile-epochs-note", "of all members");
     const means = start.configs.map((_, config) => {
-      const own = members.flatMap((member, place) => (member.config === config && states[place].n ? [member.val[states[place].best]] : []));
-      return own.length ? own.reduce((sum, value) => sum + value, 0) / own.length : Infinity;
+      const losses = members.flatMap((member, place) => (member.config === config && states[place].n ? [member.val[states[place].best]] : []));
+      return losses.length ? losses.reduce((sum, value) => sum + value, 0) / losses.length : Infinity;
     });
     const lowest = Math.min(...means);
     show("tile-best", Number.isFinite(lowest) ? loss(lowest) : "–");
     show("tile-best-note", !Number.isFinite(lowest) ? "" : means.length > 1 ? `mean of config ${means.indexOf(lowest) + 1} at best epochs` : "mean at best epochs");
-    const over = states.filter((own) => own.rise > 0 && own.status === "training").length, ended = states.filter((own) => own.rise > 0).length;
+    const over = states.filter((item) => item.rise > 0 && item.status === "training").length, ended = states.filter((item) => item.rise > 0).length;
     show("tile-over", over ? `${over} now` : ended ? `${ended} of ${states.length}` : "none");
     show("tile-over-note", over ? `${over === 1 ? "its" : "their"} validation loss rises, the training loss falls` : ended ? "had begun to when they stopped; the weights of their best epochs are kept" : "");
-    const left = lefts.findLast((own) => own.at <= now), isOver = end && end.at <= now;
+    const left = lefts.findLast((item) => item.at <= now), isOver = end && end.at <= now;
     show("tile-left-name", isOver ? "Training took" : "Time left");
     show("tile-left", isOver ? `${end.at.toFixed(1)} s` : left && left.left !== null ? `about ${Math.ceil(left.left)} s` : "–");
     show("tile-left-note", isOver ? "" : `${Math.min(now, duration).toFixed(0)} s since it began`);
@@ -227,28 +227,28 @@
     const order = members.map((_, place) => place).filter((place) => visible[place] && place !== selected);
     if (visible[selected]) order.push(selected);
     for (const place of order) {
-      const member = members[place], own = states[place];
-      const name = `h${hueOf(member)} ${own.status === "dropped" ? "is-dropped" : ""} ${place === selected ? "is-selected" : ""}`;
-      if (what !== "val") axes.line(member.epochs, member.train, own.n, `train ${name}`);
-      if (what !== "train") axes.line(member.epochs, member.val, own.n, `val ${name}`);
+      const member = members[place], state = states[place];
+      const name = `h${hueOf(member)} ${state.status === "dropped" ? "is-dropped" : ""} ${place === selected ? "is-selected" : ""}`;
+      if (what !== "val") axes.line(member.epochs, member.train, state.n, `train ${name}`);
+      if (what !== "train") axes.line(member.epochs, member.val, state.n, `val ${name}`);
     }
     for (const place of order) {
-      const member = members[place], own = states[place], values = what === "train" ? member.train : member.val;
-      axes.dot(member.epochs[own.best], values[own.best], `best-dot h${hueOf(member)} ${place === selected ? "is-selected" : ""}`, place === selected ? 6 : 3.5);
+      const member = members[place], state = states[place], values = what === "train" ? member.train : member.val;
+      axes.dot(member.epochs[state.best], values[state.best], `best-dot h${hueOf(member)} ${place === selected ? "is-selected" : ""}`, place === selected ? 6 : 3.5);
     }
-    const n = states.filter((own) => own.n > 0).length;
+    const n = states.filter((item) => item.n > 0).length;
     axes.draw(`Losses by epoch of ${count(n, "member")}, up to epoch ${maxEpoch}; the table of all members below has their best epochs`);
   }
 
   function drawCells(states) {
     const seen = new Map();
     members.forEach((member, place) => {
-      const own = states[place], isOver = own.rise > 0 && own.status === "training", { label, mark, best, value, said } = member.cell;
-      const kind = isOver ? "overfitting" : own.status, name = `cell-of-member is-${kind}${place === selected ? " is-selected" : ""}`;
+      const state = states[place], isOver = state.rise > 0 && state.status === "training", { label, mark, best, value, said } = member.cell;
+      const kind = isOver ? "overfitting" : state.status, name = `cell-of-member is-${kind}${place === selected ? " is-selected" : ""}`;
       if (label.className !== name) label.className = name;
-      const texts = [isOver ? "▲" : MARKS[own.status], own.n ? String(member.epochs[own.best]) : "", own.n ? member.val[own.best].toPrecision(3) : ""];
+      const texts = [isOver ? "▲" : MARKS[state.status], state.n ? String(member.epochs[state.best]) : "", state.n ? member.val[state.best].toPrecision(3) : ""];
       [mark, best, value].forEach((element, i) => { if (element.textContent !== texts[i]) element.textContent = texts[i]; });
-      const words = `${nameOf(member)}: ${isOver ? "training, overfitting" : own.status}${own.n ? `, epoch ${own.n}, best epoch ${member.epochs[own.best]}, validation loss ${loss(member.val[own.best])}` : ""}`;
+      const words = `${nameOf(member)}: ${isOver ? "training, overfitting" : state.status}${state.n ? `, epoch ${state.n}, best epoch ${member.epochs[state.best]}, validation loss ${loss(member.val[state.best])}` : ""}`;
       if (said.textContent !== words) { said.textContent = words; label.title = words; }
       seen.set(kind, (seen.get(kind) ?? 0) + 1);
     });
@@ -263,44 +263,44 @@
     }));
   }
 
-  function drawMember(member, own) {
-    const isTrees = start.kinds[member.config] === "trees", name = nameOf(member), last = own.n - 1;
+  function drawMember(member, state) {
+    const isTrees = start.kinds[member.config] === "trees", name = nameOf(member), last = state.n - 1;
     const config = start.configs.length > 1 ? ` (${partsOf(member.config)[0].replace(/^\d+ /, "")})` : "";
     show("member-title", `Selected: ${name}${config}`);
-    show("verdict", verdictOf(member, own));
-    byId("verdict").classList.toggle("warn", own.rise > 0 || own.status === "failed");
-    const isLog = byId("log").checked, xs = member.epochs, x = [1, Math.max(2, own.n)];
-    const axes = new Axes(byId("member-losses"), { x, y: extent([member.train.slice(0, own.n), member.val.slice(0, own.n)], isLog), isLog, yLabel: "loss", height: 300 });
-    if (own.rise > 0) axes.span(xs[own.lowest], xs[last], "overfit");
-    axes.line(xs, member.train, own.n, "first"); axes.line(xs, member.val, own.n, "second");
-    if (own.n) {
-      axes.mark(xs[own.best], "best-line", `best epoch ${xs[own.best]}`);
-      axes.dot(xs[own.best], member.val[own.best], "best-dot-one", 6);
+    show("verdict", verdictOf(member, state));
+    byId("verdict").classList.toggle("warn", state.rise > 0 || state.status === "failed");
+    const isLog = byId("log").checked, xs = member.epochs, x = [1, Math.max(2, state.n)];
+    const axes = new Axes(byId("member-losses"), { x, y: extent([member.train.slice(0, state.n), member.val.slice(0, state.n)], isLog), isLog, yLabel: "loss", height: 300 });
+    if (state.rise > 0) axes.span(xs[state.lowest], xs[last], "overfit");
+    axes.line(xs, member.train, state.n, "first"); axes.line(xs, member.val, state.n, "second");
+    if (state.n) {
+      axes.mark(xs[state.best], "best-line", `best epoch ${xs[state.best]}`);
+      axes.dot(xs[state.best], member.val[state.best], "best-dot-one", 6);
     }
-    axes.draw(own.n ? `Losses of ${name} by epoch. ${verdictOf(member, own)}` : `${name} has not begun`);
-    const rates = new Axes(byId("member-rate"), { x, y: extent([member.rate.slice(0, own.n), [0]], false), yLabel: isTrees ? "shrinkage" : "learning rate", height: 300 });
-    rates.line(xs, member.rate, own.n, "third");
-    rates.draw(own.n ? `Learning rate of ${name}: ${number(member.rate[last])} at epoch ${xs[last]}` : `${name} has not begun`);
-    show("rate-note", own.n ? `${isTrees ? "Shrinkage, the learning rate of trees" : "Learning rate"}: ${number(member.rate[last])} now` : "Learning rate");
+    axes.draw(state.n ? `Losses of ${name} by epoch. ${verdictOf(member, state)}` : `${name} has not begun`);
+    const rates = new Axes(byId("member-rate"), { x, y: extent([member.rate.slice(0, state.n), [0]], false), yLabel: isTrees ? "shrinkage" : "learning rate", height: 300 });
+    rates.line(xs, member.rate, state.n, "third");
+    rates.draw(state.n ? `Learning rate of ${name}: ${number(member.rate[last])} at epoch ${xs[last]}` : `${name} has not begun`);
+    show("rate-note", state.n ? `${isTrees ? "Shrinkage, the learning rate of trees" : "Learning rate"}: ${number(member.rate[last])} now` : "Learning rate");
   }
 
-  function verdictOf(member, own) {
-    const last = own.n - 1;
-    const ending = own.message || REASONS[own.reason] || own.reason;
-    const state = own.status === "training" ? "It is being trained" : own.status === "done" ? `It is trained: ${ending}` : own.status === "waiting" ? "It waits for its turn" : own.status === "paused" ? "It paused: all configs are compared before the best go on" : `It is ${own.status}${ending ? `: ${ending}` : ""}`;
-    if (!own.n) return `${state}.`;
-    const losses = `Epoch ${member.epochs[last]}: training loss ${loss(member.train[last])}, validation loss ${loss(member.val[last])}. Best epoch ${member.epochs[own.best]}, with a validation loss of ${loss(member.val[own.best])}.`;
-    const fall = 100 * (1 - member.train[last] / member.train[own.lowest]);
-    const over = own.rise > 0 ? ` Overfitting since epoch ${member.epochs[own.lowest]}: the validation loss has risen by ${(100 * own.rise).toFixed(0)}% while the training loss fell by ${fall.toFixed(0)}%. The weights of the best epoch are kept.` : "";
-    return `${state}. ${losses}${over}`;
+  function verdictOf(member, state) {
+    const last = state.n - 1;
+    const ending = state.message || REASONS[state.reason] || state.reason;
+    const what = state.status === "training" ? "It is being trained" : state.status === "done" ? `It is trained: ${ending}` : state.status === "waiting" ? "It waits for its turn" : state.status === "paused" ? "It paused: all configs are compared before the best go on" : `It is ${state.status}${ending ? `: ${ending}` : ""}`;
+    if (!state.n) return `${what}.`;
+    const losses = `Epoch ${member.epochs[last]}: training loss ${loss(member.train[last])}, validation loss ${loss(member.val[last])}. Best epoch ${member.epochs[state.best]}, with a validation loss of ${loss(member.val[state.best])}.`;
+    const fall = 100 * (1 - member.train[last] / member.train[state.lowest]);
+    const over = state.rise > 0 ? ` Overfitting since epoch ${member.epochs[state.lowest]}: the validation loss has risen by ${(100 * state.rise).toFixed(0)}% while the training loss fell by ${fall.toFixed(0)}%. The weights of the best epoch are kept.` : "";
+    return `${what}. ${losses}${over}`;
   }
 
   // -- layers --------------------------------------------------------------------------------------------------------
 
-  function drawLayers(member, own) {
+  function drawLayers(member, state) {
     const isTrees = start.kinds[member.config] === "trees", known = layersOf.get(selected) ?? [];
-    const epochs = known.filter((entry) => entry.seconds <= now && entry.epoch <= own.n);
-    const note = isTrees ? "Boosted trees have no layers and no gradients by layer; a round of boosting is shown as an epoch." : epochs.length ? "Left: the weights by epoch, from the smallest to the largest; the darker band holds 90 % of them, the darkest 50 %, the line is the median. Right: root mean square of the gradients, as a moving average over the last steps that the optimizer keeps (Adam's first moment, or SGD's momentum), after clipping. Falling gradients mean that the network settles; near zero from the start, that a layer does not learn." : own.n ? "No figures about layers are known of this member." : "Its layers are shown when it trains.";
+    const epochs = known.filter((entry) => entry.seconds <= now && entry.epoch <= state.n);
+    const note = isTrees ? "Boosted trees have no layers and no gradients by layer; a round of boosting is shown as an epoch." : epochs.length ? "Left: the weights by epoch, from the smallest to the largest; the darker band holds 90 % of them, the darkest 50 %, the line is the median. Right: root mean square of the gradients, as a moving average over the last steps that the optimizer keeps (Adam's first moment, or SGD's momentum), after clipping. Falling gradients mean that the network settles; near zero from the start, that a layer does not learn." : state.n ? "No figures about layers are known of this member." : "Its layers are shown when it trains.";
     show("layers-note", note);
     const names = epochs.length && !isTrees ? epochs[0].layers.map((layer) => layer.name) : [], box = byId("layers");
     if (box.dataset.key !== JSON.stringify([selected, names])) {
@@ -325,13 +325,13 @@
   }
 
   function drawLayer(name, box, entries) {
-    const [weights, gradients] = box.querySelectorAll("svg"), xs = entries.map((own) => own.epoch), last = entries.at(-1);
-    const at_ = (place) => entries.map((own) => own.quantiles[place]), x = [xs[0], Math.max(xs[0] + 1, xs.at(-1))];
+    const [weights, gradients] = box.querySelectorAll("svg"), xs = entries.map((item) => item.epoch), last = entries.at(-1);
+    const at_ = (place) => entries.map((item) => item.quantiles[place]), x = [xs[0], Math.max(xs[0] + 1, xs.at(-1))];
     const fan = new Axes(weights, { x, y: extent([at_(0), at_(6)], false), yLabel: "weights", height: 190 });
     fan.band(xs, at_(0), at_(6), "all"); fan.band(xs, at_(1), at_(5), "most"); fan.band(xs, at_(2), at_(4), "half");
     fan.line(xs, at_(3), xs.length, "first");
     fan.draw(`Weights of ${name} by epoch: now from ${number(last.quantiles[0])} to ${number(last.quantiles[6])}, half of them between ${number(last.quantiles[2])} and ${number(last.quantiles[4])}`);
-    const sizes = entries.map((own) => own.gradient_rms || null);
+    const sizes = entries.map((item) => item.gradient_rms || null);
     const lines = new Axes(gradients, { x, y: extent([sizes], true), isLog: true, yLabel: "gradient", height: 190 });
     lines.line(xs, sizes, xs.length, "second");
     lines.draw(`Root mean square of the gradients of ${name} by epoch: now ${number(last.gradient_rms)}`);
@@ -346,8 +346,8 @@
     const body = byId("rows");
     if (!body.closest("details").open) return;
     body.replaceChildren(...members.slice(0, MAX_CELLS_IN_TABLE).map((member, place) => {
-      const own = states[place], row = document.createElement("tr");
-      const cells = [`${member.config + 1} ${start.configs[member.config]}`, member.repeat + 1, member.fold + 1, own.status + (own.rise > 0 ? ", overfitting" : ""), own.n, own.n ? member.epochs[own.best] : "–", own.n ? loss(member.train[own.best]) : "–", own.n ? loss(member.val[own.best]) : "–"];
+      const state = states[place], row = document.createElement("tr");
+      const cells = [`${member.config + 1} ${start.configs[member.config]}`, member.repeat + 1, member.fold + 1, state.status + (state.rise > 0 ? ", overfitting" : ""), state.n, state.n ? member.epochs[state.best] : "–", state.n ? loss(member.train[state.best]) : "–", state.n ? loss(member.val[state.best]) : "–"];
       cells.forEach((text, i) => {
         const cell = document.createElement(i ? "td" : "th");
         if (!i) cell.scope = "row";

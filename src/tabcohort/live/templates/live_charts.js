@@ -64,7 +64,7 @@ const Charts = (() => {
     across(value) { return LEFT + ((value - this.x[0]) / (this.x[1] - this.x[0])) * (this.width - LEFT - RIGHT); }
 
     down(value) {
-      const scale = this.isLog ? Math.log : (own) => own;
+      const scale = this.isLog ? Math.log : (number) => number;
       const clipped = Math.min(Math.max(value, this.y[0]), this.y[1]);
       const share = (scale(clipped) - scale(this.y[0])) / (scale(this.y[1]) - scale(this.y[0]));
       return this.height - BOTTOM - share * (this.height - TOP - BOTTOM);
