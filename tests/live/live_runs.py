@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from fake_training import Clock, record_of
@@ -45,7 +46,7 @@ OVERFITTING = (*FALLING, (0.3, 0.55), (0.2, 0.65), (0.1, 0.8))
 
 
 def observe(*sinks: Sink, names: tuple[str, ...] = ("mlp 8, dropout 0", "trees"), target: str = "outcome") -> None:
-    """Tell an observer of a run of four members: one overfits, one fails, one is dropped with its config, one pauses."""
+    """Tell an observer of a run of four members: one overfits, one fails, and two are dropped with their config."""
     clock = Clock()
     observer = EventObserver(*sinks, clock=clock)
     observer.on_start(description(names=names, target=target))
@@ -66,6 +67,7 @@ def observe(*sinks: Sink, names: tuple[str, ...] = ("mlp 8, dropout 0", "trees")
     observer.on_end(None)
 
 
+@functools.cache  # the time at which it began is always the same
 def events_of_a_run(**texts: Any) -> list[Event]:
     """Return the events of `observe`."""
     events: list[Event] = []

@@ -96,7 +96,7 @@ class EventChecker:
             EventError: it is not.
         """
         name = event.get("event") if isinstance(event, dict) else None
-        if name not in FIELDS:
+        if not isinstance(name, str) or name not in FIELDS:
             raise EventError("it is no event of a training")
         if (name == "start") != (self._n_configs < 0):
             raise EventError("a recording begins with one line on what is trained, and has no other such line")

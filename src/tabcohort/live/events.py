@@ -57,7 +57,8 @@ class EventObserver:
             self._began, self._left_at = self.clock(), -math.inf
             self._n_epochs, self._dropped = {}, set()
             began = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            self._send("start", kind=KIND, format=FORMAT, version=__version__, began=began, **asdict(run))
+            values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(run).items()}
+            self._send("start", kind=KIND, format=FORMAT, version=__version__, began=began, **values)
 
     def on_begin(self, member: int) -> None:
         """Say that a member's training begins or goes on."""

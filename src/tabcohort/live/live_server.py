@@ -29,7 +29,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-_POSITION = re.compile(r"\d{1,12}")
+_POSITION = re.compile(r"[0-9]{1,12}")
 
 
 class LiveServer:
