@@ -125,7 +125,8 @@ def test_in_a_terminal_the_page_stays_until_somebody_presses_enter(csv_file: Pat
     controller, terminal = pty.openpty()
     arguments = ["fit", csv_file, *TABLE, *QUICK, "--live", "--out", tmp_path / "m.tabcohort"]
     command = [sys.executable, "-m", "tabcohort", *map(str, arguments)]
-    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+    with subprocess.Popen(command, **streams, preexec_fn=lambda: login(terminal)) as process:
         os.close(terminal)
         try:
             shown = read_until(controller, "until you press Enter")
@@ -137,6 +138,15 @@ def test_in_a_terminal_the_page_stays_until_somebody_presses_enter(csv_file: Pat
         finally:
             process.kill()
             os.close(controller)
+
+
+def login(terminal: int) -> None:
+    """Make this process the one in the foreground of a terminal, as a shell does."""
+    import fcntl
+    import termios
+
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def read_until(controller: int, text: str, seconds: float = 60.0) -> str:

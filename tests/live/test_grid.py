@@ -21,9 +21,11 @@ def board_after(n_events: int | None = None) -> Board:
 
 
 def text_of(board: Board, width: int = 100, has_unicode: bool = True) -> str:
-    console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
-    console.print(grid(board, has_unicode))
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+    """Return what a live display shows on a console that, as the command line's, does not wrap what it prints."""
+    console = Console(width=width, file=io.StringIO(), soft_wrap=True)
+    options = console.options.update(no_wrap=True, overflow="ignore")
+    lines = console.render_lines(grid(board, has_unicode), options, pad=False)
+    return "\n".join("".join(segment.text for segment in line).rstrip() for line in lines)
 
 
 def place_of(member: int, epoch: int) -> int:
@@ -70,7 +72,10 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     for n_events in range(0, len(events_of_a_run()) + 1, 3):
-        assert max(map(len, text_of(board_after(n_events), width).splitlines())) <= width
+        text = text_of(board_after(n_events), width)
+        assert max(map(len, text.splitlines())) <= width
+        if board_after(n_events).n_epochs:
+            assert "best epoch" in " ".join(text.split()), "the line on a member is cut"
 
 
 def test_a_long_training_has_curves_of_one_line() -> None:

@@ -27,7 +27,7 @@ from tabcohort.cli.source_options import (
     shown_name,
     warn_of_unused,
 )
-from tabcohort.cli.watch_command import live_page, watching
+from tabcohort.cli.watch_command import keep_up, live_page, watching
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
 
 if TYPE_CHECKING:
@@ -109,8 +109,11 @@ def _train(
 
         check_recordable(options.record)
     _, messages = consoles(options.quiet)
-    with live_page(options, messages):
-        return _train_and_print(options, positive, choose)
+    with live_page(options, messages) as address:
+        status = _train_and_print(options, positive, choose)
+        if status == 0:
+            keep_up(address, messages)
+        return status
 
 
 def _train_and_print(

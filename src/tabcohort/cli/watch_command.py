@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -85,8 +86,8 @@ def _print_price(messages: Console, progress: RunProgress) -> None:
 
 
 @contextmanager
-def live_page(options: argparse.Namespace, messages: Console) -> Iterator[None]:
-    """Serve the page of `--live` while the command runs, and in a terminal until somebody presses Enter or Ctrl-C.
+def live_page(options: argparse.Namespace, messages: Console) -> Iterator[str | None]:
+    """Serve the page of `--live` while the context lasts, which gives its address; None without that option.
 
     The events that it shows are those in `options.live_log`.
 
@@ -94,7 +95,7 @@ def live_page(options: argparse.Namespace, messages: Console) -> Iterator[None]:
         SettingsError: the port is in use, or not possible.
     """
     if options.live is None:
-        yield
+        yield None
         return
     from tabcohort.live.event_log import EventLog
     from tabcohort.live.live_server import LiveServer
@@ -102,19 +103,31 @@ def live_page(options: argparse.Namespace, messages: Console) -> Iterator[None]:
     options.live_log = EventLog()
     with LiveServer(options.live_log, port_of(options.live)) as server:
         print_lines(messages, f"live     {server.address}")
-        yield
-        _keep_up(server.address, messages)
+        yield server.address
 
 
-def _keep_up(address: str, messages: Console) -> None:
-    """Wait for Enter or Ctrl-C where a person is at the terminal: small tables are trained before a page has opened."""
-    if not (messages.is_terminal and sys.stdin is not None and sys.stdin.isatty()) or messages.quiet:
+def keep_up(address: str | None, messages: Console) -> None:
+    """Wait for Enter or Ctrl-C where a person is at the terminal: small tables are trained before a page has opened.
+
+    Args:
+        address: of the page; None if there is none.
+        messages: the console of standard error.
+    """
+    if address is None or messages.quiet or not (messages.is_terminal and _is_at_terminal()):
         return
+    sys.stdout.flush()
     print_lines(messages, "", f"The page is at {address} until you press Enter.")
     try:
         sys.stdin.readline()
     except KeyboardInterrupt:
         print_lines(messages, "")
+
+
+def _is_at_terminal() -> bool:
+    """Return whether standard input is a terminal from which this process may read: in the background it would stop."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    return not hasattr(os, "tcgetpgrp") or os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 def port_of(text: str) -> int:

@@ -140,17 +140,22 @@ def grid(board: Board, has_unicode: bool = True) -> RenderableType:
     if board.start is None:
         return Text("waiting for training to begin", style="dim")
     ending = ending_of(board) if board.is_over else ""
-    lines: list[RenderableType] = [Text("  ".join(filter(None, (summary(board), ending))))]
+    lines: list[RenderableType] = [_wrapped("  ".join(filter(None, (summary(board), ending))))]
     lines.append(_configs_table(board, has_unicode))
     if board.latest >= 0:
         member = board.members[board.latest]
-        lines.append(Text(describe_member(board, board.latest)))
+        lines.append(_wrapped(describe_member(board, board.latest)))
         lines += [
             Text.assemble((f"{label:11}", "dim"), (curve, style))
             for label, style, curve in curves(member, BARS if has_unicode else PLAIN_BARS)
         ]
     lines.append(_legend(board, has_unicode))
     return Group(*lines)
+
+
+def _wrapped(text: str = "") -> Text:
+    """Return text that goes on in the next line, also on a console that does not wrap what it prints."""
+    return Text(text, no_wrap=False, overflow="fold")
 
 
 def _configs_table(board: Board, has_unicode: bool) -> Table:
@@ -161,7 +166,7 @@ def _configs_table(board: Board, has_unicode: bool) -> Table:
     table.add_column("validation loss", justify="right")
     table.add_column("best epochs", justify="right")
     for number, name in enumerate((board.start or {})["configs"]):
-        marks = Text()
+        marks = _wrapped()
         for member in board.of_config(number):
             mark, style = mark_of(member, has_unicode)
             marks.append(f"{mark} ", style=style)
@@ -181,7 +186,7 @@ def mark_of(member: MemberState, has_unicode: bool) -> tuple[str, str]:
 
 def _legend(board: Board, has_unicode: bool) -> Text:
     """Return what the marks mean that are shown now."""
-    text, marks = Text(), MARKS if has_unicode else PLAIN_MARKS
+    text, marks = _wrapped(), MARKS if has_unicode else PLAIN_MARKS
     for status in Status:
         if n_members := board.counts[status]:
             text.append(f"{marks[status]} ", style=STYLES[status])
