@@ -139,6 +139,12 @@ def test_a_recorded_run_is_replayed_and_sought(page: Any, log: EventLog) -> None
     assert page.inner_text("#tile-epochs") == "11"
 
 
+def test_a_recording_that_was_cut_says_where_it_ends(page: Any, log: EventLog) -> None:
+    add(log, 0, 12)
+    log.is_open = False
+    wait_for(page, "#chip", "the recording ends here")
+
+
 def test_what_is_drawn_can_be_chosen(page: Any, log: EventLog) -> None:
     add(log)
     wait_for(page, "#chip", "ended")

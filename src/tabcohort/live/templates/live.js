@@ -177,7 +177,7 @@
   function drawTransport() {
     const shown = Math.min(now, duration), chip = byId("chip");
     const isLive = isOpen && !end && !isLost;
-    const text = !start ? (isLost ? "no connection" : "waiting for training to begin") : isFollowing && isLive ? "live" : isPlaying ? "replay" : isLost && !end ? "no connection" : end && shown >= end.at ? (end.reason ? { interrupted: "interrupted", budget: "budget spent", failed: "failed" }[end.reason] ?? "ended" : "ended") : isLive ? "earlier" : "paused";
+    const text = !start ? (isLost ? "no connection" : "waiting for training to begin") : isFollowing && isLive ? "live" : isPlaying ? "replay" : isLost && !end ? "no connection" : end && shown >= end.at ? (end.reason ? { interrupted: "interrupted", budget: "budget spent", failed: "failed" }[end.reason] ?? "ended" : "ended") : isLive ? "earlier" : !isOpen && !end && shown >= duration ? "the recording ends here" : "paused";
     if (chip.textContent !== text) { chip.textContent = text; chip.className = `chip ${isFollowing && isLive && start ? "is-live" : ""}`; show("status", text); }
     for (const id of ["play", "seek"]) byId(id).disabled = !start;
     byId("latest").disabled = !start || isFollowing;
