@@ -4,7 +4,7 @@
 
 The same cohort of one config with and without an observer, in turns in one process, five times after a first; medians
 of the time of `fit`, and of the CPU time of the process. The page is asked every 0.7 seconds, as a browser does.
-`adult` (8,000 of its rows) needs the folder that TABCOHORT_DATA names.
+`adult` (4,000 of its rows) needs the folder that TABCOHORT_DATA names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tabcohort import CohortSettings, Config, LivePage, Table, TrainingObserver,
 
 REPEATS = 5
 SETTINGS = CohortSettings(folds=4, seeds=1)
-N_ROWS = {"breast-cancer": None, "adult": 8_000}
+N_ROWS = {"breast-cancer": None, "adult": 4_000}
 SECONDS_BETWEEN = 0.7
 
 

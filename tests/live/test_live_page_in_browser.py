@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 VERDICT = (
     "It is trained: no better epoch came within its patience. Epoch 6: training loss 0.1000, validation loss 0.8000. "
-    "Best epoch 3, with a validation loss of 0.5000. Overfitting since epoch 3: the validation loss has risen by 60% "
-    "while the training loss fell by 75%. The weights of the best epoch are kept."
+    "Best epoch 3, with a validation loss of 0.5000. Overfitting since epoch 3: the validation loss has risen by 60%, "
+    "while the training loss fell from 0.4000 to 0.1000. The weights of the best epoch are kept."
 )
 
 

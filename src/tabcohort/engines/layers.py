@@ -84,4 +84,4 @@ def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
 
 def _rms(values: NDArray[Any]) -> float:
     """Return the root mean square of some numbers."""
-    return math.sqrt(float(np.square(values, dtype=np.float64).mean()))
+    return math.sqrt(float(np.dot(values, values)) / len(values))

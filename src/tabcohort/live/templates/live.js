@@ -205,7 +205,7 @@
     show("tile-best-note", !Number.isFinite(lowest) ? "" : means.length > 1 ? `mean of config ${means.indexOf(lowest) + 1} at best epochs` : "mean at best epochs");
     const over = states.filter((item) => item.rise > 0 && item.status === "training").length, ended = states.filter((item) => item.rise > 0).length;
     show("tile-over", over ? `${over} now` : ended ? `${ended} of ${states.length}` : "none");
-    show("tile-over-note", over ? `${over === 1 ? "its" : "their"} validation loss rises, the training loss falls` : ended ? "had begun to when they stopped; the weights of their best epochs are kept" : "");
+    show("tile-over-note", over ? `${over === 1 ? "its" : "their"} validation loss rises, the training loss falls` : ended ? "had begun to when training stopped; the weights of the best epochs are kept" : "");
     const left = lefts.findLast((item) => item.at <= now), isOver = end && end.at <= now;
     show("tile-left-name", isOver ? "Training took" : "Time left");
     show("tile-left", isOver ? `${end.at.toFixed(1)} s` : left && left.left !== null ? `about ${Math.ceil(left.left)} s` : "–");
@@ -290,8 +290,7 @@
     const what = state.status === "training" ? "It is being trained" : state.status === "done" ? `It is trained: ${ending}` : state.status === "waiting" ? "It waits for its turn" : state.status === "paused" ? "It paused: all configs are compared before the best go on" : `It is ${state.status}${ending ? `: ${ending}` : ""}`;
     if (!state.n) return `${what}.`;
     const losses = `Epoch ${member.epochs[last]}: training loss ${loss(member.train[last])}, validation loss ${loss(member.val[last])}. Best epoch ${member.epochs[state.best]}, with a validation loss of ${loss(member.val[state.best])}.`;
-    const fall = 100 * (1 - member.train[last] / member.train[state.lowest]);
-    const over = state.rise > 0 ? ` Overfitting since epoch ${member.epochs[state.lowest]}: the validation loss has risen by ${(100 * state.rise).toFixed(0)}% while the training loss fell by ${fall.toFixed(0)}%. The weights of the best epoch are kept.` : "";
+    const over = state.rise > 0 ? ` Overfitting since epoch ${member.epochs[state.lowest]}: the validation loss has risen by ${(100 * state.rise).toFixed(0)}%, while the training loss fell from ${loss(member.train[state.lowest])} to ${loss(member.train[last])}. The weights of the best epoch are kept.` : "";
     return `${what}. ${losses}${over}`;
   }
 

@@ -1,7 +1,7 @@
 "use strict";
 // Charts as SVG: text goes in as text, so that no name can be anything else.
 const Charts = (() => {
-  const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_POINTS = 260;
+  const LEFT = 66, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_POINTS = 260;
 
   function node(name, attributes = {}, text = null) {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -117,7 +117,7 @@ const Charts = (() => {
       parts.push(node("path", { class: "axis", d: `M${LEFT},${TOP}V${bottom}H${width - RIGHT}` }), ...this.parts);
       parts.push(node("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle" }, this.xLabel));
       const middle = (TOP + bottom) / 2;
-      parts.push(node("text", { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, this.yLabel));
+      parts.push(node("text", { x: 11, y: middle, "text-anchor": "middle", transform: `rotate(-90 11 ${middle})` }, this.yLabel));
       this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       this.svg.setAttribute("height", height);
       this.svg.setAttribute("role", "img");
