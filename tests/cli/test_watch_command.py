@@ -159,6 +159,30 @@ def read_until(controller: int, text: str, seconds: float = 60.0) -> str:
     return shown
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_training_that_was_ended_leaves_a_recording(
+    run: Run, csv_file: Path, folder: Path, number: signal.Signals
+) -> None:
+    (folder / "long.toml").write_text('model = "mlp"\nmax_epochs = 1000000\npatience = 1000000\n', encoding="utf-8")
+    arguments = ["fit", csv_file, *TABLE, "--settings", "long.toml", "--record", "run.jsonl", "--out", "m.tabcohort"]
+    with start(*arguments) as process:
+        end = time.monotonic() + 60
+        while not (folder / "run.jsonl").exists() or b'"epoch":5,' not in (folder / "run.jsonl").read_bytes():
+            assert time.monotonic() < end, "it has not begun"
+            time.sleep(0.1)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    last, watched = read_recording("run.jsonl")[-1], run("watch", "run.jsonl")
+    assert watched.status == 0
+    if number == signal.SIGINT:
+        assert (last["event"], last["reason"]) == ("end", "interrupted")
+        assert re.search(r"ended after [\d.]+ s: interrupted\n$", watched.out)
+    else:
+        assert watched.out.endswith("The recording ends before the training did.\n")
+
+
 # Watching
 
 

@@ -1,7 +1,11 @@
 "use strict";
 // Charts as SVG: text goes in as text, so that no name can be anything else.
 const Charts = (() => {
-  const LEFT = 66, RIGHT = 14, TOP = 12, BOTTOM = 40, MAX_POINTS = 260;
+  const LEFT = 66,
+    RIGHT = 14,
+    TOP = 12,
+    BOTTOM = 40,
+    MAX_POINTS = 260;
 
   function node(name, attributes = {}, text = null) {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -13,12 +17,16 @@ const Charts = (() => {
   function number(value) {
     if (value === null || !Number.isFinite(value)) return "–";
     const size = Math.abs(value);
-    const text = size !== 0 && (size < 1e-4 || size >= 1e5) ? String(Number(value.toPrecision(2)).toExponential()) : String(Number(value.toPrecision(3)));
+    const text =
+      size !== 0 && (size < 1e-4 || size >= 1e5)
+        ? String(Number(value.toPrecision(2)).toExponential())
+        : String(Number(value.toPrecision(3)));
     return text.replaceAll("-", "−");
   }
 
   function linearTicks(low, high, n) {
-    const rough = (high - low) / n, power = 10 ** Math.floor(Math.log10(rough));
+    const rough = (high - low) / n,
+      power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
     const ticks = [];
     for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-9); k += 1) ticks.push(k * step);
@@ -38,7 +46,8 @@ const Charts = (() => {
   }
 
   function extent(series, isLog) {
-    let low = Infinity, high = -Infinity;
+    let low = Infinity,
+      high = -Infinity;
     for (const values of series) {
       for (const value of values) {
         if (value === null || !Number.isFinite(value) || (isLog && value <= 0)) continue;
@@ -61,7 +70,9 @@ const Charts = (() => {
       this.parts = [];
     }
 
-    across(value) { return LEFT + ((value - this.x[0]) / (this.x[1] - this.x[0])) * (this.width - LEFT - RIGHT); }
+    across(value) {
+      return LEFT + ((value - this.x[0]) / (this.x[1] - this.x[0])) * (this.width - LEFT - RIGHT);
+    }
 
     down(value) {
       const scale = this.isLog ? Math.log : (number) => number;
@@ -72,16 +83,22 @@ const Charts = (() => {
 
     path(xs, ys, n) {
       const step = Math.max(1, Math.ceil(n / MAX_POINTS));
-      let text = "", isPen = false;
+      let text = "",
+        isPen = false;
       for (let i = 0; i < n; i = i < n - 1 && i + step > n - 1 ? n - 1 : i + step) {
-        if (ys[i] === null) { isPen = false; continue; }
+        if (ys[i] === null) {
+          isPen = false;
+          continue;
+        }
         text += `${isPen ? "L" : "M"}${this.across(xs[i]).toFixed(1)},${this.down(ys[i]).toFixed(1)}`;
         isPen = true;
       }
       return n === 1 && text ? `${text}h.1` : text;
     }
 
-    line(xs, ys, n, name) { if (n > 0) this.parts.push(node("path", { class: `curve ${name}`, d: this.path(xs, ys, n) })); }
+    line(xs, ys, n, name) {
+      if (n > 0) this.parts.push(node("path", { class: `curve ${name}`, d: this.path(xs, ys, n) }));
+    }
 
     band(xs, lows, highs, name) {
       if (xs.length < 2) return;
@@ -91,20 +108,29 @@ const Charts = (() => {
     }
 
     span(from, to, name) {
-      const left = this.across(from), width = Math.max(0, this.across(to) - left);
+      const left = this.across(from),
+        width = Math.max(0, this.across(to) - left);
       this.parts.push(node("rect", { class: name, x: left, y: TOP, width, height: this.height - TOP - BOTTOM }));
     }
 
-    dot(x, y, name, radius = 4) { this.parts.push(node("circle", { class: name, cx: this.across(x), cy: this.down(y), r: radius })); }
+    dot(x, y, name, radius = 4) {
+      this.parts.push(node("circle", { class: name, cx: this.across(x), cy: this.down(y), r: radius }));
+    }
 
     mark(x, name, label = "") {
-      const at = this.across(x), isRight = at > this.width * 0.6;
+      const at = this.across(x),
+        isRight = at > this.width * 0.6;
       this.parts.push(node("path", { class: name, d: `M${at},${TOP}V${this.height - BOTTOM}` }));
-      if (label) this.parts.push(node("text", { class: "mark-text", x: at + (isRight ? -6 : 6), y: TOP + 11, "text-anchor": isRight ? "end" : "start" }, label));
+      if (label)
+        this.parts.push(
+          node("text", { class: "mark-text", x: at + (isRight ? -6 : 6), y: TOP + 11, "text-anchor": isRight ? "end" : "start" }, label),
+        );
     }
 
     draw(alt) {
-      const { width, height } = this, bottom = height - BOTTOM, parts = [];
+      const { width, height } = this,
+        bottom = height - BOTTOM,
+        parts = [];
       const xTicks = linearTicks(this.x[0], this.x[1], Math.max(3, Math.floor(width / 75))).filter(Number.isInteger);
       for (const value of xTicks) {
         parts.push(node("path", { class: "grid-line", d: `M${this.across(value)},${TOP}V${bottom}` }));
