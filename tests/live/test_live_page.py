@@ -6,6 +6,8 @@ import base64
 import hashlib
 import re
 
+from tabcohort.live.board import MIN_EPOCHS_SINCE_BEST, MIN_RISE, OF_REASON
+from tabcohort.live.grid import MARKS
 from tabcohort.live.live_page import PACKAGE, live_page
 from tabcohort.reporting.template import resource
 
@@ -33,6 +35,16 @@ def test_the_script_writes_texts_and_no_html() -> None:
     for name in ("live.js", "live_charts.js"):
         script = resource(name, PACKAGE)
         assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script) == []
+
+
+def test_overfitting_and_reasons_are_what_they_are_in_the_terminal() -> None:
+    script = resource("live.js", PACKAGE)
+    assert f"MIN_SINCE = {MIN_EPOCHS_SINCE_BEST}," in script
+    assert f"MIN_RISE = {MIN_RISE}," in script
+    (reasons,) = re.findall(r"const OF_REASON = \{ (.*) \};", script)
+    assert dict(pair.split(": ") for pair in reasons.replace('"', "").split(", ")) == OF_REASON
+    (marks,) = re.findall(r"const MARKS = \{ (.*) \};", script)
+    assert dict(pair.split(": ") for pair in marks.replace('"', "").split(", ")) == MARKS
 
 
 def test_the_page_says_what_the_gradients_are() -> None:
