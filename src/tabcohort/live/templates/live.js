@@ -38,6 +38,7 @@
     isPlaying = false,
     now = 0,
     drawnAt = 0,
+    drawMs = DRAW_MS,
     frame = 0,
     tick = 0;
   let layersOf = new Map(),
@@ -261,9 +262,16 @@
 
   // -- drawing -------------------------------------------------------------------------------------------------------
 
+  // A run of hundreds of members takes longer to draw, and is drawn less often.
   function draw() {
+    const began = performance.now();
     frame = 0;
+    drawAll();
     drawnAt = performance.now();
+    drawMs = Math.max(DRAW_MS, 2 * (drawnAt - began));
+  }
+
+  function drawAll() {
     if (isFollowing) now = Infinity;
     const states = members.map(at);
     if (!isChosen && members.length) choose(states);
@@ -694,9 +702,9 @@
   function later() {
     if (frame) return;
     frame = requestAnimationFrame(() => {
-      if (performance.now() - drawnAt < DRAW_MS) {
+      if (performance.now() - drawnAt < drawMs) {
         frame = 0;
-        setTimeout(later, DRAW_MS);
+        setTimeout(later, drawMs);
       } else draw();
     });
   }
@@ -712,7 +720,7 @@
       draw();
       return;
     }
-    if (stamp - drawnAt >= DRAW_MS) draw();
+    if (stamp - drawnAt >= drawMs) draw();
     requestAnimationFrame(step);
   }
 
