@@ -8,7 +8,7 @@ import re
 
 from tabcohort.live.board import MIN_EPOCHS_SINCE_BEST, MIN_RISE, OF_REASON
 from tabcohort.live.grid import MARKS
-from tabcohort.live.live_page import PACKAGE, live_page
+from tabcohort.live.live_page import PACKAGE, SCRIPTS, live_page
 from tabcohort.reporting.template import resource
 
 
@@ -32,13 +32,13 @@ def test_the_page_loads_nothing_and_has_no_style_or_script_in_attributes() -> No
 
 
 def test_the_script_writes_texts_and_no_html() -> None:
-    for name in ("live.js", "live_charts.js"):
+    for name in SCRIPTS:
         script = resource(name, PACKAGE)
         assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", script) == []
 
 
 def test_overfitting_and_reasons_are_what_they_are_in_the_terminal() -> None:
-    script = resource("live.js", PACKAGE)
+    script = resource("live_state.js", PACKAGE)
     assert f"MIN_SINCE = {MIN_EPOCHS_SINCE_BEST}," in script
     assert f"MIN_RISE = {MIN_RISE}," in script
     (reasons,) = re.findall(r"const OF_REASON = \{ (.*) \};", script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -105,9 +106,10 @@ def test_the_end_of_the_command_keeps_what_was_shown(browser: Any) -> None:
     add(log)
     opened = browser.new_page()
     with LiveServer(log) as server:
-        opened.goto(server.address)
+        with opened.expect_response(re.compile("/layers.*member=1")) as answered:  # it asks for those of all members
+            opened.goto(server.address)
+        answered.value.finished()
         wait_for(opened, "#chip", "ended")
-        opened.wait_for_timeout(500)  # in which it asks for the layers of all members
     opened.check("input[name=member][value='1']")
     wait_for(opened, "#layers", "output.weight (4 parameters)")
     opened.check("input[name=member][value='0']")

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -203,17 +202,6 @@ def test_without_locks_nobody_knows_whether_it_is_being_written(path: Path, monk
     file(events_of_a_run()[0])
     with RecordingReader(path) as reader:
         assert not reader.is_being_written()
-    file.close()
-
-
-def test_writing_an_event_takes_well_below_a_millisecond(tmp_path: Path) -> None:
-    events = events_of_a_run()
-    file = RecordingFile(tmp_path / "run.jsonl")
-    file(events[0])
-    began = time.perf_counter()
-    for _ in range(1_000):
-        file(events[1])
-    assert (time.perf_counter() - began) / 1_000 < 1e-3
     file.close()
 
 

@@ -11,6 +11,7 @@ from tabcohort.reporting.page import STYLE, policy_hash
 from tabcohort.reporting.template import resource, template_environment
 
 PACKAGE = "tabcohort.live"
+SCRIPTS = ("live_charts.js", "live_state.js", "live_drawing.js", "live.js")  # one after another, in one scope
 
 
 class LivePageText(NamedTuple):
@@ -29,7 +30,7 @@ class LivePageText(NamedTuple):
 def live_page() -> LivePageText:
     """Return the page. It is the same for all runs, of which its script shows names as text only."""
     style = STYLE + resource("report.css") + resource("live.css", PACKAGE)
-    script = resource("live_charts.js", PACKAGE) + resource("live.js", PACKAGE)
+    script = "(() => {\n" + "".join(resource(name, PACKAGE) for name in SCRIPTS) + "})();\n"
     html = template_environment(PACKAGE, autoescape=True).get_template("live.html.j2")
     policy = (
         f"default-src 'none'; style-src '{policy_hash(style)}'; script-src '{policy_hash(script)}'; "

@@ -123,7 +123,11 @@ const Charts = (() => {
       this.parts.push(node("path", { class: name, d: `M${at},${TOP}V${this.height - BOTTOM}` }));
       if (label)
         this.parts.push(
-          node("text", { class: "mark-text", x: at + (isRight ? -6 : 6), y: TOP + 11, "text-anchor": isRight ? "end" : "start" }, label),
+          node(
+            "text",
+            { class: "mark-text", x: at + (isRight ? -6 : 6), y: TOP + 11, "text-anchor": isRight ? "end" : "start" },
+            label,
+          ),
         );
     }
 
@@ -143,7 +147,9 @@ const Charts = (() => {
       parts.push(node("path", { class: "axis", d: `M${LEFT},${TOP}V${bottom}H${width - RIGHT}` }), ...this.parts);
       parts.push(node("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle" }, this.xLabel));
       const middle = (TOP + bottom) / 2;
-      parts.push(node("text", { x: 11, y: middle, "text-anchor": "middle", transform: `rotate(-90 11 ${middle})` }, this.yLabel));
+      parts.push(
+        node("text", { x: 11, y: middle, "text-anchor": "middle", transform: `rotate(-90 11 ${middle})` }, this.yLabel),
+      );
       this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       this.svg.setAttribute("height", height);
       this.svg.setAttribute("role", "img");
