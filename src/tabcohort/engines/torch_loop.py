@@ -232,8 +232,8 @@ class FlatParameters:
             parameter.data = self.values[part].view_as(parameter)
             parameter.grad = self.gradient[part].view_as(parameter)
             start = part.stop
-        order = [name for name, _ in module.named_parameters()]
-        self.places.sort(key=lambda place: order.index(place[0]))
+        places = dict(self.places)
+        self.places = [(name, places[name]) for name, _ in module.named_parameters() if name in places]
 
     def groups(self, config: Config) -> list[tuple[slice, float]]:
         """Return groups of parameters with factors of their learning rates: one where all factors are 1."""
