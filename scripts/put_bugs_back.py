@@ -770,6 +770,35 @@ BUGS = (
         "estimate.high - estimate.value",
         ("model/test_importance.py::test_intervals_are_wider_where_folds_differ",),
     ),
+    # Watching
+    Bug(
+        "the page of a training answers to any Host",
+        "live/live_server.py",
+        "len(hosts) == 1 and",
+        "len(hosts) == 1 or",
+        ("live/test_live_server.py::test_another_host_is_refused",),
+    ),
+    Bug(
+        "a recording overwrites any file",
+        "live/recording.py",
+        'if head not in (b"", FIRST):',
+        "if False:",
+        ("live/test_recording.py::test_another_file_is_never_overwritten",),
+    ),
+    Bug(
+        "gradients of momentum are its sum",
+        "engines/layers.py",
+        "moment * ((1 - decay) / total",
+        "moment * (1 / total",
+        ("engines/test_layers.py::test_the_average_of_equal_gradients_is_that_gradient",),
+    ),
+    Bug(
+        "epochs that are told together are one event",
+        "live/events.py",
+        "state.history[n_before:]",
+        "state.history[-1:]",
+        ("live/test_events.py::test_epochs_that_are_told_together_are_events_of_their_own_and_told_once",),
+    ),
     # Experiments
     Bug(
         "a shallow copy is measured in an engine that does not write into the module",

@@ -182,12 +182,12 @@ def test_requests_are_answered_as_the_page_shows(name: str, tmp_path: Path, monk
 
 def can_run(arguments: list[str]) -> bool:
     """Return whether all that a command reads is there; experiments take too long, and servers go on."""
-    if arguments[0] in ("reproduce", "serve") or arguments[0].startswith("-"):
+    if arguments[0] in ("reproduce", "serve") or arguments[0].startswith("-") or "--page" in arguments:
         return False
     options = vars(make_parser().parse_args(arguments))
     inputs = [options.get("table"), options.get("settings"), options.get("grid")]
-    inputs += [options["model"]] if arguments[0] not in ("look", "fit", "tune") else []
-    inputs += [*options.get("others", []), options.get("against"), options.get("log")]
+    inputs += [options["model"]] if arguments[0] not in ("look", "fit", "tune", "watch") else []
+    inputs += [*options.get("others", []), options.get("against"), options.get("log"), options.get("recording")]
     return all(name is None or name.startswith("sample:") or Path(name).exists() for name in inputs)
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tabcohort.evaluation.intervals import Estimate
     from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
     from tabcohort.evaluation.prediction_sets import SetEvaluation
+    from tabcohort.live.live_server import LivePage
+    from tabcohort.live.recording import TrainingRecorder
     from tabcohort.model.comparison import ModelComparison, compare
     from tabcohort.model.explain import Explanation
     from tabcohort.model.explainer import ExplanationProgress
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from tabcohort.settings import CohortSettings, Config
     from tabcohort.training.loop import EpochRecord, TrainingState
     from tabcohort.training.module import Trained, train
+    from tabcohort.training.observer import TrainingObserver
 
 __version__ = "0.1.0"
 
@@ -91,6 +94,8 @@ _HOMES = {
     "evaluation.intervals": ("Estimate",),
     "evaluation.out_of_fold": ("OutOfFoldPredictions",),
     "evaluation.prediction_sets": ("SetEvaluation",),
+    "live.live_server": ("LivePage",),
+    "live.recording": ("TrainingRecorder",),
     "model.comparison": ("ModelComparison", "compare"),
     "model.explain": ("Explanation",),
     "model.explainer": ("ExplanationProgress",),
@@ -122,6 +127,7 @@ _HOMES = {
     "settings": ("CohortSettings", "Config"),
     "training.loop": ("EpochRecord", "TrainingState"),
     "training.module": ("Trained", "train"),
+    "training.observer": ("TrainingObserver",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -146,6 +152,7 @@ __all__ = [
     "ExplanationBudget",
     "ExplanationProgress",
     "LearningCurve",
+    "LivePage",
     "LogisticRegression",
     "MemberReport",
     "ModelComparison",
@@ -172,6 +179,8 @@ __all__ = [
     "Trained",
     "TrainingDisplay",
     "TrainingError",
+    "TrainingObserver",
+    "TrainingRecorder",
     "TrainingState",
     "build_model",
     "build_program",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import warnings
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from tabcohort.data.parse import as_series, as_text
 from tabcohort.data.recognize import recognize_columns
 from tabcohort.data.table import Table
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
+from tabcohort.live.recording import TrainingRecorder
 from tabcohort.model.importance import permutation_importances, sample_tested_rows
 from tabcohort.model.report import ConfigReport
 from tabcohort.settings import CohortSettings, Config, Rule, rules
@@ -50,6 +52,7 @@ PARAMETERS = {
     **dict.fromkeys(sorted(UNSET)),
     "configs": None,
     "types": None,
+    "record": None,
     "verbose": 0,
 }
 
@@ -80,10 +83,11 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     that is given. Parameters that are None have the default of `Config`.
 
     Args:
-        parameters: the fields of `Config` and of `CohortSettings`, by name, and these three: `configs`, several configs
+        parameters: the fields of `Config` and of `CohortSettings`, by name, and these four: `configs`, several configs
             to try, each a mapping of parameter names to values that replace this classifier's, of which the ensemble
             uses those that are best together; `types`, the type of columns by name, to replace the type that is
-            recognized (see `Table.from_frame`); and `verbose`, 1 for a progress bar in `fit`, 0 for none.
+            recognized (see `Table.from_frame`); `record`, a file that `fit` writes every epoch of each member to (see
+            `TrainingRecorder`); and `verbose`, 1 for a progress bar in `fit`, 0 for none.
 
     Attributes:
         classes_ (ndarray): the labels, `(n_classes,)`, sorted.
@@ -117,6 +121,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         **{name: [*_constraints(rules(Config)[name]), None] for name in sorted(UNSET)},
         "configs": [list, tuple, None],
         "types": [Mapping, None],
+        "record": [str, os.PathLike, None],
         "verbose": ["verbose"],
     }
 
@@ -164,7 +169,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         configs, settings = self._configs(table)
         with self._progress() as callback:
-            self.predictor_ = fit(table, configs, settings, callback)
+            observer = None if self.record is None else TrainingRecorder(self.record)
+            self.predictor_ = fit(table, configs, settings, callback, observer=observer)
         self._tested_rows = sample_tested_rows(self.predictor_, table)
         self._importances: FloatArray | None = None
         self._set_results(y, sample_weight)

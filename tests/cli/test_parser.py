@@ -32,6 +32,7 @@ GROUPS = {
     "decide": ["Decision"],
     "serve": ["Access", "Log Of Predictions"],
     "replay": [],
+    "watch": [],
     "reproduce": [],
 }
 

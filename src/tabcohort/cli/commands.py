@@ -27,6 +27,7 @@ from tabcohort.cli.source_options import (
     shown_name,
     warn_of_unused,
 )
+from tabcohort.cli.watch_command import keep_up, live_page, watching
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def fit(options: argparse.Namespace) -> int:
     if options.curves and Path(options.curves).suffix.lower() not in CURVE_FORMATS:
         raise SettingsError(f"{options.curves!r} must end in .png, .svg or .pdf")
     options.card = files.card_path(options.card, options.report or options.out or files.default_model(options.table))
-    outputs = (options.out, options.curves, options.report, options.card)
+    outputs = (options.out, options.curves, options.report, options.card, options.record)
     files.check_outputs(outputs, inputs=(options.table, options.settings, options.checkpoint))
     config, settings = _config(options), _cohort_settings(options)
     if options.model is None and not settings_file(options)[0].keys() - RUN_SETTINGS:
@@ -68,7 +69,7 @@ def tune(options: argparse.Namespace) -> int:
     from tabcohort.cohort.presets import RUN_SETTINGS, preset_configs
     from tabcohort.cohort.search import grid_from_toml, random_configs
 
-    files.check_outputs((options.out,), inputs=(options.table, options.settings, options.grid))
+    files.check_outputs((options.out, options.record), inputs=(options.table, options.settings, options.grid))
     base, settings = _config(options), _cohort_settings(options, halving=not options.no_halving)
     fixed = {*settings_file(options)[0], *(["model"] if options.model else [])}
     n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
@@ -101,11 +102,27 @@ def _train(
         positive: label of the positive class, if it is named.
         choose: returns the configs and the settings of the cohort, given the table.
     """
-    from tabcohort.reporting.learning_curve_text import print_learning_curve
-    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog, print_model, print_shuffled
-
     if options.out is None:
         files.check_default_model(options.table)
+    if options.record:
+        from tabcohort.live.recording import check_recordable
+
+        check_recordable(options.record)
+    _, messages = consoles(options.quiet)
+    with live_page(options, messages) as address:
+        status = _train_and_print(options, positive, choose)
+        if status == 0:
+            keep_up(address, messages)
+        return status
+
+
+def _train_and_print(
+    options: argparse.Namespace, positive: Any, choose: Callable[[Table], tuple[list[Config], CohortSettings]]
+) -> int:
+    """Do what `_train` says, when it is clear where everything goes."""
+    from tabcohort.reporting.learning_curve_text import print_learning_curve
+    from tabcohort.reporting.terminal import print_model, print_shuffled
+
     out, messages = consoles(options.quiet)
     print_lines(messages, f"reading {shown_name(options.table)}")
     frame, table = _table(options, positive)
@@ -118,8 +135,8 @@ def _train(
     from tabcohort.cohort.shuffled import shuffled_facts
     from tabcohort.model.file import describe
 
-    with ProgressLog(messages) if options.verbose else ProgressDisplay(messages) as progress:
-        predictor = fit(table, configs, settings, progress, options.checkpoint)
+    with watching(options, messages) as how:
+        predictor = fit(table, configs, settings, how.callback, options.checkpoint, observer=how.observer)
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)
     files.save_or_rescue(predictor, path)

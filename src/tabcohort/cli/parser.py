@@ -11,7 +11,7 @@ import shtab
 from rich_argparse import RichHelpFormatter
 
 from tabcohort import __version__
-from tabcohort.cli import commands, model_commands, serve_command
+from tabcohort.cli import commands, model_commands, serve_command, watch_command
 from tabcohort.cli.output import ReportError, report_error
 from tabcohort.errors import nearest
 from tabcohort.reproduce.experiments import EXPERIMENTS
@@ -271,6 +271,14 @@ def _replay_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--query", metavar="SQL", help="what to read from a database")
 
 
+def _watch_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recording", metavar="FILE", help="a recording, written by fit --record")
+    speed = "how many times as fast as it happened (so that it takes 20 seconds at most)"
+    command.add_argument("--speed", type=float, metavar="N", help=speed)
+    command.add_argument("--page", action="store_true", help="show it in a browser, on a local page, until Ctrl-C")
+    command.add_argument("--port", metavar="PORT", help="of the page, which it implies (auto: any free one)")
+
+
 def _reproduce_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", metavar="NAME", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
     command.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: as the experiment says)")
@@ -355,6 +363,9 @@ def _add_training_options(command: argparse.ArgumentParser) -> argparse._Argumen
     run.add_argument("--threads", type=int, metavar="N", help="members side by side (default: one per core)")
     run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
+    live = "show losses, members and layers while they train, in the terminal and on a local page (port: auto)"
+    run.add_argument("--live", metavar="PORT", nargs="?", const=watch_command.AUTO, help=live)
+    run.add_argument("--record", metavar="FILE", help="write every epoch to this file, for watch (JSON lines)")
     _add_decision_options(command)
     return models
 
@@ -445,6 +456,12 @@ COMMANDS = {
         "repeat the predictions of a server's log, and show that each is reproduced",
         "predictions relapse.tabcohort --table patients.csv",
         _replay_options,
+    ),
+    "watch": Command(
+        watch_command.watch,
+        "replay the recording of a training, or follow one that is still being written",
+        "run.jsonl --speed 10",
+        _watch_options,
     ),
     "reproduce": Command(
         commands.reproduce,

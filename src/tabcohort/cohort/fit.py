@@ -14,6 +14,7 @@ from tabcohort.cohort.selection import out_of_fold, select_and_calibrate
 from tabcohort.data.table import Table
 from tabcohort.model.predictor import Predictor
 from tabcohort.settings import CohortSettings, Config
+from tabcohort.training.observer import TrainingObserver
 
 # Called with the plan and the model at the end of each `fit`, such as by autologging.
 FIT_CALLBACKS: list[Callable[[CohortPlan, Predictor], None]] = []
@@ -26,6 +27,7 @@ def fit(
     callback: ProgressCallback = lambda progress: None,
     checkpoint: str | Path | None = None,
     executor: Executor | None = None,
+    observer: TrainingObserver | None = None,
 ) -> Predictor:
     """Train a cohort of networks and boosted trees on a table, and test each row with members that never saw it.
 
@@ -37,6 +39,7 @@ def fit(
         callback: called a few times a second with how far the cohort is.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.
+        observer: is told of every epoch of each member, such as a `TrainingRecorder` or a `LivePage`.
 
     Raises:
         TabcohortError: the table, a config, the settings or the checkpoint are invalid; the message says what to do.
@@ -52,7 +55,7 @@ def fit(
         'yes'
     """
     plan = make_plan(table, configs, settings)
-    predictor = fit_plan(plan, callback, checkpoint, executor)
+    predictor = fit_plan(plan, callback, checkpoint, executor, observer)
     for on_end in FIT_CALLBACKS:
         on_end(plan, predictor)
     return predictor
@@ -63,9 +66,10 @@ def fit_plan(
     callback: ProgressCallback = lambda progress: None,
     checkpoint: str | Path | None = None,
     executor: Executor | None = None,
+    observer: TrainingObserver | None = None,
 ) -> Predictor:
     """Train the cohort of a plan; see `fit`. No autologging sees it."""
-    result = run(plan, callback, checkpoint, executor)
+    result = run(plan, callback, checkpoint, executor, observer)
     predictions = out_of_fold(plan, result)
     selection = select_and_calibrate(plan, result, predictions)
     return build_predictor(plan, result, predictions, selection)

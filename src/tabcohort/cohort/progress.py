@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class RunProgress:
         best_config: number of the config that has it, counted from 0; -1 before there is one.
         seconds: since training began.
         seconds_left: until the last member ends, estimated; NaN before anything can be said.
+        dropped: for each config that was dropped, the epochs after which it was.
     """
 
     n_members: int
@@ -40,6 +41,7 @@ class RunProgress:
     best_config: int
     seconds: float
     seconds_left: float
+    dropped: Mapping[int, int] = field(default_factory=dict)
 
 
 ProgressCallback = Callable[[RunProgress], None]

@@ -25,6 +25,7 @@ from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, T
 from tabcohort.cohort.halving import HalvingPolicy
 from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
 from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_member
+from tabcohort.cohort.observing import run_observed
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expected_seconds
 from tabcohort.cohort.store import StateStore
@@ -32,6 +33,7 @@ from tabcohort.engines.compiled.engine import compile_kernels
 from tabcohort.errors import TrainingError, warn_caller
 from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
+from tabcohort.training.observer import TrainingObserver
 
 SECONDS_BETWEEN = 0.1  # calls of the callback
 SECONDS_TO_WAIT = 0.1  # for a task at a time: Ctrl-C shows only where Python code runs
@@ -64,6 +66,7 @@ def run(
     callback: ProgressCallback = lambda progress: None,
     checkpoint: str | Path | None = None,
     executor: Executor | None = None,
+    observer: TrainingObserver | None = None,
 ) -> RunResult:
     """Train all members of a plan.
 
@@ -75,6 +78,7 @@ def run(
         callback: called a few times a second with how far the cohort is, by one thread at a time.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.
+        observer: is told of every epoch of each member, with figures about the weights and gradients of its layers.
 
     Raises:
         TrainingError: a loss stopped being finite in each config.
@@ -83,17 +87,21 @@ def run(
     folder = None if checkpoint is None else checkpoint_folder(checkpoint)
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
-    train = functools.partial(train_member, plan, rows, folder)
+    train = functools.partial(train_member, plan, rows, folder, notes_layers=observer is not None)
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
     executor = executor or ThreadExecutor(plan.settings.threads)
     is_resumed = folder is not None and any(folder.iterdir())  # how much is left is not known
     seconds = math.nan if is_resumed else expected_seconds(plan, executor.n_workers)
-    result = run_members(
-        plan.members, train, plan.settings, plan.max_epochs, callback, executor, expected_seconds=seconds
+    train_all = functools.partial(
+        run_members, plan.members, train, plan.settings, plan.max_epochs, expected_seconds=seconds
     )
+    if observer is None:
+        result = train_all(callback, executor)
+    else:
+        result = run_observed(observer, plan, train_all, callback, executor)
     training_is_over()
-    del rows, train  # no member trains any more
+    del rows, train, train_all  # no member trains any more
     _finish(result, plan)
     return result
 
@@ -326,7 +334,7 @@ class _Run:
 
     def show(self) -> None:
         """Call the callback."""
-        progress = self.tracker.progress(self.active())
+        progress = replace(self.tracker.progress(self.active()), dropped=dict(self.dropped))
         self._n_epochs_shown = progress.n_epochs
         self.callback(progress)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.engines.batches import BatchPlan
+from tabcohort.engines.layers import LayerArrays
 from tabcohort.engines.reading import Reading
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import TrainingError
@@ -74,6 +75,10 @@ class Engine(Protocol):
 
     def restore(self, state: State) -> None:
         """Continue from a snapshot."""
+        ...
+
+    def layer_arrays(self, epoch: int) -> list[LayerArrays]:
+        """Return each parameter array with its average gradients after the last epoch, whose number is `epoch`."""
         ...
 
     def release(self) -> None:

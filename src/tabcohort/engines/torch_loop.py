@@ -22,6 +22,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from tabcohort.engines.batches import Batches
+from tabcohort.engines.layers import LayerArrays, average_gradient
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
@@ -115,6 +116,15 @@ class TorchEngine:
             for name, array in state.items():
                 self._tensors[name].copy_(torch.from_numpy(np.array(array)))
 
+    def layer_arrays(self, epoch: int) -> list[LayerArrays]:
+        """Return copies of each parameter array and of its average gradients."""
+        n_steps, moment = epoch * (len(self.data.batches.bounds) - 1), next(iter(self.moments.values()))
+        if self.config.optimizer == "sgd" and self.config.momentum == 0:  # PyTorch keeps none then
+            moment = self.parameters.gradient
+        values = self.parameters.values.detach().cpu().numpy().copy()
+        gradients = average_gradient(moment.cpu().numpy(), self.config, n_steps)
+        return [LayerArrays(name, values[place], gradients[place]) for name, place in self.parameters.places]
+
     def _mixed(self, own: Tensor, other: Tensor, weight: float) -> Tensor:
         """Return `weight * own + (1 - weight) * other`; rows of learned vectors are those of the heavier one."""
         n_mixed = own.shape[1] - len(self.data.reading.learned)
@@ -202,23 +212,28 @@ class FlatParameters:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        if not trainable:
+        named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+        if not named:
             raise TrainingError("the module has no trainable parameters; there is nothing to train")
-        trainable.sort(key=lambda parameter: parameter.ndim < 2)
+        named.sort(key=lambda pair: pair[1].ndim < 2)
+        trainable = [parameter for _, parameter in named]
         self.n_in_matrices = sum(parameter.numel() for parameter in trainable if parameter.ndim >= 2)
         self.values = torch.cat([parameter.detach().reshape(-1) for parameter in trainable])
         self.gradient = torch.zeros_like(self.values)
         scales = {id(layer.weight) for layer in module.modules() if isinstance(layer, Scale)}
         self._scales: list[slice] = []
+        self.places: list[tuple[str, slice]] = []  # name and place of each parameter, in the module's order
         start = 0
-        for parameter in trainable:
+        for name, parameter in named:
             part = slice(start, start + parameter.numel())
+            self.places.append((name, part))
             if id(parameter) in scales:
                 self._scales.append(part)
             parameter.data = self.values[part].view_as(parameter)
             parameter.grad = self.gradient[part].view_as(parameter)
             start = part.stop
+        places = dict(self.places)
+        self.places = [(name, places[name]) for name, _ in module.named_parameters() if name in places]
 
     def groups(self, config: Config) -> list[tuple[slice, float]]:
         """Return groups of parameters with factors of their learning rates: one where all factors are 1."""

@@ -90,6 +90,15 @@ class Program:
         widths = self.widths
         return sum(op.spec.n_products(widths[op.sources[0]], op.d_out) for op in self.operations)
 
+    def parameter_places(self) -> list[tuple[str, slice]]:
+        """Return the name of each parameter array, as `Network.named` has it, and where it is in the vector."""
+        widths, places = self.widths, []
+        for op in self.operations:
+            for start, array in zip(op.parameters, op.spec.parameters, strict=True):
+                size = math.prod(array.shape(op, widths[op.sources[0]]))
+                places.append((f"{op.path}.{array.name}" if op.path else array.name, slice(start, start + size)))
+        return places
+
     def __str__(self) -> str:
         lines = [("value", "operation", "reads", "shape", "parameters", "layer")]
         lines.append(("0", "rows", "", f"(n, {self.n_inputs})", "", ""))

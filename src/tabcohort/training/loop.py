@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tabcohort.engines.layers import LayerStatistics
 from tabcohort.engines.protocol import Engine, State
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import TabcohortWarning, TrainingError
@@ -53,6 +54,8 @@ class TrainingState:
         plateau: what the plateau schedule remembers.
         stop_reason: "patience", "max_epochs", "interrupted" or what a callback returned; None while training goes on.
         engine_state: the engine's state where a callback stopped training, to continue from; otherwise empty.
+        layers: figures about each parameter array after the last epoch, where an observer asked for them; otherwise
+            empty.
     """
 
     history: tuple[EpochRecord, ...] = ()
@@ -61,6 +64,7 @@ class TrainingState:
     plateau: Plateau = field(default_factory=Plateau)
     stop_reason: str | None = None
     engine_state: State = field(default_factory=dict)
+    layers: tuple[LayerStatistics, ...] = ()
 
     @property
     def n_epochs(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
-from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError
+from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError, warn_caller
 from tabcohort.network.lower import lower, network_of, write_numbers
 from tabcohort.network.models import Encode, QuantileScale, RobustScale, Standardize, build_model
 from tabcohort.network.program import Network
@@ -34,6 +35,7 @@ from tabcohort.training.member import (
     releasing,
     with_available_devices,
 )
+from tabcohort.training.observer import TrainingObserver, describe_training, train_observed
 from tabcohort.types import FloatArray
 
 
@@ -68,6 +70,7 @@ def train(
     split: Split | None = None,
     callback: EpochCallback = lambda state: None,
     checkpoint: str | Path | None = None,
+    observer: TrainingObserver | None = None,
 ) -> Trained:
     """Train any module that maps `(n, n_features)` float tensors to logits, with the same loop as cohorts.
 
@@ -82,6 +85,7 @@ def train(
         split: which rows train, validate and test; a stratified split when omitted.
         callback: called after every epoch with the training so far.
         checkpoint: a file to write the training to as it goes, and to resume from if it exists.
+        observer: is told of every epoch, with figures about the weights and gradients of each layer.
 
     Raises:
         TableError: the data cannot be trained on.
@@ -111,11 +115,15 @@ def train(
     member = member_data(table, split, config, reading, has_batch_norm(network))
     try:
         with releasing(_make_engine(engine_name, network, member, config)) as engine:
-            if checkpoint is None:
-                state = train_network(engine, member.validation, config, callback)
-            else:
+            run = partial(train_network, engine, member.validation, config)
+            if checkpoint is not None:
                 identity = checkpoint_identity(table, split, config, engine_name, _identity(module))
-                state = _train_from_checkpoint(Checkpoint(checkpoint, identity), engine, member, config, callback)
+                run = partial(_train_from_checkpoint, Checkpoint(checkpoint, identity), engine, member, config)
+            if observer is None:
+                state = run(callback)
+            else:
+                description = describe_training(type(module).__name__, table.schema.target, len(table.y), config)
+                state = train_observed(observer, description, engine, run, callback)
     finally:
         module.eval()  # the engine had only the layers after `Standardize`
     return Trained(
@@ -147,7 +155,7 @@ def _train_from_checkpoint(
     resume_from = checkpoint.load()
     if resume_from is not None:
         message = f"resuming from epoch {resume_from.n_epochs} of the checkpoint {str(checkpoint.path)!r}"
-        warnings.warn(message, TabcohortWarning, stacklevel=3)
+        warn_caller(message)
     return checkpoint.train(engine, data.validation, config, callback, resume_from)
 
 

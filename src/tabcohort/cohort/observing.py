@@ -1,0 +1,112 @@
+"""A run of a cohort that an observer sees: the executor and the callback of the run, with the observer in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tabcohort.cohort.executors import Executor, OnEpoch, Submit, Task, TrainMember
+from tabcohort.cohort.members import MemberResult
+from tabcohort.cohort.plan import CohortPlan, Member
+from tabcohort.cohort.progress import ProgressCallback, RunProgress
+from tabcohort.model.facts import describe_configs
+from tabcohort.training.loop import TrainingState
+from tabcohort.training.observer import MemberPlace, RunDescription, TrainingObserver
+
+if TYPE_CHECKING:
+    from tabcohort.cohort.runner import RunResult
+
+
+def run_observed(
+    observer: TrainingObserver,
+    plan: CohortPlan,
+    run: Callable[[ProgressCallback, Executor], RunResult],
+    callback: ProgressCallback,
+    executor: Executor,
+) -> RunResult:
+    """Run a cohort and tell an observer what happens.
+
+    Args:
+        observer: is told.
+        plan: of the cohort.
+        run: trains the members of the plan, given a callback and where they run.
+        callback, executor: see `tabcohort.cohort.runner.run`.
+    """
+
+    def note(progress: RunProgress) -> None:
+        observer.on_progress(progress.seconds_left, progress.dropped)
+        callback(progress)
+
+    observer.on_start(describe_run(plan))
+    reason: str | None = "failed"
+    try:
+        result = run(note, ObservedExecutor(executor, observer, plan))
+        reason = result.stop_reason
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    finally:
+        observer.on_end(reason)
+    return result
+
+
+def describe_run(plan: CohortPlan) -> RunDescription:
+    """Return what a run of a plan trains."""
+    configs = plan.configs
+    return RunDescription(
+        target=plan.table.schema.target,
+        n_rows=len(plan.table.y),
+        configs=tuple(describe_configs(configs)),
+        kinds=tuple("network" if program is not None else "trees" for program in plan.programs),
+        max_epochs=tuple(config.max_epochs for config in configs),
+        monitors=tuple(config.monitor for config in configs),
+        lower_is_better=tuple(config.lower_is_better for config in configs),
+        members=tuple(MemberPlace(member.config, member.repeat, member.fold) for member in plan.members),
+    )
+
+
+class ObservedExecutor:
+    """Runs tasks in another executor, and tells an observer when members begin, had an epoch, and end.
+
+    Args:
+        executor: where tasks run.
+        observer: is told.
+        plan: of the cohort, in which members are numbered.
+    """
+
+    def __init__(self, executor: Executor, observer: TrainingObserver, plan: CohortPlan) -> None:
+        self.executor, self.observer = executor, observer
+        self.n_workers = executor.n_workers
+        self._numbers: Mapping[Member, int] = {member: number for number, member in enumerate(plan.members)}
+
+    @contextmanager
+    def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:
+        """Start the executor."""
+
+        def note_epoch(member: Member, state: TrainingState) -> str | None:
+            self.observer.on_epoch(self._numbers[member], state)
+            return on_epoch(member, state)
+
+        with self.executor.start(train, note_epoch) as submit:
+
+            def submit_and_note(task: Task) -> Future[MemberResult]:
+                number = self._numbers[task.member]
+                self.observer.on_begin(number)
+                future = submit(task)
+                future.add_done_callback(partial(self._note_end, number))
+                return future
+
+            yield submit_and_note
+
+    def _note_end(self, number: int, future: Future[MemberResult]) -> None:
+        """Tell that a member ended or paused; a process may have told of its last epochs too late or not at all."""
+        error = future.exception()
+        if error is not None:
+            self.observer.on_stop(number, "failed", str(error))
+            return
+        state = future.result().state
+        self.observer.on_epoch(number, state)
+        self.observer.on_stop(number, str(state.stop_reason))
