@@ -137,7 +137,7 @@ def test_code_blocks_are_of_languages_that_are_tested(page: Path) -> None:
     assert {match[1] for match in FENCE.finditer(read(page))} <= {"console", "python", "toml", "sh", "text"}
     assert read(page).count("\n```") == 2 * len(FENCE.findall(read(page)))
     assert all(block.text == "pip install -e .\n" for block in blocks_of(page, "sh"))
-    assert page.stem == "reproduce" or not blocks_of(page, "text")
+    assert page.stem in ("reproduce", "watch") or not blocks_of(page, "text")
 
 
 @EVERY_PAGE

@@ -35,6 +35,7 @@ HOW_TO_RENEW = {
     "checkpoint": "remove its folder and train again",
 }
 KEY = "tabcohort"
+TEMPORARY_PREFIX = ".tabcohort."  # of files that are being written
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
     "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
@@ -125,7 +126,7 @@ def _file_to_replace(path: str | Path) -> Path:
 
 def _temporary_beside(target: Path) -> Path:
     """Return a new name in the same folder, so that renaming is atomic; it is short where the target's is long."""
-    return target.with_name(f".tabcohort.{os.getpid()}.{secrets.token_hex(4)}")
+    return target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{secrets.token_hex(4)}")
 
 
 def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

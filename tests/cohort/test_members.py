@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from helpers import SMALL, config_of, logits_of, noisy_rows, table_of, train_alone, trained_on
 
+from tabcohort.cohort.checkpoint_folder import CHECKPOINT
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.members import CHECKPOINT, checkpoint_folder, train_member
+from tabcohort.cohort.members import train_member
 from tabcohort.cohort.plan import make_plan
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.data.encoder import fit_statistics, store_rows
 from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.errors import SettingsError, TabcohortWarning, TrainingError
+from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.settings import CohortSettings
 
@@ -178,27 +179,6 @@ def test_a_member_writes_its_training_to_the_folder_and_resumes_from_there(tmp_p
     again = train_member(plan, rows, tmp_path, member)
     assert again.state.history == first.state.history  # with the seconds of each epoch: none was run again
     assert again.test_proba.tobytes() == first.test_proba.tobytes()
-
-
-def test_a_checkpoint_folder_is_made(tmp_path: Path) -> None:
-    assert checkpoint_folder(tmp_path / "new") == tmp_path / "new"
-    assert (tmp_path / "new").is_dir()
-    assert checkpoint_folder(str(tmp_path / "new")) == tmp_path / "new"  # an empty one is as good
-
-
-def test_a_folder_of_other_things_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(SettingsError, match="holds other things and no checkpoint; name a new one"):
-        fit(table_of(), config_of(), SMALL, checkpoint=tmp_path)
-
-
-def test_a_file_or_a_folder_that_cannot_be_made_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    message = r"the checkpoint '.*{}' must be a folder, for a file per member: {}$"
-    with pytest.raises(SettingsError, match=message.format("file", "File exists")):
-        checkpoint_folder(tmp_path / "file")
-    with pytest.raises(SettingsError, match=message.format("nowhere/new", "No such file or directory")):
-        checkpoint_folder(tmp_path / "nowhere" / "new")
 
 
 def test_resuming_from_a_checkpoint_is_a_warning_where_fit_is_called(tmp_path: Path) -> None:

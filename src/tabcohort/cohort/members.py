@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tabcohort.cohort.checkpoint_folder import CHECKPOINT
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.data.encoder import StoredRows, row_slices
 from tabcohort.data.splits import Split
@@ -15,7 +16,7 @@ from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.reading import make_reading
-from tabcohort.errors import SettingsError, TrainingError, warn_caller
+from tabcohort.errors import TrainingError
 from tabcohort.evaluation.metrics import log_probabilities
 from tabcohort.network.program import Network, initialize_network
 from tabcohort.network.trees import Trees
@@ -26,8 +27,6 @@ from tabcohort.training.loop import EpochCallback, TrainingState, train_network
 from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
 from tabcohort.training.observer import noting_layers
 from tabcohort.types import FloatArray, IntArray
-
-CHECKPOINT = ".checkpoint"
 
 
 @dataclass(frozen=True)
@@ -128,28 +127,3 @@ def _make_engine(name: str, network: Network, data: MemberData, config: Config) 
     from tabcohort.training.module import TorchNetworkEngine  # PyTorch takes a second to import
 
     return TorchNetworkEngine(network, data, config)
-
-
-def checkpoint_folder(path: str | Path) -> Path:
-    """Return the folder of a cohort's checkpoints, made if it is not there.
-
-    Raises:
-        SettingsError: there is something else of that name, or it cannot be made.
-
-    Warns:
-        TabcohortWarning: it holds checkpoints, which will be resumed from.
-    """
-    try:
-        Path(path).mkdir(exist_ok=True)
-        names = [entry.name for entry in Path(path).iterdir()]
-    except OSError as error:
-        raise SettingsError(
-            f"the checkpoint {str(path)!r} must be a folder, for a file per member: {error.strerror or error}"
-        ) from None
-    n_members = sum(name.endswith(CHECKPOINT) for name in names)
-    if names and not n_members:
-        raise SettingsError(f"the folder {str(path)!r} holds other things and no checkpoint; name a new one")
-    if n_members:
-        message = f"resuming from the checkpoint {str(path)!r}: it holds {n_members} members"
-        warn_caller(message)
-    return Path(path)

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tabcohort.cohort.checkpoint_folder import checkpoint_folder, n_checkpoints
 from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, TrainMember
 from tabcohort.cohort.halving import HalvingPolicy
 from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
-from tabcohort.cohort.members import MemberResult, checkpoint_folder, train_member
+from tabcohort.cohort.members import MemberResult, train_member
 from tabcohort.cohort.observing import run_observed
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expected_seconds
@@ -83,15 +84,33 @@ def run(
     Raises:
         TrainingError: a loss stopped being finite in each config.
         KeyboardInterrupt: before the first member had an epoch.
+
+    Warns:
+        TabcohortWarning: the folder holds checkpoints, which are resumed from.
     """
-    folder = None if checkpoint is None else checkpoint_folder(checkpoint)
+    if checkpoint is None:
+        return _run(plan, callback, None, executor, observer)
+    with checkpoint_folder(checkpoint) as folder:
+        if n_members := n_checkpoints(folder):
+            warn_caller(f"resuming from the checkpoint {str(checkpoint)!r}: it holds {n_members} members")
+        return _run(plan, callback, folder, executor, observer)
+
+
+def _run(
+    plan: CohortPlan,
+    callback: ProgressCallback,
+    folder: Path | None,
+    executor: Executor | None,
+    observer: TrainingObserver | None,
+) -> RunResult:
+    """Train all members of a plan, with their checkpoints in a folder that is this run's."""
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
     train = functools.partial(train_member, plan, rows, folder, notes_layers=observer is not None)
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
     executor = executor or ThreadExecutor(plan.settings.threads)
-    is_resumed = folder is not None and any(folder.iterdir())  # how much is left is not known
+    is_resumed = folder is not None and n_checkpoints(folder) > 0  # how much is left is not known
     seconds = math.nan if is_resumed else expected_seconds(plan, executor.n_workers)
     train_all = functools.partial(
         run_members, plan.members, train, plan.settings, plan.max_epochs, expected_seconds=seconds

@@ -57,7 +57,7 @@ def average_gradient(moment: NDArray[Any], config: Config, n_steps: int) -> NDAr
         config: `optimizer`, `momentum` and `beta1` are used.
         n_steps: number of steps so far.
 
-    Example:
+    Examples:
         >>> moment = np.array([0.1])  # of Adam, after one step with a gradient of 1
         >>> average_gradient(moment, Config(beta1=0.9), 1).round(6)
         array([1.])
@@ -70,7 +70,7 @@ def average_gradient(moment: NDArray[Any], config: Config, n_steps: int) -> NDAr
 def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
     """Return figures about a parameter array.
 
-    Example:
+    Examples:
         >>> values = np.arange(-10.0, 11.0)
         >>> layer_statistics(LayerArrays("output.weight", values, np.full(21, 0.5))).quantiles
         (-10.0, -9.0, -5.0, 0.0, 5.0, 9.0, 10.0)

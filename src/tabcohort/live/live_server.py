@@ -79,7 +79,7 @@ class LivePage(EventObserver):
     Raises:
         SettingsError: the port is in use, or not possible.
 
-    Example:
+    Examples:
         >>> with LivePage() as page:
         ...     page.address.startswith("http://127.0.0.1:")
         True

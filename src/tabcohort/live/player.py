@@ -17,7 +17,7 @@ SECONDS_BETWEEN = 0.25  # looks at a file that is being written
 def default_speed(seconds: float) -> float:
     """Return how many times as fast as it happened a run is replayed where nobody says: so that it takes 20 s at most.
 
-    Example:
+    Examples:
         >>> default_speed(8.0), default_speed(600.0)
         (1.0, 30.0)
     """

@@ -111,7 +111,7 @@ class TrainingRecorder(EventObserver):
     Raises:
         ModelFileError: it cannot be written, or it is there and not a recording.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import numpy as np
         >>> from tabcohort import Config, Table, fit

@@ -166,7 +166,7 @@ def noting_layers(callback: EpochCallback, engine: Engine) -> EpochCallback:
 def is_measured(epoch: int) -> bool:
     """Return whether layers are measured after an epoch: each time that their number doubles, half as often.
 
-    Example:
+    Examples:
         >>> [sum(map(is_measured, range(1, n + 1))) for n in (128, 256, 512, 1024)]
         [128, 192, 256, 320]
     """

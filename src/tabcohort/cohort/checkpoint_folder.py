@@ -1,0 +1,90 @@
+"""The folder of a cohort's checkpoints: made, locked while a run writes to it, and rid of what a killed run left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tabcohort.container import TEMPORARY_PREFIX
+from tabcohort.errors import SettingsError
+
+CHECKPOINT, LOCK = ".checkpoint", ".lock"
+
+
+@contextlib.contextmanager
+def checkpoint_folder(path: str | Path) -> Iterator[Path]:
+    """Make the folder if it is not there, and keep it to this run until the end.
+
+    Locks need a POSIX system; the system releases them when a process is killed.
+
+    Raises:
+        SettingsError: there is something else of that name, it cannot be made, or another run uses it.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(exist_ok=True)
+        names = [entry.name for entry in folder.iterdir()]
+    except OSError as error:
+        raise SettingsError(
+            f"the checkpoint {str(path)!r} must be a folder, for a file per member: {error.strerror or error}"
+        ) from None
+    leftovers = [name for name in names if name.startswith(TEMPORARY_PREFIX)]
+    n_members = sum(name.endswith(CHECKPOINT) for name in names)
+    if not n_members and set(names) - {LOCK, *leftovers}:
+        raise SettingsError(f"the folder {str(path)!r} holds other things and no checkpoint; name a new one")
+    with _locked(folder):
+        for name in leftovers:  # a killed run was writing them
+            (folder / name).unlink(missing_ok=True)
+        yield folder
+
+
+def n_checkpoints(folder: Path) -> int:
+    """Return the number of members that can be resumed."""
+    return sum(entry.name.endswith(CHECKPOINT) for entry in folder.iterdir())
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, a file with the number of this process."""
+    if sys.platform == "win32":
+        yield
+        return
+    try:
+        file = _lock(folder)
+    except OSError as error:
+        raise SettingsError(f"the checkpoint {str(folder)!r} cannot be written: {error.strerror or error}") from None
+    with file:
+        try:
+            yield
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Return the locked file; it is the folder's lock, not one that its holder has just removed."""
+    import fcntl
+
+    while True:
+        file = (folder / LOCK).open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise SettingsError(
+                f"the checkpoint {str(folder)!r} is used by another run, process {holder}; wait for its end, or name "
+                "another folder"
+            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
+                break
+        file.close()
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
