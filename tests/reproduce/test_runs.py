@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -23,6 +24,15 @@ def test_ticker_shows_a_line_when_it_is_time(messages: Console) -> None:
         ticker.shown -= 2
         ticker.say("in time")
     assert messages.file.getvalue() == "first\nin time\n"  # type: ignore[attr-defined]
+
+
+def test_ticker_shows_the_time_left_where_the_number_of_parts_is_known(messages: Console) -> None:
+    with Ticker(messages, n_parts=4) as ticker:
+        ticker.began -= 30
+        for part in ("a", "b", "c"):
+            ticker.shown = -math.inf
+            ticker.on_epoch(part)
+    assert messages.file.getvalue() == "a\n2/4, about 91 s left: b\n3/4, about 31 s left: c\n"  # type: ignore[attr-defined]
 
 
 def test_ticker_shows_a_live_line_in_a_terminal() -> None:

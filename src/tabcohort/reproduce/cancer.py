@@ -28,6 +28,7 @@ from tabcohort.reproduce.cancer_runs import (
     DOCUMENT,
     FEW_ROWS,
     NETWORK,
+    TRAININGS_PER_SEED,
     CancerRuns,
     FewRowsRun,
     LessonRun,
@@ -53,7 +54,7 @@ def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT, network: 
         network: config of a larger model, which overfits, for the same mistakes.
     """
     table = sample_table("breast-cancer")
-    with Ticker(messages) as ticker:
+    with Ticker(messages, TRAININGS_PER_SEED * seeds) as ticker:
         runs = train_all(table, seeds, config, network, ticker)
         ticker.say("measuring the mistakes")
         test = runs.splits[0][1]

@@ -33,6 +33,7 @@ DOCUMENT = Config(
 NETWORK = replace(DOCUMENT, model="mlp", hidden=(256, 128), dropout=0.0, patience=20)
 TEST_FRACTION = 0.2
 FEW_ROWS = 100
+TRAININGS_PER_SEED = 7 + len(BATCH_SIZES)  # in `train_all`, without the fast ones of lesson 1A
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def run(messages: Console, seeds: int = 10, target: float = TARGET_LOSS) -> Find
     """Train with three batch sizes, with Adam and with plain gradient descent, `seeds` times each."""
     table = sample_table("breast-cancer")
     inputs = standardize(table.numbers, fit_statistics(table.numbers, table.weight))
-    with Ticker(messages) as ticker:
+    with Ticker(messages, 2 * len(BATCHES) * seeds) as ticker:
         columns = tuple(name for name, _, _ in BATCHES)
         adam = [
             _descents(table, inputs, replace(ADAM, batch_size=size), seeds, target, ticker) for _, size, _ in BATCHES
@@ -119,6 +119,7 @@ def _descents(
 def descend(table: Table, inputs: NDArray[np.float32], config: Config, target: float, ticker: Ticker) -> Descent:
     """Train on all rows until their loss is at most `target`, or `MAX_EPOCHS` are over."""
     network = starting_module(table, config)[1]
+    ticker.begin(f"{config.optimizer}, batch {config.batch_size}, seed {config.seed}")
     began, losses = time.perf_counter(), []
     for epoch in epochs_on_all_rows(network, inputs, table, config):
         losses.append(epoch.loss)

@@ -26,6 +26,7 @@ from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import TrainingError
 from tabcohort.evaluation.metrics import Scorer, log_probabilities
 from tabcohort.network.models import build_model, initialize_weights
+from tabcohort.reproduce.side_by_side import left_text
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, TrainingState, not_finite_message
 from tabcohort.training.member import soft_targets
@@ -40,10 +41,11 @@ class Ticker:
 
     Args:
         messages: where to show it.
+        n_parts: number of parts of the experiment, from which the time left is estimated; 0 if it is not known.
     """
 
-    def __init__(self, messages: Console) -> None:
-        self.messages = messages
+    def __init__(self, messages: Console, n_parts: int = 0) -> None:
+        self.messages, self.n_parts, self.n_begun = messages, n_parts, 0
         self.began = time.perf_counter()
         self.shown = -math.inf  # the first line is shown at once
         self.status = messages.status("starting") if messages.is_terminal else None
@@ -62,8 +64,16 @@ class Ticker:
         """Seconds since the experiment began."""
         return time.perf_counter() - self.began
 
+    def begin(self, part: str) -> None:
+        """Count a part of the experiment, and show its name if it is time to."""
+        self.n_begun += 1
+        self.say(part)
+
     def say(self, line: str) -> None:
-        """Show a line if it is time to."""
+        """Show a line if it is time to, with the time left."""
+        if 1 < self.n_begun <= self.n_parts:
+            left = left_text(self.seconds, (self.n_begun - 1) / self.n_parts)
+            line = f"{self.n_begun}/{self.n_parts}, about {left} left: {line}"
         if self.status:
             self.status.update(line)
         elif time.perf_counter() - self.shown >= SECONDS_BETWEEN_LINES:
@@ -71,7 +81,8 @@ class Ticker:
             self.messages.print(line)
 
     def on_epoch(self, label: str) -> EpochCallback:
-        """Return a callback that shows the epochs of one training."""
+        """Count a training, and return a callback that shows its epochs."""
+        self.begin(label)
 
         def show(state: TrainingState) -> None:
             last = state.history[-1]

@@ -78,7 +78,7 @@ class Pair:
 def run(messages: Console, seeds: int = 20, config: Config = DOCUMENT) -> Findings:
     """Train the document's network and each of its next steps, `seeds` times."""
     table = sample_table("breast-cancer")
-    with Ticker(messages) as ticker:
+    with Ticker(messages, len(variants(config)) * seeds) as ticker:
         pairs = {name: train_pairs(table, variant, seeds, ticker, name) for name, variant in variants(config).items()}
         counts = np.bincount(table.y)
         majority = f"{table.schema.classes[counts.argmax()]} is right for {counts.max() / len(table.y):.1%}"
@@ -142,7 +142,7 @@ def train_pairs(table: Table, config: Config, seeds: int, ticker: Ticker, label:
         train_once(table, replace(in_engine, max_epochs=1))
     pairs = []
     for seed in range(seeds):
-        ticker.say(f"{label}, seed {seed}: training")
+        ticker.begin(f"{label}, seed {seed}")
         engines = in_engines[: 2 if seed < SEEDS_IN_BOTH else 1]
         pairs.append(Pair(*(train_once(table, replace(in_engine, seed=seed)) for in_engine in engines)))
     return pairs

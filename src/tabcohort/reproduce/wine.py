@@ -80,7 +80,7 @@ def run(messages: Console, seeds: int = 10, config: Config = WITH_EARLY_STOPPING
     """
     table = sample_table("wine")
     standardized = standardize(table.numbers, fit_statistics(table.numbers, table.weight))
-    with Ticker(messages) as ticker:
+    with Ticker(messages, (3 + len(BATCH_SIZES)) * seeds) as ticker:
         raw = [ten_epochs(table, table.X.astype(np.float32), seed, ticker, "raw") for seed in range(seeds)]
         scaled = [ten_epochs(table, standardized, seed, ticker, "standardized") for seed in range(seeds)]
         by_size = {
@@ -120,7 +120,7 @@ def ten_epochs(table: Table, inputs: NDArray[np.float32], seed: int, ticker: Tic
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MLP(table.n_inputs, config.hidden, len(table.schema.classes))
-    ticker.say(f"{label}, seed {seed}")
+    ticker.begin(f"{label}, seed {seed}")
     return list(itertools.islice(epochs_on_all_rows(network, inputs, table, config), EPOCHS))
 
 
@@ -176,7 +176,7 @@ def shuffling_generalizes(table: Table, config: Config, seeds: int, ticker: Tick
     """Return whether batches in random order have a lower test loss than rows in the order of the file, by class."""
     shuffled, ordered = {}, {}
     for seed in range(seeds):
-        ticker.say(f"shuffled and ordered batches, seed {seed}")
+        ticker.begin(f"shuffled and ordered batches, seed {seed}")
         split = train_validation_test_split(table, replace(config, seed=seed))
         train = np.sort(split.train)
         statistics = fit_statistics(table.numbers, table.weight, train)
