@@ -7,6 +7,7 @@ import json
 
 from rich.console import Console
 
+from tabcohort.reporting.experiment_page import experiment_page
 from tabcohort.reproduce.findings import Findings, Row
 
 
@@ -16,12 +17,13 @@ def silent_console() -> Console:
 
 
 def check_document(findings: Findings) -> None:
-    """Assert what the command line needs of findings: JSON without NaN, and a printed line per mistake."""
+    """Assert what the command line needs of findings: JSON without NaN, a printed line per mistake, and a page."""
     text = json.dumps(findings.to_dict(), allow_nan=False)
     assert json.loads(text)["experiment"] == findings.name
     out = io.StringIO()
     findings.print(Console(file=out, width=200))
     assert out.getvalue().count("- the document ") == len(findings.mistakes)
+    assert experiment_page(findings.to_dict(), "tabcohort reproduce").startswith("<!")
     for sheet in findings.sheets:
         assert all(len(row.cells) == len(sheet.columns) for row in sheet.rows)
 

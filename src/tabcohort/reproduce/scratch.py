@@ -5,6 +5,7 @@ Source: the document on a neural network implemented from scratch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,6 +133,7 @@ EXPERIMENTS = {  # that it suggests, by what it calls them
     "Another hyperparameter": ("rate 0.1", "batches of 8", "Adam, rate 0.001"),
     "Augmentation": ("mixup",),
 }
+STEPS = {"Improvements": IMPROVEMENTS, **EXPERIMENTS}
 
 
 def train_pairs(table: Table, config: Config, seeds: int, ticker: Ticker, label: str) -> list[Pair]:
@@ -211,24 +213,35 @@ def claims(pairs: dict[str, list[Pair]]) -> tuple[Claim, ...]:
 
 def pictures(pairs: dict[str, list[Pair]]) -> tuple[Picture, ...]:
     """Return losses over epochs, metrics of the test rows, and the seconds in both engines."""
-    histories = {name: [pair.compiled.history for pair in own] for name, own in pairs.items()}
-    validation = (
-        mean_curve(name, [[record.val_loss for record in history] for history in own])
-        for name, own in histories.items()
-    )
+    histories = {name: [pair.compiled.history for pair in of_variant] for name, of_variant in pairs.items()}
     bars = {
-        metric: tuple(Bar(name, spread(pair.compiled.metrics[metric] for pair in own)) for name, own in pairs.items())
+        metric: tuple(
+            Bar(name, spread(pair.compiled.metrics[metric] for pair in of_variant))
+            for name, of_variant in pairs.items()
+        )
         for metric in ("log_loss", "accuracy")
     }
     seconds = tuple(
-        Bar(f"{name}, {engine}", spread(run.seconds for pair in own if (run := getattr(pair, attribute)) is not None))
-        for name, own in pairs.items()
+        Bar(f"{name}, {engine}", spread(run.seconds for pair in of_variant if (run := getattr(pair, attribute))))
+        for name, of_variant in pairs.items()
         for engine, attribute in (("compiled", "compiled"), ("PyTorch", "pytorch"))
     )
     return (
         loss_curves("Losses, as the document", histories[BASE]),
-        Curves("Validation loss with each step", ("epoch", "log loss"), tuple(validation)),
+        *(_validation_losses(title, histories, names) for title, names in STEPS.items()),
         Bars("Log loss of the test rows", bars["log_loss"]),
         Bars("Accuracy of the test rows", bars["accuracy"], ".1%"),
         Bars("Seconds of all epochs", seconds, ".3g"),
     )
+
+
+def _validation_losses(
+    title: str, histories: Mapping[str, Sequence[tuple[EpochRecord, ...]]], names: Sequence[str]
+) -> Curves:
+    """Return the validation losses of the document's network and of some of its next steps."""
+    curves = (
+        mean_curve(name, [[record.val_loss for record in history] for history in histories[name]])
+        for name in (BASE, *names)
+        if name in histories
+    )
+    return Curves(f"Validation loss: {title.lower()}", ("epoch", "log loss"), tuple(curves))
