@@ -381,7 +381,7 @@ FRAMES = {
     "16 bits that overflowed": (
         pandas_of(a=np.array([np.inf, *FLOATS[1:]], np.float16)), ERROR, "row 1, column 'a' is infinite (inf)",
     ),
-    "1e39": (pandas_of(a=[1e39, *FLOATS[1:]]), FINE, "a: number, 1.5 to 1e+39"),
+    "1e39": (pandas_of(a=[1e39, *FLOATS[1:]]), ERROR, "row 1, column 'a' holds 1e+39: other cells of the"),
     "numbers and text": (pandas_of(a=["much", *FLOATS[1:]]), ERROR, "row 1, column 'a' holds 'much', and 96.67% of"),
     "names of several parts": (
         pandas_of().set_axis(pd.MultiIndex.from_tuples([("a", 1), ("c", 1), ("y", 0)]), axis=1), ERROR,

@@ -26,6 +26,7 @@ from tabcohort.data.columns import Boolean, Category, Date, Number, Text
 from tabcohort.data.inputs import (
     cells_of,
     check_cells,
+    check_outliers,
     input_names,
     input_places,
     is_record,
@@ -392,3 +393,20 @@ def test_cells_are_as_they_are_but_numbers_in_text_are_read() -> None:
     assert repr(cells_of({**text, "a": [" 1.5 ", None]}, columns)) == "[[1.5, nan], ['x', '12']]"
     assert cells_of({**text, "a": [1, 2]}, columns) == [[1, 2], ["x", "12"]]
     assert cells_of(np.array([[1.0, 2.0], [3.0, 4.0]]), columns) == [[1.0, 3.0], [2.0, 4.0]]
+
+
+def test_a_cell_that_is_far_from_those_of_its_column_is_named() -> None:
+    X = np.array([[1.0, 1e40], [-2.0, 2e40], [1e39, np.nan], [3.0, 0.0]])
+    words = r"^row 8, column 'a' holds 1e\+39: other cells of the column are about 2.5, so fix this cell"
+    with pytest.raises(TableError, match=words):
+        check_outliers(X, numbers("a", "b"), np.array([6, 7, 8, 9]))
+    X[2, 0] = 1e29
+    check_outliers(X, numbers("a", "b"), np.array([6, 7, 8, 9]))  # and large numbers among their like are fine
+
+
+def test_a_table_with_a_cell_far_from_the_others_is_refused_before_it_is_trained_on() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), rng.integers(2, size=60)
+    X[4, 1] = -1e39
+    with pytest.raises(TableError, match=r"^row 5, column 'x1' holds -1e\+39: other cells of the column are about"):
+        Table.from_arrays(X, y)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_MAGNITUDE = 1e100  # squares of larger cells overflow
+MAX_RATIO = 1e30  # of a cell to those of its column: float32 ends at 3e38
 ONE_HOT_LEVELS = 8  # categories with more have target statistics and learned vectors instead
 LEVELS_WITH_VECTORS = 1_000
 ROWS_FOR_A_VECTOR = 5  # of the table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tabcohort.data import parse
-from tabcohort.data.columns import MAX_MAGNITUDE, Column, Number
+from tabcohort.data.columns import MAX_MAGNITUDE, MAX_RATIO, Column, Number
 from tabcohort.errors import CellError, TableError, listed, nearest
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
@@ -251,6 +251,31 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
     where = f"row {number}, column {names[place]!r}"
     must = "a number must be at most 1e100, so fix these cells, leave them empty, or leave out their rows or columns"
     raise CellError(f"{where} {problem}{more}: {must}", f"{where} holds a number that is too large{more}: {must}")
+
+
+def check_outliers(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray) -> None:
+    """Raise `TableError` with row and column of a number so far from the others of its column that float32 overflows.
+
+    Networks see numbers in standard deviations of their training rows; where the row of such a number does not train,
+    it has as many as its ratio to the others.
+
+    Args:
+        X: numbers, `(n_rows, n_numbers)`; NaN where they are missing.
+        columns: of the table.
+        row_numbers: of the rows, for the message, `(n_rows,)`.
+    """
+    magnitude = np.abs(X)
+    largest = np.fmax.reduce(magnitude, axis=0, initial=0.0)
+    for place in np.flatnonzero(largest > MAX_RATIO):
+        known = magnitude[:, place][magnitude[:, place] > 0]
+        typical = float(np.median(known))
+        if largest[place] > MAX_RATIO * typical:
+            row = int(np.nanargmax(magnitude[:, place]))
+            where = f"row {row_numbers[row]}, column {input_names(columns)[place]!r}"
+            must = f"other cells of the column are about {typical:g}, so fix this cell, or leave it empty"
+            raise CellError(
+                f"{where} holds {X[row, place]:g}: {must}", f"{where} holds a number that is too large: {must}"
+            )
 
 
 RECORD = "record"

@@ -39,6 +39,7 @@ from tabcohort.data.frames import (
 from tabcohort.data.groups import group_codes, group_ids_of
 from tabcohort.data.inputs import (
     check_cells,
+    check_outliers,
     input_names,
     input_places,
     joined_inputs,
@@ -443,6 +444,7 @@ def _checked_table(rows: _Rows, schema: Schema, positive: Label | None) -> Table
     if len(set(schema.features)) != len(schema.features):
         raise TableError(f"columns need different names; they are {listed(schema.features, 20)}")
     check_cells(rows.numbers, schema.columns, rows.row_numbers)
+    check_outliers(rows.numbers, schema.columns, rows.row_numbers)
     invalid = np.flatnonzero(~(np.isfinite(rows.weight) & (rows.weight >= 0)))
     if len(invalid):
         row, weight = rows.row_numbers[invalid[0]], rows.weight[invalid[0]]
