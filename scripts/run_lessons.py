@@ -18,7 +18,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,7 +70,7 @@ def run_lesson(notebook: NotebookNode, name: str) -> NotebookNode:
         )
         try:
             client.execute(env={**ENVIRONMENT, **os.environ})
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise LessonError(f"a cell of the lesson {name!r} fails, and must run:\n{error}") from None
     for cell in notebook.cells:
         if cell.cell_type == "code":  # standard error has messages of a machine's first run, such as fonts

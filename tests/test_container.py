@@ -202,10 +202,10 @@ def test_another_kind_is_refused_by_both_names(written: Path) -> None:
         read_container(written, "model")
 
 
-@pytest.mark.parametrize("given", [FORMAT + 1, None, "1"])
-def test_a_later_format_says_what_to_install(tmp_path: Path, given: Any) -> None:
+@pytest.mark.parametrize(("given", "shown"), [(FORMAT + 1, FORMAT + 1), (None, "null"), ("1", "'1'")])
+def test_a_later_format_says_what_to_install(tmp_path: Path, given: Any, shown: Any) -> None:
     document = {"__metadata__": {"tabcohort": json.dumps({"kind": "thing", "format": given})}}
-    message = f"has format {given} and this version reads format {FORMAT}; install the version that wrote it"
+    message = f"has format {shown} and this version reads format {FORMAT}; install the version that wrote it"
     with pytest.raises(ModelFileError, match=message):
         read_container(craft(tmp_path / "later", document), "thing")
 

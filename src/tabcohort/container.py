@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.errors import ModelFileError
-from tabcohort.plain_values import PlainValues, plain_values
+from tabcohort.plain_values import PlainValues, plain_values, shown
 
 MAGIC = b"TABCOHRT"
 FORMAT = 6
@@ -142,12 +142,12 @@ def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]]
         digest = file.read(HEADER_BYTES)[len(MAGIC) :]
         try:
             header, document, rest = _read_header(file, n_bytes - HEADER_BYTES)
-            arrays, found = _read_arrays(file, header, hashlib.sha256(rest))
+            arrays, actual = _read_arrays(file, header, hashlib.sha256(rest))
         except (ValueError, RecursionError) as error:
             if n_bytes <= MAX_CHECKED_BYTES and _digest_of(path) != digest:
                 raise _damaged(path) from None
             raise ModelFileError(f"{str(path)!r} is not a valid tabcohort file: {error}") from None
-    if found != digest:
+    if actual != digest:
         raise _damaged(path)
     _check_kind_and_format(path, document, kind)
     return arrays, document
@@ -177,12 +177,16 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
 
 def _check_kind_and_format(path: str | Path, document: Mapping[str, Any], kind: str) -> None:
     if document.get("kind") != kind:
-        raise ModelFileError(f"{str(path)!r} is a {document.get('kind')}, not a {kind}")
+        written = document.get("kind")
+        named = written if isinstance(written, str) and written.isidentifier() else shown(written)
+        raise ModelFileError(f"{str(path)!r} is a {named}, not a {kind}")
     if document.get("format") != FORMAT:
         written = document.get("format")
         is_older = isinstance(written, int) and written < FORMAT
         advice = HOW_TO_RENEW[kind] if is_older else "install the version that wrote it"
-        raise ModelFileError(f"{str(path)!r} has format {written} and this version reads format {FORMAT}; {advice}")
+        raise ModelFileError(
+            f"{str(path)!r} has format {shown(written)} and this version reads format {FORMAT}; {advice}"
+        )
 
 
 def _damaged(path: str | Path) -> ModelFileError:

@@ -37,7 +37,7 @@ class PlainValues:
     def only(self, names: Iterable[str]) -> None:
         """Check that no names but these are there."""
         if unknown := sorted(set(self.values) - set(names)):
-            raise ValueError(f"{self.path} has the unknown part {_shown(unknown[0])}")
+            raise ValueError(f"{self.path} has the unknown part {shown(unknown[0])}")
 
     def get(self, name: str) -> Any:
         """Return a value, whatever it is."""
@@ -69,8 +69,8 @@ class PlainValues:
         """Return a list of finite numbers."""
         values, place = self._list(name), self._place(name)
         lowest, highest = max(low, -sys.float_info.max), min(high, sys.float_info.max)
-        if values and set(map(type, values)) <= {int, float} and lowest <= min(values) and max(values) <= highest:
-            return list(map(float, values))  # histories are long
+        if values and set(map(type, values)) == {float} and all(lowest <= value <= highest for value in values):
+            return list(values)  # histories are long
         return [_number(value, f"{place}[{number}]", low, high) for number, value in enumerate(values)]
 
     def numbers_or_nan(self, name: str, low: float = -math.inf, high: float = math.inf) -> list[float]:
@@ -124,10 +124,11 @@ class PlainValues:
         return value
 
     def _place(self, name: str) -> str:
-        return f"{self.path}.{name}" if self.path else name
+        text = name if name.isidentifier() or (len(name) < MAX_SHOWN and name.isprintable()) else shown(name)
+        return f"{self.path}.{text}" if self.path else text
 
     def _error(self, name: str, what: str) -> ValueError:
-        return ValueError(f"{self._place(name)} must be {what}, and is {_shown(self.values[name])}")
+        return ValueError(f"{self._place(name)} must be {what}, and is {shown(self.values[name])}")
 
 
 def plain_values(value: Any, path: str) -> PlainValues:
@@ -137,7 +138,7 @@ def plain_values(value: Any, path: str) -> PlainValues:
         ValueError: it is something else.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"{path or 'the document'} must be an object, and is {_shown(value)}")
+        raise ValueError(f"{path or 'the document'} must be an object, and is {shown(value)}")
     return PlainValues(value, path)
 
 
@@ -147,11 +148,11 @@ def _number(value: Any, place: str, low: float, high: float) -> float:
     if not is_finite or not low <= value <= high:
         limits = f" from {low:g}" if low > -math.inf else ""
         limits += f" to {high:g}" if high < math.inf else ""
-        raise ValueError(f"{place} must be a number{limits}, and is {_shown(value)}")
+        raise ValueError(f"{place} must be a number{limits}, and is {shown(value)}")
     return float(value)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as text that fits a line, without control characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"

@@ -12,6 +12,7 @@ from tabcohort.reproduce.cancer_first_lesson import (
     FirstLesson,
     epochs_until,
     first_lesson_claims,
+    oscillation_claim,
     rising_share,
     train_first_lesson,
 )
@@ -47,12 +48,28 @@ def test_losses_that_rise_are_counted() -> None:
     assert rising_share([3.0, 2.0, 2.5, 2.5, 1.0]) == 0.25
 
 
-def test_a_smooth_lesson_1a_contradicts_the_document() -> None:
-    first = {
-        rate: [FirstLesson(np.array([3.0, 2.0, 1.0]), 0.97 + seed / 100) for seed in range(3)] for rate in (0.01, 0.1)
-    }
-    claims = first_lesson_claims(first, [0.98, 0.981, 0.979], [[3.0, 1.0, 2.0], [3.0, 1.0, 1.5], [3.0, 2.0, 1.0]])
-    assert [claim.text.partition(" ")[0] for claim in claims] == ["Accuracy", "Accuracy", "Lesson", "Lesson", "The"]
-    assert claims[4].measured[0].value.mean == 0
-    assert claims[4].measured[1].value.mean == pytest.approx(1 / 3)
-    assert claims[4].verdict != "holds"
+def test_oscillation_depends_on_the_rate_where_only_some_rates_have_it() -> None:
+    smooth = [FirstLesson(np.array([3.0, 2.0, 1.0]), 0.97 + seed / 100) for seed in range(3)]
+    shaky = [FirstLesson(np.array([3.0, 4.0, 1.0]), 0.97) for _ in range(3)]
+    adam = [[3.0, 1.0, 0.5], [3.0, 1.0, 0.9], [3.0, 2.0, 1.0]]
+    assert oscillation_claim({0.01: smooth, 1.0: shaky}, adam).verdict == "not decided"
+    assert oscillation_claim({0.01: shaky, 1.0: shaky}, adam).verdict == "holds"
+    fails = oscillation_claim({0.01: smooth, 1.0: smooth}, adam)
+    assert fails.verdict == "does not hold"
+    assert [quantity.value.mean for quantity in fails.measured] == [0, 0, 0]
+    claims = first_lesson_claims({0.01: smooth, 0.1: smooth, 1.0: shaky}, [0.98, 0.981, 0.979], adam)
+    assert [claim.text.partition(" ")[0] for claim in claims] == ["Accuracy"] * 3 + ["Lesson", "Lesson", "The"]
+    assert claims[3].measured[0].value.mean == pytest.approx(0.98)  # of the rate in the middle
+
+
+def test_gradient_descent_with_a_rate_above_the_limit_raises_the_loss_and_below_it_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cancer_first_lesson, "EPOCHS", 200)
+    table = sample_table("breast-cancer")
+    train, test = split_rows(np.arange(len(table.y)), table.y, 0.2, 0)
+    X = (table.X[train] - table.X[train].mean(0)) / table.X[train].std(0)
+    with_bias = np.column_stack([X, np.ones(len(X))])
+    limit = 2 / (np.linalg.eigvalsh(with_bias.T @ with_bias / len(X)).max() / 4)
+    assert rising_share(train_first_lesson(table, train, test, 0.9 * limit, 0).losses) == 0
+    assert rising_share(train_first_lesson(table, train, test, 100 * limit, 0).losses) > 0.05

@@ -117,7 +117,9 @@ def test_a_count_can_only_be_right_or_not() -> None:
 def test_seconds_of_another_machine_are_not_judged() -> None:
     claim = machine_time("x", "y", 35, Measured("seconds", spread([0.5, 0.5])))
     assert (claim.verdict, claim.claimed) == (CANNOT, "35 s")
-    assert claim.reason == "seconds are of a machine; here it takes 0.5 s, 70 times less"
+    assert claim.reason == "seconds depend on the machine; here it takes 0.5 s, 70 times less"
+    slower = machine_time("x", "y", 0.5, Measured("seconds", spread([2.0, 2.0])))
+    assert slower.reason.endswith("here it takes 2 s, 4.0 times as long")
 
 
 def test_agreement_counts_runs() -> None:

@@ -44,8 +44,12 @@ def test_examples_are_what_their_formulas_say() -> None:
     mean, deviation = claims["Mean and standard deviation of five similarities"]
     assert claims["The five similarities, scaled"][0] == pytest.approx((0.12 - mean) / deviation)
     assert deviation == pytest.approx(math.sqrt((0.15**2 + 0.08**2 + 0.09**2 + 0.15**2 + 0.01**2) / 5))
-    (squared,) = claims["Squared error does not penalize wrong predictions enough"]
-    assert squared == pytest.approx(2 * 0.9 * 0.9 * 0.1)
+    squared, cross_entropy = claims["Squared error does not penalize wrong predictions enough"]
+    logit = torch.logit(torch.tensor(0.1, dtype=torch.float64)).requires_grad_()
+    (expected,) = torch.autograd.grad((1 - torch.sigmoid(logit)) ** 2, logit)
+    assert squared == pytest.approx(-expected.item())
+    (expected,) = torch.autograd.grad(-torch.log(torch.sigmoid(logit)), logit)
+    assert cross_entropy == pytest.approx(-expected.item())
     gradients = claims["Gradient with respect to the probability, at 0.8 and at 0.2 for the true class"]
     assert gradients == pytest.approx([-1 / 0.8, -1 / 0.2])
 

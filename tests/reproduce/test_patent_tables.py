@@ -79,6 +79,7 @@ def test_the_last_batch_is_negligible_where_the_interval_is_small() -> None:
 
     assert patent_tables.last_batch(with_losses(1e-5, -1e-5, 2e-5)).verdict == HOLDS
     assert patent_tables.last_batch(with_losses(1e-3, -1e-3, 2e-3)).verdict == UNDECIDED
+    assert patent_tables.last_batch(with_losses(0.01, 0.0101, 0.0099)).verdict == FAILS
     assert patent_tables.last_batch(with_losses(1e-5)).verdict == UNDECIDED
 
 

@@ -48,6 +48,12 @@ def test_a_cell_that_fails_is_an_error_that_names_the_lesson() -> None:
         run_lesson(read_lesson("```python\n1 / 0\n```\n"), "halves")
 
 
+def test_a_cell_that_takes_too_long_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lessons, "SECONDS_PER_CELL", 1)
+    with pytest.raises(LessonError, match=r"a cell of the lesson 'halves' fails, and must run:(.|\n)*timed out"):
+        run_lesson(read_lesson("```python\nimport time\ntime.sleep(30)\n```\n"), "halves")
+
+
 def test_a_figure_in_the_text_that_no_cell_has_is_an_error() -> None:
     with pytest.raises(LessonError, match=r"the text of the lesson 'halves' must state figures.*not there: 2\.5$"):
         run_lesson(read_lesson(LESSON.replace("1.5", "2.5")), "halves")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import torch.nn as nn
-from helpers import SINGLE, SMALL, assert_same, make_small_table
+from helpers import SINGLE, SMALL, assert_same, make_small_table, mixed_frame
 
 from tabcohort import (
     CohortSettings,
@@ -21,6 +22,7 @@ from tabcohort import (
     SettingsError,
     Split,
     TabcohortWarning,
+    Table,
     Trained,
     build_model,
     fit,
@@ -541,6 +543,14 @@ def test_a_checkpoint_loads_as_the_training_that_was_written(tmp_path: Path) -> 
     np.testing.assert_array_equal(state.engine_state["parameters"], arrays["now.parameters"])
     np.testing.assert_array_equal(state.best_state["parameters"], arrays["best.parameters"])
     assert state.plateau.best is not None
+
+
+def test_a_table_with_categories_and_missing_cells_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """Their encoding has NaN among the buffers, which is no damage."""
+    frame = mixed_frame(60).with_columns(target=pl.Series(["no", "yes"] * 30))
+    table = Table.from_frame(frame, "target", types={"code": "category"})
+    config = Config(model="mlp", hidden=(4,), max_epochs=6, batch_size=16)
+    assert_same(resumed(table, config, tmp_path / "kept", 3), fit(table, config, SINGLE))
 
 
 # -- checkpoints that someone changed, with a right checksum ---------------------------------------------------------

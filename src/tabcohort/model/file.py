@@ -21,7 +21,7 @@ from tabcohort.evaluation.decision import DecisionRule, parse_objective
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.facts import facts, facts_without_report
 from tabcohort.model.predictor import Predictor
-from tabcohort.model.report import CohortReport, MemberReport
+from tabcohort.model.report import CohortReport
 from tabcohort.model.report_file import report_from_dict
 from tabcohort.network.program import Network, blank_network, build_program
 from tabcohort.network.trees import Trees, trees_of_arrays
@@ -118,7 +118,9 @@ def _predictor(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> Predicto
     schema = _schema(values.child("schema"))
     n_classes = len(schema.classes)
     report = report_from_dict(values.get("report"), n_classes)
-    members = [_member(number, report.members) for number in values.numbers("members")]
+    members = values.wholes("members")
+    if members and max(members) >= len(report.members):
+        raise ValueError(f"it has no member {max(members)}")
     if len(set(members)) != len(members) or not members:
         raise ValueError("it has no members, or one twice")
     if not all(report.configs[report.members[number].config].weight > 0 for number in members):
@@ -160,12 +162,6 @@ def _classes(values: PlainValues) -> tuple[Label, ...]:
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise ValueError(f"{values.path}.classes has a class twice, or fewer than two classes")
     return tuple(classes)
-
-
-def _member(number: float, members: tuple[MemberReport, ...]) -> int:
-    if number != int(number) or not 0 <= number < len(members):
-        raise ValueError(f"it has no member {number:g}")
-    return int(number)
 
 
 def _model(

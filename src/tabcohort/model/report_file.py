@@ -143,6 +143,7 @@ def _records(values: PlainValues) -> tuple[EpochRecord, ...]:
 def _config(values: PlainValues) -> ConfigReport:
     values.only(field.name for field in dataclasses.fields(ConfigReport))
     metrics, n_rows = values.child("metrics"), values.whole("n_rows")
+    metrics.only(METRICS)
     return ConfigReport(
         config=Config.from_dict(values.child("config").values),
         n_rows=n_rows,
@@ -265,7 +266,7 @@ def _points(values: PlainValues) -> list[list[float]]:
 
 
 def _known(values: PlainValues) -> dict[str, float]:
-    return {name: values.number(name) for name in ("value", "low", "high")}
+    return {name: values.number(name) for name in NAMES_OF_ESTIMATE}
 
 
 def _columns(history: Sequence[EpochRecord]) -> dict[str, list[float]]:

@@ -32,7 +32,6 @@ from tabcohort.reproduce.cancer_runs import (
     CancerRuns,
     FewRowsRun,
     LessonRun,
-    SeparateRun,
     train_all,
 )
 from tabcohort.reproduce.cancer_weights import weight_sheet
@@ -94,15 +93,15 @@ def all_claims(runs: CancerRuns, table: Table, n_test: tuple[int, int]) -> tuple
     return (
         *cancer_claims(runs.lessons, runs.weights, n_test),
         *first_lesson_claims(runs.first, accuracies, losses),
-        *batch_claims(runs.by_size, runs.noise, len(runs.splits[0][0])),
+        *batch_claims(runs.by_size, runs.noise),
         *prediction_claims([lesson.trained.module for lesson in runs.lessons], table),
         *lesson_claims(table),
     )
 
 
-def accuracy_sheet(lessons: Sequence[LessonRun], separate: Sequence[SeparateRun]) -> Sheet:
+def accuracy_sheet(lessons: Sequence[LessonRun], separate: Sequence[LessonRun]) -> Sheet:
     """Return the lessons' claims beside what their protocol and separate validation and test rows give."""
-    both: tuple[Sequence[LessonRun] | Sequence[SeparateRun], ...] = (lessons, separate)
+    both: tuple[Sequence[LessonRun], ...] = (lessons, separate)
 
     def row(what: str, claim: Cell, metric: str, style: str) -> Row:
         return Row(what, (claim, *(spread(run.test[metric] for run in runs) for runs in both)), style)
@@ -128,7 +127,7 @@ def accuracy_sheet(lessons: Sequence[LessonRun], separate: Sequence[SeparateRun]
 
 def optimism_sheet(
     lessons: Sequence[LessonRun],
-    separate: Sequence[SeparateRun],
+    separate: Sequence[LessonRun],
     few: Sequence[FewRowsRun],
     few_network: Sequence[FewRowsRun],
 ) -> Sheet:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn as nn
 
 from tabcohort.data.table import Table
-from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, Measured, counted_claim, order_claim
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, Measured, order_claim
 from tabcohort.reproduce.findings import Row, Sheet, spread
-from tabcohort.reproduce.gradient_noise import noise_of_logistic
+from tabcohort.reproduce.gradient_noise import noise_claim, noise_of_logistic
 from tabcohort.types import IntArray
 
-DOCUMENT_SIZE, BYTES_OF_ROW = 32, 124
+DOCUMENT_SIZE = 32
 BATCH_SIZES: tuple[int | str, ...] = (8, 16, 32, 64, 128, "full")
 MICROSECONDS_OF_PREDICTION = 1e6  # a second
 SIZE, RESULTS, PREDICTION = "lesson 1B, why batches of 32", "lesson 1B, clinical implications", "lesson 1B, predict"
@@ -50,27 +50,30 @@ def batch_sheet(by_size: BySize) -> Sheet:
     return Sheet("by size of batches, separate rows", ("epochs", "seconds", "log loss, test rows"), rows)
 
 
-def batch_claims(by_size: BySize, noise: Mapping[int, Sequence[float]], n_train: int) -> tuple[Claim, ...]:
+def batch_claims(by_size: BySize, noise: Mapping[int, Sequence[float]]) -> tuple[Claim, ...]:
     """Return what the lesson says of the size of batches.
 
     Args:
         by_size: trainings by the size of batches, one for each seed.
         noise: relative deviation of the gradient by the size of batches, one for each seed; sizes 1 and 32.
-        n_train: number of training rows.
     """
 
     def side(size: int | str, name: str, quantity: Callable[[BatchRun], float]) -> Compared:
         return Compared(name, None, {seed: quantity(run) for seed, run in enumerate(by_size[size])})
 
+    def later(side: Compared) -> Compared:
+        return replace(side, by_seed={seed: value for seed, value in side.by_seed.items() if seed >= half})
+
     others = [size for size in by_size if size != DOCUMENT_SIZE]
-    best = min(others, key=lambda size: spread(run.test_loss for run in by_size[size]).mean)
+    half = len(by_size[DOCUMENT_SIZE]) // 2  # the best other size is chosen on other seeds than those that compare it
+    best = min(others, key=lambda size: spread(run.test_loss for run in by_size[size][: max(half, 1)]).mean)
     of_best = "full batches" if best == "full" else f"batches of {best}"
-    first, second = (dict(enumerate(noise[size])) for size in (1, DOCUMENT_SIZE))
     return (
         order_claim(
-            f"Batches of 32 rows are optimal: their test loss is below that of {of_best}, the best other size", SIZE,
-            side(best, f"log loss, {of_best}", lambda run: run.test_loss),
-            side(DOCUMENT_SIZE, "batches of 32", lambda run: run.test_loss),
+            f"Batches of 32 rows are optimal: their test loss is below that of {of_best}, the best other size on half "
+            "of the seeds", SIZE,
+            later(side(best, f"log loss, {of_best}, the other half", lambda run: run.test_loss)),
+            later(side(DOCUMENT_SIZE, "batches of 32", lambda run: run.test_loss)),
         ),
         order_claim(
             "Batches of 32 train in fewer epochs than full batches", SIZE,
@@ -82,15 +85,7 @@ def batch_claims(by_size: BySize, noise: Mapping[int, Sequence[float]], n_train:
             side("full", "seconds, full batches", lambda run: run.seconds),
             side(DOCUMENT_SIZE, "batches of 32", lambda run: run.seconds),
         ),
-        order_claim(
-            "Batches of 32 have steadier gradients than single rows", SIZE,
-            Compared("deviation from the gradient of all rows, relative to its norm, one row", None, first),
-            Compared("32 rows", None, second), ".2f",
-        ),
-        counted_claim(
-            f"Batches of 32 need less memory than all {n_train} rows ({n_train * BYTES_OF_ROW:,} bytes)", SIZE,
-            DOCUMENT_SIZE * BYTES_OF_ROW, DOCUMENT_SIZE * BYTES_OF_ROW,
-        ),
+        noise_claim("Batches of 32 have steadier gradients than single rows", SIZE, noise),
     )  # fmt: skip
 
 
@@ -114,9 +109,12 @@ def prediction_claims(modules: Sequence[nn.Module], table: Table) -> tuple[Claim
         table: with the rows to predict.
     """
     row = torch.tensor(table.X[:1], dtype=torch.float32)
-    with_gradients = dict(enumerate(microseconds_per_pass(module, row) for module in modules))
-    with torch.no_grad():
-        without = dict(enumerate(microseconds_per_pass(module, row) for module in modules))
+    with_gradients, without = {}, {}
+    for seed, module in enumerate([modules[0], *modules]):  # the first one is timed twice, as it also warms up
+        with_gradients[seed - 1] = microseconds_per_pass(module, row)
+        with torch.no_grad():
+            without[seed - 1] = microseconds_per_pass(module, row)
+    del with_gradients[-1], without[-1]
     longest = max(without.values())
     return (
         Claim(

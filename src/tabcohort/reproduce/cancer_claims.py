@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from tabcohort.reproduce.cancer_weights import Weights, weight_claims, weight_picture
@@ -86,7 +87,11 @@ def cancer_claims(lessons: Sequence[HasMetrics], weights: Weights, n_test: tuple
         for epoch, claimed in losses.items():
             if values := losses_at(lessons, epoch, name):
                 measured = Measured(f"{what} loss", spread(values))
-                claims.append(value_claim(f"The {what} loss of epoch {epoch}", PATTERN, claimed, measured))
+                claim = value_claim(f"The {what} loss of epoch {epoch}", PATTERN, claimed, measured)
+                if len(values) < len(lessons):
+                    reason = f"{claim.reason}; {len(values)} of {len(lessons)} runs came so far"
+                    claim = replace(claim, reason=reason)
+                claims.append(claim)
     return (*claims, confusion_claim(lessons, n_test), *weight_claims(weights))
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.special import expit
 
 from tabcohort.data.table import Table
-from tabcohort.reproduce.claims import Claim, Compared, Measured, order_claim, value_claim
+from tabcohort.reproduce.claims import FAILS, HOLDS, UNDECIDED, Claim, Compared, Measured, order_claim, value_claim
 from tabcohort.reproduce.findings import spread
 from tabcohort.types import FloatArray, IntArray
 
-EPOCHS, RATES = 1_000, (0.01, 0.1)
+EPOCHS, RATES = 1_000, (0.01, 0.1, 50.0)  # the loss rises in some epochs at the last one only
 CLAIMED_ACCURACY, CLAIMED_WITH_ADAM = 0.94, 0.965
 CLAIMED_EPOCHS, CLAIMED_EPOCHS_WITH_ADAM = 1_000, 447
 WHERE = "lesson 1B, improvements over lesson 1A"
@@ -86,15 +86,13 @@ def first_lesson_claims(
         )
         for rate, runs in first.items()
     ]  # fmt: skip
-    best = first[max(first)]
-    rising = [rising_share(run.losses) for run in best]
-    slow = first[min(first)]
+    middle, slow = first[sorted(first)[len(first) // 2]], first[min(first)]
     same_loss = {seed: epochs_until(run.losses, losses[seed][-1]) for seed, run in enumerate(slow)}
     return (
         *claims,
         order_claim(
             "Lesson 1B, with Adam, is more accurate than lesson 1A", WHERE,
-            Compared("test accuracy, lesson 1A", CLAIMED_ACCURACY, dict(enumerate(run.accuracy for run in best))),
+            Compared("test accuracy, lesson 1A", CLAIMED_ACCURACY, dict(enumerate(run.accuracy for run in middle))),
             Compared("lesson 1B", CLAIMED_WITH_ADAM, dict(enumerate(accuracies))), ".1%",
         ),
         order_claim(
@@ -102,9 +100,27 @@ def first_lesson_claims(
             Compared("epochs, lesson 1A (at most 1,000)", CLAIMED_EPOCHS, same_loss),
             Compared("lesson 1B", CLAIMED_EPOCHS_WITH_ADAM, dict(enumerate(map(len, losses)))), ".0f",
         ),
-        order_claim(
-            "The loss of lesson 1A oscillates, and with Adam it falls smoothly", WHERE,
-            Compared("epochs whose loss rises, lesson 1A", None, dict(enumerate(rising))),
-            Compared("lesson 1B", None, dict(enumerate(map(rising_share, losses)))), ".1%",
-        ),
+        oscillation_claim(first, losses),
     )  # fmt: skip
+
+
+def oscillation_claim(first: Mapping[float, Sequence[FirstLesson]], losses: Sequence[Sequence[float]]) -> Claim:
+    """Return whether more epochs of lesson 1A than of lesson 1B have a higher loss than the epoch before.
+
+    Gradient descent on all rows never raises the loss if its rate is below 2 / L, where L is the largest eigenvalue of
+    the Hessian (Nesterov 2004), and the document names no rate.
+
+    Args:
+        first: trainings of lesson 1A by learning rate, one for each seed.
+        losses: of the training rows in each epoch of lesson 1B, by seed.
+    """
+    shares = {rate: spread(rising_share(run.losses) for run in runs) for rate, runs in first.items()}
+    with_adam = spread(map(rising_share, losses))
+    rises_more = [share.mean > with_adam.mean for share in shares.values()]
+    verdict = HOLDS if all(rises_more) else UNDECIDED if any(rises_more) else FAILS
+    measured = tuple(
+        Measured(f"epochs whose loss rises, rate {rate:g}", share, ".1%") for rate, share in shares.items()
+    )
+    text = "The loss of lesson 1A oscillates, and with Adam it falls smoothly"
+    reason = "it depends on the rate, which the document does not name" if verdict == UNDECIDED else "at all rates"
+    return Claim(text, WHERE, "", (*measured, Measured("lesson 1B", with_adam, ".1%")), verdict, reason)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabcohort.data.table import Table
 from tabcohort.reproduce.cancer_claims import CLAIMED_CONFUSION
-from tabcohort.reproduce.cancer_runs import FEW_ROWS, CancerRuns, FewRowsRun, SeparateRun, ShallowCopyRun
+from tabcohort.reproduce.cancer_runs import FEW_ROWS, CancerRuns, FewRowsRun, LessonRun, ShallowCopyRun
 from tabcohort.reproduce.cancer_weights import weights_as_importances
 from tabcohort.reproduce.findings import Mistake, spread
 from tabcohort.reproduce.mistakes import epsilon_under_root, loss_on_probabilities, xavier_bound
@@ -64,7 +64,7 @@ def stopping_on_test_rows(few: Sequence[FewRowsRun], few_network: Sequence[FewRo
     return Mistake("stops early on its test rows and reports the same rows", effect, figures)
 
 
-def reversed_labels(separate: Sequence[SeparateRun], table: Table, test: IntArray) -> Mistake:
+def reversed_labels(separate: Sequence[LessonRun], table: Table, test: IntArray) -> Mistake:
     """Compare the recall of scikit-learn's class 1, which the lesson takes for malignant, with the sensitivity."""
     figures = {
         "recall_of_class_1": spread(run.test["specificity"] for run in separate).mean,

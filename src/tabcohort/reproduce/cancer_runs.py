@@ -33,12 +33,12 @@ DOCUMENT = Config(
 NETWORK = replace(DOCUMENT, model="mlp", hidden=(256, 128), dropout=0.0, patience=20)
 TEST_FRACTION = 0.2
 FEW_ROWS = 100
-TRAININGS_PER_SEED = 7 + len(BATCH_SIZES)  # in `train_all`, without the fast ones of lesson 1A
+TRAININGS_PER_SEED = 6 + len(BATCH_SIZES)  # in `train_all`, without the fast ones of lesson 1A
 
 
 @dataclass(frozen=True)
 class LessonRun:
-    """A training whose test rows are also its validation rows.
+    """A training, whose test rows are also its validation rows if it is done as in the lesson.
 
     Args:
         trained: with the weights of the best epoch.
@@ -50,16 +50,7 @@ class LessonRun:
     test: dict[str, float]
 
 
-@dataclass(frozen=True)
-class SeparateRun:
-    """A training with separate validation and test rows, and the metrics of its training and test rows."""
-
-    trained: Trained
-    train: dict[str, float]
-    test: dict[str, float]
-
-
-def batch_run(run: SeparateRun) -> BatchRun:
+def batch_run(run: LessonRun) -> BatchRun:
     """Return what is compared between sizes of batches."""
     history = run.trained.history
     return BatchRun(len(history), history[-1].seconds, run.test["log_loss"])
@@ -128,15 +119,13 @@ def run_as_lesson(
     return LessonRun(trained, metrics_of(module, table, train), metrics_of(module, table, test))
 
 
-def run_with_separate_rows(
-    table: Table, config: Config, train: IntArray, test: IntArray, ticker: Ticker
-) -> SeparateRun:
+def run_with_separate_rows(table: Table, config: Config, train: IntArray, test: IntArray, ticker: Ticker) -> LessonRun:
     """Train on four fifths of `train`, stop early on the other fifth, and measure on `test` once."""
     train, validation = split_rows(train, table.y, TEST_FRACTION, config.seed)
     module = starting_module(table, config)
     callback = ticker.on_epoch(f"separate validation and test rows, seed {config.seed}")
     trained = train_to_the_end(module, table, config, Split(train, validation, test), callback)
-    return SeparateRun(trained, metrics_of(module, table, train), metrics_of(module, table, test))
+    return LessonRun(trained, metrics_of(module, table, train), metrics_of(module, table, test))
 
 
 def run_on_few_rows(table: Table, config: Config, seed: int, ticker: Ticker) -> FewRowsRun:
@@ -219,7 +208,7 @@ class CancerRuns:
 
     splits: Sequence[tuple[IntArray, IntArray]]
     lessons: Sequence[LessonRun]
-    separate: Sequence[SeparateRun]
+    separate: Sequence[LessonRun]
     few: Sequence[FewRowsRun]
     few_network: Sequence[FewRowsRun]
     shallow: Sequence[ShallowCopyRun]
@@ -241,30 +230,35 @@ def train_all(table: Table, seeds: int, config: Config, network: Config, ticker:
         ticker: shows progress.
     """
     splits = [split_rows(np.arange(len(table.y)), table.y, TEST_FRACTION, seed) for seed in range(seeds)]
-    configs = [replace(config, seed=seed) for seed in range(seeds)]
+    pairs = [(replace(config, seed=seed), split) for seed, split in enumerate(splits)]
     lessons = [
-        run_as_lesson(table, seeded, *split, ticker, f"as the lesson, seed {seeded.seed}")
-        for seeded, split in zip(configs, splits, strict=True)
+        run_as_lesson(table, seeded, *split, ticker, f"as the lesson, seed {seeded.seed}") for seeded, split in pairs
     ]
-    pairs = list(zip(configs, splits, strict=True))
+    separate = [run_with_separate_rows(table, seeded, *split, ticker) for seeded, split in pairs]
     by_size = {
         size: [
             batch_run(run_with_separate_rows(table, replace(seeded, batch_size=size), *split, ticker))
             for seeded, split in pairs
         ]
         for size in BATCH_SIZES
+        if size != config.batch_size
     }
+    by_size[config.batch_size] = [batch_run(run) for run in separate]
     noise = [initial_noise(table, train, starting_module(table, seeded)) for seeded, (train, _) in pairs]
     return CancerRuns(
-        splits,
-        lessons,
-        [run_with_separate_rows(table, seeded, *split, ticker) for seeded, split in pairs],
-        [run_on_few_rows(table, config, seed, ticker) for seed in range(seeds)],
-        [run_on_few_rows(table, network, seed, ticker) for seed in range(seeds)],
-        [run_with_shallow_copy(table, config, seed, *split, ticker) for seed, split in enumerate(splits)],
-        [run_with_shallow_copy(table, network, seed, *few_rows(table, seed)[:2], ticker) for seed in range(seeds)],
-        {rate: [train_first_lesson(table, *split, rate, seed) for seed, split in enumerate(splits)] for rate in RATES},
-        by_size,
-        {size: [values[size] for values in noise] for size in noise[0]},
-        weights_of_lessons(table, config, lessons, splits, ticker),
+        splits=splits,
+        lessons=lessons,
+        separate=separate,
+        few=[run_on_few_rows(table, config, seed, ticker) for seed in range(seeds)],
+        few_network=[run_on_few_rows(table, network, seed, ticker) for seed in range(seeds)],
+        shallow=[run_with_shallow_copy(table, config, seed, *split, ticker) for seed, split in enumerate(splits)],
+        shallow_network=[
+            run_with_shallow_copy(table, network, seed, *few_rows(table, seed)[:2], ticker) for seed in range(seeds)
+        ],
+        first={
+            rate: [train_first_lesson(table, *split, rate, seed) for seed, split in enumerate(splits)] for rate in RATES
+        },
+        by_size={size: by_size[size] for size in BATCH_SIZES},
+        noise={size: [values[size] for values in noise] for size in noise[0]},
+        weights=weights_of_lessons(table, config, lessons, splits, ticker),
     )

@@ -150,8 +150,9 @@ def machine_time(text: str, where: str, claimed: float, measured: Measured) -> C
         claimed: the document's seconds.
         measured: seconds here.
     """
-    ratio = claimed / measured.value.mean
-    reason = f"seconds are of a machine; here it takes {measured.value.mean:.2g} s, {ratio:,.0f} times less"
+    here = max(measured.value.mean, 1e-9)
+    ratio = f"{claimed / here:,.0f} times less" if here < claimed else f"{here / claimed:,.1f} times as long"
+    reason = f"seconds depend on the machine; here it takes {here:.2g} s, {ratio}"
     return Claim(text, where, f"{claimed:g} s", (measured,), CANNOT, reason)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch.nn as nn
 from scipy.special import expit
 
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Measured
+from tabcohort.reproduce.findings import spread
 from tabcohort.types import FloatArray, IntArray
 
 
@@ -49,3 +53,21 @@ def noise_of_logistic(module: nn.Module, X: FloatArray, y: IntArray, batch_size:
     linear = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
     weights, bias = linear.weight.detach().double().numpy()[0], float(linear.bias.detach())
     return gradient_noise(row_gradients(X, y, weights, bias), batch_size)
+
+
+def noise_claim(text: str, where: str, noise: Mapping[int, Sequence[float]]) -> Claim:
+    """Return whether the gradient of a batch is nearer to that of all rows the larger the batch is.
+
+    Args:
+        text, where: see `Claim`.
+        noise: by the size of batches, one for each seed.
+    """
+    sizes = sorted(noise)
+    measured = tuple(
+        Measured(f"deviation of the gradient of {size} row{'s' * (size > 1)}, relative", spread(noise[size]), ".2f")
+        for size in sizes
+    )
+    means = [quantity.value.mean for quantity in measured]
+    verdict = HOLDS if means == sorted(means, reverse=True) and len(set(means)) == len(means) else FAILS
+    reason = "follows from the gradients of single rows: the deviation falls with the root of the size of the batch"
+    return Claim(text, where, "", measured, verdict, reason)

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from tabcohort.reproduce.claims import CANNOT, HOLDS, LEVEL, UNDECIDED, Claim, Compared, Measured, order_claim, quantile
+from tabcohort.reproduce.claims import (
+    CANNOT,
+    FAILS,
+    HOLDS,
+    LEVEL,
+    UNDECIDED,
+    Claim,
+    Compared,
+    Measured,
+    order_claim,
+    quantile,
+)
 from tabcohort.reproduce.findings import Cell, Findings, Row, Sheet, spread
 from tabcohort.reproduce.patent import DOCUMENT, N_TEST, N_TRAIN, N_VALIDATION
 from tabcohort.reproduce.patent_claims import ACCOUNT, PROTOCOLS, RATE_LABEL, rate_curve
@@ -237,8 +248,9 @@ def last_batch(results: Results) -> Claim:
     measured = (Measured("difference of the log loss, validation rows", difference, "+.5f"),)
     if difference.deviation is None:
         return Claim(text, LOADER, "", measured, UNDECIDED, "one seed has no spread to compare with")
-    highest = abs(difference.mean) + quantile(difference.n) * difference.error
-    verdict = HOLDS if highest < NEGLIGIBLE else UNDECIDED
+    half = quantile(difference.n) * difference.error
+    lowest, highest = abs(difference.mean) - half, abs(difference.mean) + half
+    verdict = HOLDS if highest < NEGLIGIBLE else FAILS if lowest > NEGLIGIBLE else UNDECIDED
     reason = f"the 95% interval of the mean difference reaches {highest:.5f}, beside {NEGLIGIBLE:g}"
     return Claim(text, LOADER, "", measured, verdict, reason)
 

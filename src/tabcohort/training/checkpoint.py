@@ -92,9 +92,10 @@ class Checkpoint:
             for name in kept.keys() ^ expected.keys():
                 raise self._invalid(f"the array {name!r} is missing or unknown")
             for name, array in kept.items():
-                if (array.shape, array.dtype) != (expected[name].shape, expected[name].dtype):
-                    raise self._invalid(f"the array {name!r} is not of shape {expected[name].shape}")
-                if not np.isfinite(array).all():
+                shape, dtype = expected[name].shape, expected[name].dtype
+                if (array.shape, array.dtype) != (shape, dtype):
+                    raise self._invalid(f"the array {name!r} is not of shape {shape} and {dtype}")
+                if (np.isfinite(array) != np.isfinite(expected[name])).any():  # NaN stands for what is missing
                     raise self._invalid(f"the array {name!r} is not finite")
 
     def save(self, state: TrainingState) -> None:
@@ -135,6 +136,7 @@ def _state_of(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> TrainingS
         raise ValueError("its history must have the epochs 1, 2, ...")
     plateau = values.child("plateau")
     stop_reason = None if values.is_null("stop_reason") else values.text("stop_reason")
+    values.only(("kind", "format", "identity", "history", "best_epoch", "plateau", "stop_reason"))
     if not states["best"] or (stop_reason not in FINISHED and not states["now"]):
         raise ValueError("the arrays of its best or of its last epoch are missing")
     return TrainingState(
