@@ -801,6 +801,20 @@ BUGS = (
     ),
     # Experiments
     Bug(
+        "a checkpoint of a table with missing cells is refused",
+        "training/checkpoint.py",
+        "(np.isfinite(array) != np.isfinite(expected[name])).any()",
+        "(~np.isfinite(array)).any()",
+        ("training/test_checkpoint.py::test_a_table_with_categories_and_missing_cells_resumes_to_the_same_bits",),
+    ),
+    Bug(
+        "a history of a model file may have NaN",
+        "plain_values.py",
+        "all(lowest <= value <= highest for value in values)",
+        "lowest <= min(values) and max(values) <= highest",
+        ("test_plain_values.py::test_what_does_not_fit_is_named_by_its_path",),
+    ),
+    Bug(
         "a shallow copy is measured in an engine that does not write into the module",
         "reproduce/cancer_runs.py",
         'config = replace(config, engine="torch", seed=seed)',

@@ -169,27 +169,27 @@ def _model(
 ) -> Network | Trees:  # fmt: skip
     """Take a member's arrays, and return its network or trees."""
     prefix = f"members.{number}."
-    own = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
+    member_arrays = {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
     config = report.configs[report.members[number].config].config
     if config.model == "trees":
-        return trees_of_arrays(own, schema.n_numbers, schema.n_codes, schema.n_outputs)
-    return _network(own, schema, config)
+        return trees_of_arrays(member_arrays, schema.n_numbers, schema.n_codes, schema.n_outputs)
+    return _network(member_arrays, schema, config)
 
 
-def _network(own: dict[str, NDArray[Any]], schema: Schema, config: Config) -> Network:
+def _network(member_arrays: dict[str, NDArray[Any]], schema: Schema, config: Config) -> Network:
     """Return the network of a config with the arrays of a member."""
-    own = {name: array for name, array in own.items() if not name.endswith("num_batches_tracked")}
+    member_arrays = {name: array for name, array in member_arrays.items() if not name.endswith("num_batches_tracked")}
     n_inputs = len(input_names(schema.columns))
-    n_bins = len(own["bins.column"]) if "bins.column" in own else 0
+    n_bins = len(member_arrays["bins.column"]) if "bins.column" in member_arrays else 0
     program = build_program(config, n_inputs, len(schema.classes), schema.encoding(config), n_bins)
-    if program.n_parameters + program.n_buffers != sum(array.size for array in own.values()):
+    if program.n_parameters + program.n_buffers != sum(array.size for array in member_arrays.values()):
         raise ValueError("its arrays are not those of the network it describes")
     with np.errstate(over="ignore"):
-        network = blank_network(program).with_named(own)
-    if own.keys() != network.named().keys():
+        network = blank_network(program).with_named(member_arrays)
+    if member_arrays.keys() != network.named().keys():
         raise ValueError("its arrays are not those of the network it describes")
     may_be_missing = ("encode.fill", "encode.lookup")  # there NaN stands for the mean
-    if not all(np.isfinite(array).all() for name, array in own.items() if name not in may_be_missing) or not (
+    if not all(np.isfinite(array).all() for name, array in member_arrays.items() if name not in may_be_missing) or not (
         np.isfinite(network.parameters).all() and not np.isinf(network.buffers).any()
     ):
         raise ValueError("a weight is not finite, or beyond float32")

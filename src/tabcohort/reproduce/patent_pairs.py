@@ -60,8 +60,8 @@ def patent_pairs(n: int, seed: int) -> Pairs:
         ((1000, 10), True)
     """
     rng = make_rng(seed, Purpose.SAMPLE)
-    common, own = rng.normal(size=(n, 1)), rng.normal(size=(n, len(MEANS)))
-    rank = ndtr(common * LOADINGS + own * np.sqrt(1 - LOADINGS**2))
+    common, specific = rng.normal(size=(n, 1)), rng.normal(size=(n, len(MEANS)))
+    rank = ndtr(common * LOADINGS + specific * np.sqrt(1 - LOADINGS**2))
     concentration = MEANS * (1 - MEANS) / SCALES**2 - 1  # alpha + beta of the Beta distributions
     others = np.arange(len(MEANS)) != ASSIGNEE_MATCH
     X = (rank > 1 - MEANS).astype(np.float64)
