@@ -44,7 +44,7 @@ def test_claims_and_protocols_are_printed_within_the_terminal() -> None:
     findings.print(Console(file=out, width=60))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 60
-    assert "2 claims of the document: 2 holds" in text
+    assert "2 claims of the document; holds: 2" in text
     assert "Accuracy [of] the test rows: 90.0%" in text
     assert "accuracy 85.0% ± 7.1%" in text
     assert text.count("As it is done.") == 9

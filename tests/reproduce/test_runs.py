@@ -32,7 +32,9 @@ def test_ticker_shows_the_time_left_where_the_number_of_parts_is_known(messages:
         for part in ("a", "b", "c"):
             ticker.shown = -math.inf
             ticker.on_epoch(part)
-    assert messages.file.getvalue() == "a\n2/4, about 91 s left: b\n3/4, about 31 s left: c\n"  # type: ignore[attr-defined]
+    assert messages.file.getvalue() == (
+        "a\n2 of 4 trainings, about 91 s left: b\n3 of 4 trainings, about 31 s left: c\n"
+    )  # type: ignore[attr-defined]
 
 
 def test_ticker_shows_a_live_line_in_a_terminal() -> None:

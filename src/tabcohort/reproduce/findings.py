@@ -36,6 +36,10 @@ class Spread:
         return f"{self.mean:{style}}{deviation}"
 
 
+SPREADS = (
+    "± is the standard deviation over seeds, a difference is the second figure minus the first, and verdicts use 95 % "
+    "t intervals"
+)
 Cell = Spread | float | str | None
 
 
@@ -138,6 +142,7 @@ class Findings:
         out.print(f"[bold]{escape(self.title)}[/]")
         for protocol in self.protocols:
             out.print(escape(protocol))
+        out.print(f"[dim]{SPREADS}[/]")
         for sheet in self.sheets:
             _print_sheet(out, sheet)
         if self.claims:
@@ -150,7 +155,7 @@ class Findings:
             out.print("\n[bold]mistakes of the document[/]")
         for mistake in self.mistakes:
             out.print(f"- the document {escape(mistake.document)}; measured: {escape(mistake.effect)}")
-        out.print(f"\n{self.seconds:.0f} s")
+        out.print(f"\n{self.seconds:.0f} s, without loading PyTorch")
 
 
 def _print_sheet(out: Console, sheet: Sheet) -> None:
@@ -171,8 +176,8 @@ def _print_claims(out: Console, claims: tuple[Claim, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in Counter(claim.verdict for claim in claims).most_common())
-    out.print(f"\n[bold]{len(claims)} claims of the document[/]: {counts}")
+    counts = ", ".join(f"{verdict}: {n}" for verdict, n in Counter(claim.verdict for claim in claims).most_common())
+    out.print(f"\n[bold]{len(claims)} claims of the document[/]; {counts}")
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()

@@ -73,7 +73,7 @@ class Ticker:
         """Show a line if it is time to, with the time left."""
         if 1 < self.n_begun <= self.n_parts:
             left = left_text(self.seconds, (self.n_begun - 1) / self.n_parts)
-            line = f"{self.n_begun}/{self.n_parts}, about {left} left: {line}"
+            line = f"{self.n_begun} of {self.n_parts} trainings, about {left} left: {line}"
         if self.status:
             self.status.update(line)
         elif time.perf_counter() - self.shown >= SECONDS_BETWEEN_LINES:
