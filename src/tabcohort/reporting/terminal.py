@@ -508,7 +508,7 @@ def describe_progress(progress: RunProgress) -> str:
     """Return one line on how far a cohort is: members trained, the best loss so far, and the time left."""
     configs = f" of {_count(progress.n_configs, 'config')}" if progress.n_configs > 1 else ""
     best = f" (config {progress.best_config + 1})" if progress.n_configs > 1 else ""
-    loss = "" if math.isnan(progress.best_loss) else f"  best validation loss {progress.best_loss:.4f}{best}"
+    loss = "" if math.isnan(progress.best_loss) else f"  lowest mean validation loss {progress.best_loss:.4f}{best}"
     left = f"  about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left > 0 else ""
     return (
         f"{progress.n_done}/{_count(progress.n_members, 'member')}{configs} trained{left}  "
