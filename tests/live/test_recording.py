@@ -138,7 +138,7 @@ def test_lines_that_are_damaged_are_named(path: Path) -> None:
         (b"\xff\xfe\n", "line 4: it is not JSON"),
         (b"[" * 100_000 + b"\n", "line 4: it is not JSON"),
         (b'{"event":"left","seconds":1,"seconds_left":NaN}\n', "line 4: it is not JSON"),
-        (b'{"event":"leap"}\n', "line 4: it is no event of a training"),
+        (b'{"event":"leap"}\n', "line 4: it is not a training event"),
         (b"\n", "line 4: it is not JSON"),
     ):
         path.write_bytes(b"".join([*lines[:3], damaged, *lines[3:]]))

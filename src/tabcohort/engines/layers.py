@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from tabcohort.settings import Config
 
-SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the weights of an array that are below each of its quantiles
+QUANTILE_LEVELS = (
+    0.0,
+    0.05,
+    0.25,
+    0.5,
+    0.75,
+    0.95,
+    1.0,
+)  # of the weights of an array that are below each of its quantiles
 
 
 class LayerArrays(NamedTuple):
@@ -34,7 +42,7 @@ class LayerStatistics(NamedTuple):
     Args:
         name: of the array.
         n: number of its parameters.
-        quantiles: of the parameters, at `SHARES`: from the smallest to the largest.
+        quantiles: of the parameters, at `QUANTILE_LEVELS`: from the smallest to the largest.
         rms: root mean square of the parameters.
         gradient_rms: root mean square of the average gradients.
     """
@@ -76,7 +84,7 @@ def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
         (-10.0, -9.0, -5.0, 0.0, 5.0, 9.0, 10.0)
     """
     ordered = np.sort(arrays.values)
-    places = [round(share * (len(ordered) - 1)) for share in SHARES]
+    places = [round(share * (len(ordered) - 1)) for share in QUANTILE_LEVELS]
     return LayerStatistics(
         arrays.name, len(ordered), tuple(ordered[places].tolist()), _rms(arrays.values), _rms(arrays.gradients)
     )

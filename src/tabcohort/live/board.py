@@ -11,6 +11,7 @@ from typing import Any
 from tabcohort.live.events import Event
 
 MIN_EPOCHS_SINCE_BEST, MIN_RISE = 3, 0.02  # from which on a rising validation loss is called overfitting
+MAX_RISE = 1e6  # above a loss that is close to 0 a rise has no limit
 
 
 class Status(StrEnum):
@@ -79,7 +80,7 @@ class MemberState:
             return 0.0
         now, then = self.epochs[-1], self.epochs[self.lowest - 1]
         rise = (now["val_loss"] - then["val_loss"]) / max(then["val_loss"], 1e-12)
-        return rise if rise >= MIN_RISE and now["train_loss"] < then["train_loss"] else 0.0
+        return min(rise, MAX_RISE) if rise >= MIN_RISE and now["train_loss"] < then["train_loss"] else 0.0
 
     def _is_better(self, score: float, best: float) -> bool:
         return score < best if self.lower_is_better else score > best
