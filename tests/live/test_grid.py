@@ -96,6 +96,21 @@ def test_names_cannot_change_the_terminal() -> None:
     assert "[bold]trees[/]" in console.file.getvalue()
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_reasons_and_messages_cannot_change_the_terminal(is_terminal: bool) -> None:
+    escape = "\x1b]0;owned\x07\x1b[2J"
+    texts = {"reason": f"because {escape}", "message": f"said {escape}"}
+    console = Console(width=200, file=io.StringIO(), force_terminal=is_terminal, color_system=None)
+    for n_events in range(1, len(events_of_a_run()) + 1):
+        with GridDisplay(console) as display:
+            for event in events_of_a_run()[:n_events]:
+                display({name: texts.get(name, value) for name, value in event.items()})
+    shown = console.file.getvalue()
+    assert "\x1b]0" not in shown
+    assert "\x1b[2J" not in shown
+    assert r"\x1b]0;owned\x07" in shown
+
+
 def lines_of_a_run() -> list[str]:
     """Return what is printed where there is no terminal."""
     console = Console(file=io.StringIO(), soft_wrap=True)

@@ -117,7 +117,7 @@ def _read_epoch(values: PlainValues, run: _Run) -> Event:
     member, epoch = _member(values, run), values.whole("epoch")
     if epoch != run.n_epochs[member] + 1:
         raise EventError("an epoch is missing before it, or repeated")
-    event = {"member": member, "epoch": epoch, "learning_rate": values.number("learning_rate")}
+    event: Event = {"member": member, "epoch": epoch, "learning_rate": values.number("learning_rate")}
     for name in ("train_loss", "val_loss", "val_accuracy", "score"):
         event[name] = values.number(name, low=-MAX_LOSS, high=MAX_LOSS)
     if "layers" in values.values:

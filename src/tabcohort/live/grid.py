@@ -154,8 +154,11 @@ def grid(board: Board, has_unicode: bool = True) -> RenderableType:
 
 
 def _wrapped(text: str = "") -> Text:
-    """Return text that goes on in the next line, also on a console that does not wrap what it prints."""
-    return Text(text, no_wrap=False, overflow="fold")
+    """Return text that goes on in the next line, also on a console that does not wrap what it prints.
+
+    Whatever a recording says in it cannot change the terminal.
+    """
+    return Text(printable(text), no_wrap=False, overflow="fold")
 
 
 def _configs_table(board: Board, has_unicode: bool) -> Table:
