@@ -52,6 +52,12 @@ def test_members_wait_train_pause_end_fail_and_are_dropped() -> None:
     assert (board.is_over, board.reason, board.seconds, board.n_epochs) == (True, None, 5.5, 11)
 
 
+def test_what_a_member_of_a_dropped_config_does_later_does_not_matter() -> None:
+    board = board_after()
+    board.apply({"event": "stop", "seconds": 6.0, "member": 2, "reason": "paused", "message": ""})
+    assert board.members[2].status == Status.DROPPED
+
+
 def test_the_best_epoch_is_the_earliest_of_the_best_score() -> None:
     member = member_with((0.5, 0.4), (0.4, 0.3), (0.3, 0.3), (0.2, 0.5))
     assert (member.best_epoch, member.best_loss) == (2, 0.3)

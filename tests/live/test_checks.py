@@ -133,9 +133,10 @@ def damaged(data: st.DataObject) -> list[Event]:
     for place in data.draw(st.lists(st.integers(0, len(events) - 1), min_size=1, max_size=2)):
         event = events[place]
         name = data.draw(st.sampled_from([*event, "seconds", "layers", "config", "member", "members"]))
-        if data.draw(st.booleans()) and event.get("layers"):
-            layer = event["layers"][0]
-            layer[data.draw(st.sampled_from(sorted(layer)))] = data.draw(VALUES)
+        layers = event.get("layers")
+        if isinstance(layers, list) and layers and isinstance(layers[0], dict) and data.draw(st.booleans()):
+            layer = layers[0]
+            layer[data.draw(st.sampled_from(sorted(MEASURED)))] = data.draw(VALUES)
         else:
             event[name] = data.draw(VALUES)
     return events

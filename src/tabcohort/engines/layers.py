@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,19 @@ class LayerStatistics(NamedTuple):
     gradient_rms: float
 
 
+def layer_arrays(
+    places: Iterable[tuple[str, slice]], values: NDArray[Any], gradients: NDArray[Any]
+) -> list[LayerArrays]:
+    """Return the parameter arrays of a network that have any parameters.
+
+    Args:
+        places: the name of each array and where it is in `values`.
+        values: all parameters, `(n,)`.
+        gradients: their average gradients, `(n,)`.
+    """
+    return [LayerArrays(name, values[place], gradients[place]) for name, place in places if values[place].size]
+
+
 def average_gradient(moment: NDArray[Any], config: Config, n_steps: int) -> NDArray[Any]:
     """Return the weighted mean of the gradients of all steps so far, in which recent steps count most.
 
@@ -76,14 +90,20 @@ def average_gradient(moment: NDArray[Any], config: Config, n_steps: int) -> NDAr
 
 
 def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
-    """Return figures about a parameter array.
+    """Return figures about a parameter array, computed in 64 bits.
+
+    Args:
+        arrays: its parameters, one or more, and their average gradients.
+
+    Returns:
+        Its quantiles, which are parameters of the array, and the root mean squares of both arrays.
 
     Examples:
         >>> values = np.arange(-10.0, 11.0)
         >>> layer_statistics(LayerArrays("output.weight", values, np.full(21, 0.5))).quantiles
         (-10.0, -9.0, -5.0, 0.0, 5.0, 9.0, 10.0)
     """
-    ordered = np.sort(arrays.values)
+    ordered = np.sort(arrays.values.astype(np.float64))
     places = [round(share * (len(ordered) - 1)) for share in QUANTILE_LEVELS]
     return LayerStatistics(
         arrays.name, len(ordered), tuple(ordered[places].tolist()), _rms(arrays.values), _rms(arrays.gradients)
@@ -91,5 +111,6 @@ def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
 
 
 def _rms(values: NDArray[Any]) -> float:
-    """Return the root mean square of some numbers."""
+    """Return the root mean square of some numbers, in 64 bits: squares of weights of 1e-25 are 0 in 32 bits."""
+    values = values.astype(np.float64)
     return math.sqrt(float(np.dot(values, values)) / len(values))

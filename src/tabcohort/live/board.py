@@ -132,6 +132,8 @@ class Board:
 
     def _on_stop(self, event: Event) -> None:
         member = self.members[event["member"]]
+        if member.config in self.dropped:
+            return
         member.status = OF_REASON.get(event["reason"], Status.STOPPED)
         member.reason, member.message = event["reason"], event["message"]
 
