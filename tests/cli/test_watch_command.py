@@ -84,7 +84,7 @@ def test_tune_records_what_it_drops(run: Run, csv_file: Path, quick: Path) -> No
         (["--live", "soon"], "the port must be 0 to 65535, or auto; it is 'soon'"),
         (["--record", "no/such/run.jsonl"], "there is no folder 'no/such' to write to; make it first"),
         (["--record", "m.tabcohort", "--out", "m.tabcohort"], "'m.tabcohort' is named twice"),
-        (["--record", "other.txt"], "'other.txt' is there and not a recording of a training; name another file"),
+        (["--record", "other.txt"], "'other.txt' exists and is not a recording of a training; name another file"),
         (["--record", "."], "'.' is a folder; name a file"),
     ],
 )

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from live_runs import events_of_a_run
 from rich.console import Console
 
-from tabcohort.live.board import Board
 from tabcohort.live.checks import EventChecker, EventError
 from tabcohort.live.events import Event
 from tabcohort.live.grid import GridDisplay, grid
 from tabcohort.live.player import play
+from tabcohort.live.run_state import RunState
 
 EVENTS = events_of_a_run()
 START, EPOCH = EVENTS[0], next(event for event in EVENTS if event["event"] == "epoch")
@@ -85,7 +85,10 @@ def test_a_first_event_that_says_not_what_is_trained_is_refused(event: Any, mess
         ),
         ({"event": "drop", "seconds": 1, "config": 2, "epochs": 1}, "drop.config must be a whole number from 0 to 1"),
         ({"event": "stop", "seconds": 1, "member": 0, "reason": "patience"}, "stop.message is missing"),
-        ({"event": "left", "seconds": 1, "seconds_left": "5"}, "left.seconds_left must be a number, and is '5'"),
+        (
+            {"event": "time_left", "seconds": 1, "seconds_left": "5"},
+            "time_left.seconds_left must be a number, and is '5'",
+        ),
         ({"event": "end", "seconds": 1, "reason": 5}, "end.reason must be a text, and is 5"),
     ],
 )
@@ -150,12 +153,12 @@ def test_what_passes_can_be_shown_and_replayed(data: st.DataObject) -> None:
     except EventError:
         return
     json.dumps(events, allow_nan=False)
-    board = Board()
+    run = RunState()
     console = Console(width=60, file=io.StringIO())
     with GridDisplay(console) as display:
         for event in events:
-            board.apply(event)
-            console.print(grid(board))
+            run.apply(event)
+            console.print(grid(run))
         play(events, display, 1.0, sleep=lambda seconds: None)
-    json.dumps(board.facts(), allow_nan=False)
+    json.dumps(run.facts(), allow_nan=False)
     assert "\x1b" not in console.file.getvalue()

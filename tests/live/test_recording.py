@@ -69,7 +69,7 @@ def test_a_recording_is_replaced_by_the_next_run(path: Path) -> None:
 def test_another_file_is_never_overwritten(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "table.csv"
     other.write_bytes(content)
-    with pytest.raises(ModelFileError, match="is there and not a recording of a training; name another file"):
+    with pytest.raises(ModelFileError, match="exists and is not a recording of a training; name another file"):
         TrainingRecorder(other)
     assert other.read_bytes() == content
 
@@ -139,7 +139,7 @@ def test_lines_that_are_damaged_are_named(path: Path) -> None:
         (b"no JSON\n", "line 4: it is not JSON; the lines before it"),
         (b"\xff\xfe\n", "line 4: it is not JSON"),
         (b"[" * 100_000 + b"\n", "line 4: it is not JSON"),
-        (b'{"event":"left","seconds":1,"seconds_left":NaN}\n', "line 4: it is not JSON"),
+        (b'{"event":"time_left","seconds":1,"seconds_left":NaN}\n', "line 4: it is not JSON"),
         (b'{"event":"leap"}\n', "line 4: it is not a training event"),
         (b"\n", "line 4: it is not JSON"),
     ):
@@ -272,7 +272,7 @@ def test_an_error_without_words_of_the_system_is_shown(tmp_path: Path, monkeypat
 
 
 def test_a_line_is_json_without_what_json_does_not_have() -> None:
-    event = {"event": "left", "seconds_left": None, "text": "a\nb"}
+    event = {"event": "time_left", "seconds_left": None, "text": "a\nb"}
     assert line_of(event).count(b"\n") == 1
     assert json.loads(line_of(event)) == event
     with pytest.raises(ValueError, match="not JSON compliant"):

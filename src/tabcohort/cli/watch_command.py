@@ -34,7 +34,7 @@ class Watching:
 
     Args:
         callback: is called with the progress.
-        observer: is told of every epoch; None where nobody asked for more than the progress.
+        observer: is told of every epoch; None unless a page or a recording is requested.
     """
 
     callback: ProgressCallback
@@ -200,12 +200,12 @@ def _first_events(reader: RecordingReader) -> list[Event]:
 
 
 def _facts(reader: RecordingReader) -> dict[str, object]:
-    from tabcohort.live.board import Board
+    from tabcohort.live.run_state import RunState
 
-    board = Board()
+    state = RunState()
     for event in _first_events(reader):
-        board.apply(event)
-    return board.facts()
+        state.apply(event)
+    return state.facts()
 
 
 def _watch_terminal(reader: RecordingReader, speed: float | None) -> None:
@@ -223,7 +223,7 @@ def _watch_terminal(reader: RecordingReader, speed: float | None) -> None:
         play(events, display, speed)
         for event in follow(reader):
             display(event)
-    if not display.board.is_over:
+    if not display.run.is_over:
         print_lines(out, "The recording ends before the training did.")
 
 

@@ -93,10 +93,10 @@ def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
     """Return figures about a parameter array, computed in 64 bits.
 
     Args:
-        arrays: its parameters, one or more, and their average gradients.
+        arrays: `n >= 1` parameters and their average gradients.
 
     Returns:
-        Its quantiles, which are parameters of the array, and the root mean squares of both arrays.
+        The quantiles, each of which is one of the parameters, and the root mean squares of parameters and gradients.
 
     Examples:
         >>> values = np.arange(-10.0, 11.0)

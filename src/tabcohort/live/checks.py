@@ -151,7 +151,7 @@ def _read_drop(values: PlainValues, run: _Run) -> Event:
     return {"config": values.whole("config", high=run.n_configs - 1), "epochs": values.whole("epochs")}
 
 
-def _read_left(values: PlainValues, run: _Run) -> Event:
+def _read_time_left(values: PlainValues, run: _Run) -> Event:
     return {"seconds_left": _none_if_nan(values.number_or_nan("seconds_left"))}
 
 
@@ -165,7 +165,7 @@ READERS: dict[str, Callable[[PlainValues, _Run], Event]] = {
     "epoch": _read_epoch,
     "stop": _read_stop,
     "drop": _read_drop,
-    "left": _read_left,
+    "time_left": _read_time_left,
     "end": _read_end,
 }
 

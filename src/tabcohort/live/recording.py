@@ -21,7 +21,7 @@ from tabcohort.live.events import Event, EventObserver
 
 try:
     import fcntl as _fcntl
-except ImportError:  # on Windows, where nobody knows whether a recording is still being written
+except ImportError:  # on Windows, where it is not known whether a recording is still being written
     fcntl: ModuleType | None = None
 else:
     fcntl = _fcntl
@@ -45,7 +45,7 @@ class RecordingFile:
         path: the file.
 
     Raises:
-        ModelFileError: it cannot be written, or it is there and not a recording.
+        ModelFileError: it cannot be written, or it exists and is not a recording.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -121,7 +121,7 @@ def check_recordable(path: str | Path) -> None:
         head = file.read(len(FIRST))
     if head not in (b"", FIRST):
         raise ModelFileError(
-            f"{str(path)!r} is there and not a recording of a training; name another file, or remove this one first"
+            f"{str(path)!r} exists and is not a recording of a training; name another file, or remove this one first"
         )
 
 
@@ -132,7 +132,7 @@ class TrainingRecorder(EventObserver):
         path: the file; it is replaced if it is an earlier recording.
 
     Raises:
-        ModelFileError: it cannot be written, or it is there and not a recording.
+        ModelFileError: it cannot be written, or it exists and is not a recording.
 
     Examples:
         >>> import tempfile
