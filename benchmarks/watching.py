@@ -40,7 +40,7 @@ def asked_page() -> Iterator[LivePage]:
 
         def ask() -> None:
             while not is_over.wait(SECONDS_BETWEEN):
-                urllib.request.urlopen(f"{page.address}/events?run=0&from=0").read()
+                urllib.request.urlopen(page.address.replace("/?", "/events?run=0&from=0&")).read()
 
         asking = threading.Thread(target=ask)
         asking.start()

@@ -58,7 +58,7 @@ def test_the_address_comes_first_and_members_are_lines_where_there_is_no_termina
     ran = run("fit", csv_file, *TABLE, *QUICK, "--live")
     assert ran.status == 0
     lines = ran.err.splitlines()
-    assert re.fullmatch(r"live     http://127\.0\.0\.1:\d+", lines[0])
+    assert re.fullmatch(r"live     http://127\.0\.0\.1:\d+/\?token=[\w-]+", lines[0])
     assert len([line for line in lines if re.match(r"fold \d: epoch \d+  train loss ", line)]) == 3
     assert any(line.startswith("training 3 members") for line in lines)
     assert re.search(r"^3/3 members trained  [\d,]+ epochs  ended after [\d.]+ s$", ran.err, re.MULTILINE)
@@ -84,7 +84,7 @@ def test_tune_records_what_it_drops(run: Run, csv_file: Path, quick: Path) -> No
         (["--live", "soon"], "the port must be 0 to 65535, or auto; it is 'soon'"),
         (["--record", "no/such/run.jsonl"], "there is no folder 'no/such' to write to; make it first"),
         (["--record", "m.tabcohort", "--out", "m.tabcohort"], "'m.tabcohort' is named twice"),
-        (["--record", "other.txt"], "'other.txt' is there and not a recording of a training; name another file"),
+        (["--record", "other.txt"], "'other.txt' exists and is not a recording of a training; name another file"),
         (["--record", "."], "'.' is a folder; name a file"),
     ],
 )
@@ -130,8 +130,8 @@ def test_in_a_terminal_the_page_stays_until_somebody_presses_enter(csv_file: Pat
         os.close(terminal)
         try:
             shown = read_until(controller, "until you press Enter")
-            (address, *_) = re.findall(r"http://127\.0\.0\.1:\d+", shown)
-            with urllib.request.urlopen(f"{address}/events?run=0&from=0", timeout=10) as answer:
+            (address, *_) = re.findall(r"http://127\.0\.0\.1:\d+/\?token=[\w-]+", shown)
+            with urllib.request.urlopen(address.replace("/?", "/events?run=0&from=0&"), timeout=10) as answer:
                 assert json.load(answer)["events"][-1]["event"] == "end"
             os.write(controller, b"\n")
             assert process.wait(timeout=60) == 0
@@ -202,6 +202,28 @@ def test_a_recording_is_one_json_document(run: Run, recording: Path) -> None:
     assert json.loads(run("watch", "nothing.jsonl", "--json").out) == {"error": "there is no file 'nothing.jsonl'"}
 
 
+@pytest.mark.parametrize("options", [["--page"], ["--port", "0"], ["--speed", "5"]])
+def test_json_takes_no_options_that_it_would_ignore(run: Run, recording: Path, options: list[str]) -> None:
+    ran = run("watch", recording, "--json", *options)
+    message = "--json prints the state at the end; leave out --page, --port and --speed"
+    assert (ran.status, json.loads(ran.out)) == (2, {"error": message})
+
+
+def test_the_options_of_the_command_are_not_changed() -> None:
+    import argparse
+
+    from rich.console import Console
+
+    from tabcohort.cli.watch_command import live_page, watching
+
+    options = argparse.Namespace(live="auto", record=None, verbose=False, quiet=True)
+    before, messages = dict(vars(options)), Console(quiet=True)
+    with live_page(options, messages) as live, watching(options, live, messages) as how:
+        assert live is not None
+        assert how.observer is not None
+    assert vars(options) == before
+
+
 def test_a_recording_that_was_cut_is_replayed_as_far_as_it_goes(run: Run, recording: Path) -> None:
     data = recording.read_bytes()
     Path("cut.jsonl").write_bytes(data[: len(data) // 2])
@@ -221,6 +243,11 @@ def test_a_recording_that_was_cut_is_replayed_as_far_as_it_goes(run: Run, record
         (["letter.txt"], "'letter.txt' is not a recording of a training; tabcohort fit TABLE --record FILE writes one"),
         (["run.jsonl", "--speed", "0"], "the speed must be above 0, such as 10 for ten times as fast; it is 0"),
         (["run.jsonl", "--speed", "nan"], "the speed must be above 0"),
+        (
+            ["run.jsonl", "--page", "--speed", "5"],
+            "--speed is of a replay in the terminal; choose the speed on the page",
+        ),
+        (["run.jsonl", "--port", "0", "--speed", "5"], "--speed is of a replay in the terminal"),
         (["run.jsonl", "--port", "no"], "the port must be 0 to 65535, or auto; it is 'no'"),
         (
             ["later.jsonl"],
@@ -275,7 +302,7 @@ def test_a_recording_is_a_page_until_ctrl_c(page: tuple[str, object], recording:
     address, process = page
     with urllib.request.urlopen(address, timeout=10) as answer:
         assert b"<title>Training - tabcohort</title>" in answer.read()
-    with urllib.request.urlopen(f"{address}/events?run=0&from=0", timeout=10) as answer:
+    with urllib.request.urlopen(address.replace("/?", "/events?run=0&from=0&"), timeout=10) as answer:
         served: list[Event] = json.load(answer)["events"]
     assert [event["event"] for event in served] == [event["event"] for event in read_recording(recording)]
     process.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from tabcohort import Config
 from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.compiled.engine import CompiledEngine
-from tabcohort.engines.layers import SHARES, LayerArrays, average_gradient, layer_statistics
+from tabcohort.engines.layers import QUANTILE_LEVELS, LayerArrays, average_gradient, layer_arrays, layer_statistics
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.network.lower import lower, network_of
@@ -85,7 +85,7 @@ def test_figures_about_an_array_are_what_numpy_says() -> None:
     values, gradients = rng.normal(size=1_001).astype(np.float32), rng.normal(size=1_001)
     figures = layer_statistics(LayerArrays("weight", values, gradients))
     assert (figures.name, figures.n) == ("weight", 1_001)
-    np.testing.assert_allclose(figures.quantiles, np.quantile(values, SHARES), rtol=1e-6)
+    np.testing.assert_allclose(figures.quantiles, np.quantile(values, QUANTILE_LEVELS), rtol=1e-6)
     assert figures.rms == pytest.approx(np.sqrt(np.mean(values.astype(float) ** 2)))
     assert figures.gradient_rms == pytest.approx(np.sqrt(np.mean(gradients**2)))
 
@@ -93,3 +93,16 @@ def test_figures_about_an_array_are_what_numpy_says() -> None:
 def test_a_single_parameter_has_figures() -> None:
     figures = layer_statistics(LayerArrays("bias", np.array([-2.0]), np.array([0.5])))
     assert (figures.quantiles, figures.rms, figures.gradient_rms) == ((-2.0,) * 7, 2.0, 0.5)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e20])
+def test_figures_about_small_and_large_weights_are_computed_in_64_bits(size: float) -> None:
+    values = np.array([-3.0, 4.0], np.float32) * np.float32(size)
+    figures = layer_statistics(LayerArrays("weight", values, values))
+    assert figures.rms == figures.gradient_rms == pytest.approx(size * np.sqrt(12.5), rel=1e-6)
+
+
+def test_arrays_without_parameters_are_left_out() -> None:
+    values = np.arange(3.0)
+    arrays = layer_arrays([("none", slice(0, 0)), ("weight", slice(0, 3))], values, values)
+    assert [own.name for own in arrays] == ["weight"]

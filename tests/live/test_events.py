@@ -66,7 +66,7 @@ def test_the_time_left_is_told_twice_a_second_at_most_and_a_dropped_config_once(
     for step in range(4):
         observer.on_progress(math.nan if step == 0 else 10.0 - step, {1: 5} if step > 1 else {})
         clock.now += 0.25
-    assert [event["seconds_left"] for event in events if event["event"] == "left"] == [None, 8.0]
+    assert [event["seconds_left"] for event in events if event["event"] == "time_left"] == [None, 8.0]
     assert [event["config"] for event in events if event["event"] == "drop"] == [1]
 
 

@@ -6,9 +6,9 @@ import base64
 import hashlib
 import re
 
-from tabcohort.live.board import MIN_EPOCHS_SINCE_BEST, MIN_RISE, OF_REASON
 from tabcohort.live.grid import MARKS
 from tabcohort.live.live_page import PACKAGE, SCRIPTS, live_page
+from tabcohort.live.run_state import MIN_EPOCHS_SINCE_BEST, MIN_RISE, OF_REASON
 from tabcohort.reporting.template import resource
 
 

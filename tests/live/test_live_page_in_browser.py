@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from live_runs import HOSTILE, events_of_a_run
 
 from tabcohort.live.event_log import EventLog
+from tabcohort.live.events import Event
 from tabcohort.live.live_server import LiveServer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -51,7 +53,7 @@ def page(request: pytest.FixtureRequest, browser: Any, log: EventLog) -> Iterato
         opened.goto(server.address)
         yield opened
         assert said == []
-        assert [url for url in asked if not url.startswith((server.address, "data:"))] == []
+        assert [url for url in asked if not url.startswith((server.address.partition("?")[0], "data:"))] == []
         context.close()
 
 
@@ -188,7 +190,38 @@ def test_another_run_begins_anew(page: Any, log: EventLog) -> None:
     assert page.inner_text("#tile-epochs") == "1"
 
 
-@pytest.mark.parametrize("page", [("dark", 900)], indirect=True, ids=["dark-900"])
+ONE_PAGE = pytest.mark.parametrize("page", [("dark", 900)], indirect=True, ids=["dark-900"])
+
+
+def with_layer(event: Event, **changes: Any) -> Event:
+    """Return an event in which each layer is changed."""
+    layers = [{**layer, **changes} for layer in event.get("layers", ())]
+    return {**event, "layers": layers} if layers else event
+
+
+@ONE_PAGE
+@pytest.mark.parametrize("size", [1.0, -1.0, 1e9, 5e-324, 1e-300])
+def test_values_that_differ_by_a_single_bit_can_be_drawn(page: Any, log: EventLog, size: float) -> None:
+    for event in events_of_a_run():
+        log(with_layer(event, quantiles=[size] * 6 + [math.nextafter(size, math.inf)]))
+    wait_for(page, "#chip", "ended")
+    page.check("input[name=member][value='0']")
+    wait_for(page, "#layers", "Epoch 6: ")
+    assert page.locator("#layers svg").first.locator(".grid-line").count() < 30
+
+
+@ONE_PAGE
+def test_the_layers_of_another_run_have_titles_of_their_own(page: Any, log: EventLog) -> None:
+    # Both runs are drawn when their layers are known, not before.
+    page.add_init_script("window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 400)")
+    page.reload()
+    for n in (4, 5):
+        for event in events_of_a_run():
+            log(with_layer(event, n=n))
+        wait_for(page, "#layers", f"output.weight ({n} parameters)")
+
+
+@ONE_PAGE
 def test_scripts_in_names_do_not_run(page: Any, log: EventLog) -> None:
     add(log, names=(HOSTILE, "</script><script>window.x=1</script>"), target=HOSTILE)
     wait_for(page, "#chip", "ended")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -67,7 +69,7 @@ def test_a_recording_is_replaced_by_the_next_run(path: Path) -> None:
 def test_another_file_is_never_overwritten(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "table.csv"
     other.write_bytes(content)
-    with pytest.raises(ModelFileError, match="is there and not a recording of a training; name another file"):
+    with pytest.raises(ModelFileError, match="exists and is not a recording of a training; name another file"):
         TrainingRecorder(other)
     assert other.read_bytes() == content
 
@@ -137,8 +139,8 @@ def test_lines_that_are_damaged_are_named(path: Path) -> None:
         (b"no JSON\n", "line 4: it is not JSON; the lines before it"),
         (b"\xff\xfe\n", "line 4: it is not JSON"),
         (b"[" * 100_000 + b"\n", "line 4: it is not JSON"),
-        (b'{"event":"left","seconds":1,"seconds_left":NaN}\n', "line 4: it is not JSON"),
-        (b'{"event":"leap"}\n', "line 4: it is no event of a training"),
+        (b'{"event":"time_left","seconds":1,"seconds_left":NaN}\n', "line 4: it is not JSON"),
+        (b'{"event":"leap"}\n', "line 4: it is not a training event"),
         (b"\n", "line 4: it is not JSON"),
     ):
         path.write_bytes(b"".join([*lines[:3], damaged, *lines[3:]]))
@@ -170,6 +172,13 @@ def test_a_file_that_is_not_there_and_a_folder_are_named(tmp_path: Path) -> None
         read_recording(tmp_path / "none.jsonl")
     with pytest.raises(ModelFileError, match="cannot be read: Is a directory"):
         read_recording(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelFileError, match=r"pipe' cannot be read: it is a device, a pipe or a socket"):
+        read_recording(tmp_path / "pipe")
 
 
 # While it is being written
@@ -205,8 +214,65 @@ def test_without_locks_nobody_knows_whether_it_is_being_written(path: Path, monk
     file.close()
 
 
+def test_a_recording_is_locked_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that opens it at once must not take it for one that nobody writes."""
+    seen: list[bool] = []
+    replace = os.replace
+
+    def replace_and_look(source: Any, target: Any) -> None:
+        replace(source, target)
+        with RecordingReader(target) as reader:
+            seen.append(reader.is_being_written())
+
+    monkeypatch.setattr("tabcohort.container.os.replace", replace_and_look)
+    file = RecordingFile(tmp_path / "run.jsonl")
+    file(events_of_a_run()[0])
+    file.close()
+    assert seen == [True]
+
+
+def test_a_reader_that_looks_whether_it_is_being_written_ends_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """A reader holds a lock for a moment; the writer's own waits for it."""
+    lock = fcntl.flock
+
+    def flock(file: Any, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and operation & fcntl.LOCK_NB:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    observe(RecordingFile(tmp_path / "run.jsonl"))
+    assert read_recording(tmp_path / "run.jsonl")[-1]["event"] == "end"
+    assert not recwarn.list
+
+
+def test_where_a_file_system_has_no_locks_recordings_are_written_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def flock(file: Any, operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    observe(RecordingFile(tmp_path / "run.jsonl"))
+    with RecordingReader(tmp_path / "run.jsonl") as reader:
+        assert reader.read()[-1]["event"] == "end"
+        assert not reader.is_being_written()
+    assert not recwarn.list
+
+
+def test_an_error_without_words_of_the_system_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(file: Any, data: bytes) -> None:
+        raise OSError("out of luck")
+
+    monkeypatch.setattr(recording, "_write_all", write)
+    with pytest.warns(match="as it cannot be written: out of luck"):
+        observe(RecordingFile(tmp_path / "run.jsonl"))
+
+
 def test_a_line_is_json_without_what_json_does_not_have() -> None:
-    event = {"event": "left", "seconds_left": None, "text": "a\nb"}
+    event = {"event": "time_left", "seconds_left": None, "text": "a\nb"}
     assert line_of(event).count(b"\n") == 1
     assert json.loads(line_of(event)) == event
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -27,7 +27,7 @@ from tabcohort.cli.source_options import (
     shown_name,
     warn_of_unused,
 )
-from tabcohort.cli.watch_command import keep_up, live_page, watching
+from tabcohort.cli.watch_command import LiveView, keep_up, live_page, watching
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
 
 if TYPE_CHECKING:
@@ -109,15 +109,18 @@ def _train(
 
         check_recordable(options.record)
     _, messages = consoles(options.quiet)
-    with live_page(options, messages) as address:
-        status = _train_and_print(options, positive, choose)
+    with live_page(options, messages) as live:
+        status = _train_and_print(options, positive, choose, live)
         if status == 0:
-            keep_up(address, messages)
+            keep_up(live, messages)
         return status
 
 
 def _train_and_print(
-    options: argparse.Namespace, positive: Any, choose: Callable[[Table], tuple[list[Config], CohortSettings]]
+    options: argparse.Namespace,
+    positive: Any,
+    choose: Callable[[Table], tuple[list[Config], CohortSettings]],
+    live: LiveView | None,
 ) -> int:
     """Do what `_train` says, when it is clear where everything goes."""
     from tabcohort.reporting.learning_curve_text import print_learning_curve
@@ -135,7 +138,7 @@ def _train_and_print(
     from tabcohort.cohort.shuffled import shuffled_facts
     from tabcohort.model.file import describe
 
-    with watching(options, messages) as how:
+    with watching(options, live, messages) as how:
         predictor = fit(table, configs, settings, how.callback, options.checkpoint, observer=how.observer)
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)

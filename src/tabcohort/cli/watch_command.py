@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tabcohort.cohort.progress import ProgressCallback, RunProgress
+    from tabcohort.live.event_log import EventLog
     from tabcohort.live.events import Event, Sink
     from tabcohort.live.recording import RecordingReader
     from tabcohort.training.observer import TrainingObserver
@@ -33,19 +34,33 @@ class Watching:
 
     Args:
         callback: is called with the progress.
-        observer: is told of every epoch; None where nobody asked for more than the progress.
+        observer: is told of every epoch; None unless a page or a recording is requested.
     """
 
     callback: ProgressCallback
     observer: TrainingObserver | None
 
 
+@dataclass(frozen=True)
+class LiveView:
+    """The page of a training.
+
+    Args:
+        address: where a browser reaches it.
+        log: the events that it shows.
+    """
+
+    address: str
+    log: EventLog
+
+
 @contextmanager
-def watching(options: argparse.Namespace, messages: Console) -> Iterator[Watching]:
+def watching(options: argparse.Namespace, live: LiveView | None, messages: Console) -> Iterator[Watching]:
     """Show a training, and record it, as the options of the command say.
 
     Args:
         options: of the command line.
+        live: the page of `--live`; None without that option.
         messages: the console of standard error.
     """
     from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog
@@ -59,10 +74,10 @@ def watching(options: argparse.Namespace, messages: Console) -> Iterator[Watchin
             recording = RecordingFile(options.record)
             stack.callback(recording.close)
             sinks.append(recording)
-        if options.live is not None:
+        if live is not None:
             from tabcohort.live.grid import GridDisplay
 
-            sinks += [options.live_log, stack.enter_context(GridDisplay(messages))]
+            sinks += [live.log, stack.enter_context(GridDisplay(messages))]
 
             callback = functools.partial(_print_price, messages)
         elif options.verbose:
@@ -86,10 +101,8 @@ def _print_price(messages: Console, progress: RunProgress) -> None:
 
 
 @contextmanager
-def live_page(options: argparse.Namespace, messages: Console) -> Iterator[str | None]:
-    """Serve the page of `--live` while the context lasts, which gives its address; None without that option.
-
-    The events that it shows are those in `options.live_log`.
+def live_page(options: argparse.Namespace, messages: Console) -> Iterator[LiveView | None]:
+    """Serve the page of `--live` while the context lasts, which gives it; None without that option.
 
     Raises:
         SettingsError: the port is in use, or not possible.
@@ -100,23 +113,23 @@ def live_page(options: argparse.Namespace, messages: Console) -> Iterator[str | 
     from tabcohort.live.event_log import EventLog
     from tabcohort.live.live_server import LiveServer
 
-    options.live_log = EventLog()
-    with LiveServer(options.live_log, port_of(options.live)) as server:
+    log = EventLog()
+    with LiveServer(log, port_of(options.live)) as server:
         print_lines(messages, f"live     {server.address}")
-        yield server.address
+        yield LiveView(server.address, log)
 
 
-def keep_up(address: str | None, messages: Console) -> None:
+def keep_up(live: LiveView | None, messages: Console) -> None:
     """Wait for Enter or Ctrl-C where a person is at the terminal: small tables are trained before a page has opened.
 
     Args:
-        address: of the page; None if there is none.
+        live: the page; None if there is none.
         messages: the console of standard error.
     """
-    if address is None or messages.quiet or not (messages.is_terminal and _is_at_terminal()):
+    if live is None or messages.quiet or not (messages.is_terminal and _is_at_terminal()):
         return
     sys.stdout.flush()
-    print_lines(messages, "", f"The page is at {address} until you press Enter.")
+    print_lines(messages, "", f"The page is at {live.address} until you press Enter.")
     try:
         sys.stdin.readline()
     except KeyboardInterrupt:
@@ -148,9 +161,10 @@ def watch(options: argparse.Namespace) -> int:
     from tabcohort.live.player import check_speed
     from tabcohort.live.recording import RecordingReader
 
+    is_page = options.page or options.port is not None
+    _check_options(options, is_page)
     if options.speed is not None:
         check_speed(options.speed)
-    is_page = options.page or options.port is not None
     with RecordingReader(options.recording) as reader:
         if options.json:
             print_json(_facts(reader))
@@ -159,6 +173,18 @@ def watch(options: argparse.Namespace) -> int:
         else:
             _watch_terminal(reader, options.speed)
     return 0
+
+
+def _check_options(options: argparse.Namespace, is_page: bool) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    if options.json and (is_page or options.speed is not None):
+        raise SettingsError("--json prints the state at the end; leave out --page, --port and --speed")
+    if is_page and options.speed is not None:
+        raise SettingsError("--speed is of a replay in the terminal; choose the speed on the page itself")
 
 
 def _first_events(reader: RecordingReader) -> list[Event]:
@@ -174,12 +200,12 @@ def _first_events(reader: RecordingReader) -> list[Event]:
 
 
 def _facts(reader: RecordingReader) -> dict[str, object]:
-    from tabcohort.live.board import Board
+    from tabcohort.live.run_state import RunState
 
-    board = Board()
+    state = RunState()
     for event in _first_events(reader):
-        board.apply(event)
-    return board.facts()
+        state.apply(event)
+    return state.facts()
 
 
 def _watch_terminal(reader: RecordingReader, speed: float | None) -> None:
@@ -197,7 +223,7 @@ def _watch_terminal(reader: RecordingReader, speed: float | None) -> None:
         play(events, display, speed)
         for event in follow(reader):
             display(event)
-    if not display.board.is_over:
+    if not display.run.is_over:
         print_lines(out, "The recording ends before the training did.")
 
 

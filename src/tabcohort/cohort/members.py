@@ -25,7 +25,7 @@ from tabcohort.training.boosting import train_trees, trees_of_state
 from tabcohort.training.checkpoint import Checkpoint
 from tabcohort.training.loop import EpochCallback, TrainingState, train_network
 from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
-from tabcohort.training.observer import noting_layers
+from tabcohort.training.observer import with_layer_statistics
 from tabcohort.types import FloatArray, IntArray
 
 
@@ -54,7 +54,7 @@ def train_member(
     member: Member,
     resume_from: TrainingState | None = None,
     callback: EpochCallback = lambda state: None,
-    notes_layers: bool = False,
+    measure_layers: bool = False,
 ) -> MemberResult:
     """Train one member of a plan.
 
@@ -65,7 +65,7 @@ def train_member(
         member: the member.
         resume_from: where its training paused before; it takes precedence over a checkpoint.
         callback: called after every epoch; a reason that it returns stops training.
-        notes_layers: whether the callback gets figures about the layers of a network.
+        measure_layers: whether the callback gets figures about the layers of a network.
 
     Raises:
         TrainingError: a loss stopped being finite; the message names the member.
@@ -97,7 +97,7 @@ def train_member(
     train = train_network if checkpoint is None else checkpoint.train
     try:
         with releasing(_make_engine(engine_name, network, data, config)) as engine:
-            callback = noting_layers(callback, engine) if notes_layers else callback
+            callback = with_layer_statistics(callback, engine) if measure_layers else callback
             state = train(engine, data.validation, config, callback, resume_from)
     except TrainingError as error:
         raise TrainingError(f"network {member.number + 1}: {error}") from None

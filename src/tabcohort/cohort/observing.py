@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tabcohort.cohort.executors import Executor, OnEpoch, Submit, Task, TrainMember
@@ -36,14 +36,14 @@ def run_observed(
         callback, executor: see `tabcohort.cohort.runner.run`.
     """
 
-    def note(progress: RunProgress) -> None:
+    def observe(progress: RunProgress) -> None:
         observer.on_progress(progress.seconds_left, progress.dropped)
         callback(progress)
 
     observer.on_start(describe_run(plan))
     reason: str | None = "failed"
     try:
-        result = run(note, ObservedExecutor(executor, observer, plan))
+        result = run(observe, ObservedExecutor(executor, observer, plan))
         reason = result.stop_reason
     except KeyboardInterrupt:
         reason = "interrupted"
@@ -81,32 +81,59 @@ class ObservedExecutor:
         self.executor, self.observer = executor, observer
         self.n_workers = executor.n_workers
         self._numbers: Mapping[Member, int] = {member: number for number, member in enumerate(plan.members)}
+        self._locks = [threading.Lock() for _ in plan.members]
+        self._n_epochs = [0] * len(plan.members)  # of each member, as far as the observer was told
 
     @contextmanager
     def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:
         """Start the executor."""
 
-        def note_epoch(member: Member, state: TrainingState) -> str | None:
-            self.observer.on_epoch(self._numbers[member], state)
+        def observe_epoch(member: Member, state: TrainingState) -> str | None:
+            self._tell_epochs(self._numbers[member], state)
             return on_epoch(member, state)
 
-        with self.executor.start(train, note_epoch) as submit:
+        with self.executor.start(train, observe_epoch) as submit:
 
-            def submit_and_note(task: Task) -> Future[MemberResult]:
+            def submit_observed(task: Task) -> Future[MemberResult]:
                 number = self._numbers[task.member]
                 self.observer.on_begin(number)
-                future = submit(task)
-                future.add_done_callback(partial(self._note_end, number))
-                return future
+                return self._observed(number, submit(task))
 
-            yield submit_and_note
+            yield submit_observed
 
-    def _note_end(self, number: int, future: Future[MemberResult]) -> None:
-        """Tell that a member ended or paused; a process may have told of its last epochs too late or not at all."""
-        error = future.exception()
+    def _tell_epochs(self, number: int, state: TrainingState) -> None:
+        """Tell of a member's epochs once: a process may tell of its last ones after it has returned its result."""
+        with self._locks[number]:
+            if state.n_epochs > self._n_epochs[number]:
+                self._n_epochs[number] = state.n_epochs
+                self.observer.on_epoch(number, state)
+
+    def _observed(self, number: int, future: Future[MemberResult]) -> Future[MemberResult]:
+        """Return a future that has the result when the observer knows of it.
+
+        Those who wait for the first future go on before its callbacks are called: the member might begin again before
+        the observer knows that it paused.
+        """
+        observed: Future[MemberResult] = Future()
+
+        def finish(done: Future[MemberResult]) -> None:
+            try:
+                result = self._tell_end(number, done)
+            except BaseException as error:
+                observed.set_exception(error)
+            else:
+                observed.set_result(result)
+
+        future.add_done_callback(finish)
+        return observed
+
+    def _tell_end(self, number: int, done: Future[MemberResult]) -> MemberResult:
+        """Tell that a member ended or paused, and return its result."""
+        error = done.exception()
         if error is not None:
             self.observer.on_stop(number, "failed", str(error))
-            return
-        state = future.result().state
-        self.observer.on_epoch(number, state)
-        self.observer.on_stop(number, str(state.stop_reason))
+            raise error
+        result = done.result()
+        self._tell_epochs(number, result.state)
+        self.observer.on_stop(number, str(result.state.stop_reason))
+        return result

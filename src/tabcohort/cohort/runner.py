@@ -106,7 +106,7 @@ def _run(
     """Train all members of a plan, with their checkpoints in a folder that is this run's."""
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
-    train = functools.partial(train_member, plan, rows, folder, notes_layers=observer is not None)
+    train = functools.partial(train_member, plan, rows, folder, measure_layers=observer is not None)
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
     executor = executor or ThreadExecutor(plan.settings.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,15 @@ from numpy.typing import NDArray
 
 from tabcohort.settings import Config
 
-SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the weights of an array that are below each of its quantiles
+QUANTILE_LEVELS = (
+    0.0,
+    0.05,
+    0.25,
+    0.5,
+    0.75,
+    0.95,
+    1.0,
+)  # of the weights of an array that are below each of its quantiles
 
 
 class LayerArrays(NamedTuple):
@@ -34,7 +43,7 @@ class LayerStatistics(NamedTuple):
     Args:
         name: of the array.
         n: number of its parameters.
-        quantiles: of the parameters, at `SHARES`: from the smallest to the largest.
+        quantiles: of the parameters, at `QUANTILE_LEVELS`: from the smallest to the largest.
         rms: root mean square of the parameters.
         gradient_rms: root mean square of the average gradients.
     """
@@ -44,6 +53,19 @@ class LayerStatistics(NamedTuple):
     quantiles: tuple[float, ...]
     rms: float
     gradient_rms: float
+
+
+def layer_arrays(
+    places: Iterable[tuple[str, slice]], values: NDArray[Any], gradients: NDArray[Any]
+) -> list[LayerArrays]:
+    """Return the parameter arrays of a network that have any parameters.
+
+    Args:
+        places: the name of each array and where it is in `values`.
+        values: all parameters, `(n,)`.
+        gradients: their average gradients, `(n,)`.
+    """
+    return [LayerArrays(name, values[place], gradients[place]) for name, place in places if values[place].size]
 
 
 def average_gradient(moment: NDArray[Any], config: Config, n_steps: int) -> NDArray[Any]:
@@ -68,20 +90,27 @@ def average_gradient(moment: NDArray[Any], config: Config, n_steps: int) -> NDAr
 
 
 def layer_statistics(arrays: LayerArrays) -> LayerStatistics:
-    """Return figures about a parameter array.
+    """Return figures about a parameter array, computed in 64 bits.
+
+    Args:
+        arrays: `n >= 1` parameters and their average gradients.
+
+    Returns:
+        The quantiles, each of which is one of the parameters, and the root mean squares of parameters and gradients.
 
     Examples:
         >>> values = np.arange(-10.0, 11.0)
         >>> layer_statistics(LayerArrays("output.weight", values, np.full(21, 0.5))).quantiles
         (-10.0, -9.0, -5.0, 0.0, 5.0, 9.0, 10.0)
     """
-    ordered = np.sort(arrays.values)
-    places = [round(share * (len(ordered) - 1)) for share in SHARES]
+    ordered = np.sort(arrays.values.astype(np.float64))
+    places = [round(share * (len(ordered) - 1)) for share in QUANTILE_LEVELS]
     return LayerStatistics(
         arrays.name, len(ordered), tuple(ordered[places].tolist()), _rms(arrays.values), _rms(arrays.gradients)
     )
 
 
 def _rms(values: NDArray[Any]) -> float:
-    """Return the root mean square of some numbers."""
+    """Return the root mean square of some numbers, in 64 bits: squares of weights of 1e-25 are 0 in 32 bits."""
+    values = values.astype(np.float64)
     return math.sqrt(float(np.dot(values, values)) / len(values))

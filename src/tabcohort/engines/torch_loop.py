@@ -22,7 +22,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from tabcohort.engines.batches import Batches
-from tabcohort.engines.layers import LayerArrays, average_gradient
+from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
@@ -123,7 +123,7 @@ class TorchEngine:
             moment = self.parameters.gradient
         values = self.parameters.values.detach().cpu().numpy().copy()
         gradients = average_gradient(moment.cpu().numpy(), self.config, n_steps)
-        return [LayerArrays(name, values[place], gradients[place]) for name, place in self.parameters.places]
+        return layer_arrays(self.parameters.places, values, gradients)
 
     def _mixed(self, own: Tensor, other: Tensor, weight: float) -> Tensor:
         """Return `weight * own + (1 - weight) * other`; rows of learned vectors are those of the heavier one."""

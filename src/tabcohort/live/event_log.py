@@ -64,7 +64,11 @@ class EventLog:
         Args:
             run: number of the run that the position is of.
             member: the member.
-            start: number of epochs that are known.
+            start: number of measured epochs that are known.
+
+        Returns:
+            The `run` and the `member`, the position `from` which there are `epochs`, and those: each has its `epoch`,
+            its `seconds` and its `layers`.
         """
         with self._lock:
             measured = self._layers.get(member, [])

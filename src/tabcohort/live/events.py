@@ -5,10 +5,10 @@
     epoch     a member had an epoch: its losses, and at times figures about the layers of its network
     stop      a member ended or paused, and why
     drop      a config was dropped
-    left      the time left, estimated
+    time_left the time left, estimated
     end       no member trains any more
 
-Each has its `event`, and its `seconds` since the run began.
+Each has its `event`, and its `seconds`, which are relative to the start of the run.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class EventObserver:
             self._dropped.update(dropped)
             if self.clock() - self._left_at >= SECONDS_BETWEEN:
                 self._left_at = self.clock()
-                self._send("left", seconds_left=None if math.isnan(seconds_left) else round(seconds_left, 2))
+                self._send("time_left", seconds_left=round(seconds_left, 2) if math.isfinite(seconds_left) else None)
 
     def on_end(self, reason: str | None) -> None:
         """Say that no member trains any more."""
@@ -101,7 +101,7 @@ class EventObserver:
 
 
 def epoch_values(record: EpochRecord, layers: tuple[LayerStatistics, ...]) -> Event:
-    """Return what the event of an epoch holds beside its member; `seconds` is left out, as that of the run is meant."""
+    """Return the fields of an epoch event but `member` and `seconds`, which is relative to the start of the run."""
     values = {name: value for name, value in record._asdict().items() if name != "seconds"}
     if layers:
         values["layers"] = [_layer_values(layer) for layer in layers]

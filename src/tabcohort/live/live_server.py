@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import socketserver
 import sys
 import threading
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
-from tabcohort.errors import SettingsError
+from tabcohort.errors import SettingsError, TabcohortError
 from tabcohort.live.event_log import EventLog
 from tabcohort.live.events import EventObserver
 from tabcohort.live.live_page import live_page
@@ -29,55 +31,71 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+TOKEN_BYTES, MAX_QUERY_LENGTH = 24, 1_000
+PARAMETERS = {"/events": ("run", "from"), "/layers": ("run", "member", "from")}  # whole numbers of a query
 _POSITION = re.compile(r"[0-9]{1,12}")
 
 
 class LiveServer:
     """Serves the page of a run on this machine, in threads of its own, while the context lasts.
 
+    Whoever asks must know a random token, which is part of the address: other users of this machine do not.
+
     Args:
         log: the events of the run.
         port: 0 takes one that is free.
 
     Raises:
-        SettingsError: the port is in use, or not possible.
+        SettingsError: the port is not possible or, where the context begins, in use.
     """
 
     def __init__(self, log: EventLog, port: int = 0) -> None:
         if not 0 <= port <= 65_535:
             raise SettingsError(f"the port must be 0 to 65535; it is {port}")
-        try:
-            self._server = _Server((HOST, port), partial(_Handler, log))
-        except OSError as error:
-            raise SettingsError(
-                f"{HOST}:{port} cannot be listened at: {error.strerror or error}; name another port, or auto"
-            ) from None
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+        self.log, self.port = log, port
+        self._token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._server: _Server | None = None
 
     @property
     def address(self) -> str:
-        """Where a browser reaches the page."""
-        return f"http://{HOST}:{self._server.server_address[1]}"
+        """Where a browser reaches the page.
+
+        Raises:
+            TabcohortError: the context has not begun, or has ended.
+        """
+        if self._server is None:
+            raise TabcohortError("the page has an address inside its context only: with LivePage() as page: ...")
+        return f"http://{HOST}:{self._server.server_address[1]}/?token={self._token}"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._server is not None:
+            raise TabcohortError("the page is served already; leave its context first, or make another one")
+        try:
+            self._server = _Server((HOST, self.port), partial(_Handler, self.log, self._token))
+        except OSError as error:
+            raise SettingsError(
+                f"{HOST}:{self.port} cannot be listened at: {error.strerror or error}; name another port, or auto"
+            ) from None
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
 
 
 class LivePage(EventObserver):
     """Shows a training in a browser as it happens: give it to `fit` or `train` as `observer`.
 
-    Use it as a context manager; `address` is where the page is.
+    Use it as a context manager: it is served while the context lasts.
 
     Args:
         port: 0 takes one that is free.
 
     Raises:
-        SettingsError: the port is in use, or not possible.
+        SettingsError: the port is not possible or, where the context begins, in use.
 
     Examples:
         >>> with LivePage() as page:
@@ -89,7 +107,15 @@ class LivePage(EventObserver):
         log = EventLog()
         super().__init__(log)
         self._server = LiveServer(log, port)
-        self.address = self._server.address
+
+    @property
+    def address(self) -> str:
+        """Where a browser reaches the page, inside the context; whoever knows it can see the training.
+
+        Raises:
+            TabcohortError: the context has not begun, or has ended.
+        """
+        return self._server.address
 
     def __enter__(self) -> Self:
         self._server.__enter__()
@@ -120,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     Args:
         log: the events of the run.
+        token: that a request must have.
         arguments: of the base class.
     """
 
@@ -127,8 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "tabcohort", ""
     timeout = TIMEOUT_SECONDS
 
-    def __init__(self, log: EventLog, *arguments: Any) -> None:
-        self.log = log
+    def __init__(self, log: EventLog, token: str, *arguments: Any) -> None:
+        self.log, self.token = log, token
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
@@ -136,20 +163,26 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_local():
             self._say(HTTPStatus.MISDIRECTED_REQUEST, "the Host header does not name this server")
             return
-        address = urlsplit(self.path)
-        if address.path == "/":
+        path, _, query = self.path.partition("?")
+        if path not in ("/", *PARAMETERS):
+            self._say(HTTPStatus.NOT_FOUND, "there is no such page")
+            return
+        values = _query_values(query)
+        if not secrets.compare_digest(values.get("token", "").encode(), self.token.encode()):
+            self._say(HTTPStatus.FORBIDDEN, "open the page at the whole address that the command shows, with its token")
+        elif path == "/":
             page = live_page()
             self._send(page.html, "text/html; charset=utf-8", {"content-security-policy": page.policy})
-        elif address.path not in ("/events", "/layers"):
-            self._say(HTTPStatus.NOT_FOUND, "there is no such page")
         else:
-            names = ("run", "from") if address.path == "/events" else ("run", "member", "from")
-            numbers = _numbers(address.query, names)
-            if numbers is None:
-                self._say(HTTPStatus.BAD_REQUEST, f"the query must have numbers for {', '.join(names)}")
-                return
-            answer = self.log.events if address.path == "/events" else self.log.layers
-            self._send(json.dumps(answer(*numbers), allow_nan=False), "application/json")
+            self._answer_with_events(path, values)
+
+    def _answer_with_events(self, path: str, values: Mapping[str, str]) -> None:
+        texts = [values.get(name, "") for name in PARAMETERS[path]]
+        if not all(map(_POSITION.fullmatch, texts)):
+            self._say(HTTPStatus.BAD_REQUEST, f"the query must have numbers for {', '.join(PARAMETERS[path])}")
+            return
+        answer = self.log.events if path == "/events" else self.log.layers
+        self._send(json.dumps(answer(*map(int, texts)), allow_nan=False), "application/json")
 
     do_HEAD = do_GET  # noqa: N815
 
@@ -185,8 +218,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _numbers(query: str, names: tuple[str, ...]) -> list[int] | None:
-    """Return the whole numbers that a query has for these names; None where it is something else."""
-    values = parse_qs(query, keep_blank_values=True, max_num_fields=10) if len(query) < 1_000 else {}
-    texts = [values.get(name, [""])[0] for name in names]
-    return [int(text) for text in texts] if all(map(_POSITION.fullmatch, texts)) else None
+def _query_values(query: str) -> dict[str, str]:
+    """Return the values of a query by their names; none where it has more than is ever asked."""
+    if len(query) >= MAX_QUERY_LENGTH:
+        return {}
+    try:
+        values = parse_qs(query, keep_blank_values=True, max_num_fields=10, errors="replace")
+    except ValueError:
+        return {}
+    return {name: texts[0] for name, texts in values.items()}

@@ -15,7 +15,10 @@ SECONDS_BETWEEN = 0.25  # looks at a file that is being written
 
 
 def default_speed(seconds: float) -> float:
-    """Return how many times as fast as it happened a run is replayed where nobody says: so that it takes 20 s at most.
+    """Return the default replay speed: at most 20 s for the whole run.
+
+    Args:
+        seconds: that the run took.
 
     Examples:
         >>> default_speed(8.0), default_speed(600.0)
@@ -48,7 +51,7 @@ def play(events: Iterable[Event], sink: Sink, speed: float, sleep: Callable[[flo
 
 
 def follow(reader: RecordingReader, sleep: Callable[[float], None] = time.sleep) -> Iterator[Event]:
-    """Yield the events that are in a recording, and those that come, until nobody writes it any more.
+    """Yield the events that are in a recording, and those that come, until it is closed.
 
     Raises:
         ModelFileError: a line is damaged.

@@ -6,10 +6,13 @@ that is cut is left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import stat
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, Self
+from typing import IO, Any, BinaryIO, Self
 
 from tabcohort.container import check_writable, replace_file
 from tabcohort.errors import ModelFileError, warn_caller
@@ -18,7 +21,7 @@ from tabcohort.live.events import Event, EventObserver
 
 try:
     import fcntl as _fcntl
-except ImportError:  # on Windows, where nobody knows whether a recording is still being written
+except ImportError:  # on Windows, where it is not known whether a recording is still being written
     fcntl: ModuleType | None = None
 else:
     fcntl = _fcntl
@@ -42,7 +45,7 @@ class RecordingFile:
         path: the file.
 
     Raises:
-        ModelFileError: it cannot be written, or it is there and not a recording.
+        ModelFileError: it cannot be written, or it exists and is not a recording.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -59,24 +62,44 @@ class RecordingFile:
         try:
             if event["event"] == "start":
                 self.close()
-                replace_file(self.path, lambda file: file.write(line_of(event)))
-                self._file = self.path.open("ab", buffering=0)
-                if fcntl is not None:  # until the file is closed or the process ends
-                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._begin(line_of(event))
             elif self._file is not None:
                 _write_all(self._file, line_of(event))
             if event["event"] == "end":
                 self.close()
         except (OSError, ModelFileError) as error:
             self.close()
-            reason = error.strerror if isinstance(error, OSError) else error
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
             warn_caller(f"the recording {str(self.path)!r} ends here, as it cannot be written: {reason}")
+
+    def _begin(self, line: bytes) -> None:
+        """Replace the file by one that has the first line, and is locked before it has its name."""
+
+        def write(file: BinaryIO) -> None:
+            file.write(line)
+            file.flush()
+            if fcntl is not None:
+                self._file = _locked_copy(file)
+
+        replace_file(self.path, write)
+        if self._file is None:
+            self._file = self.path.open("ab", buffering=0)
 
     def close(self) -> None:
         """Close the file; events that come later are not written."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _locked_copy(file: BinaryIO) -> IO[bytes]:
+    """Return another handle of an open file, which appends to it and keeps it locked until it is closed."""
+    assert fcntl is not None
+    copy = os.fdopen(os.dup(file.fileno()), "ab", buffering=0)
+    fcntl.fcntl(copy, fcntl.F_SETFL, fcntl.fcntl(copy, fcntl.F_GETFL) | os.O_APPEND)
+    with contextlib.suppress(OSError):  # some file systems have no locks
+        fcntl.flock(copy, fcntl.LOCK_EX)
+    return copy
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
@@ -98,7 +121,7 @@ def check_recordable(path: str | Path) -> None:
         head = file.read(len(FIRST))
     if head not in (b"", FIRST):
         raise ModelFileError(
-            f"{str(path)!r} is there and not a recording of a training; name another file, or remove this one first"
+            f"{str(path)!r} exists and is not a recording of a training; name another file, or remove this one first"
         )
 
 
@@ -109,7 +132,7 @@ class TrainingRecorder(EventObserver):
         path: the file; it is replaced if it is an earlier recording.
 
     Raises:
-        ModelFileError: it cannot be written, or it is there and not a recording.
+        ModelFileError: it cannot be written, or it exists and is not a recording.
 
     Examples:
         >>> import tempfile
@@ -187,8 +210,10 @@ class RecordingReader:
             return False
         try:
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
+        except OSError:  # some file systems have no locks
+            return False
         fcntl.flock(self._file, fcntl.LOCK_UN)
         return False
 
@@ -214,6 +239,9 @@ def _refuse(constant: str) -> Any:
 
 def _opened(path: str | Path) -> IO[bytes]:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
+            what = "Is a directory" if os.path.isdir(path) else "it is a device, a pipe or a socket"
+            raise ModelFileError(f"{str(path)!r} cannot be read: {what}")
         return Path(path).open("rb")
     except FileNotFoundError:
         raise ModelFileError(f"there is no file {str(path)!r}") from None

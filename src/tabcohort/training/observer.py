@@ -59,11 +59,14 @@ class TrainingObserver(Protocol):
         ...
 
     def on_begin(self, member: int) -> None:
-        """A member's training begins, or goes on after a pause."""
+        """A member's training was submitted, for the first time or after a pause: it begins when a worker is free."""
         ...
 
     def on_epoch(self, member: int, state: TrainingState) -> None:
-        """A member had an epoch, or several since the last call.
+        """A member had an epoch, or several since the last call; a later call always has more epochs.
+
+        A member whose training had ended in an earlier run, and is read from its checkpoint, has one call with its
+        final state.
 
         Args:
             member: the member.
@@ -126,7 +129,11 @@ def train_observed(
         callback: called after every epoch with the training so far.
     """
 
-    def note(state: TrainingState) -> str | None:
+    n_observed = 0
+
+    def observe(state: TrainingState) -> str | None:
+        nonlocal n_observed
+        n_observed = state.n_epochs
         observer.on_epoch(0, state)
         return callback(state)
 
@@ -134,7 +141,9 @@ def train_observed(
     observer.on_begin(0)
     reason, message = "failed", ""
     try:
-        state = train(noting_layers(note, engine))
+        state = train(with_layer_statistics(observe, engine))
+        if state.n_epochs > n_observed:  # it had ended before: its checkpoint has all epochs
+            observer.on_epoch(0, state)
         reason = str(state.stop_reason)
     except KeyboardInterrupt:
         reason = "interrupted"
@@ -148,19 +157,19 @@ def train_observed(
     return state
 
 
-def noting_layers(callback: EpochCallback, engine: Engine) -> EpochCallback:
-    """Return a callback that calls another one with figures about the layers of the network.
+def with_layer_statistics(callback: EpochCallback, engine: Engine) -> EpochCallback:
+    """Return a callback that calls another one with statistics of the layers of the network.
 
     They are measured after every epoch at first, and in long trainings after fewer and fewer: see `is_measured`. This
     reads the engine's state and changes nothing.
     """
 
-    def note(state: TrainingState) -> str | None:
+    def measure(state: TrainingState) -> str | None:
         if not is_measured(state.n_epochs):
             return callback(state)
         return callback(replace(state, layers=tuple(map(layer_statistics, engine.layer_arrays(state.n_epochs)))))
 
-    return note
+    return measure
 
 
 def is_measured(epoch: int) -> bool:

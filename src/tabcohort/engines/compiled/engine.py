@@ -16,7 +16,7 @@ from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import Batches, BatchPlan
 from tabcohort.engines.compiled import jit, kernels
 from tabcohort.engines.compiled.layout import Layout
-from tabcohort.engines.layers import LayerArrays, average_gradient
+from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.regularization import schedule_factor
@@ -144,8 +144,7 @@ class CompiledEngine:
         """Return each parameter array with its average gradients after the last epoch that was handed out."""
         state, n_steps = self.snapshot(), epoch * (len(self.data.batches.bounds) - 1)
         parameters, gradients = state["parameters"], average_gradient(state["first_moment"], self.config, n_steps)
-        places = self.network.program.parameter_places()
-        return [LayerArrays(name, parameters[place], gradients[place]) for name, place in places]
+        return layer_arrays(self.network.program.parameter_places(), parameters, gradients)
 
     def release(self) -> None:
         """Write parameters and buffers, as `snapshot` returns them, back into the network."""

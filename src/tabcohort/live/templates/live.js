@@ -1,8 +1,10 @@
 // What asks the server for events, and what happens when somebody plays, seeks or chooses.
 // -- asking --------------------------------------------------------------------------------------------------------
 
+const token = new URLSearchParams(location.search).get("token") ?? "";
+
 async function json(path) {
-  const answer = await fetch(path);
+  const answer = await fetch(`${path}&token=${encodeURIComponent(token)}`);
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return answer.json();
 }

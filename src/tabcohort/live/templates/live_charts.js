@@ -5,7 +5,8 @@ const Charts = (() => {
     RIGHT = 14,
     TOP = 12,
     BOTTOM = 40,
-    MAX_POINTS = 260;
+    MAX_POINTS = 260,
+    MAX_TICKS = 50;
 
   function node(name, attributes = {}, text = null) {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -28,8 +29,11 @@ const Charts = (() => {
     const rough = (high - low) / n,
       power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-    const ticks = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-9); k += 1) ticks.push(k * step);
+    const first = Math.ceil(low / step - 1e-9),
+      last = high + 1e-9 * Math.abs(high),
+      ticks = [];
+    // The count is bounded, as steps that are small beside their place do not move on.
+    for (let i = 0; i < MAX_TICKS && (first + i) * step <= last; i += 1) ticks.push((first + i) * step);
     return ticks;
   }
 
@@ -57,7 +61,8 @@ const Charts = (() => {
     }
     if (low > high || (low === 0 && high === 0)) return isLog ? [0.1, 1] : [0, 1];
     if (isLog) return low === high ? [low / 1.5, high * 1.5] : [low / 1.06, high * 1.06];
-    const pad = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    const pad = Math.max((high - low) * 0.05 || size * 0.1, 1e-6 * size) || 1;
     return [low - pad, high + pad];
   }
 

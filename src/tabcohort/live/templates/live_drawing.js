@@ -396,9 +396,10 @@ function drawLayers(member, state) {
         : "Its layers are shown when it trains.";
   show("layers-note", note);
   const names = epochs.length && !isTrees ? epochs[0].layers.map((layer) => layer.name) : [],
-    box = byId("layers");
-  if (box.dataset.key !== JSON.stringify([selected, names])) {
-    box.dataset.key = JSON.stringify([selected, names]);
+    box = byId("layers"),
+    key = JSON.stringify([run, selected, names.map((name, place) => [name, epochs[0].layers[place].n])]);
+  if (box.dataset.key !== key) {
+    box.dataset.key = key;
     box.replaceChildren(...names.map((name, place) => layerBox(name, epochs[0].layers[place])));
   }
   names.forEach((name, place) =>

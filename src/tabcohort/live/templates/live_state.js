@@ -100,7 +100,7 @@ function apply(event) {
     case "drop":
       drops.set(event.config, { at: event.seconds, epochs: event.epochs });
       break;
-    case "left":
+    case "time_left":
       lefts.push({ at: event.seconds, left: event.seconds_left });
       break;
     case "end":

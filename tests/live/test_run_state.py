@@ -7,15 +7,15 @@ import math
 import pytest
 from live_runs import FALLING, OVERFITTING, after, description, events_of_a_run
 
-from tabcohort.live.board import MIN_RISE, Board, MemberState, Status
 from tabcohort.live.events import Event, EventObserver
+from tabcohort.live.run_state import MIN_RISE, MemberState, RunState, Status
 
 
-def board_after(n_events: int | None = None) -> Board:
-    board = Board()
+def run_after(n_events: int | None = None) -> RunState:
+    run = RunState()
     for event in events_of_a_run()[:n_events]:
-        board.apply(event)
-    return board
+        run.apply(event)
+    return run
 
 
 def member_with(*losses: tuple[float, float], lower_is_better: bool = True) -> MemberState:
@@ -30,26 +30,32 @@ def member_with(*losses: tuple[float, float], lower_is_better: bool = True) -> M
 
 
 def test_before_the_first_event_nothing_is_known() -> None:
-    board = Board()
-    assert (board.start, board.members, board.n_epochs, board.latest) == (None, [], 0, -1)
-    assert math.isnan(board.seconds_left)
+    run = RunState()
+    assert (run.start, run.members, run.n_epochs, run.latest) == (None, [], 0, -1)
+    assert math.isnan(run.seconds_left)
 
 
 def test_members_wait_train_pause_end_fail_and_are_dropped() -> None:
     events = events_of_a_run()
-    board, seen = Board(), [set() for _ in range(4)]
+    run, seen = RunState(), [set() for _ in range(4)]
     for event in events:
-        board.apply(event)
-        for statuses, member in zip(seen, board.members, strict=False):
+        run.apply(event)
+        for statuses, member in zip(seen, run.members, strict=False):
             statuses.add(member.status)
     assert seen == [
         {Status.WAITING, Status.TRAINING, Status.DONE},
         {Status.WAITING, Status.TRAINING, Status.FAILED},
         *[{Status.WAITING, Status.TRAINING, Status.PAUSED, Status.DROPPED}] * 2,
     ]
-    assert board.members[1].message == "the loss stopped being finite"
-    assert board.dropped == {1: 1}
-    assert (board.is_over, board.reason, board.seconds, board.n_epochs) == (True, None, 5.5, 11)
+    assert run.members[1].message == "the loss stopped being finite"
+    assert run.dropped == {1: 1}
+    assert (run.is_over, run.reason, run.seconds, run.n_epochs) == (True, None, 5.5, 11)
+
+
+def test_what_a_member_of_a_dropped_config_does_later_does_not_matter() -> None:
+    run = run_after()
+    run.apply({"event": "stop", "seconds": 6.0, "member": 2, "reason": "paused", "message": ""})
+    assert run.members[2].status == Status.DROPPED
 
 
 def test_the_best_epoch_is_the_earliest_of_the_best_score() -> None:
@@ -69,21 +75,21 @@ def test_overfitting_is_a_validation_loss_that_rises_while_the_training_loss_fal
 
 
 def test_a_config_has_the_mean_loss_of_its_members_best_epochs() -> None:
-    board = board_after()
-    assert board.mean_loss(0) == pytest.approx(0.5)
-    assert board.mean_loss(1) == pytest.approx(0.9)
-    assert math.isnan(board_after(1).mean_loss(0))
+    run = run_after()
+    assert run.mean_loss(0) == pytest.approx(0.5)
+    assert run.mean_loss(1) == pytest.approx(0.9)
+    assert math.isnan(run_after(1).mean_loss(0))
 
 
 def test_a_second_run_begins_again() -> None:
-    board = board_after()
-    board.apply(events_of_a_run()[0])
-    assert (board.n_epochs, board.is_over, board.dropped) == (0, False, {})
-    assert board.counts == {Status.WAITING: 4}
+    run = run_after()
+    run.apply(events_of_a_run()[0])
+    assert (run.n_epochs, run.is_over, run.dropped) == (0, False, {})
+    assert run.counts == {Status.WAITING: 4}
 
 
 def test_the_facts_are_plain_values() -> None:
-    facts = board_after().facts()
+    facts = run_after().facts()
     assert facts["is_complete"] is True
     assert [config["val_loss"] for config in facts["configs"]] == pytest.approx([0.5, 0.9])
     assert facts["configs"][1]["dropped_after"] == 1
@@ -91,4 +97,4 @@ def test_the_facts_are_plain_values() -> None:
         "config": 0, "repeat": 0, "fold": 0, "status": "done", "stop_reason": "patience", "n_epochs": 6,
         "best_epoch": 3, "train_loss": 0.4, "val_loss": 0.5, "rise": pytest.approx(0.6),
     }  # fmt: skip
-    assert Board().facts()["configs"] == []
+    assert RunState().facts()["configs"] == []

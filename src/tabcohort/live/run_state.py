@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from tabcohort.live.events import Event
 
 MIN_EPOCHS_SINCE_BEST, MIN_RISE = 3, 0.02  # from which on a rising validation loss is called overfitting
+MAX_RISE = 1e6  # above a loss that is close to 0 a rise has no limit
 
 
 class Status(StrEnum):
@@ -79,14 +81,14 @@ class MemberState:
             return 0.0
         now, then = self.epochs[-1], self.epochs[self.lowest - 1]
         rise = (now["val_loss"] - then["val_loss"]) / max(then["val_loss"], 1e-12)
-        return rise if rise >= MIN_RISE and now["train_loss"] < then["train_loss"] else 0.0
+        return min(rise, MAX_RISE) if rise >= MIN_RISE and now["train_loss"] < then["train_loss"] else 0.0
 
     def _is_better(self, score: float, best: float) -> bool:
         return score < best if self.lower_is_better else score > best
 
 
-class Board:
-    """All members of a run as its events say.
+class RunState:
+    """The state of a run: that of all its members, as its events say.
 
     Attributes:
         start: the first event, which says what is trained; None before it.
@@ -109,12 +111,12 @@ class Board:
 
     def apply(self, event: Event) -> None:
         """Take over an event."""
-        getattr(self, f"_on_{event['event']}")(event)
+        HANDLERS[event["event"]](self, event)
         self.seconds = event["seconds"]
 
     def _on_start(self, event: Event) -> None:
         """Begin, also once more where several runs follow each other."""
-        vars(self).update(vars(Board()))
+        vars(self).update(vars(RunState()))
         lower = event["lower_is_better"]
         self.start = event
         self.members = [
@@ -131,6 +133,8 @@ class Board:
 
     def _on_stop(self, event: Event) -> None:
         member = self.members[event["member"]]
+        if member.config in self.dropped:
+            return
         member.status = OF_REASON.get(event["reason"], Status.STOPPED)
         member.reason, member.message = event["reason"], event["message"]
 
@@ -140,7 +144,7 @@ class Board:
             if member.config == event["config"]:
                 member.status = Status.DROPPED
 
-    def _on_left(self, event: Event) -> None:
+    def _on_time_left(self, event: Event) -> None:
         self.seconds_left = math.nan if event["seconds_left"] is None else event["seconds_left"]
 
     def _on_end(self, event: Event) -> None:
@@ -188,6 +192,17 @@ class Board:
             "dropped_after": self.dropped.get(config),
             "val_loss": None if math.isnan(loss) else loss,
         }
+
+
+HANDLERS: dict[str, Callable[[RunState, Event], None]] = {
+    "start": RunState._on_start,
+    "begin": RunState._on_begin,
+    "epoch": RunState._on_epoch,
+    "stop": RunState._on_stop,
+    "drop": RunState._on_drop,
+    "time_left": RunState._on_time_left,
+    "end": RunState._on_end,
+}
 
 
 def _member_facts(member: MemberState) -> dict[str, Any]:
