@@ -80,8 +80,12 @@ def test_tune_records_what_it_drops(run: Run, csv_file: Path, quick: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--live", "99999"], "the port must be 0 to 65535, or auto; it is '99999'"),
-        (["--live", "soon"], "the port must be 0 to 65535, or auto; it is 'soon'"),
+        (["--live", "99999"], "argument --live: the port must be 0 to 65535, or auto; it is '99999'"),
+        (
+            ["--live", "sample:wine"],
+            "argument --live: the port must be 0 to 65535, or auto; it is 'sample:wine'; if it",
+        ),
+        (["--live", "soon"], "argument --live: the port must be 0 to 65535, or auto; it is 'soon'"),
         (["--record", "no/such/run.jsonl"], "there is no folder 'no/such' to write to; make it first"),
         (["--record", "m.tabcohort", "--out", "m.tabcohort"], "'m.tabcohort' is named twice"),
         (["--record", "other.txt"], "'other.txt' exists and is not a recording of a training; name another file"),

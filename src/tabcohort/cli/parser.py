@@ -13,7 +13,7 @@ from rich_argparse import RichHelpFormatter
 from tabcohort import __version__
 from tabcohort.cli import commands, model_commands, serve_command, watch_command
 from tabcohort.cli.output import ReportError, report_error
-from tabcohort.errors import nearest
+from tabcohort.errors import SettingsError, nearest
 from tabcohort.reproduce.experiments import EXPERIMENTS
 
 USER_ERROR = 2
@@ -364,10 +364,23 @@ def _add_training_options(command: argparse.ArgumentParser) -> argparse._Argumen
     run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
     live = "show losses, members and layers while they train, in the terminal and on a local page (port: auto)"
-    run.add_argument("--live", metavar="PORT", nargs="?", const=watch_command.AUTO, help=live)
+    run.add_argument("--live", metavar="PORT", nargs="?", const=watch_command.AUTO, type=_port_of_live, help=live)
     run.add_argument("--record", metavar="FILE", help="write every epoch to this file, for watch (JSON lines)")
     _add_decision_options(command)
     return models
+
+
+def _port_of_live(text: str) -> str:
+    """Return the port of `--live` as it was given, if it is one: the option would also take a table that follows it.
+
+    Raises:
+        ArgumentTypeError: it is neither a port nor "auto".
+    """
+    try:
+        watch_command.port_of(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(f"{error}; if it is the table, name it before --live") from None
+    return text
 
 
 def _add_decision_options(command: argparse.ArgumentParser) -> None:
