@@ -48,7 +48,7 @@ def test_the_grid_of_a_run_that_overfits() -> None:
             "1 mlp 8, dropout 0  ▲ ·               0.5000            3",
             "2 trees             × ×               0.9000            1",
             "config 1, fold 1: epoch 6  train loss 0.1000  validation loss 0.8000  rate 0.01  best epoch 3",
-            "(0.5000)  overfitting: 60% above the lowest, of epoch 3",
+            "(0.5000)  60% above its lowest, in epoch 3",
             "train      █▇▆▅▃▁",
             "validation █▇▇▇██",
             "· 1 waiting  ▶ 1 training  × 2 dropped  ▲ overfitting",
@@ -126,7 +126,7 @@ def test_where_there_is_no_terminal_a_line_says_what_has_ended() -> None:
         "0/2 members trained  about 3 s left  6 epochs  config 1, fold 1: epoch 4  train loss 0.3000  validation loss "
         "0.5500  rate 0.01  best epoch 3 (0.5000)",
         "config 1, fold 1: epoch 6  train loss 0.1000  validation loss 0.8000  rate 0.01  best epoch 3 (0.5000)  "
-        "overfitting: 60% above the lowest, of epoch 3 (patience)",
+        "60% above its lowest, in epoch 3  (stopped: patience)",
         "config 1, fold 2: epoch 3  train loss 0.4000  validation loss 0.5000  rate 0.01  best epoch 3 (0.5000) "
         "(the loss stopped being finite)",
         "1/2 members trained  11 epochs  ended after 5.5 s",

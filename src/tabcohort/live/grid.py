@@ -83,7 +83,7 @@ def line_of_event(run: RunState, event: Event) -> str | None:
     name = event["event"]
     if name == "stop" and event["reason"] != "paused":
         ending = event["message"] or event["reason"]
-        return f"{describe_member(run, event['member'])} ({ending})"
+        return f"{describe_member(run, event['member'])}  (stopped: {ending})"
     if name == "drop":
         return f"config {event['config'] + 1} dropped after {event['epochs']:,} epochs"
     if name == "end":
@@ -111,7 +111,7 @@ def describe_member(run: RunState, number: int) -> str:
     if not member.epochs:
         return f"{name}: {member.status}"
     now = member.epochs[-1]
-    rise = f"  overfitting: {100 * member.rise:.0f}% above the lowest, of epoch {member.lowest}" if member.rise else ""
+    rise = f"  {100 * member.rise:.0f}% above its lowest, in epoch {member.lowest}" if member.rise else ""
     return (
         f"{name}: epoch {now['epoch']}  train loss {now['train_loss']:.4f}  validation loss {now['val_loss']:.4f}  "
         f"rate {now['learning_rate']:.3g}  best epoch {member.best_epoch} ({member.best_loss:.4f}){rise}"
