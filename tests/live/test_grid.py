@@ -128,7 +128,7 @@ def test_where_there_is_no_terminal_a_line_says_what_has_ended() -> None:
         "config 1, fold 1: epoch 6  train loss 0.1000  validation loss 0.8000  rate 0.01  best epoch 3 (0.5000)  "
         "60% above its lowest, in epoch 3  (stopped: patience)",
         "config 1, fold 2: epoch 3  train loss 0.4000  validation loss 0.5000  rate 0.01  best epoch 3 (0.5000) "
-        "(the loss stopped being finite)",
+        " (stopped: the loss stopped being finite)",
         "1/2 members trained  11 epochs  ended after 5.5 s",
     ]
 
