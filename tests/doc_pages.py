@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "tabcohort"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 OMITTED = "..."
 NUMBER = re.compile(r"(?<!\w)[+-]?\d[\d.,e+-]*")
 
@@ -46,8 +47,8 @@ def name_of(page: Path) -> str:
 
 
 def prose_of(page: Path) -> str:
-    """Return a page without its code blocks."""
-    return FENCE.sub("", read(page))
+    """Return a page without its code blocks, and without what a notebook has before its first line."""
+    return FENCE.sub("", FRONT_MATTER.sub("", read(page)))
 
 
 def blocks_of(page: Path, *languages: str) -> list[Block]:
