@@ -7,15 +7,17 @@ import os
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it once, when it is imported
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from fake_training import Clock
-from helpers import fit_quickly, make_rows, make_small_table
+from helpers import CHROMIUM, fit_quickly, make_rows, make_small_table
 
 import tabcohort
 from tabcohort import Predictor
@@ -42,6 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def same_random_numbers_in_any_order() -> None:
     """Seed PyTorch's global generator: the weights of a plain layer must not depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

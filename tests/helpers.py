@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import hashlib
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,7 @@ from tabcohort.network.program import Builder, Network, Program, blank_network
 from tabcohort.training.module import as_double, module_logits
 from tabcohort.types import FloatArray, IntArray
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SMALL = CohortSettings(folds=3, seeds=1)  # the fewest networks that test every row
 SINGLE = CohortSettings(folds=1, seeds=1)  # one network, and a single split of the rows
 QUICK: dict[str, Any] = {"max_epochs": 3, "hidden": (8,), "learning_rate": 0.02}

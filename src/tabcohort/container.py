@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.errors import ModelFileError
-from tabcohort.plain_values import PlainValues, plain_values, shown
+from tabcohort.plain_values import PlainValues, plain_values, refuse_constant, shown
 
 MAGIC = b"TABCOHRT"
 FORMAT = 6
@@ -153,6 +153,27 @@ def read_container(path: str | Path, kind: str) -> tuple[dict[str, NDArray[Any]]
     return arrays, document
 
 
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        ModelFileError: it is missing, something else than a regular file, or cannot be opened.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
+            what = "Is a directory" if os.path.isdir(path) else "it is a device, a pipe or a socket"
+            raise ModelFileError(f"{str(path)!r} cannot be read: {what}")
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no file {str(path)!r}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str | Path, error: OSError) -> ModelFileError:
+    return ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}")
+
+
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file that begins as ours do, and return it, at its beginning, with its size.
@@ -160,19 +181,14 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
     Raises:
         ModelFileError: it is something else, or cannot be read.
     """
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
-            what = "Is a directory" if os.path.isdir(path) else "it is a device, a pipe or a socket"
-            raise ModelFileError(f"{str(path)!r} cannot be read: {what}")
-        with open(path, "rb") as file:
+    with open_regular(path) as file:
+        try:
             if file.read(len(MAGIC)) != MAGIC:
                 raise ModelFileError(f"{str(path)!r} is not a tabcohort file")
             file.seek(0)
             yield file, os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        raise ModelFileError(f"there is no file {str(path)!r}") from None
-    except OSError as error:
-        raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
 def _check_kind_and_format(path: str | Path, document: Mapping[str, Any], kind: str) -> None:
@@ -281,11 +297,7 @@ def _read_arrays(file: BinaryIO, entries: list[_Entry], hashed: Any) -> tuple[di
 
 
 def _parse_json(text: str | bytes) -> Any:
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=refuse_constant)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

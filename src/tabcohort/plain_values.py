@@ -142,6 +142,15 @@ def plain_values(value: Any, path: str) -> PlainValues:
     return PlainValues(value, path)
 
 
+def refuse_constant(text: str) -> float:
+    """Refuse NaN and infinity, which Python reads from JSON and the standard does not have: see `json.loads`.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{text} is no JSON number")
+
+
 def _number(value: Any, place: str, low: float, high: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_finite = is_number and -sys.float_info.max <= value <= sys.float_info.max

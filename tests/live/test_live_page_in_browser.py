@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers import CHROMIUM
 from live_runs import HOSTILE, events_of_a_run
 
 from tabcohort.live.event_log import EventLog
 from tabcohort.live.events import Event
 from tabcohort.live.live_server import LiveServer
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 VERDICT = (
     "It is trained: no better epoch came within its patience. Epoch 6: training loss 0.1000, validation loss 0.8000. "
     "Best epoch 3, with a validation loss of 0.5000. Overfitting since epoch 3: the validation loss has risen by 60%, "
     "while the training loss fell from 0.4000 to 0.1000. The weights of the best epoch are kept."
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    with playwright.sync_playwright() as own:
-        chromium = own.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

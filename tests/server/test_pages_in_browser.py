@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from helpers import fit_quickly
+from helpers import CHROMIUM, fit_quickly
 
 from tabcohort import Predictor, Table, save
 from tabcohort.server.app import create_app
@@ -18,9 +17,8 @@ from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import ServerOptions
 from tabcohort.server.processes import address_of, listen
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 RUNS = "window.x=1"
 ELEMENTS = (
     f"<script>{RUNS}</script>", f"<img src=x onerror={RUNS}>", f"<svg onload={RUNS}>", f"<body onload={RUNS}>",
@@ -65,15 +63,6 @@ def address(files: Path, mixed: Predictor, visits: pl.DataFrame, hostile: pl.Dat
     yield address_of(listening)
     server.should_exit = True
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    with playwright.sync_playwright() as own:
-        chromium = own.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=[("light", 400), ("dark", 1200)], ids=lambda value: f"{value[0]}-{value[1]}")

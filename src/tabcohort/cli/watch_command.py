@@ -33,8 +33,8 @@ class Watching:
     """How a command shows its training while it runs.
 
     Args:
-        callback: is called with the progress.
-        observer: is told of every epoch; None unless a page or a recording is requested.
+        callback: called with the progress.
+        observer: called after every epoch; None unless a page or a recording is requested.
     """
 
     callback: ProgressCallback

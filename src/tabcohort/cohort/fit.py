@@ -39,7 +39,7 @@ def fit(
         callback: called a few times a second with how far the cohort is.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.
-        observer: is told of every epoch of each member, such as a `TrainingRecorder` or a `LivePage`.
+        observer: called after every epoch of each member, such as a `TrainingRecorder` or a `LivePage`.
 
     Raises:
         TabcohortError: the table, a config, the settings or the checkpoint are invalid; the message says what to do.

@@ -30,7 +30,7 @@ def run_observed(
     """Run a cohort and tell an observer what happens.
 
     Args:
-        observer: is told.
+        observer: called as it happens.
         plan: of the cohort.
         run: trains the members of the plan, given a callback and where they run.
         callback, executor: see `tabcohort.cohort.runner.run`.
@@ -73,7 +73,7 @@ class ObservedExecutor:
 
     Args:
         executor: where tasks run.
-        observer: is told.
+        observer: called as it happens.
         plan: of the cohort, in which members are numbered.
     """
 

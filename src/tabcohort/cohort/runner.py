@@ -79,7 +79,7 @@ def run(
         callback: called a few times a second with how far the cohort is, by one thread at a time.
         checkpoint: a folder to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.
-        observer: is told of every epoch of each member, with figures about the weights and gradients of its layers.
+        observer: called after every epoch of each member, with statistics of the weights and gradients of its layers.
 
     Raises:
         TrainingError: a loss stopped being finite in each config.
@@ -89,29 +89,29 @@ def run(
         TabcohortWarning: the folder holds checkpoints, which are resumed from.
     """
     if checkpoint is None:
-        return _run(plan, callback, None, executor, observer)
+        return _run(plan, callback, executor, observer)
     with checkpoint_folder(checkpoint) as folder:
         if n_members := n_checkpoints(folder):
             warn_caller(f"resuming from the checkpoint {str(checkpoint)!r}: it holds {n_members} members")
-        return _run(plan, callback, folder, executor, observer)
+        return _run(plan, callback, executor, observer, folder, n_members)
 
 
 def _run(
     plan: CohortPlan,
     callback: ProgressCallback,
-    folder: Path | None,
     executor: Executor | None,
     observer: TrainingObserver | None,
+    folder: Path | None = None,
+    n_resumed: int = 0,
 ) -> RunResult:
-    """Train all members of a plan, with their checkpoints in a folder that is this run's."""
+    """Train all members of a plan, of which some are resumed from a folder of checkpoints that is this run's."""
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
     train = functools.partial(train_member, plan, rows, folder, measure_layers=observer is not None)
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
     executor = executor or ThreadExecutor(plan.settings.threads)
-    is_resumed = folder is not None and n_checkpoints(folder) > 0  # how much is left is not known
-    seconds = math.nan if is_resumed else expected_seconds(plan, executor.n_workers)
+    seconds = math.nan if n_resumed else expected_seconds(plan, executor.n_workers)  # not known of resumed ones
     train_all = functools.partial(
         run_members, plan.members, train, plan.settings, plan.max_epochs, expected_seconds=seconds
     )

@@ -264,13 +264,12 @@ def check_outliers(X: FloatArray, columns: Sequence[Column], row_numbers: IntArr
         columns: of the table.
         row_numbers: of the rows, for the message, `(n_rows,)`.
     """
-    magnitude = np.abs(X)
-    largest = np.fmax.reduce(magnitude, axis=0, initial=0.0)
+    largest = np.maximum(np.fmax.reduce(X, axis=0, initial=0.0), -np.fmin.reduce(X, axis=0, initial=0.0))
     for place in np.flatnonzero(largest > MAX_RATIO):
-        known = magnitude[:, place][magnitude[:, place] > 0]
-        typical = float(np.median(known))
+        magnitude = np.abs(X[:, place])
+        typical = float(np.median(magnitude[magnitude > 0]))
         if largest[place] > MAX_RATIO * typical:
-            row = int(np.nanargmax(magnitude[:, place]))
+            row = int(np.nanargmax(magnitude))
             where = f"row {row_numbers[row]}, column {input_names(columns)[place]!r}"
             must = f"other cells of the column are about {typical:g}, so fix this cell, or leave it empty"
             raise CellError(

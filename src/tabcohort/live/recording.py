@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
-from tabcohort.container import check_writable, replace_file
+from tabcohort.container import check_writable, open_regular, replace_file
 from tabcohort.errors import ModelFileError, warn_caller
 from tabcohort.live.checks import EventChecker, EventError
 from tabcohort.live.events import Event, EventObserver
+from tabcohort.plain_values import refuse_constant
 
 try:
     import fcntl as _fcntl
@@ -117,7 +117,7 @@ def check_recordable(path: str | Path) -> None:
     check_writable(path)
     if not Path(path).exists():
         return
-    with _opened(path) as file:
+    with open_regular(path) as file:
         head = file.read(len(FIRST))
     if head not in (b"", FIRST):
         raise ModelFileError(
@@ -177,7 +177,7 @@ class RecordingReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = _opened(path)
+        self._file = open_regular(path)
         self._checker, self._n_lines, self._rest = EventChecker(), 0, b""
         head = self._file.read(len(FIRST))
         if head != FIRST:
@@ -220,7 +220,7 @@ class RecordingReader:
     def _event(self, line: bytes) -> Event:
         self._n_lines += 1
         try:
-            return self._checker.check(json.loads(line, parse_constant=_refuse))
+            return self._checker.check(json.loads(line, parse_constant=refuse_constant))
         except EventError as error:
             reason = str(error)
         except (ValueError, RecursionError):
@@ -231,19 +231,3 @@ class RecordingReader:
             f"{str(self.path)!r} is damaged in line {self._n_lines:,}: {reason}; the lines before it can be kept in a "
             "file of their own"
         )
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _opened(path: str | Path) -> IO[bytes]:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
-            what = "Is a directory" if os.path.isdir(path) else "it is a device, a pipe or a socket"
-            raise ModelFileError(f"{str(path)!r} cannot be read: {what}")
-        return Path(path).open("rb")
-    except FileNotFoundError:
-        raise ModelFileError(f"there is no file {str(path)!r}") from None
-    except OSError as error:
-        raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None

@@ -30,6 +30,11 @@ class Measured:
         return self.value.show(self.style)
 
 
+def measured_once(name: str, value: float, style: str) -> Measured:
+    """Return a quantity that is computed or counted, so that it has no spread."""
+    return Measured(name, Spread(float(value), None, 1), style)
+
+
 @dataclass(frozen=True)
 class Claim:
     """Something that a document says and that was measured.
@@ -165,7 +170,7 @@ def counted_claim(text: str, where: str, claimed: int, counted: int, reason: str
         counted: the right one.
         reason: why the document's can't be right, if it is not.
     """
-    measured = (Measured("counted", Spread(float(counted), None, 1), ",.0f"),)
+    measured = (measured_once("counted", counted, ",.0f"),)
     is_right = claimed == counted
     reason = "" if is_right else reason or f"there are {counted:,}, whatever is trained"
     return Claim(text, where, f"{claimed:,}", measured, HOLDS if is_right else CANNOT, reason)
@@ -186,7 +191,7 @@ def computed_claim(
     texts = [[f"{value:{style}}" for value in values] for values in (claimed, computed)]
     is_right = texts[0] == texts[1]
     names = [f"figure {place + 1}" for place in range(len(computed))] if len(computed) > 1 else ["computed"]
-    measured = tuple(Measured(name, Spread(value, None, 1), style) for name, value in zip(names, computed, strict=True))
+    measured = tuple(measured_once(name, value, style) for name, value in zip(names, computed, strict=True))
     return Claim(text, where, ", ".join(texts[0]), measured, HOLDS if is_right else FAILS, "" if is_right else reason)
 
 

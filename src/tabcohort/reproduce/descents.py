@@ -16,8 +16,8 @@ from scipy.special import expit
 
 from tabcohort.data.encoder import fit_statistics, standardize
 from tabcohort.data.table import Table
-from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, Measured, order_claim
-from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, Spread, spread
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Compared, measured_once, order_claim
+from tabcohort.reproduce.findings import Findings, Mistake, Row, Sheet, spread
 from tabcohort.reproduce.gradient_noise import noise_claim, noise_of_logistic
 from tabcohort.reproduce.pictures import Bar, Bars, Curves, Picture, mean_curve
 from tabcohort.reproduce.runs import Ticker, epochs_on_all_rows, sample_table, starting_module
@@ -188,7 +188,7 @@ def memory_claims(inputs: NDArray[np.float32]) -> tuple[Claim, ...]:
     """Return the bytes of a step's rows, which the lessons give only in words."""
     sizes = {name: (len(inputs) if size == "full" else int(size)) * inputs[0].nbytes for name, size, _ in BATCHES}
     text = "Mini-batches need less memory than the full batch, one row at a time the least"
-    measured = tuple(Measured(f"bytes, {name}", Spread(float(n), None, 1), ",.0f") for name, n in sizes.items())
+    measured = tuple(measured_once(f"bytes, {name}", n, ",.0f") for name, n in sizes.items())
     reason = "of a step's rows; the table itself is in memory in each case"
     full, some, one = sizes.values()
     return (Claim(text, "why use mini-batch training", "", measured, HOLDS if full > some > one else FAILS, reason),)

@@ -6,16 +6,14 @@ import numpy as np
 import torch
 import torch.nn as nn
 
-from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.protocol import MemberData
-from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, has_batch_norm
 from tabcohort.reproduce.runs import starting_module
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, train_network
-from tabcohort.training.member import fit_on_training_rows, member_data
+from tabcohort.training.member import fit_on_training_rows, member_data, plain_reading
 from tabcohort.types import FloatArray
 
 EPOCHS_OF_NORMS, PART_FOR_NORMS = 25, 4  # a quarter of the rows: PyTorch trains here, and it is slow
@@ -47,7 +45,7 @@ def gradient_norms(table: Table, split: Split, config: Config, callback: EpochCa
     """
     module = starting_module(table, config)
     statistics, _ = fit_on_training_rows(table, split)
-    reading = make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
+    reading = plain_reading(table, statistics)
     data = member_data(table, split, config, reading, has_batch_norm(module))
     engine = EngineWithNorms(module[1], data, config)
     state = train_network(engine, data.validation, config, callback)

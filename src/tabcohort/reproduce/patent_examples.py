@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tabcohort.network.models import ResidualMLP
-from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Measured, computed_claim, counted_claim
-from tabcohort.reproduce.findings import Spread
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, computed_claim, counted_claim, measured_once
 
 BATCH_SIZE, N_FEATURES, HIDDEN = 256, 10, (256, 128)
 CLAIMED_LAYERS = {
@@ -111,7 +110,7 @@ def loader_claims(n_train: int, n_validation: int) -> tuple[Claim, ...]:
         ),
         Claim(
             "Labels of shape (n,) beside outputs of shape (n, 1) raise an error", LOADER, "error",
-            (Measured("refused by PyTorch", Spread(float(is_refused), None, 1), ".0%"),),
+            (measured_once("refused by PyTorch", is_refused, ".0%"),),
             HOLDS if is_refused else FAILS,
             "of binary cross-entropy; the squared error only warns, and compares every row with every other",
         ),
@@ -136,7 +135,7 @@ def loss_examples() -> tuple[Claim, ...]:
         ),
         Claim(
             "The gradient is larger when the prediction is more wrong, so that it corrects faster", LOSS, "4 times",
-            (Measured("with respect to the logit", Spread(by_logit[1] / by_logit[0], None, 1), ".1f"),),
+            (measured_once("with respect to the logit", by_logit[1] / by_logit[0], ".1f"),),
             HOLDS if round(by_logit[1] / by_logit[0], 1) == 4 else FAILS,
             f"with respect to the logit, which updates the weights, they are {by_logit[0]:.1f} and {by_logit[1]:.1f}",
         ),
@@ -144,8 +143,8 @@ def loss_examples() -> tuple[Claim, ...]:
         Claim(
             "Squared error does not penalize wrong predictions enough", LOSS, "2.30 and 0.81",
             (
-                Measured("its gradient at 0.1", Spread(at_one_tenth, None, 1), ".3f"),
-                Measured("that of cross-entropy", Spread(of_cross_entropy, None, 1), ".3f"),
+                measured_once("its gradient at 0.1", at_one_tenth, ".3f"),
+                measured_once("that of cross-entropy", of_cross_entropy, ".3f"),
             ),
             HOLDS if at_one_tenth < of_cross_entropy else FAILS,
             "losses in different units cannot be compared, but gradients with respect to the logit can; near 0 they "

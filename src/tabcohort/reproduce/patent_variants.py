@@ -14,10 +14,8 @@ import numpy as np
 import torch.nn as nn
 from rich.console import Console
 
-from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan
-from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import has_batch_norm
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import TrainingError
@@ -29,7 +27,7 @@ from tabcohort.reproduce.runs import metrics_of, starting_module
 from tabcohort.reproduce.side_by_side import STOPPED, Training, train_side_by_side
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, EpochRecord, train_network
-from tabcohort.training.member import fit_on_training_rows, member_data, releasing
+from tabcohort.training.member import fit_on_training_rows, member_data, plain_reading, releasing
 from tabcohort.training.module import CompiledModuleEngine, as_double, module_logits
 from tabcohort.types import IntArray
 
@@ -212,7 +210,7 @@ def train_variant(
     if variant.is_scaled:
         statistics, _ = fit_on_training_rows(table, split)
         standardize.set_statistics(statistics)
-    reading = make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
+    reading = plain_reading(table, statistics)
     data = member_data(table, split, config, reading, has_batch_norm(network))
     validation = WithRocAuc(**vars(data.validation))
     batches = WholeBatches(**vars(data.batches)) if variant.drops_last else data.batches

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.special import expit
 
-from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, Measured
-from tabcohort.reproduce.findings import Spread
+from tabcohort.reproduce.claims import FAILS, HOLDS, Claim, measured_once
 from tabcohort.types import FloatArray
 
 LAYERS, PROCESS = "layer components", "training process"
@@ -51,5 +50,5 @@ def gradient_differences() -> FloatArray:
 def _agrees(text: str, where: str, differences: FloatArray) -> Claim:
     """Return a claim that holds where all differences from PyTorch are rounding errors."""
     largest = float(np.abs(differences).max())
-    measured = (Measured("largest difference from PyTorch", Spread(largest, None, 1), ".1e"),)
+    measured = (measured_once("largest difference from PyTorch", largest, ".1e"),)
     return Claim(text, where, "", measured, HOLDS if largest <= LARGEST_DIFFERENCE else FAILS, "")

@@ -20,6 +20,8 @@ from tabcohort.data.encoder import (
     TrainingRows,
     fit_encoding,
     fit_statistics,
+    plain_encoding,
+    store_rows,
 )
 from tabcohort.data.scaling import fit_scaling
 from tabcohort.data.splits import Split, merge_duplicates, starts_of_blocks
@@ -27,7 +29,7 @@ from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.protocol import Engine, MemberData
-from tabcohort.engines.reading import Reading
+from tabcohort.engines.reading import Reading, make_reading
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import EngineError, SettingsError, listed
 from tabcohort.network.program import Program
@@ -69,6 +71,16 @@ def fit_on_training_rows(
     if n_bins:
         statistics = fit_bins(table.numbers, statistics, n_bins, split.train, weight)
     return statistics, inner
+
+
+def plain_reading(table: Table, statistics: Statistics | None) -> Reading:
+    """Return how an engine reads a table of numbers alone.
+
+    Args:
+        table: the rows; every input is a number.
+        statistics: of the training rows, by which the numbers are standardized; None leaves them as they are.
+    """
+    return make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
 
 
 def member_data(

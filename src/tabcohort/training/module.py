@@ -13,12 +13,11 @@ import torch
 import torch.nn as nn
 from numpy.typing import ArrayLike
 
-from tabcohort.data.encoder import Statistics, plain_encoding, store_rows
+from tabcohort.data.encoder import Statistics
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
 from tabcohort.engines.protocol import Engine, MemberData
-from tabcohort.engines.reading import make_reading
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError, warn_caller
 from tabcohort.network.lower import lower, network_of, write_numbers
@@ -32,6 +31,7 @@ from tabcohort.training.member import (
     choose_engine,
     fit_on_training_rows,
     member_data,
+    plain_reading,
     releasing,
     with_available_devices,
 )
@@ -85,7 +85,7 @@ def train(
         split: which rows train, validate and test; a stratified split when omitted.
         callback: called after every epoch with the training so far.
         checkpoint: a file to write the training to as it goes, and to resume from if it exists.
-        observer: is told of every epoch, with figures about the weights and gradients of each layer.
+        observer: called after every epoch, with statistics of the weights and gradients of each layer.
 
     Raises:
         TableError: the data cannot be trained on.
@@ -111,7 +111,7 @@ def train(
     if standardize is not None:
         statistics = _fit_first_layers(standardize, network, table, split)
     engine_name = _choose(network, table, split, config)
-    reading = make_reading(store_rows(table.numbers, statistics), plain_encoding(table.n_inputs), statistics)
+    reading = plain_reading(table, statistics)
     member = member_data(table, split, config, reading, has_batch_norm(network))
     try:
         with releasing(_make_engine(engine_name, network, member, config)) as engine:

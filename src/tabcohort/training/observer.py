@@ -122,7 +122,7 @@ def train_observed(
     """Train one network and tell an observer what happens.
 
     Args:
-        observer: is told.
+        observer: called as it happens.
         run: describes the network.
         engine: that trains it.
         train: trains it, given a callback.
