@@ -141,7 +141,7 @@ def test_the_file_format_page_describes_what_is_written(tmp_path: Path) -> None:
     written, document = read_container(tmp_path / "model.tabcohort", "model")
     assert set(re.findall(r"`(members\.\d[\w.]+)`", page)) <= set(written)
     parts = [name.strip("`") for name, _ in table_rows("reference/file-format.md", r"`\w+`", "[^|]+")]
-    assert parts == ["schema", "report", "members", "calibrator", "decision_rule"]
+    assert parts == ["schema", "report", "times", "members", "calibrator", "decision_rule"]
     assert set(parts) <= set(document)
 
 

@@ -5,7 +5,8 @@
     the rest   safetensors: the arrays, and the document under the one metadata key "tabcohort"
 
 A file is written under a temporary name, synced and renamed, so that an existing file is never damaged. All files that
-people name are written by `replace_file`, which replaces regular files only.
+people name are written by `replace_file`, which replaces regular files only. The temporary file of a process that was
+killed is removed by whoever writes to the folder next.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -26,16 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.errors import ModelFileError
+from tabcohort.file_locks import new_locked_file, remove_leftovers
 from tabcohort.plain_values import PlainValues, plain_values, refuse_constant, shown
 
 MAGIC = b"TABCOHRT"
-FORMAT = 6
+FORMAT = 7
 HOW_TO_RENEW = {
     "model": "train it again: tabcohort fit TABLE --target COLUMN --out MODEL.tabcohort",
     "checkpoint": "remove its folder and train again",
 }
 KEY = "tabcohort"
 TEMPORARY_PREFIX = ".tabcohort."  # of files that are being written
+TEMPORARY = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+\.[0-9a-f]+")  # with the number of the process
 DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16,
     "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
@@ -77,13 +81,14 @@ def replace_file(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """
     with _as_model_file_error(path):
         target = _file_to_replace(path)
-        temporary = _temporary_beside(target)
+        temporary = temporary_beside(target)
         try:
-            with temporary.open("xb") as file:
+            with new_locked_file(temporary) as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+                file.close()
+                os.replace(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -97,9 +102,9 @@ def check_writable(path: str | Path) -> None:
         ModelFileError: as in `replace_file`.
     """
     with _as_model_file_error(path):
-        temporary = _temporary_beside(_file_to_replace(path))
-        temporary.open("xb").close()
-        temporary.unlink()
+        temporary = temporary_beside(_file_to_replace(path))
+        with new_locked_file(temporary):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -124,8 +129,12 @@ def _file_to_replace(path: str | Path) -> Path:
     return target
 
 
-def _temporary_beside(target: Path) -> Path:
-    """Return a new name in the same folder, so that renaming is atomic; it is short where the target's is long."""
+def temporary_beside(target: Path) -> Path:
+    """Return a new name in the same folder, so that renaming is atomic; it is short where the target's is long.
+
+    What killed processes left in the folder is removed.
+    """
+    remove_leftovers(target.parent, TEMPORARY)
     return target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.{secrets.token_hex(4)}")
 
 

@@ -20,7 +20,7 @@ from tabcohort.settings import PRESET_NAMES
 GROUPS = {
     "look": ["Columns"],
     "fit": ["Columns", "Models", "Run", "Decision", "More Output"],
-    "tune": ["Columns", "Models", "Run", "Decision", "Search"],
+    "tune": ["Columns", "Models", "Run", "Decision", "Search", "More Output"],
     "predict": ["Decision"],
     "explain": [],
     "evaluate": [],

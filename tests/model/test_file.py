@@ -22,7 +22,7 @@ from tabcohort.engines.compiled.inference import Inference
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.model.facts import facts
 from tabcohort.model.file import PARTS, describe, read_model
-from tabcohort.model.report_file import report_to_dict
+from tabcohort.model.report_file import report_to_dict, split_times
 
 MODELS = {
     "logistic": {"model": "logistic"},
@@ -235,7 +235,8 @@ def test_a_file_says_in_plain_values_all_but_the_weights(predictor: Predictor, t
     assert {name: document[name] for name in facts(predictor)} == facts(predictor)
     save(predictor, tmp_path / "model")
     written = read_container(tmp_path / "model", "model")[1]
-    known = {name: document[name] for name in (*PARTS, "versions", "python")}
+    report, times = split_times(document["report"])
+    known = {**{name: document[name] for name in (*PARTS, "versions", "python")}, "report": report, "times": times}
     assert written == {**json.loads(json.dumps(known)), "kind": "model", "format": FORMAT}
     assert describe(*read_model(tmp_path / "model")) == document
 
@@ -286,6 +287,11 @@ DOCUMENTS: dict[str, tuple[tuple[str | int, ...], Any, str]] = {
     "a history that is a number": (("report", "members", 0, "history"), 3, "history must be an object, and is 3"),
     "a history without a column": (("report", "members", 0, "history"), {"epoch": [1]}, "history.learning_rate is"),
     "a history of uneven columns": (("report", "members", 0, "history", "epoch"), [1, 2], "history must have the"),
+    "no times": (("times",), None, "times must be an object, and is null"),
+    "times of no members": (("times", "members"), [], "times.members must have the seconds of 3 members, and has 0"),
+    "times of other epochs": (("times", "members", 0, "seconds"), [1.0], "history must have the epochs"),
+    "a negative time": (("times", "fit_seconds"), -1.0, "times.fit_seconds must be a number from 0, and is -1.0"),
+    "a negative time of an epoch": (("times", "members", 0, "seconds"), [-1.0, 1.0, 2.0], "must be a number from 0"),
     "members that are a number": (("report", "members"), 3, "report.members must be a list, and is 3"),
     "a member of another config": (("report", "members", 2, "config"), 1, "config must be a whole number from 0 to 0,"),
     "a member of a config by name": (("report", "members", 2, "config"), "mlp", "config must be a whole number from 0"),

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from tabcohort import CohortReport, Predictor
-from tabcohort.model.report_file import report_from_dict, report_to_dict
+from tabcohort.model.report_file import report_from_dict, report_to_dict, split_times
+
+
+def read_again(values: dict[str, Any], n_classes: int = 2) -> CohortReport:
+    """Return the report that is read where this one was written."""
+    report, times = json.loads(json.dumps(split_times(values), allow_nan=False))
+    return report_from_dict(report, times, n_classes)
 
 
 def without_unknowns(report: CohortReport) -> CohortReport:
@@ -45,7 +51,7 @@ def without_unknowns(report: CohortReport) -> CohortReport:
 def test_a_report_that_was_written_as_json_is_the_same_report(name: str, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(name).report
     values = report_to_dict(report)
-    again = report_from_dict(json.loads(json.dumps(values, allow_nan=False)), len(report.sets.covered_by_class))
+    again = read_again(values, len(report.sets.covered_by_class))
     assert without_unknowns(again) == without_unknowns(report)
     assert repr(again) == repr(report)
     assert again.evaluation.confusion.dtype == np.float64
@@ -68,9 +74,9 @@ CURVE: dict[str, Any] = {
 
 def test_a_learning_curve_is_kept_and_a_report_without_one_is_read(predictor: Predictor) -> None:
     values = report_to_dict(predictor.with_learning_curve(CURVE).report)
-    assert report_from_dict(json.loads(json.dumps(values)), 2).learning_curve == CURVE
+    assert read_again(values).learning_curve == CURVE
     assert "learning_curve" not in report_to_dict(predictor.report)
-    assert report_from_dict(report_to_dict(predictor.report), 2).learning_curve is None
+    assert read_again(report_to_dict(predictor.report)).learning_curve is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,7 @@ def test_a_learning_curve_is_kept_and_a_report_without_one_is_read(predictor: Pr
 def test_a_learning_curve_that_cannot_be_drawn_is_refused(predictor: Predictor, change: dict[str, Any]) -> None:
     values = report_to_dict(predictor.with_learning_curve({**CURVE, **change}).report)
     with pytest.raises(ValueError, match=r"^report\.learning_curve"):
-        report_from_dict(values, 2)
+        read_again(values)
 
 
 def test_unknown_figures_are_null_and_a_history_is_a_list_for_each_column(rare: Predictor) -> None:
@@ -108,4 +114,17 @@ def test_a_member_without_a_config_is_refused(number: int, predictor: Predictor)
     values = report_to_dict(predictor.report)
     values["members"][1]["config"] = number
     with pytest.raises(ValueError, match=rf"^report\.members\[1\]\.config must be a whole number.*, and is {number}$"):
-        report_from_dict(values, 2)
+        read_again(values)
+
+
+def test_what_depends_on_the_clock_is_apart(predictor: Predictor) -> None:
+    values = report_to_dict(predictor.report)
+    report, times = split_times(values)
+    assert set(values) - set(report) == {"fit_seconds", "seconds_saved"}
+    assert not [path for path in json.dumps(report).split('"') if "seconds" in path]
+    assert times["fit_seconds"] == predictor.report.fit_seconds
+    assert [member["seconds"] for member in times["members"]] == [
+        [record.seconds for record in member.history] for member in predictor.report.members
+    ]
+    later = replace(predictor.report, fit_seconds=1e6, seconds_saved=3.0)
+    assert split_times(report_to_dict(later))[0] == report

@@ -69,14 +69,15 @@ def tune(options: argparse.Namespace) -> int:
     from tabcohort.cohort.presets import RUN_SETTINGS, preset_configs
     from tabcohort.cohort.search import grid_from_toml, random_configs
 
-    files.check_outputs((options.out, options.record), inputs=(options.table, options.settings, options.grid))
+    read = (options.table, options.settings, options.grid, options.checkpoint)
+    files.check_outputs((options.out, options.record), inputs=read)
     base, settings = _config(options), _cohort_settings(options, halving=not options.no_halving)
     fixed = {*settings_file(options)[0], *(["model"] if options.model else [])}
     n_configs = N_RANDOM_CONFIGS if options.configs is None else options.configs
     configs = grid_from_toml(options.grid, base) if options.grid else random_configs(n_configs, base, fixed)
     warn_of_unused(options, configs)
     is_open = not options.grid and not fixed - RUN_SETTINGS  # nothing is said of the model: begin with what `fit` tries
-    options.curves = options.checkpoint = options.report = options.card = None
+    options.curves = options.report = options.card = None
     options.learning_curve = False
 
     def choose(table: Table) -> tuple[list[Config], CohortSettings]:

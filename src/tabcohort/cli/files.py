@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabcohort.errors import ModelFileError, SettingsError
+from tabcohort.file_locks import HeldError, process_lock
 
 if TYPE_CHECKING:
     from tabcohort.model.predictor import Predictor
@@ -20,6 +23,8 @@ ENDINGS = (
     ".xlsx", ".db", ".sqlite", ".sqlite3", ".duckdb", ".gz", ".zip", ".zst", ".bz2", ".xz",
 )  # fmt: skip
 
+reserved = contextlib.ExitStack()  # the locks of the files that this process's command writes, until it ends
+
 
 # -- before any work is done -----------------------------------------------------------------------------------------
 
@@ -27,8 +32,11 @@ ENDINGS = (
 def check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> None:
     """Raise before any work is done if a file could not be written, or would overwrite what is read.
 
+    Until the command ends, no other command that writes one of these files begins.
+
     Raises:
-        SettingsError: a file is also read, is named twice, or is in a folder that is not there.
+        SettingsError: a file is also read, is named twice, is written by another command, or is in a folder that is
+            not there.
         ModelFileError: a file cannot be written, or is a folder, a device, a pipe or a socket.
     """
     from tabcohort.container import check_writable
@@ -45,6 +53,25 @@ def check_outputs(paths: Sequence[str | None], inputs: Sequence[str | None]) -> 
         if not target.parent.is_dir():
             raise SettingsError(f"there is no folder {str(Path(path).parent)!r} to write to; make it first")
         check_writable(path)
+        _reserve(path, target)
+
+
+def _reserve(path: str, target: Path) -> None:
+    """Let other commands know until this one ends that it writes a file.
+
+    Raises:
+        SettingsError: another one does.
+    """
+    from tabcohort.container import TEMPORARY_PREFIX
+
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # the name itself may be as long as names can be
+    try:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            reserved.enter_context(process_lock(target.with_name(f"{TEMPORARY_PREFIX}{digest}.lock")))
+    except HeldError as error:
+        raise SettingsError(
+            f"{path!r} is written by another run, process {error.holder}; wait for its end, or name another file"
+        ) from None
 
 
 def check_default_model(table: str) -> None:

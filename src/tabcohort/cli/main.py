@@ -7,17 +7,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from tabcohort.cli import files
 from tabcohort.cli.commands import INTERRUPTED
 from tabcohort.cli.output import ClosedPipeError, ReportError, checked_streams, report_error, report_error_as_json
 from tabcohort.cli.parser import USER_ERROR, make_parser
+from tabcohort.cohort.interrupts import interrupted_by_sigterm
 from tabcohort.errors import TabcohortError, TabcohortWarning, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0, 2 for a user error, 130 for Ctrl-C."""
+    """Run one command; return its exit status: 0, 2 for a user error, 130 for Ctrl-C and SIGTERM."""
     arguments = sys.argv[1:] if arguments is None else arguments
     report = report_error_as_json if "--json" in arguments else report_error
-    with checked_streams():
+    with checked_streams(), interrupted_by_sigterm(), files.reserved:
         try:
             try:
                 return _run(arguments, report)

@@ -131,7 +131,7 @@ def _fit_options(command: argparse.ArgumentParser) -> None:
     _add_card(outputs, "write a model card (Markdown); without a name, model_card.md beside the page or the model")
     curve = "train on growing shares of the rows, too, and say what more rows would bring"
     outputs.add_argument("--learning-curve", action="store_true", help=curve)
-    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
+    _add_checkpoint(outputs)
 
 
 def _tune_options(command: argparse.ArgumentParser) -> None:
@@ -143,6 +143,11 @@ def _tune_options(command: argparse.ArgumentParser) -> None:
     tried.add_argument("--grid", metavar="FILE.toml", help="lists of values; every combination is tried")
     tried.add_argument("--configs", type=int, metavar="N", help=f"number of random configs ({n_default})")
     search.add_argument("--no-halving", action="store_true", help="train all to the end, also those with a high loss")
+    _add_checkpoint(command.add_argument_group("more output"))
+
+
+def _add_checkpoint(outputs: argparse._ArgumentGroup) -> None:
+    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
 
 
 def _look_options(command: argparse.ArgumentParser) -> None:

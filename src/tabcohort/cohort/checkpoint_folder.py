@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from tabcohort.container import TEMPORARY_PREFIX
 from tabcohort.errors import SettingsError
+from tabcohort.file_locks import HeldError, process_lock
 
 CHECKPOINT, LOCK = ".checkpoint", ".lock"
 
@@ -19,7 +17,7 @@ CHECKPOINT, LOCK = ".checkpoint", ".lock"
 def checkpoint_folder(path: str | Path) -> Iterator[Path]:
     """Make the folder if it is not there, and keep it to this run until the end.
 
-    Locks need a POSIX system; the system releases them when a process is killed.
+    The system releases the lock when a process is killed.
 
     Raises:
         SettingsError: there is something else of that name, it cannot be made, or another run uses it.
@@ -50,41 +48,16 @@ def n_checkpoints(folder: Path) -> int:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, a file with the number of this process."""
-    if sys.platform == "win32":
-        yield
-        return
-    try:
-        file = _lock(folder)
-    except OSError as error:
-        raise SettingsError(f"the checkpoint {str(folder)!r} cannot be written: {error.strerror or error}") from None
-    with file:
+    with contextlib.ExitStack() as stack:
         try:
-            yield
-        finally:
-            (folder / LOCK).unlink(missing_ok=True)
-
-
-def _lock(folder: Path) -> IO[str]:
-    """Return the locked file; it is the folder's lock, not one that its holder has just removed."""
-    import fcntl
-
-    while True:
-        file = (folder / LOCK).open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            file.close()
+            stack.enter_context(process_lock(folder / LOCK))
+        except HeldError as error:
             raise SettingsError(
-                f"the checkpoint {str(folder)!r} is used by another run, process {holder}; wait for its end, or name "
-                "another folder"
+                f"the checkpoint {str(folder)!r} is used by another run, process {error.holder}; wait for its end, or "
+                "name another folder"
             ) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
-                break
-        file.close()
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+        except OSError as error:
+            raise SettingsError(
+                f"the checkpoint {str(folder)!r} cannot be written: {error.strerror or error}"
+            ) from None
+        yield

@@ -1,4 +1,4 @@
-"""Ctrl-C at moments when stopping at once would lose what was trained."""
+"""Ctrl-C and SIGTERM: at moments when stopping at once would lose what was trained, they wait."""
 
 from __future__ import annotations
 
@@ -16,6 +16,35 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _was_pressed = False  # since training was over
+
+
+def raise_interrupt(number: int, frame: Any) -> None:
+    """Handle SIGTERM as Python handles Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: always.
+    """
+    raise KeyboardInterrupt
+
+
+HANDLERS: dict[int, Callable[[int, Any], Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: raise_interrupt,
+}  # of the signals that end a training; a handler of somebody else is left alone
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does; only in the main thread, and if nobody else handles it."""
+    is_default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not is_default or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, raise_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def training_is_over() -> None:
@@ -40,7 +69,9 @@ def finishes_on_interrupt(function: Callable[Parameters, Result]) -> Callable[Pa
 def _warn(number: int, frame: Any) -> None:
     global _was_pressed
     _was_pressed = True
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for own, handler in HANDLERS.items():
+        if signal.getsignal(own) is _warn:
+            signal.signal(own, handler)
     message = "interrupted when training was over: the model is being finished; press again to end without one"
     warnings.warn(message, TabcohortWarning, stacklevel=2)
 
@@ -66,13 +97,14 @@ def starting_processes() -> Iterator[None]:
 
 @contextmanager
 def _handling_interrupts(handler: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Handle Ctrl-C by a function; only in the main thread, where Python delivers it, and if nobody else handles it."""
-    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_default or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, handler)
+    """Handle signals by a function; only in the main thread, where Python delivers them, and if nobody else does."""
+    handled = {number: before for number, before in HANDLERS.items() if signal.getsignal(number) is before}
+    if threading.current_thread() is not threading.main_thread():
+        handled = {}
+    for number in handled:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, before in handled.items():
+            signal.signal(number, before)

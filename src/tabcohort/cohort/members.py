@@ -85,7 +85,7 @@ def train_member(
                 state = train_trees(table, split, config, callback, member.number)
             except TrainingError as error:
                 raise TrainingError(f"member {member.number + 1}: {error}") from None
-            if checkpoint is not None:
+            if checkpoint is not None and state.is_finished:  # else it starts over
                 checkpoint.save(state)
         return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")
     encoding = program.operations[0].encoding

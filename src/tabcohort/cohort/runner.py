@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -32,6 +31,7 @@ from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expecte
 from tabcohort.cohort.store import StateStore
 from tabcohort.engines.compiled.engine import compile_kernels
 from tabcohort.errors import TrainingError, warn_caller
+from tabcohort.file_locks import temporary_folder
 from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
 from tabcohort.training.observer import TrainingObserver
@@ -156,7 +156,7 @@ def run_members(
         KeyboardInterrupt: before the first member had an epoch.
     """
     executor = executor or ThreadExecutor(settings.threads)
-    with tempfile.TemporaryDirectory(prefix="tabcohort-") as folder:
+    with temporary_folder("tabcohort-states-") as folder:
         board = _Run(members, settings, max_epochs, callback, StateStore(folder), expected_seconds, clock)
         if not math.isnan(expected_seconds):
             board.show()

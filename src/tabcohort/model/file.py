@@ -22,7 +22,7 @@ from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.facts import facts, facts_without_report
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import CohortReport
-from tabcohort.model.report_file import report_from_dict
+from tabcohort.model.report_file import report_from_dict, split_times
 from tabcohort.network.program import Network, blank_network, build_program
 from tabcohort.network.trees import Trees, trees_of_arrays
 from tabcohort.plain_values import PlainValues
@@ -66,7 +66,8 @@ def save(predictor: Any, path: str | Path) -> None:
 def _document(predictor: Predictor) -> dict[str, Any]:
     """Return what a file says of a model: what `load` needs, and the versions that made it."""
     known = facts(predictor)
-    return {**_versions(), **{name: known[name] for name in PARTS}}
+    report, times = split_times(known["report"])
+    return {**_versions(), **{name: known[name] for name in PARTS}, "report": report, "times": times}
 
 
 def describe(predictor: Predictor, versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _predictor(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> Predicto
     """Take the arrays of a document, and return its predictor."""
     schema = _schema(values.child("schema"))
     n_classes = len(schema.classes)
-    report = report_from_dict(values.get("report"), n_classes)
+    report = report_from_dict(values.get("report"), values.get("times"), n_classes)
     members = values.wholes("members")
     if members and max(members) >= len(report.members):
         raise ValueError(f"it has no member {max(members)}")

@@ -1,10 +1,14 @@
-"""The report as plain JSON values of a model file, and back; what is read is checked, as others may have written it."""
+"""The report as plain JSON values of a model file, and back; what is read is checked, as others may have written it.
+
+In a file the durations of a training are apart from its report: all else is a function of the table, the settings and
+the versions, so that a training that was resumed can be compared with one that was not.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,8 @@ from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
 
 _RECORD = EpochRecord._fields
+_UNTIMED_RECORD = tuple(name for name in _RECORD if name != "seconds")
+_TIMES = ("fit_seconds", "seconds_saved")  # of a report, beside the seconds of its epochs
 NAMES_OF_ESTIMATE = ("value", "low", "high")
 ALWAYS_KNOWN = ("accuracy", "log_loss")  # of any rows
 STOP_REASONS = ("patience", "max_epochs", "interrupted", "budget", "paused")
@@ -76,25 +82,40 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(estimate).items()}
 
 
-def report_from_dict(values: Any, n_classes: int) -> CohortReport:
+def split_times(report: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what `report_to_dict` gives without its durations, and the durations, as a model file has them."""
+    members = [
+        {**member, "history": {name: member["history"][name] for name in _UNTIMED_RECORD}}
+        for member in report["members"]
+    ]
+    untimed = {name: value for name, value in report.items() if name not in _TIMES}
+    epochs = [{"seconds": member["history"]["seconds"]} for member in report["members"]]
+    return {**untimed, "members": members}, {**{name: report[name] for name in _TIMES}, "members": epochs}
+
+
+def report_from_dict(values: Any, times: Any, n_classes: int) -> CohortReport:
     """Return the report that `report_to_dict` described.
 
     Args:
-        values: the report, as `json.loads` gives it.
+        values, times: what `split_times` gives, as `json.loads` gives it.
         n_classes: of the model.
 
     Raises:
         ValueError: a value is missing, or none that a report has; the message names it.
         SettingsError: a config is not valid.
     """
-    report = plain_values(values, "report")
-    report.only(field.name for field in dataclasses.fields(CohortReport))
+    report, durations = plain_values(values, "report"), plain_values(times, "times")
+    report.only(field.name for field in dataclasses.fields(CohortReport) if field.name not in _TIMES)
+    durations.only((*_TIMES, "members"))
     configs = tuple(map(_config, report.children("configs")))
-    if not configs or not report.get("members"):
+    members, seconds = report.children("members"), durations.children("members")
+    if not configs or not members:
         raise ValueError("report.configs and report.members must not be empty")
+    if len(seconds) != len(members):
+        raise ValueError(f"times.members must have the seconds of {len(members)} members, and has {len(seconds)}")
     curve = report.child("learning_curve") if report.values.get("learning_curve") is not None else None
     return CohortReport(
-        members=tuple(_member(member, len(configs)) for member in report.children("members")),
+        members=tuple(_member(*member, len(configs)) for member in zip(members, seconds, strict=True)),
         configs=configs,
         evaluation=_evaluation(report.child("evaluation"), n_classes),
         alternatives=tuple(_alternative(model, len(configs)) for model in report.children("alternatives")),
@@ -106,16 +127,17 @@ def report_from_dict(values: Any, n_classes: int) -> CohortReport:
         engine=report.text("engine"),
         device=report.text("device"),
         stop_reason=None if report.is_null("stop_reason") else report.text("stop_reason", ("budget", "interrupted")),
-        fit_seconds=report.number("fit_seconds", low=0),
-        seconds_saved=report.number("seconds_saved", low=0),
+        fit_seconds=durations.number("fit_seconds", low=0),
+        seconds_saved=durations.number("seconds_saved", low=0),
         fingerprint=report.text("fingerprint"),
         learning_curve=None if curve is None else _learning_curve(curve),
     )
 
 
-def _member(values: PlainValues, n_configs: int) -> MemberReport:
+def _member(values: PlainValues, times: PlainValues, n_configs: int) -> MemberReport:
     values.only(field.name for field in dataclasses.fields(MemberReport))
-    history = _records(values.child("history"))
+    times.only(("seconds",))
+    history = _records(values.child("history"), times)
     return MemberReport(
         config=values.whole("config", high=n_configs - 1),
         repeat=values.whole("repeat"),
@@ -129,11 +151,12 @@ def _member(values: PlainValues, n_configs: int) -> MemberReport:
     )
 
 
-def _records(values: PlainValues) -> tuple[EpochRecord, ...]:
-    """Return the records of a history, which has a list for each of their fields."""
-    values.only(_RECORD)
-    lows = {"learning_rate": 0.0, "val_accuracy": 0.0, "seconds": 0.0}
-    columns = [values.numbers(name, lows.get(name, -math.inf)) for name in _RECORD if name != "epoch"]
+def _records(values: PlainValues, times: PlainValues) -> tuple[EpochRecord, ...]:
+    """Return the records of a history, which has a list for each of their fields; the seconds are apart."""
+    values.only(_UNTIMED_RECORD)
+    lows = {"learning_rate": 0.0, "val_accuracy": 0.0}
+    columns = [values.numbers(name, lows.get(name, -math.inf)) for name in _UNTIMED_RECORD if name != "epoch"]
+    columns.append(times.numbers("seconds", 0.0))
     epochs = values.numbers("epoch")
     if epochs != list(range(1, len(epochs) + 1)) or any(len(column) != len(epochs) for column in columns):
         raise ValueError(f"{values.path} must have the epochs 1, 2, ... and a number of each quantity for each of them")

@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from tabcohort.container import temporary_beside
 from tabcohort.errors import SettingsError, TabcohortError
+from tabcohort.file_locks import new_locked_file
 from tabcohort.model.predictor import Prediction
 from tabcohort.server.options import SYNC_POLICIES
 from tabcohort.types import FloatArray
@@ -168,21 +170,28 @@ def folder_key(folder: Path, *, create: bool) -> bytes:
         LogError: it is not a key.
     """
     path = folder / KEY_FILE
-    temporary = folder / f".{KEY_FILE}.{secrets.token_hex(4)}"
-    if create and not path.exists():
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "wb") as writable:
-            writable.write(secrets.token_bytes(KEY_BYTES))
-        try:
-            os.link(temporary, path)  # of several processes, the first one's
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
+    if create:
+        temporary = temporary_beside(path)
+        if not path.exists():
+            _create_key(path, temporary)
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise LogError(f"{str(path)!r} is not a key of {KEY_BYTES} bytes; take it from a backup")
     return key
+
+
+def _create_key(path: Path, temporary: Path) -> None:
+    """Write a new key; of several processes that do so, the first one's is kept."""
+    with new_locked_file(temporary) as file:
+        try:
+            os.chmod(temporary, 0o600)
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            temporary.unlink()
 
 
 def entries_of(

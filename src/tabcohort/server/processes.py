@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import gc
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from tabcohort.errors import SettingsError, TabcohortError
+from tabcohort.file_locks import temporary_folder
 from tabcohort.server.medical.fhir_mapping import FhirMapping, require_mapping
 from tabcohort.server.model_store import ModelStore
 from tabcohort.server.options import MULTIPROCESS_DIR, ServerOptions
@@ -380,10 +379,9 @@ def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, Any], No
 @contextlib.contextmanager
 def _shared_counts() -> Iterator[Path]:
     """Create the temporary folder in which workers share metrics, and remove it on exit."""
-    folder = tempfile.mkdtemp(prefix="tabcohort-metrics-")
-    os.environ[MULTIPROCESS_DIR] = folder  # read by prometheus_client when it is imported
-    try:
-        yield Path(folder)
-    finally:
-        os.environ.pop(MULTIPROCESS_DIR, None)
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder("tabcohort-metrics-") as folder:
+        os.environ[MULTIPROCESS_DIR] = str(folder)  # read by prometheus_client when it is imported
+        try:
+            yield folder
+        finally:
+            os.environ.pop(MULTIPROCESS_DIR, None)

@@ -17,11 +17,11 @@ from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import ModelFileError
 from tabcohort.plain_values import PlainValues
 from tabcohort.settings import Config
-from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, train_network
+from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, reason_to_stop, train_network
 from tabcohort.training.schedule import Plateau
 
 SECONDS_BETWEEN = 10.0
-FINISHED = ("patience", "max_epochs")  # why a training ended that does not go on
+FINISHED = ("patience", "max_epochs")  # why a training ended that does not go on; no other reason is written
 
 
 class Checkpoint:
@@ -88,6 +88,9 @@ class Checkpoint:
         """Raise `ModelFileError` unless a training is one of this engine and this config."""
         if state.n_epochs > config.max_epochs:
             raise self._invalid(f"it has {state.n_epochs} epochs, and at most {config.max_epochs} are trained")
+        due = reason_to_stop(state.n_epochs, state.best_epoch, config)
+        if state.stop_reason != due:
+            raise self._invalid(f"its stop_reason is {state.stop_reason}, and of its history it must be {due}")
         for kept in filter(None, (state.best_state, state.engine_state)):
             for name in kept.keys() ^ expected.keys():
                 raise self._invalid(f"the array {name!r} is missing or unknown")
@@ -135,9 +138,9 @@ def _state_of(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> TrainingS
     if not history or [record.epoch for record in history] != list(range(1, len(history) + 1)):
         raise ValueError("its history must have the epochs 1, 2, ...")
     plateau = values.child("plateau")
-    stop_reason = None if values.is_null("stop_reason") else values.text("stop_reason")
+    stop_reason = None if values.is_null("stop_reason") else values.text("stop_reason", FINISHED)
     values.only(("kind", "format", "identity", "history", "best_epoch", "plateau", "stop_reason"))
-    if not states["best"] or (stop_reason not in FINISHED and not states["now"]):
+    if not states["best"] or (stop_reason is None and not states["now"]):
         raise ValueError("the arrays of its best or of its last epoch are missing")
     return TrainingState(
         history=history,

@@ -142,13 +142,16 @@ def after_epoch(
     best_epoch, best_state = state.best_epoch, state.best_state
     if not best_epoch or is_better(record.score, state.history[best_epoch - 1].score, config):
         best_epoch, best_state = record.epoch, snapshot()
-    stop_reason = None
-    if record.epoch >= config.max_epochs:
-        stop_reason = "max_epochs"
-    if config.patience is not None and record.epoch - best_epoch >= config.patience:
-        stop_reason = "patience"
+    stop_reason = reason_to_stop(record.epoch, best_epoch, config)
     plateau = state.plateau.after(record.score, config) if config.schedule == "plateau" else state.plateau
     return TrainingState((*state.history, record), best_epoch, best_state, plateau, stop_reason)
+
+
+def reason_to_stop(n_epochs: int, best_epoch: int, config: Config) -> str | None:
+    """Return why a training ends by itself after some epochs: "patience" or "max_epochs"; None if it goes on."""
+    if config.patience is not None and n_epochs - best_epoch >= config.patience:
+        return "patience"
+    return "max_epochs" if n_epochs >= config.max_epochs else None
 
 
 def is_better(score: float, best: float, config: Config) -> bool:
