@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from tabcohort.cohort.mirrored_folder import mirrored_folder
 from tabcohort.container import TEMPORARY_PREFIX
 from tabcohort.errors import SettingsError
 
@@ -19,11 +20,16 @@ CHECKPOINT, LOCK = ".checkpoint", ".lock"
 def checkpoint_folder(path: str | Path) -> Iterator[Path]:
     """Make the folder if it is not there, and keep it to this run until the end.
 
-    Locks need a POSIX system; the system releases them when a process is killed.
+    Locks need a POSIX system; the system releases them when a process is killed. Where the path is a URL, this is a
+    local copy: see `mirrored_folder`.
 
     Raises:
         SettingsError: there is something else of that name, it cannot be made, or another run uses it.
     """
+    if "://" in str(path):
+        with mirrored_folder(str(path)) as copy:
+            yield copy
+        return
     folder = Path(path)
     try:
         folder.mkdir(exist_ok=True)
