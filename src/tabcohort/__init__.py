@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tabcohort.cluster.ray_executor import RayExecutor
     from tabcohort.cohort.fit import fit
     from tabcohort.cohort.learning_curve import LearningCurve, learning_curve
     from tabcohort.cohort.progress import RunProgress
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "cluster.ray_executor": ("RayExecutor",),
     "cohort.fit": ("fit",),
     "cohort.learning_curve": ("LearningCurve", "learning_curve"),
     "cohort.progress": ("RunProgress",),
@@ -163,6 +165,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Program",
+    "RayExecutor",
     "ResidualMLP",
     "RocCurveDisplay",
     "RunProgress",

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -51,6 +51,7 @@ PARAMETERS = {
     **{field.name: field.default for kind in (Config, CohortSettings) for field in dataclasses.fields(kind)},
     **dict.fromkeys(sorted(UNSET)),
     "configs": None,
+    "executor": None,
     "types": None,
     "record": None,
     "verbose": 0,
@@ -83,9 +84,9 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     that is given. Parameters that are None have the default of `Config`.
 
     Args:
-        parameters: the fields of `Config` and of `CohortSettings`, by name, and these four: `configs`, several configs
+        parameters: the fields of `Config` and of `CohortSettings`, by name, and these five: `configs`, several configs
             to try, each a mapping of parameter names to values that replace this classifier's, of which the ensemble
-            uses those that are best together; `types`, the type of columns by name, to replace the type that is
+            uses those that are best together; `executor`, where members run, such as a `RayExecutor`; `types`, the type of columns by name, to replace the type that is
             recognized (see `Table.from_frame`); `record`, a file that `fit` writes every epoch of each member to (see
             `TrainingRecorder`); and `verbose`, 1 for a progress bar in `fit`, 0 for none.
 
@@ -120,6 +121,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         **{name: _constraints(rule) for kind in (Config, CohortSettings) for name, rule in rules(kind).items()},
         **{name: [*_constraints(rules(Config)[name]), None] for name in sorted(UNSET)},
         "configs": [list, tuple, None],
+        "executor": [HasMethods(["start"]), None],
         "types": [Mapping, None],
         "record": [str, os.PathLike, None],
         "verbose": ["verbose"],
@@ -170,7 +172,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         configs, settings = self._configs(table)
         with self._progress() as callback:
             observer = None if self.record is None else TrainingRecorder(self.record)
-            self.predictor_ = fit(table, configs, settings, callback, observer=observer)
+            self.predictor_ = fit(table, configs, settings, callback, executor=self.executor, observer=observer)
         self._tested_rows = sample_tested_rows(self.predictor_, table)
         self._importances: FloatArray | None = None
         self._set_results(y, sample_weight)

@@ -45,7 +45,8 @@ from tabcohort.training.loop import EpochCallback, TrainingState
 class CallingThread:
     """Runs a task in the calling thread when it is submitted: what another executor needs is this class."""
 
-    n_workers = 1
+    n_workers = n_tasks = 1
+    shares_files = True
 
     @contextmanager
     def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:

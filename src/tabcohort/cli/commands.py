@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
 
+    from tabcohort.cohort.executors import Executor
     from tabcohort.data.frames import ColumnChoices
     from tabcohort.data.table import Schema, Table
     from tabcohort.model.predictor import Predictor
@@ -110,18 +112,41 @@ def _train(
 
         check_recordable(options.record)
     _, messages = consoles(options.quiet)
+    executor = _executor(options, messages)
     with live_page(options, messages) as live:
-        status = _train_and_print(options, positive, choose, live)
+        status = _train_and_print(options, positive, choose, _Run(executor, live))
         if status == 0:
             keep_up(live, messages)
         return status
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Where members run, threads of this process if it is None, and the page that shows them, if there is one."""
+
+    executor: Executor | None
+    live: LiveView | None
+
+
+def _executor(options: argparse.Namespace, messages: Console) -> Executor | None:
+    """Return the executor of the option `--cluster`, which is connected; None without that option."""
+    if options.cluster is None:
+        return None
+    from tabcohort.cluster.ray_executor import RayExecutor
+
+    if options.threads is not None and options.cluster != "local":
+        raise SettingsError("--threads is of this machine, and so of --cluster local; leave it out")
+    print_lines(messages, f"cluster  connecting to {options.cluster}")
+    executor = RayExecutor(options.cluster, options.threads)
+    print_lines(messages, f"cluster  {executor.n_workers} cores")
+    return executor
 
 
 def _train_and_print(
     options: argparse.Namespace,
     positive: Any,
     choose: Callable[[Table], tuple[list[Config], CohortSettings]],
-    live: LiveView | None,
+    where: _Run,
 ) -> int:
     """Do what `_train` says, when it is clear where everything goes."""
     from tabcohort.reporting.learning_curve_text import print_learning_curve
@@ -139,8 +164,8 @@ def _train_and_print(
     from tabcohort.cohort.shuffled import shuffled_facts
     from tabcohort.model.file import describe
 
-    with watching(options, live, messages) as how:
-        predictor = fit(table, configs, settings, how.callback, options.checkpoint, observer=how.observer)
+    with watching(options, where.live, messages) as how:
+        predictor = fit(table, configs, settings, how.callback, options.checkpoint, where.executor, how.observer)
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)
     files.save_or_rescue(predictor, path)

@@ -21,6 +21,7 @@ TABLE = (
     "a file (CSV, TSV, JSON lines, Parquet, Arrow, Excel; also compressed), - for standard input, a database "
     "(sqlite:///FILE, duckdb:///FILE, postgresql://...), or sample:NAME (breast-cancer, wine, digits, iris)"
 )
+CLUSTER = "on a Ray cluster: local (started here), auto (runs here), HOST:PORT, or ray://HOST:PORT"
 THRESHOLD = (
     "0.3, balanced_accuracy, f1, 'sensitivity>=0.95', 'specificity>=0.95', 'precision>=0.9', 'cost=10:1' (a missed "
     "positive : a false alarm), or none (the most probable class)"
@@ -147,7 +148,7 @@ def _tune_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_checkpoint(outputs: argparse._ArgumentGroup) -> None:
-    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder, and resume from it")
+    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder or URL, and resume from it")
 
 
 def _look_options(command: argparse.ArgumentParser) -> None:
@@ -366,6 +367,7 @@ def _add_training_options(command: argparse.ArgumentParser) -> argparse._Argumen
     run = command.add_argument_group("run")
     run.add_argument("--budget", type=float, metavar="SECONDS", help="end with the best so far after this time")
     run.add_argument("--threads", type=int, metavar="N", help="members side by side (default: one per core)")
+    run.add_argument("--cluster", metavar="ADDRESS", help=CLUSTER)
     run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
     live = "show losses, members and layers while they train, in the terminal and on a local page (port: auto)"

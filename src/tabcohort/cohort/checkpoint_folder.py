@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from tabcohort.cohort.mirrored_folder import mirrored_folder
 from tabcohort.container import TEMPORARY_PREFIX
 from tabcohort.errors import SettingsError
 from tabcohort.file_locks import HeldError, process_lock
@@ -17,11 +18,16 @@ CHECKPOINT, LOCK = ".checkpoint", ".lock"
 def checkpoint_folder(path: str | Path) -> Iterator[Path]:
     """Make the folder if it is not there, and keep it to this run until the end.
 
-    The system releases the lock when a process is killed.
+    The system releases the lock when a process is killed. Where the path is a URL, this is a local copy: see
+    `mirrored_folder`.
 
     Raises:
         SettingsError: there is something else of that name, it cannot be made, or another run uses it.
     """
+    if "://" in str(path):
+        with mirrored_folder(str(path)) as copy:
+            yield copy
+        return
     folder = Path(path)
     try:
         folder.mkdir(exist_ok=True)

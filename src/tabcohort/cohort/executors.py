@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +26,7 @@ from tabcohort.errors import EngineError
 from tabcohort.training.loop import EpochCallback, TrainingState
 
 SECONDS_BETWEEN = 0.1  # messages of a process about its epochs
+STOPPED = "stopped"  # a worker knows only that it is to stop, not why
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Task:
         member: the member.
         resume_from: where it paused, if it did.
         pause_after: the epoch after which it pauses; None trains to the end.
+        keeps_state: whether the result needs the engine's states even when training has ended.
     """
 
     member: Member
     resume_from: TrainingState | None = None
     pause_after: int | None = None
+    keeps_state: bool = False
 
     def is_due(self, state: TrainingState) -> bool:
         """Return whether the member is to pause now."""
@@ -59,9 +62,13 @@ class Executor(Protocol):
 
     Args:
         n_workers: number of tasks that run at a time.
+        n_tasks: number of tasks that are submitted at a time: more than `n_workers` where short ones go together.
+        shares_files: whether tasks can write to the folders of this machine, and so write their own checkpoints.
     """
 
     n_workers: int
+    n_tasks: int
+    shares_files: bool
 
     def start(self, train: TrainMember, on_epoch: OnEpoch) -> AbstractContextManager[Submit]:
         """Return a context in which tasks can be submitted; it ends when all of them have ended."""
@@ -75,8 +82,10 @@ class ThreadExecutor:
         n_workers: number of threads; one per core when omitted.
     """
 
+    shares_files = True
+
     def __init__(self, n_workers: int | None = None) -> None:
-        self.n_workers = n_workers or n_cores()
+        self.n_workers = self.n_tasks = n_workers or n_cores()
 
     @contextmanager
     def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:
@@ -99,8 +108,10 @@ class ProcessExecutor:
         n_workers: number of processes; one per core when omitted.
     """
 
+    shares_files = True
+
     def __init__(self, n_workers: int | None = None) -> None:
-        self.n_workers = n_workers or n_cores()
+        self.n_workers = self.n_tasks = n_workers or n_cores()
 
     @contextmanager
     def start(self, train: TrainMember, on_epoch: OnEpoch) -> Iterator[Submit]:
@@ -141,7 +152,6 @@ class ProcessExecutor:
             raise failures[0]
 
 
-_STOPPED = "stopped"  # a worker knows only that it is to stop, not why
 _worker: dict[str, Any] = {}
 
 
@@ -167,7 +177,7 @@ def _train_in_worker(task: Task) -> MemberResult:
             shown[0] = now
             _worker["messages"].put((task.member, replace(state, best_state={}, engine_state={})))
         if _worker["must_stop"].is_set():
-            return _STOPPED
+            return STOPPED
         return PAUSED if task.is_due(state) else None
 
     return _worker["train"](task.member, task.resume_from, callback)
@@ -184,10 +194,14 @@ def _with_reason(future: Future[MemberResult], reason: list[str]) -> Future[Memb
         if error is not None:
             named.set_exception(error)
             return
-        result = done.result()
-        if result.state.stop_reason == _STOPPED:
-            result = replace(result, state=replace(result.state, stop_reason=reason[0]))
-        named.set_result(result)
+        named.set_result(with_reason(done.result(), reason))
 
     future.add_done_callback(finish)
     return named
+
+
+def with_reason(result: MemberResult, reason: Sequence[str]) -> MemberResult:
+    """Return a result that names the reason for which all members were stopped, if it was stopped with them."""
+    if result.state.stop_reason != STOPPED:
+        return result
+    return replace(result, state=replace(result.state, stop_reason=reason[0]))

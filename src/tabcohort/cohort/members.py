@@ -74,9 +74,7 @@ def train_member(
     split, engine_name = plan.split(member), plan.engines[member.config]
     checkpoint = None
     if folder is not None:
-        path = folder / f"{member.config}-{member.repeat}-{member.fold}{CHECKPOINT}"
-        identity = checkpoint_identity(table, split, config, engine_name, f"member {member.number}")
-        checkpoint = Checkpoint(path, identity)
+        checkpoint = member_checkpoint(plan, folder, member)
         resume_from = checkpoint.load() if resume_from is None else resume_from
     if program is None:
         state = resume_from
@@ -102,6 +100,14 @@ def train_member(
     except TrainingError as error:
         raise TrainingError(f"network {member.number + 1}: {error}") from None
     return _result(table, split, network, state, engine.name, engine.device_name)
+
+
+def member_checkpoint(plan: CohortPlan, folder: Path, member: Member) -> Checkpoint:
+    """Return the checkpoint of a member in a folder."""
+    path = folder / f"{member.config}-{member.repeat}-{member.fold}{CHECKPOINT}"
+    config, engine = plan.configs[member.config], plan.engines[member.config]
+    identity = checkpoint_identity(plan.table, plan.split(member), config, engine, f"member {member.number}")
+    return Checkpoint(path, identity)
 
 
 def _result(

@@ -79,7 +79,8 @@ class ObservedExecutor:
 
     def __init__(self, executor: Executor, observer: TrainingObserver, plan: CohortPlan) -> None:
         self.executor, self.observer = executor, observer
-        self.n_workers = executor.n_workers
+        self.n_workers = self.n_tasks = executor.n_workers  # so that a member that is submitted begins
+        self.shares_files = executor.shares_files
         self._numbers: Mapping[Member, int] = {member: number for number, member in enumerate(plan.members)}
         self._locks = [threading.Lock() for _ in plan.members]
         self._n_epochs = [0] * len(plan.members)  # of each member, as far as the observer was told

@@ -49,12 +49,16 @@ ProgressCallback = Callable[[RunProgress], None]
 
 def expected_seconds(plan: CohortPlan, n_workers: int) -> float:
     """Return how long training a cohort will take, roughly, before any of it is known."""
-    products = sum(
-        member.cost
-        * min(plan.configs[member.config].max_epochs, EPOCHS_OF_TREES if member.is_trees else EPOCHS_OF_NETWORKS)
-        for member in plan.members
-    )
-    return products / PRODUCTS_PER_SECOND / min(n_workers, len(plan.members))
+    seconds = sum(
+        expected_member_seconds(member, plan.configs[member.config].max_epochs) for member in plan.members
+    )  # fmt: skip
+    return seconds / min(n_workers, len(plan.members))
+
+
+def expected_member_seconds(member: Member, max_epochs: float = math.inf) -> float:
+    """Return how long training a member will take, roughly: its products in an epoch (rows x parameters) x epochs."""
+    n_epochs = min(max_epochs, EPOCHS_OF_TREES if member.is_trees else EPOCHS_OF_NETWORKS)
+    return member.cost * n_epochs / PRODUCTS_PER_SECOND
 
 
 class ProgressTracker:

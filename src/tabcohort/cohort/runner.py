@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tabcohort.cohort.checkpoint_folder import checkpoint_folder, n_checkpoints
+from tabcohort.cohort.checkpointing import CheckpointingExecutor
 from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, TrainMember
 from tabcohort.cohort.halving import HalvingPolicy
 from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
@@ -77,7 +78,7 @@ def run(
     Args:
         plan: the cohort.
         callback: called a few times a second with how far the cohort is, by one thread at a time.
-        checkpoint: a folder to write every member's training to as it goes, and to resume from.
+        checkpoint: a folder, or its URL, to write every member's training to as it goes, and to resume from.
         executor: where members run; threads when omitted.
         observer: called after every epoch of each member, with statistics of the weights and gradients of its layers.
 
@@ -107,10 +108,12 @@ def _run(
     """Train all members of a plan, of which some are resumed from a folder of checkpoints that is this run's."""
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
     rows = plan.table.stored_rows()
+    executor = executor or ThreadExecutor(plan.settings.threads)
+    if folder is not None and not executor.shares_files:
+        executor, folder = CheckpointingExecutor(executor, plan, folder), None
     train = functools.partial(train_member, plan, rows, folder, measure_layers=observer is not None)
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
-    executor = executor or ThreadExecutor(plan.settings.threads)
     seconds = math.nan if n_resumed else expected_seconds(plan, executor.n_workers)  # not known of resumed ones
     train_all = functools.partial(
         run_members, plan.members, train, plan.settings, plan.max_epochs, expected_seconds=seconds
@@ -161,9 +164,11 @@ def run_members(
         if not math.isnan(expected_seconds):
             board.show()
         rungs = board.policy.rungs()
+        # With a budget none waits for a worker: which members still begin is decided when one is free.
+        n_tasks = executor.n_tasks if settings.budget_seconds is None else executor.n_workers
         with executor.start(train, board.on_epoch) as submit:
             for rung in rungs:
-                _train_all(submit, executor.n_workers, board.tasks(rung), board)
+                _train_all(submit, n_tasks, board.tasks(rung), board)
                 if board.stop_reason is not None or rung == rungs[-1]:
                     break
                 board.drop_configs(rung)
@@ -173,13 +178,13 @@ def run_members(
     return result
 
 
-def _train_all(submit: Submit, n_workers: int, tasks: Iterator[Task], board: _Run) -> None:
+def _train_all(submit: Submit, n_tasks: int, tasks: Iterator[Task], board: _Run) -> None:
     """Submit tasks as workers get free, and hand over their results; Ctrl-C lets those that run end early."""
     pending: dict[Future[MemberResult], Task] = {}
     failure: BaseException | None = None
     while True:
         try:
-            while failure is None and len(pending) < n_workers and (task := next(tasks, None)) is not None:
+            while failure is None and len(pending) < n_tasks and (task := next(tasks, None)) is not None:
                 pending[submit(task)] = task
             if not pending:
                 break
@@ -270,6 +275,8 @@ class _Run:
         self._growing.discard(task.member)
         try:
             result = future.result()
+        except CancelledError:  # it had not begun when the run was stopped
+            return
         except TrainingError as error:
             if not self._failed_before(task.member):
                 self.failed[task.member.config] = self._places[task.member], str(error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,14 +94,14 @@ def make_reading(
     filled = np.nan_to_num((fill - center) * scale) if stored.has_missing else np.empty(0)
     lookups = given.lookup[None] if inner is None else np.concatenate([given.lookup[None], inner.lookups])
     return Reading(
-        stored.stored,
+        _as_writeable(stored.stored),
         _float32((center - stored.origin) / stored.unit),
         _float32(scale * stored.unit),
         _float32(filled),
         np.array(encoding.missing, dtype=np.int64),
         absent=_float32((1 - indicator_center) * indicator_scale),
         present=_float32(-indicator_center * indicator_scale),
-        codes=stored.codes,
+        codes=_as_writeable(stored.codes),
         lookups=_float32(_standardized(lookups, encoding, given)),
         lookup_starts=encoding.lookup_starts[:-1],
         widths=np.array([category.width for category in encoding.categories], dtype=np.int64),
@@ -109,6 +110,28 @@ def make_reading(
         vector_rows=_float32(given.vector_row),
         code_starts=encoding.code_starts[:-1],
     )
+
+
+@dataclass(frozen=True)
+class _SharedMemory:
+    """The memory of a read-only array, described as writeable."""
+
+    array: NDArray[Any]
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        interface = self.array.__array_interface__
+        return {**interface, "data": (interface["data"][0], False)}
+
+
+def _as_writeable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, or a view that passes for writeable: for read-only ones another kernel would be compiled.
+
+    Memory that processes share (of a cluster's workers, for example) is read-only. No kernel writes to rows.
+    """
+    if array.flags.writeable:
+        return array
+    return np.asarray(_SharedMemory(array)) if array.size else array.copy()
 
 
 def _float32(values: FloatArray) -> NDArray[np.float32]:

@@ -102,8 +102,9 @@ class Checkpoint:
                     raise self._invalid(f"the array {name!r} is not finite")
 
     def save(self, state: TrainingState) -> None:
-        """Write a training that has ended."""
-        self._state, self._engine_state = state, State()
+        """Write a training that has ended, paused or been stopped; only an end of its own is kept as such."""
+        stop_reason = state.stop_reason if state.is_finished else None
+        self._state, self._engine_state = dataclasses.replace(state, stop_reason=stop_reason), state.engine_state
         self._write()
 
     def _write(self) -> None:
