@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,8 @@ def default_model(table: str) -> Path:
         ('patients.tabcohort', 'wine.tabcohort', 'model.tabcohort')
     """
     name = "model" if table == "-" or "://" in table else Path(table.removeprefix("sample:")).name
+    if glob.has_magic(name):  # the folder of several files
+        name = Path(table).parent.name or "model"
     while Path(name).suffix.lower() in ENDINGS:
         name = Path(name).stem
     return unused(Path(f"{name}{MODEL}"))
