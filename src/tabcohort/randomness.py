@@ -29,6 +29,7 @@ class Purpose(enum.IntEnum):
     BAGS = 10
     PERMUTATIONS = 11
     SUBSAMPLE = 12
+    BLOCKS = 13
 
 
 def make_rng(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np.random.Generator:

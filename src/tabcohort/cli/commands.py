@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabcohort.cli import files
+from tabcohort.cli import big_tables, files
 from tabcohort.cli.model_commands import facts_of_report, write_reports, written_reports
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
 from tabcohort.cli.source_options import (
@@ -154,7 +154,8 @@ def _train_and_print(
 
     out, messages = consoles(options.quiet)
     print_lines(messages, f"reading {shown_name(options.table)}")
-    frame, table = _table(options, positive)
+    rows = big_tables.rows_to_stream(options)
+    frame, table = (None, _streamed_table(options, positive)) if rows else _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
     configs, settings = choose(table)
     if options.learning_curve:
@@ -349,6 +350,27 @@ def _cohort_settings(options: argparse.Namespace, halving: bool = True) -> Cohor
     return settings
 
 
+def _streamed_table(options: argparse.Namespace, positive: Any) -> Table:
+    """Return the table that the options name, with its rows in a store."""
+    big_tables.check_training(options)
+    _, messages = consoles(options.quiet)
+    choices = column_choices(options)
+
+    def print_findings(sample: pl.DataFrame, schema: Schema) -> None:
+        if not options.no_audit:
+            _print_findings(messages, sample, schema, choices)
+
+    table = big_tables.streamed_table(options, choices, positive, print_findings)
+    _print_positive(messages, positive, table.schema)
+    return table
+
+
+def _print_positive(messages: Console, positive: Any, schema: Schema) -> None:
+    if positive is None and schema.positive is not None:
+        name = schema.classes[schema.positive]
+        print_lines(messages, f"positive class: {name} (the last in sorted order; name another with --positive)")
+
+
 def _table(options: argparse.Namespace, positive: Any) -> tuple[pl.DataFrame, Table]:
     """Return the frame and the table that the options name."""
     from tabcohort.data.table import Table
@@ -370,9 +392,7 @@ def _table(options: argparse.Namespace, positive: Any) -> tuple[pl.DataFrame, Ta
         types=column_types(options),
     )
     _, messages = consoles(options.quiet)
-    if positive is None and table.schema.positive is not None:
-        name = table.schema.classes[table.schema.positive]
-        print_lines(messages, f"positive class: {name} (the last in sorted order; name another with --positive)")
+    _print_positive(messages, positive, table.schema)
     if not options.no_audit:
         _print_findings(messages, sample.frame, table.schema, column_choices(options))
     return sample.frame, table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
@@ -99,6 +100,8 @@ def default_model(table: str) -> Path:
         ('patients.tabcohort', 'wine.tabcohort', 'model.tabcohort')
     """
     name = "model" if table == "-" or "://" in table else Path(table.removeprefix("sample:")).name
+    if glob.has_magic(name):  # the folder of several files
+        name = Path(table).parent.name or "model"
     while Path(name).suffix.lower() in ENDINGS:
         name = Path(name).stem
     return unused(Path(f"{name}{MODEL}"))

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tabcohort.cli import explanations, files
+from tabcohort.cli import big_tables, explanations, files
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
-from tabcohort.cli.source_options import open_table, shown_name
+from tabcohort.cli.source_options import columns_to_write, open_table, shown_name
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:
@@ -45,10 +45,13 @@ def predict(options: argparse.Namespace) -> int:
     predictor = load(options.model)
     if options.verbose:
         print_lines(messages, repr(predictor), f"reading {shown_name(options.table)}")
-    frame = open_table(options).frame
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
-    columns = _columns_to_write(options.columns, frame)
+    rows = big_tables.rows_to_stream(options)
+    if rows is not None:
+        return big_tables.predict(options, predictor, rows)
+    frame = open_table(options).frame
+    columns = columns_to_write(options.columns, frame.columns)
     reasons = None
     if options.explain is not None:
         background = _background(options)
@@ -68,15 +71,6 @@ def predict(options: argparse.Namespace) -> int:
     elif not options.json:
         sys.stdout.write(csv_text(predictions, numbers, sys.stdout.isatty()))
     return 0
-
-
-def _columns_to_write(names: str | None, frame: pl.DataFrame) -> list[str]:
-    """Return the input columns that are written beside the predictions: all, none, or those with these names."""
-    if names is None or names == "all":
-        return frame.columns
-    if names == "none":
-        return []
-    return [names] if names in frame.columns else names.split(",")
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -134,14 +128,19 @@ def evaluate(options: argparse.Namespace) -> int:
     from tabcohort.model.file import load
     from tabcohort.reporting.terminal import print_evaluation, print_sets
 
-    predictor, frame = load(options.model), open_table(options).frame
+    predictor, rows = load(options.model), big_tables.rows_to_stream(options)
     schema = predictor.schema
-    _warn_of_missing_groups(predictor, frame.columns)
-    table = Table.for_schema(frame, schema)
-    if predictor.was_trained_on(table):
-        _warn("the model was trained on this table: these figures flatter it; those of `info` are honest")
-    predictor.warn_of_unusual_rows(frame)
-    log_proba = predictor.log_proba_of(table)
+    if rows is None:
+        frame = open_table(options).frame
+        _warn_of_missing_groups(predictor, frame.columns)
+        table = Table.for_schema(frame, schema)
+        if predictor.was_trained_on(table):
+            _warn("the model was trained on this table: these figures flatter it; those of `info` are honest")
+        predictor.warn_of_unusual_rows(frame)
+        log_proba = predictor.log_proba_of(table)
+    else:
+        _warn_of_missing_groups(predictor, rows.names)
+        table, log_proba = big_tables.evaluated(options, predictor, rows)
     evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
     coverage = predictor.decision_rule.coverage
     sets = set_facts(predictor.evaluate_sets(table, log_proba), coverage, schema.classes)

@@ -167,6 +167,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--columns", metavar="A,B", help=beside)
     command.add_argument("--explain", type=int, metavar="K", help="add the K largest contributions of each row")
     command.add_argument("--background", metavar="TABLE", help="of --explain: rows to compare with (TABLE)")
+    _add_memory(command)
     _add_messages(command)
     _add_decision_options(command)
 
@@ -194,6 +195,7 @@ def _explain_options(command: argparse.ArgumentParser) -> None:
 def _evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_table(command)
+    _add_memory(command)
 
 
 def _compare_options(command: argparse.ArgumentParser) -> None:
@@ -304,6 +306,12 @@ def _add_table(command: argparse.ArgumentParser) -> None:
     command.add_argument("--query", metavar="SQL", help="what to read from a database")
 
 
+def _add_memory(command: argparse.ArgumentParser) -> None:
+    """Add how much memory may be used."""
+    memory = "memory to use, such as 1.5GB: larger Parquet tables are read in pieces (default: half of the machine's)"
+    command.add_argument("--memory", metavar="SIZE", help=memory)
+
+
 def _add_card(options: argparse._ActionsContainer, help_: str) -> None:
     """Add the option for a model card, which is empty without a value."""
     options.add_argument("--card", metavar="FILE.md", nargs="?", const="", help=help_)
@@ -326,6 +334,9 @@ def _add_table_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="MODEL", help="write the model to this file (NAME_OF_TABLE.tabcohort)")
     _add_history(command)
     _add_messages(command)
+    _add_memory(command)
+    store = "keep the rows of a large table in this folder, and use it again (default: a temporary one, if needed)"
+    command.add_argument("--store", metavar="FOLDER", help=store)
     columns = _add_column_options(command)
     columns.add_argument("--positive", metavar="LABEL", help="the positive class of two (the last in sorted order)")
     audit = command.add_mutually_exclusive_group()

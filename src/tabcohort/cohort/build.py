@@ -80,7 +80,7 @@ def _member_report(member: Member, split: Split, trained: MemberResult) -> Membe
         member.config,
         member.repeat,
         member.fold,
-        n_train=len(split.train),
+        n_train=split.n_train,
         n_validation=len(split.validation),
         n_test=len(split.test),
         best_epoch=state.best_epoch,

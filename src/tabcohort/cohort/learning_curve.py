@@ -134,7 +134,7 @@ def shares_to_train(plan: CohortPlan) -> list[float]:
 
 def _n_train(plan: CohortPlan) -> float:
     """Return the mean number of training rows of a member."""
-    return float(np.mean([len(plan.split(member).train) for member in plan.members]))
+    return float(np.mean([plan.split(member).n_train for member in plan.members]))
 
 
 def _train(

@@ -9,7 +9,9 @@ from typing import Any
 
 from tabcohort.cohort.presets import preset_cohort
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
+from tabcohort.data.streamed_splits import streamed_splits
 from tabcohort.data.table import Table, positive_code
+from tabcohort.engines.windows import n_windows_of
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluation.decision import check_objective
 from tabcohort.network.program import Program, build_program
@@ -131,7 +133,8 @@ def _program(table: Table, config: Config) -> Program | None:
 def _cost(table: Table, program: Program | None) -> float:
     """Return what an epoch on all rows costs."""
     if program is not None:
-        return float(program.n_products) * len(table.y)
+        n_windows = 1 if table.disk is None else n_windows_of(len(table.y))
+        return float(program.n_products) * len(table.y) / n_windows
     return table.schema.n_outputs * (PRODUCTS_PER_TREE + PRODUCTS_PER_CELL * len(table.y) * table.n_inputs)
 
 
@@ -146,7 +149,8 @@ def _splitters(table: Table, configs: Sequence[Config], settings: CohortSettings
     """
     in_time = table.time is not None
     n_folds, n_seeds = cohort_size(len(table.y), settings.folds, settings.seeds, in_time, len(configs))
-    splitters = [make_splits(table, configs[0], n_folds, repeat) for repeat in range(n_seeds)]
+    divide = make_splits if table.disk is None else streamed_splits
+    splitters = [divide(table, configs[0], n_folds, repeat) for repeat in range(n_seeds)]
     first = splitters[0]
     if isinstance(first, TimeFolds) and not any(len(first.split(fold).test) for fold in range(first.n_folds)):
         raise TableError(

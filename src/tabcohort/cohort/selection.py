@@ -16,6 +16,7 @@ from tabcohort.cohort.interrupts import finishes_on_interrupt
 from tabcohort.cohort.plan import CohortPlan
 from tabcohort.cohort.runner import RunResult
 from tabcohort.data.splits import dependent_groups
+from tabcohort.data.table import Table
 from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
 from tabcohort.evaluation.metrics import safe_log
 from tabcohort.evaluation.out_of_fold import MAX_FOLDS, OutOfFoldPredictions
@@ -55,24 +56,32 @@ def out_of_fold(plan: CohortPlan, result: RunResult) -> dict[int, OutOfFoldPredi
         result: what its run left.
     """
     test_rows = {(member.repeat, member.fold): plan.split(member).test for member in result.members}
-    fold_ids = plan.splitters[0].fold_ids() % MAX_FOLDS
-    group_ids = dependent_groups(plan.table)
+    table, tested = plan.table, np.unique(np.concatenate(list(test_rows.values())))
+    fold_ids = plan.splitters[0].fold_ids()[tested] % MAX_FOLDS
+    group_ids = _groups_of(table, tested)
     by_config = {}
     for config in sorted({member.config for member in result.members}):
-        total = np.zeros((len(plan.table.y), len(plan.table.schema.classes)))
-        n_predictions = np.zeros(len(plan.table.y))
+        total, n_predictions = np.zeros((len(tested), len(table.schema.classes))), np.zeros(len(tested))
         for member, trained in result.members.items():
             if member.config == config:
-                rows = test_rows[member.repeat, member.fold]
-                total[rows] += trained.test_proba
-                n_predictions[rows] += 1
-        rows = np.flatnonzero(n_predictions)
-        log_proba = safe_log(total[rows] / n_predictions[rows, None])
-        groups = np.arange(len(rows)) if group_ids is None else np.unique(group_ids[rows], return_inverse=True)[1]
+                places = np.searchsorted(tested, test_rows[member.repeat, member.fold])
+                total[places] += trained.test_proba
+                n_predictions[places] += 1
+        places = np.flatnonzero(n_predictions)
+        log_proba, rows = safe_log(total[places] / n_predictions[places, None]), tested[places]
+        groups = np.arange(len(rows)) if group_ids is None else np.unique(group_ids[places], return_inverse=True)[1]
         by_config[config] = OutOfFoldPredictions(
-            rows, log_proba, plan.table.y[rows], plan.table.weight[rows], fold_ids[rows], groups
+            rows, log_proba, table.y[rows], table.weight[rows], fold_ids[places], groups
         )
     return by_config
+
+
+def _groups_of(table: Table, rows: IntArray) -> IntArray | None:
+    """Return the group of some rows, `(n,)`; None where all are independent."""
+    if table.disk is not None:
+        return dependent_groups(table.take(rows))
+    group_ids = dependent_groups(table)
+    return None if group_ids is None else group_ids[rows]
 
 
 @finishes_on_interrupt

@@ -8,7 +8,7 @@ learned vector, for which a column holds the row of its table. All columns but t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -194,6 +194,27 @@ class TrainingRows:
     starts_block: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class RowSums:
+    """What the statistics of an encoding are computed from: sums over training rows.
+
+    Args:
+        center, scale: of the numbers, as `fit_statistics` gives them, `(n_numbers,)`.
+        fill: the median of each number that has missing cells, NaN for the others, `(n_numbers,)`.
+        missing_share: of each number, by weight, `(n_numbers,)`.
+        counts: the weight of each code and class of each category in each inner fold, `(n_folds, n_codes, n_classes)`;
+            in one fold where it is one-hot.
+        n_rows: of each code of each category, `(n_codes,)`.
+    """
+
+    center: FloatArray
+    scale: FloatArray
+    fill: FloatArray
+    missing_share: FloatArray
+    counts: Sequence[FloatArray]
+    n_rows: Sequence[IntArray]
+
+
 def fit_encoding(
     numbers: FloatArray, codes: CodeArray, encoding: Encoding, training: TrainingRows
 ) -> tuple[Statistics, InnerFolds | None]:
@@ -212,22 +233,38 @@ def fit_encoding(
         cells = numbers[training.rows, place]
         fill[place] = weighted_quantile(cells, training.weight, 0.5)
         shares[place] = np.average(np.isnan(cells), weights=training.weight)
-    centers, scales = [standardization.center], [standardization.scale]
-    indicator_share = shares[list(encoding.missing)]
-    centers.append(indicator_share)
-    scales.append(_inverse_deviation(indicator_share * (1 - indicator_share)))
-    lookups, vector_rows, fold = [], [], _inner_folds(len(numbers), training, encoding)
+    fold = _inner_folds(len(numbers), training, encoding)
+    counts, n_rows = [], []
     for column, category in zip(codes.T, encoding.categories, strict=True):
         own = column[training.rows].astype(np.int64)
-        counts = _counts(own, training, category, fold)
+        counts.append(_counts(own, training, category, fold))
+        n_rows.append(np.bincount(own, minlength=category.n_codes))
+    sums = RowSums(standardization.center, standardization.scale, fill, shares, counts, n_rows)
+    return statistics_of_sums(encoding, sums, fold)
+
+
+def statistics_of_sums(
+    encoding: Encoding, sums: RowSums, fold: NDArray[np.int8] | None
+) -> tuple[Statistics, InnerFolds | None]:
+    """Return the statistics of training rows, and what they need for target statistics of their own.
+
+    Args:
+        encoding: the structure.
+        sums: over the training rows.
+        fold: the inner fold of each row of the table, `(n_rows,)`; None where no category has target statistics.
+    """
+    indicator_share = sums.missing_share[list(encoding.missing)]
+    centers = [sums.center, indicator_share]
+    scales = [sums.scale, _inverse_deviation(indicator_share * (1 - indicator_share))]
+    lookups, vector_rows = [], []
+    for category, counts, n_rows in zip(encoding.categories, sums.counts, sums.n_rows, strict=True):
         lookup = _lookup(counts, category)
-        share = counts.sum(axis=(0, 2)) / counts.sum()
-        center, scale = _column_statistics(lookup[0], share, category.one_hot)
+        center, scale = _column_statistics(lookup[0], counts.sum(axis=(0, 2)) / counts.sum(), category.one_hot)
         centers.append(center)
         scales.append(scale)
         lookups.append(lookup.reshape(len(lookup), -1))
-        vector_rows.append(_vector_rows(np.bincount(own, minlength=category.n_codes), category))
-    return _assembled(encoding, centers, scales, fill, lookups, vector_rows, fold)
+        vector_rows.append(_vector_rows(n_rows, category))
+    return _assembled(encoding, centers, scales, sums.fill, lookups, vector_rows, fold)
 
 
 def _assembled(
@@ -485,16 +522,27 @@ def store_rows(numbers: FloatArray, statistics: Statistics | None, codes: CodeAr
         statistics: of the numbers.
         codes: `(n_rows, n_categories)`, C-contiguous, which are not copied; none when omitted.
     """
-    origin, unit = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1])
+    origin, unit = origin_and_unit(statistics, numbers.shape[1])
+    stored = np.empty(numbers.shape, dtype=np.float32)
+    codes = no_codes(len(numbers)) if codes is None else codes
+    has_missing = False
+    for rows in row_slices(len(numbers)):
+        stored[rows] = in_32_bits(numbers[rows], origin, unit)
+        has_missing = has_missing or bool(np.isnan(stored[rows]).any())
+    return StoredRows(stored, origin, unit, codes, has_missing)
+
+
+def origin_and_unit(statistics: Statistics | None, n_numbers: int) -> tuple[FloatArray, FloatArray]:
+    """Return what rows in 32 bits are counted from and in, by the statistics of their numbers, `(n_numbers,)` each."""
+    origin, unit = np.zeros(n_numbers), np.ones(n_numbers)
     if statistics is not None:
         origin = statistics.center
         varies = statistics.scale > 0
         unit[varies] = np.exp2(-np.round(np.log2(statistics.scale[varies])))
-    stored = np.empty(numbers.shape, dtype=np.float32)
-    codes = no_codes(len(numbers)) if codes is None else codes
+    return origin, unit
+
+
+def in_32_bits(numbers: FloatArray, origin: FloatArray, unit: FloatArray) -> FloatArray:
+    """Return numbers counted from an origin in units, so that float32 holds them, `(n_rows, n_numbers)`, float64."""
     largest = np.finfo(np.float32).max / 4  # so that what is computed from it is finite, too
-    has_missing = False
-    for rows in row_slices(len(numbers)):
-        stored[rows] = np.clip((numbers[rows] - origin) / unit, -largest, largest)
-        has_missing = has_missing or bool(np.isnan(stored[rows]).any())
-    return StoredRows(stored, origin, unit, codes, has_missing)
+    return np.clip((numbers - origin) / unit, -largest, largest)

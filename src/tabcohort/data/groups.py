@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.types import IntArray
@@ -71,6 +72,21 @@ def _codes(frame: pl.DataFrame, names: Sequence[str]) -> IntArray:
     missing = frame.select(pl.any_horizontal(pl.col(name).is_null() for name in names)).to_series().to_numpy()
     codes[missing] = len(frame) + np.arange(missing.sum())
     return np.unique(codes, return_inverse=True)[1]
+
+
+def group_hashes(frame: pl.DataFrame, names: Sequence[str], otherwise: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of the values of columns together, `(n_rows,)`: the same in any batch of rows.
+
+    Args:
+        frame: the rows.
+        names: of the columns.
+        otherwise: the hash of each row that lacks a value, `(n_rows,)`.
+    """
+    import polars as pl
+
+    text = frame.select(pl.col(name).cast(pl.String) for name in names)
+    has_value = text.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
+    return np.where(has_value, text.select(pl.struct(pl.all()).hash(0)).to_series().to_numpy(), otherwise)
 
 
 def warn_of_groups(frame: pl.DataFrame, codes: Mapping[tuple[str, ...], IntArray]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tabcohort.data import parse
 from tabcohort.data.columns import MAX_MAGNITUDE, MAX_RATIO, Column, Number
@@ -199,6 +200,26 @@ def _with_equal_bits(X: FloatArray) -> FloatArray:
     X[np.isnan(X)] = np.nan
     X += 0.0  # -0.0 + 0.0 is 0.0
     return X
+
+
+def hash_inputs(numbers: FloatArray, codes: CodeArray, seed: int) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of each row, `(n_rows,)`: rows with equal inputs have equal hashes.
+
+    The mixing constants are those of splitmix64 (Steele, Lea & Flood 2014).
+
+    Args:
+        numbers, codes: of the rows, as `numbers_and_codes` gives them.
+        seed: selects one of many hash functions.
+    """
+    state = np.full(len(numbers), seed, dtype=np.uint64)
+    state *= np.uint64(0x9E3779B97F4A7C15)
+    for column in (*numbers.T, *codes.T):
+        state ^= np.ascontiguousarray(column + 0.0).view(np.uint64)  # float64, and -0.0 equals 0.0
+        state *= np.uint64(0xBF58476D1CE4E5B9)
+        state ^= state >> np.uint64(29)
+    state *= np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(32)
+    return state
 
 
 def row_inputs(record: Mapping[str, Any], columns: Sequence[Column]) -> FloatArray:

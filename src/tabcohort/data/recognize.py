@@ -394,6 +394,22 @@ def _category(text: pl.Series) -> Category:
     return _category_of(text, _level_counts(text))
 
 
+def with_level_counts(column: Column, counts: pl.DataFrame) -> Column:
+    """Return a column with the levels of all rows, where it was recognized in some of them.
+
+    Args:
+        column: a category or an integer code; others are unchanged.
+        counts: each `level` as text, and the number `n` of rows that have it.
+    """
+    if not isinstance(column, Category | IntegerCode):
+        return column
+    levels, n_frequent = _levels(counts["level"], counts["n"])
+    note = column.note
+    if isinstance(column, Category) and len(counts) > MAX_LEVELS:
+        note = f"the {MAX_LEVELS:,} most frequent of {len(counts):,} levels"
+    return replace(column, note=note, level_names=levels, n_frequent_levels=n_frequent)
+
+
 def _category_of(text: pl.Series, counts: pl.DataFrame) -> Category:
     levels, n_frequent = _levels(counts["level"], counts["n"])
     n_distinct = len(counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tabcohort.data.column_names import require_few_columns, warn_of_look_alikes
 from tabcohort.data.databases import is_database, read_database, shown
 from tabcohort.data.json_lines import looks_like_json, read_json_lines
+from tabcohort.data.parquet_files import ParquetRows, parquet_paths
 from tabcohort.data.spreadsheets import read_spreadsheet
 from tabcohort.data.text_encoding import as_utf8
 from tabcohort.data.text_table import read_text_table
@@ -49,6 +50,8 @@ def read_frame(source: str | Path, query: str | None = None) -> pl.DataFrame:
 
 def read_source(source: str | Path, query: str | None = None) -> Source:
     """Read a table; what a file is, is told by its content, not by its name.
+
+    Parquet may also be a folder of files, or a pattern such as "rows/*.parquet"; the files have the same columns.
 
     Text is CSV or TSV, in UTF-8, UTF-16 with a byte-order mark or Windows-1252, or JSON lines. Parquet, Arrow IPC
     (Feather) and, with the extra `excel`, spreadsheets are read, too. A file may be compressed by gzip, bzip2, xz,
@@ -100,6 +103,8 @@ def _read_file(source: str | Path) -> tuple[pl.DataFrame, list[str]]:
     name = str(source)
     if name != STANDARD_INPUT:
         path = Path(source)
+        if len(paths := parquet_paths(source)) > 1 or (paths and paths[0] != path):
+            return _read_several(paths), [f"Parquet, {len(paths):,} file{'s' * (len(paths) != 1)}"]
         form = _format_of(head_of(path))
         if form is not None and form.read in (_read_parquet, _read_arrow):  # which need not be in memory
             return form.read(path, name), [form.name]
@@ -133,6 +138,14 @@ def _read_parquet(data: bytes | Path, name: str) -> pl.DataFrame:
         return pl.read_parquet(data)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TableError(f"{name!r} is a damaged Parquet file: {error}") from None
+
+
+def _read_several(paths: Sequence[Path]) -> pl.DataFrame:
+    """Return the rows of Parquet files, one file after another."""
+    import polars as pl
+
+    ParquetRows.open(paths)  # which checks that they have the same columns
+    return pl.concat([_read_parquet(path, str(path)) for path in paths], how="vertical")
 
 
 def _read_arrow(data: bytes | Path, name: str) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tabcohort.data.encoder import row_slices
 from tabcohort.data.groups import connected_groups
+from tabcohort.data.inputs import hash_inputs
 from tabcohort.data.table import Table
 from tabcohort.errors import TableError, TrainingError
 from tabcohort.settings import Config
@@ -37,6 +38,11 @@ class Split:
     train: IntArray
     validation: IntArray
     test: IntArray
+
+    @property
+    def n_train(self) -> int:
+        """Number of train rows."""
+        return len(self.train)
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
@@ -318,19 +324,8 @@ def _in_table_order(values: NDArray[np.int16], order: IntArray) -> IntArray:
 
 
 def row_hashes(table: Table, seed: int) -> NDArray[np.uint64]:
-    """Return a 64-bit hash of every row's inputs, shape `(n_rows,)`: rows with equal inputs have equal hashes.
-
-    The mixing constants are those of splitmix64 (Steele, Lea & Flood 2014).
-    """
-    state = np.full(len(table.y), seed, dtype=np.uint64)
-    state *= np.uint64(0x9E3779B97F4A7C15)
-    for column in (*table.numbers.T, *table.codes.T):
-        state ^= np.ascontiguousarray(column + 0.0).view(np.uint64)  # float64, and -0.0 equals 0.0
-        state *= np.uint64(0xBF58476D1CE4E5B9)
-        state ^= state >> np.uint64(29)
-    state *= np.uint64(0x94D049BB133111EB)
-    state ^= state >> np.uint64(32)
-    return state
+    """Return a 64-bit hash of every row's inputs, shape `(n_rows,)`: rows with equal inputs have equal hashes."""
+    return hash_inputs(table.numbers, table.codes, seed)
 
 
 def _ordered_blocks(table: Table, seed: int) -> tuple[IntArray, IntArray]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import ONE_HOT_LEVELS, Column, Dropped, IntegerCode, Number
+from tabcohort.data.disk_rows import DiskRows
 from tabcohort.data.encoder import (
     CategoryEncoding,
     Encoding,
@@ -154,6 +155,7 @@ class Table:
         schema: the names of all these.
         group_ids: the group of each row, `(n_rows,)`, codes from 0; None where all rows are independent.
         time: the time of each row, `(n_rows,)`, float64; None where it plays no part.
+        disk: where the rows are, if they are in a store: the arrays above are mapped, then, and not in memory.
     """
 
     numbers: FloatArray
@@ -163,6 +165,7 @@ class Table:
     schema: Schema
     group_ids: IntArray | None = None
     time: FloatArray | None = None
+    disk: DiskRows | None = None
 
     @classmethod
     def from_frame(
@@ -332,6 +335,28 @@ class Table:
         """Return the inputs of some rows as `X` has them."""
         return joined_inputs(self.numbers[rows], self.codes[rows])
 
+    def take(self, rows: IntArray) -> Table:
+        """Return some rows as a table that is in memory.
+
+        Args:
+            rows: row numbers, `(n,)`; of a table in a store, ascending.
+        """
+        if self.disk is None:
+            groups = None if self.group_ids is None else self.group_ids[rows]
+            times = None if self.time is None else self.time[rows]
+            return Table(
+                self.numbers[rows], self.codes[rows], self.y[rows], self.weight[rows], self.schema, groups, times
+            )  # fmt: skip
+        own = self.disk.rows(rows)
+        hashes = self.disk.blocks.take("hashes", rows) if self.disk.in_groups else None
+        group_ids = None if hashes is None else np.unique(hashes, return_inverse=True)[1]
+        return Table(own.numbers, own.codes, own.y, own.weight, self.schema, group_ids)
+
+    def release_pages(self) -> None:
+        """Let the mapped pages of a table in a store go; nothing happens for one in memory."""
+        if self.disk is not None:
+            self.disk.release()
+
     def with_numbers(self, numbers: FloatArray) -> Table:
         """Return the table with other inputs, which are all numbers."""
         return replace(self, numbers=numbers, codes=no_codes(len(numbers)))
@@ -348,7 +373,8 @@ class Table:
     @functools.cached_property
     def _n_distinct(self) -> tuple[int, ...]:
         """The distinct values of each number."""
-        return tuple(len(np.unique(values[~np.isnan(values)])) for values in self.numbers.T)
+        numbers = self.numbers if self.disk is None else self.disk.sampled.numbers
+        return tuple(len(np.unique(values[~np.isnan(values)])) for values in numbers.T)
 
     def stored_rows(self) -> StoredRows:
         """Return the rows as all members share them, in 32 bits.
@@ -356,6 +382,8 @@ class Table:
         Warns:
             TabcohortWarning: columns vary too little beside their size to be used.
         """
+        if self.disk is not None:
+            return self.disk.stored
         statistics = fit_statistics(self.numbers, self.weight)
         self._warn_of_tiny_deviations(statistics)
         return store_rows(self.numbers, statistics, self.codes)
@@ -375,6 +403,8 @@ class Table:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the values, names and classes: two tables have the same only if they are the same."""
+        if self.disk is not None:
+            return self.disk.fingerprint
         digest = hashlib.sha256(repr((self.schema, (len(self.y), self.n_inputs))).encode())
         parts = (self.inputs(part) for part in row_slices(len(self.y)))
         for array in itertools.chain(parts, (self.y, self.weight)):

@@ -127,7 +127,7 @@ class BatchPlan:
         """Return the batches of a block of epochs, counted from 0, of `epochs_per_draw` epochs each."""
         n_epochs, bounds = self.epochs_per_draw, self.bounds
         n_steps = len(bounds) - 1
-        orders = np.tile(np.arange(self.n_rows), (n_epochs, 1))
+        orders = self._rows_of_epochs(number * n_epochs, n_epochs)
         if n_steps > 1:
             shuffle(orders, self._rng(Purpose.SHUFFLE, number))
         mixes, partners = np.ones((n_epochs, n_steps)), np.empty((n_epochs, 0), dtype=np.int64)
@@ -138,6 +138,10 @@ class BatchPlan:
             partners = self._partners(number, n_epochs, bounds)
         keys = self._rng(Purpose.LAYER, number).integers(2**63, size=mixes.shape, dtype=np.int64)
         return EpochBlock(number * n_epochs + 1, orders, bounds, mixes, partners, keys)
+
+    def _rows_of_epochs(self, first: int, n_epochs: int) -> IntArray:
+        """Return the rows of some epochs before they are shuffled, `(n_epochs, n_rows)`; `first` is counted from 0."""
+        return np.tile(np.arange(self.n_rows), (n_epochs, 1))
 
     def _partners(self, number: int, n_epochs: int, bounds: IntArray) -> IntArray:
         rng = self._rng(Purpose.MIX_PARTNER, number)

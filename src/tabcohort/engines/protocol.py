@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.engines.batches import BatchPlan
+from tabcohort.engines.batches import BatchPlan, EpochBlock
 from tabcohort.engines.layers import LayerArrays
 from tabcohort.engines.reading import Reading
 from tabcohort.engines.validation import EpochResult, ValidationSet
@@ -44,6 +44,23 @@ class MemberData:
     def __post_init__(self) -> None:
         if self.batches.n_rows != len(self.train):  # the kernels check no bounds
             raise TrainingError(f"the batches are of {self.batches.n_rows} rows, and {len(self.train)} train")
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.soft_targets.shape[1]
+
+    def rows_of(self, block: EpochBlock) -> tuple[IntArray, IntArray, NDArray[np.float32]]:
+        """Return what some epochs train on.
+
+        Returns:
+            The order of the rows in each epoch, `(n_epochs, n_rows)`, as places in the other two: the row numbers, and
+            their soft targets.
+        """
+        return block.orders, self.train, self.soft_targets
+
+    def release(self) -> None:
+        """Let go of what `rows_of` made ready, after its epochs."""
 
 
 class Engine(Protocol):

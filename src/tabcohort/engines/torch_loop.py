@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.adam import adam
@@ -30,6 +31,7 @@ from tabcohort.errors import TabcohortWarning, TrainingError
 from tabcohort.network.models import PiecewiseLinear, QuantileScale, RobustScale, Scale, SmoothClip
 from tabcohort.network.ops import keep_share, scheduled_share
 from tabcohort.settings import Config
+from tabcohort.types import IntArray
 
 ROWS_PER_PASS = 1_024  # activations of more rows leave the cache
 PREPROCESSING = (SmoothClip, RobustScale, QuantileScale, PiecewiseLinear)
@@ -60,11 +62,10 @@ class TorchEngine:
         if dtype not in (torch.float32, torch.float64):
             raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")
         preprocessing, self.learning = _parts(module)  # rows are preprocessed once, and mixed after that
-        self.inputs = preprocessing(torch.from_numpy(data.reading.inputs(data.train)).to(device, dtype))
-        self.targets = torch.from_numpy(data.soft_targets).to(device, dtype)
-        self.val_inputs = preprocessing(torch.from_numpy(data.reading.inputs(data.validation.rows)).to(device, dtype))
-        self.targets_sum_to_one = bool((data.soft_targets.sum(axis=1) == 1).all())
-        check_logits(self.learning, self.val_inputs[:1], n_classes=data.soft_targets.shape[1])
+        self._preprocessing, self._dtype = preprocessing, dtype
+        self._load(data.train, data.soft_targets)
+        self.val_inputs = self._inputs_of(data.validation.rows)
+        check_logits(self.learning, self.val_inputs[:1], n_classes=data.n_classes)
         self.parameters = FlatParameters(module)
         self.moments = {
             name: torch.zeros_like(self.parameters.values) for name in MOMENTS_OF_OPTIMIZER[config.optimizer]
@@ -76,11 +77,16 @@ class TorchEngine:
 
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Run every step of the epoch, then pass the validation rows through the network once."""
-        batches, learning_rate = self.batches.epoch(epoch), rates[epoch - 1]
+        block, learning_rate = self.batches.block(epoch, 1), rates[epoch - 1]
+        orders, train, soft_targets = self.data.rows_of(block)
+        if train is not self._train:  # the rows of the epoch before
+            self._load(train, soft_targets)
+            self.data.release()
+        batches = block[0]
         weight_decay = self.config.weight_decay * schedule_factor(self.config.decay_schedule, epoch, self.config)
         for steps in self.steps_taken:
             steps.fill_((epoch - 1) * batches.n_steps)
-        order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (batches.order, batches.partners))
+        order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (orders[0], batches.partners))
         losses = torch.zeros(batches.n_steps, dtype=self.targets.dtype, device=self.device)
         self.module.train()
         with one_thread(), hashed_dropout(self.module) as dropout:
@@ -105,6 +111,16 @@ class TorchEngine:
         step_losses = losses.cpu().numpy().astype(np.float64)
         (result,) = self.data.validation.results(step_losses[None], val_logits[None], n_train=len(order))
         return result
+
+    def _inputs_of(self, rows: IntArray) -> Tensor:
+        """Return the preprocessed inputs of rows, on the device."""
+        return self._preprocessing(torch.from_numpy(self.data.reading.inputs(rows)).to(self.device, self._dtype))
+
+    def _load(self, train: IntArray, soft_targets: NDArray[np.float32]) -> None:
+        """Take over the rows that are trained on."""
+        self._train, self.inputs = train, self._inputs_of(train)
+        self.targets = torch.from_numpy(soft_targets).to(self.device, self._dtype)
+        self.targets_sum_to_one = bool((soft_targets.sum(axis=1) == 1).all())
 
     def snapshot(self) -> State:
         """Return copies of parameters, buffers and moments."""

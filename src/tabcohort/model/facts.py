@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabcohort.data.table import Schema
+from tabcohort.data.schema_facts import schema_facts
 from tabcohort.evaluation.decision import CONFIDENCE, can_promise, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import Evaluation
 from tabcohort.evaluation.metrics import METRICS
@@ -69,26 +69,6 @@ def facts_without_report(predictor: Predictor) -> dict[str, Any]:
         "threshold": threshold_facts(predictor),
         "configs": config_facts(report),
         "coefficients": _coefficient_facts(predictor),
-    }
-
-
-def schema_facts(schema: Schema) -> dict[str, Any]:
-    """Return a schema as plain JSON values.
-
-    Returns:
-        `features`: names of the columns that are used; `columns`: what `Column.to_dict` gives for each; `dropped`: the
-        same for those that were left out; `target`; `classes`; `positive`: the place of the positive class, or null;
-        `keys`; `groups`.
-    """
-    return {
-        "features": list(schema.features),
-        "columns": [column.to_dict() for column in schema.columns],
-        "dropped": [column.to_dict() for column in schema.dropped],
-        "target": schema.target,
-        "classes": list(schema.classes),
-        "positive": schema.positive,
-        "keys": list(schema.keys),
-        "groups": list(schema.groups),
     }
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
-from tabcohort.data.columns import column_from_dict
 from tabcohort.data.inputs import input_names
+from tabcohort.data.schema_facts import schema_from_facts
 from tabcohort.data.table import Schema
 from tabcohort.errors import ModelFileError, TabcohortError, listed
 from tabcohort.evaluation.calibration import BIAS_CORRECTED, NONE, TEMPERATURE, Calibrator
@@ -27,7 +27,6 @@ from tabcohort.network.program import Network, blank_network, build_program
 from tabcohort.network.trees import Trees, trees_of_arrays
 from tabcohort.plain_values import PlainValues
 from tabcohort.settings import Config
-from tabcohort.types import Label
 
 OUT_OF_FOLD = {
     "rows": np.int64, "log_proba": np.float32, "y": np.int64, "weight": np.float64, "fold_ids": np.int64,
@@ -116,7 +115,7 @@ def _texts_of(values: PlainValues) -> dict[str, str]:
 
 def _predictor(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> Predictor:
     """Take the arrays of a document, and return its predictor."""
-    schema = _schema(values.child("schema"))
+    schema = schema_from_facts(values.child("schema"))
     n_classes = len(schema.classes)
     report = report_from_dict(values.get("report"), values.get("times"), n_classes)
     members = values.wholes("members")
@@ -133,36 +132,6 @@ def _predictor(values: PlainValues, arrays: dict[str, NDArray[Any]]) -> Predicto
     if arrays:
         raise ValueError(f"it has arrays that are not needed: {listed(arrays, 3)}")
     return Predictor(models, members, schema, calibrator, rule, predictions, report)
-
-
-def _schema(values: PlainValues) -> Schema:
-    """Return the schema that `schema_facts` described.
-
-    Raises:
-        ValueError: names or classes are repeated, or the positive class is not among them.
-    """
-    columns, dropped = (
-        tuple(column_from_dict(column.values) for column in values.children(name)) for name in ("columns", "dropped")
-    )
-    features, classes = [column.name for column in columns], _classes(values)
-    if len(set(features)) != len(features) or not features:
-        raise ValueError("its schema has no features, or repeated names")
-    positive = None if values.is_null("positive") else values.whole("positive", high=len(classes) - 1)
-    if positive is None and len(classes) == 2:
-        raise ValueError("neither of its two classes is the positive one")
-    keys, groups = values.texts("keys"), values.texts("groups")
-    return Schema(columns, values.text("target"), classes, positive, keys, groups, dropped)
-
-
-def _classes(values: PlainValues) -> tuple[Label, ...]:
-    """Return the labels of the classes: all texts, all numbers or all booleans, each another."""
-    classes = values.get("classes")
-    kinds = {type(label) for label in classes} if isinstance(classes, list) else set()
-    if kinds not in ({str}, {bool}, {int}, {float}, {int, float}):
-        raise ValueError(f"{values.path}.classes must be a list of texts, of numbers, or of true and false")
-    if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise ValueError(f"{values.path}.classes has a class twice, or fewer than two classes")
-    return tuple(classes)
 
 
 def _model(

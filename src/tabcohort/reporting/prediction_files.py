@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tabcohort.errors import TabcohortError, printable
 
@@ -30,6 +30,59 @@ def write_predictions(predictions: pl.DataFrame, path: str, numbers: Sequence[st
         replace_file(path, frame.write_parquet if is_parquet else frame.write_csv)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TabcohortError(f"{path!r} cannot be written: {error}") from None
+
+
+def write_prediction_parts(parts: Iterable[pl.DataFrame], path: str, numbers: Sequence[str]) -> int:
+    """Write predictions that come in parts, as `write_predictions` does, and return how many there are.
+
+    Raises:
+        ModelFileError: the file cannot be written.
+        TabcohortError: a column cannot be written in this format.
+    """
+    import polars as pl
+    import pyarrow as pa
+
+    from tabcohort.container import replace_file
+
+    n_rows = 0
+
+    def counted() -> Iterator[pl.DataFrame]:
+        nonlocal n_rows
+        for part in parts:
+            n_rows += len(part)
+            yield part
+
+    def write(file: BinaryIO) -> None:
+        if path.lower().endswith(".parquet"):
+            _write_parquet(file, counted())
+        else:
+            file.writelines(text.encode() for text in csv_parts(counted(), numbers))
+
+    try:
+        replace_file(path, write)
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TabcohortError(f"{path!r} cannot be written: {error}") from None
+    return n_rows
+
+
+def _write_parquet(file: BinaryIO, parts: Iterable[pl.DataFrame]) -> None:
+    import polars as pl
+    import polars.selectors as cs
+    import pyarrow.parquet as pq
+
+    writer = None
+    for part in parts:
+        plain = with_joined_sets(part).with_columns(cs.categorical().cast(pl.String)).to_arrow()
+        writer = writer or pq.ParquetWriter(file, plain.schema, compression="zstd")
+        writer.write_table(plain)
+    if writer is not None:
+        writer.close()
+
+
+def csv_parts(parts: Iterable[pl.DataFrame], numbers: Sequence[str]) -> Iterator[str]:
+    """Yield predictions that come in parts as CSV, with these columns of numbers rounded; the first has the names."""
+    for number, part in enumerate(parts):
+        yield for_csv(part, numbers).write_csv(include_header=number == 0)
 
 
 def csv_text(predictions: pl.DataFrame, numbers: Sequence[str], is_terminal: bool) -> str:

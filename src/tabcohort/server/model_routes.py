@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from tabcohort.model.facts import evaluation_facts, schema_facts, set_facts
+from tabcohort.data.schema_facts import schema_facts
+from tabcohort.model.facts import evaluation_facts, set_facts
 from tabcohort.server import openapi
 from tabcohort.server.app_context import AppContext
 from tabcohort.server.http_bodies import json_response

@@ -38,6 +38,7 @@ from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, after_epoch
 from tabcohort.training.member import class_weights, validation_set
+from tabcohort.training.streamed_member import rows_for_trees
 from tabcohort.types import FloatArray, IntArray
 
 
@@ -63,6 +64,7 @@ def train_trees(
     Raises:
         EngineError: scikit-learn does not grow trees as expected: it is of a version that this one does not know.
     """
+    table, split = rows_for_trees(table, split, config.seed, member)
     rows, y, factor = split.train, table.y[split.train], class_weights(table, split, config)
     weight, validation = table.weight[rows] * factor[y], validation_set(table, split, factor)
     target = _Target.of(y, weight, len(table.schema.classes))

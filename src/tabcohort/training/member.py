@@ -25,6 +25,7 @@ from tabcohort.data.encoder import (
 )
 from tabcohort.data.scaling import fit_scaling
 from tabcohort.data.splits import Split, merge_duplicates, starts_of_blocks
+from tabcohort.data.streamed_splits import StreamedSplit
 from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.compiled.blas import one_blas_thread
@@ -34,6 +35,7 @@ from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import EngineError, SettingsError, listed
 from tabcohort.network.program import Program
 from tabcohort.settings import Config
+from tabcohort.training.streamed_member import fit_on_disk_rows, smoothed_targets, streamed_data
 from tabcohort.types import FloatArray, IntArray
 
 # An accelerator takes about five microseconds to launch each of a step's hundred or so operations, and in that time one
@@ -57,6 +59,8 @@ def fit_on_training_rows(
         n_bins: bins of each number; none where it is empty.
         scaling: of the numbers; see `tabcohort.settings.Config`.
     """
+    if table.disk is not None and isinstance(split, StreamedSplit):
+        return fit_on_disk_rows(table.disk, split, encoding, n_bins, scaling)
     if encoding is None:
         rows, row_weight = merge_duplicates(table, split.train)
         statistics, inner = fit_statistics(table.numbers, row_weight, rows), None
@@ -104,8 +108,10 @@ def member_data(
     Raises:
         TabcohortError: table and config do not fit.
     """
-    rows, weight, batch_size = _training_rows(table, split, config, has_batch_norm)
     factor = class_weights(table, split, config)
+    if isinstance(split, StreamedSplit):
+        return streamed_data(table, split, config, reading, has_batch_norm, member, factor)
+    rows, weight, batch_size = _training_rows(table, split, config, has_batch_norm)
     targets = soft_targets(table.y[rows], weight * factor[table.y[rows]], len(table.schema.classes), config)
     validation = validation_set(table, split, factor)
     batches = BatchPlan(
@@ -157,16 +163,16 @@ def class_weights(table: Table, split: Split, config: Config) -> FloatArray:
             if label not in known:
                 raise SettingsError(f"class_weight has the class {label!r}; the target has {listed(known, 10)}")
         return np.array([given.get(label, 1.0) for label in known])
-    totals = np.bincount(table.y[split.train], table.weight[split.train], n_classes)
+    if table.disk is not None and isinstance(split, StreamedSplit):
+        totals = table.disk.totals_without(split.excluded).classes
+    else:
+        totals = np.bincount(table.y[split.train], table.weight[split.train], n_classes).astype(np.float64)
     return np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)
 
 
 def soft_targets(y: IntArray, weight: FloatArray, n_classes: int, config: Config) -> NDArray[np.float32]:
     """Return each row's weight on its class, or spread by label smoothing, `(n_rows, n_classes)`, mean row sum 1."""
-    weight = weight / weight.mean()
-    targets = np.repeat(weight[:, None] * config.label_smoothing / n_classes, n_classes, axis=1)
-    targets[np.arange(len(y)), y] += weight * (1 - config.label_smoothing)
-    return targets.astype(np.float32)
+    return smoothed_targets(y, weight / weight.mean(), n_classes, config.label_smoothing)
 
 
 def choose_engine(config: Config, program: Program, n_train: int) -> str:
@@ -236,7 +242,7 @@ def checkpoint_identity(table: Table, split: Split, config: Config, engine: str,
         engine: name of the engine.
         network: what else distinguishes the network.
     """
-    parts = (split.train, split.validation, split.test)
+    parts = (split.excluded if isinstance(split, StreamedSplit) else split.train, split.validation, split.test)
     rows = hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
     versions = f"tabcohort {version('tabcohort')} numpy {np.__version__} numba {numba.__version__}"
     return f"{network} {engine} {config} {table.fingerprint()} {rows} {versions}"

@@ -57,7 +57,7 @@ class CompiledEngine:
         parameters, program = network.parameters, network.program
         self.dtype = parameters.dtype
         self.n_outputs = program.n_outputs
-        n_classes = data.soft_targets.shape[1]
+        n_classes = data.n_classes
         check_shape_of_logits((2, self.n_outputs), n_classes)
         check_kernels(program)
         try:
@@ -72,8 +72,7 @@ class CompiledEngine:
         }
         self._gradient = np.zeros_like(parameters)
         self._optimizer = _optimizer_arguments(config, program, self.dtype)
-        self._targets = data.soft_targets.astype(self.dtype, copy=False)
-        products = max(1, program.n_products * len(data.train))  # no linear layer, no products
+        products = max(1, program.n_products * data.batches.n_rows)  # no linear layer, no products
         self._epochs_per_call = max(1, min(MAX_EPOCHS_PER_CALL, PRODUCTS_PER_CALL // products))
         rows_per_step = int(np.diff(data.batches.bounds).max())
         rows = max(rows_per_step, min(ROWS_PER_PASS, len(data.validation.rows)))
@@ -103,16 +102,18 @@ class CompiledEngine:
         kept = {name: np.empty((n_kept, array.size), array.dtype) for name, array in state.items()}
         losses = np.empty((n_epochs, n_steps))
         val_logits = np.empty((n_epochs, len(validation.rows), self.n_outputs), self.dtype)
+        orders, train, targets = data.rows_of(block)
         kernels.run_epochs(
             layout.operations, constants, layout.values, layout.n_preprocessing, *state.values(),
-            self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, data.reading, data.train,
-            self._targets, block.orders, block.bounds, block.mixes.astype(self.dtype),
+            self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, data.reading, train,
+            targets.astype(self.dtype, copy=False), orders, block.bounds, block.mixes.astype(self.dtype),
             block.partners, block.layer_keys, losses, (epoch - 1) * n_steps, np.array(rates[:n_epochs], self.dtype),
             decays, *self._optimizer, validation.rows, layout.rows, val_logits,
         )  # fmt: skip
+        data.release()
         self._first, self._n_taken, self._rates = epoch, 1, rates
         self._kept = kept if n_kept else {}
-        self._results = validation.results(losses, val_logits, n_train=len(data.train))
+        self._results = validation.results(losses, val_logits, n_train=data.batches.n_rows)
         return self._results[0]
 
     def _scheduled(self, epochs: range) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -1,0 +1,134 @@
+"""Tables that are larger than the memory to use: when they are read in pieces, and what the commands do with these."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabcohort.cli.output import consoles, print_lines
+from tabcohort.cli.source_options import columns_to_write, shown_name
+from tabcohort.errors import SettingsError, TableError, warn_caller
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tabcohort.data.frames import ColumnChoices
+    from tabcohort.data.parquet_files import ParquetRows
+    from tabcohort.data.table import Schema, Table
+    from tabcohort.model.predictor import Predictor
+    from tabcohort.types import FloatArray
+
+
+def rows_to_stream(options: argparse.Namespace) -> ParquetRows | None:
+    """Return the rows of a table that is to be read in pieces; None where it fits in the memory to use.
+
+    Raises:
+        SettingsError: the memory is not written as a number of bytes.
+        TableError: a store is asked for, and the table is not Parquet.
+    """
+    from tabcohort.data.memory import bytes_of_a_training
+    from tabcohort.data.parquet_files import ParquetRows, parquet_paths
+
+    is_asked_for, memory = getattr(options, "store", None) is not None, memory_of(options)
+    is_elsewhere = options.table == "-" or "://" in options.table or options.table.startswith("sample:")
+    paths = () if is_elsewhere or options.query else parquet_paths(options.table)
+    if not paths:
+        if is_asked_for:
+            raise TableError(
+                f"a store is made of Parquet, and {shown_name(options.table)!r} is none; leave out --store"
+            )
+        return None
+    rows = ParquetRows.open(paths)
+    return rows if is_asked_for or bytes_of_a_training(rows.n_rows, len(rows.names)) > memory else None
+
+
+def memory_of(options: argparse.Namespace) -> int:
+    """Return how many bytes may be used."""
+    from tabcohort.data.memory import default_bytes, parse_bytes
+
+    return default_bytes() if options.memory is None else parse_bytes(options.memory)
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def check_training(options: argparse.Namespace) -> None:
+    """Raise `SettingsError` if an option needs all rows in memory, or the target is not named."""
+    if not options.target:
+        raise SettingsError("name the column to predict: --target COLUMN")
+    needed = {"--learning-curve": options.learning_curve, "--audit shuffled": options.audit}
+    given = [name for name, value in needed.items() if value]
+    if given:
+        raise SettingsError(
+            f"{' and '.join(given)} needs all rows in memory, and this table is larger than the memory to use; leave "
+            "it out, or allow more with --memory"
+        )
+
+
+def streamed_table(
+    options: argparse.Namespace, choices: ColumnChoices, positive: Any, audit: Callable[[pl.DataFrame, Schema], None]
+) -> Table:
+    """Return the table that the options name, with its rows in a store.
+
+    Args:
+        options: of the command line.
+        choices: what they say of the columns.
+        positive: label of the positive class, if it is named.
+        audit: called with a sample of the rows, and the schema.
+    """
+    from tabcohort.data.stream_table import StoreOptions, stream_table
+
+    _, messages = consoles(options.quiet)
+    where = "a temporary folder" if options.store is None else options.store
+    print_lines(messages, f"table    larger than the memory to use, so its rows are kept in {where}")
+    folder = None if options.store is None else Path(options.store)
+    return stream_table(
+        options.table, options.target, choices, positive, StoreOptions(folder, memory_of(options), audit)
+    )
+
+
+# -- predictions -------------------------------------------------------------------------------------------------------
+
+
+def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> int:
+    """Write predictions, some thousand rows at a time."""
+    from tabcohort.model.streamed_predictions import predicted_frames
+    from tabcohort.reporting.prediction_files import csv_parts, write_prediction_parts
+
+    if options.json or options.explain is not None:
+        name = "--json" if options.json else "--explain"
+        raise SettingsError(
+            f"{name} needs all rows in memory, and this table is larger than the memory to use; leave it out, or allow "
+            "more with --memory"
+        )
+    columns, numbers = columns_to_write(options.columns, rows.names), [*predictor.probability_columns, "spread"]
+    n_unusual = [0]
+
+    def counted(frame: pl.DataFrame) -> pl.DataFrame:
+        n_unusual[0] += int((frame["warnings"] != "").sum())
+        return frame
+
+    frames = map(counted, predicted_frames(predictor, rows, columns))
+    if options.out:
+        n_rows = write_prediction_parts(frames, options.out, numbers)
+        print_lines(consoles(options.quiet)[1], f"{n_rows:,} predictions in {options.out}")
+    else:
+        for text in csv_parts(frames, numbers):
+            sys.stdout.write(text)
+    if n_unusual[0]:
+        warn_caller(f"{n_unusual[0]:,} rows have cells unlike those of the training rows: see the column 'warnings'")
+    return 0
+
+
+def evaluated(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> tuple[Table, FloatArray]:
+    """Return the rows with a target of a table, without their inputs, and the model's log probabilities for them."""
+    from tabcohort.model.streamed_predictions import evaluated_rows
+
+    table, log_proba = evaluated_rows(predictor, rows, memory_of(options))
+    if len(table.y) < rows.n_rows:
+        message = f"measured on {len(table.y):,} of {rows.n_rows:,} rows: those with a target, of a uniform sample"
+        print_lines(consoles()[1], f"table    {message}")
+    return table, log_proba

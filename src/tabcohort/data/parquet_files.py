@@ -1,0 +1,142 @@
+"""Parquet in one file or many, read a few thousand rows at a time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tabcohort.data.unpack import head_of
+from tabcohort.errors import TableError
+from tabcohort.types import IntArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ROWS_PER_BATCH = 65_536
+MAGIC = b"PAR1"
+
+
+def parquet_paths(source: str | Path) -> tuple[Path, ...]:
+    """Return the Parquet files that a name stands for, sorted; none where it stands for something else.
+
+    Args:
+        source: a file; a folder, whose files that end in .parquet are taken, those of folders in it too; or a pattern
+            with `*`, `?` or `[...]`.
+
+    Raises:
+        TableError: a folder or a pattern stands for no Parquet file.
+    """
+    name, path = str(source), Path(source)
+    if path.is_file():
+        return (path,) if head_of(path).startswith(MAGIC) else ()
+    if path.is_dir():
+        paths = sorted(own for own in path.rglob("*.parquet") if own.is_file())
+        if not paths:
+            raise TableError(f"the folder {name!r} holds no file that ends in .parquet; name a file or another folder")
+    elif glob.has_magic(name):
+        paths = sorted(own for own in map(Path, glob.glob(name, recursive=True)) if own.is_file())
+        if not paths:
+            raise TableError(f"no file matches {name!r}; name files that are there")
+    else:
+        return ()
+    other = next((own for own in paths if not head_of(own).startswith(MAGIC)), None)
+    if other is not None:
+        raise TableError(f"several files must all be Parquet, and {str(other)!r} is not; name only Parquet files")
+    return tuple(paths)
+
+
+@dataclass(frozen=True)
+class ParquetRows:
+    """The rows of one or several Parquet files, one file after another.
+
+    Args:
+        paths: the files.
+        names: of the columns, which all files have in this order and of the same types.
+        counts: rows of each file, `(n_files,)`.
+        n_bytes: of all columns when they are unpacked.
+    """
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    n_bytes: int
+
+    @classmethod
+    def open(cls, paths: Sequence[Path]) -> ParquetRows:
+        """Read what the files say of themselves.
+
+        Raises:
+            TableError: a file is damaged, or has other columns than the first one.
+        """
+        schemas, counts, n_bytes = [], [], 0
+        for path in paths:
+            with _opened(path) as file:
+                schemas.append(file.schema_arrow.remove_metadata())
+                counts.append(file.metadata.num_rows)
+                groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+                n_bytes += sum(group.total_byte_size for group in groups)
+            if not schemas[-1].equals(schemas[0]):
+                raise TableError(
+                    f"all files must have the same columns of the same types, and {str(path)!r} has others than "
+                    f"{str(paths[0])!r}; write them alike, or name fewer files"
+                )
+        return cls(tuple(paths), tuple(schemas[0].names), tuple(counts), n_bytes)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return sum(self.counts)
+
+    def batches(self, names: Sequence[str] | None = None) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield the number of the first row, counted from 0, and the rows of one batch after another.
+
+        Args:
+            names: the columns to read; all when omitted.
+
+        Raises:
+            TableError: a file is damaged.
+        """
+        import polars as pl
+        import pyarrow as pa
+
+        first = 0
+        for path in self.paths:
+            with _opened(path) as file:
+                try:
+                    for batch in file.iter_batches(ROWS_PER_BATCH, columns=names, use_threads=False):
+                        frame = pl.from_arrow(batch)
+                        assert isinstance(frame, pl.DataFrame)
+                        yield first, frame
+                        first += len(frame)
+                except (pa.ArrowException, OSError) as error:
+                    raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None
+
+    def take(self, rows: IntArray, names: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return some rows as one frame.
+
+        Args:
+            rows: row numbers, counted from 0, ascending, `(n,)`.
+            names: the columns to read; all when omitted.
+        """
+        import polars as pl
+
+        frames = []
+        for first, frame in self.batches(names):
+            own = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(frame))] - first
+            frames.append(frame[own])
+        return pl.concat(frames, how="vertical_relaxed")
+
+
+def _opened(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None

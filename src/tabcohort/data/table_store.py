@@ -1,0 +1,263 @@
+"""A table on disk: a folder of blocks of rows, which are mapped into memory and not read, and a header.
+
+    store.json     what the blocks are, with a checksum of each, and the schema; written last
+    NAME.block     an array in row order, little-endian, without a header of its own
+
+A folder without `store.json` is a build that did not end. A block is mapped so that writing to it would change a copy,
+and its pages count as memory of the process only until `Blocks.release`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import tempfile
+import weakref
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.container import replace_file
+from tabcohort.errors import TableError
+from tabcohort.plain_values import PlainValues, plain_values, refuse_constant
+from tabcohort.types import IntArray
+
+HEADER, ENDING, FORMAT = "store.json", ".block", 1
+BYTES_PER_READ = 2**22
+_DTYPES = {name: np.dtype(name) for name in ("float64", "float32", "int64", "int32", "int8", "uint64")}
+
+
+class StoreWriter:
+    """Writes the blocks of a store, rows after rows, and its header when all of them are there.
+
+    Args:
+        folder: where they go; made if it is not there.
+
+    Raises:
+        TableError: the folder holds other files, or cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            others = [path for path in folder.iterdir() if path.name != HEADER and path.suffix != ENDING]
+            if others:
+                raise TableError(
+                    f"the store {str(folder)!r} must be a new folder or one of a store; it holds {others[0].name!r}: "
+                    "name another folder"
+                )
+            for path in (folder / HEADER, *folder.glob(f"*{ENDING}")):  # the header first: what is left is no store
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(folder, error) from None
+        self._files = ExitStack()
+        self._blocks: dict[str, _Block] = {}
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Append rows to a block.
+
+        Raises:
+            TableError: the disk is full, or the folder cannot be written to.
+        """
+        try:
+            if name not in self._blocks:
+                file = self._files.enter_context((self.folder / f"{name}{ENDING}").open("wb"))
+                self._blocks[name] = _Block(file, rows.dtype.name, rows.shape[1:])
+            self._blocks[name].append(np.ascontiguousarray(rows))
+        except OSError as error:
+            raise unusable(self.folder, error) from None
+
+    def written(self) -> Blocks:
+        """Return the blocks as far as they are written."""
+        for block in self._blocks.values():
+            block.file.flush()
+        facts = {name: block.facts() for name, block in self._blocks.items()}
+        return Blocks(self.folder, plain_values({"blocks": facts}, "its header"))
+
+    def finish(self, document: Mapping[str, Any]) -> None:
+        """Write the header, with which the store is whole.
+
+        Args:
+            document: what else it is to say, plain JSON values.
+        """
+        for block in self._blocks.values():
+            block.file.flush()
+            os.fsync(block.file.fileno())
+        header = {"format": FORMAT, "blocks": {name: block.facts() for name, block in self._blocks.items()}, **document}
+        text = json.dumps(header, allow_nan=False)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        replace_file(self.folder / HEADER, lambda file: file.write(f"{digest}\n{text}\n".encode()))
+
+
+@dataclass
+class _Block:
+    """A block that is being written."""
+
+    file: BinaryIO
+    dtype: str
+    shape: tuple[int, ...]
+    n_rows: int = 0
+    checksum: int = 0
+
+    def append(self, rows: NDArray[Any]) -> None:
+        data = rows.data.cast("B") if rows.size else b""
+        self.file.write(data)
+        self.checksum = zlib.crc32(data, self.checksum)
+        self.n_rows += len(rows)
+
+    def facts(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "shape": [self.n_rows, *self.shape], "crc32": self.checksum}
+
+
+class TemporaryFolder:
+    """A new folder, which is removed when this object is not used any more, or Python ends."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="tabcohort-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def unusable(folder: Path, error: OSError) -> TableError:
+    """Return the error of a folder that a store cannot be in."""
+    return TableError(f"the store {str(folder)!r} cannot be written: {error.strerror or error}; name another --store")
+
+
+def read_header(folder: Path) -> PlainValues | None:
+    """Return what the header of a store says; None where there is no whole store.
+
+    Raises:
+        TableError: the header is damaged, or of another version.
+    """
+    try:
+        digest, _, text = (folder / HEADER).read_text(encoding="utf-8").partition("\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(folder, str(error)) from None
+    text = text.removesuffix("\n")
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise _damaged(folder, "the checksum of its header does not match")
+    try:
+        values = plain_values(json.loads(text, parse_constant=refuse_constant), "its header")
+        return values if values.whole("format") == FORMAT else None  # of another version: it is built again
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, str(error)) from None
+
+
+def _damaged(folder: Path, why: str) -> TableError:
+    return TableError(f"the store {str(folder)!r} is damaged: {why}; remove the folder, and it is built again")
+
+
+class Blocks:
+    """The blocks of a store, mapped into memory.
+
+    Args:
+        folder: of the store.
+        header: what `read_header` gives of it.
+
+    Raises:
+        TableError: a block is missing, or has another size or another content than the header says.
+    """
+
+    def __init__(self, folder: Path, header: PlainValues) -> None:
+        self.folder = folder
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._maps: dict[str, mmap.mmap] = {}
+        try:
+            blocks = header.child("blocks")
+            for name in blocks.values:
+                self._map(name, blocks.child(name))
+        except (ValueError, KeyError) as error:
+            raise _damaged(folder, str(error)) from None
+
+    def _map(self, name: str, facts: PlainValues) -> None:
+        dtype, shape = _DTYPES[facts.text("dtype", tuple(_DTYPES))], facts.wholes("shape")
+        n_bytes = int(np.prod(shape)) * dtype.itemsize
+        path = self.folder / f"{name}{ENDING}"
+        if not name.isidentifier() or not path.is_file() or path.stat().st_size != n_bytes:
+            raise ValueError(f"the block {name!r} is missing or has another size")
+        if not n_bytes:
+            self.arrays[name] = np.empty(shape, dtype)
+            return
+        with path.open("rb") as file:
+            # A private map: kernels take arrays that can be written, and what one wrote would not reach the file.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._maps[name] = mapped
+        self.arrays[name] = np.frombuffer(mapped, dtype).reshape(shape)
+
+    def check(self, header: PlainValues) -> None:
+        """Read all blocks, a few megabytes at a time, and compare their checksums.
+
+        Raises:
+            TableError: one does not match.
+        """
+        for name in self.arrays:
+            checksum = 0
+            for part in self._parts(name):
+                checksum = zlib.crc32(part, checksum)
+            if checksum != header.child("blocks").child(name).whole("crc32"):
+                raise _damaged(self.folder, f"the checksum of the block {name!r} does not match")
+
+    def _parts(self, name: str) -> Iterator[bytes]:
+        with (self.folder / f"{name}{ENDING}").open("rb") as file:
+            while part := file.read(BYTES_PER_READ):
+                yield part
+
+    def rows(self, name: str, rows_at_once: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows of a block, some at a time, read from the file: no page of it is mapped."""
+        array = self.arrays[name]
+        n_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+        with (self.folder / f"{name}{ENDING}").open("rb") as file:
+            for start in range(0, len(array), rows_at_once):
+                n_rows = min(rows_at_once, len(array) - start)
+                yield np.frombuffer(file.read(n_rows * n_bytes), array.dtype).reshape(n_rows, *array.shape[1:])
+
+    def take(self, name: str, rows: IntArray) -> NDArray[Any]:
+        """Return some rows of a block, whose pages are released again after every few thousand."""
+        array = self.arrays[name]
+        taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+        for start in range(0, len(rows), 2**14):
+            taken[start : start + 2**14] = array[rows[start : start + 2**14]]
+            self.release(name)
+        return taken
+
+    def prefetch(self, names: tuple[str, ...], starts: IntArray, stops: IntArray) -> None:
+        """Ask the system to read ranges of rows, in the order of the file, before they are used.
+
+        Args:
+            names: of the blocks.
+            starts, stops: the first row of each range, and the one after its last, `(n_ranges,)`.
+        """
+        if not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        for name in names:
+            mapped, array = self._maps.get(name), self.arrays[name]
+            if mapped is None:
+                continue
+            row_bytes = array.nbytes // len(array)
+            first = starts * row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+            for start, stop in zip(first.tolist(), (stops * row_bytes).tolist(), strict=True):
+                mapped.madvise(mmap.MADV_WILLNEED, start, stop - start)
+
+    def release(self, *names: str) -> None:
+        """Let pages of these blocks go, of all when none is named; they are read again where they are used again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for name in names or self._maps:
+                if name in self._maps:
+                    self._maps[name].madvise(mmap.MADV_DONTNEED)

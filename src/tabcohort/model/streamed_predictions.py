@@ -1,0 +1,103 @@
+"""Predictions for tables that are larger than memory, some thousand rows at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabcohort.data.encoder import no_codes
+from tabcohort.data.frames import target_labels
+from tabcohort.data.groups import group_hashes, group_ids_of
+from tabcohort.data.parquet_files import ParquetRows
+from tabcohort.data.table import Schema, Table
+from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.model.predictor import Predictor
+from tabcohort.randomness import Purpose, make_rng
+from tabcohort.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHARE_FOR_METRICS = 0.5  # of the memory
+BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the peak; measured: benchmarks/big_tables.md
+
+
+def predicted_frames(
+    predictor: Predictor, rows: ParquetRows, columns: Sequence[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """Yield the predictions of `Predictor.predict_frame` for one batch of rows after another.
+
+    Args:
+        predictor: the model.
+        rows: the files.
+        columns: as for `Predictor.predict_frame`.
+
+    Raises:
+        TableError: as `Predictor.predict_frame` does.
+
+    Warns:
+        TabcohortWarning: columns are ignored or renamed. What is unusual in a row is in its column `warnings` only.
+    """
+    import polars as pl
+
+    for first, frame in rows.batches():
+        if not first:
+            predictor.predict_frame(frame.head(0), columns)  # which warns of the columns, once
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TabcohortWarning)
+            predictions = predictor.predict_frame(frame, columns)
+        if "row" in predictions.columns and "row" not in frame.columns:
+            predictions = predictions.with_columns(pl.col("row") + first)
+        yield predictions
+
+
+def evaluated_rows(predictor: Predictor, rows: ParquetRows, memory: int) -> tuple[Table, FloatArray]:
+    """Return the rows with a target as a table without inputs, and their log probabilities, `(n_rows, n_classes)`.
+
+    All rows are measured if their probabilities, and what metrics make of them, take at most half of the memory. Else
+    it is a uniform sample of the rows, always the same. Copies of rows are not looked for: intervals take rows for
+    independent ones unless keys or groups connect them.
+
+    Args:
+        predictor: the model.
+        rows: the files, with the target.
+        memory: bytes.
+
+    Raises:
+        TableError: no row has a target, or as for `Table.for_schema`.
+    """
+    schema, n_classes = predictor.schema, len(predictor.schema.classes)
+    n_at_most = int(SHARE_FOR_METRICS * memory / (BYTES_PER_ROW + BYTES_PER_PROBABILITY * n_classes))
+    chosen = np.sort(make_rng(0, Purpose.SAMPLE).choice(rows.n_rows, min(n_at_most, rows.n_rows), replace=False))
+    parts = []
+    for first, frame in rows.batches():
+        own = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(frame))] - first
+        some = frame[own]
+        if schema.target in some.columns and some[schema.target].null_count() == len(some):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TabcohortWarning)
+            table = Table.for_schema(some, schema)
+        row_numbers = chosen[np.searchsorted(chosen, first) :][: len(some)]
+        parts.append(
+            (table.y, predictor.log_proba_of(table).astype(np.float32), *_group_hashes(some, row_numbers, schema))
+        )
+    if not parts:
+        raise TableError(f"no row has a {schema.target!r}: there is nothing to measure on")
+    y, log_proba, *hashes = (np.concatenate(own) for own in zip(*parts, strict=True))
+    group_ids = group_ids_of([np.unique(own, return_inverse=True)[1] for own in hashes])
+    nothing = np.empty((len(y), 0))
+    return Table(nothing, no_codes(len(y)), y, np.ones(len(y)), schema, group_ids), log_proba.astype(np.float64)
+
+
+def _group_hashes(frame: pl.DataFrame, row_numbers: IntArray, schema: Schema) -> list[NDArray[np.uint64]]:
+    """Return a hash of the keys together, and of each group, of the rows with a target, for those that are there."""
+    keep = target_labels(frame, schema.target)[1]
+    has_keys = schema.keys and set(schema.keys) <= set(frame.columns)
+    sets = [*([schema.keys] if has_keys else []), *((name,) for name in schema.groups if name in frame.columns)]
+    rows = frame.filter(keep)
+    return [group_hashes(rows, names, row_numbers[keep].astype(np.uint64)) for names in sets]
