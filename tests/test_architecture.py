@@ -23,11 +23,20 @@ LAYERS = (
     "estimator",
     "mlflow", "server", "cli", "__main__",
 )  # fmt: skip
-WITH_PYTORCH = ("network.models", "network.lower", "engines.torch_loop", "training.module", "reproduce")
+WITH_PYTORCH = (
+    "network.models",
+    "network.lower",
+    "engines.torch_loop",
+    "engines.distributed",
+    "engines.batched",
+    "training.module",
+    "reproduce",
+)
 NAMES_ONLY = ("reproduce.experiments",)  # of `reproduce`, what the command line's help reads
 # Made of PyTorch, and imported inside a function by a module that is not: what is asked for by name.
 ONLY_WHEN_ASKED_FOR = {
-    ("cohort.members", "training.module"), ("training.member", "engines.torch_loop"),
+    ("cohort.members", "training.module"), ("cohort.blocks", "engines.batched"), ("cohort.trial", "engines.batched"),
+    ("training.member", "engines.torch_loop"), ("engines.connection", "engines.distributed"),
     ("reproduce.experiments", "reproduce.patent_grid"), ("reproduce.experiments", "reproduce.patent_tables"),
 }  # fmt: skip
 COMPILED = "engines/compiled"  # kernels take every array as an argument of its own

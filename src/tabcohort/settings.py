@@ -222,10 +222,11 @@ class Config:
         test_fraction: share of the rows that test, where there are no folds.
         positive: label of the positive class of two; None is the last in sorted order.
         seed: of every random choice.
-        engine: "compiled" (machine code, on a CPU, for the layers that `lower` knows), "torch", or "auto": compiled on
-            a CPU where possible, PyTorch for other modules and on an accelerator, which "auto" uses only for networks
-            large enough to be worth it.
-        device: "cpu", "cuda", "mps", or "auto" for the fastest that is available.
+        engine: "compiled" (machine code, on a CPU, for the layers that `lower` knows), "torch", "batched" (all members
+            of a config together, each operation one call of PyTorch), or "auto": compiled on a CPU where possible,
+            PyTorch for other modules, and on an accelerator batched for a cohort.
+        device: "cpu", "cuda", "mps", or "auto": an accelerator if a short trial shows that the engine is faster there.
+        precision: of the products of the batched engine: "float32", or "bfloat16" by PyTorch's autocast.
 
     Raises:
         SettingsError: a name is unknown (the message offers the nearest one), or a value breaks its rule (the message
@@ -282,8 +283,9 @@ class Config:
     test_fraction: float = _setting(0.2, number=float, low=0, high=1, low_open=True, high_open=True)
     positive: str | float | bool | None = _setting(None, none=True, special="label")
     seed: int = _setting(0, number=int, low=0, high=2**63 - 1)
-    engine: str = _setting("auto", "auto", "torch", "compiled")
+    engine: str = _setting("auto", "auto", "torch", "compiled", "batched")
     device: str = _setting("auto", "auto", "cpu", "cuda", "mps")
+    precision: str = _setting("float32", "float32", "bfloat16")
 
     def __post_init__(self) -> None:
         _check_rules(self)

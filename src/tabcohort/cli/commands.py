@@ -29,6 +29,7 @@ from tabcohort.cli.source_options import (
     warn_of_unused,
 )
 from tabcohort.cli.watch_command import LiveView, keep_up, live_page, watching
+from tabcohort.engines.ranks import launched
 from tabcohort.errors import ModelFileError, SettingsError, TabcohortWarning, listed
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ def _train_and_print(
 
     with watching(options, where.live, messages) as how:
         predictor = fit(table, configs, settings, how.callback, options.checkpoint, where.executor, how.observer)
+    if launched()[0] > 0:  # the first of several processes goes on
+        return 0
     is_interrupted = predictor.report.stop_reason == "interrupted"
     path = _model_path(options, is_interrupted)
     files.save_or_rescue(predictor, path)

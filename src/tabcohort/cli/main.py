@@ -11,6 +11,7 @@ from tabcohort.cli import files
 from tabcohort.cli.commands import INTERRUPTED
 from tabcohort.cli.output import ClosedPipeError, ReportError, checked_streams, report_error, report_error_as_json
 from tabcohort.cli.parser import USER_ERROR, make_parser
+from tabcohort.cli.share_command import share_command
 from tabcohort.cohort.interrupts import interrupted_by_sigterm
 from tabcohort.errors import TabcohortError, TabcohortWarning, printable
 
@@ -41,6 +42,7 @@ def _run(arguments: Sequence[str], report: ReportError) -> int:
     if options.run is None:
         parser.print_help(sys.stderr)
         return USER_ERROR
+    share_command(options)
     warnings.showwarning = _hide_warning if options.quiet else _show_warning  # type: ignore[assignment]
     return int(options.run(options))
 

@@ -379,7 +379,7 @@ def _add_training_options(command: argparse.ArgumentParser) -> argparse._Argumen
     run.add_argument("--budget", type=float, metavar="SECONDS", help="end with the best so far after this time")
     run.add_argument("--threads", type=int, metavar="N", help="members side by side (default: one per core)")
     run.add_argument("--cluster", metavar="ADDRESS", help=CLUSTER)
-    run.add_argument("--engine", choices=("auto", "torch", "compiled"), help="what runs the epochs (auto)")
+    run.add_argument("--engine", choices=("auto", "torch", "compiled", "batched"), help="what runs the epochs (auto)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where PyTorch runs (auto)")
     live = "show losses, members and layers while they train, in the terminal and on a local page (port: auto)"
     run.add_argument("--live", metavar="PORT", nargs="?", const=watch_command.AUTO, type=_port_of_live, help=live)

@@ -12,6 +12,7 @@ from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.cohort.runner import run
 from tabcohort.cohort.selection import out_of_fold, select_and_calibrate
 from tabcohort.data.table import Table
+from tabcohort.engines.connection import ranks
 from tabcohort.model.predictor import Predictor
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.observer import TrainingObserver
@@ -30,6 +31,8 @@ def fit(
     observer: TrainingObserver | None = None,
 ) -> Predictor:
     """Train a cohort of networks and boosted trees on a table, and test each row with members that never saw it.
+
+    Under `torchrun`, the processes train one network after another together and all return the same model.
 
     Args:
         table: the rows.
@@ -56,7 +59,7 @@ def fit(
     """
     plan = make_plan(table, configs, settings)
     predictor = fit_plan(plan, callback, checkpoint, executor, observer)
-    for on_end in FIT_CALLBACKS:
+    for on_end in FIT_CALLBACKS if ranks().rank == 0 else ():
         on_end(plan, predictor)
     return predictor
 

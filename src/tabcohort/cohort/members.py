@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tabcohort.cohort.blocks import Blocks
 from tabcohort.cohort.checkpoint_folder import CHECKPOINT
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.data.encoder import StoredRows, row_slices
@@ -14,17 +15,17 @@ from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
+from tabcohort.engines.connection import ranks
 from tabcohort.engines.protocol import Engine, MemberData
-from tabcohort.engines.reading import make_reading
 from tabcohort.errors import TrainingError
 from tabcohort.evaluation.metrics import log_probabilities
-from tabcohort.network.program import Network, initialize_network
+from tabcohort.network.program import Network
 from tabcohort.network.trees import Trees
 from tabcohort.settings import Config
 from tabcohort.training.boosting import train_trees, trees_of_state
 from tabcohort.training.checkpoint import Checkpoint
 from tabcohort.training.loop import EpochCallback, TrainingState, train_network
-from tabcohort.training.member import checkpoint_identity, fit_on_training_rows, member_data, releasing
+from tabcohort.training.member import checkpoint_identity, prepare_member, releasing
 from tabcohort.training.observer import with_layer_statistics
 from tabcohort.types import FloatArray, IntArray
 
@@ -55,6 +56,7 @@ def train_member(
     resume_from: TrainingState | None = None,
     callback: EpochCallback = lambda state: None,
     measure_layers: bool = False,
+    blocks: Blocks | None = None,
 ) -> MemberResult:
     """Train one member of a plan.
 
@@ -66,6 +68,7 @@ def train_member(
         resume_from: where its training paused before; it takes precedence over a checkpoint.
         callback: called after every epoch; a reason that it returns stops training.
         measure_layers: whether the callback gets figures about the layers of a network.
+        blocks: of the run, if members train side by side in batched operations.
 
     Raises:
         TrainingError: a loss stopped being finite; the message names the member.
@@ -86,16 +89,15 @@ def train_member(
             if checkpoint is not None and state.is_finished:  # else it starts over
                 checkpoint.save(state)
         return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")
-    encoding = program.operations[0].encoding
-    statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config), config.scaling)
-    network = initialize_network(program, config.seed, member.number, config.weight_init)
-    network = network.with_statistics(statistics)
-    reading = make_reading(rows, network.encoding, statistics, inner)
-    data = member_data(table, split, config, reading, program.has_batch_norm, member.number)
+    network, data = prepare_member(table, split, config, program, rows, member.number)
     train = train_network if checkpoint is None else checkpoint.train
     try:
-        with releasing(_make_engine(engine_name, network, data, config)) as engine:
-            callback = with_layer_statistics(callback, engine) if measure_layers else callback
+        if engine_name == "batched":
+            made = (blocks or Blocks(plan)).make_engine(member.config, network, data)
+        else:
+            made = _make_engine(engine_name, network, data, config)
+        with releasing(made) as engine:
+            callback = ranks().agreed(with_layer_statistics(callback, engine) if measure_layers else callback)
             state = train(engine, data.validation, config, callback, resume_from)
     except TrainingError as error:
         raise TrainingError(f"network {member.number + 1}: {error}") from None

@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tabcohort.cohort.presets import preset_cohort
+from tabcohort.cohort.trial import faster_engine
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
 from tabcohort.data.streamed_splits import streamed_splits
 from tabcohort.data.table import Table, positive_code
+from tabcohort.engines.ranks import launched
 from tabcohort.engines.windows import n_windows_of
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluation.decision import check_objective
 from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
-from tabcohort.training.member import choose_engine, with_available_devices
+from tabcohort.training.member import choose_engine, may_have_accelerator, with_available_devices
 
 # Network multiplications that take as long as growing a tree of no rows, and as each of its rows and inputs more.
 PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
+MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,23 @@ def make_plan(
     if not configs:
         raise SettingsError("there must be a config to train with; the list of them is empty")
     configs = with_available_devices(configs)
+    if launched()[1] > 1:
+        _check_for_processes(configs, settings)
     _check_same(configs)
     _check_positive(table, configs[0])
     if settings.threshold is not None:
         check_objective(settings.threshold, len(table.schema.classes))
     programs = [_program(table, config) for config in configs]
+    splitters = _splitters(table, configs, settings)
+    n_members = sum(splitter.n_folds for splitter in splitters)
     engines = [
-        "scikit-learn" if program is None else choose_engine(config, program, len(table.y))
+        "scikit-learn" if program is None else _engine(table, config, program, splitters[0], n_members)
         for config, program in zip(configs, programs, strict=True)
     ]
     if "torch" in engines:  # it has threads of its own, and one state for all
         settings = replace(settings, threads=1)
-    splitters = _splitters(table, configs, settings)
+    elif "batched" in engines and settings.threads is None:  # its members wait for each other, not for a core
+        settings = replace(settings, threads=MAX_SIDE_BY_SIDE)
     members = [
         Member(config, repeat, fold, repeat * splitter.n_folds + fold, _cost(table, program), is_trees=program is None)
         for config, program in enumerate(programs)
@@ -128,6 +136,17 @@ def _program(table: Table, config: Config) -> Program | None:
     return build_program(
         config, table.n_inputs, len(schema.classes), schema.encoding(config), sum(table.bins(config))
     )  # fmt: skip
+
+
+def _engine(table: Table, config: Config, program: Program, splitter: Splitter, n_members: int) -> str:
+    """Return what trains a config's networks: on an accelerator the batched engine, and for "auto" the faster one."""
+    if config.engine != "auto" or config.device == "cpu" or launched()[1] > 1:
+        return choose_engine(config, program, len(table.y))
+    if config.device != "auto":
+        return "batched"
+    if not may_have_accelerator():
+        return "compiled"
+    return faster_engine(table, config, program, splitter.split(0), min(n_members, MAX_SIDE_BY_SIDE))
 
 
 def _cost(table: Table, program: Program | None) -> float:
@@ -180,6 +199,20 @@ def _check_types(table: Any, configs: Sequence[Any], settings: Any) -> None:
         raise SettingsError(
             f"the settings of the cohort must be CohortSettings, such as CohortSettings(folds=5), not "
             f"{type(settings).__name__}"
+        )
+
+
+def _check_for_processes(configs: Sequence[Config], settings: CohortSettings) -> None:
+    """Raise `SettingsError` for what several processes, as `torchrun` starts them, cannot do together."""
+    if any(config.model == "trees" for config in configs):
+        raise SettingsError(
+            "several processes, as torchrun starts them, train networks and no boosted trees: name a model such as "
+            "'mlp', or take the networks of a preset (kinds='networks', --nets-only)"
+        )
+    if settings.budget_seconds is not None:
+        raise SettingsError(
+            "several processes, as torchrun starts them, must train the same epochs, which a budget of seconds does "
+            "not ensure: leave it out, and set 'max_epochs'"
         )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tabcohort.cohort.blocks import Blocks
 from tabcohort.cohort.checkpoint_folder import checkpoint_folder, n_checkpoints
 from tabcohort.cohort.checkpointing import CheckpointingExecutor
 from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, TrainMember
@@ -28,10 +29,11 @@ from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
 from tabcohort.cohort.members import MemberResult, train_member
 from tabcohort.cohort.observing import run_observed
 from tabcohort.cohort.plan import CohortPlan, Member
-from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, expected_seconds
+from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, RunProgress, expected_seconds
 from tabcohort.cohort.store import StateStore
 from tabcohort.engines.compiled.engine import compile_kernels
-from tabcohort.errors import TrainingError, warn_caller
+from tabcohort.engines.connection import ranks
+from tabcohort.errors import EngineError, TrainingError, warn_caller
 from tabcohort.file_locks import temporary_folder
 from tabcohort.settings import CohortSettings
 from tabcohort.training.loop import TrainingState
@@ -75,6 +77,9 @@ def run(
     Compiling the kernels, which the first training of an installation does, counts neither as time of training nor
     towards a budget.
 
+    Under `torchrun`, each process runs the same plan and computes its share of the rows of every network. Only the
+    first one calls `callback` and `observer` and writes checkpoints.
+
     Args:
         plan: the cohort.
         callback: called a few times a second with how far the cohort is, by one thread at a time.
@@ -84,17 +89,28 @@ def run(
 
     Raises:
         TrainingError: a loss stopped being finite in each config.
+        EngineError: there are several processes and an executor, or they cannot be connected.
         KeyboardInterrupt: before the first member had an epoch.
 
     Warns:
         TabcohortWarning: the folder holds checkpoints, which are resumed from.
     """
+    processes = ranks()
+    if processes.size > 1 and executor is not None:
+        raise EngineError("processes that torchrun started share each network, so members run in no other executor")
+    if processes.rank > 0:
+        folder = None if checkpoint is None else Path(checkpoint)  # only the first process looks into it
+        return _run(plan, _do_nothing, executor, None, folder)
     if checkpoint is None:
         return _run(plan, callback, executor, observer)
     with checkpoint_folder(checkpoint) as folder:
         if n_members := n_checkpoints(folder):
             warn_caller(f"resuming from the checkpoint {str(checkpoint)!r}: it holds {n_members} members")
         return _run(plan, callback, executor, observer, folder, n_members)
+
+
+def _do_nothing(progress: RunProgress) -> None:
+    """Show nothing."""
 
 
 def _run(
@@ -111,7 +127,9 @@ def _run(
     executor = executor or ThreadExecutor(plan.settings.threads)
     if folder is not None and not executor.shares_files:
         executor, folder = CheckpointingExecutor(executor, plan, folder), None
-    train = functools.partial(train_member, plan, rows, folder, measure_layers=observer is not None)
+    train = functools.partial(
+        train_member, plan, rows, folder, measure_layers=observer is not None, blocks=Blocks(plan)
+    )
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
     seconds = math.nan if n_resumed else expected_seconds(plan, executor.n_workers)  # not known of resumed ones

@@ -7,6 +7,7 @@ losses stay on the device until the epoch is over, and dropout masks come from a
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from tabcohort.engines.batches import Batches
+from tabcohort.engines.connection import ranks
 from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
@@ -40,6 +42,9 @@ PREPROCESSING = (SmoothClip, RobustScale, QuantileScale, PiecewiseLinear)
 class TorchEngine:
     """Trains a module in place; see `tabcohort.engines.protocol.Engine`.
 
+    Under `torchrun`, every process has such an engine and computes its share of the rows of each step; they begin with
+    the module of the first process, and all have the same numbers after each step.
+
     Args:
         module: maps `(n_rows, n_features)` float tensors to `(n_rows, n_outputs)` logits.
         data: the member's rows.
@@ -47,7 +52,8 @@ class TorchEngine:
         device: where to train.
 
     Raises:
-        TrainingError: the module's logits do not fit the number of classes.
+        TrainingError: the module's logits do not fit the number of classes, or the processes of a training have
+            different modules, rows or configs.
     """
 
     name = "torch"
@@ -74,6 +80,9 @@ class TorchEngine:
         self.steps_taken = [torch.zeros((), device=device) for _ in self.groups]
         self._tensors = {"parameters": self.parameters.values, **self.moments}
         self._tensors.update({f"buffer.{name}": buffer for name, buffer in module.named_buffers()})
+        self.ranks = ranks()
+        self.ranks.check_same(self._digests())
+        self.ranks.copy_from_first([self.parameters.values, *module.buffers()])
 
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Run every step of the epoch, then pass the validation rows through the network once."""
@@ -89,25 +98,28 @@ class TorchEngine:
         order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (orders[0], batches.partners))
         losses = torch.zeros(batches.n_steps, dtype=self.targets.dtype, device=self.device)
         self.module.train()
-        with one_thread(), hashed_dropout(self.module) as dropout:
+        with one_thread(), hashed_dropout(self.module) as dropout, self.ranks.joint_batch_norm(self.module):
             dropout.factor = schedule_factor(self.config.dropout_schedule, epoch, self.config)
             for step in range(batches.n_steps):
                 here = slice(batches.bounds[step], batches.bounds[step + 1])
                 rows = order[here]
-                inputs, targets = self.inputs.index_select(0, rows), self.targets.index_select(0, rows)
+                share = self.ranks.share(len(rows))
+                inputs, targets = self._rows(rows[share])
                 if batches.mix[step] < 1:
-                    partners = all_partners[here]
-                    inputs = self._mixed(inputs, inputs.index_select(0, partners), batches.mix[step])
-                    targets = torch.lerp(targets.index_select(0, partners), targets, batches.mix[step])
-                dropout.take_key(int(batches.layer_keys[step]))
+                    other_inputs, other_targets = self._rows(rows[all_partners[here][share]])
+                    inputs = self._mixed(inputs, other_inputs, batches.mix[step])
+                    targets = torch.lerp(other_targets, targets, batches.mix[step])
+                dropout.take_key(int(batches.layer_keys[step]), first_row=share.start, rank=self.ranks.rank)
                 loss = loss_sum(self.learning(inputs), targets, self.targets_sum_to_one)
                 self.parameters.gradient.zero_()
                 loss.backward(torch.full_like(loss, 1 / len(rows)))  # the gradient of the mean over the rows
+                self.ranks.add_up(self.parameters.gradient)
                 self._clip()
                 self._update(learning_rate, weight_decay)
                 losses[step] = loss.detach()
-            val_logits = logits_in_eval_mode(self.learning, self.val_inputs).cpu().numpy()
+            val_logits = self._val_logits()
         self._check_buffers()
+        self.ranks.add_up(losses)
         step_losses = losses.cpu().numpy().astype(np.float64)
         (result,) = self.data.validation.results(step_losses[None], val_logits[None], n_train=len(order))
         return result
@@ -140,6 +152,31 @@ class TorchEngine:
         values = self.parameters.values.detach().cpu().numpy().copy()
         gradients = average_gradient(moment.cpu().numpy(), self.config, n_steps)
         return layer_arrays(self.parameters.places, values, gradients)
+
+    def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs and soft targets of some training rows."""
+        return self.inputs.index_select(0, rows), self.targets.index_select(0, rows)
+
+    def _val_logits(self) -> NDArray[np.floating]:
+        """Return the logits of the validation rows, `(n_val, n_outputs)`, of which each process computes its share."""
+        self.ranks.copy_from_first(self.module.buffers())  # of a module that counts rows, say
+        n_rows = len(self.val_inputs)
+        if n_rows < self.ranks.size:
+            return logits_in_eval_mode(self.learning, self.val_inputs).cpu().numpy()
+        logits = logits_in_eval_mode(self.learning, self.val_inputs[self.ranks.share(n_rows)])
+        return self.ranks.gather_rows(logits, n_rows).cpu().numpy()
+
+    def _digests(self) -> dict[str, str]:
+        """Return a SHA-256 of the module, of the rows that train and validate, and of the config."""
+        if self.ranks.size == 1:
+            return {}
+        rows = hashlib.sha256()
+        for tensor in (self.inputs, self.targets, self.val_inputs):
+            rows.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+        shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in self.module.state_dict().items()]
+        texts = {"the module": f"{self.module} {shapes}", "the config": f"{self.config} {self.data.batches}"}
+        hashed = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+        return {"the table": rows.hexdigest(), **hashed}
 
     def _mixed(self, own: Tensor, other: Tensor, weight: float) -> Tensor:
         """Return `weight * own + (1 - weight) * other`; rows of learned vectors are those of the heavier one."""
@@ -305,6 +342,14 @@ def loss_sum(logits: Tensor, soft_targets: Tensor, targets_sum_to_one: bool = Fa
     return F.binary_cross_entropy_with_logits(logits, soft_targets[:, 1:] / total, total, reduction="sum")
 
 
+def loss_per_row(logits: Tensor, soft_targets: Tensor) -> Tensor:
+    """Return what `loss_sum` sums, `(n_rows,)`."""
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, soft_targets, reduction="none")
+    total = soft_targets.sum(dim=1, keepdim=True).clamp_min(torch.finfo(soft_targets.dtype).tiny)
+    return F.binary_cross_entropy_with_logits(logits, soft_targets[:, 1:] / total, total, reduction="none")[:, 0]
+
+
 @torch.no_grad()
 def logits_in_eval_mode(module: nn.Module, inputs: Tensor) -> Tensor:
     """Return the module's output for all rows, in evaluation mode, a thousand rows at a time."""
@@ -355,37 +400,61 @@ class HashedDropout:
         self.layers = [layer for layer in module.modules() if isinstance(layer, nn.Dropout) and layer.p > 0]
         self.key, self.factor = 0, 1.0
         self.n_calls = 0  # in this step: a layer that is used twice has two masks
+        self.first_row = 0
         self.counters = torch.empty(0, dtype=torch.int32)
 
-    def take_key(self, key: int) -> None:
-        """Compute the next step's masks from this 63-bit key, and seed PyTorch for any other random layer."""
-        self.key, self.n_calls = key, 0
-        torch.default_generator.manual_seed(key)
+    def take_key(self, key: int, first_row: int = 0, rank: int = 0) -> None:
+        """Compute the next step's masks from this 63-bit key, and seed PyTorch for any other random layer.
+
+        Args:
+            key: of the step.
+            first_row: rows of the step before those that the module is given, which other processes compute.
+            rank: of this process: other random layers draw different numbers in each.
+        """
+        self.key, self.n_calls, self.first_row = key, 0, first_row
+        torch.default_generator.manual_seed(key ^ rank)
         if torch.cuda.is_initialized():
-            torch.cuda.manual_seed(key)
+            torch.cuda.manual_seed(key ^ rank)
 
     def apply(self, p: float, x: Tensor) -> Tensor:
         """Return `x` with each element set to zero with probability `p`, the others scaled up to keep the mean."""
         layer, self.n_calls = self.n_calls, self.n_calls + 1
         share = scheduled_share(keep_share(p), self.factor)
-        if share == 0:
+        if share == 0 or x.numel() == 0:
             return x * 0
-        n_hashes = (x.numel() + 1) // 2
-        if len(self.counters) < n_hashes or self.counters.device != x.device:
-            self.counters = torch.arange(n_hashes, dtype=torch.int32, device=x.device)
-        start = _as_int32(self.key + layer * 0x9E3779B9)
-        mixed = (self.counters[:n_hashes] + start).bitwise_xor_(self.key >> 32)
-        # PyTorch's shift of signed integers keeps the sign; the mask makes it the logical shift of the hash.
-        mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
-        mixed.bitwise_xor_(mixed.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(_as_int32(0x846CA68B))
-        mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF))
-        # 15 bits less the share to keep are negative where the element is kept. Shifted, that is -1 and elsewhere 0,
-        # without a comparison, which would be the slowest operation here.
-        kept = mixed.view(torch.int16).bitwise_and_(0x7FFF).sub_(share).bitwise_right_shift_(15)[: x.numel()]
+        first, skipped = divmod(self.first_row * (x.numel() // len(x)), 2)
+        end = first + (skipped + x.numel() + 1) // 2
+        if len(self.counters) < end or self.counters.device != x.device:
+            self.counters = torch.arange(end, dtype=torch.int32, device=x.device)
+        start = as_int32(self.key + layer * HASH_OF_LAYER)
+        kept = kept_elements(self.counters[first:end], start, self.key >> 32, share)[skipped : skipped + x.numel()]
         return x * kept.view_as(x).to(x.dtype).mul_(-(2**15) / share)
 
 
-def _as_int32(value: int) -> int:
+HASH_OF_LAYER = 0x9E3779B9
+
+
+def kept_elements(counters: Tensor, start: int | Tensor, high: int | Tensor, share: int | Tensor) -> Tensor:
+    """Return -1 for each element that dropout keeps and 0 for the others, int16, two elements per counter.
+
+    Args:
+        counters: half the numbers of the elements, `(n,)`, int32.
+        start: the lower 32 bits of the key, with the layer's number; or of several keys, `(n_keys, 1)`, int32.
+        high: the upper bits of the key, or of several.
+        share: of the elements to keep, in 32,768ths; or of several keys, `(n_keys, 1)`, int16.
+    """
+    mixed = (counters + start).bitwise_xor_(high)
+    # PyTorch's shift of signed integers keeps the sign; the mask makes it the logical shift of the hash.
+    mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF)).mul_(0x7FEB352D)
+    mixed.bitwise_xor_(mixed.bitwise_right_shift(15).bitwise_and_(0x1FFFF)).mul_(as_int32(0x846CA68B))
+    mixed.bitwise_xor_(mixed.bitwise_right_shift(16).bitwise_and_(0xFFFF))
+    # 15 bits less the share to keep are negative where the element is kept. Shifted, that is -1 and elsewhere 0,
+    # without a comparison, which would be the slowest operation here.
+    return mixed.view(torch.int16).bitwise_and_(0x7FFF).sub_(share).bitwise_right_shift_(15)
+
+
+def as_int32(value: int) -> int:
+    """Return the signed number that has the lower 32 bits of another one."""
     return (value + 2**31) % 2**32 - 2**31
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
+from tabcohort.engines.connection import ranks
 from tabcohort.engines.protocol import Engine, State
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import ModelFileError
@@ -26,6 +28,9 @@ FINISHED = ("patience", "max_epochs")  # why a training ended that does not go o
 
 class Checkpoint:
     """One member's training in a file: written at most every ten seconds, when training ends, and on Ctrl-C.
+
+    Of several processes that train a network together, only the first one reads and writes the file; the others get its
+    content from there.
 
     Args:
         path: the file; it need not exist yet.
@@ -44,9 +49,18 @@ class Checkpoint:
         Raises:
             ModelFileError: the file is damaged, or belongs to another config or other data.
         """
-        if not self.path.exists():
-            return None
-        arrays, document = read_container(self.path, "checkpoint")
+        processes = ranks()
+        exists = processes.rank == 0 and self.path.exists()
+        if processes.size == 1:
+            return self._read(self.path) if exists else None
+        content = processes.bytes_of_first(self.path.read_bytes() if exists else b"")
+        with tempfile.TemporaryDirectory(prefix="tabcohort-") as folder:
+            copy = Path(folder) / self.path.name
+            copy.write_bytes(content)
+            return self._read(copy) if content else None
+
+    def _read(self, path: Path) -> TrainingState:
+        arrays, document = read_container(path, "checkpoint")
         if document.get("identity") != self.identity:
             raise ModelFileError(
                 f"the checkpoint {str(self.path)!r} is of another config or other data; remove its folder, or name "
@@ -109,6 +123,8 @@ class Checkpoint:
 
     def _write(self) -> None:
         """Write the last epoch that was done, whatever the engine has begun since."""
+        if ranks().rank > 0:
+            return
         state = self._state
         arrays = {f"now.{name}": array for name, array in self._engine_state.items()}
         arrays.update({f"best.{name}": array for name, array in state.best_state.items()})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +20,7 @@ from tabcohort.data.encoder import (
     Encoding,
     InnerFolds,
     Statistics,
+    StoredRows,
     TrainingRows,
     fit_encoding,
     fit_statistics,
@@ -30,10 +34,11 @@ from tabcohort.data.table import Table
 from tabcohort.engines.batches import BatchPlan, batch_size_of
 from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.engines.protocol import Engine, MemberData
+from tabcohort.engines.ranks import launched
 from tabcohort.engines.reading import Reading, make_reading
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import EngineError, SettingsError, listed
-from tabcohort.network.program import Program
+from tabcohort.network.program import Network, Program, initialize_network
 from tabcohort.settings import Config
 from tabcohort.training.streamed_member import fit_on_disk_rows, smoothed_targets, streamed_data
 from tabcohort.types import FloatArray, IntArray
@@ -120,6 +125,26 @@ def member_data(
     return MemberData(reading, rows, targets, batches, validation)
 
 
+def prepare_member(
+    table: Table, split: Split, config: Config, program: Program, stored: StoredRows, member: int = 0
+) -> tuple[Network, MemberData]:
+    """Return a member's network before training, with the statistics of its rows, and what its engine sees of them.
+
+    Args:
+        table: the rows.
+        split: which of them train and validate.
+        config: of the member.
+        program: of its network.
+        stored: the rows as all members share them.
+        member: its number, which with the seed selects its random streams.
+    """
+    encoding = program.operations[0].encoding
+    statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config), config.scaling)
+    network = initialize_network(program, config.seed, member, config.weight_init).with_statistics(statistics)
+    reading = make_reading(stored, network.encoding, statistics, inner)
+    return network, member_data(table, split, config, reading, program.has_batch_norm, member)
+
+
 def validation_set(table: Table, split: Split, factor: FloatArray) -> ValidationSet:
     """Return the rows that validate a member, equal ones as one.
 
@@ -176,7 +201,7 @@ def soft_targets(y: IntArray, weight: FloatArray, n_classes: int, config: Config
 
 
 def choose_engine(config: Config, program: Program, n_train: int) -> str:
-    """Return "compiled" or "torch": the config's engine, or for "auto" the faster one.
+    """Return "compiled", "torch" or "batched": the config's engine, or for "auto" the faster one for one network.
 
     On a CPU that is the compiled engine. PyTorch is faster from widths of about a thousand on, by a quarter, when it
     has two cores for one member (`benchmarks/scaling.md`); members side by side use both cores anyway.
@@ -187,8 +212,12 @@ def choose_engine(config: Config, program: Program, n_train: int) -> str:
         n_train: number of training rows.
 
     Raises:
-        EngineError: the compiled engine is asked for on another device than the CPU.
+        EngineError: the compiled engine is asked for on another device than the CPU, or in several processes.
     """
+    if launched()[1] > 1:
+        return choose_engine_of_processes(config)
+    if config.precision != "float32" and config.engine != "batched":
+        raise EngineError(f"the precision {config.precision!r} needs the engine 'batched'; it is {config.engine!r}")
     if config.engine == "compiled" and config.device not in ("auto", "cpu"):
         raise EngineError(f"the compiled engine runs on the CPU, not on {config.device}; leave out device")
     if config.engine != "auto":
@@ -199,6 +228,26 @@ def choose_engine(config: Config, program: Program, n_train: int) -> str:
     if program.n_products * rows_per_step < MIN_PRODUCTS_FOR_ACCELERATOR:
         return "compiled"
     return "compiled" if _device("auto") == "cpu" else "torch"
+
+
+def may_have_accelerator() -> bool:
+    """Return whether a device of PyTorch other than the CPU is possible here, without the second that PyTorch takes."""
+    is_there = any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd"))) or shutil.which("nvidia-smi") is not None
+    return sys.platform == "darwin" or is_there
+
+
+def choose_engine_of_processes(config: Config) -> str:
+    """Return "torch", the engine that trains one network in several processes.
+
+    Raises:
+        EngineError: another one is asked for.
+    """
+    if config.engine not in ("auto", "torch"):
+        raise EngineError(
+            f"only the engine 'torch' trains a network in several processes, as torchrun starts them; the setting "
+            f"'engine' is {config.engine!r}: leave it out, or start one process"
+        )
+    return "torch"
 
 
 def with_available_devices(configs: Sequence[Config]) -> tuple[Config, ...]:

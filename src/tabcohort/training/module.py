@@ -17,6 +17,7 @@ from tabcohort.data.encoder import Statistics
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
+from tabcohort.engines.connection import ranks
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError, warn_caller
@@ -29,6 +30,7 @@ from tabcohort.training.loop import EpochCallback, EpochRecord, TrainingState, t
 from tabcohort.training.member import (
     checkpoint_identity,
     choose_engine,
+    choose_engine_of_processes,
     fit_on_training_rows,
     member_data,
     plain_reading,
@@ -78,6 +80,10 @@ def train(
     layer is fitted on the training rows first. `model`, `hidden`, `activation`, `dropout` and `batch_norm` of the
     config are not used: the module is what it is.
 
+    Under `torchrun`, each process calls this function with the same data, computes its share of the rows of every step,
+    and returns the same. Training starts from the weights of the first process, which alone calls `callback` and
+    `observer` and writes the checkpoint.
+
     Args:
         module: returns logits `(n, n_classes)`, or for two classes `(n, 1)`, the logit of the second class.
         data: a `Table`, or arrays `(X, y)` or `(X, y, sample_weight)`.
@@ -89,7 +95,9 @@ def train(
 
     Raises:
         TableError: the data cannot be trained on.
-        TrainingError: the module does not fit the data, no update is possible, or a loss stopped being finite.
+        TrainingError: the module does not fit the data, no update is possible, a loss stopped being finite, or
+            processes were given different modules, data or configs.
+        EngineError: the compiled engine cannot run the module, or processes cannot be connected.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -98,6 +106,10 @@ def train(
         >>> trained.history[-1].train_loss < trained.history[0].train_loss
         True
     """
+    processes = ranks()
+    if processes.rank > 0:
+        callback, observer = _do_nothing, None
+    callback = processes.agreed(callback)
     (config,) = with_available_devices([config or Config()])
     encode, standardize, network = _parts(module)
     table = data if isinstance(data, Table) else _table_of_arrays(data, allow_missing=encode is not None)
@@ -129,6 +141,10 @@ def train(
     return Trained(
         module, state.history, state.best_epoch, str(state.stop_reason), split, engine.name, engine.device_name
     )  # fmt: skip
+
+
+def _do_nothing(state: TrainingState) -> None:
+    """Let training go on."""
 
 
 def _fit_first_layers(standardize: Standardize, network: nn.Module, table: Table, split: Split) -> Statistics:
@@ -223,8 +239,14 @@ def _choose(network: nn.Module, table: Table, split: Split, config: Config) -> s
     Warns:
         TabcohortWarning: PyTorch trains it because of a layer.
     """
+    if config.engine == "batched":
+        raise EngineError(
+            "the engine 'batched' trains the members of a cohort together; one module has none: leave out engine"
+        )
     if config.engine == "torch" or (config.engine == "auto" and config.device not in ("auto", "cpu")):
         return "torch"
+    if ranks().size > 1:
+        return choose_engine_of_processes(config)
     try:
         program = lower(network, table.n_inputs)
         check_kernels(program)
