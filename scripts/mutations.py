@@ -63,8 +63,12 @@ class Mutant:
 
 def mutants_of(source: bytes) -> list[Mutant]:
     """Return all mutants of a source file that are valid Python, in the order of the text."""
-    mutants = sorted(set(_Finder(source).all()), key=lambda mutant: (mutant.start, mutant.end, mutant.text))
-    return [mutant for mutant in mutants if _is_valid(mutant.apply(source))]
+    return [mutant for mutant in candidates_of(source) if _is_valid(mutant.apply(source))]
+
+
+def candidates_of(source: bytes) -> list[Mutant]:
+    """Return the mutants of a source file in the order of the text, some of which may not be valid Python."""
+    return sorted(set(_Finder(source).all()), key=lambda mutant: (mutant.start, mutant.end, mutant.text))
 
 
 def sample(mutants: list[Mutant], n_mutants: int, seed: int = 0) -> list[Mutant]:
