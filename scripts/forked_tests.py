@@ -6,11 +6,11 @@ reads the file on the disk.
 
 from __future__ import annotations
 
-import ast
 import gc
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import os
 import pickle
 import signal
@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
 import pytest
@@ -27,7 +27,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tabcohort"
 HEAVY = ("torch", "numba", "scipy.stats", "scipy.optimize", "sklearn.metrics", "polars", "pyarrow", "hypothesis")
-WARM = ("estimator", "cohort.learning_curve", "engines.torch_loop", "training.module", "model.file")
 OPTIONS = ("-x", "-p", "no:cacheprovider", "--tb=short", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 T = TypeVar("T")
@@ -70,43 +69,6 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def importers_of(module: str) -> set[str]:
-    """Return the modules that import a module, also indirectly or inside a function, and the module itself."""
-    imports = {module_name(path): _imports(path) for path in SOURCE.rglob("*.py")}
-    importers, n_before = {module}, 0
-    while len(importers) > n_before:
-        n_before = len(importers)
-        importers |= {name for name, imported in imports.items() if imported & importers}
-    return importers
-
-
-def _imports(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return names - {"tabcohort"}  # the package itself imports nothing
-
-
-def import_all_but(module: str) -> None:
-    """Import what tests need of the package, except a module and those that import it."""
-    left_out = importers_of(module)
-    needed, reached = [f"tabcohort.{name}" for name in WARM], set[str]()
-    while needed:
-        name = needed.pop()
-        path = SOURCE.parent / Path(*name.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if name in reached or not path.is_file() or not name.startswith("tabcohort."):
-            continue
-        reached.add(name)
-        needed += _imports(path)
-    for name in sorted(reached - left_out):
-        importlib.import_module(name)
-    gc.freeze()  # forks need not look through what is here already
-
-
 class MutatedFile(importlib.machinery.SourceFileLoader):
     """Imports a module from a text in place of its file.
 
@@ -139,3 +101,45 @@ def run_pytest(tests: Iterable[str], plugin: object = None, output: str | Path =
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     return int(pytest.main([*OPTIONS, *tests], plugins=[plugin] if plugin else []))
+
+
+# Functions that are changed where they are
+
+
+def functions_of(path: Path) -> list[FunctionType]:
+    """Return all functions that there are of an imported file, also methods and what decorators hold."""
+    objects = (thing for thing in gc.get_objects() if isinstance(thing, FunctionType))
+    return [function for function in objects if function.__code__.co_filename == str(path)]
+
+
+def change_functions(functions: Iterable[FunctionType], path: Path, text: bytes) -> bool:
+    """Give functions of a file the code that they have in another text, and return whether any has changed.
+
+    Args:
+        functions: of the imported file.
+        path: of the file.
+        text: in place of it; its functions have the same names in the same order.
+    """
+    before, after = (
+        _codes(compile(source, str(path), "exec", dont_inherit=True)) for source in (path.read_bytes(), text)
+    )
+    names = [[code.co_qualname for code in codes] for codes in (before, after)]
+    if names[0] != names[1]:
+        return False
+    changed = {old: new for old, new in zip(before, after, strict=True) if old != new}
+    concerned = [function for function in functions if function.__code__ in changed]
+    for function in concerned:
+        if function.__code__.co_freevars != changed[function.__code__].co_freevars:
+            return False
+    for function in concerned:
+        function.__code__ = changed[function.__code__]
+    return bool(concerned)
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    """Return the code of the functions and methods of a module, but of none inside another."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    codes = []
+    for part in inner:
+        codes += [part] if part.co_flags & inspect.CO_OPTIMIZED else _codes(part)  # a class has none of its own
+    return codes

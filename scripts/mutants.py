@@ -11,28 +11,35 @@ on the disk, and runs the tests that reach the changed line, the quickest first,
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
+import gc
+import itertools
 import json
 import resource
 import sys
-import tempfile
-import threading
 import time
 import tomllib
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
-from forked_tests import ROOT, SOURCE, MutatedFile, import_all_but, import_heavy, in_fork, module_name, run_pytest
+from forked_tests import (
+    ROOT,
+    SOURCE,
+    MutatedFile,
+    change_functions,
+    functions_of,
+    import_heavy,
+    in_fork,
+    module_name,
+    run_pytest,
+)
 from mutations import Mutant, mutants_of, sample
+from reached_lines import Reach
 
 KNOWN, RESULTS = ROOT / "scripts" / "known_survivors.toml", ROOT / "build" / "mutants.json"
-MAX_SECONDS = 20.0  # CPU time of the tests that a mutant is tried by
+MAX_SECONDS = 10.0  # CPU time of the tests that a mutant is tried by
 EXTRA_SECONDS, MAX_FACTOR = 10.0, 4.0  # how much more than without it they may take
 MAX_WAIT = 600.0  # seconds for tests that wait for each other
 
@@ -62,126 +69,6 @@ WIDER: dict[str, tuple[str, ...]] = {
     "data/groups": ("data/test_table", "data/test_splits"),
 }
 
-# Which tests reach which lines
-
-
-@dataclass(eq=False)  # pytest hashes its plugins
-class Reach:
-    """What the tests of a file take and reach; a plugin for pytest.
-
-    Args:
-        path: of the source file.
-        seconds: CPU time of each test, by its id; in the order of the tests.
-        lines: of the source file that each test, or fixture, runs.
-        fixtures: of each test.
-    """
-
-    path: str
-    seconds: dict[str, float] = field(default_factory=dict)
-    lines: defaultdict[str, set[int]] = field(default_factory=functools.partial(defaultdict, set))
-    fixtures: dict[str, list[str]] = field(default_factory=dict)
-    _running: list[str] = field(default_factory=list)
-
-    def of_test(self, test: str) -> set[int]:
-        """Return the lines that a test reaches; those of its fixtures too, which may have run for another test."""
-        return self.lines[test].union(*(self.lines[name] for name in self.fixtures[test]))
-
-    def _trace(self, frame: FrameType, event: str, value: object) -> Any:
-        return self._note if frame.f_code.co_filename == self.path else None
-
-    def _note(self, frame: FrameType, event: str, value: object) -> Any:
-        for name in self._running[-1:]:
-            self.lines[name].add(frame.f_lineno)
-        return self._note
-
-    @contextlib.contextmanager
-    def _traced(self, name: str) -> Any:
-        self._running.append(name)
-        sys.settrace(self._trace)
-        threading.settrace(self._trace)
-        try:
-            yield
-        finally:
-            self._running.pop()
-            sys.settrace(self._trace if self._running else None)
-            threading.settrace(self._trace if self._running else None)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
-        began = time.process_time()
-        with self._traced(item.nodeid):
-            result = yield
-        self.seconds[item.nodeid] = time.process_time() - began
-        self.fixtures[item.nodeid] = getattr(item, "fixturenames", [])
-        return result
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: Any) -> Any:
-        with self._traced(fixturedef.argname):
-            return (yield)
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Runs some of the tests only, in an order; a plugin for pytest.
-
-    Args:
-        tests: their ids.
-    """
-
-    tests: Sequence[str]
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the tests that are chosen."""
-        places = {test: place for place, test in enumerate(self.tests)}
-        items[:] = sorted((item for item in items if item.nodeid in places), key=lambda item: places[item.nodeid])
-
-
-def reach_of(path: Path, files: Sequence[str]) -> Reach:
-    """Return which lines of a source file the tests reach.
-
-    Raises:
-        SystemExit: a test fails without any mutant.
-    """
-
-    with tempfile.NamedTemporaryFile("r") as output:
-
-        def measure() -> tuple[int, Reach]:
-            reach = Reach(str(path))
-            return run_pytest(files, reach, output.name), reach
-
-        result = in_fork(measure)
-        if result is None or result[0] != 0:
-            raise SystemExit(f"these tests must pass before there are mutants:\n{output.read()}")
-        return result[1]
-
-
-def tests_of(mutant: Mutant, reach: Reach, files: Sequence[str]) -> list[str]:
-    """Return the tests to try a mutant by: the mirrored file's first, of each file the quickest first.
-
-    Where nothing is cached between tests, those that do not reach the statement cannot fail. As helpers of tests do
-    keep results, the other tests of the mirrored file come last.
-    """
-    statement = set(range(mutant.first_line, mutant.last_line + 1))
-
-    def order(test: str) -> tuple[bool, int, float]:
-        lines = reach.of_test(test)
-        reaches = bool(lines & statement if mutant.is_in_function else lines)
-        return not reaches, files.index(test.split("::")[0]), reach.seconds[test]
-
-    chosen, seconds = [], 0.0
-    for test in sorted(reach.seconds, key=order):
-        others, file, test_seconds = order(test)
-        if others and file > 0:
-            continue
-        seconds += test_seconds
-        if chosen and seconds > MAX_SECONDS:
-            break
-        chosen.append(test)
-    return chosen
-
-
 # Mutants of a file
 
 
@@ -204,38 +91,143 @@ class FileResult:
     seconds: float
 
 
-def try_file(name: str, choose: Callable[[bytes, list[Mutant]], list[Mutant]]) -> FileResult:
+@dataclass(eq=False)  # pytest hashes its plugins
+class File:
+    """A source file and its tests.
+
+    Args:
+        path: of the source file.
+        tests: the test files, that which mirrors the source file first.
+        mutants: to try.
+        reach: of the tests.
+        survived: whether each mutant that was tried did, by its number.
+        n_timeouts: how many of the others took too long.
+    """
+
+    path: Path
+    tests: list[str]
+    mutants: list[Mutant]
+    reach: Reach
+    survived: dict[int, bool] = field(default_factory=dict)
+    n_timeouts: int = 0
+
+    def try_functions(self) -> File:
+        """Try mutants of functions in forks of one session of pytest, which has imported all there is."""
+        run_pytest(self.tests, self)
+        return self
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Measure which lines tests reach, then try mutants; called by pytest when it has collected the tests."""
+        functions, source = functions_of(self.path), self.path.read_bytes()
+        gc.freeze()
+
+        def measure() -> Reach | None:
+            session.config.pluginmanager.register(self.reach)
+            return self.reach if passes(session, session.items) else None
+
+        self.reach = in_fork(measure) or self.reach
+        items = {item.nodeid: item for item in session.items}
+        for number, mutant in enumerate(self.mutants if self.reach.seconds else []):
+            tests = self.tests_of(mutant)
+
+            def survives(mutant: Mutant = mutant, tests: Sequence[str] = tests) -> bool | None:
+                if not change_functions(functions, self.path, mutant.apply(source)):
+                    return None
+                return passes(session, [items[test] for test in tests])
+
+            if mutant.is_in_function:
+                self.note(number, self.in_time(survives, tests))
+        return True
+
+    def try_others(self) -> None:
+        """Try mutants of what runs when the file is imported, in forks that import all there is."""
+        module, source = module_name(self.path), self.path.read_bytes()
+        for number, mutant in enumerate(self.mutants):
+            tests = self.tests_of(mutant)
+
+            def survives(mutant: Mutant = mutant, tests: Sequence[str] = tests) -> bool:
+                sys.meta_path.insert(0, MutatedFile(module, self.path, mutant.apply(source)))
+                files = [file for file in self.tests if any(test.split("::")[0] == file for test in tests)]
+                return run_pytest(files, Chosen(tests)) == pytest.ExitCode.OK
+
+            if number not in self.survived:
+                self.note(number, self.in_time(survives, tests))
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """Return the tests to try a mutant by, as many as there is time for."""
+        lines = (mutant.first_line, mutant.last_line) if mutant.is_in_function else (0, 0)
+        tests = self.reach.order(*lines, self.tests[0])
+        seconds = itertools.accumulate(self.reach.seconds[test] for test in tests)
+        return [test for test, total in zip(tests, seconds, strict=True) if total < MAX_SECONDS or test == tests[0]]
+
+    def in_time(self, survives: Callable[[], bool | None], tests: Sequence[str]) -> tuple[bool | None] | None:
+        """Return what a function returns in a fork, as a tuple; None if it takes much longer than the tests do."""
+        limit = int(EXTRA_SECONDS + MAX_FACTOR * sum(self.reach.seconds[test] for test in tests))
+
+        def limited() -> tuple[bool | None]:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            return (survives(),)
+
+        return in_fork(limited, MAX_WAIT)
+
+    def note(self, number: int, outcome: tuple[bool | None] | None) -> None:
+        """Note whether a mutant survived; None within the tuple is one that is still to be tried."""
+        self.n_timeouts += outcome is None
+        if outcome is None or outcome[0] is not None:
+            self.survived[number] = outcome is not None and bool(outcome[0])
+
+
+def passes(session: pytest.Session, items: Sequence[pytest.Item]) -> bool:
+    """Run tests of a session until one fails, and return whether none does."""
+    for item, next_item in zip(items, [*items[1:], None], strict=True):
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=next_item)
+        if session.testsfailed:
+            return False
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Runs some of the tests only, in an order; a plugin for pytest.
+
+    Args:
+        tests: their ids.
+    """
+
+    tests: Sequence[str]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the tests that are chosen."""
+        places = {test: place for place, test in enumerate(self.tests)}
+        items[:] = sorted((item for item in items if item.nodeid in places), key=lambda item: places[item.nodeid])
+
+
+def try_file(name: str, wider: Sequence[str], choose: Callable[[bytes, list[Mutant]], list[Mutant]]) -> FileResult:
     """Try mutants of a file; in a process that has imported nothing of the package.
 
     Args:
         name: of the file, under src/tabcohort, without suffix.
+        wider: test files, under tests, that are run beside the one that mirrors it.
         choose: chooses some of the mutants of the source.
+
+    Raises:
+        SystemExit: a test fails without any mutant.
     """
     began = time.monotonic()
     path = SOURCE / f"{name}.py"
     folder, _, stem = name.rpartition("/")
-    files = [f"tests/{file}.py" for file in (f"{folder}/test_{stem}", *WIDER.get(name, ()))]
-    module, source = module_name(path), path.read_bytes()
-    import_all_but(module)
-    reach = reach_of(path, files)
+    tests = [f"tests/{file}.py" for file in (f"{folder}/test_{stem}", *wider)]
+    source = path.read_bytes()
     mutants = mutants_of(source)
     tried = choose(source, mutants)
-    survivors, n_timeouts = [], 0
-    for mutant in tried:
-        tests = tests_of(mutant, reach, files)
-
-        def fails(mutant: Mutant = mutant, tests: Sequence[str] = tests) -> bool:
-            limit = int(EXTRA_SECONDS + MAX_FACTOR * sum(reach.seconds[test] for test in tests))
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-            sys.meta_path.insert(0, MutatedFile(module, path, mutant.apply(source)))
-            in_use = [file for file in files if any(test.split("::")[0] == file for test in tests)]
-            return run_pytest(in_use, Chosen(tests)) != 0
-
-        failed = in_fork(fails, MAX_WAIT)
-        n_timeouts += failed is None
-        if failed is False:
-            survivors.append((mutant.first_line, *mutant.lines(source)))
-    return FileResult(len(mutants), len(tried), n_timeouts, survivors, time.monotonic() - began)
+    file = in_fork(File(path, tests, tried, Reach(str(path))).try_functions)
+    if file is None or not file.reach.seconds:
+        raise SystemExit(f"these tests must pass before there are mutants: {' '.join(tests)}")
+    file.try_others()
+    survivors = [(tried[i].first_line, *tried[i].lines(source)) for i in sorted(file.survived) if file.survived[i]]
+    return FileResult(len(mutants), len(tried), file.n_timeouts, survivors, time.monotonic() - began)
 
 
 # The report
@@ -286,6 +278,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("files", nargs="*", metavar="FILE", help="beginnings of paths under src/tabcohort; default all")
     parser.add_argument("--at-most", type=int, default=10**9, metavar="N", help="mutants per file, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
+    parser.add_argument("--mirrored", action="store_true", help="run only the test file that mirrors the source file")
     parser.add_argument("--again", action="store_true", help="try only those that survived the last time")
     return parser.parse_args(arguments)
 
@@ -306,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if before is not None and not before.survivors:
             continue
-        result = in_fork(functools.partial(try_file, name, choose))
+        result = in_fork(functools.partial(try_file, name, () if options.mirrored else WIDER[name], choose))
         if result is None:
             raise SystemExit(f"the mutants of {name} could not be tried")
         n_killed = result.n_tried - len(result.survivors)
