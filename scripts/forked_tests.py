@@ -26,7 +26,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tabcohort"
-HEAVY = ("torch", "numba", "scipy.stats", "scipy.optimize", "sklearn.metrics", "polars", "pyarrow", "hypothesis")
+HEAVY = (
+    "torch", "torch._dynamo", "numba", "scipy.special", "scipy.stats", "scipy.optimize", "scipy.sparse.csgraph",
+    "sklearn.metrics", "sklearn.linear_model", "polars", "pyarrow", "hypothesis",
+)  # fmt: skip
 OPTIONS = ("-x", "-p", "no:cacheprovider", "--tb=short", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 T = TypeVar("T")
@@ -60,6 +63,18 @@ def import_heavy() -> None:
     os.environ.update(SCIPY_ARRAY_API="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     for module in HEAVY:
         importlib.import_module(module)
+    gc.freeze()
+
+
+def prepare_to_fork() -> None:
+    """Do what each fork would do for its first test: load the kernels, collect what Hypothesis takes from modules."""
+    from hypothesis import given, settings, strategies
+
+    from tabcohort.engines.compiled.engine import compile_kernels
+
+    settings(max_examples=1)(given(strategies.integers())(lambda number: None))()
+    for dtype in ("float32", "float64"):
+        compile_kernels(dtype)
     gc.freeze()
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import itertools
 import json
 import resource
@@ -33,6 +32,7 @@ from forked_tests import (
     import_heavy,
     in_fork,
     module_name,
+    prepare_to_fork,
     run_pytest,
 )
 from mutations import Mutant, mutants_of, sample
@@ -120,7 +120,7 @@ class File:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Measure which lines tests reach, then try mutants; called by pytest when it has collected the tests."""
         functions, source = functions_of(self.path), self.path.read_bytes()
-        gc.freeze()
+        prepare_to_fork()
 
         def measure() -> Reach | None:
             session.config.pluginmanager.register(self.reach)
@@ -286,7 +286,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try the mutants of the files that are asked for, and write what became of them."""
     options, known, results = options_of(arguments), known_survivors(), read_results()
-    names = [name for name in WIDER if not options.files or name.startswith(tuple(options.files))]
+    names = [name for beginning in options.files or [""] for name in WIDER if name.startswith(beginning)]
     import_heavy()
     for name in names:
         before = results.get(name) if options.again else None
