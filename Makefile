@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid bugs clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid bugs mutants clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -127,6 +127,9 @@ grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a qua
 
 bugs: install  ## put each known bug back and show that a test catches it
 	@$(BIN)/python scripts/put_bugs_back.py
+
+mutants: install  ## change each of FILES in one place at a time, and list the changes that no test notices
+	@$(BIN)/python scripts/mutants.py $(FILES) $(if $(AT_MOST),--at-most $(AT_MOST))
 
 clean:  ## remove .venv and what the tools left
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -51,13 +51,13 @@ def test_a_third_is_kept_and_a_few_at_least(n_configs: int) -> None:
 
 def test_the_configs_with_the_lowest_losses_are_kept_the_best_first() -> None:
     losses = dict(enumerate([0.5, 0.1, 0.7, 0.3, 0.2, 0.6, 0.4]))
-    selected = HalvingPolicy(7, 100, drops=True).select(losses)
+    selected = HalvingPolicy(7, 100, drops=True, pauses=False).select(losses)
     assert selected == Selected(kept=[1, 4, 3, 6], dropped=[0, 5, 2], without_weights=[])
 
 
 def test_of_equal_losses_the_first_configs_are_kept() -> None:
     losses = dict.fromkeys(reversed(range(7)), 1.0)
-    assert HalvingPolicy(7, 100, drops=True).select(losses).kept == [0, 1, 2, 3]
+    assert HalvingPolicy(7, 100, drops=True, pauses=False).select(losses).kept == [0, 1, 2, 3]
 
 
 def test_a_policy_that_drops_nothing_keeps_all() -> None:
@@ -68,7 +68,7 @@ def test_a_policy_that_drops_nothing_keeps_all() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=80))
 def test_every_config_is_kept_or_dropped_and_only_those_far_behind_lose_their_weights(losses: list[float]) -> None:
-    selected = HalvingPolicy(len(losses), 100, drops=True).select(dict(enumerate(losses)))
+    selected = HalvingPolicy(len(losses), 100, drops=True, pauses=False).select(dict(enumerate(losses)))
     ranked = [*selected.kept, *selected.dropped]
     assert sorted(ranked) == list(range(len(losses)))
     assert len(selected.kept) == min(len(losses), n_kept(len(losses)))

@@ -113,8 +113,8 @@ def test_of_configs_that_are_equally_good_the_first_are_kept() -> None:
 
 def test_a_config_is_ranked_by_its_best_epochs_also_where_its_members_finished_already() -> None:
     def loss(member: Member, epoch: int) -> float:
-        if member.config == 5:  # is best at once, and then only worse
-            return 0.1 + 0.1 * epoch
+        if member.config == 5:  # is best at once, and then worse than all others
+            return 0.1 if epoch == 1 else 9.0
         return member.config + 1 / epoch
 
     train = FakeTraining(max_epochs=100, patience=3, loss=loss)

@@ -152,6 +152,14 @@ def test_of_two_configs_the_weights_are_nearly_the_best_there_are(one: float, ot
     assert loss_of(candidates, greedy_weights(candidates, n_bags=1)) <= best.fun + 2e-3
 
 
+def test_the_weights_are_those_of_the_best_round_and_not_of_the_last() -> None:
+    """Of five rows, one config is right about three and the other about two: two thirds and one third are best."""
+    y, is_right = np.zeros(5, dtype=np.int64), np.arange(5) < 3
+    proba = np.where(np.stack([is_right, ~is_right]), 0.8, 0.2)
+    candidates = candidates_from(np.log(np.stack([proba, 1 - proba], axis=2)), y, np.ones(5), y)
+    np.testing.assert_allclose(greedy_weights(candidates, n_bags=1), [2 / 3, 1 / 3], rtol=1e-12)
+
+
 def test_weights_of_bootstrap_samples_depend_less_on_which_rows_there_are() -> None:
     candidates = candidates_of([1.0, 1.1, 1.2, 0.9], n_rows=2_000)
     samples = [at(candidates, np.arange(100 * i, 100 * i + 100)) for i in range(20)]
@@ -183,12 +191,12 @@ def test_weights_depend_on_row_weights_as_on_repeated_rows() -> None:
     assert (greedy_weights(weighted) != greedy_weights(plain)).any()
 
 
-def test_a_table_in_which_every_second_row_is_a_control_is_not_sampled_from_one_class(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("y", [np.arange(1_000) % 2, np.arange(1_000) // 500], ids=["by turns", "sorted"])
+def test_the_sample_that_chooses_is_of_both_classes_in_whatever_order_the_rows_are(
+    y: IntArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "MAX_ROWS", 500)
-    y = np.arange(1_000) % 2
-    always_first = np.log(np.tile([0.99, 0.01], (1_000, 1)))  # as good as can be on every second row
+    always_first = np.log(np.tile([0.99, 0.01], (1_000, 1)))  # as good as can be on half of the rows
     fair = np.log(np.where(np.eye(2)[y] == 1, 0.7, 0.3))
     candidates = candidates_from(np.stack([always_first, fair]), y, np.ones(1_000), np.arange(1_000) % 5)
     assert greedy_weights(candidates)[1] > 0.9

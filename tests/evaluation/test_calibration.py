@@ -299,11 +299,11 @@ def test_few_rows_are_all_taken_and_of_many_so_many_at_random() -> None:
         assert np.abs(counts - 1_000 / period).max() < 4 * np.sqrt(1_000 / period)
 
 
-def test_a_table_in_which_every_second_row_is_a_control_is_not_taken_for_one_class(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("y", [np.arange(1_000) % 2, np.arange(1_000) // 500], ids=["by turns", "sorted"])
+def test_the_sample_of_a_table_is_of_both_classes_in_whatever_order_the_rows_are(
+    y: IntArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "MAX_ROWS", 500)
-    y = np.arange(1_000) % 2
     log_proba = log_softmax(np.random.default_rng(0).normal(0, 0.01, (1_000, 2)), axis=1)
     calibrator = fit_calibrator(predictions_of(log_proba, y, fold_ids=np.arange(1_000) // 2 % 5))
     np.testing.assert_allclose(np.exp(calibrator.apply(log_proba)), 0.5, atol=0.1)

@@ -148,21 +148,22 @@ def test_of_a_single_class_there_is_no_tree_and_it_is_probable(n_classes: int) -
     assert (state.is_finished, state.n_epochs, state.best_epoch) == (True, 1, 1)
 
 
-def test_the_history_is_measured_on_the_validation_rows_after_each_round() -> None:
+@pytest.mark.parametrize("class_weight", [None, {0: 1.0, 1: 4.0}])
+def test_the_history_is_measured_on_the_validation_rows_and_weighs_classes_as_training_does(
+    class_weight: dict[int, float] | None,
+) -> None:
     table, split = table_of(240), split_of(240)
-    grown = Grown(table, split, replace(TREES, patience=None))
+    grown = Grown(table, split, replace(TREES, patience=None, class_weight=class_weight))
     assert grown.state.n_epochs == TREES.max_epochs == len(grown.booster._predictors)
     losses = [record.val_loss for record in grown.state.history]
     assert grown.state.best_epoch == 1 + int(np.argmin(losses))
-    log_proba = log_probabilities(grown.logits()[split.validation])
-    y = table.y[split.validation]
-    assert losses[grown.state.best_epoch - 1] == pytest.approx(-log_proba[np.arange(len(y)), y].mean(), rel=1e-12)
-    accuracy = (log_proba.argmax(axis=1) == y).mean()
-    assert grown.state.history[grown.state.best_epoch - 1].val_accuracy == pytest.approx(accuracy)
-    log_proba = log_probabilities(grown.logits()[split.train])
-    y = table.y[split.train]
-    train_loss = grown.state.history[grown.state.best_epoch - 1].train_loss
-    assert train_loss == pytest.approx(-log_proba[np.arange(len(y)), y].mean(), rel=1e-12)
+    best, weight_of = grown.state.history[grown.state.best_epoch - 1], np.array([1.0, 4.0 if class_weight else 1.0])
+    for loss, rows in ((best.val_loss, split.validation), (best.train_loss, split.train)):
+        y, log_proba = table.y[rows], log_probabilities(grown.logits()[rows])
+        expected = -np.average(log_proba[np.arange(len(y)), y], weights=weight_of[y])
+        assert loss == pytest.approx(expected, rel=1e-12)
+    y, y_pred = table.y[split.validation], (grown.logits()[split.validation, 0] > 0).astype(int)
+    assert best.val_accuracy == pytest.approx(np.average(y_pred == y, weights=weight_of[y]))
 
 
 def test_training_stops_when_its_patience_is_over_and_keeps_the_best_rounds() -> None:

@@ -346,13 +346,13 @@ def test_training_resumes_from_an_earlier_state() -> None:
     engine = ScriptedEngine(script)
     earlier = train_network(engine, ONE_ROW, Config(max_epochs=3, patience=None))
     after_three = {name: np.full_like(array, 3) for name, array in engine.state.items()}  # as a checkpoint has it
-    earlier = TrainingState(
-        earlier.history, earlier.best_epoch, earlier.best_state, earlier.plateau, engine_state=after_three
-    )
+    history = tuple(record._replace(seconds=100.0) for record in earlier.history)
+    earlier = TrainingState(history, earlier.best_epoch, earlier.best_state, earlier.plateau, engine_state=after_three)
     later = train_network(engine, ONE_ROW, Config(max_epochs=6, patience=None), resume_from=earlier)
     assert [record.score for record in later.history] == [record.score for record in whole.history]
     assert (later.best_epoch, later.stop_reason) == (whole.best_epoch, whole.stop_reason) == (5, "max_epochs")
     assert engine.state["weight"] == 5
+    assert all(100 <= record.seconds < 160 for record in later.history), "time goes on from where it was"
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])

@@ -26,7 +26,7 @@ class HalvingPolicy:
     n_configs: int
     max_epochs: int
     drops: bool
-    pauses: bool = False
+    pauses: bool
 
     def rungs(self) -> list[int]:
         """Return the epochs after which all members pause; the last one is the end."""
