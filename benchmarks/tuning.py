@@ -23,7 +23,7 @@ from real_tables import fit_and_held_out_rows, whole_tables
 from sklearn.metrics import log_loss
 
 from tabcohort import CohortSettings, Config, Table, fit
-from tabcohort.cohort.presets import preset_configs
+from tabcohort.cohort.presets import configs_for, preset_configs
 from tabcohort.cohort.search import WIDTHS, random_configs
 
 TABLES = ("german_credit", "vehicle", "titanic", "pima_diabetes", "cylinder_bands", "student_dropout")
@@ -96,7 +96,7 @@ def asked(trial: optuna.Trial, base: Config) -> Config:
 def search(table: Table, way: Way, seed: int) -> tuple[list[Config], int]:
     """Return the best configs that a way finds in its time, and how many it tried."""
     base = Config(seed=seed)
-    first = preset_configs("default", base, n_rows=len(table.y), n_classes=len(table.schema.classes))
+    first = configs_for(table, "default", base)
     began, found, n_tried = time.process_time(), {}, 0
     for configs, halving, tell in way(base, first):
         report = fit(table, configs, replace(SEARCH, halving=halving)).report

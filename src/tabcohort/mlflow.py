@@ -17,7 +17,7 @@ from typing import Any
 from tabcohort import __version__
 from tabcohort.cohort.fit import FIT_CALLBACKS
 from tabcohort.cohort.plan import CohortPlan
-from tabcohort.cohort.presets import preset_configs
+from tabcohort.cohort.presets import configs_for
 from tabcohort.data.frames import as_frame
 from tabcohort.data.inputs import require_columns
 from tabcohort.data.table import Schema
@@ -242,10 +242,7 @@ def parameters_of(plan: CohortPlan) -> dict[str, Any]:
 
 def _is_preset(plan: CohortPlan) -> bool:
     """Return whether the configs are those of the preset in the settings."""
-    settings, table = plan.settings, plan.table
+    settings = plan.settings
     if settings.preset is None:
         return False
-    n_classes = len(table.schema.classes)
-    return list(plan.configs) == preset_configs(
-        settings.preset, plan.configs[0], settings.kinds, len(table.y), n_classes
-    )
+    return list(plan.configs) == configs_for(plan.table, settings.preset, plan.configs[0], settings.kinds)

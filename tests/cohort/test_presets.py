@@ -38,6 +38,14 @@ def test_trees_are_left_out_where_there_are_many_classes() -> None:
     assert [config.model for config in plan.configs] == ["logistic", "mlp"]
 
 
+def test_wide_tables_have_no_bins_and_the_widest_are_linear() -> None:
+    for preset in PRESETS:
+        some, many, most = (preset_configs(preset, n_inputs=n_inputs) for n_inputs in (2_000, 2_001, 20_001))
+        assert any(config.bins for config in some)
+        assert not any(config.bins for config in many)
+        assert {config.model for config in many} > {config.model for config in most} == {"logistic"}
+
+
 def test_many_rows_have_trees_with_more_leaves_and_many_classes_a_wider_network() -> None:
     few, some, many = (preset_configs("default", n_rows=n_rows) for n_rows in (1_000, 5_000, 5_001))
     trees = [config for configs in (few, some, many) for config in configs if config.model == "trees"]

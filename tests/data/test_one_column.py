@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc
+from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc, shares_of_numbers
 
 
 def labels(n_rows: int = 400, n_classes: int = 2, seed: int = 0) -> np.ndarray:
@@ -61,6 +63,30 @@ def test_a_row_is_not_used_for_its_own_share() -> None:
     before = out_of_fold_shares(x, y)[5]
     y[5] = 1 - y[5]
     assert np.array_equal(out_of_fold_shares(x, y)[5], before)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_columns_at_once_have_the_shares_of_each_counted_row_by_row(n_classes: int) -> None:
+    y, rng = labels(60, n_classes), np.random.default_rng(0)
+    X = np.stack(
+        [rng.normal(size=60), rng.integers(4, size=60), np.where(rng.random(60) < 0.4, np.nan, rng.random(60))]
+    )
+    shares = shares_of_numbers(X, y)
+    fold = np.random.default_rng(0).permutation(60) % 5
+    for column, row in itertools.product(range(3), range(60)):
+        x, known = X[column], y[fold != fold[row]]
+        others = x[fold != fold[row]]
+        if np.isnan(x[row]):
+            alike = known[np.isnan(others)]
+        else:
+            ordered = np.sort(others[~np.isnan(others)])
+            low, high = np.searchsorted(ordered, x[row], "left"), np.searchsorted(ordered, x[row], "right")
+            more = max(0, 4 - (high - low) + 1) // 2
+            by_value = known[np.argsort(others, kind="stable")]
+            alike = by_value[max(low - more, 0) : min(high + more, len(ordered))]
+        prior = np.bincount(known, minlength=n_classes) / len(known)
+        expected = (np.bincount(alike, minlength=n_classes) + prior) / (len(alike) + 1)
+        assert np.allclose(shares[column, row], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])

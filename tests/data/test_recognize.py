@@ -281,6 +281,18 @@ def test_columns_alike_at_first_are_compared_to_the_end() -> None:
     assert recognize_columns(frame, ["a", "b"]) == [Number("a"), Number("b")]
 
 
+def test_many_columns_alike_at_first_are_read_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = np.zeros((300, 60))
+    cells[np.arange(60) + 230, np.arange(60)] = 1.5
+    cells[:, 59] = cells[:, 3]
+    frame, n_cells = pl.DataFrame(cells), []
+    as_text = parse.as_text
+    monkeypatch.setattr(parse, "as_text", lambda text: (n_cells.append(len(text)), as_text(text))[1])
+    columns = recognize_columns(frame, frame.columns)
+    assert [column.name for column in columns if isinstance(column, Dropped)] == ["column_59"]
+    assert sum(n_cells) == 60 * (200 + 300)
+
+
 def test_columns_come_in_the_order_that_is_asked_for() -> None:
     frame = pl.DataFrame({"a": fractions(), "b": cycled("x", "y"), "c": cycled("z")})
     assert [column.name for column in recognize_columns(frame, ["b", "a"])] == ["b", "a"]

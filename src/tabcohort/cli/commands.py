@@ -69,7 +69,7 @@ def fit(options: argparse.Namespace) -> int:
 
 def tune(options: argparse.Namespace) -> int:
     """Train a cohort of many configs."""
-    from tabcohort.cohort.presets import RUN_SETTINGS, preset_configs
+    from tabcohort.cohort.presets import RUN_SETTINGS, configs_for
     from tabcohort.cohort.search import grid_from_toml, random_configs
 
     read = (options.table, options.settings, options.grid, options.checkpoint)
@@ -84,8 +84,7 @@ def tune(options: argparse.Namespace) -> int:
     options.learning_curve = False
 
     def choose(table: Table) -> tuple[list[Config], CohortSettings]:
-        n_classes = len(table.schema.classes)
-        first = preset_configs("default", base, n_rows=len(table.y), n_classes=n_classes) if is_open else configs[:1]
+        first = configs_for(table, "default", base) if is_open else configs[:1]
         return [*first, *configs[1:]][: len(configs)], settings
 
     return _train(options, base.positive, choose)

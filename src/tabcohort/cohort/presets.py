@@ -8,6 +8,7 @@ selection on out-of-fold log loss; `benchmarks/ablations.md` has each of them al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -23,6 +24,10 @@ RUN_SETTINGS = frozenset(
 )
 
 
+# Inputs. A thousand rows of 10,000 take a tree's or a wide layer's epoch a second, and bins sixteen times as long.
+MOST_BINNED_INPUTS, MOST_INPUTS = 2_000, 20_000
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A config of a preset.
@@ -31,11 +36,13 @@ class Candidate:
         changes: of the default config.
         reason: why it is there.
         suits: whether a table of this many rows and classes is to try it.
+        max_inputs: the widest table that is to try it.
     """
 
     changes: Mapping[str, Any]
     reason: str
     suits: Callable[[int, int], bool] = lambda n_rows, n_classes: True
+    max_inputs: float = MOST_INPUTS
 
 
 FEW_ROWS, MANY_ROWS = 1_000, 5_000
@@ -51,6 +58,7 @@ _COSINE: Mapping[str, Any] = {"learning_rate": 3e-3, "schedule": "cosine"}
 LOGISTIC = Candidate(
     {**_BATCHES, "model": "logistic", "learning_rate": 0.02, "patience": 8},
     "few rows, or linear effects; it costs next to nothing",
+    max_inputs=math.inf,
 )
 FAST_TREES = Candidate(
     {**_TREES, "shrinkage": 0.2, "patience": 8, "max_epochs": 100},
@@ -81,17 +89,21 @@ WIDE = Candidate({**_SMOOTH, "hidden": (256, 128)}, "SMOOTH for many classes", l
 BINS = Candidate(
     {**_BATCHES, **_MIXUP, "bins": 16, "hidden": (128, 64), "dropout": 0.3, "weight_decay": 0.1, "batch_norm": True},
     "numbers in bins; with mixup, dropout and decay, as the first layer is wide then: it makes other errors than trees",
+    max_inputs=MOST_BINNED_INPUTS,
 )
 SHORT = Candidate(
     {**_COSINE, "bins": 16, "hidden": (64,), "dropout": 0.2, "weight_decay": 0.1, "max_epochs": 20},
     "one narrow layer and at most 20 epochs: the best network for its time",
+    max_inputs=MOST_BINNED_INPUTS,
 )
 PLAIN_TREES = Candidate(
     {"model": "trees", "max_leaf_nodes": 15},
     "all columns are considered at each split: for tables where few columns matter",
     lambda n_rows, n_classes: n_classes <= MOST_CLASSES,
 )
-COSINE = Candidate({**_COSINE, "bins": 16, "max_epochs": 60}, "a wide network that ends at rate zero")
+COSINE = Candidate(
+    {**_COSINE, "bins": 16, "max_epochs": 60}, "a wide network that ends at rate zero", max_inputs=MOST_BINNED_INPUTS
+)
 SMOOTH_MIXED = Candidate(
     {**_MIXUP, "hidden": (64, 64), "dropout": 0.2, "weight_decay": 0.1}, "SMOOTH with mixup: few rows with noise"
 )
@@ -115,7 +127,12 @@ FOLDS, SEEDS = {"fast": 4}, {"fast": 1, "best": 2}
 
 
 def preset_configs(
-    preset: str, base: Config | None = None, kinds: str = "all", n_rows: int = 1_000, n_classes: int = 2
+    preset: str,
+    base: Config | None = None,
+    kinds: str = "all",
+    n_rows: int = 1_000,
+    n_classes: int = 2,
+    n_inputs: int = 1,
 ) -> list[Config]:
     """Return the configs of a preset.
 
@@ -123,7 +140,7 @@ def preset_configs(
         preset: "fast", "default" or "best".
         base: its seed, engine, device, positive class, class weights, monitored metric and shares of rows are kept.
         kinds: as in `CohortSettings`.
-        n_rows, n_classes: of the table.
+        n_rows, n_classes, n_inputs: of the table.
 
     Raises:
         SettingsError: there is no such preset.
@@ -137,9 +154,16 @@ def preset_configs(
     base = Config() if base is None else base
     of_run = {name: getattr(base, name) for name in RUN_SETTINGS}
     configs = [
-        Config(**of_run, **candidate.changes) for candidate in PRESETS[preset] if candidate.suits(n_rows, n_classes)
+        Config(**of_run, **candidate.changes)
+        for candidate in PRESETS[preset]
+        if candidate.suits(n_rows, n_classes) and n_inputs <= candidate.max_inputs
     ]
     return [config for config in configs if config.model in MODELS[kinds]]
+
+
+def configs_for(table: Table, preset: str, base: Config | None = None, kinds: str = "all") -> list[Config]:
+    """Return the configs of a preset that suit a table; see `preset_configs`."""
+    return preset_configs(preset, base, kinds, len(table.y), len(table.schema.classes), table.n_inputs)
 
 
 def preset_cohort(table: Table, base: Config, settings: CohortSettings) -> tuple[list[Config], CohortSettings]:
@@ -159,5 +183,5 @@ def preset_cohort(table: Table, base: Config, settings: CohortSettings) -> tuple
         return [base], settings
     folds = FOLDS.get(settings.preset) if settings.folds is None else settings.folds
     seeds = SEEDS.get(settings.preset) if settings.seeds is None else settings.seeds
-    configs = preset_configs(settings.preset, base, settings.kinds, len(table.y), len(table.schema.classes))
+    configs = configs_for(table, settings.preset, base, settings.kinds)
     return configs, replace(settings, halving=False, folds=folds, seeds=seeds)

@@ -10,7 +10,7 @@ import functools
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tabcohort.data import parse
 from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Number
 from tabcohort.data.frames import ColumnChoices, target_labels
 from tabcohort.data.labels import MAX_EXAMPLES, Finding, label_findings, spelling_findings
-from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc
+from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc, shares_of_numbers
 from tabcohort.data.recognize import NAMES_OF_IDS
 from tabcohort.errors import listed
 from tabcohort.types import FloatArray, IntArray
@@ -43,6 +43,7 @@ MIN_Z = 6.0  # standard errors
 SORTED = 0.95  # rank correlation with the row number
 MIN_SENTINELS = 5  # cells
 MIN_VALUES = 8  # distinct ones beside a sentinel
+MAX_SHARES = 100_000  # of classes that one-column models predict at once: those of many numbers fit into the cache
 MIN_ROWS_OF_CLASS = 5  # of the sample, that a figure of one column can be taken from
 
 
@@ -96,6 +97,7 @@ class _Rows:
         self.frame, self.target, self.classes, self.y = frame, target, classes, y
         self.columns, self.choices = columns, choices
         self._values: dict[str, FloatArray | IntArray] = {}
+        self._n_distinct: dict[str, int] = {}
         rng = np.random.default_rng(0)
         counts = np.bincount(y)
         frequent = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
@@ -124,7 +126,9 @@ class _Rows:
         """Return the number of distinct cells of all rows."""
         if column.levels and not isinstance(column, Boolean):
             return len(column.levels)
-        return int(self.frame[column.name].drop_nulls().n_unique())
+        if column.name not in self._n_distinct:
+            self._n_distinct[column.name] = int(self.frame[column.name].drop_nulls().n_unique())
+        return self._n_distinct[column.name]
 
     @functools.cached_property
     def groups(self) -> dict[str, Finding]:
@@ -153,13 +157,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _nearly_the_target(rows: _Rows) -> list[Finding]:
     """Find columns that predict the target nearly without error, and those named after one."""
-    leaks: dict[str, tuple[str, float]] = {}
-    for column in rows.columns:
-        if column.name in rows.groups:
-            continue
-        evidence = _figure_of_a_leak(rows, column)
-        if evidence is not None:
-            leaks[column.name] = evidence
+    columns = [column for column in rows.columns if column.name not in rows.groups]
+    figures = ((column.name, _figure_of_a_leak(rows, column, shares)) for column, shares in _shares(rows, columns))
+    leaks = {name: figure for name, figure in figures if figure is not None}
     if len(leaks) > max(3, len(rows.columns) / 4):
         names = tuple(leaks)
         figure, value = leaks[names[0]]
@@ -183,19 +183,32 @@ def _drop_if_not_known(name: str) -> str:
     return f"check that it is known before the outcome; if not, leave it out with {_options('--drop', [name])}"
 
 
-def _figure_of_a_leak(rows: _Rows, column: Column) -> tuple[str, float] | None:
+def _shares(rows: _Rows, columns: Sequence[Column]) -> Iterator[tuple[Column, FloatArray]]:
+    """Yield each column with the shares of classes it alone predicts, in order; numbers several at a time."""
+    y = rows.sample_y
+    n_at_once = max(1, MAX_SHARES // (len(y) * (int(y.max()) + 1)))
+    for start in range(0, len(columns), n_at_once):
+        values = {column: rows.values(column) for column in columns[start : start + n_at_once]}
+        numbers = [cells for cells in values.values() if cells.dtype.kind == "f"]
+        of_numbers = iter(shares_of_numbers(np.stack(numbers), y)) if numbers else iter(())
+        for column, cells in values.items():
+            yield column, next(of_numbers) if cells.dtype.kind == "f" else out_of_fold_shares(cells, y)
+
+
+def _figure_of_a_leak(rows: _Rows, column: Column, shares: FloatArray) -> tuple[str, float] | None:
     """Return the figure and value by which a column nearly is the target; None where it is not."""
     values, y = rows.values(column), rows.sample_y
-    shares = out_of_fold_shares(values, y)
     correct, n_classes = accuracy(shares, y), shares.shape[1]
     if np.bincount(y).min() < MIN_ROWS_OF_CLASS or n_classes < 2:
         return None  # so few rows are all predicted by chance
     is_accurate = 1 - correct <= MAX_RELATIVE_ERROR * (1 - rows.majority)
+    if n_classes == 2 and (area := roc_auc(shares, y)) >= MIN_AUC:
+        return "ROC AUC", area
+    if not is_accurate:
+        return None
     n_values = len(np.unique(values[~rows.is_missing(column)]))
-    if n_classes == 2 and roc_auc(shares, y) >= MIN_AUC:
-        return "ROC AUC", roc_auc(shares, y)
     is_copy = n_values <= n_classes + 1 and correct >= MIN_AGREEMENT
-    return ("accuracy", correct) if is_accurate and (is_copy or correct >= MIN_ACCURACY) else None
+    return ("accuracy", correct) if is_copy or correct >= MIN_ACCURACY else None
 
 
 def _named_after(rows: _Rows, leaks: Sequence[str]) -> list[Finding]:
@@ -371,13 +384,12 @@ def _neighbour_agreement(y: IntArray) -> tuple[float, float, float]:
 
 def _rank_correlation(rows: _Rows, column: Column) -> float:
     """Return Spearman's correlation of a column with the number of the row; 0 where it is constant."""
-    import polars as pl
-
     values = rows.values(column).astype(np.float64)
     known = ~np.isnan(values)
-    if known.sum() < MIN_ROWS or np.ptp(values[known]) == 0:
+    distinct, places, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+    if known.sum() < MIN_ROWS or len(distinct) < 2:
         return 0.0
-    ranks = pl.Series(values[known]).rank("average").to_numpy()
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # equal values have the mean of their ranks
     return float(np.corrcoef(ranks, np.flatnonzero(known))[0, 1])
 
 

@@ -13,7 +13,7 @@ from tabcohort.errors import CellError, TabcohortWarning, TableError, listed
 if TYPE_CHECKING:
     import polars as pl
 
-MAX_COLUMNS = 20_000
+MAX_COLUMNS = 200_000
 SHARE_OF_NUMBERS = 0.5  # names with a decimal point, from which on the line of names is taken for a row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tabcohort.evaluation.metrics import Ranking
-from tabcohort.types import FloatArray, IntArray
+from tabcohort.types import BoolArray, FloatArray, IntArray
 
 N_FOLDS = 5
 MIN_NEIGHBOURS = 4
@@ -22,16 +22,57 @@ def out_of_fold_shares(values: FloatArray | IntArray, y: IntArray, seed: int = 0
         y: class codes, `(n_rows,)`.
         seed: of the folds.
     """
-    fold = np.random.default_rng(seed).permutation(len(y)) % N_FOLDS
+    if values.dtype.kind not in "iu":
+        return shares_of_numbers(values[None], y, seed)[0]
     truth = np.eye(int(y.max()) + 1)[y]
     shares = np.empty_like(truth)
-    for k in range(N_FOLDS):
-        is_test = fold == k
-        count = _level_counts if values.dtype.kind in "iu" else _neighbour_counts
-        counts = count(values[~is_test], truth[~is_test], values[is_test])
-        prior = truth[~is_test].mean(axis=0)
-        shares[is_test] = (counts + prior) / (counts.sum(axis=1, keepdims=True) + 1)
+    for is_test in _folds(len(y), seed):
+        counts = _level_counts(values[~is_test], truth[~is_test], values[is_test])
+        shares[is_test] = _smoothed(counts, truth[~is_test])
     return shares
+
+
+def shares_of_numbers(values: FloatArray, y: IntArray, seed: int = 0) -> FloatArray:
+    """Return `out_of_fold_shares` of several columns of numbers at once, `(n_columns, n_rows, n_classes)`.
+
+    Each column is sorted once for all folds.
+
+    Args:
+        values: of the columns, `(n_columns, n_rows)`, float64, NaN where one is missing.
+        y: class codes, `(n_rows,)`.
+        seed: of the folds.
+    """
+    truth = np.eye(int(y.max()) + 1)[y]
+    shares = np.empty((*values.shape, truth.shape[1]))
+    order = np.argsort(values, axis=1, kind="stable")  # NaN comes last
+    first, last = _equal_values(np.take_along_axis(values, order, axis=1))
+    n_missing = np.isnan(values)
+    columns = np.arange(len(values))[:, None]
+    for is_test in _folds(len(y), seed):
+        tested = is_test[order]
+        n_before = np.cumsum(~tested, axis=1) - ~tested  # training rows before each place
+        low = np.take_along_axis(n_before, first, axis=1)[tested].reshape(len(values), -1)
+        high = np.take_along_axis(np.cumsum(~tested, axis=1), last, axis=1)[tested].reshape(len(values), -1)
+        rows = order[tested].reshape(low.shape)
+        missing = n_missing[columns, rows]
+        n_known = (~n_missing[:, ~is_test]).sum(axis=1, keepdims=True)
+        low, high = _widened(low, high, n_known)
+        low, high = np.where(missing, n_known, low), np.where(missing, (~is_test).sum(), high)
+        so_far = np.zeros((len(values), (~is_test).sum() + 1, truth.shape[1]))
+        np.cumsum(truth[order[~tested].reshape(len(values), -1)], axis=1, out=so_far[:, 1:])
+        shares[columns, rows] = _smoothed(so_far[columns, high] - so_far[columns, low], truth[~is_test])
+    return shares
+
+
+def _folds(n_rows: int, seed: int) -> list[BoolArray]:
+    """Return which rows are tested in each fold."""
+    fold = np.random.default_rng(seed).permutation(n_rows) % N_FOLDS
+    return [fold == k for k in range(N_FOLDS)]
+
+
+def _smoothed(counts: FloatArray, truth: FloatArray) -> FloatArray:
+    """Return shares of classes from counts `(..., n_classes)`, with one row more of the training rows' own shares."""
+    return (counts + truth.mean(axis=0)) / (counts.sum(axis=-1, keepdims=True) + 1)
 
 
 def _level_counts(levels: IntArray, truth: FloatArray, asked: IntArray) -> FloatArray:
@@ -41,19 +82,21 @@ def _level_counts(levels: IntArray, truth: FloatArray, asked: IntArray) -> Float
     return np.stack(counts, axis=1)[asked]
 
 
-def _neighbour_counts(numbers: FloatArray, truth: FloatArray, asked: FloatArray) -> FloatArray:
-    """Return the number of rows of each class among the equal or nearest numbers, `(n_asked, n_classes)`."""
-    n_known = int((~np.isnan(numbers)).sum())
-    order = np.argsort(numbers, kind="stable")  # NaN comes last
-    so_far = np.vstack([np.zeros(truth.shape[1]), np.cumsum(truth[order], axis=0)])
-    known = numbers[order][:n_known]
-    low, high = np.searchsorted(known, asked, "left"), np.searchsorted(known, asked, "right")
-    n_neighbours = max(MIN_NEIGHBOURS, int(np.sqrt(n_known) / 2))
-    missing = np.isnan(asked)
-    widened = np.maximum(0, n_neighbours - (high - low) + 1) // 2
-    low, high = np.maximum(low - widened, 0), np.minimum(high + widened, n_known)
-    low[missing], high[missing] = n_known, len(numbers)
-    return so_far[high] - so_far[low]
+def _equal_values(ordered: FloatArray) -> tuple[IntArray, IntArray]:
+    """Return the first and last place of the values equal to each, of ascending rows, `(n_columns, n_rows)`."""
+    places = np.arange(ordered.shape[1])
+    differs = np.ones((len(ordered), len(places) + 1), dtype=bool)
+    differs[:, 1:-1] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(differs[:, :-1], places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(differs[:, 1:], places, len(places))[:, ::-1], axis=1)[:, ::-1]
+    return first, last
+
+
+def _widened(low: IntArray, high: IntArray, n_known: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the bounds of places among the known numbers, widened on both sides until enough lie between them."""
+    n_neighbours = np.maximum(MIN_NEIGHBOURS, (np.sqrt(n_known) / 2).astype(np.int64))
+    more = np.maximum(0, n_neighbours - (high - low) + 1) // 2
+    return np.maximum(low - more, 0), np.minimum(high + more, n_known)
 
 
 def roc_auc(shares: FloatArray, y: IntArray) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,7 @@ SHARE_OF_NUMBERS = 0.95  # of the cells of a column, from which on the others ar
 MAX_MISSING_WORDS = 3  # distinct words in a column of numbers that may stand for missing cells
 N_WORDS, ROWS_FOR_A_WORD = 24, 10  # of free text
 N_COMPARED = 200  # cells that two columns must share before all of them are compared
+CELLS_AT_ONCE = 1_000_000  # that are made text together
 MIN_PARTS = 3  # different months, weekdays or hours that make a part worth having
 
 
@@ -510,21 +513,48 @@ KINDS = tuple(_OF_KIND)
 
 
 def _without_copies(frame: pl.DataFrame, columns: Sequence[Column], kinds: Iterable[str]) -> list[Column]:
-    """Return the columns, those that repeat an earlier one cell by cell marked as dropped."""
-    alike: dict[tuple[object, ...], list[str]] = {}
-    kept: list[Column] = []
-    for column in columns:
-        twin = None
-        if not isinstance(column, Dropped) and column.name not in kinds:
-            start = (column.kind, *parse.as_text(frame[column.name].head(N_COMPARED)))
-            text = parse.as_text(frame[column.name]) if start in alike else None
-            others = alike.setdefault(start, [])
-            twin = next((name for name in others if text is not None and _are_equal(text, frame[name])), None)
-            others.append(column.name)
-        note = f"a copy of {twin!r}"
-        kept.append(column if twin is None else Dropped(column.name, column.has_missing, note))
-    return kept
+    """Return the columns, those that repeat an earlier one cell by cell marked as dropped.
+
+    All cells are compared only of columns that begin alike.
+    """
+    given = frozenset(kinds)
+    compared = [column for column in columns if not isinstance(column, Dropped) and column.name not in given]
+    starts = _digests(frame.head(N_COMPARED), [column.name for column in compared])
+    alike: dict[tuple[str, bytes], list[str]] = defaultdict(list)
+    for column in compared:
+        alike[column.kind, starts[column.name]].append(column.name)
+    twins: dict[str, str] = {}
+    for names in alike.values():
+        earlier: dict[bytes, str] = {}
+        for name, cells in _digests(frame, names).items() if len(names) > 1 else ():
+            twins[name] = earlier.setdefault(cells, name)
+    return [
+        Dropped(column.name, column.has_missing, f"a copy of {twin!r}")
+        if (twin := twins.get(column.name, column.name)) != column.name
+        else column
+        for column in columns
+    ]
 
 
-def _are_equal(text: pl.Series, other: pl.Series) -> bool:
-    return text.equals(parse.as_text(other), check_names=False, null_equal=True)
+def _digests(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, bytes]:
+    """Return for each column a digest of its cells as text, in the order of `names`.
+
+    Columns of one type are read together: calls cost more than cells where there are 100,000 columns of 1,000 rows.
+    """
+    import polars as pl
+
+    alike: dict[object, list[str]] = defaultdict(list)
+    for name in names:
+        dtype = frame[name].dtype
+        alike[dtype if dtype.is_numeric() or dtype == pl.String else name].append(name)
+    n_at_once = max(1, CELLS_AT_ONCE // max(1, len(frame)))
+    digests: dict[str, bytes] = {}
+    for same in alike.values():
+        for start in range(0, len(same), n_at_once):
+            some = same[start : start + n_at_once]
+            text = parse.as_text(pl.concat([frame[name] for name in some], rechunk=True))
+            hashes = text.hash().to_numpy().reshape(len(some), -1)
+            digests |= {
+                name: hashlib.blake2b(cells, digest_size=16).digest() for name, cells in zip(some, hashes, strict=True)
+            }
+    return {name: digests[name] for name in names}
