@@ -33,7 +33,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     """Start a command in a process of its own, where Ctrl-C works however the tests were started."""
     code = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from tabcohort.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+        "from tabcohort.cli.main import program\nprogram()"
     )
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -20,7 +20,7 @@ from helpers import make_rows
 from shell import QUICK, SMALL, Ran, Run, python, start
 
 from tabcohort import Predictor, __version__, load, load_sample, read_frame
-from tabcohort.cli.main import main
+from tabcohort.cli.main import main, program
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.container import read_container, write_container
 from tabcohort.errors import TabcohortWarning
@@ -51,7 +51,7 @@ def test_the_module_runs_the_same_program_as_the_script(module: str) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", "tabcohort: there is no file 'nothing'\n")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     place, name = project["scripts"]["tabcohort"].split(":")
-    assert getattr(importlib.import_module(place), name) is main
+    assert getattr(importlib.import_module(place), name) is program
 
 
 # Status and messages

@@ -14,7 +14,13 @@ from helpers import SMALL, assert_same, config_of, table_of
 
 from tabcohort.cohort import build, selection
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.interrupts import finishes_on_interrupt, starting_processes, training_is_over
+from tabcohort.cohort.interrupts import (
+    finishes_on_interrupt,
+    first_interrupt,
+    interrupted_by_sigterm,
+    starting_processes,
+    training_is_over,
+)
 from tabcohort.errors import TabcohortWarning
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
@@ -90,6 +96,49 @@ def test_an_interrupt_while_processes_start_is_raised_when_they_have_started() -
     assert steps == ["started"]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_first_interrupt_is_noted_and_the_second_raised() -> None:
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt), first_interrupt(lambda: steps.append("noted")):  # noqa: PT012
+        press_ctrl_c()
+        steps.append("goes on")
+        press_ctrl_c()
+        steps.append("not here")
+    assert steps == ["noted", "goes on"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_sigterm_does_what_ctrl_c_does_and_its_handler_is_restored() -> None:
+    before, steps = signal.getsignal(signal.SIGTERM), []
+    with interrupted_by_sigterm(), first_interrupt(lambda: steps.append("noted")):
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    with interrupted_by_sigterm(), pytest.warns(TabcohortWarning, match=WARNING), pytest.raises(KeyboardInterrupt):
+        terminated_twice(steps)
+    assert steps == ["noted", "finishing"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@finishes_on_interrupt
+def terminated_twice(steps: list[str]) -> None:
+    """Do something while SIGTERM comes twice."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    steps.append("finishing")
+    os.kill(os.getpid(), signal.SIGTERM)
+    steps.append("not here")
+
+
+def test_a_handler_of_sigterm_that_is_there_is_left_alone() -> None:
+    calls: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    try:
+        with interrupted_by_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert calls == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize("n_times", [0, 1, 2])

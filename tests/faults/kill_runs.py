@@ -152,7 +152,7 @@ def content(path: Path) -> object:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Return what must be equal in each file of a folder; checkpoints say when they were written, and are only named."""
+    """Return what must be equal in each file of a folder; checkpoints have times, and are only named."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): None if path.suffix == ".checkpoint" else content(path) for path in files}
 

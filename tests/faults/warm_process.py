@@ -22,7 +22,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 FOLDER = str(Path.cwd())
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
@@ -55,9 +55,9 @@ def warm_up(modules: list[str]) -> None:
     gc.freeze()  # forks share the memory
 
 
-def run(request: dict[str, Any], ended: int) -> int:
-    """Run a command in this process; the events are told at its end."""
-    from tabcohort.cli.main import main
+def run(request: dict[str, Any], ended: int) -> NoReturn:
+    """Run a command and end this process; the number of events is told before."""
+    from tabcohort.cli.main import main, program
 
     moment = request.get("moment") or {}
     null = os.open(os.devnull, os.O_RDWR)
@@ -70,11 +70,12 @@ def run(request: dict[str, Any], ended: int) -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (moment["n_bytes"],) * 2)
     last[0] = moment.get("event", 0)
     sys.addaudithook(count)
+    if request.get("exits"):
+        sys.argv = ["tabcohort", *request["arguments"]]
+        program()
     status = main(request["arguments"])
     os.write(ended, str(counted[0]).encode())
-    if not request.get("exits"):
-        os._exit(status)
-    return status
+    os._exit(status)
 
 
 def send(pid: int, moment: dict[str, Any]) -> None:
@@ -100,7 +101,7 @@ def main() -> None:
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            sys.exit(run(request, writing))
+            run(request, writing)
         send(pid, request.get("moment") or {})
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         seconds = time.perf_counter() - began

@@ -575,7 +575,16 @@ DOCUMENTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a best epoch before the first": (lambda document: document.update(best_epoch=0), "best_epoch must be a whole"),
     "a plateau without a factor": (lambda document: document["plateau"].pop("factor"), "plateau.factor is missing"),
     "a rate that grows": (lambda document: document["plateau"].update(factor=2.0), "plateau.factor must be a number"),
-    "a reason that is a number": (lambda document: document.update(stop_reason=1), "stop_reason must be a text"),
+    "a reason that is a number": (lambda document: document.update(stop_reason=1), "stop_reason must be one of"),
+    **{
+        f"the reason {reason}": (
+            lambda document, reason=reason: document.update(stop_reason=reason), "stop_reason must be",
+        )
+        for reason in ("", "bored", "budget", "interrupted", "paused")
+    },
+    "a reason before its time": (
+        lambda document: document.update(stop_reason="patience"), "its stop_reason is patience, and of its history",
+    ),
 }  # fmt: skip
 
 

@@ -1,7 +1,5 @@
 """`python -m tabcohort.cli`."""
 
-import sys
+from tabcohort.cli.main import program
 
-from tabcohort.cli.main import main
-
-sys.exit(main())
+program()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from tabcohort.cli import files
 from tabcohort.cli.commands import INTERRUPTED
 from tabcohort.cli.output import ClosedPipeError, ReportError, checked_streams, report_error, report_error_as_json
 from tabcohort.cli.parser import USER_ERROR, make_parser
 from tabcohort.cli.share_command import share_command
-from tabcohort.cohort.interrupts import interrupted_by_sigterm
+from tabcohort.cohort.interrupts import HANDLERS, interrupted_by_sigterm
 from tabcohort.errors import TabcohortError, TabcohortWarning, printable
 
 
@@ -34,6 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
         except ClosedPipeError:
             return 0
+
+
+def program() -> NoReturn:
+    """Run one command, and end this process with its exit status.
+
+    Raises:
+        SystemExit: the command was not interrupted.
+    """
+    try:
+        status = main()
+    except KeyboardInterrupt:  # pressed again while `main` was about to return
+        status = INTERRUPTED
+    for number in HANDLERS:
+        signal.signal(number, signal.SIG_IGN)
+    if status == INTERRUPTED:  # threads may still run native code, under which Python must not be taken down
+        os._exit(status)
+    sys.exit(status)
 
 
 def _run(arguments: Sequence[str], report: ReportError) -> int:

@@ -69,11 +69,31 @@ def finishes_on_interrupt(function: Callable[Parameters, Result]) -> Callable[Pa
 def _warn(number: int, frame: Any) -> None:
     global _was_pressed
     _was_pressed = True
-    for own, handler in HANDLERS.items():
-        if signal.getsignal(own) is _warn:
-            signal.signal(own, handler)
+    _raise_the_next(_warn)
     message = "interrupted when training was over: the model is being finished; press again to end without one"
     warnings.warn(message, TabcohortWarning, stacklevel=2)
+
+
+@contextmanager
+def first_interrupt(note: Callable[[], None]) -> Iterator[None]:
+    """Call a function the first time that Ctrl-C is pressed, which interrupts nothing; the second time it is raised.
+
+    Raised in the middle of a call of `concurrent.futures`, it could leave locks behind that others wait for.
+    """
+
+    def handler(number: int, frame: Any) -> None:
+        _raise_the_next(handler)
+        note()
+
+    with _handling_interrupts(handler):
+        yield
+
+
+def _raise_the_next(handler: Callable[[int, Any], Any]) -> None:
+    """Let the signals that a function handles raise `KeyboardInterrupt` from now on."""
+    for number, default in HANDLERS.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, default)
 
 
 @contextmanager

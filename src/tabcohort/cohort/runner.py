@@ -25,7 +25,7 @@ from tabcohort.cohort.checkpoint_folder import checkpoint_folder, n_checkpoints
 from tabcohort.cohort.checkpointing import CheckpointingExecutor
 from tabcohort.cohort.executors import Executor, Submit, Task, ThreadExecutor, TrainMember
 from tabcohort.cohort.halving import HalvingPolicy
-from tabcohort.cohort.interrupts import finishes_on_interrupt, training_is_over
+from tabcohort.cohort.interrupts import finishes_on_interrupt, first_interrupt, training_is_over
 from tabcohort.cohort.members import MemberResult, train_member
 from tabcohort.cohort.observing import run_observed
 from tabcohort.cohort.plan import CohortPlan, Member
@@ -184,7 +184,7 @@ def run_members(
         rungs = board.policy.rungs()
         # With a budget none waits for a worker: which members still begin is decided when one is free.
         n_tasks = executor.n_tasks if settings.budget_seconds is None else executor.n_workers
-        with executor.start(train, board.on_epoch) as submit:
+        with first_interrupt(board.interrupt), executor.start(train, board.on_epoch) as submit:
             for rung in rungs:
                 _train_all(submit, n_tasks, board.tasks(rung), board)
                 if board.stop_reason is not None or rung == rungs[-1]:
@@ -287,6 +287,10 @@ class _Run:
             if not isinstance(error, KeyboardInterrupt):
                 raise
         return self._reason_to_stop()
+
+    def interrupt(self) -> None:
+        """Let all members end after their epoch."""
+        self.stop_reason = "interrupted"
 
     def on_end(self, task: Task, future: Future[MemberResult]) -> None:
         """Take over the result of a task."""
