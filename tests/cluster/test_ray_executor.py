@@ -69,7 +69,3 @@ def test_files_of_rows_are_predicted_for_as_on_this_machine(facts: dict[str, Any
 
 def test_a_classifier_trains_where_its_executor_is(facts: dict[str, Any]) -> None:
     assert facts["classifier"] == "True"
-
-
-def test_a_cluster_that_does_not_run_is_an_error_of_one_sentence(facts: dict[str, Any]) -> None:
-    assert facts["auto"] == "no cluster runs on this machine, and RAY_ADDRESS names none; name one, or say local"
