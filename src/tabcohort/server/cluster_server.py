@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import socket
 import tempfile
@@ -33,8 +32,12 @@ def start(models: Mapping[str, Path], options: ServerOptions) -> str:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     options = replace(options, port=_free_port(options), reload_interval_seconds=0.0)
     contents = {name: path.read_bytes() for name, path in models.items()}
+
+    def build() -> Any:  # Ray Serve tells a function that makes an application from an application
+        return make_app(contents, options)
+
     replica = serve.deployment(
-        serve.ingress(functools.partial(make_app, contents, options))(_Replica), name=NAME,
+        serve.ingress(build)(_Replica), name=NAME,
         num_replicas=options.n_workers, max_ongoing_requests=options.max_in_flight,
         graceful_shutdown_timeout_s=SECONDS_TO_END,
     )  # fmt: skip
