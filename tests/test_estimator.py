@@ -249,7 +249,7 @@ def test_its_predictor_can_be_saved(tmp_path: Any) -> None:
 def test_every_setting_is_a_parameter_with_the_same_default_or_not_given() -> None:
     defaults = {name: getattr(one, name) for one in (Config(), CohortSettings()) for name in rules(one)}
     parameters = CohortClassifier().get_params()
-    assert parameters.keys() == {*defaults, "configs", "types", "record", "verbose"}
+    assert parameters.keys() == {*defaults, "configs", "executor", "types", "record", "verbose"}
     not_given = {name for name, value in defaults.items() if parameters[name] is None and value is not None}
     assert not_given >= {"model", "hidden", "dropout", "bins", "learning_rate"}
     assert all(parameters[name] == value for name, value in defaults.items() if name not in not_given)

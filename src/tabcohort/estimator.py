@@ -86,9 +86,10 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         parameters: the fields of `Config` and of `CohortSettings`, by name, and these five: `configs`, several configs
             to try, each a mapping of parameter names to values that replace this classifier's, of which the ensemble
-            uses those that are best together; `executor`, where members run, such as a `RayExecutor`; `types`, the type of columns by name, to replace the type that is
-            recognized (see `Table.from_frame`); `record`, a file that `fit` writes every epoch of each member to (see
-            `TrainingRecorder`); and `verbose`, 1 for a progress bar in `fit`, 0 for none.
+            uses those that are best together; `executor`, where members run, such as a `RayExecutor`;
+            `types`, the type of columns by name, to replace the type that is recognized (see `Table.from_frame`);
+            `record`, a file that `fit` writes every epoch of each member to (see `TrainingRecorder`); and `verbose`, 1
+            for a progress bar in `fit`, 0 for none.
 
     Attributes:
         classes_ (ndarray): the labels, `(n_classes,)`, sorted.

@@ -30,9 +30,11 @@ INTERRUPTED_REPORT = "interrupted before the report was complete"
 
 def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
+    if options.cluster is not None:
+        return _predict_on_cluster(options)
     from tabcohort.model.explain import score_name
     from tabcohort.model.file import load
-    from tabcohort.reporting.prediction_files import csv_text, json_rows, write_predictions
+    from tabcohort.reporting.prediction_files import columns_to_write, csv_text, json_rows, write_predictions
 
     files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
@@ -70,6 +72,28 @@ def predict(options: argparse.Namespace) -> int:
         print_lines(messages, f"{len(predictions):,} predictions in {options.out}")
     elif not options.json:
         sys.stdout.write(csv_text(predictions, numbers, sys.stdout.isatty()))
+    return 0
+
+
+def _predict_on_cluster(options: argparse.Namespace) -> int:
+    """Write the predictions for each Parquet file of a folder, on a cluster."""
+    from tabcohort.cluster.batch_prediction import find_shards, predict_shards
+    from tabcohort.cluster.connection import connect
+    from tabcohort.model.file import load
+
+    if options.explain is not None or options.background or options.query or options.json:
+        raise SettingsError("--cluster writes predictions only: leave out --explain, --background, --query and --json")
+    if options.out is None:
+        raise SettingsError("--cluster writes a file for each file that it reads: say where with --out FOLDER")
+    _, messages = consoles(options.quiet)
+    predictor = load(options.model)
+    if options.threshold is not None or options.coverage is not None:
+        predictor = _with_decision_rule(predictor, options)
+    shards = find_shards(options.table, options.out)
+    print_lines(messages, f"cluster  connecting to {options.cluster}")
+    print_lines(messages, f"cluster  {connect(options.cluster)} cores, {len(shards.paths):,} files")
+    n_rows = predict_shards(predictor, shards, options.columns)
+    print_lines(messages, f"{n_rows:,} predictions in {options.out}")
     return 0
 
 

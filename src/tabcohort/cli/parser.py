@@ -168,6 +168,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--explain", type=int, metavar="K", help="add the K largest contributions of each row")
     command.add_argument("--background", metavar="TABLE", help="of --explain: rows to compare with (TABLE)")
     _add_memory(command)
+    command.add_argument("--cluster", metavar="ADDRESS", help="for each Parquet file of a folder, " + CLUSTER)
     _add_messages(command)
     _add_decision_options(command)
 
@@ -253,6 +254,7 @@ def _serve_options(command: argparse.ArgumentParser) -> None:
         "--port", type=int, metavar="PORT", default=8000, help="listen on this port (8000; 0: any free one)"
     )
     command.add_argument("--workers", type=int, metavar="N", default=1, help="processes that answer (1)")
+    command.add_argument("--cluster", metavar="ADDRESS", help="by --workers replicas, " + CLUSTER)
     background = "background rows for explanations: TABLE for all models, or NAME=TABLE for one; repeatable; " + TABLE
     command.add_argument("--background", metavar="TABLE", action="append", default=[], help=background)
     shadow = "a shadow model for the model of this name: it predicts too, and is only compared; repeatable"

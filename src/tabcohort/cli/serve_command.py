@@ -6,14 +6,19 @@ import argparse
 import functools
 import importlib.util
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli.output import consoles, print_json, print_lines
 from tabcohort.cli.source_options import open_table, shown_name
 from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning, listed
+
+if TYPE_CHECKING:
+    from tabcohort.server.options import ServerOptions
 
 DIFFERENT = 1  # exit status of `replay`
 
@@ -40,6 +45,8 @@ def serve(options: argparse.Namespace) -> int:
         n_workers=options.workers,
     )
     paths = model_names(options.models)
+    if options.cluster is not None:
+        return _serve_on_cluster(options, paths, server_options)
     tables = _backgrounds(options.background, list(paths))
     # Read once for all models that share a table, and for those that replace them.
     readers = {table: functools.cache(functools.partial(_rows, table)) for table in set(tables.values())}
@@ -77,6 +84,33 @@ def serve(options: argparse.Namespace) -> int:
     status = serve_models(plan, listening, announce)
     print_lines(messages, "stopped")
     return status
+
+
+def _serve_on_cluster(options: argparse.Namespace, paths: Mapping[str, Any], server_options: ServerOptions) -> int:
+    """Answer by replicas on a cluster until Ctrl-C."""
+    from tabcohort.cluster.connection import connect
+    from tabcohort.model.file import load
+    from tabcohort.server.cluster_server import start, stop
+
+    if options.background or options.shadow or options.fhir_mapping or options.log:
+        raise SettingsError("--cluster serves models only: leave out --background, --shadow, --fhir-mapping and --log")
+    for path in paths.values():
+        load(path)  # what is wrong with a file is said here
+    _, messages = consoles(options.quiet)
+    print_lines(messages, f"cluster  connecting to {options.cluster}")
+    connect(options.cluster)
+    try:
+        address = start({name: Path(path) for name, path in paths.items()}, server_options)
+        if options.json:
+            print_json({"address": address, "models": {name: {"file": str(path)} for name, path in paths.items()}})
+            sys.stdout.flush()
+        print_lines(messages, f"ready    {address}, {server_options.n_workers} replicas; press Ctrl-C to stop")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print_lines(messages, "stopped")
+    finally:
+        stop()
+    return 0
 
 
 def require_extra() -> None:

@@ -15,10 +15,9 @@ class MessageBoard:
 
         Args:
             member: its config and its number.
-            message: a pickled `(Member, TrainingState)`; empty for none.
+            message: a pickled `(Member, TrainingState)`.
         """
-        if message:
-            self._latest[member] = message
+        self._latest[member] = message
         return self._must_stop
 
     def collect(self, must_stop: bool) -> list[bytes]:

@@ -35,33 +35,37 @@ def mirrored_folder(url: str) -> Iterator[Path]:
     Warns:
         TabcohortWarning: a copy failed; the next one tries again.
     """
-    with _sentences(url):
+    with raising_settings_errors(url):
         mirror = _Mirror(url)
     with tempfile.TemporaryDirectory(prefix="tabcohort-") as name:
         folder = Path(name)
-        with _sentences(url):
+        with raising_settings_errors(url):
             mirror.take_lease()
         try:
-            with _sentences(url):
+            with raising_settings_errors(url):
                 mirror.read(folder)
             with mirror.copying(folder):
                 yield folder
-            with _sentences(url):
+            with raising_settings_errors(url):
                 mirror.write(folder)
         finally:
             mirror.give_lease_back()
 
 
 @contextmanager
-def _sentences(url: str) -> Iterator[None]:
-    """Raise what a file system raises as a `SettingsError`."""
+def raising_settings_errors(place: str) -> Iterator[None]:
+    """Raise what a file system raises as a `SettingsError` of one sentence.
+
+    Args:
+        place: the path or the URL that is used.
+    """
     try:
         yield
     except SettingsError:
         raise
     except Exception as error:  # each kind of file system has errors of its own
         text = str(error).strip() or type(error).__name__
-        raise SettingsError(f"the checkpoint {url!r} cannot be used: {text.splitlines()[0]}") from error
+        raise SettingsError(f"{place!r} cannot be used: {text.splitlines()[0]}") from error
 
 
 class _Mirror:

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 DIGITS = 6  # significant digits of probabilities in text
 
 
+def columns_to_write(names: str | None, columns: Sequence[str]) -> list[str]:
+    """Return the input columns that are written beside predictions: all, none, or those with these names."""
+    if names is None or names == "all":
+        return list(columns)
+    if names == "none":
+        return []
+    return [names] if names in columns else names.split(",")
+
+
 def write_predictions(predictions: pl.DataFrame, path: str, numbers: Sequence[str]) -> None:
     """Write predictions as Parquet, as they are, or as CSV, with these columns of numbers rounded.
 

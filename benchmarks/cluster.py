@@ -1,0 +1,278 @@
+"""A Ray cluster of three nodes on this machine: equal bits, lost nodes, overhead, and a model of larger clusters.
+
+    make cluster            all of it (half an hour)
+    python benchmarks/cluster.py equal | kill | overhead | model
+
+The model is list scheduling of measured members on nodes of 16 cores, with the measured cost of a task, of starting a
+worker and of moving the table; a share of the nodes is slow. See docs/guide/cluster.md.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own default lets workers give way to everything else
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # of the three nodes, which listen at this machine only
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import ray
+from ray.cluster_utils import Cluster
+
+from tabcohort import CohortSettings, Config, Predictor, RayExecutor, Table, fit
+from tabcohort.cluster.ray_executor import _Dispatcher
+from tabcohort.cohort.executors import Executor, ThreadExecutor
+from tabcohort.cohort.search import grid
+from tabcohort.reproduce.patent_grid import BASE, GRID
+from tabcohort.reproduce.patent_pairs import patent_pairs
+
+N_KILLS, N_ROUNDS = 20, 5
+CORES_PER_NODE = 16
+NODES = (1, 4, 16, 64)
+SLOW_SHARE, SLOW_FACTOR = 0.02, 2.0  # of nodes: they take twice as long
+NETWORK_BYTES_PER_SECOND = 125e6  # 1 Gbit/s
+
+
+def table_of(n_rows: int) -> Table:
+    """Return synthetic pairs of the patent experiment."""
+    pairs = patent_pairs(n_rows, seed=0)
+    return Table.from_arrays(pairs.X, pairs.y)
+
+
+def same(one: Predictor, other: Predictor) -> bool:
+    """Return whether two models have the same weights and out-of-fold predictions, to the bit."""
+    arrays = [
+        [array.tobytes() for model in predictor.models for array in model.named().values()]
+        + [predictor.out_of_fold.log_proba.tobytes(), repr((predictor.calibrator, predictor.members)).encode()]
+        for predictor in (one, other)
+    ]
+    return arrays[0] == arrays[1]
+
+
+def three_nodes(cores: Sequence[int] = (1, 1, 1)) -> Cluster:
+    """Return a cluster of nodes with so many cores, to which this process is connected."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cores[0], "include_dashboard": False})
+    for number in cores[1:]:
+        cluster.add_node(num_cpus=number)
+    ray.init(cluster.address, log_to_driver=False, logging_level="error")
+    return cluster
+
+
+def quick_grid() -> list[Config]:
+    """Return eight configs of the patent grid with few epochs, of which halving drops some."""
+    return [replace(config, max_epochs=12) for config in grid(GRID, BASE)[::7]]
+
+
+def equal() -> None:
+    """Train one grid in threads and on three nodes."""
+    table, settings = table_of(1_000), CohortSettings(folds=3, seeds=1)
+    expected = fit(table, quick_grid(), settings)
+    cluster = three_nodes()
+    print("equal bits on three nodes:", same(fit(table, quick_grid(), settings, executor=RayExecutor()), expected))
+    end(cluster)
+
+
+def kill() -> None:
+    """Kill a node while a grid is tuned, again and again: the one that has been there longest, and so is at work."""
+    configs = [replace(config, max_epochs=40, patience=None) for config in quick_grid()]
+    table, settings = table_of(1_500), CohortSettings(folds=3, seeds=1)
+    expected = fit(table, configs, settings)
+    cluster, rng, n_equal, n_lost = three_nodes(), random.Random(0), 0, 0
+    nodes, lost, executor = list(cluster.worker_nodes), counted_losses(), RayExecutor()
+    seconds = 0.0
+    for number in range(N_KILLS + 2):
+        is_warm, began = number >= 2, time.perf_counter()  # workers start in the first run, and the second is timed
+        delay = rng.uniform(0.1, 0.7) * seconds if is_warm else 0.0
+        killer = threading.Timer(delay, cluster.remove_node, (nodes[0],), {"allow_graceful": False})
+        if is_warm:
+            killer.start()
+        predictor = fit(table, configs, settings, executor=executor)
+        took = time.perf_counter() - began
+        seconds = seconds if is_warm else took
+        if is_warm:
+            killer.join()
+            n_equal, n_lost = n_equal + same(predictor, expected), n_lost + bool(lost)
+            print(f"kill {number - 1}: after {delay:.1f} of {took:.1f} s, lost {lost}, {n_equal} equal results",
+                  flush=True)  # fmt: skip
+            lost.clear()
+            nodes = [*nodes[1:], cluster.add_node(num_cpus=1)]
+    print(f"a node killed {N_KILLS} times: {n_equal} equal results; tasks were lost in {n_lost} of the runs")
+    end(cluster)
+
+
+def counted_losses() -> list[str]:
+    """Return a list that from now on grows by each task that is lost with its worker or node."""
+    lost: list[str] = []
+    finish = _Dispatcher._finish
+
+    def counting(self: _Dispatcher, block: Any) -> None:
+        if block.done.exception() is not None:
+            lost.append(type(block.done.exception()).__name__)
+        finish(self, block)
+
+    _Dispatcher._finish = counting  # type: ignore[method-assign]
+    return lost
+
+
+def overhead(n_configs: int = 6, n_rows: int = 3_000) -> None:
+    """Time a part of the patent grid in threads and on a cluster of the same cores, in turns."""
+    configs = grid(GRID, BASE)[:: 54 // n_configs][:n_configs]
+    table, settings = table_of(n_rows), CohortSettings(folds=3, seeds=1, halving=False)
+    n_cores = len(os.sched_getaffinity(0))
+    cluster = three_nodes((1,) * n_cores)
+    executors: dict[str, Executor] = {"threads": ThreadExecutor(n_cores), "cluster": RayExecutor()}
+    seconds: dict[str, list[float]] = {name: [] for name in executors}
+    for _ in range(N_ROUNDS + 1):
+        for name, executor in executors.items():
+            began = time.perf_counter()
+            predictor = fit(table, configs, settings, executor=executor)
+            seconds[name].append(time.perf_counter() - began)
+            print(f"{name}: {seconds[name][-1]:.1f} s for {len(predictor.report.members)} members", flush=True)
+    ratios = [there / here for here, there in list(zip(seconds["threads"], seconds["cluster"], strict=True))[1:]]
+    print(
+        f"cluster / threads, {n_cores} cores, after one round that starts the workers: median "
+        f"{statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}, {N_ROUNDS} rounds"
+    )
+    end(cluster)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured, in seconds and bytes.
+
+    Args:
+        task: from submitting an empty task to its result.
+        driver: of the driver for each result of a member, during which it does nothing else.
+        start: of a worker that imports this package and loads the kernels.
+        table: bytes of the table and the plan.
+        members: seconds of a core for each member of the patent grid.
+    """
+
+    task: float
+    driver: float
+    start: float
+    table: float
+    members: tuple[float, ...]
+
+
+def _empty(payload: bytes) -> bytes:
+    return payload
+
+
+def _first_import() -> float:
+    began = time.perf_counter()
+    from tabcohort.engines.compiled.engine import compile_kernels
+
+    compile_kernels("float32")
+    return time.perf_counter() - began
+
+
+def measure(n_rows: int = 3_000) -> Costs:
+    """Return what the model needs."""
+    table = table_of(n_rows)
+    configs = grid(GRID, BASE)[::9]
+    predictor = fit(table, configs, CohortSettings(folds=3, seeds=1, halving=False, threads=1))
+    members = tuple(member.history[-1].seconds for member in predictor.report.members)
+    cluster = three_nodes()
+    start = ray.get(ray.remote(_first_import).remote())
+    empty = ray.remote(_empty)
+    ray.get([empty.remote(b"") for _ in range(50)])
+    result = bytes(4 * predictor.models[0].parameters.size)
+    times = {}
+    for name, payload in (("small", b""), ("weights", result)):
+        began = time.perf_counter()
+        for _ in range(100):
+            ray.get(empty.remote(payload))
+        times[name] = (time.perf_counter() - began) / 100
+    began = time.perf_counter()
+    ray.get([empty.remote(result) for _ in range(300)])
+    driver = (time.perf_counter() - began) / 300
+    end(cluster)
+    return Costs(times["weights"], driver, start, 12.0 * table.numbers.size, members)
+
+
+def makespan(costs: Costs, members: Sequence[float], n_nodes: int, seconds_of_block: float = 2.0) -> float:
+    """Return how long a run takes on so many nodes, by list scheduling: the longest member first, as blocks.
+
+    One node is threads on this machine: no task, no start, no transfer, and none of it is slow.
+    """
+    n_workers = n_nodes * CORES_PER_NODE
+    is_cluster = n_nodes > 1
+    rng = np.random.default_rng(0)
+    slow = rng.random(n_nodes) < SLOW_SHARE if is_cluster else np.zeros(n_nodes, bool)
+    ready = costs.start + costs.table / NETWORK_BYTES_PER_SECOND if is_cluster else 0.0
+    free = [(ready, worker) for worker in range(n_workers)]
+    heapq.heapify(free)
+    waiting, driver, end_ = sorted(members, reverse=True), 0.0, 0.0
+    place = 0
+    while place < len(waiting):
+        share = max(1, (len(waiting) - place) // (2 * n_workers)) if is_cluster else 1
+        block, total = 0, 0.0
+        while (
+            place + block < len(waiting)
+            and block < share
+            and (not block or total + waiting[place + block] <= seconds_of_block)
+        ):
+            total += waiting[place + block]
+            block += 1
+        place += block
+        at, worker = heapq.heappop(free)
+        factor = SLOW_FACTOR if slow[worker // CORES_PER_NODE] else 1.0
+        done = at + total * factor + (costs.task if is_cluster else 0.0)
+        if is_cluster:  # the driver takes results one by one
+            driver = max(driver, done) + block * costs.driver
+            done = max(done, driver)
+        heapq.heappush(free, (done, worker))
+        end_ = max(end_, done)
+    return end_
+
+
+def model(costs: Costs | None = None) -> None:
+    """Print the predicted speed-ups over one node of 16 cores."""
+    costs = costs or measure()
+    print(
+        f"measured: a task {1e3 * costs.task:.1f} ms, a result {1e3 * costs.driver:.2f} ms of the driver, a worker "
+        f"{costs.start:.1f} s to start, the table {costs.table / 1e6:.1f} MB, members of {min(costs.members):.2f} to "
+        f"{max(costs.members):.2f} s (mean {statistics.mean(costs.members):.2f})"
+    )
+    rng = np.random.default_rng(1)
+    runs: dict[str, list[float]] = {
+        "54 x 3 grid": list(rng.choice(costs.members, 162)),
+        "10,000 members": list(rng.choice(costs.members, 10_000)),
+        "10,000 members, ten times as long": list(10 * rng.choice(costs.members, 10_000)),
+    }
+    for name, members in runs.items():
+        alone = makespan(costs, members, 1)
+        print(f"{name}: {alone:,.1f} s on one node of {CORES_PER_NODE} cores")
+        for n_nodes in NODES[1:]:
+            seconds = makespan(costs, members, n_nodes)
+            print(f"  {n_nodes:3} nodes: {seconds:8.1f} s, speed-up {alone / seconds:5.1f}")
+
+
+def end(cluster: Cluster) -> None:
+    """End a cluster, and the connection to it."""
+    ray.shutdown()
+    cluster.shutdown()
+
+
+PARTS: dict[str, Callable[[], None]] = {"equal": equal, "kill": kill, "overhead": overhead, "model": model}
+
+
+def main() -> None:
+    """Run the parts that are named, or all."""
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Members on a cluster have the bits of one thread, and what is lost or stopped is trained again or kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what `ray_session.py` prints: Ray takes seconds to start, and changes the process that starts it."""
+    folder, quick = tmp_path_factory.mktemp("session"), tmp_path_factory.mktemp("quick")
+    # JupyterLab installs this for jsonschema, and importing it takes seconds in each of the processes of Ray.
+    (quick / "rfc3987_syntax.py").write_text("raise ImportError('left out')", encoding="utf-8")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    path = os.pathsep.join([str(quick), *sys.path])
+    script = Path(__file__).with_name("ray_session.py")
+    with tempfile.TemporaryDirectory(prefix="ray-") as sockets:  # whose paths must be short
+        ran = subprocess.run(
+            [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=400,
+            env={**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_TMPDIR": sockets},
+        )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return dict(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def test_a_local_cluster_is_of_this_machine_only_and_says_nothing_of_itself(facts: dict[str, Any]) -> None:
+    assert (facts["n_workers"], facts["hosts"]) == (2, ["127.0.0.1"])
+    assert (facts["auth"], facts["usage"]) == ("token", "0")
+
+
+def test_members_on_a_cluster_have_the_bits_of_one_thread(facts: dict[str, Any]) -> None:
+    assert facts["equal_bits"] is None  # it raises where they differ
+    assert facts["halving"] == [5, 5, None, None, None, None]
+
+
+def test_an_interrupted_run_is_resumed_from_the_url_of_its_checkpoint_to_the_same_bits(facts: dict[str, Any]) -> None:
+    stop_reason, warnings = facts["checkpoint"]
+    assert stop_reason == "interrupted"
+    assert [text for text in warnings if text.startswith(("interrupted", "resuming"))] == [
+        "interrupted",
+        "resuming from the checkpoint 'file",
+    ]
+
+
+def test_what_a_worker_was_training_when_it_ended_is_trained_again_but_not_for_ever(facts: dict[str, Any]) -> None:
+    n_members, message = facts["crashes"]
+    assert n_members == 4
+    assert message == (
+        "a worker of the cluster ended 3 times while it trained member 3 of config 1; it may have run out of memory"
+    )
+
+
+def test_files_of_rows_are_predicted_for_as_on_this_machine(facts: dict[str, Any]) -> None:
+    n_rows, counts, names, message = facts["shards"]
+    assert (n_rows, counts, names) == (90, [30] * 3, [f"part-{number}.parquet" for number in range(3)])
+    assert message.startswith("part-3.parquet: the table lacks 'b'")
+
+
+def test_a_classifier_trains_where_its_executor_is(facts: dict[str, Any]) -> None:
+    assert facts["classifier"] == "True"
