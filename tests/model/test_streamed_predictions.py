@@ -1,0 +1,82 @@
+"""Predictions and figures of a table that is read in batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from helpers import fit_quickly
+from streamed_tables import labelled_frame
+
+from tabcohort import Predictor, TabcohortWarning, Table, TableError
+from tabcohort.data.parquet_files import ParquetRows
+from tabcohort.model.streamed_predictions import evaluated_rows, predicted_frames
+
+QUIET = pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
+
+
+@pytest.fixture(scope="module")
+def frame() -> pl.DataFrame:
+    """Return rows with a group, none of which repeats another."""
+    frame = labelled_frame().with_columns(pl.col("size").fill_null(pl.int_range(300) / 7))
+    return frame.select("size", "city", "target", (pl.int_range(300) % 90).alias("who"))
+
+
+@pytest.fixture(scope="module")
+def predictor(frame: pl.DataFrame) -> Predictor:
+    """Return a model of these rows."""
+    with pytest.warns(TabcohortWarning):
+        return fit_quickly(Table.from_frame(frame, "target", groups=["who"]))
+
+
+@pytest.fixture
+def rows(frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ParquetRows:
+    """Return the same rows in a file that is read in batches of 64."""
+    monkeypatch.setattr("tabcohort.data.parquet_files.ROWS_PER_BATCH", 64)
+    frame.write_parquet(tmp_path / "rows.parquet")
+    return ParquetRows.open([tmp_path / "rows.parquet"])
+
+
+@QUIET
+@pytest.mark.parametrize("columns", [None, [], ["size", "who"]])
+def test_batches_have_the_predictions_of_the_whole_frame(
+    predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows, columns: list[str] | None
+) -> None:
+    parts = list(predicted_frames(predictor, rows, columns))
+    assert [len(part) for part in parts] == [64, 64, 64, 64, 44]
+    assert pl.concat(parts).equals(predictor.predict_frame(frame, columns))
+
+
+def test_ignored_columns_are_named_once(predictor: Predictor, frame: pl.DataFrame, tmp_path: Path) -> None:
+    frame.with_columns(pl.lit(1).alias("other")).write_parquet(tmp_path / "rows.parquet")
+    with pytest.warns(TabcohortWarning) as caught:
+        list(predicted_frames(predictor, ParquetRows.open([tmp_path / "rows.parquet"])))
+    assert [str(warning.message) for warning in caught] == ["ignored, as the model was trained without them: other"]
+
+
+@QUIET
+def test_figures_are_those_of_the_whole_table(predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows) -> None:
+    ours, log_proba = evaluated_rows(predictor, rows, 10**9)
+    theirs = Table.for_schema(frame, predictor.schema)
+    expected = predictor.evaluate(theirs)
+    np.testing.assert_array_equal(ours.y, theirs.y)
+    for name, estimate in predictor.evaluate(ours, log_proba).metrics.items():
+        np.testing.assert_allclose(
+            dataclasses.astuple(estimate), dataclasses.astuple(expected.metrics[name]), rtol=1e-5
+        )
+
+
+@QUIET
+def test_with_little_memory_a_uniform_sample_is_measured(predictor: Predictor, rows: ParquetRows) -> None:
+    table, log_proba = evaluated_rows(predictor, rows, 420 * 2 * 100)
+    assert len(table.y) == len(log_proba) == 100
+
+
+@QUIET
+def test_rows_without_any_target_cannot_be_measured(predictor: Predictor, frame: pl.DataFrame, tmp_path: Path) -> None:
+    frame.with_columns(pl.lit(None, pl.String).alias("target")).write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(TableError, match="no row has a 'target'"):
+        evaluated_rows(predictor, ParquetRows.open([tmp_path / "rows.parquet"]), 10**9)
