@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid bugs mutants clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs mutants clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -124,6 +124,9 @@ lint-deploy: install  ## lint the container file, and the unit where systemd is 
 
 export: install  ## compare ONNX graphs with the models that they are of, on every real table (twenty minutes)
 	@$(BIN)/python benchmarks/export.py
+
+gpu: install  ## measure members side by side in batched operations, on the device of this machine (five minutes)
+	@$(BIN)/python benchmarks/gpu.py
 
 grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a quarter of an hour)
 	@$(BIN)/python benchmarks/grid.py

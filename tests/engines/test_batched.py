@@ -62,11 +62,15 @@ def histories_of(result: RunResult) -> list[np.ndarray]:
     return [np.array([[record.train_loss, record.val_loss] for record in member.state.history]) for member in members]
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "n_classes"), [*((case, 3) for case in CASES), ("mlp", 2), ("logistic", 2), ("residual", 2)]
+)
 def test_members_have_the_losses_and_predictions_of_each_trained_alone(case: str, n_classes: int) -> None:
     alone, together = (run(plan_of(engine, n_classes, **CASES[case])) for engine in ("torch", "batched"))
-    assert {len(plan.train) for plan in map(plan_of("torch", n_classes).split, alone.members)} == {83, 84}  # the last steps differ in size
+    assert {len(plan.train) for plan in map(plan_of("torch", n_classes).split, alone.members)} == {
+        83,
+        84,
+    }  # the last steps differ in size
     for history, expected in zip(histories_of(together), histories_of(alone), strict=True):
         np.testing.assert_allclose(history, expected, rtol=0, atol=1e-5)
     for member, result in together.members.items():
@@ -102,7 +106,7 @@ def assert_equal_states(one: Mapping[str, Any], other: Mapping[str, Any]) -> Non
 
 
 def test_a_state_is_that_of_the_compiled_engine_and_goes_back_unchanged() -> None:
-    (member,) = members_of(1, model="residual", dropout=0.2)
+    (member,) = members_of(1, model="residual", dropout=0.2, optimizer="sgd")
     compiled = CompiledEngine(member.network, member.data, member.config)
     before = compiled.snapshot()
     assert_equal_states(member.snapshot(), before)
@@ -111,7 +115,7 @@ def test_a_state_is_that_of_the_compiled_engine_and_goes_back_unchanged() -> Non
     state, expected = member.snapshot(), compiled.snapshot()
     for name, array in expected.items():
         assert (state[name].shape, state[name].dtype) == (array.shape, array.dtype)
-        np.testing.assert_allclose(state[name], array, rtol=0, atol=2e-3, err_msg=name)
+        np.testing.assert_allclose(state[name], array, rtol=0, atol=1e-4, err_msg=name)
     fixed = before["buffers"] == expected["buffers"]
     assert fixed.any()
     np.testing.assert_array_equal(state["buffers"][fixed], before["buffers"][fixed])  # statistics in 64 bits

@@ -65,6 +65,10 @@ def test_a_training_resumes_from_the_file_of_the_first_process(results: list[dic
     assert whole == again
 
 
+def test_a_process_that_is_gone_is_an_error_of_one_line(results: list[dict[str, Any]]) -> None:
+    assert results[0]["alone"].startswith("a process of this training ended or does not answer: ")
+
+
 def test_processes_that_do_not_fit_each_other_are_refused_in_all_of_them(results: list[dict[str, Any]]) -> None:
     expected = {
         "table": "the table of process 1 differs from that of process 0: give all of them the same table",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,11 @@ def messages() -> dict[str, str]:
     return {name: message_of(call) for name, call in calls.items()}
 
 
+def message_of_one_left_alone() -> str:
+    """Return what the first process is told when the other one is gone."""
+    return message_of(lambda: train(module_of(config_of("everything on")), rows(), config_of("everything on")))
+
+
 if __name__ == "__main__":
     result = {
         "losses": {name: losses_of(name) for name in CONFIGS},
@@ -110,4 +116,7 @@ if __name__ == "__main__":
         "resumed": resumed(Path(sys.argv[1])),
         "messages": messages(),
     }
-    print(json.dumps(result))
+    if launched()[0] > 0:
+        print(json.dumps(result), flush=True)
+        os._exit(0)  # without a word to the other process
+    print(json.dumps({**result, "alone": message_of_one_left_alone()}))

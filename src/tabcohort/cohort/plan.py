@@ -115,7 +115,10 @@ def make_plan(
     ]
     if "torch" in engines:  # it has threads of its own, and one state for all
         settings = replace(settings, threads=1)
-    elif "batched" in engines and settings.threads is None:  # its members wait for each other, not for a core
+    elif {"batched"} <= set(engines) <= {
+        "batched",
+        "scikit-learn",
+    } and settings.threads is None:  # its members wait for each other, not for a core
         settings = replace(settings, threads=MAX_SIDE_BY_SIDE)
     members = [
         Member(config, repeat, fold, repeat * splitter.n_folds + fold, _cost(table, program), is_trees=program is None)

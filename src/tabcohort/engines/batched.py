@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.func import functional_call
 
 from tabcohort.engines.batches import Batches, EpochBatches
-from tabcohort.engines.compiled.engine import parameter_groups
 from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
@@ -266,8 +265,7 @@ class Stack:
         self.val_inputs = nn.utils.rnn.pad_sequence([member.val_inputs for member in members], True).to(device)
         self.starts = np.cumsum([0, *(len(member.inputs) for member in members[:-1])])
         self.n_learned = len(members[0].data.reading.learned)
-        ends, factors, _ = parameter_groups(config, program)
-        self.rate_factors = self._on_device(np.repeat(factors, np.diff(ends)))
+        self.rate_factors = self._on_device(_rate_factors(config, program))
         self.asked: dict[BatchedEngine, tuple[int, float]] = {}
         self._steps: dict[tuple[Any, ...], Callable[[StepInputs], Tensor]] = {}
         for member in members:
@@ -560,6 +558,16 @@ class CapturedStep:
             static.copy_(given)
         self.graph.replay()
         return self.losses.clone()
+
+
+def _rate_factors(config: Config, program: Program) -> NDArray[np.float64]:
+    """Return what the learning rate of each parameter is multiplied by, `(n_parameters,)`."""
+    factors = np.full(program.n_parameters, config.bias_rate_factor)
+    factors[: program.n_in_matrices] = 1
+    for op in program.operations:
+        if op.kind == "scale":
+            factors[op.parameters[0] : op.parameters[0] + op.d_out] = config.scale_rate_factor
+    return factors
 
 
 @torch.no_grad()

@@ -169,7 +169,7 @@ def _train_from_checkpoint(
     checkpoint: Checkpoint, engine: Engine, data: MemberData, config: Config, callback: EpochCallback
 ) -> TrainingState:
     resume_from = checkpoint.load()
-    if resume_from is not None:
+    if resume_from is not None and ranks().rank == 0:
         message = f"resuming from epoch {resume_from.n_epochs} of the checkpoint {str(checkpoint.path)!r}"
         warn_caller(message)
     return checkpoint.train(engine, data.validation, config, callback, resume_from)

@@ -157,14 +157,12 @@ def _optimizer_arguments(config: Config, program: Program, dtype: np.dtype[np.fl
     """Return what the kernel takes for the optimizer: its number, the groups of parameters, and its constants."""
     beta1 = config.momentum if config.optimizer == "sgd" else config.beta1
     constants = (beta1, config.beta2, config.epsilon, config.clip_norm or 0.0)
-    groups, *factors = parameter_groups(config, program)
+    groups, *factors = _groups(config, program)
     numbers = (*(own.astype(dtype) for own in factors), *(dtype.type(constant) for constant in constants))
     return OPTIMIZERS[config.optimizer], groups, *numbers
 
 
-def parameter_groups(
-    config: Config, program: Program
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+def _groups(config: Config, program: Program) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return where groups of parameters begin and the last ends, and factors of their learning rates and decays.
 
     Matrices come first, and then vectors, between which the scales of inputs are groups of their own.
