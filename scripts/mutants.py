@@ -4,8 +4,9 @@ Run it as `python scripts/mutants.py`, with the beginnings of paths under src/ta
 writes the table and the survivors with their lines to build/mutants.md; the exit status is 1 if a mutant survives that
 `scripts/known_survivors.toml` does not explain.
 
-Everything heavy is imported once. Then each mutant is tried in a fork that imports the changed file in place of the one
-on the disk, and runs the tests that reach the changed line, the quickest first, until one fails.
+Everything is imported once, and the tests of a file are collected once. Each mutant is then tried in a fork, in which
+the functions of the file have the changed code. It runs the tests that reach the changed line, the quickest first,
+until one fails.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from mutations import Mutant, mutants_of, sample
 from reached_lines import Reach
 
 KNOWN, RESULTS = ROOT / "scripts" / "known_survivors.toml", ROOT / "build" / "mutants.json"
-MAX_SECONDS = 10.0  # CPU time of the tests that a mutant is tried by
+MAX_SECONDS = 5.0  # CPU time of the tests that a mutant is tried by
 EXTRA_SECONDS, MAX_FACTOR = 10.0, 4.0  # how much more than without it they may take
 MAX_WAIT = 600.0  # seconds for tests that wait for each other
 
@@ -69,6 +70,7 @@ WIDER: dict[str, tuple[str, ...]] = {
     "data/groups": ("data/test_table", "data/test_splits"),
 }
 
+
 # Mutants of a file
 
 
@@ -79,7 +81,7 @@ class FileResult:
     Args:
         n_all: mutants that there are.
         n_tried: of them.
-        n_timeouts: of those tried, killed by the clock.
+        n_timeouts: of those tried, killed by the clock, or by a crash.
         survivors: the number, the line, and the changed line of each mutant that no test noticed.
         seconds: that it took.
     """
@@ -101,7 +103,7 @@ class File:
         mutants: to try.
         reach: of the tests.
         survived: whether each mutant that was tried did, by its number.
-        n_timeouts: how many of the others took too long.
+        n_timeouts: how many of the others took too long, or crashed.
     """
 
     path: Path

@@ -80,7 +80,7 @@ def sample(mutants: list[Mutant], n_mutants: int, seed: int = 0) -> list[Mutant]
 
 def _is_valid(source: bytes) -> bool:
     try:
-        ast.parse(source)
+        compile(source, "", "exec", dont_inherit=True)
     except SyntaxError:
         return False
     return True

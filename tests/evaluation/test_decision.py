@@ -25,6 +25,7 @@ from tabcohort.evaluation.decision import (
     choose_decision_rule,
     choose_threshold,
     cross_fit_threshold,
+    out_of_fold_codes,
     parse_objective,
     predicted_codes,
     rows_of,
@@ -195,6 +196,8 @@ def test_rows_of_probability_one_are_predicted_positive_by_every_threshold_also_
     threshold = choose_threshold(objective, rows_from(np.array([0.2, 0.6, 1.0]), truth))
     assert threshold == pytest.approx(0.4)  # the false alarm cannot be helped, the other row can
     assert choose_threshold(objective, rows_from(np.ones(3), truth)) == 0.5
+    rows = rows_from(np.array([0.2, 0.6, 1.0]), 1 - truth)
+    assert choose_threshold(parse_objective("cost=100:1"), rows) == pytest.approx(0.1)  # the first row is not missed
 
 
 # -- rates with a margin ---------------------------------------------------------------------------------------------
@@ -323,6 +326,17 @@ def test_the_predicted_classes_of_a_fold_do_not_depend_on_its_own_labels(text: s
         )
         threshold = choose_threshold(objective, of_others)
         np.testing.assert_array_equal(before[inside], predicted_codes(log_proba[inside], positive, threshold))
+
+
+def test_a_rule_with_an_objective_predicts_each_fold_by_the_others_and_one_without_the_most_probable_class() -> None:
+    predictions = noisy_predictions(120, n_folds=4)
+    rule = choose_decision_rule(predictions, 1, "cost=10:1", 0.9)
+    by_threshold = cross_fit_threshold(parse_objective("cost=10:1"), predictions, 1)
+    most_probable = predictions.log_proba.argmax(axis=1)
+    assert (by_threshold != most_probable).any()
+    np.testing.assert_array_equal(out_of_fold_codes(rule, predictions, 1), by_threshold)
+    np.testing.assert_array_equal(out_of_fold_codes(rule, predictions, None), most_probable)
+    np.testing.assert_array_equal(out_of_fold_codes(replace(rule, objective=None), predictions, 1), most_probable)
 
 
 def test_rows_of_one_fold_are_predicted_the_most_probable_class_unless_a_probability_is_named() -> None:

@@ -34,7 +34,7 @@ class HalvingPolicy:
         if not drops and not self.pauses:
             return [self.max_epochs]
         n_configs, rungs = self.n_configs, [max(MIN_FIRST_EPOCHS, self.max_epochs // FIRST_RUNG)]
-        while drops and n_kept(n_configs) > MIN_CONFIGS and rungs[-1] * RUNG_FACTOR < self.max_epochs:
+        while drops and n_kept(n_configs) > MIN_CONFIGS:
             rungs.append(rungs[-1] * RUNG_FACTOR)
             n_configs = n_kept(n_configs)
         return [rung for rung in rungs if rung < self.max_epochs] + [self.max_epochs]

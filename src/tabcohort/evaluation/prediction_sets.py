@@ -66,13 +66,15 @@ def prediction_sets(log_proba: FloatArray, thresholds: FloatArray) -> BoolArray:
 
 
 def cross_fit_sets(predictions: OutOfFoldPredictions, coverage: float) -> BoolArray:
-    """Return the prediction sets of rows, `(n, n_classes)`, by thresholds that were chosen on the other folds."""
+    """Return the prediction sets of rows, `(n, n_classes)`, by thresholds that were chosen on the other folds.
+
+    Rows of one fold only have every class in their sets, as no other rows can choose thresholds.
+    """
     log_proba, y, weight = predictions.log_proba, predictions.y, predictions.weight
-    sets = np.ones(log_proba.shape, dtype=bool)
+    sets = np.empty(log_proba.shape, dtype=bool)
     for inside, outside in predictions.folds():
-        if outside.any():
-            thresholds = set_thresholds(log_proba[outside], y[outside], weight[outside], coverage)
-            sets[inside] = prediction_sets(log_proba[inside], thresholds)
+        thresholds = set_thresholds(log_proba[outside], y[outside], weight[outside], coverage)
+        sets[inside] = prediction_sets(log_proba[inside], thresholds)
     return sets
 
 
