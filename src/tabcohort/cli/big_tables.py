@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli.output import consoles, print_lines
-from tabcohort.cli.source_options import columns_to_write, shown_name
+from tabcohort.cli.source_options import shown_name
 from tabcohort.errors import SettingsError, TableError, warn_caller
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def streamed_table(
 def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> int:
     """Write predictions, some thousand rows at a time."""
     from tabcohort.model.streamed_predictions import predicted_frames
-    from tabcohort.reporting.prediction_files import csv_parts, write_prediction_parts
+    from tabcohort.reporting.prediction_files import columns_to_write, csv_parts, write_prediction_parts
 
     if options.json or options.explain is not None:
         name = "--json" if options.json else "--explain"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabcohort.cli import big_tables, explanations, files
 from tabcohort.cli.output import consoles, print_json, print_lines, without_histories
-from tabcohort.cli.source_options import columns_to_write, open_table, shown_name
+from tabcohort.cli.source_options import open_table, shown_name
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def _tune_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_checkpoint(outputs: argparse._ArgumentGroup) -> None:
-    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder or URL, and resume from it")
+    outputs.add_argument("--checkpoint", metavar="FOLDER", help="write training to this folder or URL, and resume")
 
 
 def _look_options(command: argparse.ArgumentParser) -> None:

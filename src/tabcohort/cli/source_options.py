@@ -29,15 +29,6 @@ def open_table(options: argparse.Namespace) -> Sample:
     return Sample(source.frame, target="", positive=None)
 
 
-def columns_to_write(names: str | None, columns: Sequence[str]) -> list[str]:
-    """Return the input columns that are written beside the predictions: all, none, or those with these names."""
-    if names is None or names == "all":
-        return list(columns)
-    if names == "none":
-        return []
-    return [names] if names in columns else names.split(",")
-
-
 def shown_name(table: str) -> str:
     """Return the name of a table for messages, without a password."""
     from tabcohort.data.databases import shown

@@ -23,11 +23,12 @@ def out_of_fold_shares(values: FloatArray | IntArray, y: IntArray, seed: int = 0
         seed: of the folds.
     """
     if values.dtype.kind not in "iu":
-        return shares_of_numbers(values[None], y, seed)[0]
+        return shares_of_numbers(np.asarray(values, dtype=np.float64)[None], y, seed)[0]
+    levels: IntArray = values.astype(np.int64)
     truth = np.eye(int(y.max()) + 1)[y]
     shares = np.empty_like(truth)
     for is_test in _folds(len(y), seed):
-        counts = _level_counts(values[~is_test], truth[~is_test], values[is_test])
+        counts = _level_counts(levels[~is_test], truth[~is_test], levels[is_test])
         shares[is_test] = _smoothed(counts, truth[~is_test])
     return shares
 
@@ -46,20 +47,20 @@ def shares_of_numbers(values: FloatArray, y: IntArray, seed: int = 0) -> FloatAr
     shares = np.empty((*values.shape, truth.shape[1]))
     order = np.argsort(values, axis=1, kind="stable")  # NaN comes last
     first, last = _equal_values(np.take_along_axis(values, order, axis=1))
-    n_missing = np.isnan(values)
+    is_missing = np.isnan(values)
     columns = np.arange(len(values))[:, None]
     for is_test in _folds(len(y), seed):
-        tested = is_test[order]
-        n_before = np.cumsum(~tested, axis=1) - ~tested  # training rows before each place
-        low = np.take_along_axis(n_before, first, axis=1)[tested].reshape(len(values), -1)
-        high = np.take_along_axis(np.cumsum(~tested, axis=1), last, axis=1)[tested].reshape(len(values), -1)
-        rows = order[tested].reshape(low.shape)
-        missing = n_missing[columns, rows]
-        n_known = (~n_missing[:, ~is_test]).sum(axis=1, keepdims=True)
+        trains = ~is_test[order]
+        n_trained: IntArray = np.cumsum(trains, axis=1)  # training rows up to each place
+        rows = order[~trains].reshape(len(values), -1)
+        bounds = ((n_trained - trains, first), (n_trained, last))
+        low, high = (np.take_along_axis(n, place, axis=1)[~trains].reshape(rows.shape) for n, place in bounds)
+        n_known = (~is_missing[:, ~is_test]).sum(axis=1, keepdims=True)
         low, high = _widened(low, high, n_known)
+        missing = is_missing[columns, rows]
         low, high = np.where(missing, n_known, low), np.where(missing, (~is_test).sum(), high)
         so_far = np.zeros((len(values), (~is_test).sum() + 1, truth.shape[1]))
-        np.cumsum(truth[order[~tested].reshape(len(values), -1)], axis=1, out=so_far[:, 1:])
+        np.cumsum(truth[order[trains].reshape(len(values), -1)], axis=1, out=so_far[:, 1:])
         shares[columns, rows] = _smoothed(so_far[columns, high] - so_far[columns, low], truth[~is_test])
     return shares
 
