@@ -20,7 +20,7 @@ from markdown_table import as_markdown
 
 from tabcohort import CohortSettings, Config, Table
 from tabcohort.cohort.plan import make_plan
-from tabcohort.engines.batched import BatchedEngine, Stack, make_block
+from tabcohort.engines.batched import Block, Stack
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.protocol import Engine
 from tabcohort.training.member import prepare_member
@@ -59,8 +59,8 @@ class Measured:
             prepare_member(table, plan.split(member), config, program, stored, member.number)
             for member in plan.members[:n_members]
         ]
-        self.rate, block = config.learning_rate, make_block(program, config)
-        self.members = [BatchedEngine(network, data, config, block) for network, data in prepared]
+        self.rate, block = config.learning_rate, Block(program, config)
+        self.members = [block.make_engine(network, data) for network, data in prepared]
         self.stack = Stack(self.members, program, config, block.device)
         self.torch = [TorchNetworkEngine(network, data, config) for network, data in prepared]
         self.compiled = [CompiledEngine(network, data, config) for network, data in prepared]
@@ -102,7 +102,7 @@ def main() -> None:
             measured = Measured(table, Config.from_dict(values), n_members)
             rates = measured.rates()
             batched = rates["batched"]
-            ratios = (f"{batched / rates[other]:.2f}" for other in ("torch", "compiled"))
+            ratios = (f"{batched / rates[other]:.2g}" for other in ("torch", "compiled"))
             lines.append([name, str(n_members), measured.members[0].device_name, f"{batched:,.1f}", *ratios])
             print(*lines[-1], file=sys.stderr)
     header = ("network", "members", "device", "batched, member epochs/s", "batched / torch", "batched / compiled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
+import pytest
 from helpers import config_of, table_of
 
 from tabcohort.cohort.blocks import Blocks
@@ -13,6 +14,7 @@ from tabcohort.cohort.fit import fit
 from tabcohort.cohort.plan import MAX_SIDE_BY_SIDE, make_plan
 from tabcohort.cohort.runner import run
 from tabcohort.engines.batched import BatchedEngine
+from tabcohort.errors import EngineError
 from tabcohort.settings import CohortSettings
 from tabcohort.training.member import prepare_member
 
@@ -52,6 +54,12 @@ def test_other_executors_and_pauses_give_the_same_to_rounding() -> None:
     for member, result in together.members.items():
         losses, expected = ([record.val_loss for record in of.state.history] for of in (result, apart.members[member]))
         np.testing.assert_allclose(losses, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch", "compiled"])
+def test_a_precision_that_an_engine_does_not_have_is_refused(engine: str) -> None:
+    with pytest.raises(EngineError, match=f"^the precision 'bfloat16' needs the engine 'batched'; it is {engine!r}$"):
+        make_plan(table_of(), config_of(engine=engine, precision="bfloat16"), SETTINGS)
 
 
 def test_a_batched_cohort_reports_its_engine() -> None:

@@ -45,6 +45,14 @@ def test_the_faster_engine_is_chosen(monkeypatch: pytest.MonkeyPatch, seconds: f
     assert n_members == [3]
 
 
+def test_a_device_or_a_precision_of_the_batched_engine_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_members = tried(0.0, monkeypatch)
+    assert engine_of(precision="bfloat16") == "batched"
+    monkeypatch.setattr(plans, "with_available_devices", lambda configs: configs)
+    assert engine_of(device="cuda") == "batched"
+    assert n_members == []
+
+
 def test_a_device_or_an_engine_that_is_named_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     n_members = tried(0.0, monkeypatch)
     assert engine_of(device="cpu") == engine_of(engine="compiled") == "compiled"

@@ -13,10 +13,10 @@ import pytest
 import torch
 from helpers import config_of
 
-from tabcohort import CohortSettings, Config, Table
+from tabcohort import CohortSettings, Table
 from tabcohort.cohort.plan import CohortPlan, make_plan
 from tabcohort.cohort.runner import RunResult, run
-from tabcohort.engines.batched import BatchedEngine, Block, Stack, make_block, time_epoch
+from tabcohort.engines.batched import BatchedEngine, Block, Stack, time_epoch
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.errors import TrainingError
 from tabcohort.training.member import prepare_member
@@ -86,12 +86,12 @@ def members_of(n_members: int, **changes: Any) -> list[BatchedEngine]:
     plan = plan_of("batched", **changes)
     config, (program,) = plan.configs[0], plan.programs
     assert program is not None
-    block, stored = make_block(program, config), plan.table.stored_rows()
+    block, stored = Block(program, config), plan.table.stored_rows()
     prepared = [
         prepare_member(plan.table, plan.split(member), config, program, stored, member.number)
         for member in plan.members[:n_members]
     ]
-    return [BatchedEngine(network, data, config, block) for network, data in prepared]
+    return [block.make_engine(network, data) for network, data in prepared]
 
 
 def stack_of(members: list[BatchedEngine]) -> Stack:
@@ -221,10 +221,3 @@ def test_graphs_on_cuda_give_the_losses_of_the_cpu() -> None:
     on_cuda = run(replace(plan, configs=(config,)))
     for history, expected in zip(histories_of(on_cuda), histories_of(run(plan)), strict=True):
         np.testing.assert_allclose(history, expected, rtol=0, atol=1e-3)
-
-
-def test_a_block_is_on_the_device_of_its_config() -> None:
-    (member,) = members_of(1)
-    assert isinstance(member.block, Block)
-    assert member.block.device == torch.device("cpu")
-    assert Config(engine="batched").device == "auto"

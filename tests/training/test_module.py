@@ -57,6 +57,11 @@ def test_training_neither_depends_on_pytorchs_global_generator_nor_touches_it() 
     np.testing.assert_array_equal(logits_of(trained[0], X), logits_of(trained[1], X))
 
 
+def test_a_module_has_no_others_to_be_trained_with() -> None:
+    with pytest.raises(EngineError, match="the engine 'batched' trains the members of a cohort together"):
+        train(nn.Linear(4, 1), noisy_rows(60), config_of(engine="batched"))
+
+
 def test_ctrl_c_gives_a_module_with_the_best_weights_so_far() -> None:
     def interrupt(state: TrainingState) -> None:
         if len(state.history) == 6:

@@ -27,12 +27,12 @@ class Blocks:
 
     def make_engine(self, config: int, network: Network, data: MemberData) -> Engine:
         """Return the engine of a member of a config, counted from 0, which joins those that train now."""
-        from tabcohort.engines.batched import BatchedEngine, make_block  # PyTorch takes a second to import
+        from tabcohort.engines.batched import Block  # PyTorch takes a second to import
 
         with self._lock:
             if config not in self._blocks:
-                self._blocks[config] = make_block(network.program, self.plan.configs[config])
-        return BatchedEngine(network, data, self.plan.configs[config], self._blocks[config])
+                self._blocks[config] = Block(network.program, self.plan.configs[config])
+        return self._blocks[config].make_engine(network, data)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Blocks, (self.plan,)  # another process has blocks of its own

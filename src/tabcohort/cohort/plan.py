@@ -143,12 +143,11 @@ def _program(table: Table, config: Config) -> Program | None:
 
 def _engine(table: Table, config: Config, program: Program, splitter: Splitter, n_members: int) -> str:
     """Return what trains a config's networks: on an accelerator the batched engine, and for "auto" the faster one."""
-    if config.engine != "auto" or config.device == "cpu" or launched()[1] > 1:
+    is_open = config.engine == "auto" and config.device != "cpu" and launched()[1] == 1
+    if not is_open or not may_have_accelerator():
         return choose_engine(config, program, len(table.y))
-    if config.device != "auto":
+    if config.device != "auto" or config.precision != "float32":
         return "batched"
-    if not may_have_accelerator():
-        return "compiled"
     return faster_engine(table, config, program, splitter.split(0), min(n_members, MAX_SIDE_BY_SIDE))
 
 

@@ -20,7 +20,17 @@ from tabcohort.settings import CohortSettings, Config
 
 # Settings of the run rather than of the network: a preset leaves them as they are.
 RUN_SETTINGS = frozenset(
-    ("class_weight", "monitor", "validation_fraction", "test_fraction", "positive", "seed", "engine", "device")
+    (
+        "class_weight",
+        "monitor",
+        "validation_fraction",
+        "test_fraction",
+        "positive",
+        "seed",
+        "engine",
+        "device",
+        "precision",
+    )
 )
 
 

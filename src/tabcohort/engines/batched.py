@@ -113,16 +113,19 @@ class Block:
 
     Args:
         program: of their networks.
-        config: of the members.
-        device: where they train.
+        config: of the members; its device is where they train.
     """
 
-    def __init__(self, program: Program, config: Config, device: torch.device) -> None:
-        self.program, self.config, self.device = program, config, device
+    def __init__(self, program: Program, config: Config) -> None:
+        self.program, self.config, self.device = program, config, choose_device(config.device)
         self._condition = threading.Condition()
         self._members: list[BatchedEngine] = []
         self._waiting: dict[BatchedEngine, tuple[int, float]] = {}  # epoch and rate
         self._results: dict[BatchedEngine, EpochResult | BaseException] = {}
+
+    def make_engine(self, network: Network, data: MemberData) -> BatchedEngine:
+        """Return the engine of a member, which joins this block."""
+        return BatchedEngine(network, data, self.config, self)
 
     def join(self, member: BatchedEngine) -> None:
         """Add a member: from now on, epochs run only when it waits for one, too."""
@@ -182,10 +185,10 @@ def seconds_per_epoch(network: Network, data: MemberData, config: Config, n_memb
         config: its device is used.
         n_members: number of copies.
     """
-    block = make_block(network.program, config)
+    block = Block(network.program, config)
     if block.device.type == "cpu":
         return math.inf
-    return time_epoch([BatchedEngine(network, data, config, block) for _ in range(n_members)])
+    return time_epoch([block.make_engine(network, data) for _ in range(n_members)])
 
 
 def time_epoch(members: Sequence[BatchedEngine]) -> float:
@@ -197,11 +200,6 @@ def time_epoch(members: Sequence[BatchedEngine]) -> float:
         stack.run_epoch(dict.fromkeys(members, (epoch, block.config.learning_rate)))
         seconds = time.perf_counter() - began
     return seconds
-
-
-def make_block(program: Program, config: Config) -> Block:
-    """Return a block without members, on the device of the config."""
-    return Block(program, config, choose_device(config.device))
 
 
 @dataclass(frozen=True)
