@@ -36,7 +36,7 @@ NAMES_ONLY = ("reproduce.experiments",)  # of `reproduce`, what the command line
 # Made of PyTorch, and imported inside a function by a module that is not: what is asked for by name.
 ONLY_WHEN_ASKED_FOR = {
     ("cohort.members", "training.module"), ("cohort.blocks", "engines.batched"), ("cohort.trial", "engines.batched"),
-    ("training.member", "engines.torch_loop"), ("engines.connection", "engines.distributed"),
+    ("training.member", "engines.torch_loop"), ("engines.process_group", "engines.distributed"),
     ("reproduce.experiments", "reproduce.patent_grid"), ("reproduce.experiments", "reproduce.patent_tables"),
 }  # fmt: skip
 COMPILED = "engines/compiled"  # kernels take every array as an argument of its own

@@ -73,7 +73,8 @@ class _Line:
 
     def __init__(self, board: Any) -> None:
         self.must_stop = False
-        self._board, self._sent, self._answer = board, -math.inf, None
+        self._board, self._sent = board, -math.inf
+        self._answer: Any = None
 
     def tell(self, member: Member, state: TrainingState) -> None:
         """Send how far a member is, without the engine's states, if the last message was not sent a moment ago."""

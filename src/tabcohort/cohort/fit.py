@@ -12,7 +12,7 @@ from tabcohort.cohort.progress import ProgressCallback
 from tabcohort.cohort.runner import run
 from tabcohort.cohort.selection import out_of_fold, select_and_calibrate
 from tabcohort.data.table import Table
-from tabcohort.engines.connection import ranks
+from tabcohort.engines.process_group import ranks
 from tabcohort.model.predictor import Predictor
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.observer import TrainingObserver

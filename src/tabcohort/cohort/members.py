@@ -15,7 +15,7 @@ from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.engines.connection import ranks
+from tabcohort.engines.process_group import ranks
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.errors import TrainingError
 from tabcohort.evaluation.metrics import log_probabilities

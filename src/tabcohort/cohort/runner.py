@@ -32,7 +32,7 @@ from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, ProgressTracker, RunProgress, expected_seconds
 from tabcohort.cohort.store import StateStore
 from tabcohort.engines.compiled.engine import compile_kernels
-from tabcohort.engines.connection import ranks
+from tabcohort.engines.process_group import ranks
 from tabcohort.errors import EngineError, TrainingError, warn_caller
 from tabcohort.file_locks import temporary_folder
 from tabcohort.settings import CohortSettings

@@ -555,6 +555,7 @@ def _digests(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, bytes]:
             text = parse.as_text(pl.concat([frame[name] for name in some], rechunk=True))
             hashes = text.hash().to_numpy().reshape(len(some), -1)
             digests |= {
-                name: hashlib.blake2b(cells, digest_size=16).digest() for name, cells in zip(some, hashes, strict=True)
+                name: hashlib.blake2b(cells.tobytes(), digest_size=16).digest()
+                for name, cells in zip(some, hashes, strict=True)
             }
     return {name: digests[name] for name in names}

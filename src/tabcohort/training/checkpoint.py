@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.container import read_container, write_container
-from tabcohort.engines.connection import ranks
+from tabcohort.engines.process_group import ranks
 from tabcohort.engines.protocol import Engine, State
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.errors import ModelFileError

@@ -17,7 +17,7 @@ from tabcohort.data.encoder import Statistics
 from tabcohort.data.splits import Split, train_validation_test_split
 from tabcohort.data.table import Table
 from tabcohort.engines.compiled.engine import CompiledEngine, check_kernels
-from tabcohort.engines.connection import ranks
+from tabcohort.engines.process_group import ranks
 from tabcohort.engines.protocol import Engine, MemberData
 from tabcohort.engines.torch_loop import TorchEngine, choose_device, has_batch_norm, logits_in_eval_mode, one_thread
 from tabcohort.errors import EngineError, TabcohortWarning, TableError, TrainingError, warn_caller

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch.distributed
 
-from tabcohort.engines.connection import ranks
+from tabcohort.engines.process_group import ranks
 from tabcohort.errors import EngineError
 
 
