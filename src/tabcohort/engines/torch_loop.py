@@ -24,8 +24,8 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from tabcohort.engines.batches import Batches
-from tabcohort.engines.process_group import ranks
 from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
+from tabcohort.engines.process_group import ranks
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
