@@ -262,7 +262,7 @@ BUGS = (
     Bug(
         "a model file whose members have no weight is read",
         "model/file.py",
-        "if not all(0 < report.configs[report.members[number].config].weight <= 1 for number in members):",
+        "if not all(report.configs[report.members[number].config].weight > 0 for number in members):",
         "if False:",
         ("model/test_file.py::test_a_document_that_does_not_fit_is_refused",),
     ),
