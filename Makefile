@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs mutants clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs faults mutants clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -130,6 +130,10 @@ gpu: install  ## measure members side by side in batched operations, on the devi
 
 grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a quarter of an hour)
 	@$(BIN)/python benchmarks/grid.py
+
+faults: install  ## kill 500 runs at random moments and repeat them; damage 10,000 files; fill disks (an hour)
+	@TABCOHORT_FAULT_CASES=2000 $(BIN)/pytest --quiet tests/faults
+	@$(BIN)/python tests/faults/kill_runs.py 500
 
 bugs: install  ## put each known bug back and show that a test catches it
 	@$(BIN)/python scripts/put_bugs_back.py

@@ -46,14 +46,17 @@ def process_lock(path: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with _process_file(path):
+    with _locked_file(path) as file:
         try:
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder may have become read-only
+                path.unlink()
 
 
-def _process_file(path: Path) -> IO[str]:
+def _locked_file(path: Path) -> IO[str]:
     """Return the locked file of that name, not one that its holder has just removed."""
     assert fcntl is not None
     while True:
@@ -66,12 +69,8 @@ def _process_file(path: Path) -> IO[str]:
             file.close()
             raise HeldError(holder) from None
         if _is_at(path, file.fileno()):
-            break
+            return file
         file.close()
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 @contextlib.contextmanager

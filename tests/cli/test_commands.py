@@ -285,6 +285,15 @@ def test_fit_resumes_from_a_checkpoint(run: Run, csv_file: Path, quick: Path, tm
     assert "is of another config or other data; remove its folder, or name another" in other.err
 
 
+def test_tune_resumes_from_a_checkpoint(run: Run, csv_file: Path, quick: Path, tmp_path: Path) -> None:
+    command = ["tune", csv_file, "--target", "answer", "--drop", "id", *SMALL, *QUICK, "--configs", "2"]
+    command += ["--settings", quick, "--checkpoint", tmp_path / "kept"]
+    first, second = (run(*command, "--out", tmp_path / name) for name in ("one", "two"))
+    assert first.status == second.status == 0
+    assert "resuming from the checkpoint" in second.err
+    assert load(tmp_path / "one").report.members == load(tmp_path / "two").report.members
+
+
 def test_as_many_networks_are_trained_as_asked_for(run: Run, csv_file: Path, quick: Path) -> None:
     fit = ["fit", csv_file, "--target", "answer", "--drop", "id", "--settings", quick, "--json"]
     for options, n_folds, n_seeds in (

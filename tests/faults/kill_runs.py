@@ -39,7 +39,7 @@ from tabcohort.server.prediction_log import KEY_FILE, prepare_folder, read_log
 
 WARM = Path(__file__).with_name("warm_process.py")
 MODULES = ("onnx", "uvicorn", "tabcohort.server.app", "sklearn.ensemble", "tabcohort.model.onnx_graph")
-SHARES = {"fit": 0.38, "tune": 0.14, "decide": 0.14, "export": 0.08, "predict": 0.08, "serve": 0.18}  # of the runs
+SHARES = {"fit": 0.38, "tune": 0.14, "decide": 0.14, "export": 0.08, "predict": 0.08, "serve": 0.18}  # of the kills
 OPTIONS = ("--target", "y", "--settings", "settings.toml", "--folds", "3", "--seeds", "1", "--threads", "2")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "fit": ("fit", "table.csv", *OPTIONS, "--model", "mlp", "--checkpoint", "run/kept", "--record", "run/fit.jsonl",
@@ -187,16 +187,17 @@ def random_moment(rng: random.Random, reference: Ended, n_bytes: int) -> dict[st
     return {"seconds": rng.uniform(0, reference.seconds), "signals": [signal.SIGKILL]}
 
 
-def end_and_repeat(process: WarmProcess, name: str, n_runs: int, rng: random.Random) -> Tally:
-    """End runs of a command at random moments, and run each again."""
+def end_and_repeat(process: WarmProcess, name: str, n_kills: int, rng: random.Random) -> Tally:
+    """End runs of a command at random moments until this many were killed, and run each again."""
     folder, command, tally = process.folder / "run", COMMANDS[name], Tally()
     reference, expected, n_bytes = undisturbed(process, command)
     old = {name: bytes(reversed(path.read_bytes())) for name, path in files_of(folder).items()}
-    for _ in range(n_runs):
+    while tally.counts["killed"] < n_kills:
         place(folder, old if rng.random() < 0.5 else {})
-        before, moment = {name: path.read_bytes() for name, path in files_of(folder).items()}, None
+        before = {name: path.read_bytes() for name, path in files_of(folder).items()}
         moment = random_moment(rng, reference, n_bytes)
         ended = process.run(*command, moment=moment)
+        tally.note("runs")
         tally.note("killed", ended.status in (-signal.SIGKILL, -signal.SIGXFSZ))
         tally.note("in a write", ended.status == -signal.SIGXFSZ)
         where = f"{name} {moment}"
@@ -248,14 +249,15 @@ def place(folder: Path, files: dict[str, bytes]) -> None:
 # -- a server that is killed -----------------------------------------------------------------------------------------
 
 
-def end_serving(process: WarmProcess, n_runs: int, rng: random.Random) -> Tally:
+def end_serving(process: WarmProcess, n_kills: int, rng: random.Random) -> Tally:
     """Kill servers while they answer, and read what they have logged."""
     log, tally = process.folder / "log", Tally()
-    for _ in range(n_runs):
+    while tally.counts["runs"] < n_kills:  # a server does not end by itself
         shutil.rmtree(log, ignore_errors=True)
         moment = {"seconds": rng.uniform(0, MAX_SERVING_SECONDS), "signals": [signal.SIGKILL]}
         moment |= rng.choice(({}, {}, {"event": rng.randint(1, 3)}, {"n_bytes": rng.randint(32, 20_000)}))
         ended, answered = serve_and_ask(process, log, moment)
+        tally.note("runs")
         where = f"serve {moment}"
         tally.note("killed", ended.status in (-signal.SIGKILL, -signal.SIGXFSZ))
         tally.note("in a write", ended.status == -signal.SIGXFSZ)
@@ -315,26 +317,25 @@ def ask(port: int, answered: set[str], is_over: threading.Event) -> None:
 
 
 def kill_runs(
-    process: WarmProcess, n_runs: dict[str, int], seed: int = 0, tell: Callable[[str], None] = print
+    process: WarmProcess, n_kills: dict[str, int], seed: int = 0, tell: Callable[[str], None] = print
 ) -> dict[str, Tally]:
-    """End so many runs of each command, and return what became of them."""
+    """End runs of each command until so many were killed, and return what became of them."""
     tallies = {}
-    for name, number in n_runs.items():
+    for name, number in n_kills.items():
         rng, began = random.Random(f"{seed} {name}"), time.monotonic()
         end = end_serving if name == "serve" else lambda *rest, name=name: end_and_repeat(rest[0], name, *rest[1:])
         tallies[name] = end(process, number, rng)
-        tell(f"{name}: {number} runs in {time.monotonic() - began:.0f} s")
+        tell(f"{name}: {number} kills in {time.monotonic() - began:.0f} s")
         for failure in tallies[name].failures:
             tell(f"  {failure}")
     return tallies
 
 
-def table_of(tallies: dict[str, Tally], n_runs: dict[str, int]) -> str:
+def table_of(tallies: dict[str, Tally]) -> str:
     """Return the table of what became of the runs."""
-    columns = ("killed", "in a write", "resumed", "equal", "leftovers")
+    columns = ("runs", "killed", "in a write", "resumed", "equal", "leftovers")
     rows = [
-        f"| {name} | {n_runs[name]} | {' | '.join(str(tally.counts[column]) for column in columns)} |"
-        for name, tally in tallies.items()
+        f"| {name} | {' | '.join(str(tally.counts[column]) for column in columns)} |" for name, tally in tallies.items()
     ]
     heads = ("command", "runs", "killed", "of these in a write", "resumed", "equal", "leftovers")
     return "\n".join([f"| {' | '.join(heads)} |", f"|---{'|---:' * (len(heads) - 1)}|", *rows])
@@ -343,10 +344,10 @@ def table_of(tallies: dict[str, Tally], n_runs: dict[str, int]) -> str:
 def main() -> int:
     """Print the table; the exit status is 1 if anything went wrong."""
     number, *names = sys.argv[1:] or ("500",)
-    n_runs = {name: max(1, round(share * int(number))) for name, share in SHARES.items() if name in (names or SHARES)}
+    n_kills = {name: max(1, round(share * int(number))) for name, share in SHARES.items() if name in (names or SHARES)}
     with tempfile.TemporaryDirectory() as folder, warm_process(Path(folder), MODULES) as process:
-        tallies = kill_runs(process, n_runs, tell=lambda line: print(line, flush=True))
-    print(table_of(tallies, n_runs))
+        tallies = kill_runs(process, n_kills, tell=lambda line: print(line, flush=True))
+    print(table_of(tallies))
     n_failures = sum(len(tally.failures) for tally in tallies.values())
     print(f"{sum(tally.counts['killed'] for tally in tallies.values())} kills, {n_failures} failures")
     return int(n_failures > 0)

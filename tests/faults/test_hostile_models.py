@@ -42,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = make_small_table()
     configs = [Config(**QUICK), Config(**{**QUICK, "model": "logistic"})]
     save(fit(table, configs, SMALL).with_decision_rule("f1"), folder / "good.tabcohort")
+    fit(table, [*configs, Config(model="trees", max_epochs=3)], SMALL, checkpoint=folder / "kept")
     names = list(table.schema.features)
     (folder / "rows.csv").write_text("\n".join([",".join(names), *[",".join(map(str, row)) for row in table.X[:5]]]))
     return folder
@@ -120,20 +121,24 @@ def check_harmless(folder: Path, case: str) -> None:
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6, err_msg=case)
 
 
-def test_a_flipped_bit_anywhere_and_a_cut_anywhere_are_refused(folder: Path) -> None:
-    good = (folder / "good.tabcohort").read_bytes()
-    crafted, rng = folder / "crafted.tabcohort", random.Random(1)
-    for _ in range(3 * N_CASES):
+@pytest.mark.parametrize("kind", ["model", "network", "trees"])
+def test_a_flipped_bit_anywhere_and_a_cut_anywhere_are_refused(kind: str, folder: Path) -> None:
+    """In a model, and in the checkpoints of a network and of trees."""
+    name = {"model": "good.tabcohort", "network": "kept/0-0-0.checkpoint", "trees": "kept/2-0-0.checkpoint"}[kind]
+    good = (folder / name).read_bytes()
+    crafted, rng = folder / "crafted", random.Random(kind)
+    read = load if kind == "model" else lambda path: read_container(path, "checkpoint")
+    for _ in range(2 * N_CASES):
         place = rng.randrange(8 * len(good))
         changed = bytearray(good)
         changed[place // 8] ^= 1 << place % 8
         crafted.write_bytes(changed)
         with pytest.raises(ModelFileError):
-            load(crafted)
-    for _ in range(N_CASES):
+            read(crafted)
+    for _ in range(N_CASES // 2):
         crafted.write_bytes(good[: rng.randrange(len(good))])
         with pytest.raises(ModelFileError):
-            load(crafted)
+            read(crafted)
 
 
 # -- files that are large, or none -----------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def count(event: str, arguments: tuple[Any, ...]) -> None:
 
 def warm_up(modules: list[str]) -> None:
     """Import what commands import, and load the kernels."""
+    sys.dont_write_bytecode = True  # it would be cut, too
     for module in ("tabcohort.cli.main", "tabcohort.cohort.fit", "tabcohort.cohort.presets", *modules):
         importlib.import_module(module)
     from tabcohort.engines.compiled import engine, inference

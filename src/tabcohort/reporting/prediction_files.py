@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -33,10 +34,13 @@ def write_predictions(predictions: pl.DataFrame, path: str, numbers: Sequence[st
 
     from tabcohort.container import replace_file
 
-    is_parquet = path.lower().endswith(".parquet")
-    frame = with_joined_sets(predictions) if is_parquet else for_csv(predictions, numbers)
     try:
-        replace_file(path, frame.write_parquet if is_parquet else frame.write_csv)
+        if path.lower().endswith(".parquet"):
+            data = io.BytesIO()  # Polars does not say why it cannot write Parquet to a file
+            with_joined_sets(predictions).write_parquet(data)
+            replace_file(path, lambda file: file.write(data.getbuffer()))
+        else:
+            replace_file(path, for_csv(predictions, numbers).write_csv)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TabcohortError(f"{path!r} cannot be written: {error}") from None
 
