@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid bugs clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid fuzz bugs clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -124,6 +124,12 @@ export: install  ## compare ONNX graphs with the models that they are of, on eve
 
 grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a quarter of an hour)
 	@$(BIN)/python benchmarks/grid.py
+
+FUZZ_SECONDS ?= 3600
+fuzz: install  ## read hostile tables and model files, and check kernels' bounds, for an hour (FUZZ_SECONDS=60 for less)
+	@RUST_BACKTRACE=0 $(BIN)/python scripts/fuzz_tables.py --cases 100000000 --seconds $$(($(FUZZ_SECONDS) / 2))
+	@$(BIN)/python scripts/fuzz_models.py container --seconds $$(($(FUZZ_SECONDS) / 4))
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python scripts/fuzz_models.py programs --seconds $$(($(FUZZ_SECONDS) / 4))
 
 bugs: install  ## put each known bug back and show that a test catches it
 	@$(BIN)/python scripts/put_bugs_back.py

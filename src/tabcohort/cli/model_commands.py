@@ -32,7 +32,7 @@ def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
     from tabcohort.model.explain import score_name
     from tabcohort.model.file import load
-    from tabcohort.reporting.prediction_files import csv_text, json_rows, write_predictions
+    from tabcohort.reporting.prediction_files import csv_text, json_rows, without_formulas, write_predictions
 
     files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
@@ -41,6 +41,8 @@ def predict(options: argparse.Namespace) -> int:
         raise SettingsError(f"--explain is a number of reasons, at least 1; it is {options.explain}")
     if options.background and options.explain is None:
         raise SettingsError("--background goes with --explain K")
+    if options.escape_formulas and (options.json or (options.out or "").lower().endswith(".parquet")):
+        raise SettingsError("--escape-formulas goes with CSV: nothing takes a text in JSON or Parquet for a formula")
     _, messages = consoles(options.quiet)
     predictor = load(options.model)
     if options.verbose:
@@ -60,6 +62,8 @@ def predict(options: argparse.Namespace) -> int:
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
     predictions = predictor.predict_frame(frame, columns, reasons)
     numbers = [*predictor.probability_columns, "spread"]
+    if options.escape_formulas:
+        predictions = without_formulas(predictions)
     if options.json:
         print_json({"predictions": json_rows(predictions)})
     if options.out:

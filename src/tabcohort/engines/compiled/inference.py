@@ -67,10 +67,13 @@ class Inference:
         models: networks and trees with the same inputs and outputs; their numbers are copied.
 
     Raises:
-        ValueError: they have different inputs or outputs, or a network has impossible bins or learned vectors.
+        ValueError: they have different inputs or outputs, or a program or its numbers are not possible.
     """
 
     def __init__(self, models: Sequence[Network | Trees]) -> None:
+        for model in models:
+            if isinstance(model, Network):
+                check_network(model)
         first = models[0]
         if any((model.n_inputs, model.n_outputs) != (first.n_inputs, first.n_outputs) for model in models):
             raise ValueError("models that predict together must read the same inputs and have the same outputs")
@@ -222,8 +225,6 @@ class _Networks(_Group):
         first = networks[0]
         if any(network.parameters.dtype != first.parameters.dtype for network in networks):
             raise ValueError("networks that predict together must have numbers of one dtype")
-        for network in networks:
-            check_network(network)
         self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(networks), first.n_outputs
         self.dtype, self.variant = first.parameters.dtype, first.parameters.dtype.name
         self.use = f"networks in {self.variant}"
