@@ -14,20 +14,22 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import inspect
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tabcohort import Config, ModelFileError
+from tabcohort import Config, ModelFileError, container, plain_values
 from tabcohort.container import KEY, MAGIC, read_container
 from tabcohort.data.encoder import CategoryEncoding, Encoding
 from tabcohort.engines.compiled.inference import Inference
+from tabcohort.network import checks, ops
 from tabcohort.network.ops import OPS, Operation
 from tabcohort.network.program import Network, Program, blank_network, build_program
 
@@ -136,6 +138,16 @@ def seeds_of(target: str) -> list[bytes]:
     return [len(header).to_bytes(8, "little") + header + bytes(8), b"", b"{}"]
 
 
+def _functions_to_follow() -> Iterator[Callable[..., object]]:
+    """Yield the functions whose branches tell the fuzzer that an input is a new one."""
+    for module in (container, plain_values, checks, ops):
+        owners = [module, *(value for value in vars(module).values() if inspect.isclass(value))]
+        for owner in owners:
+            for value in list(vars(owner).values()):
+                if inspect.isfunction(value) and value.__module__ == module.__name__:
+                    yield value
+
+
 def main() -> int:
     """Fuzz one target for some time; what ends the run is kept in a file that is named."""
     parser = argparse.ArgumentParser(description="Fuzz model files or programs.")
@@ -147,7 +159,8 @@ def main() -> int:
     except ImportError:
         print("Atheris is not installed here, so nothing was fuzzed", file=sys.stderr)
         return 0
-    atheris.instrument_func(read_container)
+    for function in _functions_to_follow():
+        atheris.instrument_func(function)
     corpus = CORPUS / options.target
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds_of(options.target)):

@@ -135,7 +135,10 @@ def small_predictor(folder: Path) -> Any:
     if not path.exists():
         a = np.random.default_rng(0).normal(size=60).round(3)
         frame = pl.DataFrame({"a": a, "c": ["Rome", "Oslo"] * 30, "y": np.where(a > 0, "yes", "no")})
-        save(fit(Table.from_frame(frame, "y"), Config(model="logistic"), CohortSettings(folds=3, seeds=1)), path)
+        save(
+            fit(Table.from_frame(frame, "y"), Config(model="trees", max_epochs=3), CohortSettings(folds=3, seeds=1)),
+            path,
+        )
     return load(path)
 
 
