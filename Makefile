@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs faults mutants clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs faults fuzz mutants clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -134,6 +134,12 @@ grid: install  ## time the patent network's tuning, 54 settings x 3 folds (a qua
 faults: install  ## kill 500 runs at random moments and repeat them; damage 10,000 files; fill disks (an hour)
 	@TABCOHORT_FAULT_CASES=2000 $(BIN)/pytest --quiet tests/faults
 	@$(BIN)/python tests/faults/kill_runs.py 500
+
+FUZZ_SECONDS ?= 3600
+fuzz: install  ## read hostile tables and model files, and check kernels' bounds, for an hour (FUZZ_SECONDS=60 for less)
+	@RUST_BACKTRACE=0 $(BIN)/python scripts/fuzz_tables.py --cases 100000000 --seconds $$(($(FUZZ_SECONDS) / 2))
+	@$(BIN)/python scripts/fuzz_models.py container --seconds $$(($(FUZZ_SECONDS) / 4))
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python scripts/fuzz_models.py programs --seconds $$(($(FUZZ_SECONDS) / 4))
 
 bugs: install  ## put each known bug back and show that a test catches it
 	@$(BIN)/python scripts/put_bugs_back.py

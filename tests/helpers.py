@@ -183,7 +183,9 @@ def data_of_inputs(
     )  # fmt: skip
 
 
-CONSTANTS = {"batch_norm": (1e-3, 0.1), "layer_norm": (0.1,), "leaky_relu": (0.2,), "smooth_clip": (3.0,)}
+CONSTANTS = {
+    "batch_norm": (1e-3, 0.1), "layer_norm": (0.1,), "leaky_relu": (0.2,), "smooth_clip": (3.0,), "scale": (),
+}  # fmt: skip
 KINDS = ("linear", "batch_norm", "layer_norm", "dropout", "add", "scale", "periodic", *ACTIVATIONS)
 
 

@@ -47,7 +47,10 @@ def test_a_line_that_is_no_object_is_named(line: bytes) -> None:
         (b'{"a": 1, "b": [1, 2]}\n', r"'t\.json': 'b' holds arrays or objects; every value must be a text, number"),
         (b'{"a": 1}\n{"a": {"x": 1}}\n', r"'t\.json'(, line 2)?: 'a' holds (arrays or objects|an array or object)"),
         (b'{"a": [1]}\n{"a": {"x": 1}}\n', r"'t\.json', line 1: 'a' holds an array or object; every value must be"),
-        (b'{"a": 1}\n{"a": 1e400}\n', r"'t\.json' is not JSON lines: "),
+        (b'{"a": 1}\n{"a": 1e400}\n', r"'t\.json', line 2: 'a' holds a number that is too large to be read; make it"),
+        (b'{"a": ' + b"9" * 60 + b"}\n", r"'t\.json', line 1: 'a' holds a number that is too large to be read"),
+        (b'{"a": 1}\n{"a": NaN}\n', r"'t\.json', line 2 is not a JSON object"),
+        (b'{"a": 1.5}\n{"a": true}\n', r"'t\.json', line 2: 'a' holds truth values and others; make all of them texts"),
     ],
 )
 def test_nested_values_and_endless_numbers_are_refused(data: bytes, words: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tabcohort import TabcohortWarning, TableError, read_frame
+from tabcohort.data import spreadsheets
 from tabcohort.data.sources import read_source
 from tabcohort.data.spreadsheets import read_spreadsheet
 
@@ -141,6 +142,20 @@ def test_a_damaged_spreadsheet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.xls").write_bytes(zlib.decompress(base64.b85decode(XLS))[:600])
     with pytest.raises(TableError, match=r"t\.xls' is a damaged spreadsheet: "):
         read_frame(tmp_path / "t.xls")
+
+
+def test_a_spreadsheet_whose_cells_are_too_far_apart_ends_no_process_of_ours() -> None:
+    """The reader makes room for all cells between; where there is none it ends its process."""
+    with zipfile.ZipFile(io.BytesIO(xlsx(PEOPLE))) as archive:
+        files = {name: archive.read(name).decode().replace('r="B3"', 'r="XFD1048576"') for name in archive.namelist()}
+    with pytest.raises(TableError, match=r"'t\.xlsx' is a damaged spreadsheet, or has cells so far apart that reading"):
+        read_spreadsheet(zipped(files), "t.xlsx")
+
+
+def test_a_spreadsheet_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spreadsheets, "MAX_SECONDS", 0)
+    with pytest.raises(TableError, match=r"'t\.xlsx' is a spreadsheet that takes more than 0 seconds to read; save"):
+        read_spreadsheet(xlsx(PEOPLE), "t.xlsx")
 
 
 def test_without_the_extra_the_command_that_installs_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

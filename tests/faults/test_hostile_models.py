@@ -14,15 +14,17 @@ import random
 import stat
 import time
 import tracemalloc
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from helpers import QUICK, SMALL, make_small_table
+from helpers import QUICK, SMALL, make_small_table, mixed_frame
 
-from tabcohort import Config, ModelFileError, fit, load, save
+from tabcohort import Config, ModelFileError, TabcohortWarning, Table, fit, load, save
 from tabcohort.cli.main import main
 from tabcohort.container import HEADER_BYTES, KEY, MAGIC, read_container, write_container
 
@@ -119,6 +121,100 @@ def check_harmless(folder: Path, case: str) -> None:
     proba = load(model).predict_proba(X)
     assert np.isfinite(proba).all(), case
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-6, err_msg=case)
+
+
+# -- arrays that someone crafted --------------------------------------------------------------------------------------
+
+FLOATS = (np.nan, np.inf, -np.inf, -1.0, 3.4e38, -3.4e38, 1e300, 0.5, 1e9)
+WHOLES = (-1, 2**31 - 1, -(2**31), 1_000)
+
+
+@pytest.fixture(scope="module")
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose members have every operation of configs, and trees, of a table with every type of column."""
+    path = tmp_path_factory.mktemp("arrays") / "good.tabcohort"
+    frame = mixed_frame(120).with_columns(
+        y=pl.when(pl.col("size").fill_null(0) > 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TabcohortWarning)
+        table = Table.from_frame(frame, "y")
+        configs = [
+            Config(
+                **{
+                    **QUICK,
+                    "batch_norm": True,
+                    "scaling": "quantile",
+                    "bins": 3,
+                    "periodic": 2,
+                    "input_scale": True,
+                    "engine": "torch",
+                }
+            ),
+            Config(**{**QUICK, "model": "residual", "scaling": "robust", "engine": "torch"}),
+            Config(model="trees", max_epochs=5),
+        ]
+        save(fit(table, configs, SMALL), path)
+    frame.write_parquet(path.with_name("rows.parquet"))
+    return path
+
+
+def crafted_arrays(arrays: dict[str, Any], rng: random.Random) -> tuple[str, dict[str, Any]]:
+    """Return arrays with one of them changed, and what was changed."""
+    name = rng.choice(sorted(arrays))
+    array = arrays[name].copy()
+    kind = rng.choice(("cell", "cell", "cell", "all", "shape", "length", "dtype", "nothing"))
+    value: Any = rng.choice(FLOATS if array.dtype.kind == "f" else WHOLES)
+    if array.dtype.kind in "bu":
+        value = rng.choice((0, 1, 200))
+    with np.errstate(all="ignore"):
+        if kind == "cell" and array.size:
+            array.flat[rng.randrange(array.size)] = np.asarray(value).astype(array.dtype)
+        elif kind == "all":
+            array[...] = np.asarray(value).astype(array.dtype)
+        elif kind == "shape":
+            array = array.reshape(1, *array.shape) if array.ndim < 2 else array.T
+        elif kind == "length":
+            array = array[:-1] if len(array) and rng.random() < 0.5 else np.concatenate([array, array[:1]])
+        elif kind == "dtype":
+            array = array.astype(rng.choice((np.float16, np.int8, np.int64, np.float64)))
+    changed = {other: array if other == name else values for other, values in arrays.items()}
+    if kind == "nothing":
+        del changed[name]
+    return f"{name}: {kind} {value!r}", changed
+
+
+def test_arrays_with_anything_changed_are_refused_or_predict_numbers(all_kinds: Path) -> None:
+    """A file that loads predicts finite probabilities, or says which row it has none for."""
+    arrays, document = read_container(all_kinds, "model")
+    kept = {name: value for name, value in document.items() if name not in ("kind", "format")}
+    frame, rng, n_refused = pl.read_parquet(all_kinds.with_name("rows.parquet")), random.Random(0), 0
+    path = all_kinds.with_name("crafted.tabcohort")
+    for _ in range(2 * N_CASES):
+        case, changed = crafted_arrays(arrays, rng)
+        write_container(path, "model", changed, kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TabcohortWarning)
+            try:
+                proba = load(path).predict_proba(frame)
+            except ModelFileError as error:
+                n_refused += 1
+                assert not [leak for leak in LEAKS if leak in str(error)], f"{case}: {error}"  # noqa: PT017
+            else:
+                assert np.isfinite(proba).all(), case
+    assert n_refused > N_CASES
+
+
+def test_weights_whose_products_overflow_have_no_probabilities(all_kinds: Path) -> None:
+    arrays, document = read_container(all_kinds, "model")
+    kept = {name: value for name, value in document.items() if name not in ("kind", "format")}
+    is_weight = {name: name.startswith("members.") and name.endswith("weight") for name in arrays}
+    largest = {name: np.full_like(array, 3e38) if is_weight[name] else array for name, array in arrays.items()}
+    path = all_kinds.with_name("crafted.tabcohort")
+    write_container(path, "model", largest, kept)
+    status, out, err = run("predict", path, all_kinds.with_name("rows.parquet"))
+    assert (status, out) == (2, "")
+    assert "are too large for float32" in err or "are so large that the result overflows; train it again" in err
 
 
 @pytest.mark.parametrize("kind", ["model", "network", "trees"])

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tabcohort.errors import TabcohortError
-from tabcohort.reporting.prediction_files import csv_text, for_csv, json_rows, write_predictions
+from tabcohort.reporting.prediction_files import csv_text, for_csv, json_rows, without_formulas, write_predictions
 
 FRAME = pl.DataFrame(
     {
@@ -55,3 +55,19 @@ def test_json_has_all_digits_and_null_for_what_it_cannot_hold() -> None:
     assert [row["x\x07"] for row in rows] == [None, None]
     assert [row["probability no"] for row in rows] == [0.123456789, 1.17451400102e-7]
     assert [row["set"] for row in rows] == [["no", "yes"], []]
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "+1+cmd", "-1+2", "@SUM(1)", "\tx", "\rx", "\n=1", "-", "=1", "＝1"]
+NO_FORMULAS = ["-1.5", "+3", "-1,234.5", "-1e5", "-5 %", "a=1", "Rome", "", " =1", "1-2", "'=1"]
+
+
+def test_what_begins_as_a_formula_has_an_apostrophe_before_it_and_numbers_stay() -> None:
+    cells = [*FORMULAS, *NO_FORMULAS]
+    frame = pl.DataFrame({"=name": cells, "number": [-1.5] * len(cells), "set": [["=no", "yes"]] * len(cells)})
+    written = without_formulas(frame.with_columns(pl.Series("kind", cells).cast(pl.Categorical)))
+    expected = [*(f"'{cell}" for cell in FORMULAS), *NO_FORMULAS]
+    assert written.columns == ["'=name", "number", "set", "kind"]
+    assert written["'=name"].to_list() == expected
+    assert written["kind"].to_list() == expected
+    assert written["number"].to_list() == [-1.5] * len(cells)
+    assert for_csv(written, ["number"])["set"][0] == "'=no|yes"

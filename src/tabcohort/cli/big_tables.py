@@ -96,7 +96,12 @@ def streamed_table(
 def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> int:
     """Write predictions, some thousand rows at a time."""
     from tabcohort.model.streamed_predictions import predicted_frames
-    from tabcohort.reporting.prediction_files import columns_to_write, csv_parts, write_prediction_parts
+    from tabcohort.reporting.prediction_files import (
+        columns_to_write,
+        csv_parts,
+        without_formulas,
+        write_prediction_parts,
+    )
 
     if options.json or options.explain is not None:
         name = "--json" if options.json else "--explain"
@@ -112,6 +117,8 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
         return frame
 
     frames = map(counted, predicted_frames(predictor, rows, columns))
+    if options.escape_formulas:
+        frames = map(without_formulas, frames)
     if options.out:
         n_rows = write_prediction_parts(frames, options.out, numbers)
         print_lines(consoles(options.quiet)[1], f"{n_rows:,} predictions in {options.out}")

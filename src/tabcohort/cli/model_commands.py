@@ -34,7 +34,13 @@ def predict(options: argparse.Namespace) -> int:
         return _predict_on_cluster(options)
     from tabcohort.model.explain import score_name
     from tabcohort.model.file import load
-    from tabcohort.reporting.prediction_files import columns_to_write, csv_text, json_rows, write_predictions
+    from tabcohort.reporting.prediction_files import (
+        columns_to_write,
+        csv_text,
+        json_rows,
+        without_formulas,
+        write_predictions,
+    )
 
     files.check_outputs((options.out,), inputs=(options.model, options.table, options.background))
     if options.out and Path(options.out).suffix.lower() not in (".csv", ".parquet"):
@@ -43,6 +49,8 @@ def predict(options: argparse.Namespace) -> int:
         raise SettingsError(f"--explain is a number of reasons, at least 1; it is {options.explain}")
     if options.background and options.explain is None:
         raise SettingsError("--background goes with --explain K")
+    if options.escape_formulas and (options.json or (options.out or "").lower().endswith(".parquet")):
+        raise SettingsError("--escape-formulas goes with CSV: nothing takes a text in JSON or Parquet for a formula")
     _, messages = consoles(options.quiet)
     predictor = load(options.model)
     if options.verbose:
@@ -65,6 +73,8 @@ def predict(options: argparse.Namespace) -> int:
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
     predictions = predictor.predict_frame(frame, columns, reasons)
     numbers = [*predictor.probability_columns, "spread"]
+    if options.escape_formulas:
+        predictions = without_formulas(predictions)
     if options.json:
         print_json({"predictions": json_rows(predictions)})
     if options.out:
@@ -81,8 +91,10 @@ def _predict_on_cluster(options: argparse.Namespace) -> int:
     from tabcohort.cluster.connection import connect
     from tabcohort.model.file import load
 
-    if options.explain is not None or options.background or options.query or options.json:
-        raise SettingsError("--cluster writes predictions only: leave out --explain, --background, --query and --json")
+    unused = ("--explain", "--background", "--query", "--json", "--escape-formulas")
+    given = [name for name in unused if getattr(options, name.removeprefix("--").replace("-", "_"))]
+    if given:
+        raise SettingsError(f"--cluster writes predictions only: leave out {listed(given)}")
     if options.out is None:
         raise SettingsError("--cluster writes a file for each file that it reads: say where with --out FOLDER")
     _, messages = consoles(options.quiet)

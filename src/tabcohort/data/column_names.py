@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_COLUMNS = 200_000
+MAX_NAME_LENGTH = 1_000  # characters
 SHARE_OF_NUMBERS = 0.5  # names with a decimal point, from which on the line of names is taken for a row
 
 
@@ -24,6 +25,7 @@ def name_columns(written: Sequence[str], source: str) -> list[str]:
         TableError: there are too many columns, or two of one name.
     """
     require_few_columns(len(written), source)
+    require_short_names(written, source)
     trimmed = [name.strip() for name in written]
     has_numbers = _looks_like_a_row(trimmed)
     repeated = next((name for name, count in Counter(filter(None, trimmed)).items() if count > 1), None)
@@ -48,6 +50,16 @@ def require_few_columns(n_columns: int, source: str) -> None:
     """Raise `TableError` when a table has more columns than can be trained on."""
     if n_columns > MAX_COLUMNS:
         raise TableError(f"{source!r} has {n_columns:,} columns, but at most {MAX_COLUMNS:,} can be read; drop some")
+
+
+def require_short_names(names: Sequence[str], source: str) -> None:
+    """Raise `TableError` when the name of a column is so long that it must be something else."""
+    for number, name in enumerate(names, start=1):
+        if len(name) > MAX_NAME_LENGTH:
+            raise TableError(
+                f"{source!r}: the name of column {number} has {len(name):,} characters, but a name may have at most "
+                f"{MAX_NAME_LENGTH:,}; give it a shorter one"
+            )
 
 
 def warn_of_look_alikes(names: Sequence[str], source: str) -> None:

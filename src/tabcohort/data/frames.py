@@ -26,6 +26,7 @@ from tabcohort.data.parse import (
     parse_numbers,
 )
 from tabcohort.data.recognize import KINDS, recognize_columns
+from tabcohort.data.time_range import check_times
 from tabcohort.errors import TabcohortWarning, TableError, listed, nearest
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray, Label
 
@@ -92,6 +93,7 @@ def as_frame(data: Any) -> pl.DataFrame:
     import polars as pl
 
     if isinstance(data, pl.DataFrame):
+        check_times(data, "the table")
         durations = [name for name, dtype in data.schema.items() if dtype == pl.Duration]
         return data.with_columns(pl.col(durations).dt.total_seconds(fractional=True)) if durations else data
     if isinstance(data, pl.LazyFrame) or not (hasattr(data, "columns") or isinstance(data, Mapping)):

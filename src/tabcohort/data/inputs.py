@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tabcohort.data import parse
 from tabcohort.data.columns import MAX_MAGNITUDE, MAX_RATIO, Column, Number
-from tabcohort.errors import CellError, TableError, listed, nearest
+from tabcohort.errors import CellError, TableError, listed, nearest, printable
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def require_columns(needed: Sequence[str], names: Sequence[str], of: str = "tabl
         unused = sorted(available - set(needed))
         raise TableError(
             f"the {of} lacks {listed([_with_nearest(name, unused) for name in missing], 10)}: "
-            f"{len(needed):,} columns are needed; it has {listed(names, 20)}"
+            f"{len(needed):,} columns are needed; it has {printable(listed(names, 20))}"
             + ("; a missing cell is null (None in Python)" if of == RECORD else "")
         )
 

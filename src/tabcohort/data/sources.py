@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from tabcohort.data.column_names import require_few_columns, warn_of_look_alikes
+from tabcohort.data.column_names import require_few_columns, require_short_names, warn_of_look_alikes
 from tabcohort.data.databases import is_database, read_database, shown
 from tabcohort.data.json_lines import looks_like_json, read_json_lines
 from tabcohort.data.parquet_files import ParquetRows, parquet_paths
+from tabcohort.data.reader_errors import as_table_error
 from tabcohort.data.spreadsheets import read_spreadsheet
 from tabcohort.data.text_encoding import as_utf8
 from tabcohort.data.text_table import read_text_table
+from tabcohort.data.time_range import check_times
 from tabcohort.data.unpack import STANDARD_INPUT, Content, head_of, read_content
 from tabcohort.errors import TableError, nearest
 
@@ -76,6 +77,8 @@ def read_source(source: str | Path, query: str | None = None) -> Source:
     else:
         frame, facts = _read_file(source)
     require_few_columns(frame.width, name)
+    require_short_names(frame.columns, name)
+    check_times(frame, repr(name))
     warn_of_look_alikes(frame.columns, name)
     counts = f"{frame.height:,} row{'s' * (frame.height != 1)} x {frame.width:,} column{'s' * (frame.width != 1)}"
     return Source(frame, ", ".join([*facts, counts]))
@@ -134,10 +137,8 @@ def _read_text(content: Content, name: str) -> tuple[pl.DataFrame, list[str]]:
 def _read_parquet(data: bytes | Path, name: str) -> pl.DataFrame:
     import polars as pl
 
-    try:
+    with as_table_error(name, "Parquet file"):
         return pl.read_parquet(data)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(f"{name!r} is a damaged Parquet file: {error}") from None
 
 
 def _read_several(paths: Sequence[Path]) -> pl.DataFrame:
@@ -149,21 +150,27 @@ def _read_several(paths: Sequence[Path]) -> pl.DataFrame:
 
 
 def _read_arrow(data: bytes | Path, name: str) -> pl.DataFrame:
-    import polars as pl
+    import pyarrow as pa
 
-    try:
-        return pl.read_ipc(data)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(f"{name!r} is a damaged Arrow file: {error}") from None
+    with as_table_error(name, "Arrow file"):
+        # A file is mapped into memory, which its frame refers to.
+        return _checked_frame(pa.ipc.open_file(data if isinstance(data, bytes) else pa.memory_map(str(data))))
 
 
 def _read_arrow_stream(data: bytes | Path, name: str) -> pl.DataFrame:
+    import pyarrow as pa
+
+    with as_table_error(name, "Arrow stream"):
+        return _checked_frame(pa.ipc.open_stream(data if isinstance(data, bytes) else data.read_bytes()))
+
+
+def _checked_frame(reader: Any) -> pl.DataFrame:
+    """Return the frame of an Arrow reader, whose every index and offset is checked: Polars trusts them."""
     import polars as pl
 
-    try:
-        return pl.read_ipc_stream(io.BytesIO(data) if isinstance(data, bytes) else data)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(f"{name!r} is a damaged Arrow stream: {error}") from None
+    table = reader.read_all()
+    table.validate(full=True)
+    return cast("pl.DataFrame", pl.from_arrow(table))
 
 
 def _read_sheet(data: bytes | Path, name: str) -> pl.DataFrame:

@@ -10,20 +10,31 @@ import os
 import stat
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from tabcohort.data.reader_errors import as_table_error
 from tabcohort.errors import TableError, listed, nearest
 
 STANDARD_INPUT = "-"
-MAX_UNPACKED_BYTES = 8 * 2**30
+SHARE_OF_MEMORY = 4  # of the machine, that may be unpacked: as a frame, text takes several times as much
 PIECE_BYTES = 1 << 24
 HEAD_BYTES = 64  # enough for the first bytes that name a format
 MEMBERS_OF_SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 MEMBERS_OF_DOCUMENTS = ("word/document.xml", "ppt/presentation.xml")
+
+
+def _memory_of_machine() -> int:
+    """Return the memory of this machine in bytes, where the system says it."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 32 * 2**30
+
+
+MAX_UNPACKED_BYTES = min(8 * 2**30, _memory_of_machine() // SHARE_OF_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ def read_content(source: str | Path) -> Content:
     """Return what a file or, for `-`, standard input holds, unpacked by what its first bytes say.
 
     Raises:
-        TableError: it cannot be read, is damaged, unpacks to more than 8 GiB, or is a zip file of several files.
+        TableError: it cannot be read, is damaged, unpacks to more than 8 GiB or a quarter of
+            the machine's memory, or is a zip file of several files.
     """
     name = str(source)
     if name == STANDARD_INPUT:
@@ -94,38 +106,32 @@ def _unpacked(data: bytes, name: str) -> Content:
         return _unzipped(data, name)
     for packing, (magic, open_stream) in PACKINGS.items():
         if data.startswith(magic):
-            try:
-                with open_stream(io.BytesIO(data)) as stream:
-                    return Content(_read_pieces(stream, name), packing)
-            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-                raise TableError(f"{name!r} is a damaged {packing} file: {error}") from None
+            with as_table_error(name, f"{packing} file"), open_stream(io.BytesIO(data)) as stream:
+                return Content(_read_pieces(stream, name), packing)
     return Content(data, None)
 
 
 def _unzipped(data: bytes, name: str) -> Content:
     """Return a zip file's only file; spreadsheets, which are zip files too, stay as they are."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = [entry for entry in archive.infolist() if not entry.is_dir() and "__MACOSX/" not in entry.filename]
-            names = [entry.filename for entry in files]
-            if any(member in names for member in MEMBERS_OF_SPREADSHEETS):
-                return Content(data, None)
-            if any(member in names for member in MEMBERS_OF_DOCUMENTS):
-                raise TableError(f"{name!r} is a text document or presentation, not a table; save the table as CSV")
-            if names and all(member.endswith(".npy") for member in names):
-                raise TableError(f"{name!r} is a NumPy archive (.npz); save the table as CSV or Parquet")
-            if len(files) != 1:
-                holds = listed(map(repr, names), 3)
-                raise TableError(
-                    f"{name!r} is a zip file of {len(files)} files{f' ({holds})' if names else ''}; "
-                    "one that holds a table has one file"
-                )
-            if files[0].flag_bits & 1:
-                raise TableError(f"{name!r} is a zip file with a password; unpack it first")
-            with archive.open(files[0]) as stream:
-                return Content(_read_pieces(stream, name), "zip")
-    except (OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        raise TableError(f"{name!r} is a damaged zip file: {error}") from None
+    with as_table_error(name, "zip file"), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = [entry for entry in archive.infolist() if not entry.is_dir() and "__MACOSX/" not in entry.filename]
+        names = [entry.filename for entry in files]
+        if any(member in names for member in MEMBERS_OF_SPREADSHEETS):
+            return Content(data, None)
+        if any(member in names for member in MEMBERS_OF_DOCUMENTS):
+            raise TableError(f"{name!r} is a text document or presentation, not a table; save the table as CSV")
+        if names and all(member.endswith(".npy") for member in names):
+            raise TableError(f"{name!r} is a NumPy archive (.npz); save the table as CSV or Parquet")
+        if len(files) != 1:
+            holds = listed(map(repr, names), 3)
+            raise TableError(
+                f"{name!r} is a zip file of {len(files)} files{f' ({holds})' if names else ''}; "
+                "one that holds a table has one file"
+            )
+        if files[0].flag_bits & 1:
+            raise TableError(f"{name!r} is a zip file with a password; unpack it first")
+        with archive.open(files[0]) as stream:
+            return Content(_read_pieces(stream, name), "zip")
 
 
 def _read_pieces(stream: IO[bytes], name: str) -> bytes:

@@ -22,7 +22,7 @@ from tabcohort.data.inputs import (
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.errors import TabcohortWarning, TableError, listed, warn_caller
+from tabcohort.errors import ModelFileError, TabcohortWarning, TableError, listed, warn_caller
 from tabcohort.evaluation.calibration import Calibrator
 from tabcohort.evaluation.decision import DecisionRule, choose_decision_rule, predicted_codes
 from tabcohort.evaluation.evaluate import Evaluation, evaluate, evaluate_out_of_fold, evaluate_sets_out_of_fold
@@ -615,7 +615,7 @@ class Predictor:
         n_at_once = max(1, MAX_LOGITS_AT_ONCE // (len(self.models) * n_classes))
         for start in range(0, len(X), n_at_once):
             rows = slice(start, start + n_at_once)
-            logits = self._inference.logits(X[rows])
+            logits = _checked(self._inference.logits(X[rows]), start)
             own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
             # Summed one after another, so that a row's sum does not depend on how many rows there are.
             mean = np.add.accumulate(np.exp(own) * self.weights[:, None], axis=1)[:, -1]
@@ -638,6 +638,22 @@ class Predictor:
         if ignored:
             message = f"ignored, as the model was trained without them: {listed(ignored, 10)}"
             warnings.warn(message, TabcohortWarning, stacklevel=3)
+
+
+def _checked(logits: FloatArray, n_before: int) -> FloatArray:
+    """Return logits of rows, which come after others, if all are finite.
+
+    Raises:
+        ModelFileError: the numbers of a model are so large that its results overflow.
+    """
+    is_finite = np.isfinite(logits)
+    if not is_finite.all():
+        row = n_before + int(np.flatnonzero(~is_finite.all(axis=(1, 2)))[0]) + 1
+        raise ModelFileError(
+            f"the model has no prediction for row {row}: its weights are so large that the result overflows; train it "
+            "again"
+        )
+    return logits
 
 
 def _renamed(columns: Sequence[pl.Series], taken: Sequence[str]) -> list[pl.Series]:

@@ -107,6 +107,8 @@ class OpSpec:
         acts_on_columns: whether each number that it writes comes from one column, in prediction; only where this is so
             are linear members explained as sums over columns.
         only_after: the operations that may come before it; None for all.
+        is_possible: whether the constants, which are finite, and the widths of an operation fit, given the columns that
+            it reads; kernels trust them.
         n_products: multiplications and additions per row, given the columns that it reads and writes.
     """
 
@@ -120,6 +122,7 @@ class OpSpec:
     prepares_input: bool = False
     acts_on_columns: bool = False
     only_after: frozenset[str] | None = field(default=None)
+    is_possible: Callable[[Operation, int], bool] = lambda operation, d_in: not operation.constants
     n_products: Callable[[int, int], int] = lambda d_in, d_out: 0
 
     def layer_class(self) -> type[nn.Module]:
@@ -192,6 +195,60 @@ def _match_periodic(layer: Any, d_in: int) -> Match | None:
     return Match(d_in + len(layer.weight), layer.constants) if first + n_numbers <= d_in else None
 
 
+# -- what operations must be like to be computed ---------------------------------------------------------------------
+
+
+def _is_whole(number: float, low: int, high: float = math.inf) -> bool:
+    return low <= number <= high and number == int(number)
+
+
+def _encodes(operation: Operation, d_in: int) -> bool:
+    """Return whether an encoding reads each of the inputs once, and has columns for what it says."""
+    encoding = operation.encoding
+    if encoding is None or operation.constants or encoding.n_inputs != d_in or operation.d_out < 1:
+        return False
+    reads_all = sorted((*encoding.numbers, *encoding.codes)) == list(range(d_in))
+    has_sizes = all(
+        own.n_codes >= 1 and own.width >= 0 and 0 <= own.n_learned <= own.n_codes for own in encoding.categories
+    )
+    has_missing = all(0 <= place < len(encoding.numbers) for place in encoding.missing)
+    is_whole = len(encoding.categories) == len(encoding.codes) and encoding.n_columns == operation.d_out
+    return reads_all and has_sizes and has_missing and is_whole
+
+
+def _scales(operation: Operation, d_in: int) -> bool:
+    if len(operation.constants) != 2 or not _is_whole(operation.constants[1], 1, d_in):
+        return False
+    size = operation.constants[0]
+    return _is_whole(size, 2) if operation.kind == "quantile_scale" else size > 0
+
+
+def _embeds(operation: Operation, d_in: int) -> bool:
+    if len(operation.constants) != 3 or not all(_is_whole(number, 1) for number in operation.constants):
+        return False
+    n_learned, _, length = operation.constants
+    return n_learned <= d_in and operation.d_out == d_in + n_learned * (length - 1)
+
+
+def _has_waves(operation: Operation, d_in: int) -> bool:
+    if len(operation.constants) != 3 or not all(_is_whole(number, 0) for number in operation.constants[:2]):
+        return False
+    n_numbers, first, _ = operation.constants
+    n_waves = operation.d_out - d_in
+    return n_numbers >= 1 and first + n_numbers <= d_in and n_waves > 0 and n_waves % n_numbers == 0
+
+
+def _constants_within(*limits: tuple[float, float]) -> Callable[[Operation, int], bool]:
+    """Return whether an operation has a constant within each of some limits, and no others."""
+    return lambda operation, d_in: (
+        len(operation.constants) == len(limits)
+        and all(low <= number <= high for number, (low, high) in zip(operation.constants, limits, strict=True))
+    )
+
+
+_ANY, _NOT_NEGATIVE, _POSITIVE = (-math.inf, math.inf), (0.0, math.inf), (5e-324, math.inf)
+_ACTIVATES = _constants_within(_ANY)
+_IS_LOSS = lambda operation, d_in: not operation.constants and operation.d_out == 0  # noqa: E731
 _WAVES = lambda operation, d_in: (operation.d_out - d_in,)  # noqa: E731
 _KNOTS = lambda operation, d_in: (int(operation.constants[0] * operation.constants[1]),)  # noqa: E731
 _NUMBERS = lambda operation, d_in: (int(operation.constants[1]),)  # noqa: E731
@@ -207,7 +264,7 @@ OPS: dict[str, OpSpec] = {
             ArraySpec("vector_row", lambda operation, d_in: (int(_encoding(operation).code_starts[-1]),)),
         ),
         changes_width=True, prepares_input=True, acts_on_columns=True, only_after=frozenset(), layer=f"{_OWN}.Encode",
-        arguments=lambda operation, d_in: (operation.encoding,), match=_match_encode,
+        arguments=lambda operation, d_in: (operation.encoding,), match=_match_encode, is_possible=_encodes,
     ),
     "standardize": OpSpec(
         1, buffers=(ArraySpec("center"), ArraySpec("scale", initial=1.0)), prepares_input=True, acts_on_columns=True,
@@ -217,16 +274,17 @@ OPS: dict[str, OpSpec] = {
         20, buffers=(ArraySpec("median", _NUMBERS), ArraySpec("inverse_range", _NUMBERS, 1.0)), prepares_input=True,
         acts_on_columns=True, only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.RobustScale",
         arguments=lambda operation, d_in: (int(operation.constants[1]), operation.constants[0]), match=_match_scaling,
+        is_possible=_scales,
     ),
     "quantile_scale": OpSpec(
         21, buffers=(ArraySpec("knots", _KNOTS), ArraySpec("heights", _KNOTS)), prepares_input=True,
         acts_on_columns=True, only_after=frozenset({"encode", "standardize"}), layer=f"{_OWN}.QuantileScale",
-        arguments=lambda operation, d_in: _sizes(operation, d_in)[::-1], match=_match_scaling,
+        arguments=lambda operation, d_in: _sizes(operation, d_in)[::-1], match=_match_scaling, is_possible=_scales,
     ),
     "smooth_clip": OpSpec(
         2, prepares_input=True, acts_on_columns=True, only_after=frozenset({"encode", "standardize", "smooth_clip"}),
         layer=f"{_OWN}.SmoothClip", arguments=lambda operation, d_in: operation.constants[:1],
-        match=lambda layer, d_in: Match(constants=(layer.limit,)),
+        match=lambda layer, d_in: Match(constants=(layer.limit,)), is_possible=_constants_within(_POSITIVE),
     ),
     "piecewise_linear": OpSpec(
         17,
@@ -235,17 +293,18 @@ OPS: dict[str, OpSpec] = {
         only_after=frozenset({"encode", "standardize", *SCALING.values()}),
         layer=f"{_OWN}.PiecewiseLinear", arguments=lambda operation, d_in: (operation.d_out - d_in,),
         match=lambda layer, d_in: Match(d_in + layer.n_bins),
+        is_possible=lambda operation, d_in: not operation.constants and operation.d_out > d_in,
     ),
     "embed": OpSpec(
         16, parameters=(ArraySpec("weight", lambda op, d_in: (int(op.constants[2]), int(op.constants[1])), VECTORS),),
         acts_on_columns=True, changes_width=True,
         only_after=frozenset({"encode", "standardize", *SCALING.values(), "piecewise_linear"}),
-        layer=f"{_OWN}.Embed", arguments=_sizes, match=_match_embed,
+        layer=f"{_OWN}.Embed", arguments=_sizes, match=_match_embed, is_possible=_embeds,
     ),
     "periodic": OpSpec(
         22, parameters=(ArraySpec("weight", _WAVES, NORMAL), ArraySpec("bias", _WAVES, TURNS)),
         acts_on_columns=True, changes_width=True,
-        layer=f"{_OWN}.Periodic", match=_match_periodic,
+        layer=f"{_OWN}.Periodic", match=_match_periodic, is_possible=_has_waves,
         arguments=lambda op, d_in: (
             int(op.constants[0]), (op.d_out - d_in) // int(op.constants[0]), op.constants[2], int(op.constants[1])
         ),
@@ -258,37 +317,54 @@ OPS: dict[str, OpSpec] = {
     "linear": OpSpec(
         3, parameters=(ArraySpec("weight", lambda op, d_in: (op.d_out, d_in), GLOROT), ArraySpec("bias")),
         changes_width=True, layer="torch.nn.Linear", arguments=lambda operation, d_in: (d_in, operation.d_out),
-        match=_match_linear, n_products=lambda d_in, d_out: d_in * d_out,
+        match=_match_linear, is_possible=lambda operation, d_in: not operation.constants and operation.d_out >= 1,
+        n_products=lambda d_in, d_out: d_in * d_out,
     ),
     "batch_norm": OpSpec(
         4, parameters=_NORM, buffers=(ArraySpec("running_mean"), ArraySpec("running_var", initial=1.0)),
         layer="torch.nn.BatchNorm1d", arguments=lambda operation, d_in: (d_in, *operation.constants[:2]),
-        match=_match_batch_norm,
+        match=_match_batch_norm, is_possible=_constants_within(_NOT_NEGATIVE, (0.0, 1.0)),
     ),
     "layer_norm": OpSpec(
         5, parameters=_NORM, layer="torch.nn.LayerNorm",
         arguments=lambda operation, d_in: (d_in, operation.constants[0]), match=_match_layer_norm,
+        is_possible=_constants_within(_NOT_NEGATIVE),
     ),
-    "relu": OpSpec(6, layer="torch.nn.ReLU", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "relu": OpSpec(
+        6, layer="torch.nn.ReLU", is_possible=_ACTIVATES, match=lambda layer, d_in: Match(constants=(0.0,)),
+    ),
     "leaky_relu": OpSpec(
-        7, layer="torch.nn.LeakyReLU", arguments=lambda operation, d_in: operation.constants[:1],
+        7, layer="torch.nn.LeakyReLU", is_possible=_ACTIVATES,
+        arguments=lambda operation, d_in: operation.constants[:1],
         match=lambda layer, d_in: Match(constants=(layer.negative_slope,)),
     ),
     "gelu": OpSpec(
-        8, layer="torch.nn.GELU",
+        8, is_possible=_ACTIVATES, layer="torch.nn.GELU",
         match=lambda layer, d_in: Match(constants=(0.0,)) if layer.approximate == "none" else None,
     ),
-    "silu": OpSpec(9, layer="torch.nn.SiLU", match=lambda layer, d_in: Match(constants=(0.0,))),
-    "tanh": OpSpec(10, layer="torch.nn.Tanh", match=lambda layer, d_in: Match(constants=(0.0,))),
-    "sigmoid": OpSpec(11, layer="torch.nn.Sigmoid", match=lambda layer, d_in: Match(constants=(0.0,))),
-    "mish": OpSpec(18, layer="torch.nn.Mish", match=lambda layer, d_in: Match(constants=(0.0,))),
-    "selu": OpSpec(19, layer="torch.nn.SELU", match=lambda layer, d_in: Match(constants=(0.0,))),
+    "silu": OpSpec(
+        9, layer="torch.nn.SiLU", is_possible=_ACTIVATES, match=lambda layer, d_in: Match(constants=(0.0,)),
+    ),
+    "tanh": OpSpec(
+        10, layer="torch.nn.Tanh", is_possible=_ACTIVATES, match=lambda layer, d_in: Match(constants=(0.0,)),
+    ),
+    "sigmoid": OpSpec(
+        11, layer="torch.nn.Sigmoid", is_possible=_ACTIVATES, match=lambda layer, d_in: Match(constants=(0.0,)),
+    ),
+    "mish": OpSpec(
+        18, layer="torch.nn.Mish", is_possible=_ACTIVATES, match=lambda layer, d_in: Match(constants=(0.0,)),
+    ),
+    "selu": OpSpec(
+        19, layer="torch.nn.SELU", is_possible=_ACTIVATES, match=lambda layer, d_in: Match(constants=(0.0,)),
+    ),
     "dropout": OpSpec(
-        12, acts_on_columns=True, layer="torch.nn.Dropout", match=_match_dropout,
+        12, acts_on_columns=True, layer="torch.nn.Dropout", match=_match_dropout, is_possible=lambda operation, d_in: (
+            len(operation.constants) == 1 and _is_whole(operation.constants[0], 0, KEEP_UNITS)
+        ),
         arguments=lambda operation, d_in: (1 - operation.constants[0] / KEEP_UNITS,),
     ),
     "add": OpSpec(13),
-    "binary_cross_entropy": OpSpec(14, changes_width=True),
-    "cross_entropy": OpSpec(15, changes_width=True),
+    "binary_cross_entropy": OpSpec(14, changes_width=True, is_possible=_IS_LOSS),
+    "cross_entropy": OpSpec(15, changes_width=True, is_possible=_IS_LOSS),
 }  # fmt: skip
 ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "mish", "selu")

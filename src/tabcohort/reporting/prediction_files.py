@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 DIGITS = 6  # significant digits of probabilities in text
+# What a spreadsheet program takes for a formula: https://owasp.org/www-community/attacks/CSV_Injection
+FORMULA = r"^[=+\-@\t\r\n\u{FF1D}\u{FF0B}\u{FF0D}\u{FF20}]"
+NUMBER = r"^[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?\s?%?$"  # which may begin as a formula does
 
 
 def columns_to_write(names: str | None, columns: Sequence[str]) -> list[str]:
@@ -127,6 +130,29 @@ def for_csv(predictions: pl.DataFrame, numbers: Sequence[str]) -> pl.DataFrame:
 
     frame = with_joined_sets(predictions).with_columns(pl.col(list(numbers)).round_sig_figs(DIGITS))
     return frame.with_columns([_as_text(column) for column in frame if _has_no_text(column)])
+
+
+def without_formulas(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return predictions with an apostrophe before texts and names that a spreadsheet program takes for formulas.
+
+    Texts that are numbers, such as -1.5, stay as they are.
+    """
+    import polars as pl
+
+    def inert(text: pl.Expr) -> pl.Expr:
+        is_formula = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
+        return pl.when(is_formula).then("'" + text).otherwise(text)
+
+    columns = []
+    for column in predictions:
+        name = pl.select(inert(pl.lit(column.name))).item()
+        if column.dtype in (pl.Categorical, pl.Enum, pl.String):
+            columns.append(inert(pl.col(column.name).cast(pl.String)).alias(name))
+        elif column.dtype == pl.List(pl.String):
+            columns.append(pl.col(column.name).list.eval(inert(pl.element())).alias(name))
+        else:
+            columns.append(pl.col(column.name).alias(name))
+    return predictions.select(columns)
 
 
 def with_joined_sets(predictions: pl.DataFrame) -> pl.DataFrame:

@@ -22,8 +22,9 @@ from tabcohort.engines.reading import make_reading
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
+from tabcohort.network.checks import check_network
 from tabcohort.network.ops import scheduled_share
-from tabcohort.network.program import Network, Program, are_bins_apart, build_program, check_bins
+from tabcohort.network.program import Network, Program, are_bins_apart, build_program
 from tabcohort.settings import Config
 
 _COMPILING = threading.Lock()
@@ -61,7 +62,7 @@ class CompiledEngine:
         check_shape_of_logits((2, self.n_outputs), n_classes)
         check_kernels(program)
         try:
-            check_bins(network)
+            check_network(network)
         except ValueError as error:
             raise EngineError(str(error)) from None
         self._state: State = {

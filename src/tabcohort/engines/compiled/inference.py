@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.data.encoder import NO_ROW, Encoding, Statistics
+from tabcohort.data.encoder import Encoding, Statistics
 from tabcohort.engines.compiled.inference_kernels import (
     AFFINE,
     LINEAR,
@@ -30,9 +30,9 @@ from tabcohort.engines.compiled.inference_kernels import (
 from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
 from tabcohort.engines.compiled.tree_kernels import TreeArrays, run_trees
-from tabcohort.errors import listed
+from tabcohort.network.checks import check_network
 from tabcohort.network.ops import Operation
-from tabcohort.network.program import Network, build_program, check_bins
+from tabcohort.network.program import Network, build_program
 from tabcohort.network.trees import Trees, blank_trees
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
@@ -67,10 +67,13 @@ class Inference:
         models: networks and trees with the same inputs and outputs; their numbers are copied.
 
     Raises:
-        ValueError: they have different inputs or outputs, or a network has impossible bins or learned vectors.
+        ValueError: they have different inputs or outputs, or a program or its numbers are not possible.
     """
 
     def __init__(self, models: Sequence[Network | Trees]) -> None:
+        for model in models:
+            if isinstance(model, Network):
+                check_network(model)
         first = models[0]
         if any((model.n_inputs, model.n_outputs) != (first.n_inputs, first.n_outputs) for model in models):
             raise ValueError("models that predict together must read the same inputs and have the same outputs")
@@ -222,12 +225,9 @@ class _Networks(_Group):
         first = networks[0]
         if any(network.parameters.dtype != first.parameters.dtype for network in networks):
             raise ValueError("networks that predict together must have numbers of one dtype")
-        for network in networks:
-            check_bins(network)
         self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(networks), first.n_outputs
         self.dtype, self.variant = first.parameters.dtype, first.parameters.dtype.name
         self.use = f"networks in {self.variant}"
-        _check_bounds(first.encoding, self.n_inputs)
         statistics, rows, constants, begins, lasts = [], [], [], [0], []
         arrays, n_numbers, self.work_size = [np.empty(0)], 0, 0
         for network in networks:
@@ -251,7 +251,10 @@ class _Networks(_Group):
         self.table = np.array(rows, dtype=np.int64).reshape(-1, 8)
         self.begins, self.lasts = np.array(begins), np.array(lasts)
         self.constants = np.array(constants, dtype=self.dtype).reshape(-1, 3)
-        self.numbers = np.concatenate(arrays).astype(self.dtype)
+        with np.errstate(over="ignore"):
+            self.numbers = np.concatenate(arrays).astype(self.dtype)
+        if not np.isfinite(self.numbers).all():
+            raise ValueError(f"weights are too large for {self.variant} once batch normalizations are folded into them")
         self.columns = _columns(first.encoding)
         self.fitted = Fitted(*(np.array([getattr(own, name) for own in statistics]) for name in Fitted._fields))
 
@@ -261,13 +264,6 @@ class _Networks(_Group):
             self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows, self.columns, self.fitted,
             logits,
         )  # fmt: skip
-
-
-def _check_bounds(encoding: Encoding, n_inputs: int) -> None:
-    """Raise `ValueError` if an input is not one of those that there are: the kernel checks no bounds."""
-    used = sorted((*encoding.numbers, *encoding.codes))
-    if used != list(range(n_inputs)) or any(not 0 <= place < len(encoding.numbers) for place in encoding.missing):
-        raise ValueError(f"columns are made of inputs {listed(used, 20)}; there are {n_inputs}")
 
 
 def _columns(encoding: Encoding) -> Columns:
@@ -285,16 +281,9 @@ def _columns(encoding: Encoding) -> Columns:
 
 
 def _statistics_of(network: Network) -> Statistics:
-    """Return the statistics of a network; neutral ones where it has none.
-
-    Raises:
-        ValueError: a code has a learned vector that the network does not have.
-    """
+    """Return the statistics of a network; neutral ones where it has none."""
     encoding = network.encoding
     own = network.statistics() or Statistics(np.zeros(encoding.n_columns), np.ones(encoding.n_columns))
-    rows = own.vector_row
-    if not ((rows >= NO_ROW) & (rows < max(encoding.vector_rows, 1)) & (rows == np.floor(rows))).all():
-        raise ValueError("a code has an impossible row in the table of learned vectors")
     return own if len(own.fill) else replace(own, fill=np.full(len(encoding.numbers), np.nan))
 
 
