@@ -296,8 +296,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         def choose(source: bytes, mutants: list[Mutant], before: FileResult | None = before) -> list[Mutant]:
             if before is None:
                 return sample(mutants, options.at_most, options.seed)
-            survivors = [after for _, _, after in before.survivors]
-            return [mutant for mutant in mutants if mutant.lines(source)[1] in survivors]
+            survivors = [lines for _, *lines in before.survivors]
+            return [mutant for mutant in mutants if [*mutant.lines(source)] in survivors]
 
         if before is not None and not before.survivors:
             continue
