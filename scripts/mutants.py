@@ -296,8 +296,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         def choose(source: bytes, mutants: list[Mutant], before: FileResult | None = before) -> list[Mutant]:
             if before is None:
                 return sample(mutants, options.at_most, options.seed)
-            survivors = [after for _, _, after in before.survivors]
-            return [mutant for mutant in mutants if mutant.lines(source)[1] in survivors]
+            survivors = [lines for _, *lines in before.survivors]
+            return [mutant for mutant in mutants if [*mutant.lines(source)] in survivors]
 
         if before is not None and not before.survivors:
             continue
@@ -306,7 +306,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SystemExit(f"the mutants of {name} could not be tried")
         n_killed = result.n_tried - len(result.survivors)
         print(f"{name}: {n_killed} of {result.n_tried} killed, {result.seconds:.0f} s", flush=True)
-        results[name] = result if before is None else replace(before, survivors=result.survivors)
+        result = result if before is None else replace(before, survivors=result.survivors)
+        results = {**read_results(), name: result}  # another process may have written some meanwhile
         write_results(results, known)
     survivors = [(name, after) for name in names for _, _, after in results[name].survivors]
     return int(any(survivor not in known for survivor in survivors))

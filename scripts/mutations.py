@@ -52,13 +52,13 @@ class Mutant:
         return source[: self.start] + self.text.encode() + source[self.end :]
 
     def lines(self, source: bytes) -> tuple[str, str]:
-        """Return the lines that it changes, as they are and as they become, without what surrounds them."""
+        """Return the lines that it changes, as they are and as they become; of what is left out, a comment is left."""
         begin = source.rfind(b"\n", 0, self.start) + 1
         end = source.find(b"\n", self.end)
         changed = source[begin : self.start] + self.text.encode() + source[self.end : end]
         one_line = re.compile(r"\s+")
         before, after = (one_line.sub(" ", text.decode()).strip() for text in (source[begin:end], changed))
-        return before, after
+        return before, f"pass  # {before}" if after == "pass" else after
 
 
 def mutants_of(source: bytes) -> list[Mutant]:

@@ -52,7 +52,10 @@ def test_statements_are_left_out_and_conditions_are_always_or_never_true() -> No
         a += a
         raise a
     """
-    assert changed_lines(source) == ["if False:", "if True:", "pass", "pass", "pass", "a -= a", "pass"]
+    assert changed_lines(source) == [
+        "if False:", "if True:", "pass  # a.append(a)", "pass  # a[a] = a", "pass  # a += a", "a -= a",
+        "pass  # raise a",
+    ]  # fmt: skip
 
 
 def test_what_people_read_is_left_alone() -> None:
@@ -67,7 +70,7 @@ def test_what_people_read_is_left_alone() -> None:
         warnings.warn("a", stacklevel=2)
         return f"{a + 1}"
     """
-    assert changed_lines(source) == ["pass", "pass"]
+    assert [line[:4] for line in changed_lines(source)] == ["pass", "pass"]
 
 
 def test_a_mutant_knows_its_statement_and_when_it_runs() -> None:
