@@ -26,6 +26,8 @@ from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
 
 _RECORD = EpochRecord._fields
+_LOWEST = {"learning_rate": 0.0, "val_accuracy": 0.0, "seconds": 0.0}
+_MEMBER = frozenset(field.name for field in dataclasses.fields(MemberReport))  # there may be thousands of members
 NAMES_OF_ESTIMATE = ("value", "low", "high")
 ALWAYS_KNOWN = ("accuracy", "log_loss")  # of any rows
 STOP_REASONS = ("patience", "max_epochs", "interrupted", "budget", "paused")
@@ -114,7 +116,7 @@ def report_from_dict(values: Any, n_classes: int) -> CohortReport:
 
 
 def _member(values: PlainValues, n_configs: int) -> MemberReport:
-    values.only(field.name for field in dataclasses.fields(MemberReport))
+    values.only(_MEMBER)
     history = _records(values.child("history"))
     return MemberReport(
         config=values.whole("config", high=n_configs - 1),
@@ -132,12 +134,11 @@ def _member(values: PlainValues, n_configs: int) -> MemberReport:
 def _records(values: PlainValues) -> tuple[EpochRecord, ...]:
     """Return the records of a history, which has a list for each of their fields."""
     values.only(_RECORD)
-    lows = {"learning_rate": 0.0, "val_accuracy": 0.0, "seconds": 0.0}
-    columns = [values.numbers(name, lows.get(name, -math.inf)) for name in _RECORD if name != "epoch"]
-    epochs = values.numbers("epoch")
-    if epochs != list(range(1, len(epochs) + 1)) or any(len(column) != len(epochs) for column in columns):
+    epochs = values.wholes("epoch")
+    columns = [values.numbers(name, _LOWEST.get(name, -math.inf)) for name in _RECORD if name != "epoch"]
+    if epochs != tuple(range(1, len(epochs) + 1)) or any(len(column) != len(epochs) for column in columns):
         raise ValueError(f"{values.path} must have the epochs 1, 2, ... and a number of each quantity for each of them")
-    return tuple(EpochRecord(epoch, *record) for epoch, record in enumerate(zip(*columns, strict=True), 1))
+    return tuple(map(EpochRecord._make, zip(epochs, *columns, strict=True)))
 
 
 def _config(values: PlainValues) -> ConfigReport:
