@@ -23,7 +23,10 @@ X = make_rows()[0]
 NAMES = ("x0", "x1", "x2")
 SECONDS = 120  # after which a child that hangs is ended
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists the threads of a process"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),  # of Python 3.12
+]
 
 
 @pytest.fixture(autouse=True)
