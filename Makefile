@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs faults fuzz mutants clean
+.PHONY: help install demo test check docs lessons run-lessons bench scale cluster honesty tables ablations ensembles halves tuning ingredients packed leaks cold-start accuracy few-rows explanations importance audit subgroups monitor curve agreement serving watching lint-deploy export mixed grid gpu bugs faults fuzz mutants clean
 
 help:  ## list what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -73,6 +73,12 @@ ingredients: install  ## compare settings that no preset uses with the same netw
 
 packed: install  ## measure what networks that share their weights could save at most (one minute)
 	@$(BIN)/python benchmarks/packed.py
+
+leaks: install  ## train 100 times and predict 100,000 times in one process: memory, files and threads (a minute)
+	@$(BIN)/python benchmarks/leaks.py
+
+cold-start: install  ## time the first commands of a fresh installation, and the same commands again (two minutes)
+	@$(BIN)/python benchmarks/cold_start.py
 
 explanations: install  ## measure time, errors and sums of explanations (ten minutes)
 	@$(BIN)/python benchmarks/explanations.py

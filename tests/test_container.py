@@ -386,3 +386,13 @@ def test_the_exceptions_are_those_that_there_are() -> None:
     for file, function, name in GENERATES_CODE:
         calls = calls_by_function(ast.parse((ROOT / file).read_text(encoding="utf-8")))
         assert [ast.unparse(call.func) for inside, call in calls if inside == function].count(name) == 1
+
+
+def test_a_document_that_is_too_long_to_be_read_again_is_not_written(tmp_path: Path) -> None:
+    message = (
+        r"thing' cannot be written: what it says of members and epochs has 100,000,\d{3} bytes, and at most "
+        r"100,000,000 can be read; train fewer members, or for fewer epochs$"
+    )
+    with pytest.raises(ModelFileError, match=message):
+        write_container(tmp_path / "thing", "thing", {}, {"text": "x" * 100_000_000})
+    assert not (tmp_path / "thing").exists()

@@ -62,12 +62,19 @@ def write_container(path: str | Path, kind: str, arrays: dict[str, NDArray[Any]]
         document: plain JSON values.
 
     Raises:
-        ModelFileError: the file cannot be written there.
+        ModelFileError: the file cannot be written there, or its document is too long to be read again.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
     text = json.dumps({**document, "kind": kind, "format": FORMAT}, allow_nan=False)
-    body = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata={KEY: text})
+    try:
+        body = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata={KEY: text})
+    except SafetensorError:
+        raise ModelFileError(
+            f"{str(path)!r} cannot be written: what it says of members and epochs has {len(text):,} bytes, and at most "
+            f"{MAX_HEADER_BYTES:,} can be read; train fewer members, or for fewer epochs"
+        ) from None
     replace_file(path, lambda file: file.write(MAGIC + hashlib.sha256(body).digest() + body))
 
 

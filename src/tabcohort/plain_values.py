@@ -36,8 +36,8 @@ class PlainValues:
 
     def only(self, names: Iterable[str]) -> None:
         """Check that no names but these are there."""
-        if unknown := sorted(set(self.values) - set(names)):
-            raise ValueError(f"{self.path} has the unknown part {shown(unknown[0])}")
+        if unknown := self.values.keys() - names:
+            raise ValueError(f"{self.path} has the unknown part {shown(min(unknown))}")
 
     def get(self, name: str) -> Any:
         """Return a value, whatever it is."""
@@ -68,9 +68,10 @@ class PlainValues:
     def numbers(self, name: str, low: float = -math.inf, high: float = math.inf) -> list[float]:
         """Return a list of finite numbers."""
         values, place = self._list(name), self._place(name)
-        lowest, highest = max(low, -sys.float_info.max), min(high, sys.float_info.max)
-        if values and set(map(type, values)) == {float} and all(lowest <= value <= highest for value in values):
-            return list(values)  # histories are long
+        if values and set(map(type, values)) == {float}:  # histories are long: no loop in Python
+            lowest, highest = max(low, -sys.float_info.max), min(high, sys.float_info.max)
+            if lowest <= min(values) and max(values) <= highest and not math.isnan(sum(values)):
+                return list(values)
         return [_number(value, f"{place}[{number}]", low, high) for number, value in enumerate(values)]
 
     def numbers_or_nan(self, name: str, low: float = -math.inf, high: float = math.inf) -> list[float]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import called_from_python, data_of_inputs, programs, random_network
+from helpers import SMALL, called_from_python, data_of_inputs, programs, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression as SklearnLogistic
@@ -302,7 +302,9 @@ def test_a_whole_float32_run_on_breast_cancer_predicts_the_same() -> None:
     sample = load_sample("breast-cancer")
     table = Table.from_frame(sample.frame, sample.target, positive=sample.positive)
     config = Config(model="logistic", max_epochs=100, patience=None, batch_size=32)
-    proba = [fit(table, replace(config, engine=engine)).predict_proba(table.X) for engine in ("torch", "compiled")]
+    proba = [
+        fit(table, replace(config, engine=engine), SMALL).predict_proba(table.X) for engine in ("torch", "compiled")
+    ]
     np.testing.assert_allclose(proba[0], proba[1], atol=1e-4)
 
 

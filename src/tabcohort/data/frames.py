@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
+from tabcohort.data.forked import require_polars_threads
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
 from tabcohort.data.inputs import by_name, numbers_and_codes, require_column
 from tabcohort.data.labels import MAX_NUMERIC_CLASSES, label_findings, many_whole_numbers
@@ -88,10 +89,11 @@ def as_frame(data: Any) -> pl.DataFrame:
     """Return a frame, a pyarrow table or a mapping of columns as a polars frame with names that are text.
 
     Raises:
-        TableError: it is none of these, or two columns have one name.
+        TableError: it is none of these, two columns have one name, or polars hangs in this process.
     """
     import polars as pl
 
+    require_polars_threads()
     if isinstance(data, pl.DataFrame):
         check_times(data, "the table")
         durations = [name for name, dtype in data.schema.items() if dtype == pl.Duration]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tabcohort.data.forked import require_polars_threads
 from tabcohort.errors import TableError
 
 if TYPE_CHECKING:
@@ -101,10 +102,11 @@ def as_text(series: pl.Series) -> pl.Series:
     """Return cells as trimmed text: a whole number without a decimal point, null where a cell is empty.
 
     Raises:
-        TableError: cells are lists or the like.
+        TableError: cells are lists or the like, or polars hangs in this process.
     """
     import polars as pl
 
+    require_polars_threads()
     if has_no_single_values(series):
         raise TableError(f"the column {series.name!r} must have single values; it holds {series.dtype}")
     if series.dtype.is_float():

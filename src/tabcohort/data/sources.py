@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tabcohort.data.column_names import require_few_columns, require_short_names, warn_of_look_alikes
 from tabcohort.data.databases import is_database, read_database, shown
+from tabcohort.data.forked import require_polars_threads
 from tabcohort.data.json_lines import looks_like_json, read_json_lines
 from tabcohort.data.parquet_files import ParquetRows, parquet_paths
 from tabcohort.data.reader_errors import as_table_error
@@ -66,8 +67,9 @@ def read_source(source: str | Path, query: str | None = None) -> Source:
 
     Raises:
         TableError: there is no such file, it is damaged or not a table, or has a row of another length; the message
-            says where.
+            says where. Also where this process was forked from one that had read a table.
     """
+    require_polars_threads()
     name = str(source)
     if is_database(name):
         frame, system = read_database(name, query)

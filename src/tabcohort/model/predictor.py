@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tabcohort.data.forked import require_polars_threads
 from tabcohort.data.inputs import (
     cells_of,
     check_cells,
@@ -229,6 +230,7 @@ class Predictor:
         Warns:
             TabcohortWarning: columns are ignored or renamed, or cells are unlike those of the training rows.
         """
+        require_polars_threads()
         for name in columns or ():
             require_column(frame.columns, name)
         X = self._inputs(frame)

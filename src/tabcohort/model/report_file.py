@@ -32,6 +32,8 @@ from tabcohort.training.loop import EpochRecord
 _RECORD = EpochRecord._fields
 _UNTIMED_RECORD = tuple(name for name in _RECORD if name != "seconds")
 _TIMES = ("fit_seconds", "seconds_saved")  # of a report, beside the seconds of its epochs
+_LOWEST = {"learning_rate": 0.0, "val_accuracy": 0.0}
+_MEMBER = frozenset(field.name for field in dataclasses.fields(MemberReport))  # there may be thousands of members
 NAMES_OF_ESTIMATE = ("value", "low", "high")
 ALWAYS_KNOWN = ("accuracy", "log_loss")  # of any rows
 STOP_REASONS = ("patience", "max_epochs", "interrupted", "budget", "paused")
@@ -135,7 +137,7 @@ def report_from_dict(values: Any, times: Any, n_classes: int) -> CohortReport:
 
 
 def _member(values: PlainValues, times: PlainValues, n_configs: int) -> MemberReport:
-    values.only(field.name for field in dataclasses.fields(MemberReport))
+    values.only(_MEMBER)
     times.only(("seconds",))
     history = _records(values.child("history"), times)
     return MemberReport(
@@ -154,13 +156,12 @@ def _member(values: PlainValues, times: PlainValues, n_configs: int) -> MemberRe
 def _records(values: PlainValues, times: PlainValues) -> tuple[EpochRecord, ...]:
     """Return the records of a history, which has a list for each of their fields; the seconds are apart."""
     values.only(_UNTIMED_RECORD)
-    lows = {"learning_rate": 0.0, "val_accuracy": 0.0}
-    columns = [values.numbers(name, lows.get(name, -math.inf)) for name in _UNTIMED_RECORD if name != "epoch"]
+    epochs = values.wholes("epoch")
+    columns = [values.numbers(name, _LOWEST.get(name, -math.inf)) for name in _UNTIMED_RECORD if name != "epoch"]
     columns.append(times.numbers("seconds", 0.0))
-    epochs = values.numbers("epoch")
-    if epochs != list(range(1, len(epochs) + 1)) or any(len(column) != len(epochs) for column in columns):
+    if epochs != tuple(range(1, len(epochs) + 1)) or any(len(column) != len(epochs) for column in columns):
         raise ValueError(f"{values.path} must have the epochs 1, 2, ... and a number of each quantity for each of them")
-    return tuple(EpochRecord(epoch, *record) for epoch, record in enumerate(zip(*columns, strict=True), 1))
+    return tuple(map(EpochRecord._make, zip(epochs, *columns, strict=True)))
 
 
 def _config(values: PlainValues) -> ConfigReport:
