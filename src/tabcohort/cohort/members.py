@@ -49,7 +49,7 @@ class MemberResult:
 
 def train_member(
     plan: CohortPlan,
-    rows: StoredRows,
+    rows: StoredRows | None,
     folder: Path | None,
     member: Member,
     resume_from: TrainingState | None = None,
@@ -60,7 +60,7 @@ def train_member(
 
     Args:
         plan: the cohort.
-        rows: the plan's rows as all members share them.
+        rows: the plan's rows as all members share them; None where they are in a store, which the table knows.
         folder: where checkpoints are written and resumed from; None for no checkpoints.
         member: the member.
         resume_from: where its training paused before; it takes precedence over a checkpoint.
@@ -92,7 +92,8 @@ def train_member(
     statistics, inner = fit_on_training_rows(table, split, encoding, table.bins(config), config.scaling)
     network = initialize_network(program, config.seed, member.number, config.weight_init)
     network = network.with_statistics(statistics)
-    reading = make_reading(rows, network.encoding, statistics, inner)
+    stored = table.stored_rows() if rows is None else rows
+    reading = make_reading(stored, network.encoding, statistics, inner)
     data = member_data(table, split, config, reading, program.has_batch_norm, member.number)
     train = train_network if checkpoint is None else checkpoint.train
     try:

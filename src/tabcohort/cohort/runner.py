@@ -106,7 +106,7 @@ def _run(
 ) -> RunResult:
     """Train all members of a plan, of which some are resumed from a folder of checkpoints that is this run's."""
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
-    rows = plan.table.stored_rows()
+    rows = plan.table.stored_rows() if plan.table.disk is None else None
     train = functools.partial(train_member, plan, rows, folder, measure_layers=observer is not None)
     if "compiled" in plan.engines:
         compile_kernels("float32")  # before the clock starts: once for an installation it takes about twenty seconds
