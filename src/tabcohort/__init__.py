@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from tabcohort.cohort.progress import RunProgress
     from tabcohort.cohort.search import grid, random_configs
     from tabcohort.data.columns import Column
+    from tabcohort.data.frames import ColumnChoices
     from tabcohort.data.sources import load_sample, read_frame
     from tabcohort.data.splits import Split
+    from tabcohort.data.stream_table import StoreOptions, stream_table
     from tabcohort.data.table import Schema, Table
     from tabcohort.errors import (
         EngineError,
@@ -78,8 +80,10 @@ _HOMES = {
     "cohort.progress": ("RunProgress",),
     "cohort.search": ("grid", "random_configs"),
     "data.columns": ("Column",),
+    "data.frames": ("ColumnChoices",),
     "data.sources": ("load_sample", "read_frame"),
     "data.splits": ("Split",),
+    "data.stream_table": ("StoreOptions", "stream_table"),
     "data.table": ("Schema", "Table"),
     "errors": (
         "EngineError",
@@ -140,6 +144,7 @@ __all__ = [
     "CohortReport",
     "CohortSettings",
     "Column",
+    "ColumnChoices",
     "Config",
     "ConfigReport",
     "ConfusionMatrixDisplay",
@@ -175,6 +180,7 @@ __all__ = [
     "SmoothClip",
     "Split",
     "Standardize",
+    "StoreOptions",
     "TabcohortError",
     "TabcohortWarning",
     "Table",
@@ -199,6 +205,7 @@ __all__ = [
     "random_configs",
     "read_frame",
     "save",
+    "stream_table",
     "to_module",
     "train",
 ]

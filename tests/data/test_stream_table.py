@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,18 @@ def test_a_temporary_store_is_removed_with_its_table(tmp_path: Path) -> None:
     del table
     gc.collect()
     assert not folder.exists()
+
+
+def test_a_table_goes_to_another_process_by_the_folder_of_its_store(tmp_path: Path) -> None:
+    table = streamed(labelled_frame(), tmp_path, "store")
+    data = pickle.dumps(table)
+    assert len(data) < 1_000
+    assert equal(pickle.loads(data), table)
+    (tmp_path / "store" / "store.json").unlink()
+    with pytest.raises(TableError, match=r"there is no store .*; processes that train must all reach its folder"):
+        pickle.loads(data)
+    in_memory = Table.from_frame(labelled_frame(), "target")
+    assert equal(pickle.loads(pickle.dumps(in_memory)), in_memory)
 
 
 def test_a_build_that_was_interrupted_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ class MemberResult:
 
 def train_member(
     plan: CohortPlan,
-    rows: StoredRows,
+    rows: StoredRows | None,
     folder: Path | None,
     member: Member,
     resume_from: TrainingState | None = None,
@@ -62,7 +62,7 @@ def train_member(
 
     Args:
         plan: the cohort.
-        rows: the plan's rows as all members share them.
+        rows: the plan's rows as all members share them; None where they are in a store, which the table knows.
         folder: where checkpoints are written and resumed from; None for no checkpoints.
         member: the member.
         resume_from: where its training paused before; it takes precedence over a checkpoint.
@@ -89,7 +89,8 @@ def train_member(
             if checkpoint is not None and state.is_finished:  # else it starts over
                 checkpoint.save(state)
         return _result(table, split, trees_of_state(table, state), state, engine_name, "cpu")
-    network, data = prepare_member(table, split, config, program, rows, member.number)
+    stored = table.stored_rows() if rows is None else rows
+    network, data = prepare_member(table, split, config, program, stored, member.number)
     train = train_network if checkpoint is None else checkpoint.train
     try:
         if engine_name == "batched":

@@ -123,7 +123,7 @@ def _run(
 ) -> RunResult:
     """Train all members of a plan, of which some are resumed from a folder of checkpoints that is this run's."""
     _return_freed_memory()  # making the splits took about as much as the rows in float32 will
-    rows = plan.table.stored_rows()
+    rows = plan.table.stored_rows() if plan.table.disk is None else None
     executor = executor or ThreadExecutor(plan.settings.threads)
     if folder is not None and not executor.shares_files:
         executor, folder = CheckpointingExecutor(executor, plan, folder), None

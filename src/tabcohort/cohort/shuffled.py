@@ -12,6 +12,7 @@ import numpy as np
 from tabcohort.cohort.fit import fit_plan
 from tabcohort.cohort.plan import make_plan
 from tabcohort.data.table import Table
+from tabcohort.errors import TableError
 from tabcohort.evaluation.intervals import Estimate
 from tabcohort.model.report_file import estimate_to_dict
 from tabcohort.settings import CohortSettings, Config
@@ -27,7 +28,12 @@ def fit_shuffled(table: Table, configs: Sequence[Config], settings: CohortSettin
         table: the rows.
         configs: of the networks; the ensemble of several is selected on shuffled labels, too.
         settings: of the cohort.
+
+    Raises:
+        TableError: the rows are in a store.
     """
+    if table.disk is not None:
+        raise TableError("labels of rows in a store cannot be shuffled; make the table in memory, of fewer rows")
     rng = np.random.default_rng(configs[0].seed)
     order = rng.permutation(len(table.y))
     if table.group_ids is not None:

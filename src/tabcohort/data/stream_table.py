@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import json
 import re
@@ -237,6 +238,24 @@ def _weights(cells: pl.Series, first: int | None) -> FloatArray:
             "number"
         )
     return weight
+
+
+def _reopened(folder: Path, memory: int) -> Table:
+    """Return the table of a store that another process opened."""
+    header = read_header(folder)
+    if header is None:
+        raise TableError(f"there is no store {str(folder)!r}; processes that train must all reach its folder")
+    return open_store(folder, header, memory)
+
+
+def _reduced(table: Table) -> Any:
+    """Return how a table is pickled: one in a store by its folder, so that no row is copied."""
+    if table.disk is None:
+        return object.__reduce_ex__(table, 2)
+    return _reopened, (table.disk.blocks.folder.resolve(), table.disk.memory)
+
+
+copyreg.pickle(Table, _reduced)
 
 
 def _counted_from(error: CellError, first: int) -> CellError:

@@ -359,7 +359,7 @@ class Table:
 
     def with_numbers(self, numbers: FloatArray) -> Table:
         """Return the table with other inputs, which are all numbers."""
-        return replace(self, numbers=numbers, codes=no_codes(len(numbers)))
+        return replace(self, numbers=numbers, codes=no_codes(len(numbers)), disk=None)
 
     def bins(self, config: Config) -> tuple[int, ...]:
         """Return the bins of each number that a config's piecewise-linear encoding has; none for two distinct values.
