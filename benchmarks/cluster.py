@@ -226,25 +226,18 @@ def makespan(costs: Costs, members: Sequence[float], n_nodes: int, seconds_of_bl
     ready = costs.start + costs.table / NETWORK_BYTES_PER_SECOND if is_cluster else 0.0
     free = [(ready, worker) for worker in range(n_workers)]
     heapq.heapify(free)
-    waiting, driver, end_ = sorted(members, reverse=True), 0.0, 0.0
-    place = 0
+    waiting, driver, place, end_ = sorted(members, reverse=True), 0.0, 0, 0.0
     while place < len(waiting):
-        share = max(1, (len(waiting) - place) // (2 * n_workers)) if is_cluster else 1
-        block, total = 0, 0.0
-        while (
-            place + block < len(waiting)
-            and block < share
-            and (not block or total + waiting[place + block] <= seconds_of_block)
-        ):
-            total += waiting[place + block]
-            block += 1
-        place += block
         at, worker = heapq.heappop(free)
-        factor = SLOW_FACTOR if slow[worker // CORES_PER_NODE] else 1.0
-        done = at + total * factor + (costs.task if is_cluster else 0.0)
-        if is_cluster:  # the driver takes results one by one
-            driver = max(driver, done) + block * costs.driver
-            done = max(done, driver)
+        n_items = (len(waiting) - place) // (2 * n_workers) + 1 if is_cluster else 1
+        block = [waiting[place]]
+        while len(block) < n_items and place + len(block) < len(waiting) and sum(block) < seconds_of_block:
+            block.append(waiting[place + len(block)])
+        place += len(block)
+        if is_cluster:  # the driver sends blocks and takes their results one after another
+            driver = max(driver, at) + costs.driver * len(block)
+            at = driver + costs.task
+        done = at + sum(block) * (SLOW_FACTOR if slow[worker // CORES_PER_NODE] else 1.0)
         heapq.heappush(free, (done, worker))
         end_ = max(end_, done)
     return end_

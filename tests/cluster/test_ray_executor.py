@@ -31,7 +31,8 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             env={**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_TMPDIR": sockets},
         )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    return dict(json.loads(ran.stdout.splitlines()[-1]))
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]  # Ray prints there, too
+    return dict(json.loads(lines[-1]))
 
 
 def test_a_local_cluster_is_of_this_machine_only_and_says_nothing_of_itself(facts: dict[str, Any]) -> None:
