@@ -72,7 +72,8 @@ class _Line:
 
     def __init__(self, board: Any) -> None:
         self.must_stop = False
-        self._board, self._sent, self._answer = board, -math.inf, None
+        self._board, self._sent = board, -math.inf
+        self._answer: Any = None
 
     def tell(self, member: Member, state: TrainingState) -> bool:
         """Send how far a member is, if the last message was not sent a moment ago, and return whether to stop."""
