@@ -17,7 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own default lets workers give way to everything else
@@ -36,9 +38,10 @@ from tabcohort.cohort.search import grid
 from tabcohort.reproduce.patent_grid import BASE, GRID
 from tabcohort.reproduce.patent_pairs import patent_pairs
 
-N_KILLS, N_ROUNDS = 20, 5
+N_KILLS, N_ROUNDS = 20, 9
 CORES_PER_NODE = 16
 NODES = (1, 4, 16, 64)
+N_TASKS = 300
 SLOW_SHARE, SLOW_FACTOR = 0.02, 2.0  # of nodes: they take twice as long
 NETWORK_BYTES_PER_SECOND = 125e6  # 1 Gbit/s
 
@@ -131,19 +134,31 @@ def overhead(n_configs: int = 6, n_rows: int = 3_000) -> None:
     n_cores = len(os.sched_getaffinity(0))
     cluster = three_nodes((1,) * n_cores)
     executors: dict[str, Executor] = {"threads": ThreadExecutor(n_cores), "cluster": RayExecutor()}
-    seconds: dict[str, list[float]] = {name: [] for name in executors}
-    for _ in range(N_ROUNDS + 1):
-        for name, executor in executors.items():
-            began = time.perf_counter()
-            predictor = fit(table, configs, settings, executor=executor)
-            seconds[name].append(time.perf_counter() - began)
-            print(f"{name}: {seconds[name][-1]:.1f} s for {len(predictor.report.members)} members", flush=True)
-    ratios = [there / here for here, there in list(zip(seconds["threads"], seconds["cluster"], strict=True))[1:]]
-    print(
-        f"cluster / threads, {n_cores} cores, after one round that starts the workers: median "
-        f"{statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}, {N_ROUNDS} rounds"
-    )
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in executors}
+    for number in range(N_ROUNDS + 1):
+        for name in list(executors)[:: 1 if number % 2 else -1]:
+            began, used = time.perf_counter(), cpu_seconds()
+            fit(table, configs, settings, executor=executors[name])
+            times[name].append((time.perf_counter() - began, cpu_seconds() - used))
+            print(f"{name}: {times[name][-1][0]:.1f} s, of CPUs {times[name][-1][1]:.1f} s", flush=True)
+    pairs = list(zip(times["threads"], times["cluster"], strict=True))[1:]  # the first round starts the workers
+    for place, what in enumerate(("seconds", "seconds of CPUs, of all processes of Ray, too")):
+        ratios = sorted(there[place] / here[place] for here, there in pairs)
+        print(
+            f"cluster / threads, {n_cores} cores, {3 * n_configs} members, {what}: median "
+            f"{statistics.median(ratios):.3f}, from {ratios[0]:.3f} to {ratios[-1]:.3f}, {N_ROUNDS} rounds"
+        )
     end(cluster)
+
+
+def cpu_seconds() -> float:
+    """Return the time that all processes of this session have used, which those of Ray belong to (Linux)."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if int(fields[3]) == os.getsid(0) else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,7 @@ class Costs:
 
     Args:
         task: from submitting an empty task to its result.
-        driver: of the driver for each result of a member, during which it does nothing else.
+        driver: of the driver's CPU for each task and its result of the size of a network.
         start: of a worker that imports this package and loads the kernels.
         table: bytes of the table and the plan.
         members: seconds of a core for each member of the patent grid.
@@ -188,17 +203,15 @@ def measure(n_rows: int = 3_000) -> Costs:
     empty = ray.remote(_empty)
     ray.get([empty.remote(b"") for _ in range(50)])
     result = bytes(4 * predictor.models[0].parameters.size)
-    times = {}
-    for name, payload in (("small", b""), ("weights", result)):
+    times = []
+    used = time.process_time()
+    for _ in range(N_TASKS):
         began = time.perf_counter()
-        for _ in range(100):
-            ray.get(empty.remote(payload))
-        times[name] = (time.perf_counter() - began) / 100
-    began = time.perf_counter()
-    ray.get([empty.remote(result) for _ in range(300)])
-    driver = (time.perf_counter() - began) / 300
+        ray.get(empty.remote(result))
+        times.append(time.perf_counter() - began)
+    driver = (time.process_time() - used) / N_TASKS
     end(cluster)
-    return Costs(times["weights"], driver, start, 12.0 * table.numbers.size, members)
+    return Costs(statistics.median(times), driver, start, 12.0 * table.numbers.size, members)
 
 
 def makespan(costs: Costs, members: Sequence[float], n_nodes: int, seconds_of_block: float = 2.0) -> float:
@@ -213,25 +226,18 @@ def makespan(costs: Costs, members: Sequence[float], n_nodes: int, seconds_of_bl
     ready = costs.start + costs.table / NETWORK_BYTES_PER_SECOND if is_cluster else 0.0
     free = [(ready, worker) for worker in range(n_workers)]
     heapq.heapify(free)
-    waiting, driver, end_ = sorted(members, reverse=True), 0.0, 0.0
-    place = 0
+    waiting, driver, place, end_ = sorted(members, reverse=True), 0.0, 0, 0.0
     while place < len(waiting):
-        share = max(1, (len(waiting) - place) // (2 * n_workers)) if is_cluster else 1
-        block, total = 0, 0.0
-        while (
-            place + block < len(waiting)
-            and block < share
-            and (not block or total + waiting[place + block] <= seconds_of_block)
-        ):
-            total += waiting[place + block]
-            block += 1
-        place += block
         at, worker = heapq.heappop(free)
-        factor = SLOW_FACTOR if slow[worker // CORES_PER_NODE] else 1.0
-        done = at + total * factor + (costs.task if is_cluster else 0.0)
-        if is_cluster:  # the driver takes results one by one
-            driver = max(driver, done) + block * costs.driver
-            done = max(done, driver)
+        n_items = (len(waiting) - place) // (2 * n_workers) + 1 if is_cluster else 1
+        block = [waiting[place]]
+        while len(block) < n_items and place + len(block) < len(waiting) and sum(block) < seconds_of_block:
+            block.append(waiting[place + len(block)])
+        place += len(block)
+        if is_cluster:  # the driver sends blocks and takes their results one after another
+            driver = max(driver, at) + costs.driver * len(block)
+            at = driver + costs.task
+        done = at + sum(block) * (SLOW_FACTOR if slow[worker // CORES_PER_NODE] else 1.0)
         heapq.heappush(free, (done, worker))
         end_ = max(end_, done)
     return end_
@@ -241,7 +247,7 @@ def model(costs: Costs | None = None) -> None:
     """Print the predicted speed-ups over one node of 16 cores."""
     costs = costs or measure()
     print(
-        f"measured: a task {1e3 * costs.task:.1f} ms, a result {1e3 * costs.driver:.2f} ms of the driver, a worker "
+        f"measured: a task {1e3 * costs.task:.1f} ms, of which {1e3 * costs.driver:.2f} ms are the driver's, a worker "
         f"{costs.start:.1f} s to start, the table {costs.table / 1e6:.1f} MB, members of {min(costs.members):.2f} to "
         f"{max(costs.members):.2f} s (mean {statistics.mean(costs.members):.2f})"
     )

@@ -31,7 +31,8 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             env={**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_TMPDIR": sockets},
         )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    return dict(json.loads(ran.stdout.splitlines()[-1]))
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]  # Ray prints there, too
+    return dict(json.loads(lines[-1]))
 
 
 def test_a_local_cluster_is_of_this_machine_only_and_says_nothing_of_itself(facts: dict[str, Any]) -> None:
@@ -54,8 +55,8 @@ def test_an_interrupted_run_is_resumed_from_the_url_of_its_checkpoint_to_the_sam
 
 
 def test_what_a_worker_was_training_when_it_ended_is_trained_again_but_not_for_ever(facts: dict[str, Any]) -> None:
-    n_members, message = facts["crashes"]
-    assert n_members == 4
+    tried, message = facts["crashes"]
+    assert tried == "tried " * 3
     assert message == (
         "a worker of the cluster ended 3 times while it trained member 3 of config 1; it may have run out of memory"
     )
@@ -65,7 +66,3 @@ def test_files_of_rows_are_predicted_for_as_on_this_machine(facts: dict[str, Any
     n_rows, counts, names, message = facts["shards"]
     assert (n_rows, counts, names) == (90, [30] * 3, [f"part-{number}.parquet" for number in range(3)])
     assert message.startswith("part-3.parquet: the table lacks 'b'")
-
-
-def test_a_classifier_trains_where_its_executor_is(facts: dict[str, Any]) -> None:
-    assert facts["classifier"] == "True"

@@ -20,7 +20,7 @@ MEMBER = members_of(1, 1)[0]
 
 def line(must_stop: bool = False) -> Any:
     """Return a line to no board."""
-    return SimpleNamespace(must_stop=must_stop, tell=lambda member, state: None)
+    return SimpleNamespace(must_stop=must_stop, tell=lambda member, state: must_stop)
 
 
 def train(*arguments: Any) -> MemberResult:
@@ -53,7 +53,7 @@ def test_a_member_that_has_not_begun_when_all_are_to_stop_is_not_trained() -> No
 
 def test_a_member_at_work_stops_after_the_epoch() -> None:
     to_stop = line()
-    to_stop.tell = lambda member, state: setattr(to_stop, "must_stop", state.n_epochs == 2)
+    to_stop.tell = lambda member, state: state.n_epochs == 2
     stopped = _outcome(train, Task(MEMBER), to_stop)
     assert isinstance(stopped, MemberResult)
     assert (stopped.state.stop_reason, stopped.state.n_epochs) == (STOPPED, 2)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tabcohort.model.predictor import Predictor
 
 SHARD = ".parquet"
-MAX_RETRIES = 3  # of a file whose worker or node ended
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,7 @@ def predict_shards(
     n_rows = 0
     with raising_plainly("the cluster"):
         items = ray.data.from_items([{"shard": path} for path in shards.paths], override_num_blocks=len(shards.paths))
-        written = items.map(
-            write_shard, fn_args=([ray.put(model)], shards.folder, columns), num_cpus=1, max_retries=MAX_RETRIES
-        )
+        written = items.map(write_shard, fn_args=([ray.put(model)], shards.folder, columns), num_cpus=1)
         for row in written.iter_rows():
             if row["error"]:
                 raise TabcohortError(f"{_name(row['shard'])}: {row['error']}")

@@ -28,6 +28,7 @@ PACKAGES = ("tabcohort", "ray", "numpy", "numba")  # that the results depend on,
 SECONDS_TO_ANSWER = 5.0  # of an address
 SECONDS_TO_PREPARE = 600.0  # a node may have to compile the kernels
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ATTEMPTS = 3  # to start a cluster: Ray gives up on a busy machine, and finds more in memory the next time
 USE_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0" lets Ray use 127.0.0.1 as this machine's address
 TOKEN_FILE = Path("~/.ray/auth_token")
 _ADDRESS = re.compile(r"(?:ray://)?(\[[0-9a-fA-F:.]+\]|[^\s/:]+):(\d{1,5})")
@@ -118,16 +119,18 @@ def _connect(address: str, n_local_cores: int | None) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        if address == LOCAL:
-            ray.init(
-                "local", num_cpus=n_local_cores or n_cores(), include_dashboard=False,
-                _node_ip_address="127.0.0.1", **quiet,
-            )  # fmt: skip
-        else:
-            ray.init(address, **quiet)
-    except Exception as error:  # Ray raises whatever its layers do
-        raise _as_settings_error(address, error) from error
+    for n_left in reversed(range(ATTEMPTS if address == LOCAL else 1)):
+        try:
+            if address == LOCAL:
+                cores = n_local_cores or n_cores()
+                ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            else:
+                ray.init(address, **quiet)
+            return
+        except Exception as error:  # Ray raises whatever its layers do
+            if "timed out during startup" not in str(error) or not n_left:
+                raise _as_settings_error(address, error) from error
+            ray.shutdown()
 
 
 def _as_settings_error(address: str, error: Exception) -> SettingsError:

@@ -54,8 +54,7 @@ def _outcome(train: TrainMember, task: Task, line: _Line) -> Outcome:
         return None
 
     def callback(state: TrainingState) -> str | None:
-        line.tell(task.member, state)
-        if line.must_stop:
+        if line.tell(task.member, state):
             return STOPPED
         return PAUSED if task.is_due(state) else None
 
@@ -76,17 +75,21 @@ class _Line:
         self._board, self._sent = board, -math.inf
         self._answer: Any = None
 
-    def tell(self, member: Member, state: TrainingState) -> None:
-        """Send how far a member is, without the engine's states, if the last message was not sent a moment ago."""
+    def tell(self, member: Member, state: TrainingState) -> bool:
+        """Send how far a member is, if the last message was not sent a moment ago, and return whether to stop."""
+        now = time.perf_counter()
+        if now - self._sent >= SECONDS_BETWEEN and self._is_answered():
+            message = pickle.dumps((member, replace(state, best_state={}, engine_state={})))
+            self._sent, self._answer = now, self._board.tell.remote((member.config, member.number), message)
+        return self.must_stop
+
+    def _is_answered(self) -> bool:
+        """Return whether there is no answer to wait for, after reading the last one."""
         import ray
 
-        now = time.perf_counter()
-        if now - self._sent < SECONDS_BETWEEN:
-            return
         if self._answer is not None:
             if not ray.wait([self._answer], timeout=0)[0]:
-                return
+                return False
             with suppress(ray.exceptions.RayError):  # the board moves to another node when its own is lost
                 self.must_stop = bool(ray.get(self._answer))
-        message = pickle.dumps((member, replace(state, best_state={}, engine_state={})))
-        self._sent, self._answer = now, self._board.tell.remote((member.config, member.number), message)
+        return True
