@@ -94,7 +94,7 @@ def _predict_on_cluster(options: argparse.Namespace) -> int:
     unused = ("--explain", "--background", "--query", "--json", "--escape-formulas")
     given = [name for name in unused if getattr(options, name.removeprefix("--").replace("-", "_"))]
     if given:
-        raise SettingsError(f"--cluster writes predictions only: leave out {listed(given)}")
+        raise SettingsError(f"--cluster writes predictions only: leave out {listed(given, len(unused))}")
     if options.out is None:
         raise SettingsError("--cluster writes a file for each file that it reads: say where with --out FOLDER")
     _, messages = consoles(options.quiet)
