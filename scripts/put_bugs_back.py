@@ -931,8 +931,8 @@ def with_bug(bug: Bug) -> str:
 def is_caught(bug: Bug) -> bool:
     """Return whether a test catches a bug.
 
-    A copy of the source takes ten times as long as a fork. It is needed where functions are compiled, and where a test
-    starts processes.
+    A copy of the source takes longer than a fork. It is needed where functions are compiled, and where a test starts
+    processes.
     """
     return (not bug.file.startswith(COMPILED) and fork_fails(bug)) or copy_fails(bug)
 

@@ -17,6 +17,7 @@ from tabcohort.cohort.halving import MIN_CONFIGS, N_RESERVES, HalvingPolicy, Sel
         (1, True, False, 200, [200]),
         (4, True, False, 200, [200]),
         (5, True, False, 200, [10, 200]),
+        (5, True, False, 219, [10, 219]),
         (12, True, False, 200, [10, 200]),
         (13, True, False, 200, [10, 30, 200]),
         (54, True, False, 200, [10, 30, 90, 200]),
