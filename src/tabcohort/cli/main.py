@@ -44,12 +44,16 @@ def program() -> NoReturn:
     Raises:
         SystemExit: the command was not interrupted.
     """
-    try:
-        status = main()
-    except KeyboardInterrupt:  # pressed again while `main` was about to return
-        status = INTERRUPTED
-    for number in HANDLERS:
-        signal.signal(number, signal.SIG_IGN)
+    status: int | None = None
+    is_ending = False
+    while not is_ending:
+        try:
+            status = main() if status is None else status
+            for number in HANDLERS:
+                signal.signal(number, signal.SIG_IGN)
+            is_ending = True
+        except KeyboardInterrupt:  # pressed again while `main` was about to return, or right after
+            status = INTERRUPTED if status is None else status
     if status == INTERRUPTED:  # threads may still run native code, under which Python must not be taken down
         os._exit(status)
     sys.exit(status)
