@@ -29,7 +29,7 @@ from tabcohort import Config, ModelFileError, container, plain_values
 from tabcohort.container import KEY, MAGIC, read_container
 from tabcohort.data.encoder import CategoryEncoding, Encoding
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.network import checks, ops
+from tabcohort.network import ops, program_checks
 from tabcohort.network.ops import OPS, Operation
 from tabcohort.network.program import Network, Program, blank_network, build_program
 
@@ -140,7 +140,7 @@ def seeds_of(target: str) -> list[bytes]:
 
 def _functions_to_follow() -> Iterator[Callable[..., object]]:
     """Yield the functions whose branches tell the fuzzer that an input is a new one."""
-    for module in (container, plain_values, checks, ops):
+    for module in (container, plain_values, program_checks, ops):
         owners = [module, *(value for value in vars(module).values() if inspect.isclass(value))]
         for owner in owners:
             for value in list(vars(owner).values()):

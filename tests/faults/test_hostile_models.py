@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from helpers import QUICK, SMALL, make_small_table, mixed_frame
+from helpers import QUICK, SINGLE, SMALL, make_small_table, mixed_frame
 
 from tabcohort import Config, ModelFileError, TabcohortWarning, Table, fit, load, save
 from tabcohort.cli.main import main
@@ -129,32 +129,24 @@ FLOATS = (np.nan, np.inf, -np.inf, -1.0, 3.4e38, -3.4e38, 1e300, 0.5, 1e9)
 WHOLES = (-1, 2**31 - 1, -(2**31), 1_000)
 
 
-@pytest.fixture(scope="module")
-def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose members have every operation of configs, and trees, of a table with every type of column."""
+CONFIGS = {
+    "networks": Config(
+        **QUICK, batch_norm=True, scaling="quantile", bins=3, periodic=2, input_scale=True, engine="torch"
+    ),
+    "residual": Config(**QUICK, model="residual", scaling="robust", engine="torch"),
+    "trees": Config(model="trees", max_epochs=5),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def model_of_all(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a table with every type of column, which `rows.parquet` beside it holds."""
     path = tmp_path_factory.mktemp("arrays") / "good.tabcohort"
-    frame = mixed_frame(120).with_columns(
-        y=pl.when(pl.col("size").fill_null(0) > 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
-    )
+    is_large = pl.col("size").fill_null(0) > 0
+    frame = mixed_frame(120).with_columns(y=pl.when(is_large).then(pl.lit("yes")).otherwise(pl.lit("no")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TabcohortWarning)
-        table = Table.from_frame(frame, "y")
-        configs = [
-            Config(
-                **{
-                    **QUICK,
-                    "batch_norm": True,
-                    "scaling": "quantile",
-                    "bins": 3,
-                    "periodic": 2,
-                    "input_scale": True,
-                    "engine": "torch",
-                }
-            ),
-            Config(**{**QUICK, "model": "residual", "scaling": "robust", "engine": "torch"}),
-            Config(model="trees", max_epochs=5),
-        ]
-        save(fit(table, configs, SMALL), path)
+        save(fit(Table.from_frame(frame, "y"), CONFIGS[request.param], SINGLE), path)
     frame.write_parquet(path.with_name("rows.parquet"))
     return path
 
@@ -184,13 +176,13 @@ def crafted_arrays(arrays: dict[str, Any], rng: random.Random) -> tuple[str, dic
     return f"{name}: {kind} {value!r}", changed
 
 
-def test_arrays_with_anything_changed_are_refused_or_predict_numbers(all_kinds: Path) -> None:
+def test_arrays_with_anything_changed_are_refused_or_predict_numbers(model_of_all: Path) -> None:
     """A file that loads predicts finite probabilities, or says which row it has none for."""
-    arrays, document = read_container(all_kinds, "model")
+    arrays, document = read_container(model_of_all, "model")
     kept = {name: value for name, value in document.items() if name not in ("kind", "format")}
-    frame, rng, n_refused = pl.read_parquet(all_kinds.with_name("rows.parquet")), random.Random(0), 0
-    path = all_kinds.with_name("crafted.tabcohort")
-    for _ in range(2 * N_CASES):
+    frame, rng, n_refused = pl.read_parquet(model_of_all.with_name("rows.parquet")), random.Random(0), 0
+    path = model_of_all.with_name("crafted.tabcohort")
+    for _ in range(N_CASES):
         case, changed = crafted_arrays(arrays, rng)
         write_container(path, "model", changed, kept)
         with warnings.catch_warnings():
@@ -202,17 +194,19 @@ def test_arrays_with_anything_changed_are_refused_or_predict_numbers(all_kinds: 
                 assert not [leak for leak in LEAKS if leak in str(error)], f"{case}: {error}"  # noqa: PT017
             else:
                 assert np.isfinite(proba).all(), case
-    assert n_refused > N_CASES
+    assert n_refused > 0.3 * N_CASES
 
 
-def test_weights_whose_products_overflow_have_no_probabilities(all_kinds: Path) -> None:
-    arrays, document = read_container(all_kinds, "model")
+def test_weights_whose_products_overflow_have_no_probabilities(model_of_all: Path) -> None:
+    arrays, document = read_container(model_of_all, "model")
     kept = {name: value for name, value in document.items() if name not in ("kind", "format")}
+    if kept["report"]["configs"][0]["config"]["model"] == "trees":
+        pytest.skip("the values of leaves are in double precision")
     is_weight = {name: name.startswith("members.") and name.endswith("weight") for name in arrays}
     largest = {name: np.full_like(array, 3e38) if is_weight[name] else array for name, array in arrays.items()}
-    path = all_kinds.with_name("crafted.tabcohort")
+    path = model_of_all.with_name("crafted.tabcohort")
     write_container(path, "model", largest, kept)
-    status, out, err = run("predict", path, all_kinds.with_name("rows.parquet"))
+    status, out, err = run("predict", path, model_of_all.with_name("rows.parquet"))
     assert (status, out) == (2, "")
     assert "are too large for float32" in err or "are so large that the result overflows; train it again" in err
 

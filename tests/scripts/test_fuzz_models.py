@@ -10,7 +10,7 @@ import pytest
 from fuzz_models import VALID_HEADER, predict_with, program_of, read_bytes, seeds_of, valid_programs
 from hostile_tables import mutated
 
-from tabcohort.network.checks import check_program
+from tabcohort.network.program_checks import check_program
 
 N_CASES = 400
 

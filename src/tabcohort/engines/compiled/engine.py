@@ -22,9 +22,9 @@ from tabcohort.engines.reading import make_reading
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
-from tabcohort.network.checks import check_network
 from tabcohort.network.ops import scheduled_share
 from tabcohort.network.program import Network, Program, are_bins_apart, build_program
+from tabcohort.network.program_checks import check_network
 from tabcohort.settings import Config
 
 _COMPILING = threading.Lock()

@@ -30,9 +30,9 @@ from tabcohort.engines.compiled.inference_kernels import (
 from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
 from tabcohort.engines.compiled.tree_kernels import TreeArrays, run_trees
-from tabcohort.network.checks import check_network
 from tabcohort.network.ops import Operation
 from tabcohort.network.program import Network, build_program
+from tabcohort.network.program_checks import check_network
 from tabcohort.network.trees import Trees, blank_trees
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tabcohort.data.encoder import CategoryEncoding, Encoding
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.network.checks import check_network, check_program
 from tabcohort.network.ops import OPS
 from tabcohort.network.program import Builder, Network, Program, blank_network, build_program
+from tabcohort.network.program_checks import check_network, check_program
 from tabcohort.settings import Config
 
 ENCODING = Encoding((0, 1), (1,), (2,), (CategoryEncoding(5, False, 2, n_learned=3),))
