@@ -1,6 +1,6 @@
 """A Ray cluster of three nodes on this machine: equal bits, lost nodes, overhead, and a model of larger clusters.
 
-    make cluster            all of it (half an hour)
+    make cluster            all of it (a quarter of an hour)
     python benchmarks/cluster.py equal | kill | overhead | model
 
 The model is list scheduling of measured members on nodes of 16 cores, with the measured cost of a task, of starting a
