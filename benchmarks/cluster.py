@@ -1,6 +1,6 @@
 """A Ray cluster of three nodes on this machine: equal bits, lost nodes, overhead, and a model of larger clusters.
 
-    make cluster            all of it (half an hour)
+    make cluster            all of it (a quarter of an hour)
     python benchmarks/cluster.py equal | kill | overhead | model
 
 The model is list scheduling of measured members on nodes of 16 cores, with the measured cost of a task, of starting a
@@ -35,13 +35,14 @@ from tabcohort import CohortSettings, Config, Predictor, RayExecutor, Table, fit
 from tabcohort.cluster.ray_executor import _Dispatcher
 from tabcohort.cohort.executors import Executor, ThreadExecutor
 from tabcohort.cohort.search import grid
+from tabcohort.reproduce.patent import N_TRAIN
 from tabcohort.reproduce.patent_grid import BASE, GRID
 from tabcohort.reproduce.patent_pairs import patent_pairs
 
 N_KILLS, N_ROUNDS = 20, 9
 CORES_PER_NODE = 16
 NODES = (1, 4, 16, 64)
-N_TASKS = 300
+N_ROWS, N_TASKS = 3_000, 300
 SLOW_SHARE, SLOW_FACTOR = 0.02, 2.0  # of nodes: they take twice as long
 NETWORK_BYTES_PER_SECOND = 125e6  # 1 Gbit/s
 
@@ -127,10 +128,10 @@ def counted_losses() -> list[str]:
     return lost
 
 
-def overhead(n_configs: int = 6, n_rows: int = 3_000) -> None:
+def overhead(n_configs: int = 6) -> None:
     """Time a part of the patent grid in threads and on a cluster of the same cores, in turns."""
     configs = grid(GRID, BASE)[:: 54 // n_configs][:n_configs]
-    table, settings = table_of(n_rows), CohortSettings(folds=3, seeds=1, halving=False)
+    table, settings = table_of(N_ROWS), CohortSettings(folds=3, seeds=1, halving=False)
     n_cores = len(os.sched_getaffinity(0))
     cluster = three_nodes((1,) * n_cores)
     executors: dict[str, Executor] = {"threads": ThreadExecutor(n_cores), "cluster": RayExecutor()}
@@ -192,9 +193,9 @@ def _first_import() -> float:
     return time.perf_counter() - began
 
 
-def measure(n_rows: int = 3_000) -> Costs:
+def measure() -> Costs:
     """Return what the model needs."""
-    table = table_of(n_rows)
+    table = table_of(N_ROWS)
     configs = grid(GRID, BASE)[::9]
     predictor = fit(table, configs, CohortSettings(folds=3, seeds=1, halving=False, threads=1))
     members = tuple(member.history[-1].seconds for member in predictor.report.members)
@@ -252,16 +253,18 @@ def model(costs: Costs | None = None) -> None:
         f"{max(costs.members):.2f} s (mean {statistics.mean(costs.members):.2f})"
     )
     rng = np.random.default_rng(1)
-    runs: dict[str, list[float]] = {
-        "54 x 3 grid": list(rng.choice(costs.members, 162)),
-        "10,000 members": list(rng.choice(costs.members, 10_000)),
-        "10,000 members, ten times as long": list(10 * rng.choice(costs.members, 10_000)),
+    full = N_TRAIN / N_ROWS  # times grow with the rows
+    runs = {
+        f"54 x 3 grid, {N_ROWS:,} rows": rng.choice(costs.members, 162),
+        f"54 x 3 grid, {N_TRAIN:,} rows": full * rng.choice(costs.members, 162),
+        f"10,000 members, {N_ROWS:,} rows": rng.choice(costs.members, 10_000),
+        f"10,000 members, {N_TRAIN:,} rows": full * rng.choice(costs.members, 10_000),
     }
     for name, members in runs.items():
-        alone = makespan(costs, members, 1)
+        alone = makespan(costs, list(members), 1)
         print(f"{name}: {alone:,.1f} s on one node of {CORES_PER_NODE} cores")
         for n_nodes in NODES[1:]:
-            seconds = makespan(costs, members, n_nodes)
+            seconds = makespan(costs, list(members), n_nodes)
             print(f"  {n_nodes:3} nodes: {seconds:8.1f} s, speed-up {alone / seconds:5.1f}")
 
 

@@ -38,6 +38,22 @@ BAD: dict[str, tuple[list[str], str]] = {
     "settings that are not TOML": (["fit", "sample:iris", "--settings", "bad.toml"], "'bad.toml' is not valid TOML: "),
     "settings that are a folder": (["fit", "sample:iris", "--settings", "."], "'.' cannot be read"),
     "no such settings": (["fit", "sample:iris", "--settings", "none.toml"], "there is no settings file 'none.toml'"),
+    "no such cluster": (
+        ["fit", "sample:iris", "--cluster", "nowhere"],
+        "the cluster must be local, auto, HOST:PORT or ray://HOST:PORT; it is 'nowhere'",
+    ),
+    "threads of other machines": (
+        ["tune", "sample:iris", "--cluster", "auto", "--threads", "2"],
+        "--threads is of this machine, and so of --cluster local; leave it out",
+    ),
+    "reasons on a cluster": (
+        ["predict", "none.tabcohort", "rows", "--cluster", "auto", "--out", "new", "--explain", "2"],
+        "--cluster writes predictions only: leave out --explain, --background, --query and --json",
+    ),
+    "no folder on a cluster": (
+        ["predict", "none.tabcohort", "rows", "--cluster", "auto"],
+        "--cluster writes a file for each file that it reads: say where with --out FOLDER",
+    ),
     "no grid": (["tune", "sample:iris", "--grid", "none.toml"], "there is no grid 'none.toml'"),
     "a grid that is not TOML": (["tune", "sample:iris", "--grid", "bad.toml"], "'bad.toml' is not valid TOML: "),
     "an unknown setting in a grid": (

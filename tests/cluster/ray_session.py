@@ -59,7 +59,7 @@ def checkpoint(executor: RayExecutor, folder: Path) -> list[Any]:
         warnings.simplefilter("always")
         first = fit(table, config, SMALL, interrupt, url, executor)
         second = fit(table, config, SMALL, checkpoint=url)
-    assert_same(second, fit(table, config, ONE_THREAD))
+    assert_same(second, fit(table, config, SMALL))
     return [first.report.stop_reason, sorted(str(warning.message).partition(":")[0] for warning in caught)]
 
 

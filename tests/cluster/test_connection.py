@@ -28,7 +28,6 @@ def test_ray_is_named_with_its_extra_where_it_is_missing(monkeypatch: pytest.Mon
         connect("local")
 
 
-@NEEDS_RAY
 @pytest.mark.parametrize("address", ["", "nowhere", "host:", "host:port", "http://host:1", "host:70000", "ray://host"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(SettingsError, match=r"^the cluster must be local, auto, HOST:PORT or ray://HOST:PORT; it is "):

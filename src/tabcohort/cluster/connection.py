@@ -48,8 +48,8 @@ def connect(address: str, n_local_cores: int | None = None) -> int:
         SettingsError: the address is not possible, or no cluster answers there.
         EngineError: a node has other versions than this process, or none has a core for tasks.
     """
-    require_ray()
     host_and_port = _checked(address)
+    require_ray()
     is_here = address == LOCAL or (host_and_port is not None and host_and_port[0] in LOOPBACK)
     _set_environment(is_here, is_started=address == LOCAL)
     import ray

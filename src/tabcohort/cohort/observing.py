@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -132,7 +132,8 @@ class ObservedExecutor:
         """Tell that a member ended or paused, and return its result."""
         error = done.exception()
         if error is not None:
-            self.observer.on_stop(number, "failed", str(error))
+            is_stopped = isinstance(error, CancelledError)  # before it began
+            self.observer.on_stop(number, "interrupted" if is_stopped else "failed", str(error))
             raise error
         result = done.result()
         self._tell_epochs(number, result.state)
