@@ -92,6 +92,17 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
         StoreWriter(tmp_path / "thesis.txt")
 
 
+def test_a_disk_without_room_is_noticed_before_any_work(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store") as writer, pytest.raises(TableError, match=r"needs 1e\+09 GB, and .* GB free"):
+        writer.require_space(10**18)
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(TableError, match="cannot be written: No such file or directory"):
+        TemporaryFolder()
+
+
 def test_a_temporary_folder_goes_with_its_object() -> None:
     folder = TemporaryFolder()
     path = folder.path

@@ -12,7 +12,7 @@ UNITS = {"": 1, "B": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
 MIN_BYTES = 500_000_000  # what the libraries take, and a table of a few rows
 DEFAULT_SHARE = 0.5  # of the machine's memory
-BYTES_PER_CELL = 60  # at the peak of a training in memory; measured: benchmarks/big_tables.md
+BYTES_PER_CELL = 60  # at the peak of a training in memory: a third to read (measured), the rest for trees (estimated)
 ELSEWHERE = 8_000_000_000  # of systems that do not say how much memory they have
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 

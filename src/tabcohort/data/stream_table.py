@@ -35,6 +35,7 @@ from tabcohort.types import BoolArray, FloatArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
+BYTES_PER_ROW = 25  # of the target, the weight, the hash and the inner fold
 _ROW = re.compile(r"^row (\d+)")
 
 
@@ -155,6 +156,8 @@ class _Build:
     def run(self, key: str) -> None:
         """Write the store."""
         with StoreWriter(self.folder) as writer:
+            row_bytes = 12 * self.schema.n_numbers + 4 * len(self.schema.n_codes) + BYTES_PER_ROW
+            writer.require_space(self.rows.n_rows * row_bytes)
             for first, frame in self.rows.batches():
                 kept = self._kept(frame, first)
                 self.totals.add(kept, self.schema.n_codes)

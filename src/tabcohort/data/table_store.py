@@ -69,6 +69,15 @@ class StoreWriter:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
+    def require_space(self, n_bytes: int) -> None:
+        """Raise `TableError` if the disk has not as many bytes free, before any work is done."""
+        free = shutil.disk_usage(self.folder).free
+        if free < n_bytes:
+            raise TableError(
+                f"the store needs {n_bytes / 1e9:.3g} GB, and {str(self.folder)!r} has {free / 1e9:.3g} GB free; name "
+                "a folder on another disk with --store"
+            )
+
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows to a block.
 
@@ -96,9 +105,12 @@ class StoreWriter:
         Args:
             document: what else it is to say, plain JSON values.
         """
-        for block in self._blocks.values():
-            block.file.flush()
-            os.fsync(block.file.fileno())
+        try:
+            for block in self._blocks.values():
+                block.file.flush()
+                os.fsync(block.file.fileno())
+        except OSError as error:
+            raise unusable(self.folder, error) from None
         header = {"format": FORMAT, "blocks": {name: block.facts() for name, block in self._blocks.items()}, **document}
         text = json.dumps(header, allow_nan=False)
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -126,10 +138,17 @@ class _Block:
 
 
 class TemporaryFolder:
-    """A new folder, which is removed when this object is not used any more, or Python ends."""
+    """A new folder, which is removed when this object is not used any more, or Python ends.
+
+    Raises:
+        TableError: it cannot be made.
+    """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="tabcohort-"))
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="tabcohort-"))
+        except OSError as error:
+            raise unusable(Path(tempfile.gettempdir()), error) from None
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 

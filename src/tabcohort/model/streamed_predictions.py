@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHARE_FOR_METRICS = 0.5  # of the memory
-BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the peak; measured: benchmarks/big_tables.md
+BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the peak; estimated
 
 
 def predicted_frames(
