@@ -38,7 +38,7 @@ ENCODING = Encoding((0, 1), (1,), (2,), (CategoryEncoding(5, False, 2, n_learned
 CONFIG = Config(hidden=(4, 4), batch_norm=True, dropout=0.2, scaling="robust", periodic=2, input_scale=True)
 NUMBERS = (0, 1, -1, 2, 3, 5, 7, 15, 16, 255, 10**6, 2**31, 2**62, -(2**63), 0.5, 1e308, float("nan"), float("inf"))
 VALID_HEADER = {
-    "__metadata__": {KEY: json.dumps({"kind": "model", "format": 6})},
+    "__metadata__": {KEY: json.dumps({"kind": "model", "format": container.FORMAT})},
     "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
 }
 

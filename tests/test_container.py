@@ -353,6 +353,8 @@ def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
 
 ROOT = Path(tabcohort.__file__).parent
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+# Ray runs code that it is sent, and sends results so: between the processes of one run, none of which is a file.
+SENT_BETWEEN_PROCESSES = {"cluster/ray_executor.py", "cluster/worker.py"}
 # The loop over a program's operations is written out as source from the package's own table, before any file is read.
 GENERATES_CODE = {("engines/compiled/operations.py", "sequence", "exec")}
 CALLS = re.compile(r"(torch\.(load|save|jit\..*|package\..*)|eval|exec|compile|__import__|(np|numpy)\.(load|save.*))")
@@ -371,7 +373,9 @@ def test_nothing_in_the_package_can_run_code_from_a_file(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            assert not RUNS_CODE & {name.name.split(".")[0] for name in node.names}, node.lineno
+            names = {name.name.split(".")[0] for name in node.names}
+            is_sent = names == {"pickle"} and str(path.relative_to(ROOT)) in SENT_BETWEEN_PROCESSES
+            assert is_sent or not RUNS_CODE & names, node.lineno
         elif isinstance(node, ast.ImportFrom):
             assert (node.module or "").split(".")[0] not in RUNS_CODE, node.lineno
             assert node.module != "torch" or not {"load", "save"} & {name.name for name in node.names}, node.lineno

@@ -426,7 +426,9 @@ def test_a_config_of_trees_uses_nothing_of_networks_and_the_other_way_round() ->
     of_networks, of_trees = unused_names(Config(model="trees")), unused_names(Config(mixup_alpha=0.2))
     assert {"hidden", "learning_rate", "dropout", "weight_decay", "batch_size", "bins", "optimizer"} <= of_networks
     assert of_trees >= ONLY_OF_TREES
-    assert not of_networks & (ONLY_OF_TREES | RUN_SETTINGS - {"engine", "device"} | {"max_epochs", "patience", "model"})
+    assert not of_networks & (
+        ONLY_OF_TREES | RUN_SETTINGS - {"engine", "device", "precision"} | {"max_epochs", "patience", "model"}
+    )
 
 
 UNUSED = {"momentum", "schedule_factor", "schedule_patience", "schedule_every", "mixup_probability"}

@@ -70,7 +70,7 @@ def test_a_named_store_is_kept_and_used_again(run: Run, rows: Path, tmp_path: Pa
     [
         (["--store", "s", "--learning-curve"], "--learning-curve needs all rows in memory"),
         (["--store", "s", "--audit", "shuffled"], "--audit shuffled needs all rows in memory"),
-        (["--memory", "lots"], "the memory must be a number of bytes such as 1.5GB or 500MB; it is 'lots'"),
+        (["--memory", "lots"], "the memory must be a number of bytes such as 1.5GB or 1500MB; it is 'lots'"),
     ],
 )
 def test_what_needs_all_rows_is_refused(run: Run, rows: Path, options: list[str], message: str) -> None:

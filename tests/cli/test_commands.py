@@ -123,7 +123,7 @@ def test_a_model_that_can_no_longer_be_written_is_kept_elsewhere(
     from tabcohort.cohort.fit import fit
 
     def fit_and_lose_the_folder(*arguments: Any, **keywords: Any) -> Any:
-        (tmp_path / "gone").rmdir()
+        shutil.rmtree(tmp_path / "gone")
         return fit(*arguments, **keywords)
 
     monkeypatch.setattr("tabcohort.cohort.fit.fit", fit_and_lose_the_folder)

@@ -48,7 +48,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "reasons on a cluster": (
         ["predict", "none.tabcohort", "rows", "--cluster", "auto", "--out", "new", "--explain", "2"],
-        "--cluster writes predictions only: leave out --explain, --background, --query and --json",
+        "--cluster writes predictions only: leave out --explain",
     ),
     "no folder on a cluster": (
         ["predict", "none.tabcohort", "rows", "--cluster", "auto"],

@@ -139,7 +139,7 @@ def test_a_missing_folder_is_a_missing_file(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_is_not_offered_as_its_own_remedy(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"is a folder; name a file$"):
+    with pytest.raises(TableError, match=r"holds no file that ends in .parquet; name a file or another folder$"):
         read_frame(tmp_path)
 
 

@@ -10,7 +10,8 @@ from tabcohort.errors import SettingsError
 
 UNITS = {"": 1, "B": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-MIN_BYTES = 500_000_000  # what the libraries take, and a table of a few rows
+MIN_BYTES = 1_000_000_000  # what the libraries take, and a window of the rows of two members
+BYTES_OF_LIBRARIES = 400_000_000
 DEFAULT_SHARE = 0.5  # of the machine's memory
 BYTES_PER_CELL = 60  # at the peak of a training in memory: a third to read (measured), the rest for trees (estimated)
 ELSEWHERE = 8_000_000_000  # of systems that do not say how much memory they have
@@ -29,19 +30,20 @@ def parse_bytes(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise SettingsError(f"the memory must be a number of bytes such as 1.5GB or 500MB; it is {text!r}")
+        raise SettingsError(f"the memory must be a number of bytes such as 1.5GB or 1500MB; it is {text!r}")
     number, unit, is_binary = match.groups()
     n_bytes = float(number) * (1024 ** "KMGT".index(unit.upper()) * 1024 if is_binary and unit else UNITS[unit.upper()])
     if n_bytes < MIN_BYTES:
         raise SettingsError(
-            f"the memory must be at least {MIN_BYTES / 1e6:.0f}MB, which the libraries take; it is {text!r}"
+            f"the memory must be at least {MIN_BYTES / 1e9:.0f}GB, which the libraries and a window of rows take; it "
+            f"is {text!r}"
         )
     return int(n_bytes)
 
 
 def bytes_of_a_training(n_rows: int, n_columns: int) -> int:
     """Return how much memory a training in memory takes at its peak, about."""
-    return MIN_BYTES + BYTES_PER_CELL * n_rows * n_columns
+    return BYTES_OF_LIBRARIES + BYTES_PER_CELL * n_rows * n_columns
 
 
 def default_bytes() -> int:

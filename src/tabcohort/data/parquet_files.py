@@ -29,10 +29,14 @@ def parquet_paths(source: str | Path) -> tuple[Path, ...]:
             with `*`, `?` or `[...]`.
 
     Raises:
-        TableError: a folder or a pattern stands for no Parquet file.
+        TableError: a folder or a pattern stands for no Parquet file, or no file can have the name.
     """
     name, path = str(source), Path(source)
-    if path.is_file():
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:
+        raise TableError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if is_file:
         return (path,) if head_of(path).startswith(MAGIC) else ()
     if path.is_dir():
         paths = sorted(own for own in path.rglob("*.parquet") if own.is_file())

@@ -73,9 +73,9 @@ def _first_value_to_read(builder: Builder) -> int:
 
 
 def _fits_encoding(op: Operation, builder: Builder) -> bool:
-    """Return whether the last columns that `embed` reads are rows of its table."""
+    """Return whether the last columns that `embed` reads are rows of its table, where they come from categories."""
     encoding = builder.operations[0].encoding if builder.operations else None
-    return encoding is not None and op.constants[:2] == (len(encoding.learned), encoding.vector_rows)
+    return encoding is None or op.constants[:2] == (len(encoding.learned), encoding.vector_rows)
 
 
 def check_network(network: Network) -> None:
@@ -94,13 +94,13 @@ def check_network(network: Network) -> None:
         if vector.shape != (size,) or vector.dtype not in dtypes:
             raise ValueError(f"the {name} must be {size} numbers; they are of shape {vector.shape} and {vector.dtype}")
     for name, view, array in network.views():
+        if array.name == "vector_row":
+            _check_vector_rows(view, network.encoding)
         is_wrong = np.isinf(view) if array.name in MAY_BE_MISSING else ~np.isfinite(view)
         if is_wrong.any():
             raise ValueError(f"{name!r} holds a number that is not finite")
         if array.name == "running_var" and (view < 0).any():
             raise ValueError(f"{name!r} holds a variance below 0")
-        if array.name == "vector_row":
-            _check_vector_rows(view, network.encoding)
     check_bins(network)
 
 

@@ -16,7 +16,7 @@ from tabcohort.engines.compiled.values import gradient_of, value_of
 
 @njit(**IN_ORDER)
 def embed(x, vectors, n_learned, out):
-    """out = the plain columns of x, then the vector of each row number; zeros for -1"""
+    """out = the plain columns of x, then the vector of each row number; zeros for one that is no row"""
     n_plain, length = x.shape[1] - n_learned, vectors.shape[1]
     for i in range(x.shape[0]):
         for j in range(n_plain):
@@ -24,7 +24,7 @@ def embed(x, vectors, n_learned, out):
         for c in range(n_plain, x.shape[1]):
             row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
             for j in range(length):
-                out[i, start + j] = vectors[row, j] if row >= 0 else 0
+                out[i, start + j] = vectors[row, j] if 0 <= row < vectors.shape[0] else 0
 
 
 @njit(**INLINED)
@@ -48,7 +48,7 @@ def embed_backward(op, constant, values, parameters, gradient, work, rows, key, 
     for i in range(rows):
         for c in range(n_plain, x.shape[1]):
             row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
-            if row >= 0:
+            if 0 <= row < dvectors.shape[0]:
                 for j in range(length):
                     dvectors[row, j] += dout[i, start + j]
 
