@@ -22,9 +22,11 @@ def embed(x, vectors, n_learned, out):
         for j in range(n_plain):
             out[i, j] = x[i, j]
         for c in range(n_plain, x.shape[1]):
-            row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
+            start = n_plain + (c - n_plain) * length
+            is_row = 0 <= x[i, c] < vectors.shape[0]  # not so for NaN
+            row = np.int64(x[i, c]) if is_row else 0
             for j in range(length):
-                out[i, start + j] = vectors[row, j] if 0 <= row < vectors.shape[0] else 0
+                out[i, start + j] = vectors[row, j] if is_row else 0
 
 
 @njit(**INLINED)
@@ -47,8 +49,8 @@ def embed_backward(op, constant, values, parameters, gradient, work, rows, key, 
         numbers[i] = 0
     for i in range(rows):
         for c in range(n_plain, x.shape[1]):
-            row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
-            if 0 <= row < dvectors.shape[0]:
+            if 0 <= x[i, c] < dvectors.shape[0]:
+                row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
                 for j in range(length):
                     dvectors[row, j] += dout[i, start + j]
 
