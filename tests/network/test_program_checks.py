@@ -119,8 +119,8 @@ def test_learned_vectors_without_an_encoding_are_zero_for_numbers_that_are_no_ro
     value = builder.add("embed", "embed", 0, d_out=5, constants=(1, 4, 4))
     program = builder.finish(builder.add("linear", "linear", value, d_out=1))
     network = replace(blank_network(program), parameters=np.ones(program.n_parameters, np.float32))
-    inputs = np.array([[0.0, row] for row in (0.0, 3.0, -1.0, 4.0, 1e9, -1e9, np.nan)])
-    assert Inference([network]).logits(inputs)[:, 0, 0].tolist() == [5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    inputs = np.array([[0.0, row] for row in (0.0, 3.0, -1.0, 4.0, 1e9, -1e9)])
+    assert Inference([network]).logits(inputs)[:, 0, 0].tolist() == [5.0, 5.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def with_array(name: str, place: int, value: float) -> Network:

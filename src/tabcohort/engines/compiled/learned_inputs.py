@@ -23,7 +23,7 @@ def embed(x, vectors, n_learned, out):
             out[i, j] = x[i, j]
         for c in range(n_plain, x.shape[1]):
             start = n_plain + (c - n_plain) * length
-            is_row = 0 <= x[i, c] < vectors.shape[0]  # not so for NaN
+            is_row = -1 < x[i, c] < vectors.shape[0]  # its fraction is cut off
             row = np.int64(x[i, c]) if is_row else 0
             for j in range(length):
                 out[i, start + j] = vectors[row, j] if is_row else 0
@@ -49,7 +49,7 @@ def embed_backward(op, constant, values, parameters, gradient, work, rows, key, 
         numbers[i] = 0
     for i in range(rows):
         for c in range(n_plain, x.shape[1]):
-            if 0 <= x[i, c] < dvectors.shape[0]:
+            if -1 < x[i, c] < dvectors.shape[0]:
                 row, start = np.int64(x[i, c]), n_plain + (c - n_plain) * length
                 for j in range(length):
                     dvectors[row, j] += dout[i, start + j]
