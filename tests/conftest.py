@@ -18,10 +18,15 @@ import pytest
 import torch
 from fake_training import Clock
 from helpers import CHROMIUM, fit_quickly, make_rows, make_small_table
+from hypothesis import settings as hypothesis_settings
 
 import tabcohort
 from tabcohort import Predictor
 from tabcohort.engines.compiled import jit, kernels
+
+# Examples are the same in every run, so that a change is to blame for a failure; `make fuzz` looks for new ones.
+hypothesis_settings.register_profile("same examples", derandomize=True)
+hypothesis_settings.load_profile("same examples")
 
 
 def pytest_configure(config: pytest.Config) -> None:

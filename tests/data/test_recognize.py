@@ -275,6 +275,10 @@ def test_a_copy_is_left_out_for_the_first_of_its_kind() -> None:
     assert [type(column) for column in columns] == [Number, Category, Number, Dropped, Dropped, Number]
 
 
+def test_a_range_may_be_infinite() -> None:
+    assert isinstance(column_of([-1.7e308, 1.7e308, 0.5] * 20), Number)
+
+
 def test_columns_alike_at_first_are_compared_to_the_end() -> None:
     cells = [i / 8 for i in range(500)]
     frame = pl.DataFrame({"a": cells, "b": [*cells[:-1], 7.125]})

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -107,7 +107,11 @@ def test_what_python_writes_is_what_is_read(tmp_path_factory: pytest.TempPathFac
     filled = [row for row in cells if any(row)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".* left out", TabcohortWarning)  # rows of empty cells
-        frame = read_frame(path)
+        try:
+            frame = read_frame(path)
+        except TableError as error:
+            assume("looks like the columns' units" not in str(error))  # a word above numbers
+            raise
     assert [["" if cell is None else cell for cell in row] for row in frame.rows()] == filled
 
 

@@ -183,7 +183,9 @@ def _from_numbers(numbers: pl.Series, notation: str, missing_words: tuple[str, .
     if constant is not None:
         return constant
     distinct = np.unique(known.to_numpy())
-    if len(distinct) > 1 and distinct[-1] - distinct[0] < MIN_RELATIVE_RANGE * np.abs(distinct).max():
+    with np.errstate(over="ignore", invalid="ignore"):  # cells, and their range, may be infinite
+        is_alike = distinct[-1] - distinct[0] < MIN_RELATIVE_RANGE * np.abs(distinct).max()
+    if len(distinct) > 1 and is_alike:
         return Dropped(name, has_missing, note=f"its cells differ from {distinct[0]:g} by less than rounding does")
     is_whole = bool(np.isfinite(distinct).all() and (distinct == np.floor(distinct)).all())
     number = Number(name, has_missing, notation=notation, missing_words=missing_words)
