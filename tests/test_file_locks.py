@@ -117,6 +117,24 @@ def test_a_temporary_folder_is_removed_and_so_is_that_of_a_killed_process(tempor
     assert [path.name for path in temporary.iterdir()] == ["tabcohort-rescued"]
 
 
+def test_a_temporary_folder_that_was_removed_before_it_was_opened_is_made_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, removed = tempfile.mkdtemp, []
+
+    def removed_first(prefix: str) -> str:
+        folder = make(prefix=prefix)
+        if not removed:
+            os.rmdir(folder)
+            removed.append(folder)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", removed_first)
+    with temporary_folder("tabcohort-states-") as folder:
+        assert list(temporary.iterdir()) == [folder] != removed
+    assert list(temporary.iterdir()) == []
+
+
 def test_without_locks_nothing_is_removed(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.setattr(file_locks, "fcntl", None)

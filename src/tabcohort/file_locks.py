@@ -99,7 +99,11 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             if fcntl is None:
                 break
-            stack.callback(os.close, lock := os.open(folder, os.O_RDONLY))
+            try:
+                lock = os.open(folder, os.O_RDONLY)
+            except FileNotFoundError:  # another run took it for a leftover
+                continue
+            stack.callback(os.close, lock)
             if _lock(lock, wait=True) is None or _is_at(folder, lock):
                 break
         yield folder
