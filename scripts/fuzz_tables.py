@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_SECONDS = 60.0  # for one file
+MAX_SECONDS = 60.0  # per file
 MORE_MEMORY = 4 * 2**30  # than the child has at its beginning
 MAX_MESSAGE = 3_000  # characters; a name may have 1,000
 LEAKS = (" object at 0x", "NoneType", "Traceback", "panicked", "PanicException", "::", "Error(")  # of what is inside

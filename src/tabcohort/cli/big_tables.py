@@ -110,10 +110,11 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
             "more with --memory"
         )
     columns, numbers = columns_to_write(options.columns, rows.names), [*predictor.probability_columns, "spread"]
-    n_unusual = [0]
+    n_unusual = 0
 
     def counted(frame: pl.DataFrame) -> pl.DataFrame:
-        n_unusual[0] += int((frame["warnings"] != "").sum())
+        nonlocal n_unusual
+        n_unusual += int((frame["warnings"] != "").sum())
         return frame
 
     frames = map(counted, predicted_frames(predictor, rows, columns))
@@ -125,8 +126,8 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
     else:
         for text in csv_parts(frames, numbers):
             sys.stdout.write(text)
-    if n_unusual[0]:
-        warn_caller(f"{n_unusual[0]:,} rows have cells unlike those of the training rows: see the column 'warnings'")
+    if n_unusual:
+        warn_caller(f"{n_unusual:,} rows have cells unlike those of the training rows: see the column 'warnings'")
     return 0
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tabcohort.cohort.executors import Executor, OnEpoch, Submit, Task, TrainMember
+from tabcohort.cohort.executors import Executor, OnEpoch, Submit, Task, TrainMember, chained
 from tabcohort.cohort.members import MemberResult, member_checkpoint
 from tabcohort.cohort.plan import CohortPlan
 from tabcohort.training.checkpoint import Checkpoint
@@ -44,16 +44,10 @@ class CheckpointingExecutor:
 
 def _saved(future: Future[MemberResult], checkpoint: Checkpoint) -> Future[MemberResult]:
     """Return a future that has the result when it is in the checkpoint."""
-    saved: Future[MemberResult] = Future()
 
-    def finish(done: Future[MemberResult]) -> None:
-        try:
-            result = done.result()
-            checkpoint.save(result.state)
-        except BaseException as error:
-            saved.set_exception(error)
-        else:
-            saved.set_result(result)
+    def saved(done: Future[MemberResult]) -> MemberResult:
+        result = done.result()
+        checkpoint.save(result.state)
+        return result
 
-    future.add_done_callback(finish)
-    return saved
+    return chained(future, saved)

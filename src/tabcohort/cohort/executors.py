@@ -185,19 +185,34 @@ def _train_in_worker(task: Task) -> MemberResult:
 
 def _with_reason(future: Future[MemberResult], reason: list[str]) -> Future[MemberResult]:
     """Return a future whose result gives the reason for which all members were stopped."""
-    named: Future[MemberResult] = Future()
+
+    def named(done: Future[MemberResult]) -> MemberResult:
+        try:
+            return with_reason(done.result(), reason)
+        except BrokenProcessPool:
+            raise EngineError(
+                "a process that trained members ended unexpectedly; it may have run out of memory"
+            ) from None
+
+    return chained(future, named)
+
+
+def chained(
+    future: Future[MemberResult], function: Callable[[Future[MemberResult]], MemberResult]
+) -> Future[MemberResult]:
+    """Return a future that has what a function returns for another future that is done, or the error that it raises."""
+    after: Future[MemberResult] = Future()
 
     def finish(done: Future[MemberResult]) -> None:
-        error = done.exception()
-        if isinstance(error, BrokenProcessPool):
-            error = EngineError("a process that trained members ended unexpectedly; it may have run out of memory")
-        if error is not None:
-            named.set_exception(error)
-            return
-        named.set_result(with_reason(done.result(), reason))
+        try:
+            result = function(done)
+        except BaseException as error:
+            after.set_exception(error)
+        else:
+            after.set_result(result)
 
     future.add_done_callback(finish)
-    return named
+    return after
 
 
 def with_reason(result: MemberResult, reason: Sequence[str]) -> MemberResult:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tabcohort.cohort.executors import Executor, OnEpoch, Submit, Task, TrainMember
+from tabcohort.cohort.executors import Executor, OnEpoch, Submit, Task, TrainMember, chained
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.plan import CohortPlan, Member
 from tabcohort.cohort.progress import ProgressCallback, RunProgress
@@ -115,18 +116,7 @@ class ObservedExecutor:
         Those who wait for the first future go on before its callbacks are called: the member might begin again before
         the observer knows that it paused.
         """
-        observed: Future[MemberResult] = Future()
-
-        def finish(done: Future[MemberResult]) -> None:
-            try:
-                result = self._tell_end(number, done)
-            except BaseException as error:
-                observed.set_exception(error)
-            else:
-                observed.set_result(result)
-
-        future.add_done_callback(finish)
-        return observed
+        return chained(future, functools.partial(self._tell_end, number))
 
     def _tell_end(self, number: int, done: Future[MemberResult]) -> MemberResult:
         """Tell that a member ended or paused, and return its result."""

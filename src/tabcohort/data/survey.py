@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -58,16 +58,11 @@ class Survey:
 
     def y(self, target: pl.Series) -> IntArray:
         """Return the class of each cell of the target, -1 where it has none, `(n,)`."""
+        import polars as pl
+
         known = comparable(target)
-        codes = known.replace_strict(self.raw_labels, self.codes.tolist(), default=-1, return_dtype=known_codes())
+        codes = known.replace_strict(self.raw_labels, self.codes.tolist(), default=-1, return_dtype=pl.Int64)
         return codes.fill_null(-1).to_numpy()
-
-
-def known_codes() -> type[pl.DataType]:
-    """Return the type of class codes in a frame."""
-    import polars as pl
-
-    return pl.Int64
 
 
 def survey(rows: ParquetRows, target: str, choices: ColumnChoices) -> Survey:
@@ -85,6 +80,8 @@ def survey(rows: ParquetRows, target: str, choices: ColumnChoices) -> Survey:
     Raises:
         TableError: a named column is not there, a column cannot be read, or the target is not classes.
     """
+    import polars as pl
+
     n_sampled = min(SAMPLE_ROWS, SAMPLE_CELLS // len(rows.names), rows.n_rows)
     chosen = np.sort(make_rng(SEED, Purpose.SAMPLE).choice(rows.n_rows, n_sampled, replace=False))
     counters: dict[str, _Counter] = {}
@@ -99,14 +96,7 @@ def survey(rows: ParquetRows, target: str, choices: ColumnChoices) -> Survey:
             counter.add(frame[name])
     if not sampled:
         raise TableError("the files hold no rows; name files with rows")
-    return _surveyed(_joined(sampled), counters, target, choices)
-
-
-def _joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Return frames, whose categories may have other dictionaries, as one."""
-    import polars as pl
-
-    return pl.concat(frames, how="vertical")
+    return _surveyed(pl.concat(sampled), counters, target, choices)
 
 
 def _surveyed(sample: pl.DataFrame, counters: Mapping[str, _Counter], target: str, choices: ColumnChoices) -> Survey:

@@ -353,7 +353,7 @@ class Table:
         return Table(own.numbers, own.codes, own.y, own.weight, self.schema, group_ids)
 
     def release_pages(self) -> None:
-        """Let the mapped pages of a table in a store go; nothing happens for one in memory."""
+        """Let the mapped pages go, if the table is in a store."""
         if self.disk is not None:
             self.disk.release()
 

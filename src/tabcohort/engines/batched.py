@@ -128,7 +128,7 @@ class Block:
         return BatchedEngine(network, data, self.config, self)
 
     def join(self, member: BatchedEngine) -> None:
-        """Add a member: from now on, epochs run only when it waits for one, too."""
+        """Add a member: from now on, the others wait for it before each epoch."""
         with self._condition:
             self._members.append(member)
 

@@ -29,7 +29,7 @@ BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the pe
 def predicted_frames(
     predictor: Predictor, rows: ParquetRows, columns: Sequence[str] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """Yield the predictions of `Predictor.predict_frame` for one batch of rows after another.
+    """Yield the predictions of `Predictor.predict_frame`, batch by batch.
 
     Args:
         predictor: the model.

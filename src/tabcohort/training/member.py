@@ -201,7 +201,7 @@ def soft_targets(y: IntArray, weight: FloatArray, n_classes: int, config: Config
 
 
 def choose_engine(config: Config, program: Program, n_train: int) -> str:
-    """Return "compiled", "torch" or "batched": the config's engine, or for "auto" the faster one for one network.
+    """Return "compiled", "torch" or "batched": the config's engine, or for "auto" the faster one for a single network.
 
     On a CPU that is the compiled engine. PyTorch is faster from widths of about a thousand on, by a quarter, when it
     has two cores for one member (`benchmarks/scaling.md`); members side by side use both cores anyway.

@@ -16,7 +16,7 @@ from tabcohort.engines.compiled.values import gradient_of, value_of
 
 @njit(**IN_ORDER)
 def embed(x, vectors, n_learned, out):
-    """out = the plain columns of x, then the vector of each row number; zeros for one that is no row"""
+    """out = the plain columns of x, then the vector of each row number; zeros where the table has no such row"""
     n_plain, length = x.shape[1] - n_learned, vectors.shape[1]
     for i in range(x.shape[0]):
         for j in range(n_plain):
