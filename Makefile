@@ -18,6 +18,8 @@ install: .venv/installed  ## make .venv and install everything into it (the othe
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (a few minutes the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@echo "compiling the kernels (under a minute)"
+	@$(BIN)/python -W ignore -c "from tabcohort.engines.compiled.engine import compile_kernels; compile_kernels('float32')"
 	@touch $@
 
 demo: install  ## train a classifier on 569 real biopsies, and show how good it is

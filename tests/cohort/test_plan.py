@@ -219,3 +219,14 @@ def test_more_folds_than_rows_allow_are_a_warning_and_choices_are_made_on_ten_fo
     assert [warning.filename for warning in warned] == [__file__]  # where fit was called
     assert (predictor.report.n_folds, len(predictor.models)) == (48, 48)
     assert len(np.unique(predictor.out_of_fold.fold_ids)) == 10
+
+
+def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of()
+    n_bytes = len(table.y) * len(table.schema.classes) * (4 + 8 * 2)  # targets, and predictions of two seeds
+    settings = CohortSettings(folds=3, seeds=2)
+    monkeypatch.setattr("tabcohort.cohort.plan.default_bytes", lambda: n_bytes // 2)
+    make_plan(table, config_of(), settings)
+    monkeypatch.setattr("tabcohort.cohort.plan.default_bytes", lambda: n_bytes // 2 - 1)
+    with pytest.raises(TableError, match="join rare classes"):
+        make_plan(table, config_of(), settings)

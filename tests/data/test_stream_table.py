@@ -57,7 +57,7 @@ def test_weights_are_read_and_rows_of_weight_0_are_left_out(tmp_path: Path) -> N
 def test_levels_and_gaps_that_no_sampled_row_has_are_in_the_schema(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.data.survey.SAMPLE_ROWS", 100)
+    monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
     cities = pl.Series("city", ["a", "b"] * 149 + ["rare", None])
     table = streamed(labelled_frame().with_columns(cities), tmp_path)
     column = next(column for column in table.schema.columns if column.name == "city")
@@ -132,7 +132,7 @@ def test_a_build_that_was_interrupted_is_no_store(tmp_path: Path, monkeypatch: p
 def test_a_cell_that_cannot_be_read_is_named_with_its_row_in_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.data.survey.SAMPLE_ROWS", 100)
+    monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
     size = np.where(np.arange(300) == 257, np.inf, np.arange(300) / 7)
     with pytest.raises(TableError, match=r"^row 258, column 'size' is infinite"):
         streamed(labelled_frame().with_columns(pl.Series("size", size)), tmp_path)

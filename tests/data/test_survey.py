@@ -24,7 +24,7 @@ def surveyed(frame: pl.DataFrame, folder: Path, target: str = "target") -> Surve
 
 @QUIET
 def test_the_sample_is_uniform_and_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tabcohort.data.survey.SAMPLE_ROWS", 90)
+    monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 90)
     monkeypatch.setattr("tabcohort.data.parquet_files.ROWS_PER_BATCH", 37)
     frame = labelled_frame().with_columns(pl.Series("place", np.arange(300) / 7))
     rows = surveyed(frame, tmp_path).sample["place"]

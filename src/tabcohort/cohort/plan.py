@@ -9,6 +9,7 @@ from typing import Any
 
 from tabcohort.cohort.presets import preset_cohort
 from tabcohort.cohort.trial import faster_engine
+from tabcohort.data.memory import DEFAULT_SHARE, default_bytes
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
 from tabcohort.data.streamed_splits import streamed_splits
 from tabcohort.data.table import Table, positive_code
@@ -23,6 +24,7 @@ from tabcohort.training.member import choose_engine, may_have_accelerator, with_
 # Network multiplications that take as long as growing a tree of no rows, and as each of its rows and inputs more.
 PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
 MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
+BYTES_PER_TARGET, BYTES_PER_PREDICTION = 4, 8  # of a row and a class: a member's targets, and what all members predict
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def make_plan(
         check_objective(settings.threshold, len(table.schema.classes))
     programs = [_program(table, config) for config in configs]
     splitters = _splitters(table, configs, settings)
+    _check_memory(table, len(configs) * len(splitters))
     n_members = sum(splitter.n_folds for splitter in splitters)
     engines = [
         "scikit-learn" if program is None else _engine(table, config, program, splitters[0], n_members)
@@ -129,6 +132,24 @@ def make_plan(
     return CohortPlan(
         table, configs, settings, tuple(programs), tuple(engines), tuple(splitters), tuple(members)
     )  # fmt: skip
+
+
+def _check_memory(table: Table, n_predictions: int) -> None:
+    """Raise `TableError` if targets and predictions, which have a number for each row and class, are too many.
+
+    Args:
+        table: the rows.
+        n_predictions: for each row.
+    """
+    n_rows, n_classes = len(table.y), len(table.schema.classes)
+    needed = n_rows * n_classes * (BYTES_PER_TARGET + BYTES_PER_PREDICTION * n_predictions)
+    available = default_bytes() / DEFAULT_SHARE
+    if table.disk is None and needed > available:
+        raise TableError(
+            f"{n_rows:,} rows with {n_classes:,} classes and {n_predictions} predictions for each take at least "
+            f"{needed / 1e9:,.0f} GB, and this machine has {available / 1e9:,.0f} GB: join rare classes, or train on "
+            "fewer rows, with fewer configs or fewer seeds"
+        )
 
 
 def _program(table: Table, config: Config) -> Program | None:

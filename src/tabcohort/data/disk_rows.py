@@ -14,8 +14,8 @@ from tabcohort.data.totals import Rows, Totals
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
 
-SAMPLE_ROWS, SAMPLE_CELLS = 200_000, 8_000_000  # at most, that quantiles are taken from
-SEED = 0
+SAMPLE_ROWS, SAMPLE_CELLS = 200_000, 8_000_000  # of a sample, at most
+SEED = 0  # of the sample, so that a table has one
 ROWS_PER_READ = 2**16
 ROWS_PER_RANGE = 256  # that are read ahead together
 
@@ -76,8 +76,7 @@ class DiskRows:
     def sample(self) -> IntArray:
         """Row numbers of a uniform sample, ascending, always the same: all rows of a table of few."""
         n_cells = self.blocks.arrays["numbers"].shape[1] + len(self.n_codes)
-        n_sampled = min(self.n_rows, SAMPLE_ROWS, SAMPLE_CELLS // max(n_cells, 1))
-        return np.sort(make_rng(SEED, Purpose.SAMPLE).choice(self.n_rows, n_sampled, replace=False))
+        return uniform_sample(self.n_rows, n_cells)
 
     @functools.cached_property
     def sampled(self) -> Rows:
@@ -107,6 +106,17 @@ class DiskRows:
     def release(self) -> None:
         """Let all mapped pages go: they count as memory of this process while they are mapped."""
         self.blocks.release()
+
+
+def uniform_sample(n_rows: int, n_cells: int) -> IntArray:
+    """Return row numbers of a uniform sample, ascending, always the same: all rows of a table of few.
+
+    Args:
+        n_rows: of the table.
+        n_cells: of each row; of wide tables fewer rows are drawn.
+    """
+    n_sampled = min(n_rows, SAMPLE_ROWS, SAMPLE_CELLS // max(n_cells, 1))
+    return np.sort(make_rng(SEED, Purpose.SAMPLE).choice(n_rows, n_sampled, replace=False))
 
 
 def mixed(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:

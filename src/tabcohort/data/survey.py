@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tabcohort.data.columns import Column, Dropped
+from tabcohort.data.disk_rows import uniform_sample
 from tabcohort.data.frames import (
     ColumnChoices,
     check_choices,
@@ -25,15 +26,12 @@ from tabcohort.data.parquet_files import ParquetRows
 from tabcohort.data.parse import as_series, as_text, has_no_single_values
 from tabcohort.data.recognize import recognize_columns, with_level_counts
 from tabcohort.errors import TabcohortWarning, TableError
-from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
 
-SAMPLE_ROWS, SAMPLE_CELLS = 200_000, 8_000_000  # of a table, at most, that what is sampled is decided on
 MAX_COUNTED = 100_000  # distinct values of a column that are counted; of columns with more, those of the sample are
-SEED = 0  # of the sample, so that a table has one
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,7 @@ def survey(rows: ParquetRows, target: str, choices: ColumnChoices) -> Survey:
     """
     import polars as pl
 
-    n_sampled = min(SAMPLE_ROWS, SAMPLE_CELLS // len(rows.names), rows.n_rows)
-    chosen = np.sort(make_rng(SEED, Purpose.SAMPLE).choice(rows.n_rows, n_sampled, replace=False))
+    chosen = uniform_sample(rows.n_rows, len(rows.names))
     counters: dict[str, _Counter] = {}
     sampled = []
     for first, frame in rows.batches():
