@@ -158,7 +158,7 @@ def main() -> int:
         import atheris
     except ImportError:
         print("Atheris is not installed here, so nothing was fuzzed", file=sys.stderr)
-        return 0
+        return 2
     for function in _functions_to_follow():
         atheris.instrument_func(function)
     corpus = CORPUS / options.target

@@ -37,7 +37,7 @@ def test_a_large_table_is_trained_on_predicted_and_measured(run: Run, rows: Path
         "fit", rows, "--target", "target", *QUICK, *SMALL, "--memory", "1.5GB", "--out", model, "--report", "r.html"
     )
     assert ran.status == 0, ran.err
-    assert "table    larger than the memory to use, so its rows are kept in a temporary folder\n" in ran.err
+    assert "table    its rows are kept in a temporary folder, and not in memory\n" in ran.err
     assert load(model).report.n_rows == 300
     assert run("predict", model, rows, "--out", out, "--columns", "size").err.endswith(f"300 predictions in {out}\n")
     in_parts, at_once = pl.read_parquet(out), load(model).predict_frame(pl.read_parquet(rows / "*.parquet"), ["size"])

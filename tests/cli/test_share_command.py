@@ -21,6 +21,7 @@ def start(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
         ("info model.tabcohort", "torchrun started 2 processes; only fit and tune share their work"),
         ("fit sample:wine --learning-curve", "--learning-curve trains in one process"),
         ("fit sample:wine --audit shuffled", "--audit trains in one process"),
+        ("fit rows.parquet --target y --store rows", "--store is built by one process"),
         ("fit - --target y", "several processes cannot all read standard input"),
     ],
 )

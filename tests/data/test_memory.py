@@ -39,3 +39,8 @@ def test_the_default_is_half_of_what_the_container_may_use(tmp_path: Path, monke
 
 def test_a_training_takes_more_with_rows_and_columns() -> None:
     assert bytes_of_a_training(0, 0) < bytes_of_a_training(10, 5) < bytes_of_a_training(10, 6)
+
+
+def test_a_memory_of_hundreds_of_digits_is_refused() -> None:
+    with pytest.raises(SettingsError, match="must be a number of bytes"):
+        parse_bytes("9" * 400)

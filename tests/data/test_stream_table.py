@@ -108,6 +108,9 @@ def test_a_table_goes_to_another_process_by_the_folder_of_its_store(tmp_path: Pa
     data = pickle.dumps(table)
     assert len(data) < 1_000
     assert equal(pickle.loads(data), table)
+    streamed(labelled_frame().head(200), tmp_path, "store")
+    with pytest.raises(TableError, match="was built again with other rows"):
+        pickle.loads(data)
     (tmp_path / "store" / "store.json").unlink()
     with pytest.raises(TableError, match=r"there is no store .*; processes that train must all reach its folder"):
         pickle.loads(data)
@@ -135,6 +138,13 @@ def test_a_cell_that_cannot_be_read_is_named_with_its_row_in_all_files(
     monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
     size = np.where(np.arange(300) == 257, np.inf, np.arange(300) / 7)
     with pytest.raises(TableError, match=r"^row 258, column 'size' is infinite"):
+        streamed(labelled_frame().with_columns(pl.Series("size", size)), tmp_path)
+
+
+def test_a_cell_far_beyond_its_column_is_refused_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
+    size = np.where(np.arange(300) == 257, 1e39, np.arange(300) / 7)
+    with pytest.raises(TableError, match=r"^row 258, column 'size' holds 1e\+39: other cells of the column are about"):
         streamed(labelled_frame().with_columns(pl.Series("size", size)), tmp_path)
 
 

@@ -83,7 +83,7 @@ def streamed_table(
 
     _, messages = consoles(options.quiet)
     where = "a temporary folder" if options.store is None else options.store
-    print_lines(messages, f"table    larger than the memory to use, so its rows are kept in {where}")
+    print_lines(messages, f"table    its rows are kept in {where}, and not in memory")
     folder = None if options.store is None else Path(options.store)
     return stream_table(
         options.table, options.target, choices, positive, StoreOptions(folder, memory_of(options), audit)

@@ -23,6 +23,8 @@ def share_command(options: argparse.Namespace) -> None:
     for name, option in (("learning_curve", "--learning-curve"), ("audit", "--audit")):
         if getattr(options, name, None):
             raise SettingsError(f"{option} trains in one process; leave it out, or run the command without torchrun")
+    if getattr(options, "store", None):
+        raise SettingsError("--store is built by one process; leave it out, or run the command without torchrun")
     if options.table == "-":
         raise SettingsError("several processes cannot all read standard input; name a file that each of them can read")
     if rank > 0:

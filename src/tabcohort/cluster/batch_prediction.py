@@ -6,10 +6,12 @@ A file's predictions are the same as those of `tabcohort predict` for it, and ar
 from __future__ import annotations
 
 import functools
+import glob
 import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -52,8 +54,8 @@ def find_shards(source: str, folder: str) -> Shards:
 
     with raising_settings_errors(source):
         files, path = fsspec.core.url_to_fs(source)
-        found = files.glob(path) if "*" in path else files.glob(f"{path.rstrip('/')}/*{SHARD}")
-        paths = sorted((own for own in found if own.endswith(SHARD)), key=_name)
+        matches = files.glob(path if glob.has_magic(path) else f"{path.rstrip('/')}/*{SHARD}")
+        paths = sorted((match for match in matches if match.endswith(SHARD)), key=_name)
     if not paths:
         raise TableError(f"{source!r} must be a folder with files {SHARD}, or a pattern of some; there are none")
     twice = [name for name, count in Counter(map(_name, paths)).items() if count > 1]
@@ -177,6 +179,8 @@ def _put(file: Path, url: str) -> None:
         files.put_file(str(file), partial)
         files.mv(partial, path)
     except OSError as error:
+        with suppress(OSError):
+            files.rm_file(partial)
         raise ModelFileError(f"{url!r} cannot be written: {error.strerror or error}") from None
 
 

@@ -58,8 +58,8 @@ def connect(address: str, n_local_cores: int | None = None) -> int:
         if host_and_port is not None:
             _require_answer(address, *host_and_port)
         _connect(address, n_local_cores)
-        if address != LOCAL:
-            _prepare_nodes()
+    if address != LOCAL:
+        _prepare_nodes()
     cores = int(ray.cluster_resources().get("CPU", 0))
     if not cores:
         raise EngineError(f"the cluster at {address!r} has no node with a core for tasks; add one by ray start")
@@ -175,11 +175,11 @@ def _prepare_nodes() -> None:
         node: probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
         for node in nodes
     }
-    own = versions()
+    here = versions()
     for node, answer in answers.items():
         with raising_plainly(f"the node {nodes[node]} of the cluster"):
             theirs = ray.get(answer, timeout=SECONDS_TO_PREPARE)
-        check_versions(own, theirs, nodes[node])
+        check_versions(here, theirs, nodes[node])
 
 
 def check_versions(own: Mapping[str, str], theirs: Mapping[str, str], node: str) -> None:

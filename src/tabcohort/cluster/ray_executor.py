@@ -168,7 +168,8 @@ class _Dispatcher:
             if isinstance(event, _Waiting):
                 self._waiting.append(event)
             elif event is not None:
-                self._finish(self._running.pop(event))
+                self._finish(self._running[event])
+                del self._running[event]
         if self._reason:
             while self._waiting:
                 self._waiting.popleft().future.set_exception(CancelledError())
@@ -180,8 +181,13 @@ class _Dispatcher:
         self._count_workers()
         while self._waiting and len(self._running) < self._n_workers:
             items, number = self._next_items(), next(self._numbers)
-            reference = self._train_block.remote(self._shared, self._board, [item.task for item in items])
-            block = self._running[number] = _Block(items, reference.future(), reference)
+            try:
+                reference = self._train_block.remote(self._shared, self._board, [item.task for item in items])
+                done = reference.future()
+            except BaseException:  # `_give_up` ends those that wait
+                self._waiting.extendleft(reversed(items))
+                raise
+            block = self._running[number] = _Block(items, done, reference)
             block.done.add_done_callback(functools.partial(self._note_end, number))
 
     def _note_end(self, number: int, done: Future[bytes]) -> None:
@@ -261,7 +267,8 @@ class _Dispatcher:
         )
         for block in self._running.values():
             for item in block.items:
-                item.future.set_exception(failure)
+                if not item.future.done():
+                    item.future.set_exception(failure)
         self._running.clear()
         while True:
             while self._waiting:

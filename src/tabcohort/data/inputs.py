@@ -274,7 +274,15 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
     raise CellError(f"{where} {problem}{more}: {must}", f"{where} holds a number that is too large{more}: {must}")
 
 
-def check_outliers(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray) -> None:
+def typical_magnitudes(X: FloatArray) -> FloatArray:
+    """Return the median magnitude of each column's cells that are not 0, `(n_numbers,)`, NaN where there are none."""
+    medians = [np.median(magnitude[magnitude > 0]) if (magnitude > 0).any() else np.nan for magnitude in np.abs(X.T)]
+    return np.array(medians)
+
+
+def check_outliers(
+    X: FloatArray, columns: Sequence[Column], row_numbers: IntArray, typical: FloatArray | None = None
+) -> None:
     """Raise `TableError` with row and column of a number so far from the others of its column that float32 overflows.
 
     Networks see numbers in standard deviations of their training rows; where the row of such a number does not train,
@@ -284,15 +292,19 @@ def check_outliers(X: FloatArray, columns: Sequence[Column], row_numbers: IntArr
         X: numbers, `(n_rows, n_numbers)`; NaN where they are missing.
         columns: of the table.
         row_numbers: of the rows, for the message, `(n_rows,)`.
+        typical: magnitude of each number, as `typical_magnitudes` gives it, `(n_numbers,)`; that of these rows when
+            omitted.
     """
     largest = np.maximum(np.fmax.reduce(X, axis=0, initial=0.0), -np.fmin.reduce(X, axis=0, initial=0.0))
-    for place in np.flatnonzero(largest > MAX_RATIO):
-        magnitude = np.abs(X[:, place])
-        typical = float(np.median(magnitude[magnitude > 0]))
-        if largest[place] > MAX_RATIO * typical:
-            row = int(np.nanargmax(magnitude))
+    suspects = np.flatnonzero(largest > MAX_RATIO)
+    if not suspects.size:
+        return
+    typical = typical_magnitudes(X) if typical is None else typical
+    for place in suspects:
+        if largest[place] > MAX_RATIO * typical[place]:
+            row = int(np.nanargmax(np.abs(X[:, place])))
             where = f"row {row_numbers[row]}, column {input_names(columns)[place]!r}"
-            must = f"other cells of the column are about {typical:g}, so fix this cell, or leave it empty"
+            must = f"other cells of the column are about {typical[place]:g}, so fix this cell, or leave it empty"
             raise CellError(
                 f"{where} holds {X[row, place]:g}: {must}", f"{where} holds a number that is too large: {must}"
             )

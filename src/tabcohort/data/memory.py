@@ -9,7 +9,7 @@ from pathlib import Path
 from tabcohort.errors import SettingsError
 
 UNITS = {"": 1, "B": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
 MIN_BYTES = 1_000_000_000  # what the libraries take, and a window of the rows of two members
 BYTES_OF_LIBRARIES = 400_000_000
 DEFAULT_SHARE = 0.5  # of the machine's memory

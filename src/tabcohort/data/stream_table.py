@@ -19,7 +19,14 @@ from tabcohort.data.disk_rows import ROWS_PER_READ, DiskRows, mixed
 from tabcohort.data.encoder import N_INNER_FOLDS, StoredRows, fit_statistics, in_32_bits, origin_and_unit
 from tabcohort.data.frames import ColumnChoices
 from tabcohort.data.groups import group_hashes
-from tabcohort.data.inputs import check_cells, hash_inputs, joined_inputs, numbers_and_codes
+from tabcohort.data.inputs import (
+    check_cells,
+    check_outliers,
+    hash_inputs,
+    joined_inputs,
+    numbers_and_codes,
+    typical_magnitudes,
+)
 from tabcohort.data.memory import default_bytes
 from tabcohort.data.parquet_files import ParquetRows, parquet_paths
 from tabcohort.data.parse import parse_numbers
@@ -148,6 +155,7 @@ class _Build:
         self.folder, self.rows, self.schema, self.found, self.choices = folder, rows, schema, found, choices
         self.in_groups = bool(choices.keys or choices.groups)
         sample = self._kept(found.sample, None)
+        self.typical = typical_magnitudes(sample.numbers)
         statistics = fit_statistics(sample.numbers, sample.weight)
         self.origin, self.unit = origin_and_unit(statistics, schema.n_numbers)
         self.totals = Totals.zero(statistics.center, schema.n_codes, len(schema.classes))
@@ -192,7 +200,9 @@ class _Build:
             if first is None:
                 numbers[np.abs(numbers) > MAX_MAGNITUDE] = np.nan
             else:
-                check_cells(numbers, self.schema.columns, np.flatnonzero(keep) + 1)
+                row_numbers = np.flatnonzero(keep) + 1
+                check_cells(numbers, self.schema.columns, row_numbers)
+                check_outliers(numbers, self.schema.columns, row_numbers, self.typical)
         except CellError as error:
             raise _counted_from(error, first or 0) from None
         self.hashes = self._hashes(frame, numbers, codes, keep)
@@ -243,11 +253,13 @@ def _weights(cells: pl.Series, first: int | None) -> FloatArray:
     return weight
 
 
-def _reopened(folder: Path, memory: int) -> Table:
+def _reopened(folder: Path, memory: int, fingerprint: str) -> Table:
     """Return the table of a store that another process opened."""
     header = read_header(folder)
     if header is None:
         raise TableError(f"there is no store {str(folder)!r}; processes that train must all reach its folder")
+    if header.get("fingerprint") != fingerprint:
+        raise TableError(f"the store {str(folder)!r} was built again with other rows; train again")
     return open_store(folder, header, memory)
 
 
@@ -255,7 +267,7 @@ def _reduced(table: Table) -> Any:
     """Return how a table is pickled: one in a store by its folder, so that no row is copied."""
     if table.disk is None:
         return object.__reduce_ex__(table, 2)
-    return _reopened, (table.disk.blocks.folder.resolve(), table.disk.memory)
+    return _reopened, (table.disk.blocks.folder.resolve(), table.disk.memory, table.disk.fingerprint)
 
 
 copyreg.pickle(Table, _reduced)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from tabcohort.container import replace_file
 from tabcohort.errors import TableError
+from tabcohort.file_locks import temporary_folder
 from tabcohort.plain_values import PlainValues, plain_values, refuse_constant
 from tabcohort.types import IntArray
 
@@ -146,10 +147,11 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         try:
-            self.path = Path(tempfile.mkdtemp(prefix="tabcohort-"))
+            stack = ExitStack()
+            self.path = stack.enter_context(temporary_folder("tabcohort-store-"))
         except OSError as error:
             raise unusable(Path(tempfile.gettempdir()), error) from None
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(self, stack.close)
 
 
 def unusable(folder: Path, error: OSError) -> TableError:

@@ -103,8 +103,10 @@ class BatchedEngine:
 
     def release(self) -> None:
         """Write parameters and buffers back into the network, and leave the block."""
-        state = self.snapshot()
-        self.block.leave(self)
+        try:
+            state = self.snapshot()
+        finally:
+            self.block.leave(self)  # the others would wait for it
         self.network.parameters[:], self.network.buffers[:] = state["parameters"], state["buffers"]
 
 
@@ -436,7 +438,8 @@ class StackedProgram:
         self.operations = [op for op in program.operations[:-1] if not op.spec.prepares_input]
         self.first = self.operations[0].sources[0]
         self.widths = program.widths
-        self.counters = torch.empty(0, dtype=torch.int32)
+        # By their number. None is replaced, as a recorded step reads it where it is.
+        self.counters: dict[int, Tensor] = {}
         self.parameters: dict[int, list[Tensor]] = {}  # of an operation, by the value that it writes
         self.statistics: dict[int, list[Tensor]] = {}
         self.layers: dict[int, nn.Module] = {}
@@ -517,10 +520,10 @@ class StackedProgram:
         """Drop elements by the masks of each member's key, which those of a member alone are, too."""
         n_elements, share = x[0].numel(), step.shares[number]
         n_hashes = (n_elements + 1) // 2
-        if len(self.counters) < n_hashes or self.counters.device != x.device:
-            self.counters = torch.arange(n_hashes, dtype=torch.int32, device=x.device)
+        if n_hashes not in self.counters:
+            self.counters[n_hashes] = torch.arange(n_hashes, dtype=torch.int32, device=x.device)
         start = step.low + as_int32(number * HASH_OF_LAYER)
-        kept = kept_elements(self.counters[:n_hashes], start, step.high, share)[:, :n_elements]
+        kept = kept_elements(self.counters[n_hashes], start, step.high, share)[:, :n_elements]
         return x * kept.reshape(x.shape).to(x.dtype) * (-(2.0**15) / share[:, :, None]).to(x.dtype)
 
 
