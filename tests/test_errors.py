@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from tabcohort import errors
-from tabcohort.errors import TabcohortError, TabcohortWarning, listed, nearest, printable
+from tabcohort.errors import TabcohortError, TabcohortWarning, first_line, listed, nearest, printable
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__]
 ERRORS = [kind for kind in CLASSES if issubclass(kind, Exception) and not issubclass(kind, Warning)]
@@ -58,6 +58,14 @@ def test_the_nearest_name_is_offered_if_there_is_a_near_one(name: str, names: li
 def test_a_name_that_is_less_alike_than_it_must_be_is_not_offered() -> None:
     assert nearest("answer", ["cancer"], 0.5) == " (did you mean 'cancer'?)"
     assert nearest("answer", ["cancer"], 0.7) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(OSError("a\nb"), "a"), (RuntimeError("\n a\r\nb"), "a"), (TypeError(), "TypeError"), (OSError(" \n"), "OSError")],
+)
+def test_an_error_in_a_message_is_one_line_even_if_it_says_nothing(error: Exception, line: str) -> None:
+    assert first_line(error) == line
 
 
 @pytest.mark.parametrize(

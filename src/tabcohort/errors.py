@@ -99,6 +99,16 @@ def listed(names: Iterable[Any], max_names: int, separator: str = ", ") -> str:
     return separator.join(texts[:max_names]) + (f" and {n_more:,} more" if n_more > 0 else "")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or the name of its class if it says nothing.
+
+    Examples:
+        >>> first_line(OSError("no answer\\n  in step 2")), first_line(TypeError())
+        ('no answer', 'TypeError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def warn_caller(message: str) -> None:
     """Warn by a `TabcohortWarning` of the line that called this package, however deep in it this is."""
     frame, level = sys._getframe(1), 2

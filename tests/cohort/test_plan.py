@@ -225,8 +225,8 @@ def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(mon
     table = table_of()
     n_bytes = len(table.y) * len(table.schema.classes) * (4 + 8 * 2)  # targets, and predictions of two seeds
     settings = CohortSettings(folds=3, seeds=2)
-    monkeypatch.setattr("tabcohort.cohort.plan.default_bytes", lambda: n_bytes // 2)
+    monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes)
     make_plan(table, config_of(), settings)
-    monkeypatch.setattr("tabcohort.cohort.plan.default_bytes", lambda: n_bytes // 2 - 1)
+    monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes - 1)
     with pytest.raises(TableError, match="join rare classes"):
         make_plan(table, config_of(), settings)

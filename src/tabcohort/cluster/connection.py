@@ -21,7 +21,7 @@ from typing import Any
 
 from tabcohort.engines.compiled.engine import compile_kernels
 from tabcohort.engines.compiled.jit import n_cores
-from tabcohort.errors import EngineError, SettingsError, TabcohortError
+from tabcohort.errors import EngineError, SettingsError, TabcohortError, first_line
 
 LOCAL, AUTO = "local", "auto"
 PACKAGES = ("tabcohort", "ray", "numpy", "numba")  # that the results depend on, or the connection does
@@ -182,9 +182,9 @@ def _prepare_nodes() -> None:
         check_versions(here, theirs, nodes[node])
 
 
-def check_versions(own: Mapping[str, str], theirs: Mapping[str, str], node: str) -> None:
+def check_versions(here: Mapping[str, str], theirs: Mapping[str, str], node: str) -> None:
     """Raise `EngineError` if a node has other versions than this process."""
-    other = [f"{name} {theirs.get(name)} and not {version}" for name, version in own.items()
+    other = [f"{name} {theirs.get(name)} and not {version}" for name, version in here.items()
              if theirs.get(name) != version]  # fmt: skip
     if other:
         raise EngineError(
@@ -207,10 +207,9 @@ def raising_plainly(what: str) -> Iterator[None]:
         cause = getattr(error, "cause", None)
         if isinstance(cause, TabcohortError):
             raise cause from None
-        text = str(error).strip()
-        if "No module named 'tabcohort'" in text:
+        if "No module named 'tabcohort'" in str(error):
             raise EngineError(
                 f"{what} has no tabcohort: install version {importlib.metadata.version('tabcohort')} on all nodes"
             ) from None
-        reason = f"{type(cause).__name__}: {cause}" if cause is not None else (text or type(error).__name__)
-        raise EngineError(f"{what} failed: {reason.splitlines()[0]}") from error
+        reason = first_line(error) if cause is None else f"{type(cause).__name__}: {first_line(cause)}"
+        raise EngineError(f"{what} failed: {reason}") from error

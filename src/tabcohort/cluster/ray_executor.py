@@ -26,7 +26,7 @@ from tabcohort.cohort.executors import OnEpoch, Submit, Task, TrainMember, with_
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.plan import Member
 from tabcohort.cohort.progress import expected_member_seconds
-from tabcohort.errors import EngineError, TabcohortError
+from tabcohort.errors import EngineError, TabcohortError, first_line
 from tabcohort.training.loop import TrainingState
 
 SECONDS_OF_BLOCK = 2.0  # so that the few milliseconds of a task of Ray's are few
@@ -168,7 +168,7 @@ class _Dispatcher:
             if isinstance(event, _Waiting):
                 self._waiting.append(event)
             elif event is not None:
-                self._finish(self._running[event])
+                self._finish(self._running[event])  # what it cannot hand over, `_give_up` finds among those that run
                 del self._running[event]
         if self._reason:
             while self._waiting:
@@ -262,9 +262,7 @@ class _Dispatcher:
 
     def _give_up(self, error: BaseException) -> None:
         """End all tasks by an error."""
-        failure = EngineError(
-            f"the cluster cannot be used any more: {(str(error) or type(error).__name__).splitlines()[0]}"
-        )
+        failure = EngineError(f"the cluster cannot be used any more: {first_line(error)}")
         for block in self._running.values():
             for item in block.items:
                 if not item.future.done():

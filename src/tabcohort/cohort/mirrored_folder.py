@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tabcohort.container import TEMPORARY_PREFIX
-from tabcohort.errors import SettingsError, warn_caller
+from tabcohort.errors import SettingsError, first_line, warn_caller
 
 LEASE = ".lease"
 SECONDS_BETWEEN = 10.0  # copies of what has changed, each of which renews the lease
@@ -64,8 +64,7 @@ def raising_settings_errors(place: str) -> Iterator[None]:
     except SettingsError:
         raise
     except Exception as error:  # each kind of file system has errors of its own
-        text = str(error).strip() or type(error).__name__
-        raise SettingsError(f"{place!r} cannot be used: {text.splitlines()[0]}") from error
+        raise SettingsError(f"{place!r} cannot be used: {first_line(error)}") from error
 
 
 class _Mirror:

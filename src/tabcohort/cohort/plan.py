@@ -9,7 +9,7 @@ from typing import Any
 
 from tabcohort.cohort.presets import preset_cohort
 from tabcohort.cohort.trial import faster_engine
-from tabcohort.data.memory import DEFAULT_SHARE, default_bytes
+from tabcohort.data.memory import machine_bytes
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
 from tabcohort.data.streamed_splits import streamed_splits
 from tabcohort.data.table import Table, positive_code
@@ -143,7 +143,7 @@ def _check_memory(table: Table, n_predictions: int) -> None:
     """
     n_rows, n_classes = len(table.y), len(table.schema.classes)
     needed = n_rows * n_classes * (BYTES_PER_TARGET + BYTES_PER_PREDICTION * n_predictions)
-    available = default_bytes() / DEFAULT_SHARE
+    available = machine_bytes()
     if table.disk is None and needed > available:
         raise TableError(
             f"{n_rows:,} rows with {n_classes:,} classes and {n_predictions} predictions for each take at least "

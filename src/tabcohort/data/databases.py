@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from tabcohort.data.parse import as_series
-from tabcohort.errors import TableError, listed, nearest
+from tabcohort.errors import TableError, first_line, listed, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -106,7 +106,7 @@ def _file_of(url: str) -> Path:
 
 
 def _failed(url: str, error: Exception) -> TableError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = first_line(error)
     password = match[2] if (match := _PASSWORD.search(url)) else ""
     if re.search("[/@]", password) and not re.match(r"\d+/", password):  # of which the reason may quote a part
         reason = "its password has a slash or an @; write %2F and %40 in their place"

@@ -276,8 +276,8 @@ def check_cells(X: FloatArray, columns: Sequence[Column], row_numbers: IntArray 
 
 def typical_magnitudes(X: FloatArray) -> FloatArray:
     """Return the median magnitude of each column's cells that are not 0, `(n_numbers,)`, NaN where there are none."""
-    medians = [np.median(magnitude[magnitude > 0]) if (magnitude > 0).any() else np.nan for magnitude in np.abs(X.T)]
-    return np.array(medians)
+    nonzero = (magnitude[magnitude > 0] for magnitude in np.abs(X.T))
+    return np.array([np.median(magnitude) if magnitude.size else np.nan for magnitude in nonzero])
 
 
 def check_outliers(
@@ -299,12 +299,12 @@ def check_outliers(
     suspects = np.flatnonzero(largest > MAX_RATIO)
     if not suspects.size:
         return
-    typical = typical_magnitudes(X) if typical is None else typical
-    for place in suspects:
-        if largest[place] > MAX_RATIO * typical[place]:
+    usual = typical_magnitudes(X[:, suspects]) if typical is None else typical[suspects]
+    for place, magnitude in zip(suspects, usual, strict=True):
+        if largest[place] > MAX_RATIO * magnitude:
             row = int(np.nanargmax(np.abs(X[:, place])))
             where = f"row {row_numbers[row]}, column {input_names(columns)[place]!r}"
-            must = f"other cells of the column are about {typical[place]:g}, so fix this cell, or leave it empty"
+            must = f"other cells of the column are about {magnitude:g}, so fix this cell, or leave it empty"
             raise CellError(
                 f"{where} holds {X[row, place]:g}: {must}", f"{where} holds a number that is too large: {must}"
             )

@@ -14,7 +14,7 @@ MIN_BYTES = 1_000_000_000  # what the libraries take, and a window of the rows o
 BYTES_OF_LIBRARIES = 400_000_000
 DEFAULT_SHARE = 0.5  # of the machine's memory
 BYTES_PER_CELL = 60  # at the peak of a training in memory: a third to read (measured), the rest for trees (estimated)
-ELSEWHERE = 8_000_000_000  # of systems that do not say how much memory they have
+ELSEWHERE = 16_000_000_000  # of systems that do not say how much memory they have
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -46,8 +46,8 @@ def bytes_of_a_training(n_rows: int, n_columns: int) -> int:
     return BYTES_OF_LIBRARIES + BYTES_PER_CELL * n_rows * n_columns
 
 
-def default_bytes() -> int:
-    """Return half of the memory that this machine, or the container that this runs in, has."""
+def machine_bytes() -> int:
+    """Return the memory that this machine, or the container that this runs in, has."""
     if not hasattr(os, "sysconf"):
         return ELSEWHERE
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -58,4 +58,9 @@ def default_bytes() -> int:
             continue
         if limit.isdigit():
             total = min(total, int(limit))
-    return int(DEFAULT_SHARE * total)
+    return total
+
+
+def default_bytes() -> int:
+    """Return how much memory may be used when nothing is said of it."""
+    return int(DEFAULT_SHARE * machine_bytes())

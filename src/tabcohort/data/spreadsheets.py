@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabcohort.data.column_names import name_columns, without_empty_rows, without_unnamed_columns
 from tabcohort.data.reader_errors import REMEDY, as_table_error
-from tabcohort.errors import TabcohortWarning, TableError, listed
+from tabcohort.errors import TabcohortWarning, TableError, first_line, listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,7 +108,7 @@ def write_first_sheet() -> None:
             sheet = book.load_sheet(0, schema_sample_rows=None, skip_whitespace_tail_rows=True)
             cells = pa.Table.from_batches([sheet.to_arrow()])
     except fastexcel.FastExcelError as error:
-        sys.stdout.write(str(error).splitlines()[0])
+        sys.stdout.write(first_line(error))
         sys.exit(1)
     document = json.dumps({"sheets": book.sheet_names, "names": names})
     table = cells.replace_schema_metadata({KEY: document})

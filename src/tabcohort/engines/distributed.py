@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tabcohort.engines.ranks import AnyState, Ranks
-from tabcohort.errors import EngineError, TrainingError
+from tabcohort.errors import EngineError, TrainingError, first_line
 
 
 class ConnectedRanks(Ranks):
@@ -52,7 +52,7 @@ class ConnectedRanks(Ranks):
             try:
                 dist.init_process_group(backend, rank=rank, world_size=size)
             except (RuntimeError, ValueError) as error:
-                raise EngineError(f"the {size} processes cannot be connected: {_first_line(error)}") from None
+                raise EngineError(f"the {size} processes cannot be connected: {first_line(error)}") from None
             atexit.register(_disconnect)
 
     def add_up(self, tensor: Tensor) -> None:
@@ -181,17 +181,13 @@ def _exchanging() -> Iterator[None]:
     try:
         yield
     except dist.DistError as error:
-        raise TrainingError(f"a process of this training ended or does not answer: {_first_line(error)}") from None
+        raise TrainingError(f"a process of this training ended or does not answer: {first_line(error)}") from None
     except RuntimeError as error:
         if "gloo" not in str(error):
             raise
-        raise TrainingError(f"a process of this training ended or does not answer: {_first_line(error)}") from None
+        raise TrainingError(f"a process of this training ended or does not answer: {first_line(error)}") from None
 
 
 def _disconnect() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

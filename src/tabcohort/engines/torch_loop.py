@@ -29,7 +29,7 @@ from tabcohort.engines.process_group import ranks
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
-from tabcohort.errors import TabcohortWarning, TrainingError
+from tabcohort.errors import TabcohortWarning, TrainingError, first_line
 from tabcohort.network.models import PiecewiseLinear, QuantileScale, RobustScale, Scale, SmoothClip
 from tabcohort.network.ops import keep_share, scheduled_share
 from tabcohort.settings import Config
@@ -367,7 +367,7 @@ def check_logits(module: nn.Module, row: Tensor, n_classes: int) -> None:
         shape = tuple(logits_in_eval_mode(module, rows).shape)
     except (RuntimeError, TypeError) as error:
         raise TrainingError(
-            f"the module must map a float tensor of shape (n, {row.shape[1]}) to logits: {str(error).splitlines()[0]}"
+            f"the module must map a float tensor of shape (n, {row.shape[1]}) to logits: {first_line(error)}"
         ) from None
     check_shape_of_logits(shape, n_classes)
 
