@@ -19,7 +19,8 @@ from rich.console import Console
 from tabcohort import CohortSettings, Predictor, Table, fit
 from tabcohort.cohort.search import grid
 from tabcohort.model.facts import config_facts
-from tabcohort.reporting.terminal import ProgressDisplay, print_configs
+from tabcohort.reporting.progress_displays import ProgressDisplay
+from tabcohort.reporting.terminal import print_configs
 from tabcohort.reproduce.patent import N_TRAIN
 from tabcohort.reproduce.patent_grid import BASE, GRID
 from tabcohort.reproduce.patent_pairs import patent_pairs

@@ -31,5 +31,5 @@ def streamed(frame: pl.DataFrame, folder: Path, store: str | None = None, **choi
     half = len(frame) // 3
     frame[:half].write_parquet(rows / "1.parquet")
     frame[half:].write_parquet(rows / "2.parquet", row_group_size=max(1, (len(frame) - half) // 2))
-    options = StoreOptions(None if store is None else folder / store, memory=500_000_000)
+    options = StoreOptions(None if store is None else folder / store, memory=1_000_000_000)
     return stream_table(rows, "target", ColumnChoices(**choices), options=options)

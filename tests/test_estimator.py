@@ -548,7 +548,7 @@ def test_training_is_silent_unless_asked(capfd: pytest.CaptureFixture[str]) -> N
 def test_with_verbose_training_shows_how_far_it_is(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.reporting.terminal.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("tabcohort.reporting.progress_displays.SECONDS_BETWEEN_LINES", 0.0)
     classifier(verbose=1).fit(X, Y)
     out, messages = capfd.readouterr()
     assert (out, "3/3 members trained" in messages) == ("", True)

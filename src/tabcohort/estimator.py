@@ -220,7 +220,7 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return
         from rich.console import Console
 
-        from tabcohort.reporting.terminal import ProgressDisplay
+        from tabcohort.reporting.progress_displays import ProgressDisplay
 
         with ProgressDisplay(Console(stderr=True, highlight=False, soft_wrap=True)) as display:
             yield display

@@ -217,7 +217,7 @@ def test_an_interrupted_training_leaves_the_model_that_is_there(
     out = tmp_path / "kept.tabcohort"
     out.write_bytes(model_file.read_bytes())
     monkeypatch.setattr("tabcohort.cohort.runner.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("tabcohort.reporting.terminal.ProgressDisplay.__call__", press_ctrl_c_after_an_epoch)
+    monkeypatch.setattr("tabcohort.reporting.progress_displays.ProgressDisplay.__call__", press_ctrl_c_after_an_epoch)
     ran = run("fit", csv_file, "--target", "answer", "--key", "id", "--out", out, *SMALL)
     assert ran.status == 130
     assert out.read_bytes() == model_file.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import polars as pl
 import pytest
 from streamed_tables import labelled_frame, streamed
 
-from tabcohort import Table, TableError
+from tabcohort import SettingsError, TabcohortWarning, Table, TableError
 from tabcohort.data import stream_table as module
+from tabcohort.data.disk_rows import uniform_sample
 from tabcohort.data.frames import ColumnChoices
+from tabcohort.data.parquet_files import ReadingProgress
 from tabcohort.data.stream_table import stream_table
+from tabcohort.data.table_store import building
 
 pytestmark = pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
 
@@ -93,6 +97,61 @@ def test_a_kept_store_is_used_again_until_files_or_options_change(
     assert len(changed.y) == 297
 
 
+def test_a_store_that_is_built_again_is_announced(tmp_path: Path) -> None:
+    streamed(labelled_frame(), tmp_path, "store")
+    with pytest.warns(TabcohortWarning, match=r"the store .* is built again: the files, the target, the columns or"):
+        streamed(labelled_frame()[:-3], tmp_path, "store")
+
+
+def test_a_store_of_another_table_is_not_replaced(tmp_path: Path) -> None:
+    streamed(labelled_frame(), tmp_path, "store")
+    labelled_frame().write_parquet(tmp_path / "other.parquet")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()}
+    with pytest.raises(TableError, match=r"has the rows of '.*rows'; name another folder, or remove this one"):
+        stream_table(tmp_path / "other.parquet", "target", options=module.StoreOptions(tmp_path / "store"))
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()} == before
+
+
+def test_a_store_that_another_process_builds_is_left_alone(tmp_path: Path) -> None:
+    with (
+        building(tmp_path / "store"),
+        pytest.raises(TableError, match=rf"^process {os.getpid()} is building the store"),
+    ):
+        streamed(labelled_frame(), tmp_path, "store")
+    assert list((tmp_path / "store").iterdir()) == []
+    assert len(streamed(labelled_frame(), tmp_path, "store").y) == 300
+
+
+def test_a_table_goes_on_with_its_rows_when_its_store_is_built_again(tmp_path: Path) -> None:
+    frame = labelled_frame()
+    table = streamed(frame, tmp_path, "store")
+    rows = np.arange(0, 300, 7)
+    before, y = table.inputs(rows), np.array(table.y)
+    streamed(frame.reverse(), tmp_path, "store")
+    np.testing.assert_array_equal(table.inputs(rows), before)
+    np.testing.assert_array_equal(table.y, y)
+
+
+def test_each_pass_tells_how_far_it_is(tmp_path: Path) -> None:
+    streamed(labelled_frame(), tmp_path)
+    seen: list[ReadingProgress] = []
+    options = module.StoreOptions(tmp_path / "store", callback=seen.append)
+    for _ in range(2):
+        stream_table(tmp_path / "rows", "target", options=options)
+    stages = list(dict.fromkeys(progress.stage for progress in seen))
+    assert stages == ["surveying the rows", "writing the store", "checking the store"]
+    for stage in stages:
+        done = [progress.n_done for progress in seen if progress.stage == stage]
+        assert done == sorted(done)
+        assert done[-1] == next(progress.n_all for progress in seen if progress.stage == stage)
+
+
+@pytest.mark.parametrize("memory", [0, 999_999_999])
+def test_too_little_memory_is_refused(memory: int) -> None:
+    with pytest.raises(SettingsError, match="the memory must be at least 1,000,000,000 bytes"):
+        module.StoreOptions(memory=memory)
+
+
 def test_a_temporary_store_is_removed_with_its_table(tmp_path: Path) -> None:
     table = streamed(labelled_frame(), tmp_path)
     assert table.disk is not None
@@ -139,6 +198,18 @@ def test_a_cell_that_cannot_be_read_is_named_with_its_row_in_all_files(
     size = np.where(np.arange(300) == 257, np.inf, np.arange(300) / 7)
     with pytest.raises(TableError, match=r"^row 258, column 'size' is infinite"):
         streamed(labelled_frame().with_columns(pl.Series("size", size)), tmp_path)
+
+
+def test_a_cell_of_the_sample_that_cannot_be_read_is_named_with_its_row_in_all_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
+    bad = int(uniform_sample(300, 9)[50])
+    assert bad > 50
+    for type_name, cells in (("boolean", ["yes", "no"]), ("date", ["2024-01-02", "2024-01-03"])):
+        size = pl.Series("size", ["abc" if row == bad else cells[row % 2] for row in range(300)])
+        with pytest.raises(TableError, match=rf"^row {bad + 1}, column 'size' holds 'abc'"):
+            streamed(labelled_frame().with_columns(size), tmp_path, types={"size": type_name})
 
 
 def test_a_cell_far_beyond_its_column_is_refused_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

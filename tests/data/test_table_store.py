@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tabcohort import TableError
+from tabcohort.data import table_store
 from tabcohort.data.table_store import Blocks, StoreWriter, TemporaryFolder, read_header
 from tabcohort.plain_values import PlainValues
 
@@ -38,6 +40,32 @@ def test_blocks_are_what_was_appended(tmp_path: Path) -> None:
     blocks.release()
     np.testing.assert_array_equal(blocks.arrays["numbers"], expected)
     blocks.check(header)
+
+
+@pytest.mark.parametrize("max_gap", [0, 2**12])
+@pytest.mark.parametrize("has_preadv", [True, False])
+def test_rows_are_taken_in_any_order_whatever_lies_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_gap: int, has_preadv: bool
+) -> None:
+    monkeypatch.setattr(table_store, "MAX_GAP", max_gap)
+    monkeypatch.setattr(table_store, "BYTES_PER_READ", 100 * 16)
+    if not has_preadv:
+        monkeypatch.delattr("os.preadv")
+    blocks = Blocks(tmp_path / "store", written(tmp_path / "store"))
+    expected = np.arange(5_000, dtype=np.float64).reshape(-1, 2)
+    rng = np.random.default_rng(0)
+    for rows in (rng.choice(2_500, 700, replace=False), np.arange(2_500), np.repeat([7, 9, 2_499], 3), np.arange(0)):
+        np.testing.assert_array_equal(blocks.take("numbers", rows), expected[rows])
+        np.testing.assert_array_equal(blocks.take("numbers", np.sort(rows)), expected[np.sort(rows)])
+    assert blocks.take("codes", np.arange(3)).shape == (3, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="rows are read from the map")
+def test_a_block_that_has_become_shorter_is_an_error(tmp_path: Path) -> None:
+    blocks = Blocks(tmp_path / "store", written(tmp_path / "store"))
+    os.truncate(tmp_path / "store" / "numbers.block", 1_000)
+    with pytest.raises(TableError, match=r"is damaged: the block 'numbers' has become shorter; remove the folder"):
+        blocks.take("numbers", np.array([2_000]))
 
 
 def test_writing_to_a_mapped_block_does_not_change_the_file(tmp_path: Path) -> None:
@@ -88,7 +116,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(TableError, match=r"must be a new folder or one of a store; it holds 'thesis\.txt'"):
         StoreWriter(tmp_path)
-    with pytest.raises(TableError, match=r"cannot be written: .*; name another --store"):
+    with pytest.raises(TableError, match=r"cannot be written: it is a file; name another folder"):
         StoreWriter(tmp_path / "thesis.txt")
 
 

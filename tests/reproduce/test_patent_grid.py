@@ -11,7 +11,7 @@ from rich.console import Console
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.cohort.search import grid
 from tabcohort.errors import TabcohortWarning
-from tabcohort.reporting.terminal import ProgressDisplay
+from tabcohort.reporting.progress_displays import ProgressDisplay
 from tabcohort.reproduce import patent, patent_grid
 from tabcohort.settings import Config
 

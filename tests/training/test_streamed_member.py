@@ -107,7 +107,7 @@ def test_trees_grow_on_a_sample_that_the_memory_holds(
     table, whole = rows_for_trees(tables[0], split, 0, 0)
     assert len(whole.train) == split.n_train
     np.testing.assert_array_equal(table.y[whole.validation], tables[1].y[split.validation])
-    monkeypatch.setattr("tabcohort.training.streamed_member.BYTES_PER_TREE_CELL", 500_000_000 / 8 / 50)
+    monkeypatch.setattr("tabcohort.training.streamed_member.BYTES_PER_TREE_CELL", 1_000_000_000 / 8 / 50)
     table, some = rows_for_trees(tables[0], split, 0, 0)
     assert len(some.train) == 50 // table.n_inputs
     assert table.disk is None

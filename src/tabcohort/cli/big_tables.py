@@ -80,14 +80,19 @@ def streamed_table(
         audit: called with a sample of the rows, and the schema.
     """
     from tabcohort.data.stream_table import StoreOptions, stream_table
+    from tabcohort.data.table_store import is_store
+    from tabcohort.reporting.progress_displays import ReadingDisplay
 
     _, messages = consoles(options.quiet)
-    where = "a temporary folder" if options.store is None else options.store
-    print_lines(messages, f"table    its rows are kept in {where}, and not in memory")
     folder = None if options.store is None else Path(options.store)
-    return stream_table(
-        options.table, options.target, choices, positive, StoreOptions(folder, memory_of(options), audit)
-    )
+    where = "a temporary folder" if folder is None else str(folder)
+    if folder is not None and is_store(folder):
+        print_lines(messages, f"table    its rows are in the store {where} of an earlier run, and not in memory")
+    else:
+        print_lines(messages, f"table    its rows are kept in {where}, and not in memory")
+    with ReadingDisplay(messages) as display:
+        store = StoreOptions(folder, memory_of(options), audit, display)
+        return stream_table(options.table, options.target, choices, positive, store)
 
 
 # -- predictions -------------------------------------------------------------------------------------------------------
@@ -102,6 +107,7 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
         without_formulas,
         write_prediction_parts,
     )
+    from tabcohort.reporting.progress_displays import ReadingDisplay
 
     if options.json or options.explain is not None:
         name = "--json" if options.json else "--explain"
@@ -117,15 +123,18 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
         n_unusual += int((frame["warnings"] != "").sum())
         return frame
 
-    frames = map(counted, predicted_frames(predictor, rows, columns))
-    if options.escape_formulas:
-        frames = map(without_formulas, frames)
+    _, messages = consoles(options.quiet)
+    with ReadingDisplay(messages) as display:
+        frames = map(counted, predicted_frames(predictor, rows, columns, display))
+        if options.escape_formulas:
+            frames = map(without_formulas, frames)
+        if options.out:
+            n_rows = write_prediction_parts(frames, options.out, numbers)
+        else:
+            for text in csv_parts(frames, numbers):
+                sys.stdout.write(text)
     if options.out:
-        n_rows = write_prediction_parts(frames, options.out, numbers)
-        print_lines(consoles(options.quiet)[1], f"{n_rows:,} predictions in {options.out}")
-    else:
-        for text in csv_parts(frames, numbers):
-            sys.stdout.write(text)
+        print_lines(messages, f"{n_rows:,} predictions in {options.out}")
     if n_unusual:
         warn_caller(f"{n_unusual:,} rows have cells unlike those of the training rows: see the column 'warnings'")
     return 0
@@ -134,8 +143,10 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
 def evaluated(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> tuple[Table, FloatArray]:
     """Return the rows with a target of a table, without their inputs, and the model's log probabilities for them."""
     from tabcohort.model.streamed_predictions import evaluated_rows
+    from tabcohort.reporting.progress_displays import ReadingDisplay
 
-    table, log_proba = evaluated_rows(predictor, rows, memory_of(options))
+    with ReadingDisplay(consoles()[1]) as display:
+        table, log_proba = evaluated_rows(predictor, rows, memory_of(options), display)
     if len(table.y) < rows.n_rows:
         message = f"measured on {len(table.y):,} of {rows.n_rows:,} rows: those with a target, of a uniform sample"
         print_lines(consoles()[1], f"table    {message}")

@@ -218,7 +218,7 @@ def _learning_curve(
 ) -> dict[str, Any] | None:
     """Return the facts of the learning curve; None, with a note, where Ctrl-C came too early."""
     from tabcohort.cohort.learning_curve import learning_curve, learning_curve_facts
-    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog
+    from tabcohort.reporting.progress_displays import ProgressDisplay, ProgressLog
 
     _, messages = consoles(options.quiet)
     print_lines(messages, "learning curve: training on shares of the rows")

@@ -289,7 +289,7 @@ def facts_of_report(predictor: Predictor, frame: pl.DataFrame | None, options: a
     """Return the facts of a report, with those of a table where there is one; say which rows are measured."""
     from tabcohort.model.report_facts import report_facts
     from tabcohort.model.report_table import ReportTable
-    from tabcohort.reporting.terminal import ReportDisplay
+    from tabcohort.reporting.progress_displays import ReportDisplay
 
     if frame is None:
         return report_facts(predictor)

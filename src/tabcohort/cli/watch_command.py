@@ -63,7 +63,7 @@ def watching(options: argparse.Namespace, live: LiveView | None, messages: Conso
         live: the page of `--live`; None without that option.
         messages: the console of standard error.
     """
-    from tabcohort.reporting.terminal import ProgressDisplay, ProgressLog
+    from tabcohort.reporting.progress_displays import ProgressDisplay, ProgressLog
 
     sinks: list[Sink] = []
     callback: ProgressCallback
@@ -94,7 +94,7 @@ def watching(options: argparse.Namespace, live: LiveView | None, messages: Conso
 
 def _print_price(messages: Console, progress: RunProgress) -> None:
     """Print before training what it will take."""
-    from tabcohort.reporting.terminal import describe_price
+    from tabcohort.reporting.progress_displays import describe_price
 
     if progress.n_epochs == 0:
         messages.print(describe_price(progress))

@@ -127,7 +127,6 @@ def _logits(model: Network | Trees, table: Table, rows: IntArray) -> FloatArray:
     logits = np.empty((len(rows), inference.n_outputs))
     for part in row_slices(len(rows)):
         logits[part] = inference.logits(table.inputs(rows[part]))[:, 0]
-        table.release_pages()
     return logits
 
 

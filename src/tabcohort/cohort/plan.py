@@ -165,7 +165,7 @@ def _program(table: Table, config: Config) -> Program | None:
 def _engine(table: Table, config: Config, program: Program, splitter: Splitter, n_members: int) -> str:
     """Return what trains a config's networks: on an accelerator the batched engine, and for "auto" the faster one."""
     is_open = config.engine == "auto" and config.device != "cpu" and launched()[1] == 1
-    if not is_open or not may_have_accelerator():
+    if not is_open or not may_have_accelerator() or table.disk is not None:  # the batched engine holds all rows
         return choose_engine(config, program, len(table.y))
     if config.device != "auto" or config.precision != "float32":
         return "batched"

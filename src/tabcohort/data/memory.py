@@ -35,8 +35,8 @@ def parse_bytes(text: str) -> int:
     n_bytes = float(number) * (1024 ** "KMGT".index(unit.upper()) * 1024 if is_binary and unit else UNITS[unit.upper()])
     if n_bytes < MIN_BYTES:
         raise SettingsError(
-            f"the memory must be at least {MIN_BYTES / 1e9:.0f}GB, which the libraries and a window of rows take; it "
-            f"is {text!r}"
+            f"the memory must be at least {MIN_BYTES / 1e9:.0f}GB, which the libraries and the rows in memory take; "
+            f"it is {text!r}"
         )
     return int(n_bytes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,27 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH = 65_536
 MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True)
+class ReadingProgress:
+    """How far a pass over the rows of a table is.
+
+    Args:
+        stage: what is done, such as "reading the rows".
+        n_done, n_all: rows, or bytes, that are done, and all of them.
+    """
+
+    stage: str
+    n_done: int
+    n_all: int
+
+
+ReadingCallback = Callable[[ReadingProgress], None]
+
+
+def ignore(progress: ReadingProgress) -> None:
+    """Do nothing."""
 
 
 def parquet_paths(source: str | Path) -> tuple[Path, ...]:
@@ -39,16 +60,16 @@ def parquet_paths(source: str | Path) -> tuple[Path, ...]:
     if is_file:
         return (path,) if head_of(path).startswith(MAGIC) else ()
     if path.is_dir():
-        paths = sorted(own for own in path.rglob("*.parquet") if own.is_file())
+        paths = sorted(file for file in path.rglob("*.parquet") if file.is_file())
         if not paths:
             raise TableError(f"the folder {name!r} holds no file that ends in .parquet; name a file or another folder")
     elif glob.has_magic(name):
-        paths = sorted(own for own in map(Path, glob.glob(name, recursive=True)) if own.is_file())
+        paths = sorted(file for file in map(Path, glob.glob(name, recursive=True)) if file.is_file())
         if not paths:
             raise TableError(f"no file matches {name!r}; name files that are there")
     else:
         return ()
-    other = next((own for own in paths if not head_of(own).startswith(MAGIC)), None)
+    other = next((file for file in paths if not head_of(file).startswith(MAGIC)), None)
     if other is not None:
         raise TableError(f"several files must all be Parquet, and {str(other)!r} is not; name only Parquet files")
     return tuple(paths)
@@ -96,11 +117,18 @@ class ParquetRows:
         """Number of rows."""
         return sum(self.counts)
 
-    def batches(self, names: Sequence[str] | None = None) -> Iterator[tuple[int, pl.DataFrame]]:
+    def batches(
+        self,
+        names: Sequence[str] | None = None,
+        stage: str = "reading the rows",
+        callback: ReadingCallback = ignore,
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield the number of the first row, counted from 0, and the rows of one batch after another.
 
         Args:
             names: the columns to read; all when omitted.
+            stage: of the progress.
+            callback: called with the progress after each batch.
 
         Raises:
             TableError: a file is damaged.
@@ -117,6 +145,7 @@ class ParquetRows:
                         assert isinstance(frame, pl.DataFrame)
                         yield first, frame
                         first += len(frame)
+                        callback(ReadingProgress(stage, first, self.n_rows))
                 except (pa.ArrowException, OSError) as error:
                     raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None
 
@@ -129,11 +158,19 @@ class ParquetRows:
         """
         import polars as pl
 
-        frames = []
-        for first, frame in self.batches(names):
-            own = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(frame))] - first
-            frames.append(frame[own])
+        frames = [frame[places_within(rows, first, len(frame))] for first, frame in self.batches(names)]
         return pl.concat(frames, how="vertical_relaxed")
+
+
+def places_within(rows: IntArray, first: int, n_rows: int) -> IntArray:
+    """Return the places in a batch of those of some rows that it has.
+
+    Args:
+        rows: row numbers, ascending.
+        first: number of the batch's first row.
+        n_rows: of the batch.
+    """
+    return rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + n_rows)] - first
 
 
 def _opened(path: Path) -> Any:

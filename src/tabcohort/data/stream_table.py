@@ -5,8 +5,8 @@ from __future__ import annotations
 import copyreg
 import hashlib
 import json
-import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,23 +27,22 @@ from tabcohort.data.inputs import (
     numbers_and_codes,
     typical_magnitudes,
 )
-from tabcohort.data.memory import default_bytes
-from tabcohort.data.parquet_files import ParquetRows, parquet_paths
+from tabcohort.data.memory import MIN_BYTES, default_bytes
+from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ReadingProgress, ignore, parquet_paths
 from tabcohort.data.parse import parse_numbers
 from tabcohort.data.schema_facts import schema_facts, schema_from_facts
-from tabcohort.data.survey import Survey, survey
+from tabcohort.data.survey import Survey, in_files, survey
 from tabcohort.data.table import Schema, Table, positive_code
-from tabcohort.data.table_store import Blocks, StoreWriter, TemporaryFolder, read_header
+from tabcohort.data.table_store import Blocks, StoreWriter, TemporaryFolder, building, damaged, read_header
 from tabcohort.data.totals import Rows, Totals
-from tabcohort.errors import CellError, TableError, listed
+from tabcohort.errors import CellError, SettingsError, TabcohortWarning, TableError, listed
 from tabcohort.plain_values import PlainValues
-from tabcohort.types import BoolArray, FloatArray, Label
+from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
 
 BYTES_PER_ROW = 25  # of the target, the weight, the hash and the inner fold
-_ROW = re.compile(r"^row (\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,25 @@ class StoreOptions:
     Args:
         folder: of the store, which is kept, and used again for the same files and options; a temporary one, which is
             removed in the end, when None.
-        memory: bytes; half of the machine's when None.
+        memory: bytes, at least 1e9; half of the machine's when None.
         audit: called with the sample of the rows and the schema after the first pass, before the store is built.
+        callback: called with the progress of each pass over the rows.
+
+    Raises:
+        SettingsError: the memory is too small.
     """
 
     folder: Path | None = None
     memory: int | None = None
     audit: Callable[[pl.DataFrame, Schema], None] = lambda sample, schema: None
+    callback: ReadingCallback = ignore
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory < MIN_BYTES:
+            raise SettingsError(
+                f"the memory must be at least {MIN_BYTES:,} bytes, which the libraries and the rows in memory take; it "
+                f"is {self.memory!r}"
+            )
 
 
 def stream_table(
@@ -83,7 +94,8 @@ def stream_table(
         options: where the store is, and the memory.
 
     Raises:
-        TableError: the files are not Parquet, a column cannot be read, or the folder cannot be written to.
+        TableError: the files are not Parquet, a column cannot be read, the folder cannot be written to, another process
+            builds a store in it, or it has the store of another table.
 
     Warns:
         TabcohortWarning: rows have no target, or columns are left out.
@@ -94,22 +106,60 @@ def stream_table(
         raise TableError(f"a store is made of Parquet, and {str(source)!r} is none; save the table as Parquet")
     _check_possible(choices)
     rows = ParquetRows.open(paths)
-    key = _key(rows, (target, vars(choices), positive))
+    memory = default_bytes() if options.memory is None else options.memory
+    origin = {"key": _key(rows, (target, vars(choices), positive)), "source": str(Path(source).resolve())}
     temporary = TemporaryFolder() if options.folder is None else None
     folder = options.folder if temporary is None else temporary.path
     assert folder is not None
-    header = read_header(folder)
-    is_new = header is None or header.get("key") != key
-    if is_new:
-        found = survey(rows, target, choices)
-        schema = _schema(found, target, choices, positive)
-        options.audit(found.sample, schema)
-        _Build(folder, rows, schema, found, choices).run(key)
+    header = _usable_header(folder, origin)
+    if header is not None:
+        return _kept_table(folder, header, memory, options.callback)
+    with building(folder):
+        result = survey(rows, target, choices, options.callback)
+        schema = _schema(result, target, choices, positive)
+        options.audit(result.sample, schema)
+        _Build(folder, rows, schema, result, choices).run(origin, options.callback)
         header = read_header(folder)
     assert header is not None
-    table = open_store(folder, header, options.memory or default_bytes(), temporary)
-    if not is_new and table.disk is not None:
-        table.disk.blocks.check(header)
+    return open_store(folder, header, memory, temporary)
+
+
+def _usable_header(folder: Path, origin: Mapping[str, str]) -> PlainValues | None:
+    """Return the header of the store in a folder; None where one has to be built.
+
+    Args:
+        folder: of the store.
+        origin: the key and the source of the table, as its header would have them.
+
+    Raises:
+        TableError: the store is damaged, or has the rows of another table.
+
+    Warns:
+        TabcohortWarning: the store has rows or columns that have changed since.
+    """
+    header = read_header(folder)
+    if header is None or header.get("key") == origin["key"]:
+        return header
+    if header.get("source") != origin["source"]:
+        raise TableError(
+            f"the store {str(folder)!r} has the rows of {header.get('source')!r}; name another folder, or remove this "
+            "one if nothing needs it"
+        )
+    warnings.warn(
+        f"the store {str(folder)!r} is built again: the files, the target, the columns or the version have changed",
+        TabcohortWarning,
+        stacklevel=3,
+    )
+    return None
+
+
+def _kept_table(folder: Path, header: PlainValues, memory: int, callback: ReadingCallback) -> Table:
+    """Return the table of a store that was built before, after checking its checksums."""
+    table = open_store(folder, header, memory)
+    assert table.disk is not None
+    table.disk.blocks.check(
+        header, lambda n_done, n_all: callback(ReadingProgress("checking the store", n_done, n_all))
+    )  # fmt: skip
     return table
 
 
@@ -135,9 +185,9 @@ def _key(rows: ParquetRows, asked: Any) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
-def _schema(found: Survey, target: str, choices: ColumnChoices, positive: Label | None) -> Schema:
-    code = positive_code(found.classes, positive, target)
-    return Schema(found.columns, target, found.classes, code, choices.keys, choices.groups, found.dropped)
+def _schema(result: Survey, target: str, choices: ColumnChoices, positive: Label | None) -> Schema:
+    code = positive_code(result.classes, positive, target)
+    return Schema(result.columns, target, result.classes, code, choices.keys, choices.groups, result.dropped)
 
 
 class _Build:
@@ -147,27 +197,34 @@ class _Build:
         folder: of the store.
         rows: the files.
         schema: of the table.
-        found: by the first pass.
+        surveyed: what the first pass tells.
         choices: what is said of the columns.
     """
 
-    def __init__(self, folder: Path, rows: ParquetRows, schema: Schema, found: Survey, choices: ColumnChoices) -> None:
-        self.folder, self.rows, self.schema, self.found, self.choices = folder, rows, schema, found, choices
+    def __init__(
+        self, folder: Path, rows: ParquetRows, schema: Schema, surveyed: Survey, choices: ColumnChoices
+    ) -> None:
+        self.folder, self.rows, self.schema, self.surveyed, self.choices = folder, rows, schema, surveyed, choices
         self.in_groups = bool(choices.keys or choices.groups)
-        sample = self._kept(found.sample, None)
+        sample = self._kept(surveyed.sample, surveyed.sampled_rows, is_sample=True)
         self.typical = typical_magnitudes(sample.numbers)
         statistics = fit_statistics(sample.numbers, sample.weight)
         self.origin, self.unit = origin_and_unit(statistics, schema.n_numbers)
         self.totals = Totals.zero(statistics.center, schema.n_codes, len(schema.classes))
         self.has_missing = False
 
-    def run(self, key: str) -> None:
-        """Write the store."""
+    def run(self, origin: Mapping[str, str], callback: ReadingCallback = ignore) -> None:
+        """Write the store.
+
+        Args:
+            origin: the key and the source of the table, which the header says.
+            callback: called with the progress after each batch.
+        """
         with StoreWriter(self.folder) as writer:
             row_bytes = 12 * self.schema.n_numbers + 4 * len(self.schema.n_codes) + BYTES_PER_ROW
             writer.require_space(self.rows.n_rows * row_bytes)
-            for first, frame in self.rows.batches():
-                kept = self._kept(frame, first)
+            for first, frame in self.rows.batches(stage="writing the store", callback=callback):
+                kept = self._kept(frame, np.arange(first, first + len(frame)))
                 self.totals.add(kept, self.schema.n_codes)
                 stored = in_32_bits(kept.numbers, self.origin, self.unit).astype(np.float32)
                 self.has_missing = self.has_missing or bool(np.isnan(stored).any())
@@ -183,28 +240,32 @@ class _Build:
             writer.append("origin", self.origin)
             writer.append("unit", self.unit)
             facts = {"schema": schema_facts(self.schema), "in_groups": self.in_groups, "has_missing": self.has_missing}
-            writer.finish({"key": key, "fingerprint": self._fingerprint(writer), **facts})
+            writer.finish({**origin, "fingerprint": self._fingerprint(writer), **facts})
 
-    def _kept(self, frame: pl.DataFrame, first: int | None) -> Rows:
+    def _kept(self, frame: pl.DataFrame, row_numbers: IntArray, is_sample: bool = False) -> Rows:
         """Return the rows of a batch that have a target and a weight, and note their hashes.
 
         Args:
             frame: the batch.
-            first: number of its first row, counted from 0; None for the sample, whose cells are checked where they are.
+            row_numbers: of its rows, counted from 0.
+            is_sample: whether it is the sample, whose weights and sizes are checked where its rows are in the files.
         """
-        y = self.found.y(frame[self.schema.target])
-        weight = np.ones(len(y)) if self.choices.weight is None else _weights(frame[self.choices.weight], first)
+        y = self.surveyed.y(frame[self.schema.target])
+        weight = np.ones(len(y))
+        if self.choices.weight is not None:
+            weight = _weights(frame[self.choices.weight], None if is_sample else row_numbers)
         keep = (y >= 0) & (weight > 0)
         try:
             numbers, codes = numbers_and_codes(frame, self.schema.columns, keep)
-            if first is None:
+            if is_sample:
                 numbers[np.abs(numbers) > MAX_MAGNITUDE] = np.nan
             else:
-                row_numbers = np.flatnonzero(keep) + 1
-                check_cells(numbers, self.schema.columns, row_numbers)
-                check_outliers(numbers, self.schema.columns, row_numbers, self.typical)
+                places = np.flatnonzero(keep) + 1
+                check_cells(numbers, self.schema.columns, places)
+                check_outliers(numbers, self.schema.columns, places, self.typical)
         except CellError as error:
-            raise _counted_from(error, first or 0) from None
+            texts = (in_files(text, row_numbers) for text in (str(error), error.without_cell))
+            raise CellError(*texts) from None
         self.hashes = self._hashes(frame, numbers, codes, keep)
         fold = (mixed(self.hashes, 1) % np.uint64(N_INNER_FOLDS)).astype(np.int8) + np.int8(1)
         return Rows(numbers, codes, y[keep], weight[keep], fold)
@@ -231,8 +292,8 @@ class _Build:
         return digest.hexdigest()
 
 
-def _weights(cells: pl.Series, first: int | None) -> FloatArray:
-    """Return the weight of each row, `(n,)`, 0 where it is none and `first` is None.
+def _weights(cells: pl.Series, row_numbers: IntArray | None) -> FloatArray:
+    """Return the weight of each row, `(n,)`, 0 where it is none and `row_numbers`, counted from 0, are None.
 
     Raises:
         TableError: a weight is missing, negative, or no finite number.
@@ -242,13 +303,13 @@ def _weights(cells: pl.Series, first: int | None) -> FloatArray:
     numbers = parse_numbers(cells) if cells.dtype == pl.String else cells.cast(pl.Float64, strict=False)
     weight = numbers.fill_null(np.nan).to_numpy()
     is_weight = np.isfinite(weight) & (weight >= 0)
-    if first is None:
+    if row_numbers is None:
         return np.where(is_weight, weight, 0.0)
     if not is_weight.all():
-        row = int(np.argmin(is_weight))
+        place = int(np.argmin(is_weight))
         raise TableError(
-            f"row {first + row + 1} has the weight {cells[row]!r} in {cells.name!r}; a weight must be 0 or a positive "
-            "number"
+            f"row {row_numbers[place] + 1} has the weight {cells[place]!r} in {cells.name!r}; a weight must be 0 or a "
+            "positive number"
         )
     return weight
 
@@ -273,15 +334,6 @@ def _reduced(table: Table) -> Any:
 copyreg.pickle(Table, _reduced)
 
 
-def _counted_from(error: CellError, first: int) -> CellError:
-    """Return the error of a cell with its row counted from the beginning of the files."""
-
-    def counted(text: str) -> str:
-        return _ROW.sub(lambda match: f"row {int(match[1]) + first}", text)
-
-    return CellError(counted(str(error)), counted(error.without_cell))
-
-
 def open_store(folder: Path, header: PlainValues, memory: int, temporary: TemporaryFolder | None = None) -> Table:
     """Return the table of a store.
 
@@ -303,9 +355,7 @@ def open_store(folder: Path, header: PlainValues, memory: int, temporary: Tempor
         stored = StoredRows(arrays["stored"], origin, unit, arrays["codes"], header.flag("has_missing"))
         in_groups, fingerprint = header.flag("in_groups"), header.text("fingerprint")
     except (ValueError, KeyError) as error:
-        raise TableError(
-            f"the store {str(folder)!r} is damaged: {error}; remove the folder, and it is built again"
-        ) from None
+        raise damaged(folder, str(error)) from None
     disk = DiskRows(blocks, stored, totals, schema.n_codes, in_groups, fingerprint, memory, temporary)
     weight = arrays["weight"] if "weight" in arrays else np.broadcast_to(np.ones(1), (disk.n_rows,))
     group_ids = arrays["hashes"].view(np.int64) if in_groups else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from tabcohort.data.frames import (
     without_copies_of_target,
 )
 from tabcohort.data.labels import label_findings
-from tabcohort.data.parquet_files import ParquetRows
+from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
 from tabcohort.data.parse import as_series, as_text, has_no_single_values
 from tabcohort.data.recognize import recognize_columns, with_level_counts
 from tabcohort.errors import TabcohortWarning, TableError
@@ -31,6 +32,7 @@ from tabcohort.types import IntArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
+_ROW = re.compile(r"^row (\d+)")
 MAX_COUNTED = 100_000  # distinct values of a column that are counted; of columns with more, those of the sample are
 
 
@@ -40,6 +42,7 @@ class Survey:
 
     Args:
         sample: rows that were drawn uniformly; all rows where there are few.
+        sampled_rows: their numbers, counted from 0, ascending, `(n_sampled,)`.
         columns: the features, with the levels of all rows.
         dropped: columns that are left out.
         raw_labels: the distinct values of the target as the file has them, `(n_values,)`.
@@ -48,6 +51,7 @@ class Survey:
     """
 
     sample: pl.DataFrame
+    sampled_rows: IntArray
     columns: tuple[Column, ...]
     dropped: tuple[Column, ...]
     raw_labels: pl.Series
@@ -63,7 +67,7 @@ class Survey:
         return codes.fill_null(-1).to_numpy()
 
 
-def survey(rows: ParquetRows, target: str, choices: ColumnChoices) -> Survey:
+def survey(rows: ParquetRows, target: str, choices: ColumnChoices, callback: ReadingCallback = ignore) -> Survey:
     """Read all rows once, a few thousand at a time.
 
     Types of columns, and what is left out, are decided on a uniform sample of at most 200,000 rows (fewer of wide
@@ -74,32 +78,40 @@ def survey(rows: ParquetRows, target: str, choices: ColumnChoices) -> Survey:
         rows: the files.
         target: the column to predict.
         choices: what is said of the columns.
+        callback: called with the progress after each batch.
 
     Raises:
         TableError: a named column is not there, a column cannot be read, or the target is not classes.
     """
     import polars as pl
 
-    chosen = uniform_sample(rows.n_rows, len(rows.names))
+    sampled_rows = uniform_sample(rows.n_rows, len(rows.names))
     counters: dict[str, _Counter] = {}
-    sampled = []
-    for first, frame in rows.batches():
+    frames = []
+    for first, frame in rows.batches(stage="surveying the rows", callback=callback):
         if not first:
             check_choices(frame, target, choices)
             counters = {name: _Counter(name, name == target) for name in frame.columns}
-        own = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(frame))] - first
-        sampled.append(frame[own])
+        frames.append(frame[places_within(sampled_rows, first, len(frame))])
         for name, counter in counters.items():
             counter.add(frame[name])
-    if not sampled:
+    if not frames:
         raise TableError("the files hold no rows; name files with rows")
-    return _surveyed(pl.concat(sampled), counters, target, choices)
+    raw_labels, codes, classes = _classes(counters[target], target)
+    result = Survey(pl.concat(frames), sampled_rows, (), (), raw_labels, codes, classes)
+    features, dropped = _columns(result, counters, target, choices)
+    return replace(result, columns=features, dropped=dropped)
 
 
-def _surveyed(sample: pl.DataFrame, counters: Mapping[str, _Counter], target: str, choices: ColumnChoices) -> Survey:
+def _classes(counter: _Counter, target: str) -> tuple[pl.Series, IntArray, tuple[Label, ...]]:
+    """Return the distinct values of the target, the class of each (-1 where it stands for none), and the labels.
+
+    Raises:
+        TableError: the target is not classes.
+    """
     import polars as pl
 
-    counts = counters[target].counts
+    counts = counter.counts
     if counts is None:
         raise TableError(
             f"the target {target!r} has more than {MAX_COUNTED:,} distinct values, which are no classes; divide it "
@@ -108,7 +120,7 @@ def _surveyed(sample: pl.DataFrame, counters: Mapping[str, _Counter], target: st
     raw = counts["level"]
     labels, has_label = target_labels(pl.DataFrame([raw.alias(target)]), target)
     totals = counts["n"].to_numpy()
-    n_without = counters[target].n_missing + int(totals[~has_label].sum())
+    n_without = counter.n_missing + int(totals[~has_label].sum())
     if n_without:
         warnings.warn(f"{n_without:,} rows without a {target!r} are left out", TabcohortWarning, stacklevel=4)
     classes, place = np.unique(labels[has_label], return_inverse=True)
@@ -121,20 +133,21 @@ def _surveyed(sample: pl.DataFrame, counters: Mapping[str, _Counter], target: st
         warnings.warn(str(finding), TabcohortWarning, stacklevel=4)
     codes = np.full(len(raw), -1)
     codes[has_label] = place
-    named = tuple(plain_label(label) for label in classes)
-    found = Survey(sample, (), (), raw, codes, named)
-    features, dropped = _columns(found, counters, target, choices)
-    return replace(found, columns=features, dropped=dropped)
+    return raw, codes, tuple(plain_label(label) for label in classes)
 
 
 def _columns(
-    found: Survey, counters: Mapping[str, _Counter], target: str, choices: ColumnChoices
+    result: Survey, counters: Mapping[str, _Counter], target: str, choices: ColumnChoices
 ) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     """Return the features, and the columns that are left out."""
-    names = [name for name in found.sample.columns if name != target and name not in choices.reserved]
-    columns = recognize_columns(found.sample, names, choices.types)
-    y = found.y(found.sample[target])
-    columns = without_copies_of_target(found.sample.filter(y >= 0), columns, target, np.array(found.classes)[y[y >= 0]])
+    sample, classes = result.sample, np.array(result.classes)
+    names = [name for name in sample.columns if name != target and name not in choices.reserved]
+    try:
+        columns = recognize_columns(sample, names, choices.types)
+    except TableError as error:
+        raise TableError(in_files(str(error), result.sampled_rows)) from None
+    y = result.y(sample[target])
+    columns = without_copies_of_target(sample.filter(y >= 0), columns, target, classes[y[y >= 0]])
     columns = [counters[column.name].completed(column) for column in columns]
     warn_of_columns(columns, choices.types)
     features = tuple(column for column in columns if not isinstance(column, Dropped))
@@ -170,9 +183,9 @@ class _Counter:
             self._is_counted = self.is_target or not (cells.dtype.is_float() or cells.dtype.is_temporal())
         if not self._is_counted:
             return
-        own = cells.drop_nulls().alias("level").value_counts(name="n").with_columns(pl.col("n").cast(pl.Int64))
-        both = own if self.counts is None else pl.concat([self.counts, own])
-        self.counts = both.group_by("level").agg(pl.col("n").sum())
+        counts = cells.drop_nulls().alias("level").value_counts(name="n").with_columns(pl.col("n").cast(pl.Int64))
+        counts = counts if self.counts is None else pl.concat([self.counts, counts])
+        self.counts = counts.group_by("level").agg(pl.col("n").sum())
         if len(self.counts) > MAX_COUNTED:
             self.counts, self._is_counted = None, False
 
@@ -190,6 +203,20 @@ class _Counter:
             column = replace(column, has_missing=True)
         counts = pl.DataFrame([text, self.counts["n"]]).drop_nulls().group_by("level").agg(pl.col("n").sum())
         return with_level_counts(column, counts)
+
+
+def in_files(message: str, row_numbers: IntArray) -> str:
+    """Return a message that begins with a row of a batch with that row counted from the beginning of the files.
+
+    Args:
+        message: names the row by its place in the batch, counted from 1.
+        row_numbers: of the rows of the batch, counted from 0.
+
+    Examples:
+        >>> in_files("row 2, column 'age' is infinite", np.array([40, 51]))
+        "row 52, column 'age' is infinite"
+    """
+    return _ROW.sub(lambda match: f"row {row_numbers[int(match[1]) - 1] + 1}", message)
 
 
 def comparable(cells: pl.Series) -> pl.Series:

@@ -333,13 +333,15 @@ class Table:
 
     def inputs(self, rows: IntArray | slice) -> FloatArray:
         """Return the inputs of some rows as `X` has them."""
+        if self.disk is not None and not isinstance(rows, slice):
+            return joined_inputs(self.disk.blocks.take("numbers", rows), self.disk.blocks.take("codes", rows))
         return joined_inputs(self.numbers[rows], self.codes[rows])
 
     def take(self, rows: IntArray) -> Table:
         """Return some rows as a table that is in memory.
 
         Args:
-            rows: row numbers, `(n,)`; of a table in a store, ascending.
+            rows: row numbers, `(n,)`.
         """
         if self.disk is None:
             groups = None if self.group_ids is None else self.group_ids[rows]
@@ -351,11 +353,6 @@ class Table:
         hashes = self.disk.blocks.take("hashes", rows) if self.disk.in_groups else None
         group_ids = None if hashes is None else np.unique(hashes, return_inverse=True)[1]
         return Table(own.numbers, own.codes, own.y, own.weight, self.schema, group_ids)
-
-    def release_pages(self) -> None:
-        """Let the mapped pages go, if the table is in a store."""
-        if self.disk is not None:
-            self.disk.release()
 
     def with_numbers(self, numbers: FloatArray) -> Table:
         """Return the table with other inputs, which are all numbers."""

@@ -2,9 +2,11 @@
 
     store.json     what the blocks are, with a checksum of each, and the schema; written last
     NAME.block     an array in row order, little-endian, without a header of its own
+    store.lock     while the store is built: the number of the process that builds it
 
 A folder without `store.json` is a build that did not end. A block is mapped so that writing to it would change a copy,
-and its pages count as memory of the process only until `Blocks.release`.
+and its pages count as memory of the process only until `Blocks.release`. What takes many rows reads them from the file:
+around each row that is used the system maps 64 KB, so that scattered rows would map all of a block.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,13 +30,35 @@ from numpy.typing import NDArray
 
 from tabcohort.container import replace_file
 from tabcohort.errors import TableError
-from tabcohort.file_locks import temporary_folder
+from tabcohort.file_locks import HeldError, process_lock, temporary_folder
 from tabcohort.plain_values import PlainValues, plain_values, refuse_constant
 from tabcohort.types import IntArray
 
-HEADER, ENDING, FORMAT = "store.json", ".block", 1
+HEADER, LOCK, ENDING, FORMAT = "store.json", "store.lock", ".block", 1
 BYTES_PER_READ = 2**22
+MAX_GAP = 2**12  # bytes between two rows that are read, too, rather than in two calls
 _DTYPES = {name: np.dtype(name) for name in ("float64", "float32", "int64", "int32", "int8", "uint64")}
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[None]:
+    """Keep other processes from building a store in a folder, which is made if it is not there.
+
+    Raises:
+        TableError: another process builds one, or the folder cannot be written to.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(process_lock(folder / LOCK))
+        except HeldError as error:
+            raise TableError(
+                f"process {error.holder} is building the store {str(folder)!r}; wait until it is done, or name another "
+                "folder"
+            ) from None
+        except OSError as error:
+            raise unusable(folder, error) from None
+        yield
 
 
 class StoreWriter:
@@ -51,7 +75,7 @@ class StoreWriter:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            others = [path for path in folder.iterdir() if path.name != HEADER and path.suffix != ENDING]
+            others = [path for path in folder.iterdir() if path.name not in (HEADER, LOCK) and path.suffix != ENDING]
             if others:
                 raise TableError(
                     f"the store {str(folder)!r} must be a new folder or one of a store; it holds {others[0].name!r}: "
@@ -156,7 +180,13 @@ class TemporaryFolder:
 
 def unusable(folder: Path, error: OSError) -> TableError:
     """Return the error of a folder that a store cannot be in."""
-    return TableError(f"the store {str(folder)!r} cannot be written: {error.strerror or error}; name another --store")
+    why = "it is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror or error
+    return TableError(f"the store {str(folder)!r} cannot be written: {why}; name another folder")
+
+
+def is_store(folder: Path) -> bool:
+    """Return whether a folder has a store, which may be damaged, or of another table."""
+    return (folder / HEADER).is_file()
 
 
 def read_header(folder: Path) -> PlainValues | None:
@@ -170,18 +200,19 @@ def read_header(folder: Path) -> PlainValues | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(folder, str(error)) from None
+        raise damaged(folder, str(error)) from None
     text = text.removesuffix("\n")
     if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise _damaged(folder, "the checksum of its header does not match")
+        raise damaged(folder, "the checksum of its header does not match")
     try:
         values = plain_values(json.loads(text, parse_constant=refuse_constant), "its header")
         return values if values.whole("format") == FORMAT else None  # of another version: it is built again
     except (ValueError, RecursionError) as error:
-        raise _damaged(folder, str(error)) from None
+        raise damaged(folder, str(error)) from None
 
 
-def _damaged(folder: Path, why: str) -> TableError:
+def damaged(folder: Path, why: str) -> TableError:
+    """Return the error of a store that cannot be used."""
     return TableError(f"the store {str(folder)!r} is damaged: {why}; remove the folder, and it is built again")
 
 
@@ -200,14 +231,17 @@ class Blocks:
         self.folder = folder
         self.arrays: dict[str, NDArray[Any]] = {}
         self._maps: dict[str, mmap.mmap] = {}
+        self._files: dict[str, BinaryIO] = {}  # open, so that they stay the same if the store is built again
+        stack = ExitStack()
+        weakref.finalize(self, stack.close)
         try:
             blocks = header.child("blocks")
             for name in blocks.values:
-                self._map(name, blocks.child(name))
+                self._map(name, blocks.child(name), stack)
         except (ValueError, KeyError) as error:
-            raise _damaged(folder, str(error)) from None
+            raise damaged(folder, str(error)) from None
 
-    def _map(self, name: str, facts: PlainValues) -> None:
+    def _map(self, name: str, facts: PlainValues, stack: ExitStack) -> None:
         dtype, shape = _DTYPES[facts.text("dtype", tuple(_DTYPES))], facts.wholes("shape")
         n_bytes = int(np.prod(shape)) * dtype.itemsize
         path = self.folder / f"{name}{ENDING}"
@@ -216,47 +250,78 @@ class Blocks:
         if not n_bytes:
             self.arrays[name] = np.empty(shape, dtype)
             return
-        with path.open("rb") as file:
-            # A private map: kernels take arrays that can be written, and what one wrote would not reach the file.
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        self._maps[name] = mapped
+        file = self._files[name] = stack.enter_context(path.open("rb"))
+        # A private map: kernels take arrays that can be written, and what one wrote would not reach the file.
+        mapped = self._maps[name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.arrays[name] = np.frombuffer(mapped, dtype).reshape(shape)
 
-    def check(self, header: PlainValues) -> None:
+    def check(self, header: PlainValues, callback: Callable[[int, int], None] = lambda n_done, n_all: None) -> None:
         """Read all blocks, a few megabytes at a time, and compare their checksums.
+
+        Args:
+            header: of the store.
+            callback: called with the bytes that are read, and all of them.
 
         Raises:
             TableError: one does not match.
         """
-        for name in self.arrays:
+        n_done, n_all = 0, sum(array.nbytes for array in self.arrays.values())
+        for name, array in self.arrays.items():
             checksum = 0
-            for part in self._parts(name):
-                checksum = zlib.crc32(part, checksum)
+            for rows in self.rows(name, max(1, BYTES_PER_READ * len(array) // max(array.nbytes, 1))):
+                checksum = zlib.crc32(rows.data, checksum)
+                n_done += rows.nbytes
+                callback(n_done, n_all)
             if checksum != header.child("blocks").child(name).whole("crc32"):
-                raise _damaged(self.folder, f"the checksum of the block {name!r} does not match")
-
-    def _parts(self, name: str) -> Iterator[bytes]:
-        with (self.folder / f"{name}{ENDING}").open("rb") as file:
-            while part := file.read(BYTES_PER_READ):
-                yield part
+                raise damaged(self.folder, f"the checksum of the block {name!r} does not match")
 
     def rows(self, name: str, rows_at_once: int) -> Iterator[NDArray[Any]]:
         """Yield the rows of a block, some at a time, read from the file: no page of it is mapped."""
         array = self.arrays[name]
-        n_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
-        with (self.folder / f"{name}{ENDING}").open("rb") as file:
-            for start in range(0, len(array), rows_at_once):
-                n_rows = min(rows_at_once, len(array) - start)
-                yield np.frombuffer(file.read(n_rows * n_bytes), array.dtype).reshape(n_rows, *array.shape[1:])
+        for start in range(0, len(array), rows_at_once):
+            yield self._read(name, start, min(rows_at_once, len(array) - start))
 
     def take(self, name: str, rows: IntArray) -> NDArray[Any]:
-        """Return some rows of a block, whose pages are released again after every few thousand."""
-        array = self.arrays[name]
+        """Return some rows of a block, read from the file: no page of it is mapped.
+
+        Args:
+            name: of the block.
+            rows: row numbers, `(n,)`; ascending ones are read fastest.
+        """
+        array, gaps = self.arrays[name], np.diff(rows)
+        if (gaps < 0).any():
+            order = np.argsort(rows, kind="stable")
+            return self.take(name, rows[order])[np.argsort(order)]
         taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
-        for start in range(0, len(rows), 2**14):
-            taken[start : start + 2**14] = array[rows[start : start + 2**14]]
-            self.release(name)
+        if not taken.size:
+            return taken
+        row_bytes = taken.nbytes // len(rows)
+        is_apart = gaps > 1 + MAX_GAP // row_bytes
+        is_apart |= np.diff(rows // max(1, BYTES_PER_READ // row_bytes)) > 0
+        stops = np.append(np.flatnonzero(is_apart) + 1, len(rows))
+        for start, stop in zip([0, *stops[:-1].tolist()], stops.tolist(), strict=True):
+            first, n_rows = int(rows[start]), int(rows[stop - 1] - rows[start]) + 1
+            read = self._read(name, first, n_rows)
+            taken[start:stop] = read if n_rows == stop - start else read[rows[start:stop] - first]
         return taken
+
+    def _read(self, name: str, first: int, n_rows: int) -> NDArray[Any]:
+        """Return consecutive rows of a block, read from the file.
+
+        Raises:
+            TableError: the file has become shorter.
+        """
+        array = self.arrays[name]
+        if not hasattr(os, "preadv") or not array.size:
+            return array[first : first + n_rows].copy()
+        read = np.empty((n_rows, *array.shape[1:]), array.dtype)
+        view, start = read.data.cast("B"), first * (array.nbytes // len(array))
+        while len(view):
+            n_bytes = os.preadv(self._files[name].fileno(), [view], start)
+            if not n_bytes:
+                raise damaged(self.folder, f"the block {name!r} has become shorter")
+            view, start = view[n_bytes:], start + n_bytes
+        return read
 
     def prefetch(self, names: tuple[str, ...], starts: IntArray, stops: IntArray) -> None:
         """Ask the system to read ranges of rows, in the order of the file, before they are used.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,24 @@ from tabcohort.errors import TrainingError
 from tabcohort.types import IntArray
 
 State = dict[str, NDArray[np.generic]]
+
+
+class EpochPart(NamedTuple):
+    """Some steps of an epoch, or of several epochs, and the rows that they train on.
+
+    Args:
+        steps: which steps of each epoch, counted from 0.
+        reading: has the rows.
+        train: row numbers in the reading, `(n,)`.
+        soft_targets: of these rows, `(n, n_classes)`, float32.
+        orders: what the steps take one after another, as places in `train`, `(n_epochs, n_rows of the steps)`.
+    """
+
+    steps: slice
+    reading: Reading
+    train: IntArray
+    soft_targets: NDArray[np.float32]
+    orders: IntArray
 
 
 @dataclass(frozen=True)
@@ -50,17 +68,18 @@ class MemberData:
         """Number of classes."""
         return self.soft_targets.shape[1]
 
-    def rows_of(self, block: EpochBlock) -> tuple[IntArray, IntArray, NDArray[np.float32]]:
-        """Return what some epochs train on.
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether an epoch may have several parts, of which only one is in memory; epochs run one by one, then."""
+        return False
 
-        Returns:
-            The order of the rows in each epoch, `(n_epochs, n_rows)`, as places in the other two: the row numbers, and
-            their soft targets.
-        """
-        return block.orders, self.train, self.soft_targets
+    def parts(self, block: EpochBlock) -> Iterator[EpochPart]:
+        """Yield what some epochs train on, part after part."""
+        yield EpochPart(slice(0, len(block.bounds) - 1), self.reading, self.train, self.soft_targets, block.orders)
 
-    def release(self) -> None:
-        """Let go of what `rows_of` made ready, after its epochs."""
+    def validation_rows(self) -> tuple[Reading, IntArray]:
+        """Return what has the validation rows, and their row numbers there, `(n_val,)`."""
+        return self.reading, self.validation.rows
 
 
 class Engine(Protocol):

@@ -1,8 +1,9 @@
-"""What an engine sees of a table in a store: the rows of one window after another."""
+"""What an engine sees of a table in a store: rows that are read into memory, as many as fit at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,21 +11,27 @@ from numpy.typing import NDArray
 
 from tabcohort.data.disk_rows import DiskRows
 from tabcohort.engines.batches import EpochBlock
-from tabcohort.engines.protocol import MemberData
+from tabcohort.engines.protocol import EpochPart, MemberData
+from tabcohort.engines.reading import Reading
 from tabcohort.engines.windows import WindowPlan
 from tabcohort.errors import TrainingError
 from tabcohort.types import IntArray
+
+BYTES_PER_PART = 2**28  # of the rows that a member holds in memory
 
 
 @dataclass(frozen=True)
 class StreamedData(MemberData):
     """What a member's engine sees of a table in a store; `train` and `soft_targets` are empty.
 
+    If all training rows take at most `BYTES_PER_PART`, they are read once. Else an epoch has parts that take as much.
+    What is trained on in which order does not depend on that.
+
     Args:
         disk: the rows.
         n_train: number of training rows.
         train_rows: returns the training rows at some places of their list, ascending in the file.
-        targets_of: returns the soft targets of rows, `(n, n_classes)`, float32.
+        targets_of: returns the soft targets of rows, which are ascending, `(n, n_classes)`, float32.
     """
 
     disk: DiskRows
@@ -36,12 +43,54 @@ class StreamedData(MemberData):
         if not isinstance(self.batches, WindowPlan) or self.batches.n_train != self.n_train:
             raise TrainingError(f"the batches must be a WindowPlan of the {self.n_train} training rows")
 
-    def rows_of(self, block: EpochBlock) -> tuple[IntArray, IntArray, NDArray[np.float32]]:
-        """Return the rows of the windows of some epochs; the system is asked to read them in the order of the file."""
-        rows = self.train_rows(block.orders.ravel())
-        self.disk.prefetch(rows)
-        return np.arange(rows.size).reshape(block.orders.shape), rows, self.targets_of(rows)
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether the training rows do not all fit in memory."""
+        return self.n_train * self._row_bytes > BYTES_PER_PART
 
-    def release(self) -> None:
-        """Let the pages of the rows go."""
-        self.disk.release()
+    def parts(self, block: EpochBlock) -> Iterator[EpochPart]:
+        """Yield the rows of as many steps of an epoch as fit in memory at a time; of all epochs, if all rows fit."""
+        if not self.is_in_parts:
+            yield EpochPart(slice(0, len(block.bounds) - 1), *self._all_rows, block.orders)
+            return
+        bounds, start = block.bounds, 0
+        while start < len(bounds) - 1:
+            n_rows = BYTES_PER_PART // self._row_bytes
+            stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + n_rows, side="right")) - 1)
+            order = block.orders[:, bounds[start] : bounds[stop]]
+            rows, places = np.unique(self.train_rows(order.ravel()), return_inverse=True)
+            self.disk.prefetch(rows)
+            yield EpochPart(slice(start, stop), *self._read(rows), places.reshape(order.shape))
+            start = stop
+
+    def validation_rows(self) -> tuple[Reading, IntArray]:
+        """Return the validation rows, which are in memory."""
+        return self._validation
+
+    @property
+    def _row_bytes(self) -> int:
+        reading = self.reading
+        n_numbers, n_codes = reading.stored.shape[1], reading.codes.shape[1]
+        return 4 * (n_numbers + n_codes + self.n_classes) + 8  # and its row number
+
+    @functools.cached_property
+    def _all_rows(self) -> tuple[Reading, IntArray, NDArray[np.float32]]:
+        """All training rows."""
+        return self._read(self.train_rows(np.arange(self.n_train)))
+
+    @functools.cached_property
+    def _validation(self) -> tuple[Reading, IntArray]:
+        return self._reading_of(self.validation.rows), np.arange(len(self.validation.rows))
+
+    def _read(self, rows: IntArray) -> tuple[Reading, IntArray, NDArray[np.float32]]:
+        """Return what has some rows, their row numbers there, and their soft targets."""
+        return self._reading_of(rows), np.arange(len(rows)), self.targets_of(rows)
+
+    def _reading_of(self, rows: IntArray) -> Reading:
+        """Return the reading with some rows alone, in memory."""
+        fold = self.reading.fold
+        return self.reading._replace(
+            stored=self.disk.blocks.take("stored", rows),
+            codes=self.disk.blocks.take("codes", rows),
+            fold=fold[rows] if len(fold) else fold,
+        )

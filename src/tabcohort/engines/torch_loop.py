@@ -27,6 +27,7 @@ from tabcohort.engines.batches import Batches
 from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
 from tabcohort.engines.process_group import ranks
 from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
+from tabcohort.engines.reading import Reading
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult
 from tabcohort.errors import TabcohortWarning, TrainingError, first_line
@@ -69,8 +70,8 @@ class TorchEngine:
             raise TrainingError(f"the module's parameters must be float32 or float64; they are {dtype}")
         preprocessing, self.learning = _parts(module)  # rows are preprocessed once, and mixed after that
         self._preprocessing, self._dtype = preprocessing, dtype
-        self._load(data.train, data.soft_targets)
-        self.val_inputs = self._inputs_of(data.validation.rows)
+        self._load(data.reading, data.train, data.soft_targets)
+        self.val_inputs = self._inputs_of(*data.validation_rows())
         check_logits(self.learning, self.val_inputs[:1], n_classes=data.n_classes)
         self.parameters = FlatParameters(module)
         self.moments = {
@@ -87,50 +88,62 @@ class TorchEngine:
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Run every step of the epoch, then pass the validation rows through the network once."""
         block, learning_rate = self.batches.block(epoch, 1), rates[epoch - 1]
-        orders, train, soft_targets = self.data.rows_of(block)
-        if train is not self._train:  # the rows of the epoch before
-            self._load(train, soft_targets)
-            self.data.release()
         batches = block[0]
-        weight_decay = self.config.weight_decay * schedule_factor(self.config.decay_schedule, epoch, self.config)
         for steps in self.steps_taken:
             steps.fill_((epoch - 1) * batches.n_steps)
-        order, all_partners = (torch.from_numpy(rows).to(self.device) for rows in (orders[0], batches.partners))
-        losses = torch.zeros(batches.n_steps, dtype=self.targets.dtype, device=self.device)
+        partners = torch.from_numpy(batches.partners).to(self.device)
+        losses = torch.zeros(batches.n_steps, dtype=self._dtype, device=self.device)
+        decay = self.config.weight_decay * schedule_factor(self.config.decay_schedule, epoch, self.config)
         self.module.train()
         with one_thread(), hashed_dropout(self.module) as dropout, self.ranks.joint_batch_norm(self.module):
             dropout.factor = schedule_factor(self.config.dropout_schedule, epoch, self.config)
-            for step in range(batches.n_steps):
-                here = slice(batches.bounds[step], batches.bounds[step + 1])
-                rows = order[here]
-                share = self.ranks.share(len(rows))
-                inputs, targets = self._rows(rows[share])
-                if batches.mix[step] < 1:
-                    other_inputs, other_targets = self._rows(rows[all_partners[here][share]])
-                    inputs = self._mixed(inputs, other_inputs, batches.mix[step])
-                    targets = torch.lerp(other_targets, targets, batches.mix[step])
-                dropout.take_key(int(batches.layer_keys[step]), first_row=share.start, rank=self.ranks.rank)
-                loss = loss_sum(self.learning(inputs), targets, self.targets_sum_to_one)
-                self.parameters.gradient.zero_()
-                loss.backward(torch.full_like(loss, 1 / len(rows)))  # the gradient of the mean over the rows
-                self.ranks.add_up(self.parameters.gradient)
-                self._clip()
-                self._update(learning_rate, weight_decay)
-                losses[step] = loss.detach()
+            for part in self.data.parts(block):
+                if part.train is not self._train:  # the rows of the part before
+                    self._load(part.reading, part.train, part.soft_targets)
+                order, first = torch.from_numpy(part.orders[0]).to(self.device), batches.bounds[part.steps.start]
+                for step in range(part.steps.start, part.steps.stop):
+                    start, stop = batches.bounds[step : step + 2]
+                    share = self.ranks.share(stop - start)
+                    dropout.take_key(int(batches.layer_keys[step]), first_row=share.start, rank=self.ranks.rank)
+                    losses[step] = self._gradient_of_step(
+                        order[start - first : stop - first], share, partners[start:stop], batches.mix[step]
+                    )
+                    self._update(learning_rate, decay)
             val_logits = self._val_logits()
         self._check_buffers()
         self.ranks.add_up(losses)
         step_losses = losses.cpu().numpy().astype(np.float64)
-        (result,) = self.data.validation.results(step_losses[None], val_logits[None], n_train=len(order))
+        (result,) = self.data.validation.results(step_losses[None], val_logits[None], n_train=len(batches.order))
         return result
 
-    def _inputs_of(self, rows: IntArray) -> Tensor:
-        """Return the preprocessed inputs of rows, on the device."""
-        return self._preprocessing(torch.from_numpy(self.data.reading.inputs(rows)).to(self.device, self._dtype))
+    def _gradient_of_step(self, rows: Tensor, share: slice, partners: Tensor, mix: float) -> Tensor:
+        """Compute the clipped gradient of a step, and return its loss, summed over the rows of this process.
 
-    def _load(self, train: IntArray, soft_targets: NDArray[np.float32]) -> None:
+        Args:
+            rows: that the step trains on, as places in the loaded rows, `(n,)`.
+            share: which of them this process computes.
+            partners: the place in `rows` of the row that each is mixed with, `(n,)`; empty without mixup.
+            mix: the weight of a row's own values; 1 is a step without mixup.
+        """
+        inputs, targets = self._rows(rows[share])
+        if mix < 1:
+            other_inputs, other_targets = self._rows(rows[partners[share]])
+            inputs = self._mixed(inputs, other_inputs, mix)
+            targets = torch.lerp(other_targets, targets, mix)
+        loss = loss_sum(self.learning(inputs), targets, self.targets_sum_to_one)
+        self.parameters.gradient.zero_()
+        loss.backward(torch.full_like(loss, 1 / len(rows)))  # the gradient of the mean over the rows
+        self.ranks.add_up(self.parameters.gradient)
+        self._clip()
+        return loss.detach()
+
+    def _inputs_of(self, reading: Reading, rows: IntArray) -> Tensor:
+        """Return the preprocessed inputs of rows, on the device."""
+        return self._preprocessing(torch.from_numpy(reading.inputs(rows)).to(self.device, self._dtype))
+
+    def _load(self, reading: Reading, train: IntArray, soft_targets: NDArray[np.float32]) -> None:
         """Take over the rows that are trained on."""
-        self._train, self.inputs = train, self._inputs_of(train)
+        self._train, self.inputs = train, self._inputs_of(reading, train)
         self.targets = torch.from_numpy(soft_targets).to(self.device, self._dtype)
         self.targets_sum_to_one = bool((soft_targets.sum(axis=1) == 1).all())
 

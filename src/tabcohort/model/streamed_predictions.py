@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tabcohort.data.encoder import no_codes
 from tabcohort.data.frames import target_labels
 from tabcohort.data.groups import group_hashes, group_ids_of
-from tabcohort.data.parquet_files import ParquetRows
+from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
 from tabcohort.data.table import Schema, Table
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.model.predictor import Predictor
@@ -27,7 +27,10 @@ BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the pe
 
 
 def predicted_frames(
-    predictor: Predictor, rows: ParquetRows, columns: Sequence[str] | None = None
+    predictor: Predictor,
+    rows: ParquetRows,
+    columns: Sequence[str] | None = None,
+    callback: ReadingCallback = ignore,
 ) -> Iterator[pl.DataFrame]:
     """Yield the predictions of `Predictor.predict_frame`, batch by batch.
 
@@ -35,6 +38,7 @@ def predicted_frames(
         predictor: the model.
         rows: the files.
         columns: as for `Predictor.predict_frame`.
+        callback: called with the progress after each batch.
 
     Raises:
         TableError: as `Predictor.predict_frame` does.
@@ -44,7 +48,7 @@ def predicted_frames(
     """
     import polars as pl
 
-    for first, frame in rows.batches():
+    for first, frame in rows.batches(stage="predicting", callback=callback):
         if not first:
             predictor.predict_frame(frame.head(0), columns)  # which warns of the columns, once
         with warnings.catch_warnings():
@@ -55,7 +59,9 @@ def predicted_frames(
         yield predictions
 
 
-def evaluated_rows(predictor: Predictor, rows: ParquetRows, memory: int) -> tuple[Table, FloatArray]:
+def evaluated_rows(
+    predictor: Predictor, rows: ParquetRows, memory: int, callback: ReadingCallback = ignore
+) -> tuple[Table, FloatArray]:
     """Return the rows with a target as a table without inputs, and their log probabilities, `(n_rows, n_classes)`.
 
     All rows are measured if their probabilities, and what metrics make of them, take at most half of the memory. Else
@@ -66,6 +72,7 @@ def evaluated_rows(predictor: Predictor, rows: ParquetRows, memory: int) -> tupl
         predictor: the model.
         rows: the files, with the target.
         memory: bytes.
+        callback: called with the progress after each batch.
 
     Raises:
         TableError: no row has a target, or as for `Table.for_schema`.
@@ -74,22 +81,20 @@ def evaluated_rows(predictor: Predictor, rows: ParquetRows, memory: int) -> tupl
     n_at_most = int(SHARE_FOR_METRICS * memory / (BYTES_PER_ROW + BYTES_PER_PROBABILITY * n_classes))
     chosen = np.sort(make_rng(0, Purpose.SAMPLE).choice(rows.n_rows, min(n_at_most, rows.n_rows), replace=False))
     parts = []
-    for first, frame in rows.batches():
-        own = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(frame))] - first
-        some = frame[own]
+    for first, frame in rows.batches(stage="predicting", callback=callback):
+        places = places_within(chosen, first, len(frame))
+        some = frame[places]
         if schema.target in some.columns and some[schema.target].null_count() == len(some):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TabcohortWarning)
             table = Table.for_schema(some, schema)
-        row_numbers = chosen[np.searchsorted(chosen, first) :][: len(some)]
-        parts.append(
-            (table.y, predictor.log_proba_of(table).astype(np.float32), *_group_hashes(some, row_numbers, schema))
-        )
+        log_proba = predictor.log_proba_of(table).astype(np.float32)
+        parts.append((table.y, log_proba, *_group_hashes(some, first + places, schema)))
     if not parts:
         raise TableError(f"no row has a {schema.target!r}: there is nothing to measure on")
-    y, log_proba, *hashes = (np.concatenate(own) for own in zip(*parts, strict=True))
-    group_ids = group_ids_of([np.unique(own, return_inverse=True)[1] for own in hashes])
+    y, log_proba, *hashes = map(np.concatenate, zip(*parts, strict=True))
+    group_ids = group_ids_of([np.unique(column, return_inverse=True)[1] for column in hashes])
     nothing = np.empty((len(y), 0))
     return Table(nothing, no_codes(len(y)), y, np.ones(len(y)), schema, group_ids), log_proba.astype(np.float64)
 

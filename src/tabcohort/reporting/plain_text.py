@@ -33,6 +33,16 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, such as "1 row" or "2,000 rows".
+
+    Examples:
+        >>> counted(1, "row"), counted(2000, "row")
+        ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """Return a line for each row, two blanks between columns and none at its end.
 

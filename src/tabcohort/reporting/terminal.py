@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from tabcohort.cohort.progress import RunProgress
 from tabcohort.errors import listed, printable
-from tabcohort.model.report_progress import ReportProgress, Stage
+from tabcohort.reporting.plain_text import counted
 
 MAX_COEFFICIENTS = 8
 MAX_CLASSES = 12
@@ -27,7 +22,6 @@ ALTERNATIVE_LABELS = {
     "network": "the best network",
 }  # fmt: skip
 DECISION_METRICS = ("sensitivity", "specificity", "precision", "accuracy")  # that a decision rule changes
-SECONDS_BETWEEN_UPDATES, SECONDS_BETWEEN_LINES = 0.1, 2.0  # of a live bar, and where there is none
 NOT_FINISHED = "Where members stopped early or were not begun, more training could lower the config's log loss."
 STOP_REASONS = {"interrupted": "it was interrupted", "budget": "its budget of seconds was spent"}
 
@@ -39,7 +33,7 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(
         f"[bold]{listed(model['kinds'], MAX_KINDS)}[/] predicts [bold]{escape(schema['target'])}[/] "
         f"from {model['n_features']} features: "
-        f"{_count(model['n_members'], word)} with {model['n_parameters']:,} parameters in total"
+        f"{counted(model['n_members'], word)} with {model['n_parameters']:,} parameters in total"
     )
     console.print(f"features   {escape(listed(schema['features'], MAX_FEATURES))}")
     console.print(f"rows       {_rows_line(facts['rows'], word)}")
@@ -47,7 +41,7 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     rate = "shrinkage" if model["kinds"] == ["trees"] else "learning_rate"
     if facts["training"]["cut_short"] and facts["configs"]["n"] == 1:  # those of presets are low on purpose
         console.print(
-            f"           {_count(facts['training']['n_at_max_epochs'], word)} reached max_epochs while still "
+            f"           {counted(facts['training']['n_at_max_epochs'], word)} reached max_epochs while still "
             f"improving: a higher {rate}, or more epochs, may help"
         )
     if facts["configs"]["n"] > 1:
@@ -183,13 +177,13 @@ def config_notes(config: Mapping[str, Any]) -> list[str]:
     """
     notes = []
     if not config["all_rows"]:
-        notes.append(f"tested on {_count(config['n_rows'], 'row')} only")
+        notes.append(f"tested on {counted(config['n_rows'], 'row')} only")
     if config["dropped_after"] is not None:
-        notes.append(f"only {_count(config['dropped_after'], 'epoch')}")
+        notes.append(f"only {counted(config['dropped_after'], 'epoch')}")
     parts = [f"{config['n_stopped']:,} stopped early"] if config["n_stopped"] else []
     parts += [f"{config['n_not_begun']:,} not begun"] if config["n_not_begun"] else []
     if parts:
-        notes.append(f"of {_count(config['n_members'], 'member')} {', '.join(parts)}")
+        notes.append(f"of {counted(config['n_members'], 'member')} {', '.join(parts)}")
     return notes
 
 
@@ -207,10 +201,10 @@ def print_evaluation(
     evaluation, schema, which = printable(evaluation), printable(schema), printable(which)
     positive, classes = schema["positive"], schema["classes"]
     of = f"; positive class [bold]{escape(str(classes[positive]))}[/]" if positive is not None else ""
-    console.print(f"\nmeasured on {_count(evaluation['n_rows'], 'row')}{escape(which)}{of}")
+    console.print(f"\nmeasured on {counted(evaluation['n_rows'], 'row')}{escape(which)}{of}")
     if evaluation["n_groups"] < evaluation["n_rows"]:
         console.print(
-            f"in {_count(evaluation['n_groups'], 'group')} (rows of one key or group, or copies of a row): "
+            f"in {counted(evaluation['n_groups'], 'group')} (rows of one key or group, or copies of a row): "
             "the intervals allow for rows of a group being alike"
         )
     counts = [f"{count:,.0f} {label}" for label, count in zip(classes, evaluation["class_counts"], strict=True)]
@@ -266,7 +260,7 @@ def _rows_line(rows: Mapping[str, Any], word: str) -> str:
         return f"{rows['n']:,}: {parts}; no row is in two of these"
     if rows["n_folds"] == 1:
         return f"{rows['n']:,}, split anew for each of {rows['n_seeds']} seeds; for each {word} {parts}"
-    return f"{rows['n']:,}, in {rows['n_folds']} folds x {_count(rows['n_seeds'], 'seed')}; for each {word} {parts}"
+    return f"{rows['n']:,}, in {rows['n_folds']} folds x {counted(rows['n_seeds'], 'seed')}; for each {word} {parts}"
 
 
 def _word_for_member(training: Mapping[str, Any]) -> str:
@@ -284,7 +278,7 @@ def _training_line(training: Mapping[str, Any], word: str) -> str:
     first, last = training["best_epochs"]
     best = f"epoch {first:,}" if first == last else f"epochs {first:,} to {last:,}"
     line = (
-        f"{_count(training['n_members'], word)}, {training['n_epochs']:,} epochs in "
+        f"{counted(training['n_members'], word)}, {training['n_epochs']:,} epochs in "
         f"{training['fit_seconds']:.1f} s on {training['device']} ({training['engine']} engine); best {best}"
     )
     if training["stop_reason"]:
@@ -300,7 +294,7 @@ def stop_text(training: Mapping[str, Any], word: str = "member") -> str:
         word: what a member is called.
     """
     n_stopped, n_not_begun = training["n_stopped"], training["n_not_begun"]
-    parts = [f"{_count(n_stopped, word)} stopped early"] if n_stopped else []
+    parts = [f"{counted(n_stopped, word)} stopped early"] if n_stopped else []
     parts += [f"{n_not_begun:,} not begun"] if n_not_begun else []
     return STOP_REASONS[training["stop_reason"]] + (f" ({', '.join(parts)})" if parts else "")
 
@@ -383,134 +377,3 @@ def _print_table(console: Console, table: Table) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         console.out(line.rstrip(), highlight=False)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-class ProgressDisplay:
-    """Shows a cohort's training: a live bar in a terminal or a notebook, a line every two seconds elsewhere.
-
-    Use it as a context manager around training, and give it to `fit` as `callback`.
-
-    Args:
-        console: where to; in a notebook a live bar needs ipywidgets.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
-        self._shown = time.perf_counter()
-        self._bar = Progress(
-            TextColumn("training"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not self._is_live,
-        )  # fmt: skip
-        self._task = self._bar.add_task("starting", total=None)
-
-    def __enter__(self) -> ProgressDisplay:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, progress: RunProgress) -> None:
-        """Show a line if the last one was shown long enough ago; before training, what it will take."""
-        if progress.n_epochs == 0:
-            self.console.print(describe_price(progress))
-            return
-        now = time.perf_counter()
-        if now - self._shown < (SECONDS_BETWEEN_UPDATES if self._is_live else SECONDS_BETWEEN_LINES):
-            return
-        self._shown = now
-        line = describe_progress(progress)
-        if self._is_live:
-            self._bar.update(self._task, total=progress.n_members, completed=progress.n_done, description=line)
-        else:
-            self.console.print(line)
-
-
-class ReportDisplay:
-    """Shows how far the facts of a report are: a live bar in a terminal, and nothing elsewhere.
-
-    Use it as a context manager, and give it to `report_facts` as `callback`.
-
-    Args:
-        console: of standard error.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            TextColumn("report"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not console.is_terminal or console.quiet,
-        )  # fmt: skip
-        self._task = self._bar.add_task("starting", total=len(Stage))
-
-    def __enter__(self) -> ReportDisplay:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, progress: ReportProgress) -> None:
-        """Show the stage, and how far it is."""
-        done = list(Stage).index(progress.stage) + progress.n_done / progress.n_parts
-        self._bar.update(self._task, completed=done, description=str(progress.stage))
-
-
-class ProgressLog:
-    """Says on standard error how far a cohort is whenever a member has been trained.
-
-    Use it as `ProgressDisplay`.
-
-    Args:
-        console: of standard error.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._n_done = 0
-
-    def __enter__(self) -> ProgressLog:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is left to do."""
-
-    def __call__(self, progress: RunProgress) -> None:
-        """Print a line if more members are trained than in the last one; before training, what it will take."""
-        if progress.n_epochs == 0:
-            self.console.print(describe_price(progress))
-        if progress.n_done > self._n_done:
-            self._n_done = progress.n_done
-            self.console.print(describe_progress(progress))
-
-
-def describe_price(progress: RunProgress) -> str:
-    """Return one line on what is going to be trained, and how long that takes by estimate."""
-    configs = f" of {progress.n_configs} configs on the same folds" if progress.n_configs > 1 else ""
-    takes = "" if math.isnan(progress.seconds_left) else f", about {_rough_time(progress.seconds_left)}"
-    return f"training {_count(progress.n_members, 'member')}{configs}{takes}"
-
-
-def _rough_time(seconds: float) -> str:
-    """Return a time to one digit."""
-    for unit, limit in (("s", 60), ("min", 60)):
-        if seconds < 0.95 * limit:
-            return f"{max(1, round(seconds, -1 if seconds > 9.5 else 0)):.0f} {unit}"
-        seconds /= limit
-    return f"{max(1, seconds):.0f} h"
-
-
-def describe_progress(progress: RunProgress) -> str:
-    """Return one line on how far a cohort is: members trained, the best loss so far, and the time left."""
-    configs = f" of {_count(progress.n_configs, 'config')}" if progress.n_configs > 1 else ""
-    best = f" (config {progress.best_config + 1})" if progress.n_configs > 1 else ""
-    loss = "" if math.isnan(progress.best_loss) else f"  lowest mean validation loss {progress.best_loss:.4f}{best}"
-    left = f"  about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left > 0 else ""
-    return (
-        f"{progress.n_done}/{_count(progress.n_members, 'member')}{configs} trained{left}  "
-        f"{_count(progress.n_epochs, 'epoch')}{loss}"
-    )

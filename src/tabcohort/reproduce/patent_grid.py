@@ -17,7 +17,7 @@ from tabcohort.data.table import Table
 from tabcohort.model.facts import describe_config
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import ConfigReport
-from tabcohort.reporting.terminal import ProgressDisplay
+from tabcohort.reporting.progress_displays import ProgressDisplay
 from tabcohort.reproduce.findings import Findings, Row, Sheet
 from tabcohort.reproduce.patent import DOCUMENT, N_TRAIN
 from tabcohort.reproduce.patent_pairs import expected_auc, patent_pairs

@@ -100,7 +100,7 @@ def streamed_data(
         n_rows, min(batch_size or n_rows, n_rows), config.mixup_alpha, config.mixup_probability, has_batch_norm,
         config.seed, member, n_train=split.n_train,
     )  # fmt: skip
-    y = table.y[split.validation]
+    y = disk.blocks.take("y", split.validation)
     validation = ValidationSet(
         split.validation, y, disk.weight(split.validation) * factor[y], table.schema.positive
     )  # fmt: skip
@@ -114,7 +114,7 @@ def streamed_data(
 
 def _targets(disk: DiskRows, factor: FloatArray, label_smoothing: float, rows: IntArray) -> NDArray[np.float32]:
     """Return soft targets of rows; the weights of all training rows have mean 1."""
-    y = disk.blocks.arrays["y"][rows]
+    y = disk.blocks.take("y", rows)
     return smoothed_targets(y, disk.weight(rows) * factor[y], len(factor), label_smoothing)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.encoder import plain_encoding, store_rows
-from tabcohort.engines.batches import Batches, BatchPlan
+from tabcohort.engines.batches import Batches, BatchPlan, EpochBlock
 from tabcohort.engines.compiled import jit, kernels
 from tabcohort.engines.compiled.layout import Layout
 from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
-from tabcohort.engines.protocol import MemberData, State, check_shape_of_logits
+from tabcohort.engines.protocol import EpochPart, MemberData, State, check_shape_of_logits
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult, ValidationSet
@@ -75,6 +75,8 @@ class CompiledEngine:
         self._optimizer = _optimizer_arguments(config, program, self.dtype)
         products = max(1, program.n_products * data.batches.n_rows)  # no linear layer, no products
         self._epochs_per_call = max(1, min(MAX_EPOCHS_PER_CALL, PRODUCTS_PER_CALL // products))
+        if data.is_in_parts:
+            self._epochs_per_call = 1
         rows_per_step = int(np.diff(data.batches.bounds).max())
         rows = max(rows_per_step, min(ROWS_PER_PASS, len(data.validation.rows)))
         self._layout = Layout(program, rows, n_classes, self.dtype, are_bins_apart(network))
@@ -96,26 +98,51 @@ class CompiledEngine:
             self.restore(self.snapshot())
         rates = rates[epoch - 1 : epoch - 1 + self._epochs_per_call]
         block = self.batches.block(epoch, len(rates))
-        layout, data, state, validation = self._layout, self.data, self._state, self.data.validation
-        decays, constants = self._scheduled(range(epoch, epoch + len(block.mixes)))
         n_epochs, n_steps = block.mixes.shape
+        state, data, validation = self._state, self.data, self.data.validation
         n_kept = n_epochs if n_epochs > 1 else 0  # the state after a single epoch is the engine's own
         kept = {name: np.empty((n_kept, array.size), array.dtype) for name, array in state.items()}
         losses = np.empty((n_epochs, n_steps))
         val_logits = np.empty((n_epochs, len(validation.rows), self.n_outputs), self.dtype)
-        orders, train, targets = data.rows_of(block)
-        kernels.run_epochs(
-            layout.operations, constants, layout.values, layout.n_preprocessing, *state.values(),
-            self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, data.reading, train,
-            targets.astype(self.dtype, copy=False), orders, block.bounds, block.mixes.astype(self.dtype),
-            block.partners, block.layer_keys, losses, (epoch - 1) * n_steps, np.array(rates[:n_epochs], self.dtype),
-            decays, *self._optimizer, validation.rows, layout.rows, val_logits,
-        )  # fmt: skip
-        data.release()
+        for part in data.parts(block):
+            self._run_steps(part, block, rates[:n_epochs], kept, losses, val_logits)
         self._first, self._n_taken, self._rates = epoch, 1, rates
         self._kept = kept if n_kept else {}
         self._results = validation.results(losses, val_logits, n_train=data.batches.n_rows)
         return self._results[0]
+
+    def _run_steps(
+        self,
+        part: EpochPart,
+        block: EpochBlock,
+        rates: Sequence[float],
+        kept: State,
+        losses: NDArray[np.float64],
+        val_logits: NDArray[np.floating],
+    ) -> None:
+        """Run steps of some epochs; the validation rows come after the last one of an epoch.
+
+        Args:
+            part: which steps of each epoch.
+            block: the epochs.
+            rates: the learning rate of each epoch.
+            kept, losses, val_logits: where states after each epoch, losses and logits go.
+        """
+        layout, steps, n_steps = self._layout, part.steps, block.mixes.shape[1]
+        bounds = block.bounds[steps.start : steps.stop + 1]
+        validation_reading, validation = self.data.validation_rows()
+        if steps.stop < n_steps:
+            validation = validation[:0]
+        decays, constants = self._scheduled(range(block.first, block.first + len(block)))
+        kernels.run_epochs(
+            layout.operations, constants, layout.values, layout.n_preprocessing, *self._state.values(),
+            self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, part.reading, part.train,
+            part.soft_targets.astype(self.dtype, copy=False), part.orders, bounds - bounds[0],
+            block.mixes[:, steps].astype(self.dtype), block.partners[:, bounds[0] : bounds[-1]],
+            block.layer_keys[:, steps], losses[:, steps], (block.first - 1) * n_steps + steps.start,
+            np.array(rates, self.dtype), decays, *self._optimizer, validation_reading, validation, layout.rows,
+            val_logits,
+        )  # fmt: skip
 
     def _scheduled(self, epochs: range) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return the weight decay of some epochs, and the constants of the operations in each, dropout's share too."""

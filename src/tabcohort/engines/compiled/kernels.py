@@ -154,14 +154,15 @@ def run_epochs(
     operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
     kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train,
     targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays, optimizer, groups,
-    group_rates, group_decays, beta1, beta2, eps, max_norm, validation, capacity, val_logits,
+    group_rates, group_decays, beta1, beta2, eps, max_norm, validation_reading, validation, capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
 
     `groups` are where the groups of parameters begin, and where the last one ends; learning rate and weight decay of
     each are multiplied by its `group_rates` and `group_decays`. `constants` has those of each epoch. Each step's loss,
     summed over its rows, goes to `losses`. The first `n_preprocessing` operations preprocess the inputs; mixup comes
-    after them. All in one function: each level of calls would be compiled with all that it calls.
+    after them. A single epoch may be run some steps at a time, all but the last ones without validation rows. All in
+    one function: each level of calls would be compiled with all that it calls.
     """
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
     multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
@@ -210,7 +211,7 @@ def run_epochs(
                 )  # fmt: skip
         for start in range(0, validation.size, capacity):
             n = min(capacity, validation.size - start)
-            gather(reading, validation[start : start + n], value_of(work, values, 0, n))
+            gather(validation_reading, validation[start : start + n], value_of(work, values, 0, n))
             forward(operations, constants[e], values, parameters, buffers, work, n, no, keys[e, 0])
             accumulate(value_of(work, values, last, n), val_logits[e, start : start + n], yes)
         if kept_parameters.shape[0] > 0:
