@@ -361,8 +361,8 @@ BUGS = (
     Bug(
         "the epoch loss is a mean of batch means",
         TORCH,
-        "losses[step] = loss.detach()",
-        "losses[step] = loss.detach() / len(rows) * len(order) / batches.n_steps",
+        "step_losses = losses.cpu().numpy().astype(np.float64)",
+        "step_losses = losses.cpu().numpy() / np.diff(batches.bounds) * len(batches.order) / batches.n_steps",
         (LOOP_TESTS + "test_the_training_loss_at_rate_zero_is_one_full_pass",),
     ),
     Bug(
@@ -453,7 +453,7 @@ BUGS = (
     Bug(
         "mixup has hard labels",
         TORCH,
-        "targets = torch.lerp(other_targets, targets, batches.mix[step])",
+        "targets = torch.lerp(other_targets, targets, mix)",
         "pass",
         (TORCH_TESTS + "test_a_mixed_step_trains_on_mixed_inputs_with_mixed_targets",),
     ),
@@ -531,7 +531,7 @@ BUGS = (
     Bug(
         "gradients are not clipped",
         TORCH,
-        "                self._clip()\n",
+        "        self._clip()\n",
         "",
         (TORCH_TESTS + "test_clipping_is_by_the_global_norm_as_in_pytorch",),
     ),
