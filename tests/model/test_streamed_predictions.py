@@ -14,6 +14,7 @@ from streamed_tables import labelled_frame
 from tabcohort import Predictor, TabcohortWarning, Table, TableError
 from tabcohort.data.parquet_files import ParquetRows
 from tabcohort.model.streamed_predictions import evaluated_rows, predicted_frames
+from tabcohort.reporting.prediction_files import with_joined_sets
 
 QUIET = pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
 
@@ -47,7 +48,19 @@ def test_batches_have_the_predictions_of_the_whole_frame(
 ) -> None:
     parts = list(predicted_frames(predictor, rows, columns))
     assert [len(part) for part in parts] == [64, 64, 64, 64, 44]
-    assert pl.concat(parts).equals(predictor.predict_frame(frame, columns))
+    assert pl.concat(parts).equals(with_joined_sets(predictor.predict_frame(frame, columns)))
+
+
+@QUIET
+def test_a_cell_that_cannot_be_read_is_named_with_its_row_in_all_files(
+    predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows
+) -> None:
+    size = pl.when(pl.int_range(300) == 257).then(float("inf")).otherwise("size").alias("size")
+    frame.with_columns(size).write_parquet(rows.paths[0])
+    with pytest.raises(TableError, match=r"^row 258, column 'size' is infinite"):
+        list(predicted_frames(predictor, rows))
+    with pytest.raises(TableError, match=r"^row 258, column 'size' is infinite"):
+        evaluated_rows(predictor, rows, 10**9)
 
 
 def test_ignored_columns_are_named_once(predictor: Predictor, frame: pl.DataFrame, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ ROWS = {  # age, length of the note, its word, dose, ward, and the codes of ward
 def test_each_row_is_told_what_is_unusual_in_it() -> None:
     X = np.array(list(ROWS.values()), dtype=float)
     cells = unusual_cells(X, COLUMNS, np.zeros((len(X), 5)))
-    assert cells.warnings(len(X)) == list(ROWS)
+    assert cells.warnings() == {row: text for row, text in enumerate(ROWS) if text}
     assert {name: rows.tolist() for name, rows in cells.unknown.items()} == {
         "ward": [False, False, True, False], "city": [False, False, True, False]
     }  # fmt: skip
@@ -45,12 +45,12 @@ def test_the_distance_of_a_cell_is_that_of_its_first_number() -> None:
     distance = np.zeros((3, 5))
     distance[0, 0], distance[1, 2], distance[2, 4] = OUTLIER + 1, OUTLIER + 1, OUTLIER
     cells = unusual_cells(X, COLUMNS, distance)
-    assert cells.warnings(3) == ["far from the training rows in 'age'", "", ""]
+    assert cells.warnings() == {0: "far from the training rows in 'age'"}
 
 
 def test_rows_that_are_not_there_have_no_warnings() -> None:
     cells = unusual_cells(np.empty((0, 7)), COLUMNS, np.empty((0, 5)))
-    assert cells.warnings(0) == []
+    assert cells.warnings() == {}
     assert (cells.unknown, cells.far, cells.missing) == ({}, {}, {})
 
 

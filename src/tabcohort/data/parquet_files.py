@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabcohort.data.unpack import head_of
-from tabcohort.errors import TableError
+from tabcohort.errors import CellError, TableError
 from tabcohort.types import IntArray
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH = 65_536
 MAGIC = b"PAR1"
+_ROW = re.compile(r"^row (\d+)")
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,25 @@ def places_within(rows: IntArray, first: int, n_rows: int) -> IntArray:
         n_rows: of the batch.
     """
     return rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + n_rows)] - first
+
+
+@contextmanager
+def rows_counted_in_files(row_numbers: IntArray) -> Iterator[None]:
+    """Let errors of a batch that begin with one of its rows count that row from the beginning of the files.
+
+    Args:
+        row_numbers: of the rows of the batch, counted from 0.
+    """
+
+    def counted(message: str) -> str:
+        return _ROW.sub(lambda match: f"row {row_numbers[int(match[1]) - 1] + 1}", message)
+
+    try:
+        yield
+    except CellError as error:
+        raise CellError(counted(str(error)), counted(error.without_cell)) from None
+    except TableError as error:
+        raise TableError(counted(str(error))) from None
 
 
 def _opened(path: Path) -> Any:

@@ -28,14 +28,21 @@ from tabcohort.data.inputs import (
     typical_magnitudes,
 )
 from tabcohort.data.memory import MIN_BYTES, default_bytes
-from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ReadingProgress, ignore, parquet_paths
+from tabcohort.data.parquet_files import (
+    ParquetRows,
+    ReadingCallback,
+    ReadingProgress,
+    ignore,
+    parquet_paths,
+    rows_counted_in_files,
+)
 from tabcohort.data.parse import parse_numbers
 from tabcohort.data.schema_facts import schema_facts, schema_from_facts
-from tabcohort.data.survey import Survey, in_files, survey
+from tabcohort.data.survey import Survey, survey
 from tabcohort.data.table import Schema, Table, positive_code
 from tabcohort.data.table_store import Blocks, StoreWriter, TemporaryFolder, building, damaged, read_header
 from tabcohort.data.totals import Rows, Totals
-from tabcohort.errors import CellError, SettingsError, TabcohortWarning, TableError, listed
+from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 from tabcohort.plain_values import PlainValues
 from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
@@ -255,7 +262,7 @@ class _Build:
         if self.choices.weight is not None:
             weight = _weights(frame[self.choices.weight], None if is_sample else row_numbers)
         keep = (y >= 0) & (weight > 0)
-        try:
+        with rows_counted_in_files(row_numbers):
             numbers, codes = numbers_and_codes(frame, self.schema.columns, keep)
             if is_sample:
                 numbers[np.abs(numbers) > MAX_MAGNITUDE] = np.nan
@@ -263,9 +270,6 @@ class _Build:
                 places = np.flatnonzero(keep) + 1
                 check_cells(numbers, self.schema.columns, places)
                 check_outliers(numbers, self.schema.columns, places, self.typical)
-        except CellError as error:
-            texts = (in_files(text, row_numbers) for text in (str(error), error.without_cell))
-            raise CellError(*texts) from None
         self.hashes = self._hashes(frame, numbers, codes, keep)
         fold = (mixed(self.hashes, 1) % np.uint64(N_INNER_FOLDS)).astype(np.int8) + np.int8(1)
         return Rows(numbers, codes, y[keep], weight[keep], fold)

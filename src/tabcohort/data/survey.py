@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from tabcohort.data.frames import (
     without_copies_of_target,
 )
 from tabcohort.data.labels import label_findings
-from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
+from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within, rows_counted_in_files
 from tabcohort.data.parse import as_series, as_text, has_no_single_values
 from tabcohort.data.recognize import recognize_columns, with_level_counts
 from tabcohort.errors import TabcohortWarning, TableError
@@ -32,7 +31,6 @@ from tabcohort.types import IntArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
-_ROW = re.compile(r"^row (\d+)")
 MAX_COUNTED = 100_000  # distinct values of a column that are counted; of columns with more, those of the sample are
 
 
@@ -142,10 +140,8 @@ def _columns(
     """Return the features, and the columns that are left out."""
     sample, classes = result.sample, np.array(result.classes)
     names = [name for name in sample.columns if name != target and name not in choices.reserved]
-    try:
+    with rows_counted_in_files(result.sampled_rows):
         columns = recognize_columns(sample, names, choices.types)
-    except TableError as error:
-        raise TableError(in_files(str(error), result.sampled_rows)) from None
     y = result.y(sample[target])
     columns = without_copies_of_target(sample.filter(y >= 0), columns, target, classes[y[y >= 0]])
     columns = [counters[column.name].completed(column) for column in columns]
@@ -203,20 +199,6 @@ class _Counter:
             column = replace(column, has_missing=True)
         counts = pl.DataFrame([text, self.counts["n"]]).drop_nulls().group_by("level").agg(pl.col("n").sum())
         return with_level_counts(column, counts)
-
-
-def in_files(message: str, row_numbers: IntArray) -> str:
-    """Return a message that begins with a row of a batch with that row counted from the beginning of the files.
-
-    Args:
-        message: names the row by its place in the batch, counted from 1.
-        row_numbers: of the rows of the batch, counted from 0.
-
-    Examples:
-        >>> in_files("row 2, column 'age' is infinite", np.array([40, 51]))
-        "row 52, column 'age' is infinite"
-    """
-    return _ROW.sub(lambda match: f"row {row_numbers[int(match[1]) - 1] + 1}", message)
 
 
 def comparable(cells: pl.Series) -> pl.Series:

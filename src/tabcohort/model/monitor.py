@@ -266,7 +266,7 @@ def _unusual(predictor: Predictor, frame: pl.DataFrame) -> dict[str, Any]:
     cells = predictor.unusual_cells(frame)
     parts: dict[str, Mapping[str, Any]] = {"unknown": cells.unknown, "far": cells.far, "missing": cells.missing}
     return {
-        "n_rows": sum(map(bool, cells.warnings(len(frame)))),
+        "n_rows": len(cells.warnings()),
         **{part: {name: int((own > 0).sum()) for name, own in columns.items()} for part, columns in parts.items()},
     }
 

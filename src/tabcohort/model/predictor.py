@@ -32,6 +32,7 @@ from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
+from tabcohort.model.prediction_columns import joined, joined_column, list_column, text_column, warn_of_renamed
 from tabcohort.model.report import CohortReport
 from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
 from tabcohort.model.unusual import UnusualCells, UsualCells, warn_of_cells
@@ -196,17 +197,17 @@ class Predictor:
         log_proba, spread = self._log_proba_and_spread(X)
         codes, sets, classes = self.codes(log_proba).tolist(), self.sets(log_proba), self.schema.classes
         unusual = self._usual.unusual_if_any(X)
-        warnings_of = [""] * len(X) if unusual is None else unusual.warnings(len(X))
+        texts = {} if unusual is None else unusual.warnings()
         return [
             Prediction(
                 label=classes[code],
                 probability=dict(zip(classes, proba, strict=True)),
                 spread=spreads[code],
                 classes=self._labels_in(in_set),
-                warnings=warning,
+                warnings=texts.get(row, ""),
             )
-            for code, proba, spreads, in_set, warning in zip(
-                codes, np.exp(log_proba).tolist(), spread.tolist(), sets, warnings_of, strict=True
+            for row, (code, proba, spreads, in_set) in enumerate(
+                zip(codes, np.exp(log_proba).tolist(), spread.tolist(), sets, strict=True)
             )
         ]
 
@@ -237,6 +238,19 @@ class Predictor:
         self._warn_of_ignored_columns(frame)
         return self.predict_encoded(X, frame, columns, reasons)
 
+    def predict_part(self, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return predictions for a part of many rows, as files of predictions have them.
+
+        They are those of `predict_frame`, but a set is one text, its classes joined by "|", and nothing is warned of.
+
+        Args:
+            frame: the rows.
+            columns: as for `predict_frame`; all of them are in the frame.
+        """
+        X = self._inputs(frame)
+        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), sets_as=joined_column)
+        return joined(frame, columns, self.schema.keys, predictions)
+
     def predict_encoded(
         self,
         X: FloatArray,
@@ -252,29 +266,40 @@ class Predictor:
             columns: as for `predict_frame`; all of them are in the frame.
             reasons: as for `predict_frame`.
         """
+        cells = self._usual.warn(X, frame)
+        if cells is not None:
+            warn_of_cells("missing cells in columns where no training row had one", cells.missing)
+        predictions = self._prediction_columns(X, cells, reasons)
+        warn_of_renamed(frame, columns, self.schema.keys, predictions)
+        return joined(frame, columns, self.schema.keys, predictions)
+
+    def _prediction_columns(
+        self,
+        X: FloatArray,
+        cells: UnusualCells | None,
+        reasons: Sequence[str] | None = None,
+        sets_as: Callable[[str, Sequence[Label], BoolArray], pl.Series] = list_column,
+    ) -> list[pl.Series]:
+        """Return the columns of the predictions for rows with these inputs.
+
+        Args:
+            X: `(n_rows, n_inputs)`.
+            cells: that are unusual, if there are any.
+            reasons: a text for each row.
+            sets_as: makes the column of prediction sets.
+        """
         import polars as pl
 
-        schema = self.schema
         log_proba, spread = self._log_proba_and_spread(X)
-        codes = self.codes(log_proba)
-        cells = self._usual.warn(X, frame) or UnusualCells({}, {}, {})
-        warn_of_cells("missing cells in columns where no training row had one", cells.missing)
-        answer = [
-            pl.Series("predicted", [schema.classes[code] for code in codes], dtype=pl.Series(schema.classes).dtype),
+        codes, classes = self.codes(log_proba), self.schema.classes
+        columns = [
+            pl.Series("predicted", classes).gather(codes),
             *map(pl.Series, self.probability_columns, np.exp(log_proba).T),
             pl.Series("spread", spread[np.arange(len(X)), codes]),
-            pl.Series(
-                "set", [list(map(str, self._labels_in(row))) for row in self.sets(log_proba)], dtype=pl.List(pl.String)
-            ),
-            pl.Series("warnings", cells.warnings(len(X)), dtype=pl.String),
+            sets_as("set", classes, self.sets(log_proba)),
+            text_column("warnings", {} if cells is None else cells.warnings(), len(X)),
         ]
-        if reasons is not None:
-            answer.append(pl.Series("reasons", reasons, dtype=pl.String))
-        names = [name for name in schema.keys if name in frame.columns] if columns is None else columns
-        beside = [frame[name] for name in dict.fromkeys(names)]
-        if columns is None and not beside:
-            beside = [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
-        return pl.DataFrame([*_renamed(beside, [column.name for column in answer]), *answer])
+        return columns if reasons is None else [*columns, pl.Series("reasons", reasons, dtype=pl.String)]
 
     @property
     def probability_columns(self) -> list[str]:
@@ -619,8 +644,7 @@ class Predictor:
             rows = slice(start, start + n_at_once)
             logits = _checked(self._inference.logits(X[rows]), start)
             own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
-            # Summed one after another, so that a row's sum does not depend on how many rows there are.
-            mean = np.add.accumulate(np.exp(own) * self.weights[:, None], axis=1)[:, -1]
+            mean = self._mean(np.exp(own))
             log_proba[rows] = self.calibrator.apply(safe_log(np.minimum(mean, 1.0)))  # their sum may round above 1
             spread[rows] = self._spread(own)
         return log_proba, spread
@@ -630,9 +654,17 @@ class Predictor:
         if len(self.weights) == 1:
             return np.zeros_like(own[:, 0])
         proba = np.exp(self.calibrator.apply(own))
-        weights = self.weights[:, None]
-        mean = np.add.accumulate(proba * weights, axis=1)[:, -1:]
-        return np.sqrt(np.add.accumulate(np.square(proba - mean) * weights, axis=1)[:, -1])
+        return np.sqrt(self._mean(np.square(proba - self._mean(proba)[:, None])))
+
+    def _mean(self, values: FloatArray) -> FloatArray:
+        """Return the weighted mean over the members, the second axis.
+
+        Summed one after another, so that a row's sum does not depend on how many rows there are.
+        """
+        total: FloatArray = values[:, 0] * self.weights[0]
+        for place in range(1, len(self.weights)):
+            total += values[:, place] * self.weights[place]
+        return total
 
     def _warn_of_ignored_columns(self, frame: pl.DataFrame) -> None:
         known = {*self.schema.features, *self.schema.keys, *self.schema.groups, self.schema.target}
@@ -656,19 +688,3 @@ def _checked(logits: FloatArray, n_before: int) -> FloatArray:
             "again"
         )
     return logits
-
-
-def _renamed(columns: Sequence[pl.Series], taken: Sequence[str]) -> list[pl.Series]:
-    """Return columns of the input, those renamed whose names columns of the predictions have."""
-    names = {column.name for column in columns} | set(taken)
-    renamed = []
-    for column in columns:
-        own = column.name
-        if own in taken:
-            while own in names:
-                own = f"{own} (input)"
-            names.add(own)
-            message = f"the column {column.name!r} is written as {own!r}: the predictions have a column of its name"
-            warnings.warn(message, TabcohortWarning, stacklevel=3)
-        renamed.append(column.alias(own))
-    return renamed

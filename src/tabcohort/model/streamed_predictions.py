@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from tabcohort.data.encoder import no_codes
 from tabcohort.data.frames import target_labels
 from tabcohort.data.groups import group_hashes, group_ids_of
-from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
+from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within, rows_counted_in_files
 from tabcohort.data.table import Schema, Table
+from tabcohort.engines.compiled.jit import n_cores
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.model.predictor import Predictor
 from tabcohort.randomness import Purpose, make_rng
@@ -32,7 +35,7 @@ def predicted_frames(
     columns: Sequence[str] | None = None,
     callback: ReadingCallback = ignore,
 ) -> Iterator[pl.DataFrame]:
-    """Yield the predictions of `Predictor.predict_frame`, batch by batch.
+    """Yield the predictions of `Predictor.predict_frame`, batch by batch; some batches are predicted side by side.
 
     Args:
         predictor: the model.
@@ -48,15 +51,26 @@ def predicted_frames(
     """
     import polars as pl
 
-    for first, frame in rows.batches(stage="predicting", callback=callback):
-        if not first:
-            predictor.predict_frame(frame.head(0), columns)  # which warns of the columns, once
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TabcohortWarning)
-            predictions = predictor.predict_frame(frame, columns)
+    def predicted(first: int, frame: pl.DataFrame) -> pl.DataFrame:
+        with rows_counted_in_files(np.arange(first, first + len(frame))):
+            predictions = predictor.predict_part(frame, columns)
         if "row" in predictions.columns and "row" not in frame.columns:
             predictions = predictions.with_columns(pl.col("row") + first)
-        yield predictions
+        return predictions
+
+    waiting: deque[Future[pl.DataFrame]] = deque()
+    with ThreadPoolExecutor(n_cores()) as pool:
+        try:
+            for first, frame in rows.batches(stage="predicting", callback=callback):
+                if not first:
+                    predictor.predict_frame(frame.head(0), columns)  # which warns of the columns, once
+                waiting.append(pool.submit(predicted, first, frame))
+                if len(waiting) > n_cores():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def evaluated_rows(
@@ -86,7 +100,7 @@ def evaluated_rows(
         some = frame[places]
         if schema.target in some.columns and some[schema.target].null_count() == len(some):
             continue
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), rows_counted_in_files(first + places):
             warnings.simplefilter("ignore", TabcohortWarning)
             table = Table.for_schema(some, schema)
         log_proba = predictor.log_proba_of(table).astype(np.float32)

@@ -35,8 +35,8 @@ class UnusualCells:
     far: Mapping[str, FloatArray]
     missing: Mapping[str, BoolArray]
 
-    def warnings(self, n_rows: int) -> list[str]:
-        """Return what is unusual in each row as text, which is empty for most rows."""
+    def warnings(self) -> dict[int, str]:
+        """Return what is unusual in a row as text, by the numbers of the rows that have anything unusual."""
         parts: dict[int, list[str]] = {}
         for what, cells in (
             ("unknown level of", self.unknown), ("far from the training rows in", self.far), ("missing", self.missing)
@@ -44,7 +44,7 @@ class UnusualCells:
             for name, is_unusual in cells.items():
                 for row in np.flatnonzero(is_unusual).tolist():
                     parts.setdefault(row, []).append(f"{what} {name!r}")
-        return ["; ".join(parts.get(row, ())) for row in range(n_rows)]
+        return {row: "; ".join(texts) for row, texts in parts.items()}
 
 
 class UsualCells:

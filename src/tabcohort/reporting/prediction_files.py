@@ -84,12 +84,15 @@ def write_prediction_parts(parts: Iterable[pl.DataFrame], path: str, numbers: Se
 def _write_parquet(file: BinaryIO, parts: Iterable[pl.DataFrame]) -> None:
     import polars as pl
     import polars.selectors as cs
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     writer = None
     for part in parts:
         plain = with_joined_sets(part).with_columns(cs.categorical().cast(pl.String)).to_arrow()
-        writer = writer or pq.ParquetWriter(file, plain.schema, compression="zstd")
+        if writer is None:  # a dictionary of distinct values pays for text alone
+            texts = [field.name for field in plain.schema if not pa.types.is_primitive(field.type)]
+            writer = pq.ParquetWriter(file, plain.schema, compression="zstd", use_dictionary=texts)
         writer.write_table(plain)
     if writer is not None:
         writer.close()
@@ -159,6 +162,8 @@ def with_joined_sets(predictions: pl.DataFrame) -> pl.DataFrame:
     """Return predictions with each set as one cell of text, the same in CSV and Parquet."""
     import polars as pl
 
+    if predictions["set"].dtype == pl.String:
+        return predictions
     return predictions.with_columns(pl.col("set").list.join("|"))
 
 
