@@ -15,6 +15,7 @@ from test_frames import N_ROWS, frame_of
 from tabcohort import Config, Schema, TabcohortWarning, Table, TableError
 from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, IntegerCode, Number
 from tabcohort.data.encoder import CategoryEncoding, Encoding
+from tabcohort.data.splits import make_splits
 
 # -- from frames and files -------------------------------------------------------------------------------------------
 
@@ -114,6 +115,22 @@ def test_arrays_with_a_class_of_a_single_row_are_warned_of() -> None:
     count, single = (str(warning.message) for warning in warned)
     assert "holds 22 different whole numbers from 0 to 40 and looks like a count" in count
     assert single.startswith("the class 7 of 'target' has a single row")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.bool_, np.float16])
+def test_numbers_of_any_dtype_are_those_in_64_bits(dtype: type) -> None:
+    X, y = np.random.default_rng(0).integers(0, 2, (60, 3)).astype(dtype), np.arange(60) % 2
+    table, expected = Table.from_arrays(X, y), Table.from_arrays(X.astype(np.float64), y)
+    assert table.numbers.dtype == np.float64
+    assert table.fingerprint() == expected.fingerprint()
+    split, other = (make_splits(own, Config(), 3).split(0) for own in (table, expected))
+    np.testing.assert_array_equal(split.train, other.train)
+    assert Table.from_arrays(X.tolist(), y.tolist()).fingerprint() == expected.fingerprint()
+
+
+def test_an_array_of_text_is_refused() -> None:
+    with pytest.raises(TableError, match="X must be numbers, and is an array of <U1"):
+        Table.from_arrays(np.array([["a"], ["b"]]), np.array([0, 1]))
 
 
 def test_shapes_that_do_not_match_are_refused() -> None:

@@ -436,6 +436,10 @@ def _rows_of_arrays(
     time: FloatArray | None,
 ) -> _Rows:
     """Return rows after checking that there is one label, weight, group and time for each, as far as they are given."""
+    X, y = np.asarray(X), np.asarray(y)
+    if X.dtype.kind not in "biuf":
+        raise TableError(f"X must be numbers, and is an array of {X.dtype}; a frame may have other columns")
+    X = np.asarray(X, dtype=np.float64)
     if X.ndim != 2 or y.shape != (len(X),):
         raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {y.shape}")
     for name, array in (("weight", weight), ("group", group_ids), ("time", time)):
