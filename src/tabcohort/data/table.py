@@ -285,7 +285,8 @@ class Table:
             ('no', 'yes')
         """
         numbers, codes = X if isinstance(X, tuple) else (X, None)
-        rows = _rows_of_arrays(numbers, codes, y, weight, group_ids, time)
+        numbers = _as_numbers(numbers)
+        rows = _rows_of_arrays(numbers, codes, np.asarray(y), weight, group_ids, time)
         columns = _columns_of_arrays(numbers, features)
         dropped = tuple(column for column in columns if isinstance(column, Dropped))
         kept = tuple(column for column in columns if not isinstance(column, Dropped))
@@ -436,10 +437,6 @@ def _rows_of_arrays(
     time: FloatArray | None,
 ) -> _Rows:
     """Return rows after checking that there is one label, weight, group and time for each, as far as they are given."""
-    X, y = np.asarray(X), np.asarray(y)
-    if X.dtype.kind not in "biuf":
-        raise TableError(f"X must be numbers, and is an array of {X.dtype}; a frame may have other columns")
-    X = np.asarray(X, dtype=np.float64)
     if X.ndim != 2 or y.shape != (len(X),):
         raise TableError(f"X must be (n_rows, n_features) and y (n_rows,); they are {X.shape} and {y.shape}")
     for name, array in (("weight", weight), ("group", group_ids), ("time", time)):
@@ -453,6 +450,18 @@ def _rows_of_arrays(
         raise TableError(f"row {row + 1} has the time {time[row]}; every row needs a time that is a number")
     codes = no_codes(len(X)) if codes is None else codes
     return _Rows(X, codes, y, weight, np.arange(1, len(X) + 1), group_ids, time)
+
+
+def _as_numbers(X: Any) -> FloatArray:
+    """Return an array as float64.
+
+    Raises:
+        TableError: it does not hold numbers.
+    """
+    X = np.asarray(X)
+    if X.dtype.kind not in "biuf":
+        raise TableError(f"X must be numbers, and is an array of {X.dtype}; a frame may have other columns")
+    return np.asarray(X, dtype=np.float64)
 
 
 def _columns_of_arrays(X: FloatArray, features: Sequence[str | Column] | None) -> list[Column]:
