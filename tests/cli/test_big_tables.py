@@ -10,7 +10,8 @@ import pytest
 from shell import QUICK, SMALL, Run
 from streamed_tables import labelled_frame
 
-from tabcohort import load
+from tabcohort import TabcohortError, load
+from tabcohort.cli import big_tables
 
 
 @pytest.fixture
@@ -54,6 +55,42 @@ def test_a_table_that_fits_is_trained_on_in_memory(run: Run, rows: Path) -> None
     assert ran.status == 0, ran.err
     assert "table    Parquet, 2 files, 300 rows x 3 columns\n" in ran.err
     assert "kept in" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "is_stored"),
+    [
+        ([], True),
+        (["--key", "city"], True),
+        (["--key", "city", "--group", "size"], False),
+        (["--time", "size"], False),
+        (["--learning-curve"], False),
+        (["--audit", "shuffled"], False),
+        (["--report", "report.html"], False),
+    ],
+)
+def test_many_rows_are_in_a_store_unless_something_needs_them_in_memory(
+    run: Run, rows: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], is_stored: bool
+) -> None:
+    monkeypatch.setattr(big_tables, "MAX_ROWS_IN_MEMORY", 299)
+    monkeypatch.setattr("tabcohort.cohort.fit.fit", fit_nothing)
+    said = run("fit", rows, "--target", "target", *QUICK, *SMALL, *options).err
+    assert ("and not in memory" in said) is is_stored
+    assert ("table    Parquet, 2 files, 300 rows x 3 columns" in said) is not is_stored
+
+
+def test_a_disk_without_room_for_a_store_leaves_many_rows_in_memory(
+    run: Run, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(big_tables, "MAX_ROWS_IN_MEMORY", 299)
+    monkeypatch.setattr("tabcohort.data.stream_table.BYTES_PER_ROW", 10**18)
+    monkeypatch.setattr("tabcohort.cohort.fit.fit", fit_nothing)
+    assert "and not in memory" not in run("fit", rows, "--target", "target", *QUICK, *SMALL).err
+
+
+def fit_nothing(*_: object) -> None:
+    """Stand in for a training of which only the table matters."""
+    raise TabcohortError("it would train now")
 
 
 def test_a_named_store_is_kept_and_used_again(run: Run, rows: Path, tmp_path: Path) -> None:

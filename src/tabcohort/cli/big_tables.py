@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,27 +24,67 @@ if TYPE_CHECKING:
     from tabcohort.types import FloatArray
 
 
+MAX_ROWS_IN_MEMORY = 1_500_000  # that a training reads into memory if nothing asks for it
+
+
 def rows_to_stream(options: argparse.Namespace) -> ParquetRows | None:
     """Return the rows of a table that is to be read in pieces; None where it fits in the memory to use.
 
     Raises:
         SettingsError: the memory is not written as a number of bytes.
+    """
+    memory, rows = memory_of(options), _parquet_rows(options)
+    return rows if rows is not None and _needed_bytes(rows) > memory else None
+
+
+def rows_to_train_on(options: argparse.Namespace) -> ParquetRows | None:
+    """Return the rows of a table whose rows are to be in a store; None where they are to be in memory.
+
+    A table is in a store if that is asked for, or if it does not fit in the memory to use. So is one of many rows that
+    would fit, unless something asked for needs it in memory: a pass over all rows for an epoch takes several times as
+    long and predicts no better (`benchmarks/big_tables.md`).
+
+    Raises:
+        SettingsError: the memory is not written as a number of bytes.
         TableError: a store is asked for, and the table is not Parquet.
     """
-    from tabcohort.data.memory import bytes_of_a_training
-    from tabcohort.data.parquet_files import ParquetRows, parquet_paths
-
-    is_asked_for, memory = getattr(options, "store", None) is not None, memory_of(options)
-    is_elsewhere = options.table == "-" or "://" in options.table or options.table.startswith("sample:")
-    paths = () if is_elsewhere or options.query else parquet_paths(options.table)
-    if not paths:
-        if is_asked_for:
+    memory, rows = memory_of(options), _parquet_rows(options)
+    if rows is None:
+        if options.store is not None:
             raise TableError(
                 f"a store is made of Parquet, and {shown_name(options.table)!r} is none; leave out --store"
             )
         return None
-    rows = ParquetRows.open(paths)
-    return rows if is_asked_for or bytes_of_a_training(rows.n_rows, len(rows.names)) > memory else None
+    if options.store is not None or _needed_bytes(rows) > memory:
+        return rows
+    return rows if rows.n_rows > MAX_ROWS_IN_MEMORY and _may_be_in_a_store(options, rows) else None
+
+
+def _parquet_rows(options: argparse.Namespace) -> ParquetRows | None:
+    """Return the rows of the table that the options name if it is Parquet on this machine."""
+    from tabcohort.data.parquet_files import ParquetRows, parquet_paths
+
+    is_elsewhere = options.table == "-" or "://" in options.table or options.table.startswith("sample:")
+    paths = () if is_elsewhere or options.query else parquet_paths(options.table)
+    return ParquetRows.open(paths) if paths else None
+
+
+def _needed_bytes(rows: ParquetRows) -> int:
+    from tabcohort.data.memory import bytes_of_a_training
+
+    return bytes_of_a_training(rows.n_rows, len(rows.names))
+
+
+def _may_be_in_a_store(options: argparse.Namespace, rows: ParquetRows) -> bool:
+    """Return whether nothing that is asked for needs the rows in memory, and the disk has room for a store."""
+    from tabcohort.data.stream_table import store_bytes
+    from tabcohort.engines.ranks import launched
+
+    describes_cells = options.report or options.card
+    needs_memory = options.time or options.learning_curve or options.audit or options.cluster or launched()[1] > 1
+    if describes_cells or needs_memory or bool(options.key) + len(options.group or ()) > 1:
+        return False
+    return shutil.disk_usage(tempfile.gettempdir()).free > store_bytes(rows.n_rows, len(rows.names))
 
 
 def memory_of(options: argparse.Namespace) -> int:

@@ -154,7 +154,7 @@ def _train_and_print(
 
     out, messages = consoles(options.quiet)
     print_lines(messages, f"reading {shown_name(options.table)}")
-    rows = big_tables.rows_to_stream(options)
+    rows = big_tables.rows_to_train_on(options)
     frame, table = (None, _streamed_table(options, positive)) if rows else _table(options, positive)
     print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
     configs, settings = choose(table)

@@ -170,6 +170,11 @@ def _kept_table(folder: Path, header: PlainValues, memory: int, callback: Readin
     return table
 
 
+def store_bytes(n_rows: int, n_numbers: int, n_codes: int = 0) -> int:
+    """Return how much of the disk the store of rows with so many numbers and codes takes."""
+    return n_rows * (12 * n_numbers + 4 * n_codes + BYTES_PER_ROW)
+
+
 def _check_possible(choices: ColumnChoices) -> None:
     """Raise `TableError` if what is asked for needs all rows in memory."""
     if choices.time is not None:
@@ -228,8 +233,7 @@ class _Build:
             callback: called with the progress after each batch.
         """
         with StoreWriter(self.folder) as writer:
-            row_bytes = 12 * self.schema.n_numbers + 4 * len(self.schema.n_codes) + BYTES_PER_ROW
-            writer.require_space(self.rows.n_rows * row_bytes)
+            writer.require_space(store_bytes(self.rows.n_rows, self.schema.n_numbers, len(self.schema.n_codes)))
             for first, frame in self.rows.batches(stage="writing the store", callback=callback):
                 kept = self._kept(frame, np.arange(first, first + len(frame)))
                 self.totals.add(kept, self.schema.n_codes)

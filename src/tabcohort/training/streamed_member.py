@@ -91,8 +91,7 @@ def streamed_data(
     batch_size = batch_size_of(config, split.n_train)
     if batch_size is None and n_windows > 1:
         raise SettingsError(
-            "batch_size 'full' needs all rows in memory, and the table is in a store; set a number of rows, or allow "
-            "more memory"
+            "batch_size 'full' needs all rows in memory, and the table is in a store; set a number of rows"
         )
     classes = disk.totals_without(split.excluded).classes
     mean_weight = float(classes @ factor) / split.n_train
