@@ -47,6 +47,14 @@ def test_what_is_not_known_of_a_run_yet_is_left_out() -> None:
     assert describe_progress(begun) == "0/1 member trained  1 epoch"
 
 
+def test_after_training_it_is_said_what_is_done_until_the_model_is_there() -> None:
+    over = replace(STARTED, n_done=6, seconds_left=0.0)
+    for seconds, n_lines in ((3.0, 1), (1.0, 0)):
+        text = io.StringIO()
+        ProgressDisplay(Console(file=text, width=200))(replace(over, seconds=seconds))
+        assert text.getvalue() == f"{describe_progress(over)}  weighing and calibrating them\n" * n_lines
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [(0.2, "1 s"), (4.4, "4 s"), (23.0, "20 s"), (56.9, "60 s"), (57.1, "1 min"), (140.0, "2 min"), (4000.0, "1 h")],

@@ -71,12 +71,15 @@ class ProgressDisplay(_Display):
         super().__init__("training", console)
 
     def __call__(self, progress: RunProgress) -> None:
-        """Show a line if the last one was shown long enough ago; before training, what it will take."""
+        """Show a line if the last one was shown long enough ago, or training is over; before it, what it will take."""
         if progress.n_epochs == 0:
             self.console.print(describe_price(progress))
             return
-        if self._is_time_to_show():
-            self._show(progress.n_done, progress.n_members, describe_progress(progress))
+        line = describe_progress(progress)
+        if progress.n_done == progress.n_members and progress.seconds >= SECONDS_BETWEEN_LINES:
+            self._show(progress.n_done, progress.n_members, f"{line}  weighing and calibrating them")
+        elif self._is_time_to_show():
+            self._show(progress.n_done, progress.n_members, line)
 
 
 class ReadingDisplay(_Display):
