@@ -409,7 +409,7 @@ def test_the_classes_are_counted_beside_the_simplest_prediction(predictor: Predi
         return printed(describe(changed))
 
     text = text_of([[70.0, 1.0], [2.0, 40.0]])
-    assert "\ntrue classes: 71 no, 42 yes; always predicting no would have accuracy 0.6283\n" in text
+    assert "\nrows of each class: no (71), yes (42); always predicting no would have accuracy 0.6283\n" in text
     assert "fewer than" not in text
     assert text.index("always predicting no") < text.index("\nmetric")
     assert "never predicted" not in text

@@ -207,10 +207,10 @@ def print_evaluation(
             f"in {counted(evaluation['n_groups'], 'group')} (rows of one key or group, or copies of a row): "
             "the intervals allow for rows of a group being alike"
         )
-    counts = [f"{count:,.0f} {label}" for label, count in zip(classes, evaluation["class_counts"], strict=True)]
+    counts = [f"{label} ({count:,.0f})" for label, count in zip(classes, evaluation["class_counts"], strict=True)]
     majority = evaluation["majority"]
     console.print(
-        f"true classes: {listed(counts, MAX_CLASSES)}; "
+        f"rows of each class: {listed(counts, MAX_CLASSES)}; "
         f"always predicting {majority['label']} would have accuracy {majority['accuracy']:.4f}",
         markup=False,
     )
