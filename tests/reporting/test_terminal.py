@@ -358,7 +358,7 @@ def test_many_classes_print_no_confusion_matrix() -> None:
     assert "and predicted:" not in text
     assert "the confusion matrix of 13 classes is in the output of --json" in text
     assert "positive class" not in text
-    assert "10 k, 10 l and 1 more; always predicting" in text
+    assert "k (10), l (10) and 1 more; always predicting" in text
 
 
 def test_a_metric_that_is_not_known_is_a_dash(predictor: Predictor) -> None:
