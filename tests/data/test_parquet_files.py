@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -60,9 +61,18 @@ def test_files_in_memory_are_read_one_after_another(folder: Path) -> None:
     np.testing.assert_array_equal(read_frame(folder / "*.parquet")["x"], np.arange(70))
 
 
-def test_files_of_other_columns_are_refused(folder: Path) -> None:
-    pl.DataFrame({"x": [0.5], "y": ["c"]}).write_parquet(folder / "3.parquet")
-    with pytest.raises(TableError, match=r"'.*3\.parquet' has others than '.*1\.parquet'"):
+@pytest.mark.parametrize(
+    ("columns", "difference"),
+    [
+        ({"x": [0.5], "y": ["c"]}, "'x' is double, not int64"),
+        ({"x": [5]}, "no 'y'"),
+        ({"x": [5], "y": ["c"], "z": [1]}, "'z', too"),
+        ({"y": ["c"], "x": [5]}, "in another order"),
+    ],
+)
+def test_files_of_other_columns_are_refused(folder: Path, columns: dict[str, list[Any]], difference: str) -> None:
+    pl.DataFrame(columns).write_parquet(folder / "3.parquet")
+    with pytest.raises(TableError, match=rf"'.*3\.parquet' has others than '.*1\.parquet' \({difference}\); write"):
         read_frame(folder)
 
 

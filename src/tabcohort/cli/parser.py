@@ -312,7 +312,7 @@ def _add_table(command: argparse.ArgumentParser) -> None:
 
 def _add_memory(command: argparse.ArgumentParser) -> None:
     """Add how much memory may be used."""
-    memory = "memory to use, such as 1.5GB: larger Parquet tables are read in pieces (default: half of the machine's)"
+    memory = "memory to use, at least 1GB: larger Parquet tables are read in pieces (default: half of the machine's)"
     command.add_argument("--memory", metavar="SIZE", help=memory)
 
 

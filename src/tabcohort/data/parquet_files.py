@@ -18,6 +18,7 @@ from tabcohort.types import IntArray
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 ROWS_PER_BATCH = 65_536
 MAGIC = b"PAR1"
@@ -111,7 +112,7 @@ class ParquetRows:
             if not schemas[-1].equals(schemas[0]):
                 raise TableError(
                     f"all files must have the same columns of the same types, and {str(path)!r} has others than "
-                    f"{str(paths[0])!r}; write them alike, or name fewer files"
+                    f"{str(paths[0])!r} ({_difference(schemas[0], schemas[-1])}); write them alike, or name fewer files"
                 )
         return cls(tuple(paths), tuple(schemas[0].names), tuple(counts), n_bytes)
 
@@ -163,6 +164,18 @@ class ParquetRows:
 
         frames = [frame[places_within(rows, first, len(frame))] for first, frame in self.batches(names)]
         return pl.concat(frames, how="vertical_relaxed")
+
+
+def _difference(expected: pa.Schema, schema: pa.Schema) -> str:
+    """Return in what a schema differs from another one."""
+    for name in expected.names:
+        if name not in schema.names:
+            return f"no {name!r}"
+        there, here = expected.field(name).type, schema.field(name).type
+        if there != here:
+            return f"{name!r} is {here}, not {there}"
+    more = [name for name in schema.names if name not in expected.names]
+    return f"{more[0]!r}, too" if more else "in another order"
 
 
 def places_within(rows: IntArray, first: int, n_rows: int) -> IntArray:
