@@ -13,6 +13,8 @@ known. Eager PyTorch has its rows standardised beforehand and keeps no best weig
 Members are whole trainings, set-up included on all sides, divided by the number of epochs: where they run side by
 side, one's set-up falls into another's epochs. Ours run on two threads. PyTorch trains them one after another, and
 what it takes for more than four is extrapolated (~); in two processes it would take half of that at best.
+
+Passes over 10,000 to 20 million rows, in memory and from a store, are in big_tables.md, beside LightGBM and PyTorch.
 """
 
 from __future__ import annotations

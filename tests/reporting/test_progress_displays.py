@@ -129,10 +129,10 @@ def test_a_run_is_shown_while_it_trains() -> None:
 
 
 def test_a_pass_over_a_large_table_is_one_line_with_its_share_and_the_time_left() -> None:
-    progress = ReadingProgress("writing the store", 250, 1_000)
-    assert describe_reading(progress, 5.0) == "writing the store  25%  about 15 s left"
-    assert describe_reading(replace(progress, n_done=1_000), 5.0) == "writing the store  100%"
-    assert describe_reading(replace(progress, n_done=0), 5.0) == "writing the store  0%"
+    start = ReadingProgress("writing the store", 50, 1_000)
+    assert describe_reading(replace(start, n_done=250), start, 4.0) == "writing the store  25%  about 15 s left"
+    assert describe_reading(replace(start, n_done=1_000), start, 4.0) == "writing the store  100%"
+    assert describe_reading(start, start, 0.0) == "writing the store  5%"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

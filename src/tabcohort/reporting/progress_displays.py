@@ -93,14 +93,14 @@ class ReadingDisplay(_Display):
 
     def __init__(self, console: Console) -> None:
         super().__init__("table", console)
-        self._stage, self._began = "", time.perf_counter()
+        self._start, self._began = ReadingProgress("", 0, 0), time.perf_counter()
 
     def __call__(self, progress: ReadingProgress) -> None:
         """Show how far a pass is if the last line was shown long enough ago."""
-        if progress.stage != self._stage:
-            self._stage, self._began = progress.stage, time.perf_counter()
+        if progress.stage != self._start.stage:
+            self._start, self._began = progress, time.perf_counter()
         if self._is_time_to_show():
-            line = describe_reading(progress, time.perf_counter() - self._began)
+            line = describe_reading(progress, self._start, time.perf_counter() - self._began)
             self._show(progress.n_done, progress.n_all, line if self._is_live else f"table    {line}")
 
 
@@ -189,13 +189,14 @@ def describe_progress(progress: RunProgress) -> str:
     )
 
 
-def describe_reading(progress: ReadingProgress, seconds: float) -> str:
+def describe_reading(progress: ReadingProgress, start: ReadingProgress, seconds: float) -> str:
     """Return one line on how far a pass over a table is: the stage, the share that is done, and the time left.
 
     Args:
         progress: of the pass.
-        seconds: since it began.
+        start: the first progress of this stage.
+        seconds: between the two.
     """
-    share = progress.n_done / max(progress.n_all, 1)
-    left = f"  about {math.ceil(seconds * (1 / share - 1))} s left" if 0 < share < 1 else ""
-    return f"{progress.stage}  {share:.0%}{left}"
+    n_left, n_since = progress.n_all - progress.n_done, progress.n_done - start.n_done
+    left = f"  about {math.ceil(seconds * n_left / n_since)} s left" if n_left and n_since else ""
+    return f"{progress.stage}  {progress.n_done / max(progress.n_all, 1):.0%}{left}"
