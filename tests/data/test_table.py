@@ -125,7 +125,8 @@ def test_numbers_of_any_dtype_are_those_in_64_bits(dtype: type) -> None:
     assert table.fingerprint() == expected.fingerprint()
     split, other = (make_splits(own, Config(), 3).split(0) for own in (table, expected))
     np.testing.assert_array_equal(split.train, other.train)
-    assert Table.from_arrays(X.tolist(), y.tolist()).fingerprint() == expected.fingerprint()
+    lists = {"weight": [1.0] * 60, "group_ids": list(range(60))}
+    assert Table.from_arrays(X.tolist(), y.tolist(), **lists).fingerprint() == expected.fingerprint()
 
 
 def test_an_array_of_text_is_refused() -> None:

@@ -54,10 +54,14 @@ def test_rows_are_taken_in_any_order_whatever_lies_between_them(
     blocks = Blocks(tmp_path / "store", written(tmp_path / "store"))
     expected = np.arange(5_000, dtype=np.float64).reshape(-1, 2)
     rng = np.random.default_rng(0)
-    for rows in (rng.choice(2_500, 700, replace=False), np.arange(2_500), np.repeat([7, 9, 2_499], 3), np.arange(0)):
+    drawn, repeated = rng.choice(2_500, 700, replace=False), rng.integers(0, 2_500, 700)
+    for rows in (drawn, repeated, np.arange(2_500), np.array([1, 1, 3]), np.arange(0)):
         np.testing.assert_array_equal(blocks.take("numbers", rows), expected[rows])
         np.testing.assert_array_equal(blocks.take("numbers", np.sort(rows)), expected[np.sort(rows)])
     assert blocks.take("codes", np.arange(3)).shape == (3, 0)
+    for row in (-1, 2_500):
+        with pytest.raises(IndexError, match=f"rows {row} to {row} are asked for, and there are 2500"):
+            blocks.take("numbers", np.array([row]))
 
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="rows are read from the map")

@@ -12,7 +12,7 @@ from tabcohort.model.prediction_columns import joined, joined_column, list_colum
 @pytest.mark.parametrize("n_labels", [1, 2, 3, 9, 64, 65, 200])
 @pytest.mark.parametrize("n_rows", [0, 1, 500])
 def test_sets_are_the_labels_that_are_in_them(n_labels: int, n_rows: int) -> None:
-    is_in = np.random.default_rng(n_labels).random((n_rows, n_labels)) < 0.3
+    is_in = np.asfortranarray(np.random.default_rng(n_labels).random((n_rows, n_labels)) < 0.3)
     labels = tuple(range(n_labels))
     expected = [[str(label) for label in labels if row[label]] for row in is_in]
     lists, texts = list_column("set", labels, is_in), joined_column("set", labels, is_in)

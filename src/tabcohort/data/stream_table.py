@@ -40,7 +40,7 @@ from tabcohort.data.parse import parse_numbers
 from tabcohort.data.schema_facts import schema_facts, schema_from_facts
 from tabcohort.data.survey import Survey, survey
 from tabcohort.data.table import Schema, Table, positive_code
-from tabcohort.data.table_store import Blocks, StoreWriter, TemporaryFolder, building, damaged, read_header
+from tabcohort.data.table_store import Blocks, StoreWriter, TemporaryFolder, building, damaged, is_store, read_header
 from tabcohort.data.totals import Rows, Totals
 from tabcohort.errors import SettingsError, TabcohortWarning, TableError, listed
 from tabcohort.plain_values import PlainValues
@@ -98,7 +98,7 @@ def stream_table(
         target: the column to predict.
         choices: what is said of the columns; there is one key or one group, and no time.
         positive: label of the positive class; of two classes the last in sorted order when omitted.
-        options: where the store is, and the memory.
+        options: where the store is, the memory, and what is called on the way.
 
     Raises:
         TableError: the files are not Parquet, a column cannot be read, the folder cannot be written to, another process
@@ -114,49 +114,46 @@ def stream_table(
     _check_possible(choices)
     rows = ParquetRows.open(paths)
     memory = default_bytes() if options.memory is None else options.memory
-    origin = {"key": _key(rows, (target, vars(choices), positive)), "source": str(Path(source).resolve())}
+    identity = {"key": _key(rows, (target, vars(choices), positive)), "source": str(Path(source).resolve())}
     temporary = TemporaryFolder() if options.folder is None else None
     folder = options.folder if temporary is None else temporary.path
     assert folder is not None
-    header = _usable_header(folder, origin)
+    header = _usable_header(folder, identity)
     if header is not None:
         return _kept_table(folder, header, memory, options.callback)
     with building(folder):
-        result = survey(rows, target, choices, options.callback)
-        schema = _schema(result, target, choices, positive)
-        options.audit(result.sample, schema)
-        _Build(folder, rows, schema, result, choices).run(origin, options.callback)
-        header = read_header(folder)
-    assert header is not None
-    return open_store(folder, header, memory, temporary)
+        header = _usable_header(folder, identity)  # another process may have built it since
+        if header is None:
+            if is_store(folder):
+                message = "is built again: the files, the target, the columns or the version have changed"
+                warnings.warn(f"the store {str(folder)!r} {message}", TabcohortWarning, stacklevel=2)
+            surveyed = survey(rows, target, choices, options.callback)
+            schema = _schema(surveyed, target, choices, positive)
+            options.audit(surveyed.sample, schema)
+            _Build(folder, rows, schema, surveyed, choices).run(identity, options.callback)
+            header = read_header(folder)
+        assert header is not None
+        return open_store(folder, header, memory, temporary)  # before another process may build it again
 
 
-def _usable_header(folder: Path, origin: Mapping[str, str]) -> PlainValues | None:
+def _usable_header(folder: Path, identity: Mapping[str, str]) -> PlainValues | None:
     """Return the header of the store in a folder; None where one has to be built.
 
     Args:
         folder: of the store.
-        origin: the key and the source of the table, as its header would have them.
+        identity: the key and the source of the table, as its header would have them.
 
     Raises:
         TableError: the store is damaged, or has the rows of another table.
-
-    Warns:
-        TabcohortWarning: the store has rows or columns that have changed since.
     """
     header = read_header(folder)
-    if header is None or header.get("key") == origin["key"]:
+    if header is None or header.get("key") == identity["key"]:
         return header
-    if header.get("source") != origin["source"]:
+    if header.get("source") != identity["source"]:
         raise TableError(
             f"the store {str(folder)!r} has the rows of {header.get('source')!r}; name another folder, or remove this "
             "one if nothing needs it"
         )
-    warnings.warn(
-        f"the store {str(folder)!r} is built again: the files, the target, the columns or the version have changed",
-        TabcohortWarning,
-        stacklevel=3,
-    )
     return None
 
 
@@ -225,11 +222,11 @@ class _Build:
         self.totals = Totals.zero(statistics.center, schema.n_codes, len(schema.classes))
         self.has_missing = False
 
-    def run(self, origin: Mapping[str, str], callback: ReadingCallback = ignore) -> None:
+    def run(self, identity: Mapping[str, str], callback: ReadingCallback) -> None:
         """Write the store.
 
         Args:
-            origin: the key and the source of the table, which the header says.
+            identity: the key and the source of the table, which the header says.
             callback: called with the progress after each batch.
         """
         with StoreWriter(self.folder) as writer:
@@ -251,7 +248,7 @@ class _Build:
             writer.append("origin", self.origin)
             writer.append("unit", self.unit)
             facts = {"schema": schema_facts(self.schema), "in_groups": self.in_groups, "has_missing": self.has_missing}
-            writer.finish({**origin, "fingerprint": self._fingerprint(writer), **facts})
+            writer.finish({**identity, "fingerprint": self._fingerprint(writer), **facts})
 
     def _kept(self, frame: pl.DataFrame, row_numbers: IntArray, is_sample: bool = False) -> Rows:
         """Return the rows of a batch that have a target and a weight, and note their hashes.

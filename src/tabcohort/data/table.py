@@ -286,6 +286,7 @@ class Table:
         """
         numbers, codes = X if isinstance(X, tuple) else (X, None)
         numbers = _as_numbers(numbers)
+        weight, group_ids, time = (None if given is None else np.asarray(given) for given in (weight, group_ids, time))
         rows = _rows_of_arrays(numbers, codes, np.asarray(y), weight, group_ids, time)
         columns = _columns_of_arrays(numbers, features)
         dropped = tuple(column for column in columns if isinstance(column, Dropped))

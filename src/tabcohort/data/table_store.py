@@ -289,6 +289,8 @@ class Blocks:
             rows: row numbers, `(n,)`; ascending ones are read fastest.
         """
         array, gaps = self.arrays[name], np.diff(rows)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(array):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} are asked for, and there are {len(array)}")
         if (gaps < 0).any():
             order = np.argsort(rows, kind="stable")
             return self.take(name, rows[order])[np.argsort(order)]
@@ -302,7 +304,7 @@ class Blocks:
         for start, stop in zip([0, *stops[:-1].tolist()], stops.tolist(), strict=True):
             first, n_rows = int(rows[start]), int(rows[stop - 1] - rows[start]) + 1
             read = self._read(name, first, n_rows)
-            taken[start:stop] = read if n_rows == stop - start else read[rows[start:stop] - first]
+            taken[start:stop] = read if (gaps[start : stop - 1] == 1).all() else read[rows[start:stop] - first]
         return taken
 
     def _read(self, name: str, first: int, n_rows: int) -> NDArray[Any]:
@@ -317,7 +319,10 @@ class Blocks:
         read = np.empty((n_rows, *array.shape[1:]), array.dtype)
         view, start = read.data.cast("B"), first * (array.nbytes // len(array))
         while len(view):
-            n_bytes = os.preadv(self._files[name].fileno(), [view], start)
+            try:
+                n_bytes = os.preadv(self._files[name].fileno(), [view], start)
+            except OSError as error:
+                raise damaged(self.folder, error.strerror or str(error)) from None
             if not n_bytes:
                 raise damaged(self.folder, f"the block {name!r} has become shorter")
             view, start = view[n_bytes:], start + n_bytes

@@ -33,8 +33,8 @@ def joined_column(name: str, labels: Sequence[Label], is_in: BoolArray) -> pl.Se
     import polars as pl
 
     packed = np.packbits(is_in, axis=1)
-    packed = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
-    words = packed.view(np.uint64)
+    padded = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
+    words = np.ascontiguousarray(padded).view(np.uint64)
     keys = words[:, 0] if words.shape[1] == 1 else words.view([("", np.uint64)] * words.shape[1])[:, 0]
     _, rows, places = np.unique(keys, return_index=True, return_inverse=True)
     texts = [str(label) for label in labels]

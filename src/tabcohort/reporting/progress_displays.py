@@ -32,7 +32,7 @@ class _Display:
         self._shown = time.perf_counter()
         self._bar = Progress(
             TextColumn(name), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not self._is_live,
+            console=console, transient=True, disable=not self._is_live, redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._task = self._bar.add_task("starting", total=None)
 
@@ -116,7 +116,8 @@ class ReportDisplay:
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
             TextColumn("report"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not console.is_terminal or console.quiet,
+            console=console, transient=True, disable=not console.is_terminal or console.quiet, redirect_stdout=False,
+            redirect_stderr=False,
         )  # fmt: skip
         self._task = self._bar.add_task("starting", total=len(Stage))
 
