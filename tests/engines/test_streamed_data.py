@@ -29,6 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StreamedData:
     reading = make_reading(table.stored_rows(), encoding, *fit_on_training_rows(table, split, encoding))
     data = member_data(table, split, config_of(label_smoothing=0.2, batch_size=8), reading, False)
     assert isinstance(data, StreamedData)
+    monkeypatch.setattr("tabcohort.engines.streamed_data.MIN_BYTES_PER_PART", 0)
     monkeypatch.setattr("tabcohort.engines.streamed_data.BYTES_PER_PART", 24 * data._row_bytes)
     return data
 

@@ -142,6 +142,7 @@ def streamed_table(
 
 def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> int:
     """Write predictions, some thousand rows at a time."""
+    from tabcohort.model.prediction_columns import joined_column, list_column
     from tabcohort.model.streamed_predictions import predicted_frames
     from tabcohort.reporting.prediction_files import (
         columns_to_write,
@@ -165,9 +166,11 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
         n_unusual += int((frame["warnings"] != "").sum())
         return frame
 
+    is_shown = options.out is None and sys.stdout.isatty()  # the rows themselves show how far it is
     _, messages = consoles(options.quiet)
-    with ReadingDisplay(messages) as display:
-        frames = map(counted, predicted_frames(predictor, rows, columns, display))
+    sets_as = list_column if options.escape_formulas else joined_column  # each class is escaped
+    with ReadingDisplay(consoles(is_quiet=True)[1] if is_shown else messages) as display:
+        frames = map(counted, predicted_frames(predictor, rows, columns, memory_of(options), sets_as, display))
         if options.escape_formulas:
             frames = map(without_formulas, frames)
         if options.out:

@@ -15,7 +15,7 @@ from tabcohort.data.streamed_splits import streamed_splits
 from tabcohort.data.table import Table, positive_code
 from tabcohort.engines.ranks import launched
 from tabcohort.engines.windows import n_windows_of
-from tabcohort.errors import SettingsError, TabcohortWarning, TableError
+from tabcohort.errors import EngineError, SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluation.decision import check_objective
 from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
@@ -164,6 +164,11 @@ def _program(table: Table, config: Config) -> Program | None:
 
 def _engine(table: Table, config: Config, program: Program, splitter: Splitter, n_members: int) -> str:
     """Return what trains a config's networks: on an accelerator the batched engine, and for "auto" the faster one."""
+    if table.disk is not None and (config.engine == "batched" or config.precision != "float32"):
+        raise EngineError(
+            "the engine 'batched', which other precisions need, holds all rows in memory, and the rows are in a store; "
+            "leave out 'engine' and 'precision'"
+        )
     is_open = config.engine == "auto" and config.device != "cpu" and launched()[1] == 1
     if not is_open or not may_have_accelerator() or table.disk is not None:  # the batched engine holds all rows
         return choose_engine(config, program, len(table.y))

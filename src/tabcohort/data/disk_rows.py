@@ -70,7 +70,12 @@ class DiskRows:
 
     def totals_without(self, excluded: IntArray) -> Totals:
         """Return the sums over all rows but some, whose numbers are given in ascending order."""
-        return self.totals.without(self.rows(excluded), self.n_codes)
+        few = Totals.zero(self.totals.shift, self.n_codes, len(self.totals.classes))
+        n_inputs = self.blocks.arrays["numbers"].shape[1] + len(self.n_codes)
+        n_at_once = max(1, SAMPLE_CELLS // max(n_inputs, 1))
+        for start in range(0, len(excluded), n_at_once):
+            few.add(self.rows(excluded[start : start + n_at_once]), self.n_codes)
+        return self.totals.minus(few)
 
     @functools.cached_property
     def sample(self) -> IntArray:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-ROWS_PER_BATCH = 65_536
+ROWS_PER_BATCH, CELLS_PER_BATCH = 65_536, 8_000_000  # at most
 MAGIC = b"PAR1"
 _ROW = re.compile(r"^row (\d+)")
 
@@ -140,11 +140,11 @@ class ParquetRows:
         import polars as pl
         import pyarrow as pa
 
-        first = 0
+        first, n_rows = 0, max(1, min(ROWS_PER_BATCH, CELLS_PER_BATCH // max(1, len(names or self.names))))
         for path in self.paths:
             with _opened(path) as file:
                 try:
-                    for batch in file.iter_batches(ROWS_PER_BATCH, columns=names, use_threads=False):
+                    for batch in file.iter_batches(n_rows, columns=names, use_threads=False):
                         frame = pl.from_arrow(batch)
                         assert isinstance(frame, pl.DataFrame)
                         yield first, frame

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tabcohort.data.encoder import no_codes
 from tabcohort.data.splits import Split, Splitter, make_splits
 from tabcohort.data.table import Table
 from tabcohort.errors import TableError
@@ -18,6 +19,8 @@ from tabcohort.settings import Config
 from tabcohort.types import IntArray
 
 MAX_TESTED = 400_000  # rows of all folds together; the standard error of their log loss is about 0.001
+MAX_TESTED_CELLS = 100_000_000  # of these rows: of wide tables fewer rows are tested
+MAX_COMPARED_CELLS = 20_000_000  # of rows whose inputs are compared; of more, their hashes are
 
 
 class StreamedSplit(Split):
@@ -92,7 +95,7 @@ class StreamedFolds:
 
 
 def streamed_splits(table: Table, config: Config, n_folds: int, repeat: int = 0) -> StreamedFolds:
-    """Divide a sample of at most about 400,000 rows of a table in a store into folds.
+    """Divide a sample of at most about 400,000 rows (fewer of wide tables) of a table in a store into folds.
 
     Equal rows, and rows of one group, are in the sample together or not at all, so that a member never tests on a copy
     of a row that it trained on. Of a table with fewer rows all are divided, into the folds that they have in memory.
@@ -104,10 +107,24 @@ def streamed_splits(table: Table, config: Config, n_folds: int, repeat: int = 0)
         TableError: there are too few different rows.
     """
     assert table.disk is not None
-    tested = table.disk.rows_by_hash(config.seed, MAX_TESTED)
-    if len(tested) > 4 * MAX_TESTED:
+    max_tested = min(MAX_TESTED, MAX_TESTED_CELLS // table.n_inputs)
+    tested = table.disk.rows_by_hash(config.seed, max_tested)
+    advice = "leave out repeated rows, or the key or group, or let the rows fit in memory"
+    if len(tested) > 4 * max_tested:
         raise TableError(
-            f"{len(tested):,} rows are equal, or of one group, so that they would all be tested together; leave out "
-            "repeated rows or the group, or allow more memory"
+            f"{len(tested):,} rows are equal, or of one group, so that they would all be tested together; {advice}"
         )
-    return StreamedFolds(len(table.y), tested, make_splits(table.take(tested), config, n_folds, repeat))
+    if not len(tested):
+        raise TableError(f"no row would be tested, as too many rows are equal, or of one group; {advice}")
+    compared = table.take(tested) if len(tested) * table.n_inputs <= MAX_COMPARED_CELLS else _hashed(table, tested)
+    return StreamedFolds(len(table.y), tested, make_splits(compared, config, n_folds, repeat))
+
+
+def _hashed(table: Table, rows: IntArray) -> Table:
+    """Return rows of a table in a store with the two halves of their hashes in place of their inputs."""
+    assert table.disk is not None
+    hashes = table.disk.blocks.take("hashes", rows)
+    halves = np.stack([hashes >> np.uint64(32), hashes & np.uint64(2**32 - 1)], axis=1).astype(np.float64)
+    group_ids = np.unique(hashes, return_inverse=True)[1] if table.disk.in_groups else None
+    y, weight = table.disk.blocks.take("y", rows), table.disk.weight(rows)
+    return Table(halves, no_codes(len(rows)), y, weight, table.schema, group_ids)

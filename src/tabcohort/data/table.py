@@ -286,7 +286,9 @@ class Table:
         """
         numbers, codes = X if isinstance(X, tuple) else (X, None)
         numbers = _as_numbers(numbers)
-        weight, group_ids, time = (None if given is None else np.asarray(given) for given in (weight, group_ids, time))
+        weight = None if weight is None else np.asarray(weight, dtype=np.float64)
+        group_ids = None if group_ids is None else np.asarray(group_ids, dtype=np.int64)
+        time = None if time is None else np.asarray(time, dtype=np.float64)
         rows = _rows_of_arrays(numbers, codes, np.asarray(y), weight, group_ids, time)
         columns = _columns_of_arrays(numbers, features)
         dropped = tuple(column for column in columns if isinstance(column, Dropped))

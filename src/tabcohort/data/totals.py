@@ -78,10 +78,8 @@ class Totals:
             self.n_rows[start : start + n] += np.bincount(codes, minlength=n)
             start += n
 
-    def without(self, rows: Rows, n_codes: Sequence[int]) -> Totals:
+    def minus(self, few: Totals) -> Totals:
         """Return these sums less those over some of their rows; `largest` stays."""
-        few = Totals.zero(self.shift, n_codes, len(self.classes))
-        few.add(rows, n_codes)
         names = ("known", "first", "second", "classes", "counts", "n_rows")
         left = {name: np.maximum(getattr(self, name) - getattr(few, name), 0) for name in names if name != "first"}
         return Totals(shift=self.shift, largest=self.largest, first=self.first - few.first, **left)

@@ -10,22 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.disk_rows import DiskRows
+from tabcohort.data.memory import BYTES_OF_LIBRARIES
 from tabcohort.engines.batches import EpochBlock
+from tabcohort.engines.compiled.jit import n_cores
 from tabcohort.engines.protocol import EpochPart, MemberData
 from tabcohort.engines.reading import Reading
 from tabcohort.engines.windows import WindowPlan
 from tabcohort.errors import TrainingError
 from tabcohort.types import IntArray
 
-BYTES_PER_PART = 2**28  # of the rows that a member holds in memory
+BYTES_PER_PART = 2**28  # of the rows that a member holds in memory, at most
+MIN_BYTES_PER_PART = 2**20
+SHARE_OF_PARTS = 1 / 4  # of the memory to use, less that of the libraries, for the parts of all members side by side
 
 
 @dataclass(frozen=True)
 class StreamedData(MemberData):
     """What a member's engine sees of a table in a store; `train` and `soft_targets` are empty.
 
-    If all training rows take at most `BYTES_PER_PART`, they are read once. Else an epoch has parts that take as much.
-    What is trained on in which order does not depend on that.
+    If all training rows take no more than a part may, they are read once; else an epoch has parts. What is trained on,
+    and in which order, does not depend on that.
 
     Args:
         disk: the rows.
@@ -46,7 +50,7 @@ class StreamedData(MemberData):
     @property
     def is_in_parts(self) -> bool:
         """Whether the training rows do not all fit in memory."""
-        return self.n_train * self._row_bytes > BYTES_PER_PART
+        return self.n_train > self._rows_per_part
 
     def parts(self, block: EpochBlock) -> Iterator[EpochPart]:
         """Yield the rows of as many steps of an epoch as fit in memory at a time; of all epochs, if all rows fit."""
@@ -55,8 +59,8 @@ class StreamedData(MemberData):
             return
         bounds, start = block.bounds, 0
         while start < len(bounds) - 1:
-            n_rows = BYTES_PER_PART // self._row_bytes
-            stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + n_rows, side="right")) - 1)
+            last = bounds[start] + self._rows_per_part
+            stop = max(start + 1, int(np.searchsorted(bounds, last, side="right")) - 1)
             order = block.orders[:, bounds[start] : bounds[stop]]
             rows, places = np.unique(self.train_rows(order.ravel()), return_inverse=True)
             self.disk.prefetch(rows)
@@ -66,6 +70,11 @@ class StreamedData(MemberData):
     def validation_rows(self) -> tuple[Reading, IntArray]:
         """Return the validation rows, which are in memory."""
         return self._validation
+
+    @property
+    def _rows_per_part(self) -> int:
+        own_share = SHARE_OF_PARTS * (self.disk.memory - BYTES_OF_LIBRARIES) / n_cores()
+        return int(max(MIN_BYTES_PER_PART, min(BYTES_PER_PART, own_share))) // self._row_bytes
 
     @property
     def _row_bytes(self) -> int:

@@ -109,6 +109,7 @@ class TorchEngine:
                         order[start - first : stop - first], share, partners[start:stop], batches.mix[step]
                     )
                     self._update(learning_rate, decay)
+                del part  # before the next one is read
             val_logits = self._val_logits()
         self._check_buffers()
         self.ranks.add_up(losses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ from tabcohort.types import BoolArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
+
+SetColumn = Callable[[str, Sequence[Label], BoolArray], "pl.Series"]  # its name, the labels, and which are in each row
 
 
 def list_column(name: str, labels: Sequence[Label], is_in: BoolArray) -> pl.Series:

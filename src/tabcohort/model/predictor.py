@@ -32,7 +32,7 @@ from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
-from tabcohort.model.prediction_columns import joined, joined_column, list_column, text_column, warn_of_renamed
+from tabcohort.model.prediction_columns import SetColumn, joined, list_column, text_column, warn_of_renamed
 from tabcohort.model.report import CohortReport
 from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
 from tabcohort.model.unusual import UnusualCells, UsualCells, warn_of_cells
@@ -238,17 +238,18 @@ class Predictor:
         self._warn_of_ignored_columns(frame)
         return self.predict_encoded(X, frame, columns, reasons)
 
-    def predict_part(self, frame: pl.DataFrame, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return predictions for a part of many rows, as files of predictions have them.
-
-        They are those of `predict_frame`, but a set is one text, its classes joined by "|", and nothing is warned of.
+    def predict_part(
+        self, frame: pl.DataFrame, columns: Sequence[str] | None = None, sets_as: SetColumn = list_column
+    ) -> pl.DataFrame:
+        """Return predictions for a part of many rows: those of `predict_frame`, and nothing is warned of.
 
         Args:
             frame: the rows.
             columns: as for `predict_frame`; all of them are in the frame.
+            sets_as: makes the column of prediction sets, such as `tabcohort.model.prediction_columns.joined_column`.
         """
         X = self._inputs(frame)
-        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), sets_as=joined_column)
+        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), sets_as=sets_as)
         return joined(frame, columns, self.schema.keys, predictions)
 
     def predict_encoded(
@@ -278,7 +279,7 @@ class Predictor:
         X: FloatArray,
         cells: UnusualCells | None,
         reasons: Sequence[str] | None = None,
-        sets_as: Callable[[str, Sequence[Label], BoolArray], pl.Series] = list_column,
+        sets_as: SetColumn = list_column,
     ) -> list[pl.Series]:
         """Return the columns of the predictions for rows with these inputs.
 

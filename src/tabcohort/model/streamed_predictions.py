@@ -14,10 +14,21 @@ from numpy.typing import NDArray
 from tabcohort.data.encoder import no_codes
 from tabcohort.data.frames import target_labels
 from tabcohort.data.groups import group_hashes, group_ids_of
-from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within, rows_counted_in_files
+from tabcohort.data.memory import default_bytes
+from tabcohort.data.parquet_files import (
+    CELLS_PER_BATCH,
+    ROWS_PER_BATCH,
+    ParquetRows,
+    ReadingCallback,
+    ReadingProgress,
+    ignore,
+    places_within,
+    rows_counted_in_files,
+)
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.jit import n_cores
 from tabcohort.errors import TabcohortWarning, TableError
+from tabcohort.model.prediction_columns import SetColumn, joined_column
 from tabcohort.model.predictor import Predictor
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
@@ -26,6 +37,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHARE_FOR_METRICS = 0.5  # of the memory
+SHARE_FOR_BATCHES, BYTES_PER_CELL = (
+    0.5,
+    50,
+)  # of the memory, and of a cell that is predicted for, at the peak; estimated
 BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the peak; estimated
 
 
@@ -33,14 +48,18 @@ def predicted_frames(
     predictor: Predictor,
     rows: ParquetRows,
     columns: Sequence[str] | None = None,
+    memory: int | None = None,
+    sets_as: SetColumn = joined_column,
     callback: ReadingCallback = ignore,
 ) -> Iterator[pl.DataFrame]:
-    """Yield the predictions of `Predictor.predict_frame`, batch by batch; some batches are predicted side by side.
+    """Yield the predictions of `Predictor.predict_part`, batch by batch; some batches are predicted side by side.
 
     Args:
         predictor: the model.
         rows: the files.
         columns: as for `Predictor.predict_frame`.
+        memory: bytes that may be used; half of the machine's when omitted.
+        sets_as: makes the column of prediction sets.
         callback: called with the progress after each batch.
 
     Raises:
@@ -53,24 +72,39 @@ def predicted_frames(
 
     def predicted(first: int, frame: pl.DataFrame) -> pl.DataFrame:
         with rows_counted_in_files(np.arange(first, first + len(frame))):
-            predictions = predictor.predict_part(frame, columns)
+            predictions = predictor.predict_part(frame, columns, sets_as)
         if "row" in predictions.columns and "row" not in frame.columns:
             predictions = predictions.with_columns(pl.col("row") + first)
         return predictions
 
+    n_at_once = _batches_at_once(rows, default_bytes() if memory is None else memory)
     waiting: deque[Future[pl.DataFrame]] = deque()
-    with ThreadPoolExecutor(n_cores()) as pool:
+    n_done = 0
+
+    def finished(n_left: int) -> Iterator[pl.DataFrame]:
+        nonlocal n_done
+        while len(waiting) > n_left:
+            predictions = waiting.popleft().result()
+            n_done += len(predictions)
+            yield predictions
+            callback(ReadingProgress("predicting", n_done, rows.n_rows))
+
+    with ThreadPoolExecutor(n_at_once) as pool:
         try:
-            for first, frame in rows.batches(stage="predicting", callback=callback):
+            for first, frame in rows.batches():
                 if not first:
                     predictor.predict_frame(frame.head(0), columns)  # which warns of the columns, once
                 waiting.append(pool.submit(predicted, first, frame))
-                if len(waiting) > n_cores():
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                yield from finished(n_at_once)
+            yield from finished(0)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _batches_at_once(rows: ParquetRows, memory: int) -> int:
+    """Return how many batches are predicted side by side: one for each core, if they and one more fit in memory."""
+    bytes_of_batch = BYTES_PER_CELL * min(CELLS_PER_BATCH, ROWS_PER_BATCH * len(rows.names))
+    return int(max(1, min(n_cores(), SHARE_FOR_BATCHES * memory / bytes_of_batch - 1)))
 
 
 def evaluated_rows(

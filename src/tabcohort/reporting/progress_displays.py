@@ -28,7 +28,8 @@ class _Display:
 
     def __init__(self, name: str, console: Console) -> None:
         self.console = console
-        self._is_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+        can_be_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+        self._is_live = can_be_live and not console.quiet
         self._shown = time.perf_counter()
         self._bar = Progress(
             TextColumn(name), BarColumn(bar_width=24), TextColumn("{task.description}"),

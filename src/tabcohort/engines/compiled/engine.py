@@ -106,6 +106,7 @@ class CompiledEngine:
         val_logits = np.empty((n_epochs, len(validation.rows), self.n_outputs), self.dtype)
         for part in data.parts(block):
             self._run_steps(part, block, rates[:n_epochs], kept, losses, val_logits)
+            del part  # before the next one is read
         self._first, self._n_taken, self._rates = epoch, 1, rates
         self._kept = kept if n_kept else {}
         self._results = validation.results(losses, val_logits, n_train=data.batches.n_rows)
