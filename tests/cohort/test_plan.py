@@ -12,7 +12,7 @@ from helpers import SINGLE, SMALL, config_of, noisy_rows, table_of
 from torch import nn
 
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.plan import Member, make_plan
+from tabcohort.cohort.plan import PRODUCTS_PER_ROW, Member, make_plan
 from tabcohort.cohort.presets import preset_configs
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.data.table import Table
@@ -47,7 +47,9 @@ def test_a_members_cost_is_that_of_an_epoch_of_its_network() -> None:
     plan = make_plan(table_of(), [config_of(hidden=(8,)), config_of(hidden=(16,)), config_of(model="logistic")], SMALL)
     costs = {member.config: member.cost for member in plan.members}
     n_rows = len(plan.table.y)
-    assert costs == {number: n_rows * program.n_products for number, program in enumerate(plan.programs)}
+    assert costs == {
+        number: n_rows * (PRODUCTS_PER_ROW + program.n_products) for number, program in enumerate(plan.programs)
+    }
     assert costs[2] < costs[0] < costs[1]
 
 

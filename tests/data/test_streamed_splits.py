@@ -54,6 +54,42 @@ def test_of_many_rows_a_sample_is_tested_and_all_others_train(tmp_path: Path, mo
     np.testing.assert_array_equal(np.flatnonzero(splits.fold_ids() >= 0), np.sort(tested))
 
 
+@pytest.mark.parametrize("groups", [(), ("who",)])
+@pytest.mark.parametrize("n_folds", [1, 4])
+def test_rows_of_wide_tables_are_compared_by_their_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: tuple[str, ...], n_folds: int
+) -> None:
+    monkeypatch.setattr(module, "MAX_COMPARED_CELLS", 0)
+    frame = labelled_frame().with_columns(pl.Series("who", np.arange(300) % 100))
+    table = streamed(frame.vstack(frame[:50]), tmp_path, groups=groups, types={} if groups else {"who": "drop"})
+    splits = streamed_splits(table, config_of(), n_folds)
+    for fold in range(n_folds):
+        split = splits.split(fold)
+        sides = [split.train, split.validation, split.test]
+        np.testing.assert_array_equal(np.sort(np.concatenate(sides)), np.arange(350))
+        for side in sides:
+            assert len(side)
+            copies = {row + 300 for row in side if row < 50}
+            assert copies <= set(side.tolist())
+        share = np.mean(table.y[split.test])
+        assert abs(share - np.mean(table.y)) < 0.1
+
+
+def test_of_wide_tables_fewer_rows_are_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = streamed(labelled_frame(), tmp_path)
+    monkeypatch.setattr(module, "MAX_TESTED_CELLS", 100 * table.n_inputs)
+    assert 60 < len(streamed_splits(table, config_of(), 4).tested) < 140
+
+
+def test_no_row_that_could_be_tested_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = streamed(labelled_frame(), tmp_path)
+    monkeypatch.setattr(type(table.disk), "rows_by_hash", lambda self, seed, n_rows: np.arange(0))
+    with pytest.raises(
+        TableError, match="^no row would be tested, as too many rows are equal"
+    ):
+        streamed_splits(table, config_of(), 4)
+
+
 def test_rows_that_are_nearly_all_equal_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TESTED", 50)
     frame = labelled_frame()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from helpers import fit_quickly
 from streamed_tables import labelled_frame
 
 from tabcohort import Predictor, TabcohortWarning, Table, TableError
-from tabcohort.data.parquet_files import ParquetRows
-from tabcohort.model.streamed_predictions import evaluated_rows, predicted_frames
+from tabcohort.data.parquet_files import ParquetRows, ReadingProgress
+from tabcohort.engines.compiled.jit import n_cores
+from tabcohort.model.streamed_predictions import _batches_at_once, evaluated_rows, predicted_frames
 from tabcohort.reporting.prediction_files import with_joined_sets
 
 QUIET = pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
@@ -61,6 +63,26 @@ def test_a_cell_that_cannot_be_read_is_named_with_its_row_in_all_files(
         list(predicted_frames(predictor, rows))
     with pytest.raises(TableError, match=r"^row 258, column 'size' is infinite"):
         evaluated_rows(predictor, rows, 10**9)
+
+
+@QUIET
+def test_predictions_that_nobody_reads_end_with_their_threads(predictor: Predictor, rows: ParquetRows) -> None:
+    before, frames = threading.active_count(), predicted_frames(predictor, rows)
+    next(frames)
+    frames.close()
+    assert threading.active_count() == before
+
+
+@QUIET
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_fewer_batches_are_predicted_side_by_side_where_memory_is_short(
+    predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows, memory: int
+) -> None:
+    assert _batches_at_once(rows, memory) == (1 if memory == 1 else n_cores())
+    seen: list[ReadingProgress] = []
+    parts = list(predicted_frames(predictor, rows, [], memory, callback=seen.append))
+    assert pl.concat(parts).equals(with_joined_sets(predictor.predict_frame(frame, [])))
+    assert [progress.n_done for progress in seen] == [64, 128, 192, 256, 300]
 
 
 def test_ignored_columns_are_named_once(predictor: Predictor, frame: pl.DataFrame, tmp_path: Path) -> None:

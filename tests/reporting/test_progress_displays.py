@@ -87,6 +87,13 @@ def test_a_log_has_a_line_whenever_a_network_is_trained() -> None:
     assert [line.split()[0] for line in text.getvalue().splitlines()] == ["1/6", "3/6", "6/6"]
 
 
+@pytest.mark.parametrize("display", [ProgressDisplay, ReadingDisplay, ReportDisplay])
+def test_results_are_written_while_a_bar_is_shown(display: type, capsys: pytest.CaptureFixture[str]) -> None:
+    with display(Console(file=io.StringIO(), force_terminal=True)):
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+
+
 def test_in_a_terminal_there_is_a_bar_that_leaves_nothing_behind() -> None:
     text = io.StringIO()
     with ProgressDisplay(Console(file=text, width=200, force_terminal=True)) as display:

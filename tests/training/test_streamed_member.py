@@ -14,7 +14,8 @@ from tabcohort import CohortSettings, Config, Predictor, SettingsError, Split, T
 from tabcohort.cohort.executors import ThreadExecutor
 from tabcohort.data.splits import make_splits
 from tabcohort.data.streamed_splits import StreamedSplit, streamed_splits
-from tabcohort.engines import windows
+from tabcohort.engines import streamed_data, windows
+from tabcohort.engines.compiled import kernels
 from tabcohort.training.member import class_weights, fit_on_training_rows
 from tabcohort.training.streamed_member import rows_for_trees
 
@@ -85,6 +86,29 @@ def test_both_engines_see_the_same_windows(tables: tuple[Table, Table]) -> None:
         fit(tables[0], config_of(engine=engine, **changes), SMALL) for engine in ("compiled", "torch")
     )  # fmt: skip
     np.testing.assert_allclose(losses_of(ours), losses_of(torch), rtol=2e-4)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+@pytest.mark.parametrize("is_small", [True, False])
+def test_a_network_does_not_depend_on_the_parts_that_its_rows_are_read_in(
+    tables: tuple[Table, Table], monkeypatch: pytest.MonkeyPatch, engine: str, is_small: bool
+) -> None:
+    if is_small:
+        monkeypatch.setattr(windows, "ROWS_PER_BLOCK", 8)
+        monkeypatch.setattr(windows, "ROWS_PER_WINDOW", 64)
+    config = config_of(
+        engine=engine, batch_size=8, max_epochs=5, mixup_alpha=0.3, mixup_probability=0.5, dropout=0.2,
+        label_smoothing=0.1,
+    )  # fmt: skip
+    whole = fit(tables[0], config, SMALL)
+    n_kernels = len(kernels.run_epochs.signatures)
+    monkeypatch.setattr(streamed_data, "MIN_BYTES_PER_PART", 0)
+    for n_bytes in (1, 2_500):
+        monkeypatch.setattr(streamed_data, "BYTES_PER_PART", n_bytes)
+        in_parts = fit(tables[0], config, SMALL)
+        assert losses_of(in_parts) == losses_of(whole)
+        np.testing.assert_array_equal(in_parts.out_of_fold.log_proba, whole.out_of_fold.log_proba)
+    assert len(kernels.run_epochs.signatures) == n_kernels
 
 
 @pytest.mark.usefixtures("_small_windows")

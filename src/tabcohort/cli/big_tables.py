@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tabcohort.data.frames import ColumnChoices
-    from tabcohort.data.parquet_files import ParquetRows
+    from tabcohort.data.parquet_files import ParquetRows, ReadingProgress
     from tabcohort.data.table import Schema, Table
     from tabcohort.model.predictor import Predictor
     from tabcohort.types import FloatArray
 
 
-MAX_ROWS_IN_MEMORY = 1_500_000  # that a training reads into memory if nothing asks for it
+MAX_ROWS_IN_MEMORY = 1_500_000  # that a training reads into memory if none of these options is given
+OF_ROWS_IN_MEMORY = (
+    "memory", "settings", "key", "group", "time", "learning_curve", "audit", "report", "card", "cluster"
+)  # fmt: skip
 
 
 def rows_to_stream(options: argparse.Namespace) -> ParquetRows | None:
@@ -41,8 +44,8 @@ def rows_to_train_on(options: argparse.Namespace) -> ParquetRows | None:
     """Return the rows of a table whose rows are to be in a store; None where they are to be in memory.
 
     A table is in a store if that is asked for, or if it does not fit in the memory to use. So is one of many rows that
-    would fit, unless something asked for needs it in memory: a pass over all rows for an epoch takes several times as
-    long and predicts no better (`benchmarks/big_tables.md`).
+    would fit, unless something that is asked for needs it in memory, or depends on where it is: epochs that pass over
+    all rows take several times as long and predict no better (`benchmarks/big_tables.md`).
 
     Raises:
         SettingsError: the memory is not written as a number of bytes.
@@ -80,11 +83,17 @@ def _may_be_in_a_store(options: argparse.Namespace, rows: ParquetRows) -> bool:
     from tabcohort.data.stream_table import store_bytes
     from tabcohort.engines.ranks import launched
 
-    describes_cells = options.report or options.card
-    needs_memory = options.time or options.learning_curve or options.audit or options.cluster or launched()[1] > 1
-    if describes_cells or needs_memory or bool(options.key) + len(options.group or ()) > 1:
+    is_asked_for = any(getattr(options, name, None) for name in OF_ROWS_IN_MEMORY)
+    if is_asked_for or options.engine == "batched" or launched()[1] > 1:
         return False
-    return shutil.disk_usage(tempfile.gettempdir()).free > store_bytes(rows.n_rows, len(rows.names))
+    folder, needed = tempfile.gettempdir(), store_bytes(rows.n_rows, len(rows.names))
+    has_room = shutil.disk_usage(folder).free > needed
+    if not has_room:
+        warn_caller(
+            f"the rows are read into memory, where training takes longer: a store would need {needed / 1e9:.3g} GB in "
+            f"{folder!r}; set TMPDIR, or name another folder with --store"
+        )
+    return has_room
 
 
 def memory_of(options: argparse.Namespace) -> int:
@@ -105,8 +114,8 @@ def check_training(options: argparse.Namespace) -> None:
     given = [name for name, value in needed.items() if value]
     if given:
         raise SettingsError(
-            f"{' and '.join(given)} needs all rows in memory, and this table is larger than the memory to use; leave "
-            "it out, or allow more with --memory"
+            f"{' and '.join(given)} needs all rows in memory, and these are in a store; leave it out, or leave out "
+            "--store and allow more with --memory"
         )
 
 
@@ -121,20 +130,25 @@ def streamed_table(
         positive: label of the positive class, if it is named.
         audit: called with a sample of the rows, and the schema.
     """
-    from tabcohort.data.stream_table import StoreOptions, stream_table
-    from tabcohort.data.table_store import is_store
+    from tabcohort.data.stream_table import CHECKING, StoreOptions, stream_table
     from tabcohort.reporting.progress_displays import ReadingDisplay
 
     _, messages = consoles(options.quiet)
     folder = None if options.store is None else Path(options.store)
-    where = "a temporary folder" if folder is None else str(folder)
-    if folder is not None and is_store(folder):
-        print_lines(messages, f"table    its rows are in the store {where} of an earlier run, and not in memory")
-    else:
-        print_lines(messages, f"table    its rows are kept in {where}, and not in memory")
+    stages: list[str] = []
+
+    def show(progress: ReadingProgress) -> None:
+        stages.append(progress.stage)
+        display(progress)
+
     with ReadingDisplay(messages) as display:
-        store = StoreOptions(folder, memory_of(options), audit, display)
-        return stream_table(options.table, options.target, choices, positive, store)
+        store = StoreOptions(folder, memory_of(options), audit, show)
+        table = stream_table(options.table, options.target, choices, positive, store)
+    where = f"a temporary folder in {tempfile.gettempdir()}" if folder is None else str(folder)
+    is_kept = CHECKING in stages
+    line = f"in {where}, the store of an earlier run" if is_kept else f"kept in {where}"
+    print_lines(messages, f"table    its rows are {line}, and not in memory")
+    return table
 
 
 # -- predictions -------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tabcohort.training.member import choose_engine, may_have_accelerator, with_
 
 # Network multiplications that take as long as growing a tree of no rows, and as each of its rows and inputs more.
 PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
+PRODUCTS_PER_ROW = 400.0  # that take as long as reading a row, and as its share of a step
 MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
 BYTES_PER_TARGET, BYTES_PER_PREDICTION = 4, 8  # of a row and a class: a member's targets, and what all members predict
 
@@ -181,7 +182,7 @@ def _cost(table: Table, program: Program | None) -> float:
     """Return what an epoch on all rows costs."""
     if program is not None:
         n_windows = 1 if table.disk is None else n_windows_of(len(table.y))
-        return float(program.n_products) * len(table.y) / n_windows
+        return (PRODUCTS_PER_ROW + program.n_products) * len(table.y) / n_windows
     return table.schema.n_outputs * (PRODUCTS_PER_TREE + PRODUCTS_PER_CELL * len(table.y) * table.n_inputs)
 
 

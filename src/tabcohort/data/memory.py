@@ -10,7 +10,7 @@ from tabcohort.errors import SettingsError
 
 UNITS = {"": 1, "B": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
-MIN_BYTES = 1_000_000_000  # what the libraries take, and a window of the rows of two members
+MIN_BYTES = 1_000_000_000  # what the libraries take, and the parts of the rows of two members
 BYTES_OF_LIBRARIES = 400_000_000
 DEFAULT_SHARE = 0.5  # of the machine's memory
 BYTES_PER_CELL = 60  # at the peak of a training in memory: a third to read (measured), the rest for trees (estimated)

@@ -49,6 +49,7 @@ from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
+CHECKING = "checking the store"  # the stage of a store that was built before
 BYTES_PER_ROW = 25  # of the target, the weight, the hash and the inner fold
 
 
@@ -162,7 +163,7 @@ def _kept_table(folder: Path, header: PlainValues, memory: int, callback: Readin
     table = open_store(folder, header, memory)
     assert table.disk is not None
     table.disk.blocks.check(
-        header, lambda n_done, n_all: callback(ReadingProgress("checking the store", n_done, n_all))
+        header, lambda n_done, n_all: callback(ReadingProgress(CHECKING, n_done, n_all))
     )  # fmt: skip
     return table
 

@@ -1,4 +1,4 @@
-"""What one member is trained on where the table is in a store: statistics from sums, and rows window by window."""
+"""What one member is trained on where the table is in a store: statistics from sums, and rows part by part."""
 
 from __future__ import annotations
 
