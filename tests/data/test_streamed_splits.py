@@ -84,9 +84,7 @@ def test_of_wide_tables_fewer_rows_are_tested(tmp_path: Path, monkeypatch: pytes
 def test_no_row_that_could_be_tested_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = streamed(labelled_frame(), tmp_path)
     monkeypatch.setattr(type(table.disk), "rows_by_hash", lambda self, seed, n_rows: np.arange(0))
-    with pytest.raises(
-        TableError, match="^no row would be tested, as too many rows are equal"
-    ):
+    with pytest.raises(TableError, match=r"^no row would be tested, as too many"):
         streamed_splits(table, config_of(), 4)
 
 
