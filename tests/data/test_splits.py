@@ -613,3 +613,10 @@ def test_copies_of_a_row_are_one_group_and_also_in_the_groups_of_their_table() -
 def test_equal_rows_of_levels_and_small_numbers_are_other_cases() -> None:
     X = np.random.default_rng(0).integers(3, size=(200, 2)).astype(np.float64)
     assert dependent_groups(numbers_table(X)) is None
+
+
+def test_the_only_row_of_a_class_always_trains() -> None:
+    y = np.append(np.arange(90) % 2, 2)
+    table = table_of_arrays(np.random.default_rng(0).normal(size=(91, 2)), y)
+    splits = make_splits(table, Config(validation_fraction=0.5), 3)
+    assert all(90 in splits.split(fold).train for fold in range(3))

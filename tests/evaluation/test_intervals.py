@@ -166,6 +166,13 @@ def test_groups_that_cancel_out_have_no_effect_and_without_influence_all_rows_of
     assert design_effect(np.tile([1.0, -1.0], 30), weight, 0 * group_ids) == pytest.approx(one_group)
 
 
+def test_the_design_effect_of_few_groups_is_widened_twice() -> None:
+    """Sums of the groups: 2, -2, 2, -2 and 0."""
+    influence = np.array([1.0, 1, -1, -1, 1, 1, -1, -1, 0, 0])
+    effect = design_effect(influence, np.ones(10), np.repeat(np.arange(5), 2))
+    assert effect == pytest.approx(5 / 4 * 16 / 8 * (stats.t.ppf(0.975, 4) / Z95) ** 2)
+
+
 def test_a_rate_has_the_wilson_interval_of_the_rows_that_weights_and_groups_leave() -> None:
     is_success = np.arange(40) < 10
     plain = rate_estimate(is_success, np.ones(40))

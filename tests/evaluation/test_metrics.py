@@ -405,3 +405,18 @@ def test_log_loss_has_the_same_bits_on_any_number_of_threads() -> None:
         with threadpool_limits(threads, user_api="blas"):
             losses.append(log_loss(log_proba, y, weight))
     assert losses[0] == losses[1]
+
+
+def test_metrics_have_the_labels_directions_and_bounds_of_the_documentation() -> None:
+    lower_is_better = {"log loss", "Brier score", "expected calibration error"}
+    assert {metric.label for metric in METRICS.values() if metric.lower_is_better} == lower_is_better
+    assert [metric.label for metric in METRICS.values()] == [
+        "accuracy", "balanced accuracy", "ROC AUC", "PR AUC", "log loss", "Brier score", "expected calibration error",
+        "sensitivity", "specificity", "precision", "F1",
+    ]  # fmt: skip
+    assert {metric.lowest for metric in METRICS.values()} == {0.0}
+    highest = {"log_loss": (math.inf, math.inf), "brier": (1.0, 2.0)}
+    for name, metric in METRICS.items():
+        assert (metric.highest(2), metric.highest(3)) == highest.get(name, (1.0, 1.0))
+    of_one_class = {name for name, metric in METRICS.items() if metric.needs_positive}
+    assert of_one_class == {"sensitivity", "specificity", "precision", "f1"}
