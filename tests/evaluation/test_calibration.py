@@ -307,3 +307,23 @@ def test_the_sample_of_a_table_is_of_both_classes_in_whatever_order_the_rows_are
     log_proba = log_softmax(np.random.default_rng(0).normal(0, 0.01, (1_000, 2)), axis=1)
     calibrator = fit_calibrator(predictions_of(log_proba, y, fold_ids=np.arange(1_000) // 2 % 5))
     np.testing.assert_allclose(np.exp(calibrator.apply(log_proba)), 0.5, atol=0.1)
+
+
+@pytest.mark.parametrize(("n_classes", "n_expected"), [(2, 400), (10, 400), (20, 200), (100, 50)])
+def test_of_many_classes_fewer_rows_are_corrected_by(
+    monkeypatch: pytest.MonkeyPatch, n_classes: int, n_expected: int
+) -> None:
+    for name, value in (("MAX_ROWS", 400), ("MAX_PROBABILITIES", 4_000), ("MIN_ROWS", 50)):
+        monkeypatch.setattr(calibration, name, value)
+    drawn: list[int] = []
+    draw = calibration.sample_rows
+
+    def counted(n_rows: int, max_rows: int) -> IntArray:
+        drawn.append(max_rows)
+        return draw(n_rows, max_rows)
+
+    monkeypatch.setattr(calibration, "sample_rows", counted)
+    rng = np.random.default_rng(0)
+    log_proba = log_softmax(rng.normal(size=(1_000, n_classes)), axis=1)
+    fit_calibrator(predictions_of(log_proba, rng.integers(0, n_classes, 1_000), fold_ids=np.arange(1_000) % 5))
+    assert drawn == [n_expected]
