@@ -10,6 +10,7 @@ import pytest
 from streamed_tables import labelled_frame
 
 from tabcohort import TabcohortWarning, TableError
+from tabcohort.data.disk_rows import uniform_sample
 from tabcohort.data.frames import ColumnChoices
 from tabcohort.data.parquet_files import ParquetRows
 from tabcohort.data.survey import Survey, survey
@@ -84,3 +85,17 @@ def test_files_without_rows_and_tables_without_features_are_refused(tmp_path: Pa
         surveyed(labelled_frame()[:0], tmp_path)
     with pytest.raises(TableError, match="there is no column to predict from"):
         surveyed(labelled_frame().select("target"), tmp_path)
+
+
+@QUIET
+def test_a_cell_that_is_no_truth_value_is_noticed_outside_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 90)
+    frame = labelled_frame().with_columns(pl.Series("smokes", ["yes", "no", "NA"] * 100))
+    smokes = next(column for column in surveyed(frame, tmp_path).columns if column.name == "smokes")
+    assert (smokes.kind, smokes.has_missing) == ("boolean", True)
+    outside = np.setdiff1d(np.arange(300), uniform_sample(300, frame.width))[:2]
+    cells = pl.when(pl.int_range(300).is_in(outside)).then(pl.lit("perhaps")).otherwise("smokes").alias("smokes")
+    with pytest.raises(TableError, match=r"'smokes' is boolean in a sample .* 2 cells .* such as 'perhaps';"):
+        surveyed(frame.with_columns(cells), tmp_path)

@@ -18,8 +18,9 @@ from tabcohort.reproduce.experiments import EXPERIMENTS
 
 USER_ERROR = 2
 TABLE = (
-    "a file (CSV, TSV, JSON lines, Parquet, Arrow, Excel; also compressed), - for standard input, a database "
-    "(sqlite:///FILE, duckdb:///FILE, postgresql://...), or sample:NAME (breast-cancer, wine, digits, iris)"
+    "a file (CSV, TSV, JSON lines, Parquet, Arrow, Excel; also compressed), a folder or a pattern of Parquet files, - "
+    "for standard input, a database (sqlite:///FILE, duckdb:///FILE, postgresql://...), or sample:NAME (breast-cancer, "
+    "wine, digits, iris)"
 )
 CLUSTER = "on a Ray cluster: local (started here), auto (runs here), HOST:PORT, or ray://HOST:PORT"
 THRESHOLD = (

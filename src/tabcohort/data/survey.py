@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tabcohort.data.columns import Column, Dropped
+from tabcohort.data.columns import Boolean, Column, Dropped, shortened
 from tabcohort.data.disk_rows import uniform_sample
 from tabcohort.data.frames import (
     ColumnChoices,
@@ -23,7 +23,7 @@ from tabcohort.data.frames import (
 )
 from tabcohort.data.labels import label_findings
 from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within, rows_counted_in_files
-from tabcohort.data.parse import as_series, as_text, has_no_single_values
+from tabcohort.data.parse import as_series, as_text, has_no_single_values, parse_truth, without_missing_words
 from tabcohort.data.recognize import recognize_columns, with_level_counts
 from tabcohort.errors import TabcohortWarning, TableError
 from tabcohort.types import IntArray, Label
@@ -197,8 +197,28 @@ class _Counter:
         text = as_text(self.counts["level"])
         if text.null_count():
             column = replace(column, has_missing=True)
+        if isinstance(column, Boolean):
+            _check_truth(column.name, text, self.counts["n"])
         counts = pl.DataFrame([text, self.counts["n"]]).drop_nulls().group_by("level").agg(pl.col("n").sum())
         return with_level_counts(column, counts)
+
+
+def _check_truth(name: str, levels: pl.Series, counts: pl.Series) -> None:
+    """Raise `TableError` if a boolean column has other levels than yes, no and what stands for a missing cell.
+
+    Args:
+        name: of the column.
+        levels: distinct cells of all rows, as text.
+        counts: rows of each.
+    """
+    text = without_missing_words(levels)
+    is_neither = text.is_not_null() & parse_truth(text).is_null()
+    if is_neither.any():
+        raise TableError(
+            f"the column {name!r} is boolean in a sample of the rows, and {counts.filter(is_neither).sum():,} cells of "
+            f"all rows are neither yes nor no, such as {shortened(text.filter(is_neither).sort()[0])}; fix them, or "
+            "name another type for the column, such as category"
+        )
 
 
 def comparable(cells: pl.Series) -> pl.Series:
