@@ -353,10 +353,10 @@ class Table:
             return Table(
                 self.numbers[rows], self.codes[rows], self.y[rows], self.weight[rows], self.schema, groups, times
             )  # fmt: skip
-        own = self.disk.rows(rows)
+        taken = self.disk.rows(rows)
         hashes = self.disk.blocks.take("hashes", rows) if self.disk.in_groups else None
         group_ids = None if hashes is None else np.unique(hashes, return_inverse=True)[1]
-        return Table(own.numbers, own.codes, own.y, own.weight, self.schema, group_ids)
+        return Table(taken.numbers, taken.codes, taken.y, taken.weight, self.schema, group_ids)
 
     def with_numbers(self, numbers: FloatArray) -> Table:
         """Return the table with other inputs, which are all numbers."""

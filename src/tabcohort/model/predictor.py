@@ -644,17 +644,17 @@ class Predictor:
         for start in range(0, len(X), n_at_once):
             rows = slice(start, start + n_at_once)
             logits = _checked(self._inference.logits(X[rows]), start)
-            own = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
-            mean = self._mean(np.exp(own))
+            by_member = log_probabilities(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], n_classes)
+            mean = self._mean(np.exp(by_member))
             log_proba[rows] = self.calibrator.apply(safe_log(np.minimum(mean, 1.0)))  # their sum may round above 1
-            spread[rows] = self._spread(own)
+            spread[rows] = self._spread(by_member)
         return log_proba, spread
 
-    def _spread(self, own: FloatArray) -> FloatArray:
+    def _spread(self, by_member: FloatArray) -> FloatArray:
         """Return the standard deviation over the members, the second axis, of their calibrated probabilities."""
         if len(self.weights) == 1:
-            return np.zeros_like(own[:, 0])
-        proba = np.exp(self.calibrator.apply(own))
+            return np.zeros_like(by_member[:, 0])
+        proba = np.exp(self.calibrator.apply(by_member))
         return np.sqrt(self._mean(np.square(proba - self._mean(proba)[:, None])))
 
     def _mean(self, values: FloatArray) -> FloatArray:

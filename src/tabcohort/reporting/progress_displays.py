@@ -105,8 +105,8 @@ class ReadingDisplay(_Display):
             self._show(progress.n_done, progress.n_all, line if self._is_live else f"table    {line}")
 
 
-class ReportDisplay:
-    """Shows how far the facts of a report are: a live bar in a terminal, and nothing elsewhere.
+class ReportDisplay(_Display):
+    """Shows how far the facts of a report are: a live bar in a terminal or a notebook, and nothing elsewhere.
 
     Use it as a context manager, and give it to `report_facts` as `callback`.
 
@@ -115,24 +115,12 @@ class ReportDisplay:
     """
 
     def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            TextColumn("report"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not console.is_terminal or console.quiet, redirect_stdout=False,
-            redirect_stderr=False,
-        )  # fmt: skip
-        self._task = self._bar.add_task("starting", total=len(Stage))
-
-    def __enter__(self) -> ReportDisplay:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        super().__init__("report", console)
 
     def __call__(self, progress: ReportProgress) -> None:
         """Show the stage, and how far it is."""
         done = list(Stage).index(progress.stage) + progress.n_done / progress.n_parts
-        self._bar.update(self._task, completed=done, description=str(progress.stage))
+        self._bar.update(self._task, total=len(Stage), completed=done, description=str(progress.stage))
 
 
 class ProgressLog:
