@@ -128,7 +128,7 @@ serving: install  ## load, end, swap, kill and fuzz a server (half an hour)
 watching: install  ## measure what recording and showing a training costs (five minutes)
 	@$(BIN)/python benchmarks/watching.py
 
-cluster: install  ## compare a cluster of three nodes with threads, kill nodes, and predict larger clusters (a quarter of an hour)
+cluster: install  ## compare a cluster of three nodes with threads, kill nodes, and predict larger clusters (twenty minutes)
 	@$(BIN)/python benchmarks/cluster.py
 
 lint-deploy: install  ## lint the container file, and the unit where systemd is installed

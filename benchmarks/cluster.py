@@ -1,7 +1,7 @@
 """A Ray cluster of three nodes on this machine: equal bits, lost nodes, overhead, and a model of larger clusters.
 
-    make cluster            all of it (a quarter of an hour)
-    python benchmarks/cluster.py equal | kill | overhead | model
+    make cluster            all of it (twenty minutes)
+    python benchmarks/cluster.py equal | kill | overhead | grid | model
 
 The model is list scheduling of measured members on nodes of 16 cores, with the measured cost of a task, of starting a
 worker and of moving the table; a share of the nodes is slow. See docs/guide/cluster.md.
@@ -128,7 +128,7 @@ def counted_losses() -> list[str]:
     return lost
 
 
-def overhead(n_configs: int = 6) -> None:
+def overhead(n_configs: int = 6, n_rounds: int = N_ROUNDS) -> None:
     """Time a part of the patent grid in threads and on a cluster of the same cores, in turns."""
     configs = grid(GRID, BASE)[:: 54 // n_configs][:n_configs]
     table, settings = table_of(N_ROWS), CohortSettings(folds=3, seeds=1, halving=False)
@@ -136,7 +136,7 @@ def overhead(n_configs: int = 6) -> None:
     cluster = three_nodes((1,) * n_cores)
     executors: dict[str, Executor] = {"threads": ThreadExecutor(n_cores), "cluster": RayExecutor()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in executors}
-    for number in range(N_ROUNDS + 1):
+    for number in range(n_rounds + 1):
         for name in list(executors)[:: 1 if number % 2 else -1]:
             began, used = time.perf_counter(), cpu_seconds()
             fit(table, configs, settings, executor=executors[name])
@@ -147,9 +147,14 @@ def overhead(n_configs: int = 6) -> None:
         ratios = sorted(there[place] / here[place] for here, there in pairs)
         print(
             f"cluster / threads, {n_cores} cores, {3 * n_configs} members, {what}: median "
-            f"{statistics.median(ratios):.3f}, from {ratios[0]:.3f} to {ratios[-1]:.3f}, {N_ROUNDS} rounds"
+            f"{statistics.median(ratios):.3f}, from {ratios[0]:.3f} to {ratios[-1]:.3f}, {n_rounds} rounds"
         )
     end(cluster)
+
+
+def whole_grid() -> None:
+    """Time the whole patent grid in threads and on a cluster of the same cores, in turns."""
+    overhead(n_configs=54, n_rounds=3)
 
 
 def cpu_seconds() -> float:
@@ -274,7 +279,13 @@ def end(cluster: Cluster) -> None:
     cluster.shutdown()
 
 
-PARTS: dict[str, Callable[[], None]] = {"equal": equal, "kill": kill, "overhead": overhead, "model": model}
+PARTS: dict[str, Callable[[], None]] = {
+    "equal": equal,
+    "kill": kill,
+    "overhead": overhead,
+    "grid": whole_grid,
+    "model": model,
+}
 
 
 def main() -> None:
