@@ -225,7 +225,7 @@ def test_more_folds_than_rows_allow_are_a_warning_and_choices_are_made_on_ten_fo
 
 def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of()
-    n_bytes = len(table.y) * len(table.schema.classes) * (4 + 8 * 2)  # targets, and predictions of two seeds
+    n_bytes = len(table.y) * len(table.schema.classes) * (100 + 8 * 2)  # at the peak, and predictions of two seeds
     settings = CohortSettings(folds=3, seeds=2)
     monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes)
     make_plan(table, config_of(), settings)

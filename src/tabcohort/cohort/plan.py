@@ -11,7 +11,7 @@ from tabcohort.cohort.presets import preset_cohort
 from tabcohort.cohort.trial import faster_engine
 from tabcohort.data.memory import machine_bytes
 from tabcohort.data.splits import Split, Splitter, TimeFolds, cohort_size, make_splits
-from tabcohort.data.streamed_splits import streamed_splits
+from tabcohort.data.streamed_splits import MAX_TESTED, streamed_splits
 from tabcohort.data.table import Table, positive_code
 from tabcohort.engines.ranks import launched
 from tabcohort.engines.windows import n_windows_of
@@ -25,7 +25,9 @@ from tabcohort.training.member import choose_engine, may_have_accelerator, with_
 PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
 PRODUCTS_PER_ROW = 400.0  # that take as long as reading a row, and as its share of a step
 MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
-BYTES_PER_TARGET, BYTES_PER_PREDICTION = 4, 8  # of a row and a class: a member's targets, and what all members predict
+# Of a row and a class: at the peak of weighing, calibrating and measuring (98 with 4,000 classes), and for what the
+# members of each config and repeat predict.
+BYTES_AT_PEAK, BYTES_PER_PREDICTION = 100, 8
 
 
 @dataclass(frozen=True)
@@ -136,18 +138,20 @@ def make_plan(
 
 
 def _check_memory(table: Table, n_predictions: int) -> None:
-    """Raise `TableError` if targets and predictions, which have a number for each row and class, are too many.
+    """Raise `TableError` if predictions, which have a number for each row and class, are too many.
 
     Args:
         table: the rows.
         n_predictions: for each row.
     """
     n_rows, n_classes = len(table.y), len(table.schema.classes)
-    needed = n_rows * n_classes * (BYTES_PER_TARGET + BYTES_PER_PREDICTION * n_predictions)
+    if table.disk is not None:
+        n_rows = min(n_rows, MAX_TESTED)
+    needed = n_rows * n_classes * (BYTES_AT_PEAK + BYTES_PER_PREDICTION * n_predictions)
     available = machine_bytes()
-    if table.disk is None and needed > available:
+    if needed > available:
         raise TableError(
-            f"{n_rows:,} rows with {n_classes:,} classes and {n_predictions} predictions for each take at least "
+            f"{n_rows:,} rows with {n_classes:,} classes and {n_predictions} predictions for each take about "
             f"{needed / 1e9:,.0f} GB, and this machine has {available / 1e9:,.0f} GB: join rare classes, or train on "
             "fewer rows, with fewer configs or fewer seeds"
         )
