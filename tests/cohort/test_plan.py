@@ -232,3 +232,12 @@ def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(mon
     monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes - 1)
     with pytest.raises(TableError, match="join rare classes"):
         make_plan(table, config_of(), settings)
+
+
+def test_more_classes_than_a_model_file_can_hold_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of(n_classes=3)
+    monkeypatch.setattr("tabcohort.cohort.plan.MAX_CLASSES", 3)
+    make_plan(table, config_of(), SMALL)
+    monkeypatch.setattr("tabcohort.cohort.plan.MAX_CLASSES", 2)
+    with pytest.raises(TableError, match=r"a model has at most 2 classes, .*; the target has 3: join rare classes"):
+        make_plan(table, config_of(), SMALL)

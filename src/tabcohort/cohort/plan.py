@@ -28,6 +28,7 @@ MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
 # Of a row and a class: at the peak of weighing, calibrating and measuring (98 with 4,000 classes), and for what the
 # members of each config and repeat predict.
 BYTES_AT_PEAK, BYTES_PER_PREDICTION = 100, 8
+MAX_CLASSES = 4_000  # whose confusion matrix the header of a model file can hold
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def make_plan(
         check_objective(settings.threshold, len(table.schema.classes))
     programs = [_program(table, config) for config in configs]
     splitters = _splitters(table, configs, settings)
-    _check_memory(table, len(configs) * len(splitters))
+    _check_size(table, len(configs) * len(splitters))
     n_members = sum(splitter.n_folds for splitter in splitters)
     engines = [
         "scikit-learn" if program is None else _engine(table, config, program, splitters[0], n_members)
@@ -137,14 +138,19 @@ def make_plan(
     )  # fmt: skip
 
 
-def _check_memory(table: Table, n_predictions: int) -> None:
-    """Raise `TableError` if predictions, which have a number for each row and class, are too many.
+def _check_size(table: Table, n_predictions: int) -> None:
+    """Raise `TableError` if predictions, which have a number for each row and class, or classes are too many.
 
     Args:
         table: the rows.
         n_predictions: for each row.
     """
     n_rows, n_classes = len(table.y), len(table.schema.classes)
+    if n_classes > MAX_CLASSES:
+        raise TableError(
+            f"a model has at most {MAX_CLASSES:,} classes, as its file has a number for each pair of them; the target "
+            f"has {n_classes:,}: join rare classes, or choose another target"
+        )
     if table.disk is not None:
         n_rows = min(n_rows, MAX_TESTED)
     needed = n_rows * n_classes * (BYTES_AT_PEAK + BYTES_PER_PREDICTION * n_predictions)
