@@ -135,10 +135,10 @@ def streamed_table(
 
     _, messages = consoles(options.quiet)
     folder = None if options.store is None else Path(options.store)
-    stages: list[str] = []
+    stages: set[str] = set()
 
     def show(progress: ReadingProgress) -> None:
-        stages.append(progress.stage)
+        stages.add(progress.stage)
         display(progress)
 
     with ReadingDisplay(messages) as display:

@@ -77,6 +77,12 @@ class DiskRows:
             few.add(self.rows(excluded[start : start + n_at_once]), self.n_codes)
         return self.totals.minus(few)
 
+    def classes_without(self, excluded: IntArray) -> FloatArray:
+        """Return the weight of each class over all rows but some, `(n_classes,)`; their inputs are not read."""
+        of_all = self.totals.classes
+        few = np.bincount(self.blocks.take("y", excluded), self.weight(excluded), len(of_all))
+        return np.maximum(of_all - few, 0)
+
     @functools.cached_property
     def sample(self) -> IntArray:
         """Row numbers of a uniform sample, ascending, always the same: all rows of a table of few."""

@@ -353,9 +353,8 @@ class Blocks:
             for start, stop in zip(first.tolist(), (stops * row_bytes).tolist(), strict=True):
                 mapped.madvise(mmap.MADV_WILLNEED, start, stop - start)
 
-    def release(self, *names: str) -> None:
-        """Let pages of these blocks go, of all when none is named; they are read again where they are used again."""
+    def release(self) -> None:
+        """Let the mapped pages of all blocks go; they are read again where they are used again."""
         if hasattr(mmap, "MADV_DONTNEED"):
-            for name in names or self._maps:
-                if name in self._maps:
-                    self._maps[name].madvise(mmap.MADV_DONTNEED)
+            for mapped in self._maps.values():
+                mapped.madvise(mmap.MADV_DONTNEED)

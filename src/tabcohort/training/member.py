@@ -189,7 +189,7 @@ def class_weights(table: Table, split: Split, config: Config) -> FloatArray:
                 raise SettingsError(f"class_weight has the class {label!r}; the target has {listed(known, 10)}")
         return np.array([given.get(label, 1.0) for label in known])
     if table.disk is not None and isinstance(split, StreamedSplit):
-        totals = table.disk.totals_without(split.excluded).classes
+        totals = table.disk.classes_without(split.excluded)
     else:
         totals = np.bincount(table.y[split.train], table.weight[split.train], n_classes).astype(np.float64)
     return np.divide(totals.sum(), n_classes * totals, out=np.ones(n_classes), where=totals > 0)

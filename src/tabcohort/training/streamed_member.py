@@ -93,7 +93,7 @@ def streamed_data(
         raise SettingsError(
             "batch_size 'full' needs all rows in memory, and the table is in a store; set a number of rows"
         )
-    classes = disk.totals_without(split.excluded).classes
+    classes = disk.classes_without(split.excluded)
     mean_weight = float(classes @ factor) / split.n_train
     batches = WindowPlan(
         n_rows, min(batch_size or n_rows, n_rows), config.mixup_alpha, config.mixup_probability, has_batch_norm,
