@@ -81,6 +81,15 @@ def test_a_column_without_a_name_may_be_left_out(cells: list[object], what: str)
         assert without_unnamed_columns(frame, [False, True], "t.csv").columns == ["a"]
 
 
+def test_many_columns_without_a_name_are_left_out_at_once_with_one_warning() -> None:
+    unnamed = [f"column {number} without a name" for number in range(1, 51)]
+    frame = pl.DataFrame({name: [None, None] for name in unnamed} | {"a": [1, 2]})
+    message = "column 5 without a name and 45 more have no values and are left out"
+    with pytest.warns(TabcohortWarning, match=message) as caught:
+        assert without_unnamed_columns(frame, [False] * 50 + [True], "t.csv").columns == ["a"]
+    assert len(caught) == 1
+
+
 def test_a_column_without_a_name_but_with_values_is_refused() -> None:
     frame = pl.DataFrame({"a": ["x", "y"], "column 2 without a name": ["1", "3"]})
     with pytest.raises(TableError, match=r"'t\.csv': column 2 without a name; give it one, or take the column out"):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_COLUMNS = 200_000
+MAX_NAMES = 5  # in a message
 MAX_NAME_LENGTH = 1_000  # characters
 SHARE_OF_NUMBERS = 0.5  # names with a decimal point, from which on the line of names is taken for a row
 
@@ -88,19 +89,27 @@ def without_unnamed_columns(frame: pl.DataFrame, named: Sequence[bool], source: 
     Raises:
         TableError: a column without a name has other values.
     """
+    empty: list[str] = []
+    counting: list[str] = []
     for name, has_name in zip(frame.columns, named, strict=True):
         if has_name:
             continue
         column = frame[name]
         if len(frame) and column.null_count() == len(frame):
-            what = "has no values"
+            empty.append(name)
         elif _counts_rows(column):
-            what = "counts the rows"
+            counting.append(name)
         else:
             raise TableError(f"{source!r}: {name}; give it one, or take the column out")
-        warnings.warn(f"{source!r}: {name} {what} and is left out", TabcohortWarning, stacklevel=2)
-        frame = frame.drop(name)
-    return frame
+    for names, of_one, of_several in (
+        (empty, "has no values and is", "have no values and are"),
+        (counting, "counts the rows and is", "count the rows and are"),
+    ):
+        if names:
+            what = of_one if len(names) == 1 else of_several
+            message = f"{source!r}: {listed(names, MAX_NAMES)} {what} left out"
+            warnings.warn(message, TabcohortWarning, stacklevel=2)
+    return frame.drop(empty + counting)
 
 
 def without_empty_rows(frame: pl.DataFrame, source: str) -> pl.DataFrame:

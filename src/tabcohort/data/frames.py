@@ -29,6 +29,7 @@ from tabcohort.data.parse import (
 from tabcohort.data.recognize import KINDS, recognize_columns
 from tabcohort.data.time_range import check_times
 from tabcohort.errors import TabcohortWarning, TableError, listed, nearest
+from tabcohort.plain_values import shown
 from tabcohort.types import BoolArray, CodeArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ def measurement_message(distinct: NDArray[Any], target: str) -> str:
 def single_row_message(label: Any, target: str) -> str:
     """Return the message that a class has one row only, and what that means."""
     return (
-        f"the class {label!r} of {target!r} has a single row, which can only be trained on, so the model cannot be "
+        f"the class {shown(label)} of {target!r} has a single row, which can only be trained on, so the model cannot be "
         "tested on this class; leave it out, or merge it with another class"
     )
 
