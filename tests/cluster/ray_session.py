@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -21,6 +22,7 @@ from helpers import SMALL, assert_same, config_of, table_of
 import tabcohort
 from tabcohort import CohortSettings, EngineError, RayExecutor, RunProgress, fit
 from tabcohort.cluster.batch_prediction import find_shards, predict_shards
+from tabcohort.cohort.interrupts import interrupted_by_sigterm
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.plan import Member
 from tabcohort.cohort.runner import run_members
@@ -45,7 +47,7 @@ def halving(executor: RayExecutor, folder: Path) -> list[int | None]:
 
 
 def checkpoint(executor: RayExecutor, folder: Path) -> list[Any]:
-    """Interrupt a run that writes to a URL, and resume it in threads."""
+    """Interrupt a run that writes to a URL by SIGTERM, which Ray must not handle, and resume it in threads."""
     url, table, config = f"file://{folder / 'kept'}", table_of(3_000), config_of(max_epochs=2_000)
 
     pressed: list[bool] = []
@@ -53,7 +55,7 @@ def checkpoint(executor: RayExecutor, folder: Path) -> list[Any]:
     def interrupt(progress: RunProgress) -> None:
         if progress.n_epochs > 3 and not pressed:
             pressed.append(True)
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -132,4 +134,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with interrupted_by_sigterm():
+        main()

@@ -234,7 +234,7 @@ def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(mon
         make_plan(table, config_of(), settings)
 
 
-def test_more_classes_than_a_model_file_can_hold_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_classes_than_have_pairs_in_memory_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of(n_classes=3)
     monkeypatch.setattr("tabcohort.cohort.plan.MAX_CLASSES", 3)
     make_plan(table, config_of(), SMALL)

@@ -97,7 +97,12 @@ def test_a_fit_is_that_of_scipy_also_for_predictions_that_are_worse_than_none(
 
 @pytest.mark.parametrize("n_classes", [2, 3, 6])
 @pytest.mark.parametrize("method", METHODS)
-def test_slope_and_curvature_are_central_differences_of_the_loss(method: str, n_classes: int) -> None:
+@pytest.mark.parametrize("cells_at_once", [2**18, 60])
+def test_slope_and_curvature_are_central_differences_of_the_loss(
+    method: str, n_classes: int, cells_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the rows are taken in parts."""
+    monkeypatch.setattr("tabcohort.evaluation.metrics.CELLS_AT_ONCE", cells_at_once)
     log_proba, y = calibrated(50, n_classes)
     weight = np.random.default_rng(1).uniform(0.5, 2.0, 50)
     weight /= weight.mean()
@@ -105,16 +110,17 @@ def test_slope_and_curvature_are_central_differences_of_the_loss(method: str, n_
     start = np.concatenate([[1.0], np.zeros(n_shifts)])
     at = start + np.random.default_rng(2).normal(0, 0.3, 1 + n_shifts)
 
-    def curvature_and_slope(parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def derivatives(parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         shift = np.zeros(n_classes)
         shift[1 : 1 + n_shifts] = parameters[1:]
         calibrator = Calibrator(method, float(parameters[0]), shift)
-        return calibration._curvature_and_slope(calibrator, log_proba, y, weight, parameters - start)
+        return calibration._loss_and_derivatives(calibrator, log_proba, y, weight, parameters - start)
 
-    curvature, slope = curvature_and_slope(at)
+    loss, slope, curvature = derivatives(at)
     steps = 1e-5 * np.eye(1 + n_shifts)
     losses = [[penalised_loss(at + sign * step, log_proba, y, weight) for sign in (1, -1)] for step in steps]
-    slopes = [[curvature_and_slope(at + sign * step)[1] for sign in (1, -1)] for step in steps]
+    slopes = [[derivatives(at + sign * step)[1] for sign in (1, -1)] for step in steps]
+    assert loss == pytest.approx(penalised_loss(at, log_proba, y, weight), rel=1e-12)
     np.testing.assert_allclose(slope, [(up - down) / 2e-5 for up, down in losses], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(curvature, [(up - down) / 2e-5 for up, down in slopes], rtol=1e-6, atol=1e-6)
     forward = approx_fprime(at, penalised_loss, 1e-7, log_proba, y, weight)

@@ -121,6 +121,25 @@ def test_metrics_of_more_classes_are_those_of_scikit_learn(n_rows: int, n_classe
         assert values[name] == pytest.approx(value, abs=1e-12), name
 
 
+@pytest.mark.parametrize("n_classes", [2, 70])
+def test_rows_that_are_measured_in_parts_and_ranks_that_are_not_kept_give_the_same_bits(
+    n_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, y, weight = rows_of(300, n_classes, 4)
+
+    def measured() -> tuple[dict[str, float], list[bytes]]:
+        scorer = Scorer(log_probabilities(logits), y, None)
+        scores = scorer.weighted(weight)
+        influences = [metric.influence(scores).tobytes() for metric in scorer.available().values()]
+        return scorer.metrics(weight), influences
+
+    whole = measured()
+    monkeypatch.setattr("tabcohort.evaluation.metrics.CELLS_AT_ONCE", 7 * n_classes)
+    monkeypatch.setattr("tabcohort.evaluation.metrics.KEPT_CELLS", 0)
+    monkeypatch.setattr("tabcohort.evaluation.metrics.RANKED_AT_ONCE", 3)
+    assert measured() == whole
+
+
 def test_a_named_class_of_many_is_measured_against_the_rest() -> None:
     logits, y, weight = rows_of(60, 4, 3)
     log_proba = log_probabilities(logits)

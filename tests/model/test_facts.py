@@ -68,7 +68,7 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     }  # fmt: skip
     assert keys["evaluation"] == {
         "metrics", "confusion", "n_rows", "n_groups", "class_counts", "majority", "few_rows", "rare_classes",
-        "seldom_predicted",
+        "seldom_predicted", "most_confused",
     }  # fmt: skip
     assert keys["alternatives"] == {"models", "simplest"}
     for model in plain["alternatives"]["models"]:
@@ -243,6 +243,25 @@ def test_classes_are_counted_by_their_true_rows() -> None:
     assert counted["rare_classes"] == ["a"]  # ten rows are not fewer than ten
     assert (counted["n_rows"], counted["n_groups"]) == (100, 90)
     assert counted["confusion"] == [[2.0, 7.5, 0.0], [20.0, 10.5, 0.0], [1.0, 0.0, 9.0]]
+
+
+def test_the_most_frequent_confusions_come_first_with_their_share_of_the_true_class() -> None:
+    facts = evaluation_facts(evaluation_of([[2.0, 7.5, 0.0], [20.0, 10.5, 0.0], [1.0, 0.0, 9.0]]), ["a", "b", "c"])
+    assert facts["most_confused"] == [
+        {"true": "b", "predicted": "a", "weight": 20.0, "share": 20 / 30.5},
+        {"true": "a", "predicted": "b", "weight": 7.5, "share": 7.5 / 9.5},
+        {"true": "c", "predicted": "a", "weight": 1.0, "share": 0.1},
+    ]
+
+
+def test_the_matrix_of_very_many_classes_is_left_out_and_their_confusions_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tabcohort.model.facts.MAX_CLASSES_IN_FULL", 2)
+    facts = evaluation_facts(evaluation_of([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 4.0]]), ["a", "b", "c"])
+    assert facts["confusion"] is None
+    assert [(pair["true"], pair["predicted"]) for pair in facts["most_confused"]] == [("a", "b")]
+    assert facts["class_counts"] == [3.0, 3.0, 4.0]
 
 
 def test_a_class_that_hardly_a_row_is_predicted_to_be_of_is_named_with_a_remedy() -> None:

@@ -60,6 +60,37 @@ def test_a_report_that_was_written_as_json_is_the_same_report(name: str, request
     assert report_to_dict(again) == values
 
 
+def test_of_very_many_classes_the_pairs_that_occur_are_written_and_read(
+    three_classes: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.model.report_file.MAX_CLASSES_IN_FULL", 2)
+    report = three_classes.report
+    values = report_to_dict(report)
+    pairs = values["evaluation"]["confusion"]
+    assert len(pairs["weight"]) == np.count_nonzero(report.evaluation.confusion)
+    np.testing.assert_array_equal(read_again(values, 3).evaluation.confusion, report.evaluation.confusion)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"weight": [1.0]}, "must have a true class, a predicted class and a weight for each pair, not all 0"),
+        ({"weight": [0.0, 0.0]}, "must have a true class, a predicted class and a weight for each pair, not all 0"),
+        ({"weight": [-1.0, 2.0]}, "weight.*must be a number from 0"),
+        ({"true": [0, 3]}, "must have classes from 0 to 2"),
+        ({"predicted": [0, -1]}, "must be a list of whole numbers from 0"),
+        ({"more": []}, "has the unknown part 'more'"),
+    ],
+)
+def test_pairs_that_are_no_confusions_are_refused(
+    three_classes: Predictor, changed: dict[str, Any], message: str
+) -> None:
+    values = report_to_dict(three_classes.report)
+    values["evaluation"]["confusion"] = {"true": [0, 1], "predicted": [0, 1], "weight": [1.0, 2.0], **changed}
+    with pytest.raises(ValueError, match=message):
+        read_again(values, 3)
+
+
 CURVE: dict[str, Any] = {
     "points": [{"share": 1.0, "n_train": 60.0, "log_loss": {"value": 0.5, "low": 0.4, "high": 0.6}}],
     "curves": [

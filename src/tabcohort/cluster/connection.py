@@ -13,7 +13,9 @@ import os
 import platform
 import re
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,16 +123,28 @@ def _connect(address: str, n_local_cores: int | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     for n_left in reversed(range(ATTEMPTS if address == LOCAL else 1)):
         try:
-            if address == LOCAL:
-                cores = n_local_cores or n_cores()
-                ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-            else:
-                ray.init(address, **quiet)
+            with _own_sigterm_handler():
+                if address == LOCAL:
+                    cores = n_local_cores or n_cores()
+                    ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+                else:
+                    ray.init(address, **quiet)
             return
         except Exception as error:  # Ray raises whatever its layers do
             if "timed out during startup" not in str(error) or not n_left:
                 raise _as_settings_error(address, error) from error
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM: that of Ray ends it without what was trained, and with a traceback."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _as_settings_error(address: str, error: Exception) -> SettingsError:

@@ -28,7 +28,7 @@ MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
 # Of a row and a class: at the peak of weighing, calibrating and measuring (98 with 4,000 classes), and for what the
 # members of each config and repeat predict.
 BYTES_AT_PEAK, BYTES_PER_PREDICTION = 100, 8
-MAX_CLASSES = 4_000  # whose confusion matrix the header of a model file can hold
+MAX_CLASSES = 20_000  # for each pair of which there is a number in memory
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _check_size(table: Table, n_predictions: int) -> None:
     n_rows, n_classes = len(table.y), len(table.schema.classes)
     if n_classes > MAX_CLASSES:
         raise TableError(
-            f"a model has at most {MAX_CLASSES:,} classes, as its file has a number for each pair of them; the target "
+            f"a model has at most {MAX_CLASSES:,} classes, as there is a number for each pair of them; the target "
             f"has {n_classes:,}: join rare classes, or choose another target"
         )
     if table.disk is not None:

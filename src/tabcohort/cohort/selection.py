@@ -18,7 +18,7 @@ from tabcohort.cohort.runner import RunResult
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Table
 from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
-from tabcohort.evaluation.metrics import safe_log
+from tabcohort.evaluation.metrics import parts_of_rows, safe_log
 from tabcohort.evaluation.out_of_fold import MAX_FOLDS, OutOfFoldPredictions
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.training.member import class_weights
@@ -153,11 +153,14 @@ class Ensemble:
 
 def mean_log_proba(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray) -> FloatArray:
     """Return the log of the candidates' weighted mean probabilities, `(n, n_classes)`, summed one after another."""
-    total = np.zeros(candidates[0].log_proba.shape)
-    for candidate, weight in zip(candidates, weights, strict=True):
-        if weight > 0:
-            total += weight * np.exp(candidate.log_proba)
-    return safe_log(total)
+    n_rows, n_classes = candidates[0].log_proba.shape
+    mean = np.zeros((n_rows, n_classes))
+    for part in parts_of_rows(n_rows, n_classes):
+        for candidate, weight in zip(candidates, weights, strict=True):
+            if weight > 0:
+                mean[part] += weight * np.exp(candidate.log_proba[part])
+        mean[part] = safe_log(mean[part])
+    return mean
 
 
 def choose_ensemble(candidates: Sequence[OutOfFoldPredictions]) -> Ensemble:

@@ -295,8 +295,8 @@ def measurement_message(distinct: NDArray[Any], target: str) -> str:
 def single_row_message(label: Any, target: str) -> str:
     """Return the message that a class has one row only, and what that means."""
     return (
-        f"the class {shown(label)} of {target!r} has a single row, which can only be trained on, so the model cannot be "
-        "tested on this class; leave it out, or merge it with another class"
+        f"the class {shown(label)} of {target!r} has a single row, which can only be trained on, so the model cannot "
+        "be tested on this class; leave it out, or merge it with another class"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tabcohort.evaluation.metrics import Ranking
+from tabcohort.evaluation.ranking import Ranking
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 N_FOLDS = 5

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tabcohort.evaluation.intervals import standard_error_of_mean
-from tabcohort.evaluation.metrics import log_loss, log_probabilities
+from tabcohort.evaluation.metrics import log_probabilities, parts_of_rows
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
 
 NONE, TEMPERATURE, BIAS_CORRECTED = "none", "temperature", "bias-corrected temperature"
 MAX_ROWS = 20_000  # that a correction of a few numbers is fitted on
-MAX_PROBABILITIES, MIN_ROWS = 20_000_000, 2_000  # of these rows, and rows that there are however many classes
+MAX_PROBABILITIES, MIN_ROWS = 5_000_000, 500  # of these rows, and rows that there are however many classes
 MAX_CLASSES_TO_SHIFT = 30
 PRIOR = 1.0  # standard deviation of scale and shifts; perfectly separated rows would otherwise ask for infinity
 MIN_SCALE = 0.01
@@ -44,8 +44,11 @@ class Calibrator:
         """Return corrected log probabilities, `(..., n_classes)`, of such log probabilities."""
         if self.method == NONE:
             return log_proba
-        corrected = self.scale * log_proba + self.shift
-        return log_probabilities(corrected.reshape(-1, corrected.shape[-1])).reshape(corrected.shape)
+        rows = log_proba.reshape(-1, log_proba.shape[-1])
+        corrected = np.empty(rows.shape)
+        for part in parts_of_rows(*rows.shape):
+            corrected[part] = log_probabilities(self.scale * rows[part] + self.shift)
+        return corrected.reshape(log_proba.shape)
 
 
 def no_calibrator(n_classes: int) -> Calibrator:
@@ -111,18 +114,20 @@ def fit_method(method: str, log_proba: FloatArray, y: IntArray, weight: FloatArr
         shift[1 : 1 + n_shifts] = parameters[1:]
         return replace(unfitted, method=method, scale=float(parameters[0]), shift=shift)
 
-    def loss(parameters: FloatArray) -> float:
-        fit = log_loss(calibrator(parameters).apply(log_proba), y, weight) * weight.sum()
-        return fit + float(np.square(parameters - start).sum()) / (2 * PRIOR**2)
+    def evaluated(parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        return _loss_and_derivatives(calibrator(parameters), log_proba, y, weight, parameters - start)
 
-    parameters, current = start, loss(start)
+    parameters, (current, slope, curvature) = start, evaluated(start)
     for _ in range(MAX_STEPS):
-        curvature, slope = _curvature_and_slope(calibrator(parameters), log_proba, y, weight, parameters - start)
         free = slice(int(parameters[0] == MIN_SCALE and slope[0] > 0), None)  # the scale stays at its bound
         step = np.zeros_like(parameters)
         step[free] = np.linalg.solve(curvature[free, free], slope[free])
         length, before = 1.0, current
-        while (current := loss(moved := _within_bound(parameters - length * step))) > before:
+        while True:
+            moved = _within_bound(parameters - length * step)
+            current, slope, curvature = evaluated(moved)
+            if current <= before:
+                break
             length /= 2
             if length < TOLERANCE:
                 return calibrator(parameters)
@@ -136,24 +141,35 @@ def _within_bound(parameters: FloatArray) -> FloatArray:
     return np.concatenate([np.maximum(parameters[:1], MIN_SCALE), parameters[1:]])
 
 
-def _curvature_and_slope(
+def _loss_and_derivatives(
     calibrator: Calibrator, log_proba: FloatArray, y: IntArray, weight: FloatArray, from_start: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the second and the first derivative of the loss by scale and shifts.
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return the loss, summed over the rows, and its first and second derivative by scale and shifts.
 
     Each parameter changes a row's corrected scores by a vector f over classes: log p for the scale, a unit vector for a
     shift. With q the corrected probabilities, the slope is sum(E_q[f] - f_y), the curvature sum(Cov_q[f]).
     """
-    q = np.exp(calibrator.apply(log_proba))
     n_shifts = len(from_start) - 1
-    mean = (q * log_proba).sum(axis=1)
-    slope = np.empty(1 + n_shifts)
-    slope[0] = weight @ (mean - log_proba[np.arange(len(y)), y])
-    curvature = np.zeros((1 + n_shifts, 1 + n_shifts))
-    curvature[0, 0] = weight @ ((q * np.square(log_proba - mean[:, None])).sum(axis=1))
-    if n_shifts:
-        others = q[:, 1:]
-        slope[1:] = weight @ others - np.bincount(y, weight, n_shifts + 1)[1:]
-        curvature[0, 1:] = curvature[1:, 0] = weight @ (others * (log_proba[:, 1:] - mean[:, None]))
-        curvature[1:, 1:] = np.diag(weight @ others) - (others * weight[:, None]).T @ others
-    return curvature + np.eye(len(slope)) / PRIOR**2, slope + from_start / PRIOR**2
+    loss, slope = float(np.square(from_start).sum()) / (2 * PRIOR**2), from_start / PRIOR**2
+    curvature = np.eye(len(slope)) / PRIOR**2
+    for part in parts_of_rows(*log_proba.shape):
+        log_p, own_weight, own = log_proba[part], weight[part], (np.arange(part.stop - part.start), y[part])
+        scores = calibrator.scale * log_p + calibrator.shift
+        scores -= scores.max(axis=1, keepdims=True)
+        q = np.exp(scores)
+        partition = q.sum(axis=1)
+        q /= partition[:, None]
+        loss += float(own_weight @ (np.log(partition) - scores[own]))
+        mean = np.einsum("ij,ij->i", q, log_p)
+        slope[0] += own_weight @ (mean - log_p[own])
+        deviation = log_p - mean[:, None]
+        curvature[0, 0] += own_weight @ np.einsum("ij,ij->i", q, np.square(deviation, out=scores))
+        if n_shifts:
+            others = q[:, 1:]
+            totals = own_weight @ others
+            slope[1:] += totals - np.bincount(y[part], own_weight, n_shifts + 1)[1:]
+            with_scale = own_weight @ (others * deviation[:, 1:])
+            curvature[0, 1:] += with_scale
+            curvature[1:, 0] += with_scale
+            curvature[1:, 1:] += np.diag(totals) - (others * own_weight[:, None]).T @ others
+    return loss, slope, curvature

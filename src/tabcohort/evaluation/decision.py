@@ -117,7 +117,6 @@ def choose_decision_rule(
     Warns:
         TabcohortWarning: there are no folds, so no threshold can be chosen.
     """
-    predictions = predictions.as_float64()
     thresholds = set_thresholds(predictions.log_proba, predictions.y, predictions.weight, coverage)
     if objective is None:
         return DecisionRule(coverage, thresholds, None, None)
@@ -131,7 +130,7 @@ def choose_decision_rule(
             stacklevel=3,
         )
         return DecisionRule(coverage, thresholds, None, None)
-    threshold = choose_threshold(parsed, rows_of(predictions, positive))
+    threshold = choose_threshold(parsed, rows_of(predictions.as_float64(), positive))
     return DecisionRule(coverage, thresholds, str(objective), threshold)
 
 

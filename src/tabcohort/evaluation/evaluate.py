@@ -227,9 +227,9 @@ def evaluate_out_of_fold(
         positive: code of the positive class, or None.
         seed: of the bootstrap.
     """
-    predictions, y_pred = predictions.as_float64(), None
+    y_pred = None
     if rule.objective is not None and positive is not None:
-        y_pred = cross_fit_threshold(parse_objective(rule.objective), predictions, positive)
+        y_pred = cross_fit_threshold(parse_objective(rule.objective), predictions.as_float64(), positive)
     return evaluate(
         predictions.log_proba, predictions.y, predictions.weight, positive, seed, y_pred, predictions.group_ids
     )
@@ -237,5 +237,5 @@ def evaluate_out_of_fold(
 
 def evaluate_sets_out_of_fold(predictions: OutOfFoldPredictions, coverage: float) -> SetEvaluation:
     """Measure prediction sets on out-of-fold predictions; the thresholds for each row are chosen on the other folds."""
-    sets = cross_fit_sets(predictions.as_float64(), coverage)
+    sets = cross_fit_sets(predictions, coverage)
     return evaluate_sets(sets, predictions.y, predictions.weight)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.evaluation.intervals import newcombe_auc, wilson
+from tabcohort.evaluation.ranking import Ranking
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 ECE_BINS = 15
 FEW_CLASSES = 7  # NumPy adds as few one after another, too: the same bits
+CELLS_AT_ONCE = 2**18  # probabilities for which temporary arrays are made at a time, which the cache holds
+KEPT_CELLS = 2**25  # ranks that are kept; more are computed again for each use
+RANKED_AT_ONCE = 64  # classes, whose columns are copied together
 
 
 # -- probabilities ---------------------------------------------------------------------------------------------------
@@ -31,11 +35,23 @@ def log_probabilities(logits: NDArray[np.floating]) -> FloatArray:
     Args:
         logits: `(n_rows, 1)`, the logit of the second of two classes, or `(n_rows, n_classes)`.
     """
-    values: FloatArray = logits.astype(np.float64)
-    if values.shape[1] == 1:
+    n_rows, width = logits.shape
+    if width == 1:
+        values: FloatArray = logits.astype(np.float64)
         return -np.logaddexp(0.0, np.hstack([values, -values]))
-    shifted = values - _over_classes(np.maximum, values)
-    return shifted - np.log(_over_classes(np.add, np.exp(shifted)))
+    result = np.empty((n_rows, width))
+    for part in parts_of_rows(n_rows, width):
+        shifted = logits[part].astype(np.float64)
+        shifted -= _over_classes(np.maximum, shifted)
+        np.subtract(shifted, np.log(_over_classes(np.add, np.exp(shifted))), out=result[part])
+    return result
+
+
+def parts_of_rows(n_rows: int, n_classes: int) -> Iterator[slice]:
+    """Yield parts of the rows, one after another, whose probabilities need little memory: all rows of small tables."""
+    size = max(1, CELLS_AT_ONCE // n_classes)
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
 
 
 def _over_classes(function: np.ufunc, values: FloatArray) -> FloatArray:
@@ -69,7 +85,8 @@ def calibration_error(log_proba: FloatArray, y: IntArray, weight: FloatArray) ->
         y: class codes, `(n_rows,)`.
         weight: row weights, `(n_rows,)`.
     """
-    return _binned_error(*_confidence_gaps(np.exp(log_proba), y), weight)
+    y_pred, confidence = most_probable(log_proba)
+    return _binned_error(*_confidence_gaps(y_pred, confidence, y), weight)
 
 
 def _binned_error(gap: FloatArray, bins: IntArray, weight: FloatArray) -> float:
@@ -90,11 +107,33 @@ def counts_by_row(values: IntArray, n_values: int, weight: FloatArray | None = N
     return counts.astype(np.float64).reshape(n_rows, n_values)
 
 
-def _confidence_gaps(proba: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
+def most_probable(log_proba: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the code of the most probable class of each row, `(n_rows,)`, and its probability, `(n_rows,)`."""
+    y_pred, confidence = np.empty(len(log_proba), np.int64), np.empty(len(log_proba))
+    for part in parts_of_rows(*log_proba.shape):
+        proba = np.exp(log_proba[part])
+        proba.argmax(axis=1, out=y_pred[part])
+        proba.max(axis=1, out=confidence[part])
+    return y_pred, confidence
+
+
+def _brier_losses(log_proba: FloatArray, y: IntArray) -> FloatArray:
+    """Return the squared errors of each row's probabilities (Brier 1950), `(n_rows,)`.
+
+    Of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
+    """
+    losses = np.empty(len(y))
+    for part in parts_of_rows(*log_proba.shape):
+        errors = np.exp(log_proba[part])
+        errors[np.arange(len(errors)), y[part]] -= 1
+        np.square(errors, out=errors).sum(axis=1, out=losses[part])
+    return losses / (2 if log_proba.shape[1] == 2 else 1)
+
+
+def _confidence_gaps(y_pred: IntArray, confidence: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
     """Return correctness (1 or 0) minus confidence of each row, and the bin of its confidence."""
-    confidence = proba.max(axis=1)
     bins = np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    return (proba.argmax(axis=1) == y) - confidence, bins
+    return (y_pred == y) - confidence, bins
 
 
 # -- predictions, and predictions with weights -----------------------------------------------------------------------
@@ -115,16 +154,27 @@ class Scorer:
     ) -> None:
         self.n_classes = log_proba.shape[1]
         self.positive = positive
-        proba = np.exp(log_proba)
-        self.y, self.y_pred = y, proba.argmax(axis=1) if y_pred is None else y_pred
+        most, confidence = most_probable(log_proba)
+        self.y, self.y_pred = y, most if y_pred is None else y_pred
         self.cell = y * self.n_classes + self.y_pred
         self.log_losses = -log_proba[np.arange(len(y)), y]
-        truth = np.eye(self.n_classes)[y]
-        # Brier (1950); of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
-        self.brier_losses = np.square(proba - truth).sum(axis=1) / (2 if self.n_classes == 2 else 1)
-        self.confidence_gap, self.confidence_bin = _confidence_gaps(proba, y)
+        self.brier_losses = _brier_losses(log_proba, y)
+        self.confidence_gap, self.confidence_bin = _confidence_gaps(most, confidence, y)
+        self._log_proba = log_proba
         ranked = [1 if positive is None else positive] if self.n_classes == 2 else range(self.n_classes)
-        self.rankings = [Ranking(log_proba[:, code], y == code) for code in ranked]
+        self._ranked: Sequence[int] = ranked
+        self._rankings = list(self._rank()) if len(ranked) * len(y) <= KEPT_CELLS else None
+
+    def rankings(self) -> Iterable[Ranking]:
+        """Return the order of the rows by each class against the rest; of two classes, by one of them."""
+        return self._rank() if self._rankings is None else self._rankings
+
+    def _rank(self) -> Iterator[Ranking]:
+        for start in range(0, len(self._ranked), RANKED_AT_ONCE):
+            codes = self._ranked[start : start + RANKED_AT_ONCE]
+            scores = np.ascontiguousarray(self._log_proba[:, codes[0] : codes[-1] + 1].T)
+            for code, score in zip(codes, scores, strict=True):
+                yield Ranking(score, self.y == code)
 
     def weighted(self, weight: FloatArray) -> WeightedScorer:
         """Return these predictions with row weights, `(n_rows,)`."""
@@ -163,7 +213,7 @@ class WeightedScorer:
         """Weight of each (true, predicted) pair of classes, `(n_classes, n_classes)`."""
         n_classes = self.scorer.n_classes
         cells = np.bincount(self.scorer.cell, self.weight, n_classes**2)
-        return cells.reshape(n_classes, n_classes).astype(np.float64)
+        return cells.reshape(n_classes, n_classes).astype(np.float64, copy=False)
 
     @functools.cached_property
     def recalls(self) -> list[float]:
@@ -183,14 +233,25 @@ class WeightedScorer:
         return self.confusion[positive, positive], missed, false_alarm, self.confusion[np.ix_(others, others)].sum()
 
     @functools.cached_property
+    def areas_by_class(self) -> FloatArray:
+        """(ROC AUC, average precision, weight of the class) of each ranked class, `(n_ranked, 3)`."""
+        return np.array(
+            [(*ranking.areas(self.weight), ranking.n_hits(self.weight)) for ranking in self.scorer.rankings()]
+        )
+
+    @functools.cached_property
     def areas(self) -> FloatArray:
         """(ROC AUC, average precision), the mean over classes of one against the rest, `(2,)`."""
-        return np.array([ranking.areas(self.weight) for ranking in self.scorer.rankings]).mean(axis=0)
+        return self.areas_by_class[:, :2].mean(axis=0)
 
     @functools.cached_property
     def area_influences(self) -> FloatArray:
         """Derivatives of both areas by each row's weight, `(2, n_rows)`."""
-        return np.mean([ranking.influences(self.weight) for ranking in self.scorer.rankings], axis=0)
+        total, n_ranked = np.zeros((2, len(self.weight))), 0
+        for ranking in self.scorer.rankings():
+            total += ranking.influences(self.weight)
+            n_ranked += 1
+        return total / n_ranked
 
     def rate_influence(self, part: BoolArray, whole: BoolArray, rate: float) -> FloatArray:
         """Return the derivative of a rate, the weight of `part` among `whole`, by each row's weight, `(n_rows,)`."""
@@ -199,62 +260,6 @@ class WeightedScorer:
     def mean_influence(self, values: FloatArray, mean: float) -> FloatArray:
         """Return the derivative of a weighted mean by each row's weight, `(n_rows,)`."""
         return (values - mean) / self.weight.sum()
-
-
-class Ranking:
-    """Rows ordered by their score for one class, with ties counted half (Hanley & McNeil 1982).
-
-    Args:
-        score: of each row, `(n_rows,)`.
-        is_class: whether a row is of the class, `(n_rows,)`.
-    """
-
-    def __init__(self, score: FloatArray, is_class: BoolArray) -> None:
-        self.order = np.argsort(-score, kind="stable")
-        ordered = score[self.order]
-        self.starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        self.is_class = is_class[self.order]
-
-    def areas(self, weight: FloatArray) -> tuple[float, float]:
-        """Return (ROC AUC, average precision)."""
-        hits, misses, hits_so_far, misses_so_far = self._counts(weight)
-        n_hits, n_misses = hits_so_far[-1], misses_so_far[-1]
-        roc_auc = _ratio((hits * (n_misses - misses_so_far + misses / 2)).sum(), n_hits * n_misses)
-        seen = hits_so_far + misses_so_far
-        precision = np.divide(hits_so_far, seen, out=np.zeros_like(seen), where=seen > 0)
-        # An area that rounds to more than 1 would have no standard error.
-        return np.minimum(roc_auc, 1.0), np.minimum(_ratio((hits * precision).sum(), n_hits), 1.0)
-
-    def influences(self, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the derivatives of (ROC AUC, average precision) by each row's weight, each `(n_rows,)`.
-
-        A row of the class wins against all others that are ranked lower. It raises the precision at its own rank and
-        at all lower ones, where a row of another class lowers it.
-        """
-        hits, misses, hits_so_far, misses_so_far = self._counts(weight)
-        n_hits, n_misses = hits_so_far[-1], misses_so_far[-1]
-        roc_auc, pr_auc = self.areas(weight)
-        seen = hits_so_far + misses_so_far
-        precision = hits_so_far / seen
-        lower_too = np.cumsum((hits / seen)[::-1])[::-1]
-        lower_too_precise = np.cumsum((hits * precision / seen)[::-1])[::-1]
-        of_hit = (
-            ((n_misses - misses_so_far + misses / 2) / n_misses - roc_auc) / n_hits,
-            (precision + lower_too - lower_too_precise - pr_auc) / n_hits,
-        )
-        of_miss = (((hits_so_far - hits / 2) / n_hits - roc_auc) / n_misses, -lower_too_precise / n_hits)
-        rank = np.repeat(np.arange(len(seen)), np.diff(self.starts, append=len(self.order)))
-        influences = np.empty((2, len(self.order)))
-        for influence, hit, miss in zip(influences, of_hit, of_miss, strict=True):
-            influence[self.order] = np.where(self.is_class, hit[rank], miss[rank])
-        return influences[0], influences[1]
-
-    def _counts(self, weight: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Return the weight of the class and of others at each rank, and at each rank and above."""
-        weight = weight[self.order]
-        hits = np.add.reduceat(weight * self.is_class, self.starts)
-        misses = np.add.reduceat(weight * ~self.is_class, self.starts)
-        return hits, misses, np.cumsum(hits), np.cumsum(misses)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -318,8 +323,10 @@ def _balanced_accuracy(scores: WeightedScorer) -> float:
 
 def _balanced_accuracy_influence(scores: WeightedScorer) -> FloatArray:
     y, correct = scores.scorer.y, scores.scorer.y_pred == scores.scorer.y
-    by_class = [scores.rate_influence(correct, y == code, recall) for code, recall in enumerate(scores.recalls)]
-    return np.mean(by_class, axis=0)
+    recalls, totals = np.array(scores.recalls), scores.confusion.sum(axis=1)
+    if np.isnan(recalls).any():
+        return np.full(len(y), math.nan)
+    return (correct - recalls[y]) / totals[y] / len(recalls)
 
 
 def _balanced_accuracy_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
@@ -335,23 +342,20 @@ def _balanced_accuracy_interval(scores: WeightedScorer, rows_per_weight: float) 
 
 def _roc_auc_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
     """Return Newcombe's interval; of several classes the mean of their limits, which is cautious."""
-    limits = []
-    for ranking in scores.scorer.rankings:
-        n_class = float(scores.weight[ranking.order][ranking.is_class].sum())
-        n_others = float(scores.weight.sum()) - n_class
-        auc = ranking.areas(scores.weight)[0]
-        limits.append(newcombe_auc(auc, n_class * rows_per_weight, n_others * rows_per_weight))
+    limits = [
+        newcombe_auc(auc, n_class * rows_per_weight, (scores.total - n_class) * rows_per_weight)
+        for auc, _, n_class in scores.areas_by_class.tolist()
+    ]
     low, high = np.mean(limits, axis=0)
     return float(low), float(high)
 
 
 def _pr_auc_interval(scores: WeightedScorer, rows_per_weight: float) -> Interval:
     """Return the interval of a proportion of the class's rows (Boyd, Eng & Page 2013), in Wilson's form."""
-    limits = []
-    for ranking in scores.scorer.rankings:
-        n_class = float(scores.weight[ranking.order][ranking.is_class].sum())
-        pr_auc = ranking.areas(scores.weight)[1]
-        limits.append(wilson(pr_auc * n_class * rows_per_weight, n_class * rows_per_weight))
+    limits = [
+        wilson(pr_auc * n_class * rows_per_weight, n_class * rows_per_weight)
+        for _, pr_auc, n_class in scores.areas_by_class.tolist()
+    ]
     low, high = np.mean(limits, axis=0)
     return float(low), float(high)
 

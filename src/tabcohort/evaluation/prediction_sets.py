@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tabcohort.evaluation.metrics import parts_of_rows
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
@@ -30,7 +33,7 @@ class SetEvaluation:
     empty: float
 
 
-def set_thresholds(log_proba: FloatArray, y: IntArray, weight: FloatArray, coverage: float) -> FloatArray:
+def set_thresholds(log_proba: NDArray[Any], y: IntArray, weight: FloatArray, coverage: float) -> FloatArray:
     """Return the probability of each class, `(n_classes,)`, from which on the class is in a row's prediction set.
 
     At least `coverage` of each class's own rows reach it, counted with one more row than there are, as class-wise split
@@ -44,10 +47,17 @@ def set_thresholds(log_proba: FloatArray, y: IntArray, weight: FloatArray, cover
         weight: row weights, `(n_rows,)`.
         coverage: share of the rows of each class whose set is to hold it, in (0, 1).
     """
-    thresholds = np.zeros(log_proba.shape[1])
-    for code in np.unique(y):
-        of_class = y == code
-        proba, relative = log_proba[of_class, code], weight[of_class] / weight[of_class].mean()
+    own = log_proba[np.arange(len(y)), y].astype(np.float64)
+    return _thresholds(own, y, weight, coverage, log_proba.shape[1])
+
+
+def _thresholds(log_proba: FloatArray, y: IntArray, weight: FloatArray, coverage: float, n_classes: int) -> FloatArray:
+    """Return what `set_thresholds` does, from the log probability of each row's own class, `(n_rows,)`."""
+    thresholds = np.zeros(n_classes)
+    by_class = np.argsort(y, kind="stable")
+    codes, starts = np.unique(y[by_class], return_index=True)
+    for code, of_class in zip(codes, np.split(by_class, starts)[1:], strict=True):
+        proba, relative = log_proba[of_class], weight[of_class] / weight[of_class].mean()
         order = np.argsort(proba)
         below = np.cumsum(relative[order])
         allowed = (1 - coverage) * (relative.sum() + 1)  # weight that may lie below, the new row's included
@@ -57,12 +67,15 @@ def set_thresholds(log_proba: FloatArray, y: IntArray, weight: FloatArray, cover
     return thresholds
 
 
-def prediction_sets(log_proba: FloatArray, thresholds: FloatArray) -> BoolArray:
+def prediction_sets(log_proba: NDArray[Any], thresholds: FloatArray) -> BoolArray:
     """Return which classes are in each row's prediction set, `(n_rows, n_classes)`.
 
     A set of no class, or of several, is an abstention: no class is typical enough, or more than one is.
     """
-    return np.exp(log_proba) >= thresholds
+    sets = np.empty(log_proba.shape, dtype=bool)
+    for part in parts_of_rows(*log_proba.shape):
+        np.greater_equal(np.exp(log_proba[part].astype(np.float64)), thresholds, out=sets[part])
+    return sets
 
 
 def cross_fit_sets(predictions: OutOfFoldPredictions, coverage: float) -> BoolArray:
@@ -71,9 +84,10 @@ def cross_fit_sets(predictions: OutOfFoldPredictions, coverage: float) -> BoolAr
     Rows of one fold only have every class in their sets, as no other rows can choose thresholds.
     """
     log_proba, y, weight = predictions.log_proba, predictions.y, predictions.weight
+    own, n_classes = log_proba[np.arange(len(y)), y].astype(np.float64), log_proba.shape[1]
     sets = np.empty(log_proba.shape, dtype=bool)
     for inside, outside in predictions.folds():
-        thresholds = set_thresholds(log_proba[outside], y[outside], weight[outside], coverage)
+        thresholds = _thresholds(own[outside], y[outside], weight[outside], coverage, n_classes)
         sets[inside] = prediction_sets(log_proba[inside], thresholds)
     return sets
 
@@ -88,15 +102,14 @@ def evaluate_sets(sets: BoolArray, y: IntArray, weight: FloatArray) -> SetEvalua
     """
     covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
 
-    def share(which: BoolArray, total: float) -> float:
-        return float((weight * which).sum() / total) if total > 0 else math.nan
-
-    total = weight.sum()
-    by_class = [share(covered & (y == code), weight[y == code].sum()) for code in range(sets.shape[1])]
+    totals = np.bincount(y, weight, sets.shape[1])
+    by_class = np.divide(
+        np.bincount(y, weight * covered, sets.shape[1]), totals, out=np.full(sets.shape[1], math.nan), where=totals > 0
+    )
     return SetEvaluation(
-        covered=share(covered, total),
-        covered_by_class=tuple(by_class),
-        single=share(sizes == 1, total),
-        several=share(sizes > 1, total),
-        empty=share(sizes == 0, total),
+        covered=float((weight * covered).sum() / weight.sum()),
+        covered_by_class=tuple(by_class.tolist()),
+        single=float((weight * (sizes == 1)).sum() / weight.sum()),
+        several=float((weight * (sizes > 1)).sum() / weight.sum()),
+        empty=float((weight * (sizes == 0)).sum() / weight.sum()),
     )

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tabcohort.data.schema_facts import schema_facts
 from tabcohort.evaluation.decision import CONFIDENCE, can_promise, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import Evaluation
@@ -17,12 +19,13 @@ from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import CohortReport, MemberReport
-from tabcohort.model.report_file import estimate_to_dict, report_to_dict
+from tabcohort.model.report_file import MAX_CLASSES_IN_FULL, estimate_to_dict, report_to_dict
 from tabcohort.settings import Config, unused_names
-from tabcohort.types import Label
+from tabcohort.types import FloatArray, Label
 
 FEW_ROWS = 10  # of a class, below which its figures say little
 SELDOM_SHARE = 0.1  # of a class's rows: if fewer rows are predicted to be of it, that is said
+N_MOST_CONFUSED = 15
 CUT_SHARE = 0.25  # of the members: if more reached max_epochs, that is worth a hint
 
 
@@ -76,13 +79,15 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
     """Return an evaluation as plain JSON values; a metric that is unknown has null values.
 
     Returns:
-        `metrics`: for each, by name, its `label`, `value`, `low` and `high`; `confusion`: weight by true and predicted
-        class; `n_rows`; `n_groups`; `class_counts`: weight of each class; `majority`: the most frequent class and the
-        accuracy of always predicting it; `rare_classes`: those with fewer than `few_rows` rows; `seldom_predicted`: for
-        each class that hardly a row is predicted to be of, its `label`, its `count`, the number `predicted`, and as
-        `remedy` what to ask for instead.
+        `metrics`: for each, by name, its `label`, `value`, `low` and `high`; `confusion`: weight by true and
+        predicted class, null if there are more than `MAX_CLASSES_IN_FULL`; `most_confused`: the heaviest pairs
+        of different classes, with `true`, `predicted`, `weight` and its `share` of the true class; `n_rows`;
+        `n_groups`; `class_counts`: weight of each class; `majority`: the most frequent class and the accuracy
+        of always predicting it; `rare_classes`: those with fewer than `few_rows` rows; `seldom_predicted`: for
+        each class that hardly a row is predicted to be of, its `label`, its `count`, the number `predicted`,
+        and as `remedy` what to ask for instead.
     """
-    counts = [float(sum(row)) for row in evaluation.confusion.tolist()]
+    counts = [float(count) for count in evaluation.confusion.sum(axis=1)]
     n_predicted = [float(count) for count in evaluation.confusion.sum(axis=0)]
     remedy = "--threshold balanced_accuracy" if len(classes) == 2 else 'class_weight = "balanced" in --settings'
     most = max(range(len(counts)), key=counts.__getitem__)
@@ -91,7 +96,8 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
             name: {"label": METRICS[name].label, **estimate_to_dict(estimate)}
             for name, estimate in evaluation.metrics.items()
         },
-        "confusion": evaluation.confusion.tolist(),
+        "confusion": evaluation.confusion.tolist() if len(classes) <= MAX_CLASSES_IN_FULL else None,
+        "most_confused": _most_confused(evaluation.confusion, classes),
         "n_rows": evaluation.n_rows,
         "n_groups": evaluation.n_groups,
         "class_counts": counts,
@@ -104,6 +110,20 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
             if predicted < SELDOM_SHARE * count
         ],
     }
+
+
+def _most_confused(confusion: FloatArray, classes: Sequence[Label]) -> list[dict[str, Any]]:
+    true, predicted = np.nonzero(confusion)
+    true, predicted = true[true != predicted], predicted[true != predicted]
+    weight = confusion[true, predicted]
+    most = np.argsort(-weight, kind="stable")[:N_MOST_CONFUSED]
+    share = weight[most] / confusion.sum(axis=1)[true[most]]
+    return [
+        {"true": classes[row], "predicted": classes[column], "weight": weight, "share": share}
+        for row, column, weight, share in zip(
+            true[most].tolist(), predicted[most].tolist(), weight[most].tolist(), share.tolist(), strict=True
+        )
+    ]
 
 
 def threshold_facts(predictor: Predictor) -> dict[str, Any]:

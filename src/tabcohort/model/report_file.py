@@ -28,6 +28,7 @@ from tabcohort.model.report import (
 from tabcohort.plain_values import PlainValues, plain_values
 from tabcohort.settings import Config
 from tabcohort.training.loop import EpochRecord
+from tabcohort.types import FloatArray
 
 _RECORD = EpochRecord._fields
 _UNTIMED_RECORD = tuple(name for name in _RECORD if name != "seconds")
@@ -36,6 +37,7 @@ _LOWEST = {"learning_rate": 0.0, "val_accuracy": 0.0}
 _MEMBER = frozenset(field.name for field in dataclasses.fields(MemberReport))  # there may be thousands of members
 NAMES_OF_ESTIMATE = ("value", "low", "high")
 ALWAYS_KNOWN = ("accuracy", "log_loss")  # of any rows
+MAX_CLASSES_IN_FULL = 1_000  # whose confusion matrix is written with all its numbers, most of which are 0
 STOP_REASONS = ("patience", "max_epochs", "interrupted", "budget", "paused")
 
 
@@ -61,7 +63,7 @@ def report_to_dict(report: CohortReport) -> dict[str, Any]:
         "evaluation": {
             **vars(report.evaluation),
             "metrics": {name: estimate_to_dict(estimate) for name, estimate in report.evaluation.metrics.items()},
-            "confusion": report.evaluation.confusion.tolist(),
+            "confusion": _confusion_to_plain(report.evaluation.confusion),
         },
         "alternatives": [
             {
@@ -77,6 +79,15 @@ def report_to_dict(report: CohortReport) -> dict[str, Any]:
             "covered_by_class": [None if math.isnan(share) else share for share in report.sets.covered_by_class],
         },
     }
+
+
+def _confusion_to_plain(confusion: FloatArray) -> Any:
+    """Return the rows of a confusion matrix; of one of many classes the pairs that occur, of which there are few."""
+    if len(confusion) <= MAX_CLASSES_IN_FULL:
+        return confusion.tolist()
+    true, predicted = np.nonzero(confusion)
+    weights = confusion[true, predicted]
+    return {"true": true.tolist(), "predicted": predicted.tolist(), "weight": weights.tolist()}
 
 
 def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
@@ -194,8 +205,10 @@ def _evaluation(values: PlainValues, n_classes: int) -> Evaluation:
     return Evaluation(estimates, _confusion(values, n_classes), n_rows, values.whole("n_groups", low=1, high=n_rows))
 
 
-def _confusion(values: PlainValues, n_classes: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _confusion(values: PlainValues, n_classes: int) -> FloatArray:
     rows = values.get("confusion")
+    if isinstance(rows, dict):
+        return _confusion_of_pairs(values.child("confusion"), n_classes)
     wrong = ValueError(f"{values.path}.confusion must have {n_classes} rows of {n_classes} weights, not all of them 0")
     try:
         confusion = np.array(rows, dtype=np.float64)
@@ -205,6 +218,20 @@ def _confusion(values: PlainValues, n_classes: int) -> np.ndarray[Any, np.dtype[
         raise wrong
     if confusion.min() < 0 or not confusion.sum() > 0:
         raise wrong
+    return confusion
+
+
+def _confusion_of_pairs(pairs: PlainValues, n_classes: int) -> FloatArray:
+    pairs.only(("true", "predicted", "weight"))
+    true, predicted, weights = pairs.wholes("true"), pairs.wholes("predicted"), pairs.numbers("weight", low=0)
+    if not len(true) == len(predicted) == len(weights) or not sum(weights) > 0:
+        raise ValueError(
+            f"{pairs.path} must have a true class, a predicted class and a weight for each pair, not all 0"
+        )
+    if max(*true, *predicted) >= n_classes:
+        raise ValueError(f"{pairs.path} must have classes from 0 to {n_classes - 1}")
+    confusion = np.zeros((n_classes, n_classes))
+    confusion[true, predicted] = weights
     return confusion
 
 

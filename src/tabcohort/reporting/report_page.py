@@ -19,7 +19,6 @@ from tabcohort.reporting.template import resource, template_environment
 from tabcohort.reporting.terminal import ALTERNATIVE_LABELS, NOT_FINISHED, config_notes, has_unfinished, stop_text
 
 MAX_CONFUSION = 12  # classes, above which the most frequent confusions are listed instead
-N_CONFUSIONS = 15
 N_OPEN = 6  # classes, and configs, whose figures are not folded
 N_CONFIGS = 24  # of the table of configs
 N_IMPORTANCES = 20
@@ -147,10 +146,12 @@ def _slider_values(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _confusions(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cells of the confusion table with their shade, and the most frequent confusions."""
-    classes, matrix = facts["schema"]["classes"], facts["evaluation"]["confusion"]
-    rows = []
-    for label, row in zip(classes, matrix, strict=True):
+    """Return the cells of the confusion table with their shade, and of many classes the most frequent confusions."""
+    classes, evaluation = facts["schema"]["classes"], facts["evaluation"]
+    rows: list[dict[str, Any]] = []
+    if len(classes) > MAX_CONFUSION:
+        return {"rows": rows, "worst": evaluation["most_confused"]}
+    for label, row in zip(classes, evaluation["confusion"], strict=True):
         total = sum(row)
         shares = [cell / total if total else 0.0 for cell in row]
         cells = [
@@ -158,11 +159,4 @@ def _confusions(facts: Mapping[str, Any]) -> dict[str, Any]:
             for cell, share in zip(row, shares, strict=True)
         ]
         rows.append({"label": label, "total": total, "cells": cells})
-    wrong = [
-        {"true": row["label"], "predicted": classes[place], **cell}
-        for number, row in enumerate(rows)
-        for place, cell in enumerate(row["cells"])
-        if place != number and cell["weight"]
-    ]
-    wrong.sort(key=lambda cell: -cell["weight"])
-    return {"rows": rows, "worst": wrong[:N_CONFUSIONS]}
+    return {"rows": rows, "worst": []}

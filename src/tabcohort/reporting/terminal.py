@@ -13,7 +13,7 @@ from tabcohort.errors import listed, printable
 from tabcohort.reporting.plain_text import counted
 
 MAX_COEFFICIENTS = 8
-MAX_CLASSES = 12
+MAX_CLASSES, MAX_CONFUSED, MAX_SELDOM = 12, 5, 3
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
 MAX_KINDS = 3
@@ -220,17 +220,25 @@ def print_evaluation(
             f"fewer than {evaluation['few_rows']} of these rows are {rare}: figures that depend on them say little",
             markup=False,
         )
-    for seldom in evaluation["seldom_predicted"]:
-        console.print(
-            f"{seldom['label']} is (almost) never predicted: {seldom['predicted']:,.0f} of these rows are, and "
-            f"{seldom['count']:,.0f} truly are; to find more of them, ask for {seldom['remedy']}",
-            markup=False,
-        )
+    for line in _seldom_lines(evaluation["seldom_predicted"]):
+        console.print(line, markup=False)
     _print_table(console, _metrics_table(evaluation["metrics"]))
     if len(classes) <= MAX_CLASSES:
         _print_table(console, _confusion_table(evaluation["confusion"], classes))
-    else:
-        console.print(f"\nthe confusion matrix of {len(classes)} classes is in the output of --json")
+    elif evaluation["most_confused"]:
+        _print_table(console, _confused_table(evaluation["most_confused"][:MAX_CONFUSED], len(classes)))
+
+
+def _seldom_lines(classes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what to say of the classes that hardly a row is predicted to be of."""
+    if len(classes) > MAX_SELDOM:
+        labels = listed([seldom["label"] for seldom in classes], MAX_SELDOM)
+        return [f"{len(classes):,} classes are (almost) never predicted: {labels}; ask for {classes[0]['remedy']}"]
+    return [
+        f"{seldom['label']} is (almost) never predicted: {seldom['predicted']:,.0f} of these rows are, and "
+        f"{seldom['count']:,.0f} truly are; to find more of them, ask for {seldom['remedy']}"
+        for seldom in classes
+    ]
 
 
 def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
@@ -358,6 +366,16 @@ def _confusion_table(confusion: Sequence[Sequence[float]], classes: Sequence[Any
         table.add_column(f"\n{escape(str(label))}", justify="right", no_wrap=True)
     for label, row in zip(classes, confusion, strict=True):
         table.add_row(escape(str(label)), *(f"{count:,.0f}" for count in row))
+    return table
+
+
+def _confused_table(confused: Sequence[Mapping[str, Any]], n_classes: int) -> Table:
+    table = Table(f"\nmost frequent confusions of {n_classes:,} classes:", box=None, pad_edge=False, header_style="dim")
+    table.add_column("rows", justify="right")
+    table.add_column("of the class", justify="right")
+    for pair in confused:
+        row = f"{escape(str(pair['true']))}, predicted {escape(str(pair['predicted']))}"
+        table.add_row(row, f"{pair['weight']:,.0f}", f"{pair['share']:.1%}")
     return table
 
 
