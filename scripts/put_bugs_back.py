@@ -233,15 +233,15 @@ BUGS = (
     Bug(
         "rows are tested by a threshold that was chosen on them",
         "evaluation/evaluate.py",
-        "y_pred = cross_fit_threshold(parse_objective(rule.objective), predictions, positive)",
+        "y_pred = cross_fit_threshold(parse_objective(rule.objective), predictions.as_float64(), positive)",
         "y_pred = np.where(np.exp(predictions.log_proba[:, positive]) >= rule.threshold, positive, 1 - positive)",
         ("model/test_predictor.py::test_the_thresholds_that_a_row_is_measured_by_are_chosen_on_other_rows",),
     ),
     Bug(
         "rows are tested by set thresholds that were chosen on them",
         "evaluation/prediction_sets.py",
-        "set_thresholds(log_proba[outside], y[outside], weight[outside], coverage)",
-        "set_thresholds(log_proba, y, weight, coverage)",
+        "_thresholds(own[outside], y[outside], weight[outside], coverage, n_classes)",
+        "_thresholds(own, y, weight, coverage, n_classes)",
         ("model/test_predictor.py::test_the_thresholds_that_a_row_is_measured_by_are_chosen_on_other_rows",),
     ),
     Bug(
@@ -385,7 +385,7 @@ BUGS = (
     ),
     Bug(
         "ties count as wins in ROC AUC",
-        METRICS,
+        "evaluation/ranking.py",
         "(hits * (n_misses - misses_so_far + misses / 2)).sum()",
         "(hits * (n_misses - misses_so_far + misses)).sum()",
         ("evaluation/test_metrics.py::test_metrics_of_two_classes_are_those_of_scikit_learn",),

@@ -225,13 +225,15 @@ def test_more_folds_than_rows_allow_are_a_warning_and_choices_are_made_on_ten_fo
 
 def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of()
-    n_bytes = len(table.y) * len(table.schema.classes) * (100 + 8 * 2)  # at the peak, and predictions of two seeds
+    # At the peak, and for each of two configs its mean prediction, and those of two seeds.
+    n_bytes = len(table.y) * len(table.schema.classes) * (40 + 2 * (12 + 2 * 8))
+    configs = [config_of(), config_of(learning_rate=0.01)]
     settings = CohortSettings(folds=3, seeds=2)
     monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes)
-    make_plan(table, config_of(), settings)
+    make_plan(table, configs, settings)
     monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes - 1)
-    with pytest.raises(TableError, match="join rare classes"):
-        make_plan(table, config_of(), settings)
+    with pytest.raises(TableError, match=r"2 classes and 4 predictions for each take.*join rare classes"):
+        make_plan(table, configs, settings)
 
 
 def test_more_classes_than_have_pairs_in_memory_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,9 @@ from tabcohort.training.member import choose_engine, may_have_accelerator, with_
 PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
 PRODUCTS_PER_ROW = 400.0  # that take as long as reading a row, and as its share of a step
 MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
-# Of a row and a class: at the peak of weighing, calibrating and measuring (98 with 4,000 classes), and for what the
-# members of each config and repeat predict.
-BYTES_AT_PEAK, BYTES_PER_PREDICTION = 100, 8
+# Of a row and a class, measured with 8,000 rows of 4,000 classes: at the peak of weighing, calibrating and measuring,
+# for the mean prediction of each config, and for what its members predict in each repeat.
+BYTES_AT_PEAK, BYTES_PER_CONFIG, BYTES_PER_PREDICTION = 40, 12, 8
 MAX_CLASSES = 20_000  # for each pair of which there is a number in memory
 
 
@@ -114,7 +114,7 @@ def make_plan(
         check_objective(settings.threshold, len(table.schema.classes))
     programs = [_program(table, config) for config in configs]
     splitters = _splitters(table, configs, settings)
-    _check_size(table, len(configs) * len(splitters))
+    _check_size(table, len(configs), len(splitters))
     n_members = sum(splitter.n_folds for splitter in splitters)
     engines = [
         "scikit-learn" if program is None else _engine(table, config, program, splitters[0], n_members)
@@ -138,12 +138,12 @@ def make_plan(
     )  # fmt: skip
 
 
-def _check_size(table: Table, n_predictions: int) -> None:
+def _check_size(table: Table, n_configs: int, n_seeds: int) -> None:
     """Raise `TableError` if predictions, which have a number for each row and class, or classes are too many.
 
     Args:
         table: the rows.
-        n_predictions: for each row.
+        n_configs, n_seeds: of the cohort; each config has a prediction for each row and seed.
     """
     n_rows, n_classes = len(table.y), len(table.schema.classes)
     if n_classes > MAX_CLASSES:
@@ -153,11 +153,12 @@ def _check_size(table: Table, n_predictions: int) -> None:
         )
     if table.disk is not None:
         n_rows = min(n_rows, MAX_TESTED)
-    needed = n_rows * n_classes * (BYTES_AT_PEAK + BYTES_PER_PREDICTION * n_predictions)
+    n_bytes = BYTES_AT_PEAK + n_configs * (BYTES_PER_CONFIG + n_seeds * BYTES_PER_PREDICTION)
+    needed = n_rows * n_classes * n_bytes
     available = machine_bytes()
     if needed > available:
         raise TableError(
-            f"{n_rows:,} rows with {n_classes:,} classes and {n_predictions} predictions for each take about "
+            f"{n_rows:,} rows with {n_classes:,} classes and {n_configs * n_seeds} predictions for each take about "
             f"{needed / 1e9:,.0f} GB, and this machine has {available / 1e9:,.0f} GB: join rare classes, or train on "
             "fewer rows, with fewer configs or fewer seeds"
         )
