@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from starlette.testclient import TestClient
 
 from tabcohort import SettingsError
 from tabcohort.cli.main import main
-from tabcohort.server.cluster_server import _free_port, make_app
+from tabcohort.server.cluster_server import _free_port, _listen_at_loopback_only, make_app
 from tabcohort.server.options import ServerOptions
 
 RECORD = {"x0": 1.5, "x1": -2, "x2": None}
@@ -30,6 +31,21 @@ def test_a_port_that_is_in_use_is_refused_and_zero_is_any_free_one() -> None:
         with pytest.raises(SettingsError, match=f"127.0.0.1:{port} cannot be listened at: Address already in use; try"):
             _free_port(ServerOptions(port=port))
     assert _free_port(ServerOptions(port=0)) > 0
+
+
+def test_a_replica_of_a_local_cluster_gets_its_requests_at_the_loopback_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ray.serve")
+    from ray.serve._private import replica
+
+    bound: list[str] = []
+    monkeypatch.setattr(replica, "add_port_to_grpc_server", lambda server, address: bound.append(address))
+    _listen_at_loopback_only()
+    replica.add_port_to_grpc_server(None, "[::]:0")  # as a replica calls it
+    assert bound == ["127.0.0.1:0"]
+    source = inspect.getsource(replica)
+    assert 'add_port_to_grpc_server(self._server, "[::]:0")' in source  # still what Ray Serve does
 
 
 def test_what_replicas_do_not_do_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def serve(options: argparse.Namespace) -> int:
 
 def _serve_on_cluster(options: argparse.Namespace, paths: Mapping[str, Any], server_options: ServerOptions) -> int:
     """Answer by replicas on a cluster until Ctrl-C."""
-    from tabcohort.cluster.connection import connect
+    from tabcohort.cluster.connection import LOCAL, connect, raising_plainly
     from tabcohort.model.file import load
     from tabcohort.server.cluster_server import start, stop
 
@@ -100,7 +100,9 @@ def _serve_on_cluster(options: argparse.Namespace, paths: Mapping[str, Any], ser
     print_lines(messages, f"cluster  connecting to {options.cluster}")
     connect(options.cluster)
     try:
-        address = start({name: Path(path) for name, path in paths.items()}, server_options)
+        with raising_plainly("Ray Serve"):
+            files = {name: Path(path) for name, path in paths.items()}
+            address = start(files, server_options, options.cluster == LOCAL)
         if options.json:
             print_json({"address": address, "models": {name: {"file": str(path)} for name, path in paths.items()}})
             sys.stdout.flush()

@@ -17,12 +17,13 @@ NAME = "tabcohort"
 SECONDS_TO_END = 30.0  # for requests in progress
 
 
-def start(models: Mapping[str, Path], options: ServerOptions) -> str:
+def start(models: Mapping[str, Path], options: ServerOptions, is_local: bool = False) -> str:
     """Start to answer on the cluster that this process is connected to, and return the address.
 
     Args:
         models: the file of each model by its name; what they hold now is sent to the replicas.
         options: of the server; each of its workers is a replica.
+        is_local: whether the cluster is of this machine alone.
 
     Raises:
         SettingsError: the address is in use.
@@ -34,6 +35,8 @@ def start(models: Mapping[str, Path], options: ServerOptions) -> str:
     contents = {name: path.read_bytes() for name, path in models.items()}
 
     def build() -> Any:  # Ray Serve tells a function that makes an application from an application
+        if is_local:
+            _listen_at_loopback_only()
         return make_app(contents, options)
 
     replica = serve.deployment(
@@ -72,6 +75,17 @@ def make_app(contents: Mapping[str, bytes], options: ServerOptions) -> Any:
         for name, path in paths.items():
             path.write_bytes(contents[name])
         return create_app(ModelStore(paths), options)
+
+
+def _listen_at_loopback_only() -> None:
+    """Let the port at which a replica gets requests from Ray, which are pickled, be reached from this machine only.
+
+    Ray Serve has no option for it: each replica listens at all addresses, and asks for no token.
+    """
+    from ray.serve._private import replica
+
+    bind = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
 
 
 def _free_port(options: ServerOptions) -> int:
