@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -163,3 +164,13 @@ def test_the_time_left_of_a_stage_counts_from_its_own_beginning() -> None:
     assert display._began == began
     display(ReadingProgress("writing the store", 1, 2))
     assert display._began > began
+
+
+def test_a_warning_while_a_bar_is_shown_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with ReadingDisplay(Console(stderr=True, width=100, force_terminal=True)):
+        print("note: look here", file=sys.stderr)
+    assert sys.stderr is stream
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    assert "note: look here" in re.split(r"[\r\n]+", plain)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tabcohort.cohort.progress import RunProgress
 from tabcohort.data.parquet_files import ReadingProgress
@@ -31,9 +31,10 @@ class _Display:
         can_be_live = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._is_live = can_be_live and not console.quiet
         self._shown = time.perf_counter()
+        # Warnings go above the bar. Results do not: standard output may be a file.
         self._bar = Progress(
-            TextColumn(name), BarColumn(bar_width=24), TextColumn("{task.description}"),
-            console=console, transient=True, disable=not self._is_live, redirect_stdout=False, redirect_stderr=False,
+            TextColumn(name), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"),
+            console=console, transient=True, disable=not self._is_live, redirect_stdout=False,
         )  # fmt: skip
         self._task = self._bar.add_task("starting", total=None)
 
