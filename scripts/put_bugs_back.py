@@ -324,10 +324,10 @@ BUGS = (
     ),
     Bug(
         "two operations have one code",
-        "engines/compiled/operations.py",
-        "    if clashes:\n",
-        "    if False:\n",
-        ("engines/compiled/test_operations.py::test_two_operations_of_one_code_are_refused",),
+        "network/program_checks.py",
+        "if spec.code == op.spec.code and kind != op.kind]",
+        "if False]",
+        ("network/test_ops.py::test_two_operations_of_one_code_are_refused",),
     ),
     # Batches
     Bug(
@@ -722,8 +722,8 @@ BUGS = (
     Bug(
         "compiled validation rows are passed in training mode",
         KERNELS,
-        "forward(operations, constants[e], values, parameters, buffers, work, n, no, keys[e, 0])",
-        "forward(operations, constants[e], values, parameters, buffers, work, n, yes, keys[e, 0])",
+        "forward(forwards, operations, everything, fixed, values, parameters, buffers, work, n, no, keys[e, 0])",
+        "forward(forwards, operations, everything, fixed, values, parameters, buffers, work, n, yes, keys[e, 0])",
         (ENGINES_AGREE,),
     ),
     Bug(

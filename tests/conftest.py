@@ -8,7 +8,6 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it once, when it is
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 
 import tabcohort
 from tabcohort import Predictor
-from tabcohort.engines.compiled import jit, kernels
+from tabcohort.engines.compiled.engine import compile_kernels
 
 # Examples are the same in every run, so that a change is to blame for a failure; `make fuzz` looks for new ones.
 hypothesis_settings.register_profile("same examples", derandomize=True)
@@ -36,13 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.addinivalue_line("filterwarnings", "ignore:compiling kernels:tabcohort.TabcohortWarning")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        with ThreadPoolExecutor() as pool:
-            compiled = [
-                pool.submit(jit.ensure_compiled, kernels.run_epochs, dtype, f"training in {dtype}", elsewhere=True)
-                for dtype in ("float32", "float64")
-            ]
-            for future in compiled:
-                future.result()
+        for dtype in ("float32", "float64"):
+            compile_kernels(dtype)
 
 
 @pytest.fixture(autouse=True)

@@ -433,9 +433,10 @@ def test_compiling_counts_neither_as_time_of_training_nor_towards_a_budget(monke
     clock = Clock()
     compiled: list[str] = []
 
-    def compile_slowly(dtype: str) -> None:
+    def compile_slowly(dtype: str, kinds: list[str]) -> None:
         clock.now += 100
         compiled.append(dtype)
+        assert {"linear", "relu"} <= set(kinds)  # what the networks consist of
 
     monkeypatch.setattr(runner, "compile_kernels", compile_slowly)
     monkeypatch.setattr(runner, "run_members", functools.partial(run_members, clock=clock))

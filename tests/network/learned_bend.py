@@ -1,7 +1,4 @@
-"""An operation that tabcohort does not have, added in one file: `out = x + weight x^2`, a weight for each column.
-
-It has to be imported before `tabcohort.engines.compiled.kernels`, which is compiled with the kernels there are then.
-"""
+"""An operation that tabcohort does not have, added in one file: `out = x + weight x^2`, a weight for each column."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from tabcohort.engines.compiled.jit import INLINED
+from tabcohort.engines.compiled.jit import COMPILED
 from tabcohort.engines.compiled.operations import KERNELS, OpKernels
 from tabcohort.engines.compiled.simd import part
 from tabcohort.engines.compiled.tables import RESULT, SETS_GRADIENT, SOURCE, WEIGHT
@@ -40,7 +37,7 @@ OPS["learned_bend"] = OpSpec(
 )
 
 
-@njit(**INLINED)
+@njit(**COMPILED)
 def bend_forward(op, constant, values, parameters, buffers, work, rows, training, key):  # type: ignore[no-untyped-def]
     """out = x + weight x^2"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -50,7 +47,7 @@ def bend_forward(op, constant, values, parameters, buffers, work, rows, training
             out[i, j] = x[i, j] + weight[j] * x[i, j] * x[i, j]
 
 
-@njit(**INLINED)
+@njit(**COMPILED)
 def bend_backward(op, constant, values, parameters, gradient, work, rows, key, spare):  # type: ignore[no-untyped-def]
     """dweight = column sums of dout x^2,  dx = dout (1 + 2 weight x)"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)

@@ -16,7 +16,7 @@ import torch
 from helpers import config_of, noisy_rows
 from torch import Tensor, nn
 
-from tabcohort import MLP, EngineError, ResidualMLP, lower, train
+from tabcohort import MLP, Config, EngineError, ResidualMLP, lower, train
 from tabcohort.data.encoder import CategoryEncoding, Encoding
 from tabcohort.engines.compiled.operations import KERNELS
 from tabcohort.network.models import PiecewiseLinear
@@ -31,6 +31,8 @@ from tabcohort.network.ops import (
     keep_share,
     scheduled_share,
 )
+from tabcohort.network.program import build_program
+from tabcohort.network.program_checks import check_program
 
 LOSSES = ("binary_cross_entropy", "cross_entropy")
 WITH_LAYER = [kind for kind, spec in OPS.items() if spec.layer]
@@ -188,12 +190,11 @@ FOLDER = Path(__file__).parent
 RUN = """
 import copy, json
 import numpy as np
-import learned_bend  # before the kernels
+import learned_bend
 import torch
 from torch import nn
 from tabcohort import Config, lower, to_module, train
 from tabcohort.engines.batches import BatchPlan
-from tabcohort.engines.compiled import kernels
 from tabcohort.engines.compiled.inference import Inference
 from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.protocol import MemberData
@@ -270,7 +271,6 @@ print(json.dumps({
     "program": [operation.kind for operation in network.program.operations],
     "n_in_matrices": network.program.n_in_matrices,
     "inference": message,
-    "kept": kernels._KEPT["cache"],
 }))
 """
 
@@ -305,9 +305,11 @@ def test_an_added_operations_gradients_are_those_of_autograd_also_after_200_step
     assert measured["difference in float64"] < 1e-8
 
 
-def test_kernels_with_an_added_operation_are_not_kept_on_disk(measured: dict[str, Any]) -> None:
-    """What is kept there is for programs without it, and the digest of sources does not have its file."""
-    assert measured["kept"] is False
+def test_two_operations_of_one_code_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the kernel of one would silently predict for both."""
+    monkeypatch.setitem(OPS, "square", OpSpec(OPS["linear"].code))
+    with pytest.raises(ValueError, match=r"every operation needs a code of its own; 'linear' and 'square' share one$"):
+        check_program(build_program(Config(model="logistic"), 3, 2))
 
 
 def test_an_added_operation_predicts_by_its_module(measured: dict[str, Any]) -> None:
@@ -338,7 +340,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_kernels")
 def test_the_compiled_engine_refuses_an_operation_without_kernels_by_name() -> None:
     module = nn.Sequential(Shift(4), nn.Linear(4, 1))
-    words = r"^the operation 'shift' has no kernels; add them before the engine is imported$"
+    words = r"^the operation 'shift' has no kernels; add them to KERNELS$"
     with pytest.raises(EngineError, match=words):
         train(module, noisy_rows(), config_of(engine="compiled"))
 

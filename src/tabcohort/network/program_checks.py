@@ -43,6 +43,8 @@ def _check_operation(op: Operation, builder: Builder) -> None:
     where = f"the operation that writes value {result}, {op.kind!r},"
     if op.kind not in OPS:
         raise ValueError(f"there is no operation {op.kind!r}; it would write value {result}")
+    if others := [kind for kind, spec in OPS.items() if spec.code == op.spec.code and kind != op.kind]:
+        raise ValueError(f"every operation needs a code of its own; {op.kind!r} and {others[0]!r} share one")
     n_sources = 2 if op.kind == "add" else 1
     first = _first_value_to_read(builder)
     if len(op.sources) != n_sources or not all(isinstance(source, int) for source in op.sources):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -28,34 +30,28 @@ with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
     print(digest_of_a_run("compiled"))
 print([str(warning.message) for warning in warned])
-from tabcohort.engines.compiled.kernels import OPERATIONS, run_epochs
-print(sorted(OPERATIONS), sum(run_epochs.stats.cache_hits.values()), sum(run_epochs.stats.cache_misses.values()))
-"""
-# Of all processes, those that compile too: the other operations would take as long again.
-FEWER_OPERATIONS = """
-from tabcohort.engines.compiled import jit
+from tabcohort.engines.compiled.kernels import run_epochs
 from tabcohort.engines.compiled.operations import KERNELS
-jit.SECONDS_TO_COMPILE = 3000
-for kind in KERNELS.keys() - {"batch_norm", "dropout", "linear", "relu"}:
-    del KERNELS[kind]
+kernels = [run_epochs, *(kernel for own in KERNELS.values() for kernel in (own.forward, own.backward))]
+for name in ("cache_hits", "cache_misses"):
+    print(sum(sum(getattr(kernel.stats, name).values()) for kernel in {*kernels}))
 """
 
 
 def test_the_run_that_compiles_warns_and_has_the_bits_of_those_that_load_kept_code(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(FEWER_OPERATIONS, encoding="utf-8")  # imported when Python starts
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "code"), "PYTHONPATH": path}
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "code")}
     command = [sys.executable, "-c", RUN]
     folder = Path(helpers.__file__).parent
     runs = [
         subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     ]
-    (first, warned, loaded), (second, silence, loaded_again) = (run.splitlines() for run in runs)
-    assert warned == "['compiling kernels for training in float32, once for this installation: about twenty seconds']"
+    (first, warned, *loaded), (second, silence, *loaded_again) = (run.splitlines() for run in runs)
+    assert warned == "['compiling kernels for training in float32, once for this installation: about ten seconds']"
     assert silence == "[]"
     assert first == second
-    assert loaded == loaded_again == "['batch_norm', 'dropout', 'linear', 'relu'] 1 0"  # it has compiled nothing itself
+    assert loaded == loaded_again
+    assert loaded[1] == "0"  # it has compiled nothing itself
 
 
 def kernel_of(folder: Path) -> Any:
@@ -63,11 +59,19 @@ def kernel_of(folder: Path) -> Any:
     return SimpleNamespace(stats=SimpleNamespace(cache_path=str(folder)), py_func=kernel_of)
 
 
-def check(kernel: Any, variant: str = "float32", elsewhere: bool = False) -> None:
+def check(kernel: Any, variant: str = "float32") -> None:
     """Check a kernel's code as a new process does."""
     jit._CHECKED.clear()
     jit._ANNOUNCED.clear()
-    jit.ensure_compiled(kernel, variant, "tests", "a moment", elsewhere)
+    jit.ensure_compiled([jit.Job(kernel, variant, ("module", "function", variant))], "tests", "a moment")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What other processes are told to compile; none is started."""
+    told: list[Any] = []
+    monkeypatch.setattr(jit, "_compile_elsewhere", told.append)
+    return told
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +129,7 @@ def test_a_kernel_is_checked_once_in_a_process(tmp_path: Path) -> None:
         path.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        jit.ensure_compiled(kernel_of(tmp_path), "float32", "tests")
+        jit.ensure_compiled([jit.Job(kernel_of(tmp_path), "float32", ())], "tests")
     assert not list(tmp_path.iterdir())
 
 
@@ -162,59 +166,86 @@ def test_code_of_other_sources_that_cannot_be_removed_is_not_used(
         check(kernel_of(tmp_path))
 
 
-def test_kernels_of_added_operations_are_compiled_in_every_process_and_not_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_kernels_of_added_operations_are_compiled_in_every_process_and_not_elsewhere(elsewhere: list[Any]) -> None:
     """Numba keeps no code of theirs, and a process that compiles for this one would not have them."""
-    elsewhere: list[str] = []
-    monkeypatch.setattr(jit, "_compile_elsewhere", elsewhere.append)
     kernel = SimpleNamespace(stats=SimpleNamespace(cache_path=None), py_func=kernel_of)
-    words = "^compiling kernels for tests, in every process, as operations were added: about a moment$"
-    with pytest.warns(TabcohortWarning, match=words):
-        check(kernel, elsewhere=True)
+    with pytest.warns(
+        TabcohortWarning, match="^compiling kernels for tests, in every process, as operations were added$"
+    ):
+        check(kernel)
     assert elsewhere == []
 
 
-def test_other_processes_compile_only_where_no_code_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere: list[str] = []
-    monkeypatch.setattr(jit, "_compile_elsewhere", elsewhere.append)
+def test_other_processes_compile_only_where_no_code_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: list[Any]
+) -> None:
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        check(kernel_of(tmp_path), "float64", elsewhere=True)
-    assert elsewhere == ["float64"]
+        check(kernel_of(tmp_path), "float64")
+    assert elsewhere == [[("module", "function", "float64")]]
     keep_code(tmp_path)
-    check(kernel_of(tmp_path), "float64", elsewhere=True)
-    assert elsewhere == ["float64"]
+    check(kernel_of(tmp_path), "float64")
+    assert len(elsewhere) == 1
     with pytest.warns(TabcohortWarning, match="compiling kernels"):
-        check(kernel_of(tmp_path), "float32", elsewhere=True)  # also where another type is kept
-    assert elsewhere == ["float64", "float32"]
+        check(kernel_of(tmp_path), "float32")  # also where another type is kept
+    assert elsewhere[1:] == [[("module", "function", "float32")]]
     monkeypatch.setenv(jit.COMPILING_FOR_ANOTHER, "1")  # this one is such a process: it compiles itself
-    check(kernel_of(tmp_path), "trees", elsewhere=True)
-    assert elsewhere == ["float64", "float32"]
+    check(kernel_of(tmp_path), "trees")
+    assert len(elsewhere) == 2
 
 
-def test_processes_that_compile_see_the_modules_of_this_one_and_get_its_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[tuple[list[str], dict[str, str]]] = []
+class Told:
+    """Stands for a process that compiles: answers each line that it is told, and ends after some."""
 
-    class Started:
-        def __init__(self, command: list[str], env: dict[str, str], **files: Any) -> None:
-            started.append((command, env))
+    def __init__(self, n_answers: int) -> None:
+        self.lines: list[Any] = []
+        self.n_answers = n_answers
+        self.stdin = SimpleNamespace(write=lambda line: self.lines.append(json.loads(line)), flush=lambda: None)
+        self.stdout = SimpleNamespace(readline=lambda: "compiled\n" if len(self.lines) <= self.n_answers else "")
+        self.is_killed = False
 
-        def wait(self, timeout: float) -> None:
-            assert timeout == jit.SECONDS_TO_COMPILE
+    def kill(self) -> None:
+        self.is_killed = True
 
-        kill = staticmethod(lambda: None)
+    def communicate(self) -> None:
+        assert self.is_killed
 
-    monkeypatch.setattr(jit.subprocess, "Popen", Started)
+
+@pytest.mark.parametrize("n_answers", [100, 1])
+def test_processes_that_compile_share_the_work_and_see_the_modules_of_this_one(
+    monkeypatch: pytest.MonkeyPatch, n_answers: int
+) -> None:
+    monkeypatch.undo()
+    started: list[Told] = []
+
+    def start(command: list[str], env: dict[str, str], **pipes: Any) -> Told:
+        assert command[-1] == "from tabcohort.engines.compiled.jit import compile_as_told; compile_as_told()"
+        assert (env["PYTHONPATH"], env[jit.COMPILING_FOR_ANOTHER]) == ("/absolute", "1")
+        started.append(Told(n_answers))
+        return started[-1]
+
+    monkeypatch.setattr(jit.subprocess, "Popen", start)
+    monkeypatch.setattr(jit, "n_cores", lambda: 3)
     monkeypatch.setattr(sys, "path", ["", "relative", "/absolute"])
-    jit._compile_elsewhere("float64")
-    assert [command[-1] for command, _ in started] == [
-        "import gc; gc.disable(); "
-        f"from tabcohort.engines.compiled.{module} import compile_kernels; compile_kernels('float64')"
-        for module in ("engine", "inference")
-    ]
-    for _, environment in started:
-        assert environment["PYTHONPATH"] == "/absolute"
-        assert environment[jit.COMPILING_FOR_ANOTHER] == "1"
+    jit._compile_elsewhere([("module", "function", str(number)) for number in range(7)])
+    assert len(started) == 3
+    told = sorted(line for process in started for line in process.lines)
+    if n_answers == 100:
+        assert told == [["module", "function", str(number)] for number in range(7)]
+    else:  # a process that ends is told nothing more
+        assert max(len(process.lines) for process in started) == 2
+
+
+def test_a_process_compiles_what_each_line_names_and_answers_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(jit, "_announce", lambda *arguments: done.append(arguments))
+    monkeypatch.setattr(jit.gc, "disable", lambda: done.append("no collection"))
+    lines = [["tabcohort.engines.compiled.jit", "_announce", "linear", "float32"]] * 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(line) + "\n" for line in lines)))
+    jit.compile_as_told()
+    assert done == ["no collection", ("linear", "float32"), ("linear", "float32")]
+    assert capsys.readouterr().out == "compiled\ncompiled\n"
 
 
 def test_where_nothing_can_be_kept_the_warning_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +265,7 @@ def test_where_nothing_can_be_kept_that_is_said_once_for_all_kernels(monkeypatch
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for variant in ("float32", "float64", "trees"):
-            jit.ensure_compiled(kernel_of(Path()), variant, f"predictions in {variant}")
+            jit.ensure_compiled([jit.Job(kernel_of(Path()), variant, ())], f"predictions in {variant}")
     assert len(warned) == 1
 
 
@@ -248,7 +279,7 @@ def test_each_kernel_says_what_it_is_for_and_how_long_it_takes(monkeypatch: pyte
     with pytest.warns(TabcohortWarning, match="compiling kernels") as warned:
         Inference([network, blank_trees(1, (), 1)]).logits(np.zeros((2, 1)))
     assert [str(warning.message) for warning in warned] == [
-        "compiling kernels for predictions by networks in float64, once for this installation: about twenty seconds",
+        "compiling kernels for predictions by networks in float64, once for this installation: about five seconds",
         "compiling kernels for predictions by trees, once for this installation: about two seconds",
     ]
 

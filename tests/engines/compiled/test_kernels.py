@@ -10,10 +10,8 @@ from helpers import called_from_python
 
 from tabcohort.data.encoder import Statistics, plain_encoding, store_rows
 from tabcohort.engines.compiled import kernels
-from tabcohort.engines.compiled.jit import KEPT
-from tabcohort.engines.compiled.kernels import ADAM, ADAMW, OPERATIONS, SGD
+from tabcohort.engines.compiled.kernels import ADAM, ADAMW, SGD
 from tabcohort.engines.reading import make_reading
-from tabcohort.network.ops import OPS
 
 update, clip_factor = called_from_python(kernels.update), called_from_python(kernels.clip_factor)
 gather, mix = called_from_python(kernels.gather), called_from_python(kernels.mix)
@@ -125,16 +123,3 @@ def test_rows_of_learned_vectors_are_those_of_the_heavier_row(own: float, is_own
     mix(batch, partners, own, spare, 2)
     np.testing.assert_allclose(batch[:, :2], (own * before + (1 - own) * before[partners])[:, :2])
     np.testing.assert_array_equal(batch[:, 2], before[:, 2] if is_own else before[partners, 2])
-
-
-# What is compiled
-
-
-def test_the_kernels_are_compiled_with_every_operation_but_inputs_and_losses() -> None:
-    assert OPS.keys() - {"encode", "standardize", "binary_cross_entropy", "cross_entropy"} == OPERATIONS
-
-
-def test_only_kernels_of_this_package_are_kept_on_disk() -> None:
-    """The digest of sources does not have the files of others; see `test_ops` for kernels that were added."""
-    assert kernels._ARE_OWN
-    assert kernels._KEPT["cache"] == KEPT["cache"]

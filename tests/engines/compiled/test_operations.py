@@ -11,13 +11,11 @@ from helpers import called_from_python
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from numba import njit
 
 from tabcohort.engines.compiled import operations
-from tabcohort.engines.compiled.operations import KERNELS, OpKernels, sequence
-from tabcohort.engines.compiled.tables import KIND, N_COLUMNS
+from tabcohort.engines.compiled.operations import KERNELS, OpKernels
 from tabcohort.engines.torch_loop import loss_sum
-from tabcohort.network.ops import ACTIVATIONS, OPS, OpSpec
+from tabcohort.network.ops import ACTIVATIONS, OPS
 
 loss_and_gradient = called_from_python(operations.loss_and_gradient)
 
@@ -73,41 +71,12 @@ def test_logits_that_are_not_finite_show_in_the_loss(n_outputs: int, bad: float)
 # The registry
 
 
-@njit
-def note_half(op: Any, constant: Any, log: Any, step: int) -> None:
-    log[int(log[0])] = constant[0] / 2
-    log[0] += 1
-
-
-@njit
-def note_negative(op: Any, constant: Any, log: Any, step: int) -> None:
-    log[int(log[0])] = -constant[0] * step
-    log[0] += 1
-
-
-@pytest.mark.parametrize(
-    ("order", "expected"),
-    [
-        ("range(operations.shape[0])", [0.5, -6.0, 1.5, -12.0, 0.0]),
-        ("range(operations.shape[0] - 1, -1, -1)", [-12.0, 1.5, -6.0, 0.5, 0.0]),
-    ],
-    ids=["forward", "backward"],
-)
-def test_a_sequence_calls_the_kernel_of_every_operation_in_its_order(order: str, expected: list[float]) -> None:
-    """Kinds may share a kernel, and a kind without one is passed over."""
-    run = called_from_python(
-        sequence({"linear": note_half, "relu": note_negative, "tanh": note_negative}, "log, step", order)
-    )
-    table = np.zeros((5, N_COLUMNS), np.int64)
-    table[:, KIND] = [OPS[kind].code for kind in ("linear", "relu", "linear", "tanh", "dropout")]
-    log = np.array([1.0, 0, 0, 0, 0, 0])
-    run(table, np.arange(1.0, 6.0)[:, None], log, 3)
-    assert log[1:].tolist() == expected
-    assert log[0] == 5
+def test_every_operation_but_inputs_and_losses_has_kernels() -> None:
+    assert OPS.keys() - {"encode", "standardize", "binary_cross_entropy", "cross_entropy"} == KERNELS.keys()
 
 
 def test_kernels_of_an_operation_need_no_scratch_memory_unless_they_say_so() -> None:
-    assert OpKernels(note_half, note_half).scratch(100, 3, 7) == 0
+    assert OpKernels(print, print).scratch(100, 3, 7) == 0
     assert KERNELS["batch_norm"].scratch(100, 3, 7) == 5 * 7
     assert KERNELS["layer_norm"].scratch(100, 3, 7) == 100 * 7 + 100
     assert KERNELS["piecewise_linear"].scratch(100, 3, 7) == 2 * 100 * 3 + 3 + 1
@@ -118,10 +87,3 @@ def test_kernels_of_an_operation_need_no_scratch_memory_unless_they_say_so() -> 
 
 def test_all_activations_share_their_kernels() -> None:
     assert len({id(KERNELS[name]) for name in ACTIVATIONS}) == 1
-
-
-def test_two_operations_of_one_code_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the kernel of the first would silently run for both."""
-    monkeypatch.setitem(OPS, "square", OpSpec(OPS["linear"].code))
-    with pytest.raises(ValueError, match=r"^every operation needs a code of its own; 'linear', 'square' share one$"):
-        sequence({}, "work", "range(0)")

@@ -7,7 +7,7 @@ import math
 from numba import njit
 
 from tabcohort.engines.compiled.elementary import exp, expm1, tanh
-from tabcohort.engines.compiled.jit import COMPILED, IN_ORDER, INLINED
+from tabcohort.engines.compiled.jit import COMPILED, IN_ORDER, OPERATION
 from tabcohort.engines.compiled.simd import flat
 from tabcohort.engines.compiled.tables import KIND, RESULT, SETS_GRADIENT, SOURCE
 from tabcohort.engines.compiled.values import gradient_of, value_of
@@ -94,13 +94,13 @@ def activate_backward(kind, x, out, dout, dx, sets, constant):
             dx[i] += before[i]
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def activation_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = f(x)"""
     activate(op[KIND], value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows), constant[0])
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def activation_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dx = dout f'(x)"""
     if op[SETS_GRADIENT] >= 0:

@@ -7,22 +7,26 @@ partners and dropout masks are those of the torch engine, from the same plan.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numba import typeof
 from numpy.typing import NDArray
 
 from tabcohort.data.encoder import plain_encoding, store_rows
 from tabcohort.engines.batches import Batches, BatchPlan, EpochBlock
-from tabcohort.engines.compiled import jit, kernels
+from tabcohort.engines.compiled import inference, inference_kernels, jit, kernels
+from tabcohort.engines.compiled.calls import addresses, backward_types, forward_types
 from tabcohort.engines.compiled.layout import Layout
+from tabcohort.engines.compiled.operations import KERNELS
 from tabcohort.engines.layers import LayerArrays, average_gradient, layer_arrays
 from tabcohort.engines.protocol import EpochPart, MemberData, State, check_shape_of_logits
 from tabcohort.engines.reading import make_reading
 from tabcohort.engines.regularization import schedule_factor
 from tabcohort.engines.validation import EpochResult, ValidationSet
 from tabcohort.errors import EngineError
-from tabcohort.network.ops import scheduled_share
+from tabcohort.network.ops import OPS, scheduled_share
 from tabcohort.network.program import Network, Program, are_bins_apart, build_program
 from tabcohort.network.program_checks import check_network
 from tabcohort.settings import Config
@@ -86,7 +90,15 @@ class CompiledEngine:
         self._rates: Sequence[float] = ()
         self._kept: State = {}
         with _COMPILING:  # before training begins; the threads of other members wait for it
-            jit.ensure_compiled(kernels.run_epochs, self.dtype.name, f"training in {self.dtype}", elsewhere=True)
+            kinds = dict.fromkeys(op.kind for op in program.operations)
+            jit.ensure_compiled(jobs_of(kinds, self.dtype.name), f"training in {self.dtype}")
+            self._forwards, self._backwards = self._addresses()
+
+    def _addresses(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the addresses of the forward and backward kernels of each operation."""
+        own = [KERNELS[kind] for kind in self._layout.kinds]
+        forwards = addresses([kernels.forward for kernels in own], forward_types(self.dtype))
+        return forwards, addresses([kernels.backward for kernels in own], backward_types(self.dtype))
 
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Return the result of an epoch: from the last call of the kernel, if that ran ahead so far at this rate."""
@@ -135,8 +147,9 @@ class CompiledEngine:
         if steps.stop < n_steps:
             validation = validation[:0]
         decays, constants = self._scheduled(range(block.first, block.first + len(block)))
-        kernels.run_epochs(
-            layout.operations, constants, layout.values, layout.n_preprocessing, *self._state.values(),
+        self._call(
+            self._forwards, self._backwards, layout.operations, constants, layout.values, layout.n_preprocessing,
+            *self._state.values(),
             self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, part.reading, part.train,
             part.soft_targets.astype(self.dtype, copy=False), part.orders, bounds - bounds[0],
             block.mixes[:, steps].astype(self.dtype), block.partners[:, bounds[0] : bounds[-1]],
@@ -144,6 +157,9 @@ class CompiledEngine:
             np.array(rates, self.dtype), decays, *self._optimizer, validation_reading, validation, layout.rows,
             val_logits,
         )  # fmt: skip
+
+    def _call(self, *arguments: Any) -> None:
+        kernels.run_epochs(*arguments)
 
     def _scheduled(self, epochs: range) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return the weight decay of some epochs, and the constants of the operations in each, dropout's share too."""
@@ -209,18 +225,70 @@ def _groups(config: Config, program: Program) -> tuple[NDArray[np.int64], NDArra
 
 
 def check_kernels(program: Program) -> None:
-    """Raise `EngineError` if the kernels were compiled without an operation of the program."""
+    """Raise `EngineError` if there are no kernels for an operation of the program."""
     for op in program.operations[:-1]:
-        if op.kind not in kernels.OPERATIONS and op.kind not in ("encode", "standardize"):
-            raise EngineError(f"the operation {op.kind!r} has no kernels; add them before the engine is imported")
+        if op.kind not in KERNELS and op.kind not in ("encode", "standardize"):
+            raise EngineError(f"the operation {op.kind!r} has no kernels; add them to KERNELS")
 
 
-def compile_kernels(dtype: str) -> None:
-    """Compile what trains with numbers of this dtype, on a network that is as small as can be."""
+def jobs_of(kinds: Iterable[str], dtype: str) -> list[jit.Job]:
+    """Return what trains with operations of these kinds, and what then predicts."""
+    known = [kind for kind in kinds if kind in KERNELS]
+    own = {
+        kernel: (kind, direction)
+        for kind in known
+        for direction, kernel in (("forward", KERNELS[kind].forward), ("backward", KERNELS[kind].backward))
+    }
+    operations = [
+        jit.Job(kernel, dtype, (__name__, "compile_operation", *names, dtype)) for kernel, names in own.items()
+    ]
+    codes = [inference_kernels.AFFINE, *(OPS[kind].code for kind in known)]
+    predicting = inference.jobs_of([code for code in codes if code in inference_kernels.SUPPORTED], dtype)
+    return [jit.Job(kernels.run_epochs, dtype, (__name__, "compile_loop", dtype)), *operations, *predicting]
+
+
+def compile_operation(kind: str, direction: str, dtype: str) -> None:
+    """Compile the forward or the backward pass of an operation."""
+    kinds = forward_types(dtype) if direction == "forward" else backward_types(dtype)
+    addresses([getattr(KERNELS[kind], direction)], kinds)
+
+
+def compile_loop(dtype: str) -> None:
+    """Compile what calls the kernels of operations for the steps of epochs, and none of them."""
+    _train_a_row(_LoopCompiler, dtype)
+
+
+class _LoopCompiler(CompiledEngine):
+    """Compiles where another engine runs."""
+
+    def _addresses(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        none = np.zeros(len(self._layout.kinds), np.int64)
+        return none, none
+
+    def _call(self, *arguments: Any) -> None:
+        kernels.run_epochs.compile(tuple(map(typeof, arguments)))
+        *_, val_logits = arguments
+        val_logits[...] = 0
+
+
+def compile_kernels(dtype: str, kinds: Iterable[str] | None = None) -> None:
+    """Compile what trains and what then predicts, side by side, where this installation has not done so.
+
+    Args:
+        dtype: of the parameters.
+        kinds: the networks' operations; all that there are when omitted.
+    """
+    with _COMPILING:
+        jobs = [*jobs_of(KERNELS if kinds is None else kinds, dtype), inference.job_of_trees()]
+        jit.ensure_compiled(jobs, f"training in {dtype}")
+    _train_a_row(CompiledEngine, dtype)
+
+
+def _train_a_row(engine: type[CompiledEngine], dtype: str) -> None:
     program = build_program(Config(model="logistic"), 1, 2)
     network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
     rows, targets = np.arange(2), np.zeros((2, 2), np.float32)
     batches, validation = BatchPlan(2, 2, 0.0, 0.0, False, seed=0), ValidationSet(rows, rows, np.ones(2), None)
     reading = make_reading(store_rows(np.zeros((2, 1)), None), plain_encoding(1), None)
     data = MemberData(reading, rows, targets, batches, validation)
-    CompiledEngine(network, data, Config()).run_epoch(1, [0.0])
+    engine(network, data, Config()).run_epoch(1, [0.0])

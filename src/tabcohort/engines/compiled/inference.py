@@ -6,20 +6,26 @@ input to the last by the same instructions, whatever rows are beside it. A matri
 
 from __future__ import annotations
 
+import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numba import config as numba_config
+from numba import typeof
 from numpy.typing import NDArray
 
 from tabcohort.data.encoder import Encoding, Statistics
+from tabcohort.engines.compiled.calls import addresses, inference_types
 from tabcohort.engines.compiled.inference_kernels import (
     AFFINE,
+    KERNELS,
+    KIND,
     LINEAR,
     ROWS_PER_BLOCK,
     SUPPORTED,
@@ -27,7 +33,7 @@ from tabcohort.engines.compiled.inference_kernels import (
     Fitted,
     run,
 )
-from tabcohort.engines.compiled.jit import ensure_compiled, n_cores
+from tabcohort.engines.compiled.jit import Job, ensure_compiled, n_cores
 from tabcohort.engines.compiled.layout import aligned
 from tabcohort.engines.compiled.tree_kernels import TreeArrays, run_trees
 from tabcohort.network.ops import Operation
@@ -114,17 +120,11 @@ class _Group(ABC):
 
     Args:
         n_inputs, n_models, n_outputs: of the group.
-        variant: what distinguishes the types of their numbers.
-        use: what they are, and `takes`: how long compiling their kernel takes, for people.
     """
 
-    kernel: Any
     n_inputs: int
     n_models: int
     n_outputs: int
-    variant: str
-    use: str
-    takes: str
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle, and copy arrays that are read-only, as `joblib.load` may map them into memory."""
@@ -134,9 +134,7 @@ class _Group(ABC):
         """See `Inference.logits`."""
         if X.shape[1:] != (self.n_inputs,):
             raise ValueError(f"the rows must be of shape (n, {self.n_inputs}); they are of {X.shape}")
-        ensure_compiled(
-            self.kernel, self.variant, f"predictions by {self.use}", self.takes
-        )  # here, as unpickling does not call `__init__`
+        self.prepare()  # here, as unpickling does not call `__init__`
         rows = np.arange(len(X)) if rows is None else np.require(rows, np.int64, ["C", "W"])
         if X.dtype != np.float64 or not (X.flags.c_contiguous and X.flags.writeable):
             # For another memory layout the compiler would compile another kernel.
@@ -155,6 +153,10 @@ class _Group(ABC):
         return logits
 
     @abstractmethod
+    def prepare(self) -> None:
+        """Compile the kernels that predict, where that was not done before."""
+
+    @abstractmethod
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
         """Compute the logits of rows, on one thread."""
 
@@ -170,10 +172,6 @@ def _writeable(value: Any) -> Any:
 
 class _BoostedTrees(_Group):
     """Boosted trees of several members, one after another."""
-
-    kernel = run_trees
-    variant = "trees"
-    use, takes = "trees", "two seconds"
 
     def __init__(self, members: Sequence[Trees]) -> None:
         first = members[0]
@@ -208,6 +206,10 @@ class _BoostedTrees(_Group):
             n_numbers=first.n_numbers,
         )
 
+    def prepare(self) -> None:
+        """See `_Group.prepare`."""
+        ensure_compiled([job_of_trees()], "predictions by trees", "two seconds")
+
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
         run_trees(self.trees, X, rows, logits)
 
@@ -218,16 +220,12 @@ class _Networks(_Group):
     Batch normalisations are folded into the layers before them.
     """
 
-    kernel = run
-    takes = "twenty seconds"
-
     def __init__(self, networks: Sequence[Network]) -> None:
         first = networks[0]
         if any(network.parameters.dtype != first.parameters.dtype for network in networks):
             raise ValueError("networks that predict together must have numbers of one dtype")
         self.n_inputs, self.n_models, self.n_outputs = first.n_inputs, len(networks), first.n_outputs
-        self.dtype, self.variant = first.parameters.dtype, first.parameters.dtype.name
-        self.use = f"networks in {self.variant}"
+        self.dtype = first.parameters.dtype
         statistics, rows, constants, begins, lasts = [], [], [], [0], []
         arrays, n_numbers, self.work_size = [np.empty(0)], 0, 0
         for network in networks:
@@ -254,15 +252,33 @@ class _Networks(_Group):
         with np.errstate(over="ignore"):
             self.numbers = np.concatenate(arrays).astype(self.dtype)
         if not np.isfinite(self.numbers).all():
-            raise ValueError(f"weights are too large for {self.variant} once batch normalizations are folded into them")
+            raise ValueError(f"weights are too large for {self.dtype} once batch normalizations are folded into them")
         self.columns = _columns(first.encoding)
         self.fitted = Fitted(*(np.array([getattr(own, name) for own in statistics]) for name in Fitted._fields))
 
+    def prepare(self) -> None:
+        """See `_Group.prepare`."""
+        _ = self._kernels
+
     def _pass(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> None:
+        run(*self.arguments(X, rows, logits))
+
+    @functools.cached_property
+    def _kernels(self) -> NDArray[Any]:
+        kinds = self.table[:, KIND].tolist()
+        ensure_compiled(jobs_of(kinds, self.dtype.name), f"predictions by networks in {self.dtype}", "five seconds")
+        return addresses([KERNELS[kind] for kind in kinds], inference_types(self.dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: not the addresses, which are those of this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_kernels"}
+
+    def arguments(self, X: FloatArray, rows: IntArray, logits: FloatArray) -> tuple[Any, ...]:
+        """Return what `run` is called with."""
         work = aligned(self.work_size, self.dtype, np.empty)  # every value is written before it is read
-        run(
-            self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows, self.columns, self.fitted,
-            logits,
+        return (
+            self._kernels, self.table, self.begins, self.lasts, self.constants, self.numbers, work, X, rows,
+            self.columns, self.fitted, logits,
         )  # fmt: skip
 
 
@@ -350,6 +366,37 @@ def _weight_and_bias(network: Network, op: Operation) -> tuple[FloatArray, Float
         gain = weight / np.sqrt(var + op.constants[0])
         return gain, bias - mean * gain
     return weight, bias
+
+
+def jobs_of(kinds: Iterable[int], dtype: str) -> list[Job]:
+    """Return what predicts by operations of these codes; see `Instruction`."""
+    own = {KERNELS[kind]: kind for kind in kinds}
+    operations = [Job(kernel, dtype, (__name__, "compile_operation", str(kind), dtype)) for kernel, kind in own.items()]
+    return [Job(run, dtype, (__name__, "compile_loop", dtype)), *operations]
+
+
+def job_of_trees() -> Job:
+    """Return what predicts by trees."""
+    return Job(run_trees, "trees", (__name__, "compile_trees"))
+
+
+def compile_operation(kind: str, dtype: str) -> None:
+    """Compile the kernel of an operation, by its code."""
+    addresses([KERNELS[int(kind)]], inference_types(dtype))
+
+
+def compile_loop(dtype: str) -> None:
+    """Compile what calls the kernels of operations for rows, for a network that has none."""
+    program = build_program(Config(model="logistic"), 1, 2)
+    networks = _Networks([Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))])
+    networks.table = networks.table[:0]
+    if not numba_config.DISABLE_JIT:  # type: ignore[attr-defined]
+        run.compile(tuple(map(typeof, networks.arguments(np.zeros((2, 1)), np.arange(2), np.zeros((2, 1, 1))))))
+
+
+def compile_trees() -> None:
+    """Compile what predicts by trees, on one that is as small as can be."""
+    _BoostedTrees([blank_trees(1, (), 1)]).logits(np.zeros((2, 1)))
 
 
 def compile_kernels(dtype: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from tabcohort.engines.compiled.activations import activate
-from tabcohort.engines.compiled.jit import IN_ORDER, KEPT
+from tabcohort.engines.compiled.calls import call
+from tabcohort.engines.compiled.jit import IN_ORDER, KEPT, PREDICTING
 from tabcohort.engines.compiled.learned_inputs import embed, periodic
 from tabcohort.engines.compiled.matmul import product
 from tabcohort.engines.compiled.preprocessing import piecewise_linear, quantile_scale, robust_scale, smooth_clip
@@ -19,14 +20,9 @@ from tabcohort.types import FloatArray, IntArray
 ROWS_PER_BLOCK = 256  # so that the values of a block stay in the cache
 MAX_DEVIATIONS = 1e12  # standard deviations from the mean; beyond it, products in float32 might overflow
 AFFINE = -1  # what is left of a batch normalisation: out = x gain + shift
-_KINDS = (
-    "linear", "layer_norm", "add", "smooth_clip", "robust_scale", "quantile_scale", "piecewise_linear", "embed",
-    "periodic",
-)  # fmt: skip
-LINEAR, LAYER_NORM, ADD, SMOOTH_CLIP, ROBUST_SCALE, QUANTILE_SCALE, PIECEWISE_LINEAR, EMBED, PERIODIC = (
-    OPS[name].code for name in _KINDS
-)
-SUPPORTED = frozenset((AFFINE, *(OPS[name].code for name in (*_KINDS, *ACTIVATIONS))))
+# A row of the table of instructions: the operation's code in `OPS` or `AFFINE`; where the values that it reads, and
+# the one that it writes, are in the work memory; where its weights and biases are; the columns read and written.
+KIND, SOURCE, SOURCE_2, RESULT, WEIGHT, BIAS, D_IN, D_OUT = range(8)
 
 
 class Columns(NamedTuple):
@@ -56,6 +52,18 @@ class Fitted(NamedTuple):
     fill: FloatArray
     lookup: FloatArray
     vector_row: FloatArray
+
+
+@njit(**IN_ORDER)
+def source_of(op, work, rows):
+    """Return the value that an operation reads, `(rows, d_in)`."""
+    return matrix(work, op[SOURCE], rows, op[D_IN])
+
+
+@njit(**IN_ORDER)
+def result_of(op, work, rows):
+    """Return the value that an operation writes, `(rows, d_out)`."""
+    return matrix(work, op[RESULT], rows, op[D_OUT])
 
 
 @njit(**IN_ORDER)
@@ -112,11 +120,114 @@ def code_of(cell, n_codes):
     return np.int64(cell) if cell >= 0 and cell < n_codes and cell == np.floor(cell) else n_codes - 1
 
 
+# -- a kernel for each operation: of its row of the table, constants, all numbers, work memory, and number of rows -----
+
+
+@njit(**PREDICTING)
+def linear(op, constant, numbers, work, rows):
+    """out = x W + b"""
+    x, out, d_in, d_out = source_of(op, work, rows), result_of(op, work, rows), op[D_IN], op[D_OUT]
+    product(x, matrix(numbers, op[WEIGHT], d_in, d_out), part(numbers, op[BIAS], d_out), out)
+
+
+@njit(**PREDICTING)
+def affine(op, constant, numbers, work, rows):
+    """out = x gain + shift"""
+    x, out = source_of(op, work, rows), result_of(op, work, rows)
+    gain, shift = part(numbers, op[WEIGHT], op[D_OUT]), part(numbers, op[BIAS], op[D_OUT])
+    for i in range(rows):
+        for j in range(gain.size):
+            out[i, j] = x[i, j] * gain[j] + shift[j]
+
+
+@njit(**PREDICTING)
+def layer_norm_step(op, constant, numbers, work, rows):
+    """See `layer_norm`"""
+    gain, shift = part(numbers, op[WEIGHT], op[D_OUT]), part(numbers, op[BIAS], op[D_OUT])
+    layer_norm(source_of(op, work, rows), gain, shift, result_of(op, work, rows), constant[0])
+
+
+@njit(**PREDICTING)
+def add(op, constant, numbers, work, rows):
+    """out = x + y"""
+    x, y, out = source_of(op, work, rows), matrix(work, op[SOURCE_2], rows, op[D_OUT]), result_of(op, work, rows)
+    for i in range(rows):
+        for j in range(out.shape[1]):
+            out[i, j] = x[i, j] + y[i, j]
+
+
+@njit(**PREDICTING)
+def activation(op, constant, numbers, work, rows):
+    """out = f(x)"""
+    activate(op[KIND], source_of(op, work, rows), result_of(op, work, rows), constant[0])
+
+
+@njit(**PREDICTING)
+def smooth_clip_step(op, constant, numbers, work, rows):
+    """See `smooth_clip`"""
+    smooth_clip(source_of(op, work, rows), result_of(op, work, rows), constant[0])
+
+
+@njit(**PREDICTING)
+def robust_scale_step(op, constant, numbers, work, rows):
+    """See `robust_scale`"""
+    x, out, size = source_of(op, work, rows), result_of(op, work, rows), np.int64(constant[1])
+    robust_scale(x, part(numbers, op[WEIGHT], size), part(numbers, op[WEIGHT] + size, size), constant[0], out)
+
+
+@njit(**PREDICTING)
+def quantile_scale_step(op, constant, numbers, work, rows):
+    """See `quantile_scale`"""
+    x, out, size = source_of(op, work, rows), result_of(op, work, rows), np.int64(constant[0]) * np.int64(constant[1])
+    values, quantiles = part(numbers, op[WEIGHT], size), part(numbers, op[WEIGHT] + size, size)
+    quantile_scale(x, values, quantiles, np.int64(constant[0]), out)
+
+
+@njit(**PREDICTING)
+def piecewise_linear_step(op, constant, numbers, work, rows):
+    """See `piecewise_linear`"""
+    x, out, n_bins, start = source_of(op, work, rows), result_of(op, work, rows), op[D_OUT] - op[D_IN], op[WEIGHT]
+    column, lower = part(numbers, start, n_bins), part(numbers, start + n_bins, n_bins)
+    piecewise_linear(x, column, lower, part(numbers, start + 2 * n_bins, n_bins), out)
+
+
+@njit(**PREDICTING)
+def embed_step(op, constant, numbers, work, rows):
+    """See `embed`"""
+    vectors = matrix(numbers, op[WEIGHT], np.int64(constant[1]), np.int64(constant[2]))
+    embed(source_of(op, work, rows), vectors, np.int64(constant[0]), result_of(op, work, rows))
+
+
+@njit(**PREDICTING)
+def periodic_step(op, constant, numbers, work, rows):
+    """See `periodic`"""
+    x, out, n_waves = source_of(op, work, rows), result_of(op, work, rows), op[D_OUT] - op[D_IN]
+    frequencies, phases = part(numbers, op[WEIGHT], n_waves), part(numbers, op[BIAS], n_waves)
+    periodic(x, np.int64(constant[1]), constant[2], frequencies, phases, n_waves // np.int64(constant[0]), out)
+
+
+KERNELS: dict[int, Any] = {
+    AFFINE: affine,
+    **{
+        OPS[kind].code: kernel
+        for kind, kernel in {
+            "linear": linear, "layer_norm": layer_norm_step, "add": add, "smooth_clip": smooth_clip_step,
+            "robust_scale": robust_scale_step, "quantile_scale": quantile_scale_step,
+            "piecewise_linear": piecewise_linear_step, "embed": embed_step, "periodic": periodic_step,
+            **dict.fromkeys(ACTIVATIONS, activation),
+        }.items()
+    },
+}  # fmt: skip
+LINEAR, ADD, EMBED, PIECEWISE_LINEAR = (OPS[kind].code for kind in ("linear", "add", "embed", "piecewise_linear"))
+SUPPORTED = frozenset(KERNELS)
+
+
 @njit(**{**IN_ORDER, **KEPT})
-def run(table, begins, lasts, constants, numbers, work, X, rows, columns, fitted, logits):
+def run(kernels, table, begins, lasts, constants, numbers, work, X, rows, columns, fitted, logits):
     """Compute the logits of rows, a block at a time, by each of some networks.
 
-    Network m has the operations `begins[m]` to `begins[m + 1]`, and its logits are then at `lasts[m]`.
+    Network m has the operations `begins[m]` to `begins[m + 1]`, whose kernels have these addresses, and its logits are
+    then at `lasts[m]`.
     """
     capacity, n_columns = ROWS_PER_BLOCK, fitted.center.shape[1]
     for start in range(0, rows.size, capacity):
@@ -125,52 +236,7 @@ def run(table, begins, lasts, constants, numbers, work, X, rows, columns, fitted
         for m in range(lasts.size):
             encode_rows(X, block, columns, fitted, m, matrix(work, 0, n, n_columns))
             for o in range(begins[m], begins[m + 1]):
-                kind, source, source_2, result, weight, bias, d_in, d_out = table[o]
-                x = matrix(work, source, n, d_in)
-                out = matrix(work, result, n, d_out)
-                if kind == LINEAR:
-                    product(x, matrix(numbers, weight, d_in, d_out), part(numbers, bias, d_out), out)
-                elif kind == PIECEWISE_LINEAR:
-                    n_bins = d_out - d_in
-                    piecewise_linear(
-                        x, part(numbers, weight, n_bins), part(numbers, weight + n_bins, n_bins),
-                        part(numbers, weight + 2 * n_bins, n_bins), out,
-                    )  # fmt: skip
-                elif kind == EMBED:
-                    vectors = matrix(numbers, weight, np.int64(constants[o, 1]), np.int64(constants[o, 2]))
-                    embed(x, vectors, np.int64(constants[o, 0]), out)
-                elif kind == AFFINE:
-                    for i in range(n):
-                        for j in range(d_out):
-                            out[i, j] = x[i, j] * numbers[weight + j] + numbers[bias + j]
-                elif kind == LAYER_NORM:
-                    layer_norm(x, part(numbers, weight, d_out), part(numbers, bias, d_out), out, constants[o, 0])
-                elif kind == ADD:
-                    y = matrix(work, source_2, n, d_out)
-                    for i in range(n):
-                        for j in range(d_out):
-                            out[i, j] = x[i, j] + y[i, j]
-                elif kind == SMOOTH_CLIP:
-                    smooth_clip(x, out, constants[o, 0])
-                elif kind == ROBUST_SCALE:
-                    size = np.int64(constants[o, 1])
-                    robust_scale(
-                        x, part(numbers, weight, size), part(numbers, weight + size, size), constants[o, 0], out
-                    )  # fmt: skip
-                elif kind == QUANTILE_SCALE:
-                    size = np.int64(constants[o, 0]) * np.int64(constants[o, 1])
-                    quantile_scale(
-                        x, part(numbers, weight, size), part(numbers, weight + size, size),
-                        np.int64(constants[o, 0]), out,
-                    )  # fmt: skip
-                elif kind == PERIODIC:
-                    n_waves = d_out - d_in
-                    periodic(
-                        x, np.int64(constants[o, 1]), constants[o, 2], part(numbers, weight, n_waves),
-                        part(numbers, bias, n_waves), n_waves // np.int64(constants[o, 0]), out,
-                    )  # fmt: skip
-                else:
-                    activate(kind, x, out, constants[o, 0])
+                call(kernels[o], (table[o], constants[o], numbers, work, n))
             for i in range(n):
                 for k in range(logits.shape[2]):
                     logits[start + i, m, k] = work[lasts[m] + i * logits.shape[2] + k]

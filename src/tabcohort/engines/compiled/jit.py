@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
+import importlib
+import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +34,17 @@ COMPILED: dict[str, Any] = {
     # Only what Python calls needs a wrapper; those of all other functions would take two seconds to compile.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
+    "forceinline": True,
 }
 # Without 'reassoc' sums have the order in which they are written, in vector lanes and in plain loops alike. A function
 # keeps its own flags when it is inlined, and is inlined everywhere: otherwise the first kernel to be loaded would bring
 # the copy that all others use.
 IN_ORDER = {**COMPILED, "fastmath": {"contract", "nsz"}, "forceinline": True}
-# For functions that are called in one place: compiled by themselves, they would take seconds more.
-INLINED = {**COMPILED, "inline": "always"}
 
 
 COMPILING_FOR_ANOTHER = "TABCOHORT_COMPILING_FOR_ANOTHER"  # set for a process that only compiles
 SECONDS_TO_COMPILE = 300
+MAX_PROCESSES = 4  # that compile side by side; each takes 450 MB
 
 
 def can_be_kept() -> bool:
@@ -53,6 +60,11 @@ def can_be_kept() -> bool:
 KEPT = {"cache": can_be_kept(), "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False}
 
 
+# For the kernels of operations, which are called by their address; what these call is a part of them.
+OPERATION = {**COMPILED, "cache": KEPT["cache"], "forceinline": False}
+PREDICTING = {**IN_ORDER, "cache": KEPT["cache"], "forceinline": False}
+
+
 def n_cores() -> int:
     """Return the number of cores that this process may use: fewer than the machine has, in many containers."""
     if hasattr(os, "sched_getaffinity"):  # on Linux
@@ -60,42 +72,60 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-_CHECKED: set[tuple[Any, str]] = set()  # functions and variants that this process has checked
-_ANNOUNCED: set[str] = set()  # what it has said of them
-
-
-def ensure_compiled(
-    kernel: Any, variant: str, use: str, takes: str = "twenty seconds", elsewhere: bool = False
-) -> None:
-    """Before a kernel's first call, discard machine code of other sources, and compile if there is none.
-
-    Numba itself looks only at the file that the kernel is in, not at those of the functions that it calls.
+@dataclass(frozen=True)
+class Job:
+    """A kernel that has to be there before something runs.
 
     Args:
         kernel: a compiled function.
         variant: what distinguishes the types that it is called with.
-        use: what it does, for people: several kernels may be compiled one after another.
-        takes: how long compiling it takes.
-        elsewhere: whether all kernels are compiled in other processes first; otherwise the first call compiles.
+        command: module, function and arguments that another process compiles it by.
+    """
+
+    kernel: Any
+    variant: str
+    command: tuple[str, ...]
+
+
+_CHECKED: set[tuple[Any, str]] = set()  # functions and variants that this process has checked
+_ANNOUNCED: set[str] = set()  # what it has said of them
+
+
+def ensure_compiled(jobs: Iterable[Job], use: str, takes: str = "ten seconds") -> None:
+    """Before kernels are called first, discard machine code of other sources, and compile what there is no code of.
+
+    Numba itself looks only at the file that a kernel is in, not at those of the functions that it calls.
+
+    Args:
+        jobs: the kernels.
+        use: what they do, for people: several kernels may be compiled one after another.
+        takes: how long compiling them all takes.
 
     Raises:
         EngineError: there is code of other sources that cannot be removed.
 
     Warns:
-        TabcohortWarning: the kernel will be compiled, which takes a while.
+        TabcohortWarning: kernels will be compiled, which takes a while.
     """
-    if config.DISABLE_JIT or (kernel.py_func, variant) in _CHECKED:  # type: ignore[attr-defined]
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return
-    _CHECKED.add((kernel.py_func, variant))
-    name = f"{Path(kernel.py_func.__code__.co_filename).stem}.{kernel.py_func.__qualname__}"
-    if not KEPT["cache"]:
+    unchecked = [job for job in jobs if (job.kernel.py_func, job.variant) not in _CHECKED]
+    _CHECKED.update((job.kernel.py_func, job.variant) for job in unchecked)
+    if unchecked and not KEPT["cache"]:
         _announce("compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)")
-    elif kernel.stats.cache_path is None:
-        _announce(f"compiling kernels for {use}, in every process, as operations were added: about {takes}")
-    elif not _is_kept(Path(kernel.stats.cache_path), name, variant) and COMPILING_FOR_ANOTHER not in os.environ:
+        return
+    if any(job.kernel.stats.cache_path is None for job in unchecked):
+        _announce(f"compiling kernels for {use}, in every process, as operations were added")
+    missing = [job for job in unchecked if job.kernel.stats.cache_path is not None and not _is_there(job)]
+    if missing and COMPILING_FOR_ANOTHER not in os.environ:
         _announce(f"compiling kernels for {use}, once for this installation: about {takes}")
-        if elsewhere:
-            _compile_elsewhere(variant)
+        _compile_elsewhere([job.command for job in missing])
+
+
+def _is_there(job: Job) -> bool:
+    function = job.kernel.py_func
+    name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
+    return _is_kept(Path(job.kernel.stats.cache_path), name, job.variant)
 
 
 def _announce(message: str) -> None:
@@ -105,28 +135,59 @@ def _announce(message: str) -> None:
         warnings.warn(message, TabcohortWarning, stacklevel=4)
 
 
-def _compile_elsewhere(dtype: str) -> None:
-    """Compile the kernels in two processes side by side, so that this one loads them from disk like all later ones.
+def _compile_elsewhere(commands: Sequence[tuple[str, ...]]) -> None:
+    """Compile kernels in processes side by side, so that this one loads them from disk like all later ones.
 
-    A process that compiles has also compiled the kernel's parts by themselves and would use those, which may round
-    differently: its results would differ in the last bits from those of every later run. Two processes also take less
-    time: what predicts is a quarter of the work. Without garbage collection the rest takes 0.85 of the time, and half
-    as much memory again, 450 MB. If they fail, this process compiles.
+    Without garbage collection compiling takes 0.85 of the time, and half as much memory again. What no process compiles
+    this one will.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return
     # The modules of this process, and none that happen to be in its working folder.
     path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1", "NUMBA_OPT": "2"}
-    nowhere = subprocess.DEVNULL
-    with suppress(OSError, subprocess.SubprocessError), ExitStack() as running:
-        for module in ("engine", "inference"):
-            imported = f"from tabcohort.engines.compiled.{module} import compile_kernels"
-            code = f"import gc; gc.disable(); {imported}; compile_kernels({dtype!r})"
-            command = [sys.executable, "-P", "-c", code]
-            process = subprocess.Popen(command, env=environment, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-            running.callback(process.kill)
-            running.callback(process.wait, SECONDS_TO_COMPILE)
+    left, n_processes = iter(commands), min(len(commands), n_cores(), MAX_PROCESSES)
+    taking = threading.Lock()
+
+    def work() -> None:
+        command = [sys.executable, "-P", "-c", f"from {__name__} import compile_as_told; compile_as_told()"]
+        with suppress(OSError), _a_process(command, environment) as process:
+            while True:
+                with taking:
+                    following = next(left, None)
+                if following is None:
+                    break
+                process.stdin.write(json.dumps(following) + "\n")
+                process.stdin.flush()
+                if not process.stdout.readline():  # it has ended
+                    break
+
+    with ThreadPoolExecutor(n_processes) as pool:
+        for _ in range(n_processes):
+            pool.submit(work)
+
+
+@contextmanager
+def _a_process(command: list[str], environment: dict[str, str]) -> Iterator[Any]:
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
+    timer = threading.Timer(SECONDS_TO_COMPILE, process.kill)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def compile_as_told() -> None:
+    """Compile what each line of standard input names, a JSON list of module, function and arguments; answer each."""
+    gc.disable()
+    for line in sys.stdin:
+        module, function, *arguments = json.loads(line)
+        getattr(importlib.import_module(module), function)(*arguments)
+        print("compiled", flush=True)
 
 
 def _is_kept(folder: Path, name: str, variant: str) -> bool:

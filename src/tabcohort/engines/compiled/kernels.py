@@ -9,30 +9,34 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from tabcohort.engines.compiled.calls import call
 from tabcohort.engines.compiled.jit import COMPILED, KEPT
-from tabcohort.engines.compiled.operations import KERNELS, loss_and_gradient, sequence
+from tabcohort.engines.compiled.operations import loss_and_gradient
 from tabcohort.engines.compiled.simd import matrix
 from tabcohort.engines.compiled.tables import N_BINS
 from tabcohort.engines.compiled.values import accumulate, gradient_of, value_of
 
 SGD, ADAM, ADAMW = range(3)
-OPERATIONS = frozenset(KERNELS)  # those that these kernels are compiled with
 
 
 # -- the network -----------------------------------------------------------------------------------------------------
 
-# Compute every value from value 0, the inputs, on.
-forward = sequence(
-    {kind: kernels.forward for kind, kernels in KERNELS.items()},
-    "values, parameters, buffers, work, rows, training, key",
-    order="range(operations.shape[0])",
-)
-# Compute every gradient from that of the last value on, back to the parameters.
-backward = sequence(
-    {kind: kernels.backward for kind, kernels in KERNELS.items()},
-    "values, parameters, gradient, work, rows, key, spare",
-    order="range(operations.shape[0] - 1, -1, -1)",
-)
+
+@njit(**COMPILED)
+def forward(kernels, operations, some, constants, values, parameters, buffers, work, rows, training, key):
+    """Compute the values that some operations write, from the first of them to before the last.
+
+    `kernels` has the addresses of their kernels.
+    """
+    for o in range(some[0], some[1]):
+        call(kernels[o], (operations[o], constants[o], values, parameters, buffers, work, rows, training, key))
+
+
+@njit(**COMPILED)
+def backward(kernels, operations, some, constants, values, parameters, gradient, work, rows, key, spare):
+    """Compute the gradients of some operations, the last one first."""
+    for o in range(some[1] - 1, some[0] - 1, -1):
+        call(kernels[o], (operations[o], constants[o], values, parameters, gradient, work, rows, key, spare))
 
 
 # -- the update ------------------------------------------------------------------------------------------------------
@@ -144,33 +148,30 @@ def mix_gradient(gradient, partners, own, spare):
     mix(gradient, mixed_with, own, spare, gradient.shape[1])
 
 
-# The sources that tell whether code on disk is up to date have only the kernels of this package.
-_ARE_OWN = all(kernels.forward.__module__.startswith(f"{__package__}.") for kernels in KERNELS.values())
-_KEPT = {**KEPT, "cache": KEPT["cache"] and _ARE_OWN}
-
-
-@njit(**{**COMPILED, **_KEPT})
+@njit(**{**COMPILED, **KEPT})
 def run_epochs(
-    operations, constants, values, n_preprocessing, parameters, buffers, first_moment, second_moment, gradient,
-    kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets, reading, train,
-    targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays, optimizer, groups,
-    group_rates, group_decays, beta1, beta2, eps, max_norm, validation_reading, validation, capacity, val_logits,
+    forwards, backwards, operations, constants, values, n_preprocessing, parameters, buffers, first_moment,
+    second_moment, gradient, kept_parameters, kept_buffers, kept_first, kept_second, work, spare, batch_targets,
+    reading, train, targets, orders, bounds, own_weights, partners, keys, losses, steps_before, rates, decays,
+    optimizer, groups, group_rates, group_decays, beta1, beta2, eps, max_norm, validation_reading, validation,
+    capacity, val_logits,
 ):  # fmt: skip
     """Run epochs one after another, each with a pass over the validation rows; keep its state where there is room.
 
-    `groups` are where the groups of parameters begin, and where the last one ends; learning rate and weight decay of
-    each are multiplied by its `group_rates` and `group_decays`. `constants` has those of each epoch. Each step's loss,
-    summed over its rows, goes to `losses`. The first `n_preprocessing` operations preprocess the inputs; mixup comes
-    after them. A single epoch may be run some steps at a time, all but the last ones without validation rows. All in
-    one function: each level of calls would be compiled with all that it calls.
+    `forwards` and `backwards` have the addresses of the operations' kernels. `groups` are where the groups of
+    parameters begin, and where the last one ends; learning rate and weight decay of each are multiplied by its
+    `group_rates` and `group_decays`. `constants` has those of each epoch. Each step's loss, summed over its rows, goes
+    to `losses`. The first `n_preprocessing` operations preprocess the inputs; mixup comes after them. A single epoch
+    may be run some steps at a time, all but the last ones without validation rows. All in one function: each level of
+    calls would be compiled with all that it calls.
     """
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
     multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
-    preprocessing, learning = operations[:first], operations[first:]
+    preparing, learning, everything = (0, first), (first, operations.shape[0]), (0, operations.shape[0])
     batch_rows = np.empty(batch_targets.shape[0], np.int64)
     yes, no = n_steps > 0, n_steps < 0  # for a literal True or False the compiler would write a function each
     for e in range(rates.size):
-        constants_of_preprocessing, constants_of_learning = constants[e, :first], constants[e, first:]
+        fixed = constants[e]
         for s in range(n_steps):
             rows, key, own = orders[e, bounds[s] : bounds[s + 1]], keys[e, s], own_weights[e, s]
             n = rows.size
@@ -182,7 +183,7 @@ def run_epochs(
                     target[i, k] = targets[row, k]
             gather(reading, batch_rows[:n], value_of(work, values, 0, n))
             if first > 0:
-                forward(preprocessing, constants_of_preprocessing, values, parameters, buffers, work, n, yes, key)
+                forward(forwards, operations, preparing, fixed, values, parameters, buffers, work, n, yes, key)
             if own < 1:
                 inputs, with_whom = value_of(work, values, first, n), partners[e, bounds[s] : bounds[s + 1]]
                 if multiplies_bins:  # a product of mixed bins is that of the bins, mixed
@@ -191,17 +192,17 @@ def run_epochs(
                 n_mixed = inputs.shape[1] - reading.learned.size
                 mix(inputs, with_whom, own, matrix(spare, 0, n, inputs.shape[1]), n_mixed)
                 mix(target, with_whom, own, matrix(spare, 0, n, targets.shape[1]), targets.shape[1])
-            forward(learning, constants_of_learning, values, parameters, buffers, work, n, yes, key)
+            forward(forwards, operations, learning, fixed, values, parameters, buffers, work, n, yes, key)
             dlogits = gradient_of(work, values, last, n)
             losses[e, s] = loss_and_gradient(value_of(work, values, last, n), target, dlogits)
-            backward(learning, constants_of_learning, values, parameters, gradient, work, n, key, spare)
+            backward(backwards, operations, learning, fixed, values, parameters, gradient, work, n, key, spare)
             if multiplies_bins:
                 if own < 1:
                     of_bins = gradient_of(work, values, first, n)
                     mix_gradient(
                         of_bins, partners[e, bounds[s] : bounds[s + 1]], own, matrix(spare, 0, n, of_bins.shape[1])
                     )
-                backward(preprocessing, constants_of_preprocessing, values, parameters, gradient, work, n, key, spare)
+                backward(backwards, operations, preparing, fixed, values, parameters, gradient, work, n, key, spare)
             factor, step = clip_factor(gradient, max_norm), steps_before + e * n_steps + s + 1
             for k in range(group_rates.size):
                 some = slice(groups[k], groups[k + 1])
@@ -212,7 +213,7 @@ def run_epochs(
         for start in range(0, validation.size, capacity):
             n = min(capacity, validation.size - start)
             gather(validation_reading, validation[start : start + n], value_of(work, values, 0, n))
-            forward(operations, constants[e], values, parameters, buffers, work, n, no, keys[e, 0])
+            forward(forwards, operations, everything, fixed, values, parameters, buffers, work, n, no, keys[e, 0])
             accumulate(value_of(work, values, last, n), val_logits[e, start : start + n], yes)
         if kept_parameters.shape[0] > 0:
             accumulate(parameters, kept_parameters[e], yes)

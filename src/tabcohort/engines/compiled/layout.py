@@ -45,6 +45,7 @@ class Layout:
         self.rows = rows
         self.n_preprocessing = sum(op.spec.prepares_input for op in fused)
         self.values = _table_of_values(program, fused, skipped, n_uses, rows, memory)
+        self.kinds = [op.kind for op in fused]
         self.operations = _table_of_operations(fused, sets_gradient, skipped, rows, self.values, memory)
         self.constants = np.zeros((len(fused), 3), dtype)
         for number, op in enumerate(fused):

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from tabcohort.engines.compiled.elementary import cos_turns
-from tabcohort.engines.compiled.jit import COMPILED, IN_ORDER, INLINED
+from tabcohort.engines.compiled.jit import COMPILED, IN_ORDER, OPERATION
 from tabcohort.engines.compiled.simd import flat, matrix, part
 from tabcohort.engines.compiled.tables import BIAS, RESULT, SETS_GRADIENT, SOURCE, WEIGHT
 from tabcohort.engines.compiled.values import gradient_of, value_of
@@ -29,7 +29,7 @@ def embed(x, vectors, n_learned, out):
                 out[i, start + j] = vectors[row, j] if is_row else 0
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def embed_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """See `embed`"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -37,7 +37,7 @@ def embed_forward(op, constant, values, parameters, buffers, work, rows, trainin
     embed(x, vectors, np.int64(constant[0]), out)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def embed_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dvectors[row] = the sum of dout over the columns that hold this row; what comes before learns nothing"""
     x, dout = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[RESULT], rows)
@@ -89,7 +89,7 @@ def periodic_backward(x, first, sigma, weight, bias, n_frequencies, dout, dweigh
                 dx[i, j] += sigma * weight[k] * d
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def periodic_step_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """See `periodic`"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -98,7 +98,7 @@ def periodic_step_forward(op, constant, values, parameters, buffers, work, rows,
     periodic(x, np.int64(constant[1]), constant[2], weight, bias, n_waves // np.int64(constant[0]), out)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def periodic_step_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """See `periodic_backward`"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)
@@ -115,7 +115,7 @@ def periodic_step_backward(op, constant, values, parameters, gradient, work, row
 # -- scale: out = x weight, by column --------------------------------------------------------------------------------
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def scale_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = x weight"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -125,7 +125,7 @@ def scale_forward(op, constant, values, parameters, buffers, work, rows, trainin
             out[i, j] = x[i, j] * weight[j]
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def scale_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dweight = column sums of dout x,  dx = dout weight"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  Numba's `np.dot` comes from here
@@ -20,7 +19,7 @@ from numba import njit
 from tabcohort.engines.compiled.activations import activation_backward, activation_forward
 from tabcohort.engines.compiled.dropout import KEEP_ALL, dropout
 from tabcohort.engines.compiled.elementary import exp, log1p
-from tabcohort.engines.compiled.jit import COMPILED, INLINED
+from tabcohort.engines.compiled.jit import COMPILED, OPERATION
 from tabcohort.engines.compiled.learned_inputs import (
     embed_backward,
     embed_forward,
@@ -53,7 +52,6 @@ from tabcohort.engines.compiled.tables import (
     BUFFERS,
     FUSES_ADD,
     FUSES_RELU,
-    KIND,
     LAYER,
     NEEDED_FROM,
     RESULT,
@@ -65,7 +63,7 @@ from tabcohort.engines.compiled.tables import (
     WEIGHT,
 )
 from tabcohort.engines.compiled.values import accumulate, gradient_of, value_of
-from tabcohort.network.ops import ACTIVATIONS, OPS
+from tabcohort.network.ops import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class OpKernels:
 # -- linear: out = x W + b -------------------------------------------------------------------------------------------
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def linear_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = x W + b, with what is fused"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -99,7 +97,7 @@ def linear_forward(op, constant, values, parameters, buffers, work, rows, traini
         accumulate(value_of(work, values, op[SOURCE_2], rows), out, 0)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def linear_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dW = x^T dout,  db = column sums of dout (unless it cancels),  dx = dout W^T; what is added shares dout"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)
@@ -123,7 +121,7 @@ def linear_backward(op, constant, values, parameters, gradient, work, rows, key,
 # -- normalisation: see `normalization` ------------------------------------------------------------------------------
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def batch_norm_step_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = gain hat + shift, with what is fused"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -140,7 +138,7 @@ def batch_norm_step_forward(op, constant, values, parameters, buffers, work, row
     batch_norm_forward(x, gain, shift, columns, other, out, op[FUSES_RELU], key, op[LAYER], keep)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def batch_norm_step_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """See `batch_norm_backward`"""
     x, dx = value_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[SOURCE], rows)
@@ -156,7 +154,7 @@ def batch_norm_step_backward(op, constant, values, parameters, gradient, work, r
         accumulate(target, dx, sets)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def layer_norm_step_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = gain hat + shift"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -166,7 +164,7 @@ def layer_norm_step_forward(op, constant, values, parameters, buffers, work, row
     layer_norm_forward(x, gain, shift, hat, inverse, out, constant[0])
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def layer_norm_step_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """See `layer_norm_backward`"""
     dx, dout = gradient_of(work, values, op[SOURCE], rows), gradient_of(work, values, op[RESULT], rows)
@@ -179,7 +177,7 @@ def layer_norm_step_backward(op, constant, values, parameters, gradient, work, r
 # -- dropout and addition --------------------------------------------------------------------------------------------
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def dropout_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = x / share of kept units where kept, 0 elsewhere; in evaluation mode out = x"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -189,7 +187,7 @@ def dropout_forward(op, constant, values, parameters, buffers, work, rows, train
         accumulate(x, out, 1)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def dropout_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dx = dout / share of kept units where kept, 0 elsewhere"""
     if op[SETS_GRADIENT] >= 0:
@@ -197,7 +195,7 @@ def dropout_backward(op, constant, values, parameters, gradient, work, rows, key
         dropout(dout, dx, key, op[LAYER], np.int32(constant[0]), op[SETS_GRADIENT])
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def add_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = x + y"""
     out = value_of(work, values, op[RESULT], rows)
@@ -205,7 +203,7 @@ def add_forward(op, constant, values, parameters, buffers, work, rows, training,
     accumulate(value_of(work, values, op[SOURCE_2], rows), out, 0)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def add_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dx = dy = dout"""
     dout = gradient_of(work, values, op[RESULT], rows)
@@ -289,40 +287,3 @@ KERNELS: dict[str, OpKernels] = {
     "dropout": OpKernels(dropout_forward, dropout_backward),
     "add": OpKernels(add_forward, add_backward),
 }
-
-
-def sequence(kernels: dict[str, Callable[..., None]], arguments: str, order: str) -> Any:
-    """Return a compiled function that calls the kernels of a program's operations, one after another.
-
-    It takes the table of operations, that of their constants, and `arguments`. Numba compiles direct calls only, so the
-    chain of ifs over the kinds is written out as source here, as `dataclasses` writes its methods.
-
-    Args:
-        kernels: by the operation's name in `OPS`.
-        arguments: what every kernel takes after `op` and `constant`.
-        order: the range of the loop over operations.
-
-    Raises:
-        ValueError: two operations have one code.
-    """
-    clashes = {spec.code for spec in OPS.values() if sum(other.code == spec.code for other in OPS.values()) > 1}
-    if clashes:
-        kinds = ", ".join(repr(kind) for kind, spec in OPS.items() if spec.code in clashes)
-        raise ValueError(f"every operation needs a code of its own; {kinds} share one")
-    names = {kernel: f"kernel_{number}" for number, kernel in enumerate(dict.fromkeys(kernels.values()))}
-    lines = [
-        f"def run(operations, constants, {arguments}):",
-        f"    for o in {order}:",
-        "        op, constant = operations[o], constants[o]",
-        "        kind = op[KIND]",
-    ]
-    for number, (kernel, name) in enumerate(names.items()):
-        codes = [OPS[kind].code for kind, other in kernels.items() if other is kernel]
-        condition = " or ".join(f"kind == {code}" for code in codes)
-        lines += [
-            f"        {'elif' if number else 'if'} {condition}:",
-            f"            {name}(op, constant, {arguments})",
-        ]
-    namespace: dict[str, Any] = {"KIND": KIND, **{name: kernel for kernel, name in names.items()}}
-    exec("\n".join(lines), namespace)
-    return njit(**COMPILED)(namespace["run"])

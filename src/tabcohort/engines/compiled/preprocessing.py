@@ -9,13 +9,13 @@ import numpy as np
 from numba import njit
 
 from tabcohort.engines.compiled.bin_products import bins_gradient, bins_product, count_numbers, find_begins, locate
-from tabcohort.engines.compiled.jit import COMPILED, INLINED
+from tabcohort.engines.compiled.jit import COMPILED, OPERATION
 from tabcohort.engines.compiled.simd import matrix, part
 from tabcohort.engines.compiled.tables import BUFFERS, N_BINS, RESULT, SCRATCH, SOURCE, WEIGHT
 from tabcohort.engines.compiled.values import gradient_of, value_of
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def no_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """Nothing that is learned comes before."""
 
@@ -58,7 +58,7 @@ def quantile_scale(x, knots, heights, n_knots, out):
             out[i, j] = x[i, j]
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def robust_scale_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """See `robust_scale`"""
     n_numbers, start = np.int64(constant[1]), op[BUFFERS]
@@ -68,7 +68,7 @@ def robust_scale_forward(op, constant, values, parameters, buffers, work, rows, 
     )  # fmt: skip
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def quantile_scale_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """See `quantile_scale`"""
     n_knots, size, start = np.int64(constant[0]), np.int64(constant[0]) * np.int64(constant[1]), op[BUFFERS]
@@ -89,7 +89,7 @@ def smooth_clip(x, out, limit):
             out[i, j] = x[i, j] / np.sqrt(1 + (x[i, j] / limit) * (x[i, j] / limit))
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def smooth_clip_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """out = x / sqrt(1 + (x / limit)^2)"""
     smooth_clip(value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows), constant[0])
@@ -110,7 +110,7 @@ def piecewise_linear(x, column, lower, inverse, out):
             out[i, n_bins + j] = x[i, j]
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def piecewise_linear_forward(op, constant, values, parameters, buffers, work, rows, training, key):
     """See `piecewise_linear`; or out = bins W"""
     x, out = value_of(work, values, op[SOURCE], rows), value_of(work, values, op[RESULT], rows)
@@ -127,7 +127,7 @@ def piecewise_linear_forward(op, constant, values, parameters, buffers, work, ro
         bins_product(places, fractions, begins, matrix(parameters, op[WEIGHT], n_bins, out.shape[1]), out)
 
 
-@njit(**INLINED)
+@njit(**OPERATION)
 def piecewise_linear_backward(op, constant, values, parameters, gradient, work, rows, key, spare):
     """dW = bins^T dout, where the bins are multiplied by W"""
     if op[N_BINS] > 0:
