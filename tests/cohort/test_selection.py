@@ -18,6 +18,8 @@ from tabcohort.cohort import selection
 from tabcohort.cohort.plan import CohortPlan, make_plan
 from tabcohort.cohort.runner import RunResult, run
 from tabcohort.cohort.selection import (
+    at_rows,
+    choose_best,
     choose_ensemble,
     cross_fit,
     greedy_weights,
@@ -26,9 +28,10 @@ from tabcohort.cohort.selection import (
     select_and_calibrate,
 )
 from tabcohort.data.table import Table
-from tabcohort.evaluation.calibration import NONE
+from tabcohort.evaluation.calibration import NONE, fit_calibrator
 from tabcohort.evaluation.metrics import safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import CohortSettings
 from tabcohort.types import FloatArray, IntArray
 
@@ -67,6 +70,20 @@ def loss_of(candidates: list[OutOfFoldPredictions], weights: FloatArray) -> floa
     y = candidates[0].y
     mean = np.tensordot(weights, np.exp([candidate.log_proba for candidate in candidates]), 1)
     return float(np.average(-np.log(mean[np.arange(len(y)), y]), weights=candidates[0].weight))
+
+
+def greedy_by_hand(candidates: list[OutOfFoldPredictions], rows: IntArray) -> FloatArray:
+    """Return the weights of Caruana's selection on some rows: a list of configs, cut where its loss was lowest."""
+    proba = np.exp(-np.array([candidate.losses()[rows] for candidate in candidates]))
+    chosen: list[int] = []
+    losses = []
+    for _ in range(selection.N_ROUNDS):
+        means = [proba[[*chosen, config]].mean(axis=0) for config in range(len(candidates))]
+        of_configs = [-np.log(mean) @ candidates[0].weight[rows] for mean in means]
+        chosen.append(int(np.argmin(of_configs)))
+        losses.append(min(of_configs))
+    n_best = 1 + int(np.argmin(losses))
+    return np.bincount(chosen[:n_best], minlength=len(candidates)) / n_best
 
 
 # Means
@@ -160,6 +177,38 @@ def test_the_weights_are_those_of_the_best_round_and_not_of_the_last() -> None:
     np.testing.assert_allclose(greedy_weights(candidates, n_bags=1), [2 / 3, 1 / 3], rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_bags", [1, 2, 5])
+@pytest.mark.parametrize("n_rounds", [1, 4, 40])
+def test_weights_are_the_mean_of_what_samples_of_groups_choose_without_small_ones(
+    n_bags: int, n_rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "N_ROUNDS", n_rounds)
+    monkeypatch.setattr(selection, "MIN_WEIGHT", 0.0)
+    groups, rng = np.arange(60) // 2, make_rng(0, Purpose.BAGS)
+    candidates = [replace(own, group_ids=groups) for own in candidates_of([1.0, 1.3, 0.9, 1.2], 60)]
+    samples = [rng.integers(30, size=30) for _ in range(n_bags)] if n_bags > 1 else [np.arange(30)]
+    rows = [np.concatenate([np.flatnonzero(groups == group) for group in sample]) for sample in samples]
+    expected = np.mean([greedy_by_hand(candidates, own) for own in rows], axis=0)
+    np.testing.assert_allclose(greedy_weights(candidates, n_bags), expected, rtol=1e-12)
+    if n_bags > 1:
+        for least in np.unique(expected[expected > 0]):  # a weight that is as small as may be is kept
+            monkeypatch.setattr(selection, "MIN_WEIGHT", least)
+            kept = np.where(expected >= least, expected, 0.0)
+            np.testing.assert_allclose(greedy_weights(candidates, n_bags), kept / kept.sum(), rtol=1e-12)
+        monkeypatch.setattr(selection, "MIN_WEIGHT", 1.1)  # all are small, and so none is left out
+        np.testing.assert_allclose(greedy_weights(candidates, n_bags), expected, rtol=1e-12)
+
+
+def test_the_best_config_is_that_of_the_lowest_weighted_loss_and_is_calibrated_alone() -> None:
+    candidates = candidates_of([1.0, 3.0, 2.0])
+    best = choose_best(candidates)
+    assert best.weights.tolist() == [0.0, 1.0, 0.0]
+    assert repr(best.calibrator) == repr(fit_calibrator(candidates[1]))
+    only_third = np.where(candidates[2].losses() < candidates[1].losses(), 1.0, 0.0)  # rows that the third knows better
+    weighted = [replace(candidate, weight=only_third) for candidate in candidates]
+    assert choose_best(weighted).weights[1] == 0
+
+
 def test_weights_of_bootstrap_samples_depend_less_on_which_rows_there_are() -> None:
     candidates = candidates_of([1.0, 1.1, 1.2, 0.9], n_rows=2_000)
     samples = [at(candidates, np.arange(100 * i, 100 * i + 100)) for i in range(20)]
@@ -204,6 +253,13 @@ def test_the_sample_that_chooses_is_of_both_classes_in_whatever_order_the_rows_a
 
 def test_a_single_config_has_the_whole_weight() -> None:
     np.testing.assert_array_equal(greedy_weights(candidates_of([1.0])), [1.0])
+
+
+def test_all_rows_of_predictions_are_these_predictions_and_some_have_what_these_rows_have() -> None:
+    own = candidates_of([1.0], n_rows=30)[0].take(np.array([3, 5, 8]))
+    assert at_rows(own, own.rows) is own
+    some = at_rows(own, np.array([5]))
+    assert (some.rows.tolist(), some.y.tolist()) == ([5], [own.y[1]])
 
 
 # Cross-fitting
