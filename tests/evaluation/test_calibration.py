@@ -163,6 +163,25 @@ def test_a_step_is_newtons_and_the_fit_ends_with_the_last_one_or_one_that_gains_
         assert np.allclose(fitted, one_step, rtol=1e-12, atol=0.0) == (n_steps == 1)
 
 
+@pytest.mark.parametrize("share", [0.99, 0.999])
+def test_a_step_that_would_raise_the_loss_is_halved_until_it_does_not(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows are said to be of the second class, and half of them are: there the loss is too flat for Newton."""
+    monkeypatch.setattr(calibration, "MAX_STEPS", 1)
+    monkeypatch.setattr(calibration, "MIN_SCALE", -np.inf)
+    second = share + 0.0005 * np.sin(np.arange(80))
+    log_proba, y, weight = np.log(np.column_stack([1 - second, second])), np.arange(80) % 2, np.ones(80)
+    start = np.array([1.0, 0.0])
+    _, slope, curvature = calibration._loss_and_derivatives(no_calibrator(2), log_proba, y, weight, np.zeros(2))
+    step, before = np.linalg.solve(curvature, slope), penalised_loss(start, log_proba, y, weight)
+    lengths = 0.5 ** np.arange(30)
+    n_halved = next(n for n in range(30) if penalised_loss(start - lengths[n] * step, log_proba, y, weight) <= before)
+    assert n_halved >= 1
+    fitted = parameters_of(fit_method(BIAS_CORRECTED, log_proba, y, weight))
+    np.testing.assert_allclose(fitted, start - lengths[n_halved] * step, rtol=1e-9)
+
+
 def test_of_two_classes_the_bias_corrected_method_is_platts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "PRIOR", 1e6)
     log_proba, y = calibrated(400)
