@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from helpers import SMALL, config_of, table_of, train_alone
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
+from streamed_tables import labelled_frame, streamed
 
 from tabcohort.cohort import selection
 from tabcohort.cohort.plan import CohortPlan, make_plan
@@ -212,15 +215,15 @@ def test_the_best_config_is_that_of_the_lowest_weighted_loss_and_is_calibrated_a
 def test_weights_of_bootstrap_samples_depend_less_on_which_rows_there_are() -> None:
     candidates = candidates_of([1.0, 1.1, 1.2, 0.9], n_rows=2_000)
     samples = [at(candidates, np.arange(100 * i, 100 * i + 100)) for i in range(20)]
-    spread = {n_bags: np.std([greedy_weights(own, n_bags) for own in samples], axis=0).mean() for n_bags in (1, 20)}
+    weights = {n_bags: np.array([greedy_weights(own, n_bags) for own in samples]) for n_bags in (1, 20)}
+    spread = {n_bags: own.std(axis=0).mean() for n_bags, own in weights.items()}
     assert spread[20] < 0.95 * spread[1]
-    for own in samples:
-        np.testing.assert_array_equal(greedy_weights(own), greedy_weights(own, 20))
-        assert not ((greedy_weights(own) > 0) & (greedy_weights(own) < selection.MIN_WEIGHT)).any()
+    assert not ((weights[20] > 0) & (weights[20] < selection.MIN_WEIGHT)).any()
 
 
-def test_many_rows_have_fewer_samples_and_the_most_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_have_twenty_samples_many_have_fewer_and_the_most_none(monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = candidates_of([1.0, 1.2, 0.8], n_rows=60)
+    np.testing.assert_array_equal(greedy_weights(candidates), greedy_weights(candidates, 20))
     monkeypatch.setattr(selection, "ROWS_OF_BAGS", 60 * 3 + 59)
     np.testing.assert_array_equal(greedy_weights(candidates), greedy_weights(candidates, 3))
     monkeypatch.setattr(selection, "ROWS_OF_BAGS", 60 + 59)
@@ -371,6 +374,25 @@ def test_copies_of_a_row_are_of_one_group() -> None:
     plan = make_plan(table, config_of(max_epochs=1), SMALL)
     groups = out_of_fold(plan, run(plan))[0].group_ids
     np.testing.assert_array_equal(groups[:, None] == groups, copies[:, None] == copies)
+
+
+def test_of_a_table_in_a_store_only_the_rows_that_are_tested_are_read_to_find_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = labelled_frame(30).select("count", "target")
+    frame, rows = pl.concat([frame, frame]), np.array([0, 3, 30, 33, 7])
+    n_read, find = [], selection.dependent_groups
+
+    def counted(table: Table) -> IntArray | None:
+        n_read.append(len(table.y))
+        return find(table)
+
+    monkeypatch.setattr(selection, "dependent_groups", counted)
+    for table in (streamed(frame, tmp_path), Table.from_frame(frame, "target")):
+        groups = selection._groups_of(table, rows)
+        assert groups is not None
+        np.testing.assert_array_equal(groups[:, None] == groups, rows[:, None] % 30 == rows % 30)
+    assert n_read == [5, 60]
 
 
 def test_the_selection_is_of_the_configs_by_their_numbers(plan: CohortPlan, result: RunResult) -> None:
