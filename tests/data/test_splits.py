@@ -270,6 +270,17 @@ def test_the_order_of_columns_matters_to_a_hash() -> None:
     assert hashes[0] != hashes[1]
 
 
+@pytest.mark.parametrize(("validation", "test"), [(0.01, 0.01), (0.55, 0.4), (0.4, 0.55), (0.9, 0.05), (0.05, 0.9)])
+@pytest.mark.parametrize("n_rows", [3, 4])
+def test_a_class_of_three_rows_or_more_is_in_each_part_however_small_or_large_its_share(
+    n_rows: int, validation: float, test: float
+) -> None:
+    table = distinct_rows(2 * n_rows)
+    split = train_validation_test_split(table, Config(validation_fraction=validation, test_fraction=test))
+    for rows in parts_of(split):
+        assert set(table.y[rows]) == {0, 1}
+
+
 def test_two_classes_of_two_rows_train_validate_and_test() -> None:
     table = distinct_rows(4)
     split = train_validation_test_split(table, Config())
