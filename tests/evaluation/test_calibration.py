@@ -178,8 +178,11 @@ def test_a_step_that_would_raise_the_loss_is_halved_until_it_does_not(
     lengths = 0.5 ** np.arange(30)
     n_halved = next(n for n in range(30) if penalised_loss(start - lengths[n] * step, log_proba, y, weight) <= before)
     assert n_halved >= 1
-    fitted = parameters_of(fit_method(BIAS_CORRECTED, log_proba, y, weight))
-    np.testing.assert_allclose(fitted, start - lengths[n_halved] * step, rtol=1e-9)
+    shortened = start - lengths[n_halved] * step
+    for tolerance, expected in ((1e-9, shortened), (lengths[n_halved], shortened), (1.5 * lengths[n_halved], start)):
+        monkeypatch.setattr(calibration, "TOLERANCE", tolerance)  # a step that is shorter than this is not taken
+        fitted = parameters_of(fit_method(BIAS_CORRECTED, log_proba, y, weight))
+        np.testing.assert_allclose(fitted, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_of_two_classes_the_bias_corrected_method_is_platts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +338,10 @@ def test_rows_of_one_fold_only_are_never_corrected() -> None:
     predictions = predictions_of(distorted(log_proba, 0.3, np.zeros(2)), y, fold_ids=np.full(200, 3))
     calibrator = fit_calibrator(predictions)
     assert (calibrator.method, calibrator.scale, calibrator.shift.tolist()) == (NONE, 1.0, [0.0, 0.0])
+
+
+def test_methods_have_the_names_that_reports_and_models_have() -> None:
+    assert (NONE, TEMPERATURE, BIAS_CORRECTED) == ("none", "temperature", "bias-corrected temperature")
 
 
 def test_a_correction_that_changes_nothing_is_none() -> None:
