@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from helpers import SINGLE, SMALL, config_of, noisy_rows, table_of
+from streamed_tables import labelled_frame, streamed
 from torch import nn
 
+from tabcohort.cohort import plan as plans
 from tabcohort.cohort.fit import fit
-from tabcohort.cohort.plan import PRODUCTS_PER_ROW, Member, make_plan
+from tabcohort.cohort.plan import PRODUCTS_PER_CELL, PRODUCTS_PER_ROW, PRODUCTS_PER_TREE, Member, make_plan
 from tabcohort.cohort.presets import preset_configs
 from tabcohort.cohort.progress import RunProgress
+from tabcohort.data.splits import Split
 from tabcohort.data.table import Table
-from tabcohort.errors import SettingsError, TabcohortError, TabcohortWarning, TableError
+from tabcohort.errors import EngineError, SettingsError, TabcohortError, TabcohortWarning, TableError
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.member import with_available_devices
 from tabcohort.training.module import train
@@ -53,6 +57,14 @@ def test_a_members_cost_is_that_of_an_epoch_of_its_network() -> None:
     assert costs[2] < costs[0] < costs[1]
 
 
+@pytest.mark.parametrize(("n_classes", "n_outputs"), [(2, 1), (3, 3)])
+def test_boosted_trees_cost_what_their_rows_and_inputs_do_for_each_output(n_classes: int, n_outputs: int) -> None:
+    plan = make_plan(table_of(90, n_classes), config_of(model="trees"), SMALL)
+    assert plan.engines == ("scikit-learn",)
+    expected = n_outputs * (PRODUCTS_PER_TREE + PRODUCTS_PER_CELL * 90 * 4)
+    assert {(member.is_trees, member.cost) for member in plan.members} == {(True, expected)}
+
+
 def test_the_limit_of_epochs_is_the_highest_of_all_configs() -> None:
     plan = make_plan(table_of(), [config_of(max_epochs=5), config_of(max_epochs=9), config_of(max_epochs=7)], SMALL)
     assert plan.max_epochs == 9
@@ -83,7 +95,124 @@ def test_a_member_is_a_value() -> None:
     assert {member: member.number for member in plan.members}[Member(0, 0, 2, 2, plan.members[2].cost)] == 2
 
 
+# Engines
+
+
+class Trial(NamedTuple):
+    """What the faster engine was tried on."""
+
+    split: Split
+    n_members: int
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
+    """Let there be an accelerator, on which the batched engine is the faster one; return what is tried on it."""
+    tried: list[Trial] = []
+
+    def faster_engine(table: object, config: object, program: object, split: Split, n_members: int) -> str:
+        tried.append(Trial(split, n_members))
+        return "batched"
+
+    monkeypatch.setattr(plans, "may_have_accelerator", lambda: True)
+    monkeypatch.setattr(plans, "faster_engine", faster_engine)
+    return tried
+
+
+def start_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("most", [32, 4])
+def test_engines_are_tried_on_the_first_split_with_as_many_members_as_are_trained_together(
+    trials: list[Trial], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "MAX_SIDE_BY_SIDE", most)
+    plan = make_plan(table_of(60), config_of(device="auto"), CohortSettings(folds=3, seeds=2))
+    assert plan.engines == ("batched",)
+    ((split, n_members),) = trials
+    np.testing.assert_array_equal(split.test, plan.splitters[0].split(0).test)
+    assert n_members == min(6, most)
+
+
+def test_where_all_networks_are_batched_as_many_members_wait_for_each_other_as_train_together(
+    trials: list[Trial],
+) -> None:
+    batched, trees, compiled = config_of(device="auto"), config_of(model="trees"), config_of(engine="compiled")
+    for configs, threads, expected in (
+        ([batched], None, plans.MAX_SIDE_BY_SIDE),
+        ([batched, trees], None, plans.MAX_SIDE_BY_SIDE),
+        ([batched], 5, 5),
+        ([batched, compiled], None, None),
+        ([trees], None, None),
+    ):
+        plan = make_plan(table_of(60), configs, replace(SMALL, threads=threads))
+        assert plan.settings.threads == expected, plan.engines
+
+
+def test_what_names_its_engine_or_has_no_choice_of_them_is_not_tried(
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def engine_of(**changes: Any) -> str:
+        (engine,) = make_plan(table_of(60), config_of(**{"device": "auto", **changes}), SMALL).engines
+        return engine
+
+    assert engine_of(device="cpu") == engine_of(engine="compiled") == "compiled"
+    assert engine_of(engine="batched") == engine_of(precision="bfloat16") == "batched"
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "with_available_devices", tuple)
+        assert engine_of(device="cuda") == "batched"
+    with monkeypatch.context() as patch:
+        patch.setattr(plans, "may_have_accelerator", lambda: False)
+        assert engine_of() == "compiled"
+    start_two_processes(monkeypatch)
+    assert engine_of() == "torch"
+    assert not trials
+
+
+def test_a_table_in_a_store_is_trained_window_by_window_on_the_cpu_and_only_tested_rows_are_in_memory(
+    trials: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = labelled_frame(60).select("size", "target")
+    on_disk, in_memory = streamed(frame, tmp_path), Table.from_frame(frame, "target")
+    monkeypatch.setattr(plans, "n_windows_of", lambda n_rows: 4)
+    costs = []
+    for table in (on_disk, in_memory):
+        plan = make_plan(table, config_of(device="auto", engine="auto" if table is on_disk else "compiled"), SMALL)
+        assert (plan.engines, trials) == (("compiled",), [])
+        costs.append(plan.members[0].cost)
+    assert costs[0] == costs[1] / 4
+    for changes in ({"engine": "batched"}, {"precision": "bfloat16"}):
+        with pytest.raises(EngineError, match=r"^the engine 'batched', .* holds all rows in memory, and the rows are"):
+            make_plan(on_disk, config_of(**changes), SMALL)
+    monkeypatch.setattr(plans, "MAX_TESTED", 10)
+    n_bytes = 10 * 2 * (40 + 12 + 8)
+    monkeypatch.setattr(plans, "machine_bytes", lambda: n_bytes)
+    make_plan(on_disk, config_of(), SMALL)
+    monkeypatch.setattr(plans, "machine_bytes", lambda: n_bytes - 1)
+    with pytest.raises(TableError, match=r"^10 rows with 2 classes and 1 predictions for each"):
+        make_plan(on_disk, config_of(), SMALL)
+
+
 # What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "message"),
+    [
+        ({"model": "trees"}, SMALL, "train networks and no boosted trees: name a model such as 'mlp'"),
+        ({}, replace(SMALL, budget_seconds=60.0), "must train the same epochs, which a budget of seconds does not"),
+    ],
+)
+def test_several_processes_train_neither_trees_nor_for_a_time(
+    changes: dict[str, Any], settings: CohortSettings, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_plan(table_of(60), config_of(**changes), settings)
+    start_two_processes(monkeypatch)
+    assert make_plan(table_of(60), config_of(), SMALL).engines == ("torch",)
+    with pytest.raises(SettingsError, match=f"^several processes, as torchrun starts them, {message}"):
+        make_plan(table_of(60), [config_of(), config_of(**changes)], settings)
 
 
 @pytest.mark.parametrize(

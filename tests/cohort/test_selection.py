@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from helpers import SMALL, config_of, table_of, train_alone
 from hypothesis import given
@@ -13,11 +15,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
+from streamed_tables import labelled_frame, streamed
 
 from tabcohort.cohort import selection
 from tabcohort.cohort.plan import CohortPlan, make_plan
 from tabcohort.cohort.runner import RunResult, run
 from tabcohort.cohort.selection import (
+    at_rows,
+    choose_best,
     choose_ensemble,
     cross_fit,
     greedy_weights,
@@ -26,9 +31,10 @@ from tabcohort.cohort.selection import (
     select_and_calibrate,
 )
 from tabcohort.data.table import Table
-from tabcohort.evaluation.calibration import NONE
+from tabcohort.evaluation.calibration import NONE, fit_calibrator
 from tabcohort.evaluation.metrics import safe_log
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
+from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import CohortSettings
 from tabcohort.types import FloatArray, IntArray
 
@@ -67,6 +73,20 @@ def loss_of(candidates: list[OutOfFoldPredictions], weights: FloatArray) -> floa
     y = candidates[0].y
     mean = np.tensordot(weights, np.exp([candidate.log_proba for candidate in candidates]), 1)
     return float(np.average(-np.log(mean[np.arange(len(y)), y]), weights=candidates[0].weight))
+
+
+def greedy_by_hand(candidates: list[OutOfFoldPredictions], rows: IntArray) -> FloatArray:
+    """Return the weights of Caruana's selection on some rows: a list of configs, cut where its loss was lowest."""
+    proba = np.exp(-np.array([candidate.losses()[rows] for candidate in candidates]))
+    chosen: list[int] = []
+    losses = []
+    for _ in range(selection.N_ROUNDS):
+        means = [proba[[*chosen, config]].mean(axis=0) for config in range(len(candidates))]
+        of_configs = [-np.log(mean) @ candidates[0].weight[rows] for mean in means]
+        chosen.append(int(np.argmin(of_configs)))
+        losses.append(min(of_configs))
+    n_best = 1 + int(np.argmin(losses))
+    return np.bincount(chosen[:n_best], minlength=len(candidates)) / n_best
 
 
 # Means
@@ -160,18 +180,50 @@ def test_the_weights_are_those_of_the_best_round_and_not_of_the_last() -> None:
     np.testing.assert_allclose(greedy_weights(candidates, n_bags=1), [2 / 3, 1 / 3], rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_bags", [1, 2, 5])
+@pytest.mark.parametrize("n_rounds", [1, 4, 40])
+def test_weights_are_the_mean_of_what_samples_of_groups_choose_without_small_ones(
+    n_bags: int, n_rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "N_ROUNDS", n_rounds)
+    monkeypatch.setattr(selection, "MIN_WEIGHT", 0.0)
+    groups, rng = np.arange(60) // 2, make_rng(0, Purpose.BAGS)
+    candidates = [replace(own, group_ids=groups) for own in candidates_of([1.0, 1.3, 0.9, 1.2], 60)]
+    samples = [rng.integers(30, size=30) for _ in range(n_bags)] if n_bags > 1 else [np.arange(30)]
+    rows = [np.concatenate([np.flatnonzero(groups == group) for group in sample]) for sample in samples]
+    expected = np.mean([greedy_by_hand(candidates, own) for own in rows], axis=0)
+    np.testing.assert_allclose(greedy_weights(candidates, n_bags), expected, rtol=1e-12)
+    if n_bags > 1:
+        for least in np.unique(expected[expected > 0]):  # a weight that is as small as may be is kept
+            monkeypatch.setattr(selection, "MIN_WEIGHT", least)
+            kept = np.where(expected >= least, expected, 0.0)
+            np.testing.assert_allclose(greedy_weights(candidates, n_bags), kept / kept.sum(), rtol=1e-12)
+        monkeypatch.setattr(selection, "MIN_WEIGHT", 1.1)  # all are small, and so none is left out
+        np.testing.assert_allclose(greedy_weights(candidates, n_bags), expected, rtol=1e-12)
+
+
+def test_the_best_config_is_that_of_the_lowest_weighted_loss_and_is_calibrated_alone() -> None:
+    candidates = candidates_of([1.0, 3.0, 2.0])
+    best = choose_best(candidates)
+    assert best.weights.tolist() == [0.0, 1.0, 0.0]
+    assert repr(best.calibrator) == repr(fit_calibrator(candidates[1]))
+    only_third = np.where(candidates[2].losses() < candidates[1].losses(), 1.0, 0.0)  # rows that the third knows better
+    weighted = [replace(candidate, weight=only_third) for candidate in candidates]
+    assert choose_best(weighted).weights[1] == 0
+
+
 def test_weights_of_bootstrap_samples_depend_less_on_which_rows_there_are() -> None:
     candidates = candidates_of([1.0, 1.1, 1.2, 0.9], n_rows=2_000)
     samples = [at(candidates, np.arange(100 * i, 100 * i + 100)) for i in range(20)]
-    spread = {n_bags: np.std([greedy_weights(own, n_bags) for own in samples], axis=0).mean() for n_bags in (1, 20)}
+    weights = {n_bags: np.array([greedy_weights(own, n_bags) for own in samples]) for n_bags in (1, 20)}
+    spread = {n_bags: own.std(axis=0).mean() for n_bags, own in weights.items()}
     assert spread[20] < 0.95 * spread[1]
-    for own in samples:
-        np.testing.assert_array_equal(greedy_weights(own), greedy_weights(own, 20))
-        assert not ((greedy_weights(own) > 0) & (greedy_weights(own) < selection.MIN_WEIGHT)).any()
+    assert not ((weights[20] > 0) & (weights[20] < selection.MIN_WEIGHT)).any()
 
 
-def test_many_rows_have_fewer_samples_and_the_most_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_have_twenty_samples_many_have_fewer_and_the_most_none(monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = candidates_of([1.0, 1.2, 0.8], n_rows=60)
+    np.testing.assert_array_equal(greedy_weights(candidates), greedy_weights(candidates, 20))
     monkeypatch.setattr(selection, "ROWS_OF_BAGS", 60 * 3 + 59)
     np.testing.assert_array_equal(greedy_weights(candidates), greedy_weights(candidates, 3))
     monkeypatch.setattr(selection, "ROWS_OF_BAGS", 60 + 59)
@@ -204,6 +256,13 @@ def test_the_sample_that_chooses_is_of_both_classes_in_whatever_order_the_rows_a
 
 def test_a_single_config_has_the_whole_weight() -> None:
     np.testing.assert_array_equal(greedy_weights(candidates_of([1.0])), [1.0])
+
+
+def test_all_rows_of_predictions_are_these_predictions_and_some_have_what_these_rows_have() -> None:
+    own = candidates_of([1.0], n_rows=30)[0].take(np.array([3, 5, 8]))
+    assert at_rows(own, own.rows) is own
+    some = at_rows(own, np.array([5]))
+    assert (some.rows.tolist(), some.y.tolist()) == ([5], [own.y[1]])
 
 
 # Cross-fitting
@@ -315,6 +374,25 @@ def test_copies_of_a_row_are_of_one_group() -> None:
     plan = make_plan(table, config_of(max_epochs=1), SMALL)
     groups = out_of_fold(plan, run(plan))[0].group_ids
     np.testing.assert_array_equal(groups[:, None] == groups, copies[:, None] == copies)
+
+
+def test_of_a_table_in_a_store_only_the_rows_that_are_tested_are_read_to_find_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = labelled_frame(30).select("count", "target")
+    frame, rows = pl.concat([frame, frame]), np.array([0, 3, 30, 33, 7])
+    n_read, find = [], selection.dependent_groups
+
+    def counted(table: Table) -> IntArray | None:
+        n_read.append(len(table.y))
+        return find(table)
+
+    monkeypatch.setattr(selection, "dependent_groups", counted)
+    for table in (streamed(frame, tmp_path), Table.from_frame(frame, "target")):
+        groups = selection._groups_of(table, rows)
+        assert groups is not None
+        np.testing.assert_array_equal(groups[:, None] == groups, rows[:, None] % 30 == rows % 30)
+    assert n_read == [5, 60]
 
 
 def test_the_selection_is_of_the_configs_by_their_numbers(plan: CohortPlan, result: RunResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from random import Random
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from tabcohort.data.splits import (
     make_splits,
     merge_duplicates,
     row_hashes,
+    starts_of_blocks,
     train_validation_test_split,
 )
 from tabcohort.errors import TrainingError
@@ -266,6 +268,17 @@ def test_negative_zero_is_the_same_value_as_zero() -> None:
 def test_the_order_of_columns_matters_to_a_hash() -> None:
     hashes = row_hashes(table_of_arrays(np.array([[1.0, 2.0], [2.0, 1.0]]), np.zeros(2)), seed=3)
     assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.01, 0.01), (0.55, 0.4), (0.4, 0.55), (0.9, 0.05), (0.05, 0.9)])
+@pytest.mark.parametrize("n_rows", [3, 4])
+def test_a_class_of_three_rows_or_more_is_in_each_part_however_small_or_large_its_share(
+    n_rows: int, validation: float, test: float
+) -> None:
+    table = distinct_rows(2 * n_rows)
+    split = train_validation_test_split(table, Config(validation_fraction=validation, test_fraction=test))
+    for rows in parts_of(split):
+        assert set(table.y[rows]) == {0, 1}
 
 
 def test_two_classes_of_two_rows_train_validate_and_test() -> None:
@@ -575,6 +588,25 @@ def test_merging_leaves_no_row_twice_and_no_weight_behind(case: Case) -> None:
         assert total == table.weight[train][(labelled[train] == labelled[row]).all(axis=1)].sum()
 
 
+@pytest.mark.parametrize("rows_per_slice", [1, 3, 1_000])
+def test_a_row_differs_from_the_one_before_it_by_any_cell_that_is_not_missing_from_both(
+    rows_per_slice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.data.encoder.ROWS_PER_SLICE", rows_per_slice)
+    rng = np.random.default_rng(0)
+    cells = rng.integers(2, size=(60, 4))
+    y, group_ids, rows = rng.integers(2, size=60), rng.integers(3, size=60), rng.permutation(60)
+    table = replace(table_of_arrays(np.where(cells[:, :2] == 1, np.nan, 7.0), y), codes=cells[:, 2:].astype(np.int32))
+    pairs = list(itertools.pairwise(rows))
+    other_inputs = np.array([True, *((cells[row] != cells[last]).any() for last, row in pairs)])
+    other_group = np.array([True, *(group_ids[row] != group_ids[last] for last, row in pairs)])
+    other_class = np.array([False, *(y[row] != y[last] for last, row in pairs)])
+    np.testing.assert_array_equal(starts_of_blocks(table, rows), other_inputs)
+    grouped = replace(table, group_ids=group_ids)
+    np.testing.assert_array_equal(starts_of_blocks(grouped, rows), other_inputs & other_group)
+    np.testing.assert_array_equal(merge_duplicates(table, rows)[0], rows[other_inputs | other_class])
+
+
 # -- groups of dependent rows ----------------------------------------------------------------------------------------
 
 
@@ -613,6 +645,16 @@ def test_copies_of_a_row_are_one_group_and_also_in_the_groups_of_their_table() -
 def test_equal_rows_of_levels_and_small_numbers_are_other_cases() -> None:
     X = np.random.default_rng(0).integers(3, size=(200, 2)).astype(np.float64)
     assert dependent_groups(numbers_table(X)) is None
+
+
+@pytest.mark.parametrize(("values", "is_measured"), [([0, 0, 1, 1], False), ([0, 0, 1, 2], True)])
+def test_a_measurement_has_a_value_of_its_own_for_more_than_half_of_the_different_rows(
+    values: list[int], is_measured: bool
+) -> None:
+    """In one column; another one that has but few does not matter."""
+    different = np.column_stack([[0.0, 1.0, 0.0, 1.0], values])
+    groups = dependent_groups(table_of_arrays(np.repeat(different, 3, axis=0), np.zeros(12, dtype=np.int64)))
+    assert (groups is not None) == is_measured
 
 
 def test_the_only_row_of_a_class_always_trains() -> None:

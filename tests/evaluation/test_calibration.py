@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,12 +98,13 @@ def test_a_fit_is_that_of_scipy_also_for_predictions_that_are_worse_than_none(
 
 @pytest.mark.parametrize("n_classes", [2, 3, 6])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("cells_at_once", [2**18, 60])
+@pytest.mark.parametrize(("cells_at_once", "prior"), [(2**18, 1.0), (60, 0.6)])
 def test_slope_and_curvature_are_central_differences_of_the_loss(
-    method: str, n_classes: int, cells_at_once: int, monkeypatch: pytest.MonkeyPatch
+    method: str, n_classes: int, cells_at_once: int, prior: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the rows are taken in parts."""
     monkeypatch.setattr("tabcohort.evaluation.metrics.CELLS_AT_ONCE", cells_at_once)
+    monkeypatch.setattr(calibration, "PRIOR", prior)
     log_proba, y = calibrated(50, n_classes)
     weight = np.random.default_rng(1).uniform(0.5, 2.0, 50)
     weight /= weight.mean()
@@ -125,6 +127,62 @@ def test_slope_and_curvature_are_central_differences_of_the_loss(
     np.testing.assert_allclose(curvature, [(up - down) / 2e-5 for up, down in slopes], rtol=1e-6, atol=1e-6)
     forward = approx_fprime(at, penalised_loss, 1e-7, log_proba, y, weight)
     np.testing.assert_allclose(slope, forward, rtol=1e-4, atol=1e-4)
+
+
+def test_loss_and_derivatives_depend_on_differences_between_classes_alone_however_large_numbers_are() -> None:
+    log_proba, y = calibrated(40, 3)
+    calibrator, from_start = Calibrator(BIAS_CORRECTED, 1.5, np.array([0.0, 0.3, -0.2])), np.array([0.5, 0.3, -0.2])
+    expected = calibration._loss_and_derivatives(calibrator, log_proba, y, np.ones(40), from_start)
+    for offset in (1000.0, -1000.0):
+        moved = calibration._loss_and_derivatives(calibrator, log_proba + offset, y, np.ones(40), from_start)
+        for value, expected_value in zip(moved, expected, strict=True):
+            np.testing.assert_allclose(value, expected_value, rtol=1e-9, atol=1e-9)
+
+
+def test_a_step_is_newtons_and_the_fit_ends_with_the_last_one_or_one_that_gains_too_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log_proba, y = calibrated(100, 3)
+    log_proba, weight = distorted(log_proba, 0.7, np.array([0.0, 0.3, -0.3])), np.ones(100)
+    evaluate, n_evaluations = calibration._loss_and_derivatives, 0
+
+    def counted(*arguments: Any) -> tuple[float, FloatArray, FloatArray]:
+        nonlocal n_evaluations
+        n_evaluations += 1
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(calibration, "_loss_and_derivatives", counted)
+    _, slope, curvature = evaluate(no_calibrator(3), log_proba, y, weight, np.zeros(3))
+    one_step = np.array([1.0, 0.0, 0.0]) - np.linalg.solve(curvature, slope)
+    for max_steps, tolerance, n_steps in ((1, 0.0, 1), (2, 0.0, 2), (50, 0.5, 1)):  # no step gains half of the loss
+        monkeypatch.setattr(calibration, "MAX_STEPS", max_steps)
+        monkeypatch.setattr(calibration, "TOLERANCE", tolerance)
+        n_evaluations = 0
+        fitted = parameters_of(fit_method(BIAS_CORRECTED, log_proba, y, weight))
+        assert n_evaluations == 1 + n_steps
+        assert np.allclose(fitted, one_step, rtol=1e-12, atol=0.0) == (n_steps == 1)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.999])
+def test_a_step_that_would_raise_the_loss_is_halved_until_it_does_not(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows are said to be of the second class, and half of them are: there the loss is too flat for Newton."""
+    monkeypatch.setattr(calibration, "MAX_STEPS", 1)
+    monkeypatch.setattr(calibration, "MIN_SCALE", -np.inf)
+    second = share + 0.0005 * np.sin(np.arange(80))
+    log_proba, y, weight = np.log(np.column_stack([1 - second, second])), np.arange(80) % 2, np.ones(80)
+    start = np.array([1.0, 0.0])
+    _, slope, curvature = calibration._loss_and_derivatives(no_calibrator(2), log_proba, y, weight, np.zeros(2))
+    step, before = np.linalg.solve(curvature, slope), penalised_loss(start, log_proba, y, weight)
+    lengths = 0.5 ** np.arange(30)
+    n_halved = next(n for n in range(30) if penalised_loss(start - lengths[n] * step, log_proba, y, weight) <= before)
+    assert n_halved >= 1
+    shortened = start - lengths[n_halved] * step
+    for tolerance, expected in ((1e-9, shortened), (lengths[n_halved], shortened), (1.5 * lengths[n_halved], start)):
+        monkeypatch.setattr(calibration, "TOLERANCE", tolerance)  # a step that is shorter than this is not taken
+        fitted = parameters_of(fit_method(BIAS_CORRECTED, log_proba, y, weight))
+        np.testing.assert_allclose(fitted, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_of_two_classes_the_bias_corrected_method_is_platts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +231,7 @@ def test_a_known_distortion_is_corrected(n_classes: int, scale: float) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_perfectly_separated_rows_leave_all_numbers_finite(method: str) -> None:
     y = np.arange(60) % 3
-    for sharpness in (0.1, 5.0, 300.0):
+    for sharpness in (0.1, 5.0, 300.0, 3000.0):
         log_proba = log_softmax(sharpness * np.eye(3)[y], axis=1)
         calibrator = fit_method(method, log_proba, y, np.ones(60))
         corrected = calibrator.apply(log_proba)
@@ -282,13 +340,22 @@ def test_rows_of_one_fold_only_are_never_corrected() -> None:
     assert (calibrator.method, calibrator.scale, calibrator.shift.tolist()) == (NONE, 1.0, [0.0, 0.0])
 
 
+def test_methods_have_the_names_that_reports_and_models_have() -> None:
+    assert (NONE, TEMPERATURE, BIAS_CORRECTED) == ("none", "temperature", "bias-corrected temperature")
+
+
+def test_a_correction_that_changes_nothing_is_none() -> None:
+    y = np.arange(40) // 2 % 2
+    assert fit_calibrator(in_folds(np.full((40, 2), np.log(0.5)), y, 2)).method == NONE
+
+
 def test_of_very_many_classes_the_scale_alone_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     true_log_proba, y = calibrated(3_000, 4)
     log_proba = distorted(true_log_proba, 0.5, np.array([0.0, 1.0, -1.0, 1.0]))
     predictions = in_folds(log_proba, y, 3)
-    assert fit_calibrator(predictions).method == BIAS_CORRECTED
-    monkeypatch.setattr(calibration, "MAX_CLASSES_TO_SHIFT", 3)
-    assert fit_calibrator(predictions).method == TEMPERATURE
+    for max_classes, expected in ((30, BIAS_CORRECTED), (4, BIAS_CORRECTED), (3, TEMPERATURE)):
+        monkeypatch.setattr(calibration, "MAX_CLASSES_TO_SHIFT", max_classes)
+        assert fit_calibrator(predictions).method == expected
 
 
 # -- samples of many rows --------------------------------------------------------------------------------------------
