@@ -52,7 +52,7 @@ SELECTS = ("cohort/test_selection", "cohort/test_alternatives")
 WIDER: dict[str, tuple[str, ...]] = {
     "training/loop": ("training/test_checkpoint", "training/test_module", "cohort/test_runner"),
     "training/schedule": ("training/test_loop", "engines/test_regularization"),
-    "training/member": ("training/test_module", "training/test_boosting", *FITS),
+    "training/member": ("training/test_streamed_member", "training/test_boosting", "cohort/test_plan", *FITS),
     "training/checkpoint": ("training/test_loop", *FITS),
     "engines/validation": ("training/test_loop", "training/test_member", "training/test_boosting"),
     "engines/batches": ("engines/test_torch_loop", "training/test_member", "training/test_loop"),
