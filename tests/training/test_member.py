@@ -86,6 +86,7 @@ def test_class_weights_are_matched_to_classes_by_label() -> None:
     split = train_validation_test_split(table, Config())
     assert (class_weights(table, split, Config()) == 1).all()
     assert list(class_weights(table, split, Config(class_weight={0: 0.5, "1": 2.0}))) == [0.5, 2.0]
+    assert list(class_weights(table, split, Config(class_weight={1: 3.0}))) == [1.0, 3.0]
 
 
 def test_a_class_weight_of_an_unknown_class_is_an_error() -> None:
@@ -101,10 +102,12 @@ def test_the_soft_target_of_a_row_is_its_smoothed_target_times_its_weight(smooth
     np.testing.assert_allclose(actual, target * (weight / weight.mean())[:, None], rtol=1e-6)
 
 
-def test_validation_rows_have_their_class_weights_too() -> None:
+def test_training_and_validation_rows_have_the_weights_of_their_classes() -> None:
     table, config = table_of(60), Config(class_weight={0: 0.5, 1: 2.0})
     split = train_validation_test_split(table, config)
     data = member_data(table, split, config, reading_of(table.X), has_batch_norm=False)
+    weight = np.where(table.y[data.train] == 1, 2.0, 0.5)
+    np.testing.assert_allclose(data.soft_targets.sum(axis=1), weight / weight.mean(), rtol=1e-6)
     np.testing.assert_array_equal(data.validation.y, table.y[data.validation.rows])
     np.testing.assert_array_equal(data.validation.weight, np.where(data.validation.y == 1, 2.0, 0.5))
     np.testing.assert_array_equal(np.sort(data.validation.rows), np.sort(split.validation))
@@ -314,6 +317,14 @@ def test_no_row_but_the_training_rows_changes_what_is_fitted() -> None:
     assert fit_on_training_rows(replace(table, numbers=numbers), split, encoding)[0].center[0] != fitted.center[0]
 
 
+def test_there_are_as_many_bins_as_are_asked_for() -> None:
+    table = mixed_table()
+    split, encoding = train_validation_test_split(table, Config()), table.schema.encoding(Config())
+    for config, n_bins in ((Config(), 0), (Config(bins=5), 5)):
+        statistics, _ = fit_on_training_rows(table, split, encoding, table.bins(config))
+        assert len(statistics.column) == len(statistics.lower) == len(statistics.inverse) == n_bins
+
+
 def test_rows_that_belong_together_are_in_one_inner_fold() -> None:
     table = replace(mixed_table(), group_ids=np.arange(200) // 4)
     split = train_validation_test_split(table, Config())
@@ -399,7 +410,8 @@ def test_a_small_network_is_compiled_unless_pytorch_or_its_device_is_asked_for(
 def test_a_large_network_goes_to_an_accelerator_where_there_is_one(
     available: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", lambda name: torch.device(available))
+    devices = {"auto": torch.device(available)}
+    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", devices.__getitem__)
     large = Config(hidden=(1000, 999), batch_size=200)
     program = build_program(large, 1000, 2)
     monkeypatch.setattr("tabcohort.training.member.MIN_PRODUCTS_FOR_ACCELERATOR", program.n_products * 200)
