@@ -55,7 +55,12 @@ WIDER: dict[str, tuple[str, ...]] = {
     "training/member": ("training/test_streamed_member", "training/test_boosting", "cohort/test_plan", *FITS),
     "training/checkpoint": ("training/test_loop", *FITS),
     "engines/validation": ("training/test_loop", "training/test_member", "training/test_boosting"),
-    "engines/batches": ("engines/test_torch_loop", "training/test_member", "training/test_loop"),
+    "engines/batches": (
+        "engines/test_windows",
+        "engines/test_torch_loop",
+        "training/test_member",
+        "training/test_loop",
+    ),
     "evaluation/metrics": ("evaluation/test_evaluate", "evaluation/test_intervals", "engines/test_validation"),
     "evaluation/intervals": ("evaluation/test_metrics", "evaluation/test_evaluate", "evaluation/test_calibration"),
     "evaluation/evaluate": ("evaluation/test_metrics", "evaluation/test_compare", "cohort/test_build"),

@@ -232,8 +232,9 @@ def test_epochs_members_and_seeds_shuffle_differently() -> None:
     assert BatchPlan(40, 8, 0.0, 0.5, False, seed=0) == plan_of(member=0)
 
 
-def test_a_single_step_needs_no_shuffle() -> None:
+def test_a_single_step_needs_no_shuffle_and_two_do() -> None:
     np.testing.assert_array_equal(epoch_of(plan_of(20, 20), 5).order, np.arange(20))
+    assert set(epoch_of(plan_of(20, 10), 5).order[:10]) != set(range(10))
 
 
 def test_a_shuffle_puts_every_row_everywhere_equally_often() -> None:
