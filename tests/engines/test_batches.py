@@ -221,6 +221,15 @@ def test_a_table_of_more_rows_than_a_block_is_drawn_an_epoch_at_a_time() -> None
     assert len(Batches(plan).block(1, 5)) == 1
 
 
+def test_rows_that_differ_between_epochs_are_those_of_the_epochs_of_a_block() -> None:
+    class Numbered(BatchPlan):
+        def _rows_of_epochs(self, first: int, n_epochs: int) -> IntArray:
+            return np.tile(np.arange(first, first + n_epochs)[:, None], (1, self.n_rows))
+
+    block = Numbered(20, 20, 0.0, 0.5, False, seed=0).draw(2)
+    np.testing.assert_array_equal(block.orders[:, 0], block.first - 1 + np.arange(len(block)))
+
+
 def test_epochs_members_and_seeds_shuffle_differently() -> None:
     orders = {
         tuple(epoch_of(plan_of(seed=seed, member=member), epoch).order)

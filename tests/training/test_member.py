@@ -13,12 +13,13 @@ import pytest
 import torch
 from helpers import config_of, noisy_rows, table_of, trained_on
 from sklearn.utils.class_weight import compute_class_weight
+from streamed_tables import labelled_frame, streamed
 from torch import nn
 
 from tabcohort import Config, EngineError, SettingsError, Split, Table, TrainingError, train
 from tabcohort.data.encoder import Statistics, fit_statistics, plain_encoding, store_rows
 from tabcohort.data.splits import train_validation_test_split
-from tabcohort.data.streamed_splits import StreamedSplit
+from tabcohort.data.streamed_splits import StreamedSplit, streamed_splits
 from tabcohort.engines.compiled import blas
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.reading import Reading, make_reading
@@ -233,6 +234,26 @@ def test_a_member_that_is_not_named_is_the_first() -> None:
     np.testing.assert_array_equal(network.parameters, first.parameters)
     assert (network.parameters != second.parameters).any()
     assert member_data(table, split, config, data.reading, program.has_batch_norm).batches == of_first.batches
+
+
+@pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
+def test_a_member_of_a_table_in_a_store_has_no_list_of_its_training_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take 8 bytes a row."""
+    config = config_of(class_weight="balanced", batch_size=8)
+    table = streamed(labelled_frame(), tmp_path)
+    split = streamed_splits(table, config, 3).split(0)
+
+    def refuse(split: StreamedSplit) -> None:
+        raise AssertionError("a list of all training rows")
+
+    monkeypatch.setattr(StreamedSplit, "train", property(refuse))
+    encoding = table.schema.encoding(config)
+    program = build_program(config, table.n_inputs, 2, encoding, sum(table.bins(config)))
+    _, data = prepare_member(table, split, config, program, table.stored_rows())
+    assert set(data.validation.rows) <= set(split.validation)
+    assert checkpoint_identity(table, split, config, "compiled", "member 0")
 
 
 def test_rows_that_members_share_train_like_rows_of_ones_own() -> None:

@@ -16,8 +16,7 @@ from tabcohort.data.splits import make_splits
 from tabcohort.data.streamed_splits import StreamedSplit, streamed_splits
 from tabcohort.engines import streamed_data, windows
 from tabcohort.engines.compiled import kernels
-from tabcohort.network.program import build_program
-from tabcohort.training.member import checkpoint_identity, class_weights, fit_on_training_rows, prepare_member
+from tabcohort.training.member import class_weights, fit_on_training_rows
 from tabcohort.training.streamed_member import rows_for_trees
 
 pytestmark = pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
@@ -54,24 +53,6 @@ def test_balanced_class_weights_are_those_in_memory(tables: tuple[Table, Table])
     config = config_of(class_weight="balanced")
     factors = [class_weights(*own, config) for own in zip(tables, splits_of(tables, config), strict=True)]
     np.testing.assert_allclose(factors[0], factors[1])
-
-
-def test_a_member_of_a_table_in_a_store_has_no_list_of_its_training_rows(
-    tables: tuple[Table, Table], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would take 8 bytes a row."""
-    config = config_of(class_weight="balanced", batch_size=8)
-    table, split = tables[0], splits_of(tables, config)[0]
-
-    def refuse(split: StreamedSplit) -> None:
-        raise AssertionError("a list of all training rows")
-
-    monkeypatch.setattr(StreamedSplit, "train", property(refuse))
-    encoding = table.schema.encoding(config)
-    program = build_program(config, table.n_inputs, 2, encoding, sum(table.bins(config)))
-    _, data = prepare_member(table, split, config, program, table.stored_rows())
-    assert set(data.validation.rows) <= set(split.validation)
-    assert checkpoint_identity(table, split, config, "compiled", "member 0")
 
 
 def losses_of(predictor: Predictor) -> list[float]:
