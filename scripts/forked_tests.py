@@ -78,6 +78,16 @@ def prepare_to_fork() -> None:
     gc.freeze()
 
 
+def native_threads() -> list[str]:
+    """Return the names of this process's threads beside the main one, which its forks lack; on Linux only.
+
+    Polars, for example, starts its threads with the first query, and a query in a fork would wait for them forever: no
+    test file may make one while it is imported.
+    """
+    threads = sorted(Path("/proc/self/task").glob("*"))
+    return [(thread / "comm").read_text().strip() for thread in threads if thread.name != str(os.getpid())]
+
+
 def module_name(path: Path) -> str:
     """Return the name that a source file is imported by."""
     parts = path.relative_to(SOURCE.parent).with_suffix("").parts

@@ -17,6 +17,7 @@ import itertools
 import json
 import resource
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from forked_tests import (
     import_heavy,
     in_fork,
     module_name,
+    native_threads,
     prepare_to_fork,
     run_pytest,
 )
@@ -50,13 +52,19 @@ SELECTS = ("cohort/test_selection", "cohort/test_alternatives")
 WIDER: dict[str, tuple[str, ...]] = {
     "training/loop": ("training/test_checkpoint", "training/test_module", "cohort/test_runner"),
     "training/schedule": ("training/test_loop", "engines/test_regularization"),
-    "training/member": ("training/test_module", "training/test_boosting", *FITS),
+    "training/member": ("training/test_streamed_member", "training/test_boosting", "cohort/test_plan", *FITS),
     "training/checkpoint": ("training/test_loop", *FITS),
     "engines/validation": ("training/test_loop", "training/test_member", "training/test_boosting"),
-    "engines/batches": ("engines/test_torch_loop", "training/test_member", "training/test_loop"),
+    "engines/batches": (
+        "engines/test_windows",
+        "engines/test_torch_loop",
+        "training/test_member",
+        "training/test_loop",
+    ),
     "evaluation/metrics": ("evaluation/test_evaluate", "evaluation/test_intervals", "engines/test_validation"),
     "evaluation/intervals": ("evaluation/test_metrics", "evaluation/test_evaluate", "evaluation/test_calibration"),
     "evaluation/evaluate": ("evaluation/test_metrics", "evaluation/test_compare", "cohort/test_build"),
+    "evaluation/ranking": ("evaluation/test_metrics", "evaluation/test_evaluate"),
     "evaluation/calibration": SELECTS,
     "evaluation/prediction_sets": ("evaluation/test_evaluate", "cohort/test_build"),
     "evaluation/decision": ("evaluation/test_evaluate", "cohort/test_build", "model/test_predictor"),
@@ -102,6 +110,8 @@ class File:
         tests: the test files, that which mirrors the source file first.
         mutants: to try.
         reach: of the tests.
+        output: the file that what the tests print is written to.
+        obstacle: why no mutant can be tried; empty where they can.
         survived: whether each mutant that was tried did, by its number.
         n_timeouts: how many of the others took too long, or crashed.
     """
@@ -110,12 +120,14 @@ class File:
     tests: list[str]
     mutants: list[Mutant]
     reach: Reach
+    output: str
+    obstacle: str = ""
     survived: dict[int, bool] = field(default_factory=dict)
     n_timeouts: int = 0
 
     def try_functions(self) -> File:
         """Try mutants of functions in forks of one session of pytest, which has imported all there is."""
-        run_pytest(self.tests, self)
+        run_pytest(self.tests, self, self.output)
         return self
 
     @pytest.hookimpl(tryfirst=True)
@@ -124,13 +136,14 @@ class File:
         functions, source = functions_of(self.path), self.path.read_bytes()
         prepare_to_fork()
 
-        def measure() -> Reach | None:
+        def measure() -> tuple[Reach, str]:
             session.config.pluginmanager.register(self.reach)
-            return self.reach if passes(session, session.items) else None
+            return self.reach, "" if passes(session, session.items) else self.reach.failure
 
-        self.reach = in_fork(measure) or self.reach
+        waiting = f"they wait, or crash; threads that their forks lack: {', '.join(native_threads()) or 'none'}"
+        self.reach, self.obstacle = in_fork(measure, MAX_WAIT) or (self.reach, waiting)
         items = {item.nodeid: item for item in session.items}
-        for number, mutant in enumerate(self.mutants if self.reach.seconds else []):
+        for number, mutant in enumerate([] if self.obstacle else self.mutants):
             tests = self.tests_of(mutant)
 
             def survives(mutant: Mutant = mutant, tests: Sequence[str] = tests) -> bool | None:
@@ -224,9 +237,11 @@ def try_file(name: str, wider: Sequence[str], choose: Callable[[bytes, list[Muta
     source = path.read_bytes()
     mutants = mutants_of(source)
     tried = choose(source, mutants)
-    file = in_fork(File(path, tests, tried, Reach(str(path))).try_functions)
-    if file is None or not file.reach.seconds:
-        raise SystemExit(f"these tests must pass before there are mutants: {' '.join(tests)}")
+    with tempfile.NamedTemporaryFile("r", suffix=".txt") as output:
+        file = in_fork(File(path, tests, tried, Reach(str(path)), output.name).try_functions)
+        if file is None or file.obstacle or not file.reach.seconds:
+            reason = output.read() if file is None or not file.obstacle else file.obstacle
+            raise SystemExit(f"these tests must pass before there are mutants: {' '.join(tests)}\n{reason}")
     file.try_others()
     survivors = [(tried[i].first_line, *tried[i].lines(source)) for i in sorted(file.survived) if file.survived[i]]
     return FileResult(len(mutants), len(tried), file.n_timeouts, survivors, time.monotonic() - began)

@@ -123,6 +123,8 @@ class _Finder:
             case ast.AugAssign(op=operator):
                 yield self._replaced(node, "pass")
                 yield from self._operator(type(operator), self._end(node.target), self._start(node.value))
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                pass
             case ast.If(test=test):
                 yield from (self._replaced(test, value) for value in ("True", "False"))
             case ast.While(test=test):

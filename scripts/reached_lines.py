@@ -24,12 +24,14 @@ class Reach:
         seconds: CPU time of each test, by its id; in the order of the tests.
         lines: of the source file that each test, or fixture, runs.
         fixtures: of each test.
+        failure: what pytest says of the last test that failed.
     """
 
     path: str
     seconds: dict[str, float] = field(default_factory=dict)
     lines: defaultdict[str, set[int]] = field(default_factory=functools.partial(defaultdict, set))
     fixtures: dict[str, list[str]] = field(default_factory=dict)
+    failure: str = ""
     _running: list[str] = field(default_factory=list)
 
     def of_test(self, test: str) -> set[int]:
@@ -64,6 +66,11 @@ class Reach:
         self.seconds[item.nodeid] = time.process_time() - began
         self.fixtures[item.nodeid] = getattr(item, "fixturenames", [])
         return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep why a test failed."""
+        if report.failed:
+            self.failure = f"{report.nodeid}\n{report.longreprtext}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -312,8 +313,8 @@ TIMES: dict[str, tuple[Any, list[Any]]] = {
     "days as text": (DAYS, DAYS),
     "moments as text": ([f"{day} 12:00:00" for day in DAYS], DAYS),
     "moments in a zone": ([f"{day}T12:00:00Z" for day in DAYS], DAYS),
-    "days": (pl.Series(DAYS).str.to_date(), DAYS),
-    "moments": (pl.Series(DAYS).str.to_datetime("%Y-%m-%d"), DAYS),
+    "days": ([date.fromisoformat(day) for day in DAYS], DAYS),
+    "moments": ([datetime.fromisoformat(day) for day in DAYS], DAYS),
     "day first": ([f"{day[8:]}/{day[5:7]}/2024" for day in DAYS[:-1]] + ["31/12/2024"], [*DAYS[:-1], "2024-12-31"]),
     "one day": (["2024-01-02"] * N_ROWS, ["2024-01-02"] * N_ROWS),
 }

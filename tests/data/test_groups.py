@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_frames import N_ROWS, frame_of
 
 from tabcohort import Config, TabcohortWarning, Table, TableError
-from tabcohort.data.groups import connected_groups, group_codes, group_ids_of
+from tabcohort.data.groups import connected_groups, group_codes, group_hashes, group_ids_of
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.types import IntArray
 
@@ -75,6 +75,23 @@ def test_key_columns_have_codes_together_and_group_columns_each_their_own() -> N
     assert group_codes(frame, [], []) == {}
 
 
+def test_rows_without_a_part_of_their_key_have_codes_of_their_own_however_many_they_are() -> None:
+    frame = pl.DataFrame({"site": [None, None, None, "s", "s"], "number": [1, 2, 3, 1, 1]})
+    (codes,) = group_codes(frame, ["site", "number"], []).values()
+    assert codes[3] == codes[4]
+    np.testing.assert_array_equal(np.unique(codes), [0, 1, 2, 3])
+
+
+def test_hashes_of_values_are_the_same_in_any_batch_and_those_given_where_a_value_is_missing() -> None:
+    frame = pl.DataFrame({"site": ["s", "s", "t", "s", None, "s", None], "number": [1, 2, 1, 1, 1, None, None]})
+    otherwise = np.arange(7, dtype=np.uint64)
+    hashes = group_hashes(frame, ["site", "number"], otherwise)
+    assert hashes[0] == hashes[3]
+    assert len(set(hashes)) == 6
+    np.testing.assert_array_equal(hashes[4:], otherwise[4:])
+    np.testing.assert_array_equal(group_hashes(frame[2:5], ["site", "number"], otherwise[2:5]), hashes[2:5])
+
+
 def test_codes_that_connect_no_rows_make_no_groups() -> None:
     assert group_ids_of([]) is None
     assert group_ids_of([np.arange(4), np.arange(4)[::-1]]) is None
@@ -133,6 +150,17 @@ def test_keys_that_identify_rows_only_together_are_warned_of_with_what_keeps_the
     with pytest.warns(TabcohortWarning, match=words):
         table = Table.from_frame(data, "y", keys=["the site", "number"])
     assert table.group_ids is None
+
+
+def test_keys_are_not_said_to_repeat_where_they_are_missing_and_groups_after_them_are_warned_of() -> None:
+    sites = [None, None, *(f"s{i}" for i in range(N_ROWS - 2))]
+    data = features_of(site=sites, number=[i // 2 for i in range(N_ROWS)], ward=[i // 3 for i in range(N_ROWS)])
+    with pytest.warns(TabcohortWarning) as warned:
+        Table.from_frame(data, "y", keys=["site", "number"], groups=["ward"])
+    of_keys, of_ward = (str(warning.message) for warning in warned)
+    assert of_keys.startswith("the keys site, number identify rows only together")
+    assert of_keys.endswith("(--group number)")
+    assert of_ward.startswith("30 rows have 10 different values of ward")
 
 
 def test_a_key_of_its_own_for_every_row_makes_no_groups() -> None:

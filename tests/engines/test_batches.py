@@ -218,6 +218,16 @@ def test_a_table_of_more_rows_than_a_block_is_drawn_an_epoch_at_a_time() -> None
         np.testing.assert_array_equal(np.sort(epoch.order), np.arange(ROWS_PER_DRAW + 1))
     assert (epochs[0].order != epochs[1].order).any()
     assert_same_epoch(epochs[1], epoch_of(plan, 2))
+    assert len(Batches(plan).block(1, 5)) == 1
+
+
+def test_rows_that_differ_between_epochs_are_those_of_the_epochs_of_a_block() -> None:
+    class Numbered(BatchPlan):
+        def _rows_of_epochs(self, first: int, n_epochs: int) -> IntArray:
+            return np.tile(np.arange(first, first + n_epochs)[:, None], (1, self.n_rows))
+
+    block = Numbered(20, 20, 0.0, 0.5, False, seed=0).draw(2)
+    np.testing.assert_array_equal(block.orders[:, 0], block.first - 1 + np.arange(len(block)))
 
 
 def test_epochs_members_and_seeds_shuffle_differently() -> None:
@@ -228,10 +238,12 @@ def test_epochs_members_and_seeds_shuffle_differently() -> None:
         for epoch in (1, 2, 3)
     }
     assert len(orders) == 12
+    assert BatchPlan(40, 8, 0.0, 0.5, False, seed=0) == plan_of(member=0)
 
 
-def test_a_single_step_needs_no_shuffle() -> None:
+def test_a_single_step_needs_no_shuffle_and_two_do() -> None:
     np.testing.assert_array_equal(epoch_of(plan_of(20, 20), 5).order, np.arange(20))
+    assert set(epoch_of(plan_of(20, 10), 5).order[:10]) != set(range(10))
 
 
 def test_a_shuffle_puts_every_row_everywhere_equally_often() -> None:
@@ -271,6 +283,7 @@ def test_steps_are_mixed_with_the_given_probability(probability: float) -> None:
     epoch = epoch_of(plan_of(n_steps, 1, mixup_alpha=1.0, mixup_probability=probability), 1)
     mixed = (epoch.mix < 1).mean()
     assert abs(mixed - probability) <= 5 * np.sqrt(probability * (1 - probability) / n_steps)
+    assert (epoch.mix[epoch.mix >= 1] == 1).all()
 
 
 def test_partners_are_a_permutation_of_the_batch_and_change_with_step_and_epoch() -> None:

@@ -20,10 +20,13 @@ from test_out_of_fold import noisy_predictions
 from tabcohort.evaluation.decision import choose_decision_rule, cross_fit_threshold, parse_objective
 from tabcohort.evaluation.evaluate import (
     Evaluation,
+    bootstrap,
+    bootstrap_interval,
     estimate_metrics,
     evaluate,
     evaluate_out_of_fold,
     evaluate_sets_out_of_fold,
+    mean_loss_estimates,
 )
 from tabcohort.evaluation.intervals import UNKNOWN, Z95, Estimate, newcombe_auc, wilson
 from tabcohort.evaluation.metrics import METRICS, Scorer, log_probabilities
@@ -125,6 +128,39 @@ def test_the_bootstrap_has_the_same_bits_however_many_resamples_are_in_memory(
     expected = evaluate(*rows, 1).metrics
     monkeypatch.setattr("tabcohort.evaluation.evaluate.CELLS_AT_ONCE", n_cells)
     assert evaluate(*rows, 1).metrics == expected
+
+
+@pytest.mark.parametrize("widening", [1.0, 3.0])
+def test_bootstrap_intervals_lie_on_their_own_side_of_the_value_or_mirrored_as_far_as_they_are_widened(
+    widening: float,
+) -> None:
+    resampled = np.concatenate([np.linspace(1.0, 2.0, 1_001), np.linspace(2.0, 6.0, 1_001)[1:]])
+    low, high = np.percentile(resampled, 2.5), np.percentile(resampled, 97.5)
+    below, above = widening * (2.0 - low), widening * (high - 2.0)
+    percentile, basic = (bootstrap_interval(METRICS[name], 2.0, resampled, widening) for name in ("log_loss", "ece"))
+    assert percentile == pytest.approx((2.0 - below, 2.0 + above))
+    assert basic == pytest.approx((2.0 - above, 2.0 + below))
+
+
+def test_the_bootstrap_has_a_thousand_resamples_of_the_metrics_that_need_it_and_its_seed_is_0_by_default() -> None:
+    logits, y, weight = rows_of(40, 2, 0)
+    resampled = bootstrap(Scorer(log_probabilities(logits), y, 1).weighted(weight), 0)
+    assert {name: values.shape for name, values in resampled.items()} == {
+        name: (1_000,) for name, metric in METRICS.items() if metric.bootstrap
+    }
+    assert evaluate(logits, y, weight, 1).metrics == evaluate(logits, y, weight, 1, seed=0).metrics
+
+
+@pytest.mark.parametrize("n_in_group", [1, 4])
+def test_means_of_losses_have_the_estimates_of_the_log_loss(n_in_group: int) -> None:
+    logits, y, weight = rows_of(60, 3, 0)
+    log_proba, group_ids = log_probabilities(logits), np.arange(60) // n_in_group
+    losses = -log_proba[np.arange(60), y]
+    one, doubled = mean_loss_estimates(np.stack([losses, 2 * losses]), weight, group_ids, seed=3)
+    expected = evaluate(log_proba, y, weight, None, 3, group_ids=group_ids).metrics["log_loss"]
+    for actual, factor in ((one, 1), (doubled, 2)):
+        limits = (actual.value, actual.low, actual.high)
+        assert limits == pytest.approx([factor * value for value in (expected.value, expected.low, expected.high)])
 
 
 def test_evaluation_warns_of_nothing_when_a_class_is_rare() -> None:
@@ -281,6 +317,15 @@ def test_groups_of_one_row_each_change_nothing() -> None:
     assert repr(evaluate(logits, y, weight, None, group_ids=alone)) == repr(evaluate(logits, y, weight, None))
 
 
+def test_a_single_pair_of_rows_that_belong_together_widens_the_intervals() -> None:
+    logits, y, weight = rows_of(60, 2, 0)
+    weight[:2] = 10
+    y[:2], logits[:2] = 1, -1.0  # both are wrong
+    paired = evaluate(logits, y, weight, 1, group_ids=np.maximum(np.arange(60) - 1, 0)).metrics["accuracy"]
+    apart = evaluate(logits, y, weight, 1).metrics["accuracy"]
+    assert paired.low < apart.low < apart.high < paired.high
+
+
 def test_only_which_rows_share_a_group_matters() -> None:
     logits, y, weight = rows_of(60, 3, 0)
     group_ids = np.arange(60) // 5
@@ -337,4 +382,6 @@ def test_a_notebook_shows_the_metrics_with_their_intervals() -> None:
     shown = known._repr_html_()
     for text in (">accuracy<", ">0.9000<", ">0.8500 to 0.9500<", ">these rows cannot determine it<", "on 1,000 rows<"):
         assert text in shown
+    assert ">-<" in shown
+    assert "groups" not in shown
     assert "measured on 1,000 rows in 50 groups" in replace(known, n_groups=50)._repr_html_()

@@ -64,6 +64,13 @@ def test_rows_of_no_weight_change_no_area() -> None:
     assert Ranking(score, is_class).areas(weight) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_areas_are_the_same_however_little_all_rows_weigh_together(share: float) -> None:
+    ranking, weight = Ranking(*rows(80, share)[:2]), rows(80, share)[2]
+    for total in (1.5, 1e-6):
+        assert ranking.areas(weight * total / weight.sum()) == pytest.approx(ranking.areas(weight), rel=1e-9)
+
+
 def test_areas_that_the_rows_cannot_determine_are_nan() -> None:
     score = np.array([1.0, 2.0, 3.0])
     no_row = Ranking(score, np.zeros(3, dtype=bool)).areas(np.ones(3))

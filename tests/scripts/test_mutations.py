@@ -63,6 +63,8 @@ def test_what_people_read_is_left_alone() -> None:
     '''Say 1.'''
     from a import b
     A: Literal["a"]
+    if TYPE_CHECKING:
+        from c import d
     @b(1)
     def f(a: Literal["a"]) -> Literal["a"]:
         '''Say 1 + 1.'''

@@ -13,11 +13,13 @@ import pytest
 import torch
 from helpers import config_of, noisy_rows, table_of, trained_on
 from sklearn.utils.class_weight import compute_class_weight
+from streamed_tables import labelled_frame, streamed
 from torch import nn
 
 from tabcohort import Config, EngineError, SettingsError, Split, Table, TrainingError, train
 from tabcohort.data.encoder import Statistics, fit_statistics, plain_encoding, store_rows
 from tabcohort.data.splits import train_validation_test_split
+from tabcohort.data.streamed_splits import StreamedSplit, streamed_splits
 from tabcohort.engines.compiled import blas
 from tabcohort.engines.compiled.engine import CompiledEngine
 from tabcohort.engines.reading import Reading, make_reading
@@ -32,9 +34,12 @@ from tabcohort.training.member import (
     choose_engine,
     class_weights,
     fit_on_training_rows,
+    may_have_accelerator,
     member_data,
+    prepare_member,
     releasing,
     soft_targets,
+    with_available_devices,
 )
 from tabcohort.types import FloatArray
 
@@ -56,11 +61,33 @@ def test_balanced_class_weights_are_those_of_scikit_learn() -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
+def test_balanced_weights_have_the_total_of_the_rows_which_a_class_without_training_rows_leaves_as_it_is() -> None:
+    table = table_of(60, 3)
+    present = np.flatnonzero(table.y < 2)
+    split = Split(present, np.flatnonzero(table.y == 2), present[:0])
+    expected = [*compute_class_weight("balanced", classes=np.arange(2), y=table.y[present]) * 2 / 3, 1]
+    for each in (1.0, 1e-3):  # a class may weigh less than one row does
+        weighted = replace(table, weight=np.full(60, each))
+        actual = class_weights(weighted, split, Config(class_weight="balanced"))
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
+def test_a_split_that_names_the_rows_left_out_is_one_of_rows_in_memory_too() -> None:
+    table, config = table_of(60), Config(class_weight="balanced")
+    left_out = np.arange(0, 60, 3)
+    split = StreamedSplit(60, left_out[:10], left_out[10:])
+    plain = Split(split.train, split.validation, split.test)
+    np.testing.assert_array_equal(class_weights(table, split, config), class_weights(table, plain, config))
+    (one, _), (other, _) = (fit_on_training_rows(table, rows) for rows in (split, plain))
+    np.testing.assert_array_equal(one.center, other.center)
+
+
 def test_class_weights_are_matched_to_classes_by_label() -> None:
     table = table_of(60)
     split = train_validation_test_split(table, Config())
     assert (class_weights(table, split, Config()) == 1).all()
     assert list(class_weights(table, split, Config(class_weight={0: 0.5, "1": 2.0}))) == [0.5, 2.0]
+    assert list(class_weights(table, split, Config(class_weight={1: 3.0}))) == [1.0, 3.0]
 
 
 def test_a_class_weight_of_an_unknown_class_is_an_error() -> None:
@@ -76,10 +103,12 @@ def test_the_soft_target_of_a_row_is_its_smoothed_target_times_its_weight(smooth
     np.testing.assert_allclose(actual, target * (weight / weight.mean())[:, None], rtol=1e-6)
 
 
-def test_validation_rows_have_their_class_weights_too() -> None:
+def test_training_and_validation_rows_have_the_weights_of_their_classes() -> None:
     table, config = table_of(60), Config(class_weight={0: 0.5, 1: 2.0})
     split = train_validation_test_split(table, config)
     data = member_data(table, split, config, reading_of(table.X), has_batch_norm=False)
+    weight = np.where(table.y[data.train] == 1, 2.0, 0.5)
+    np.testing.assert_allclose(data.soft_targets.sum(axis=1), weight / weight.mean(), rtol=1e-6)
     np.testing.assert_array_equal(data.validation.y, table.y[data.validation.rows])
     np.testing.assert_array_equal(data.validation.weight, np.where(data.validation.y == 1, 2.0, 0.5))
     np.testing.assert_array_equal(np.sort(data.validation.rows), np.sort(split.validation))
@@ -193,6 +222,40 @@ def test_each_member_has_random_streams_of_its_own() -> None:
     assert losses_of(train_one(config, 1)[0]) != losses_of(train_one(config, 2)[0])
 
 
+def test_a_member_that_is_not_named_is_the_first() -> None:
+    table, config = mixed_table(), Config(hidden=(4,))
+    split = train_validation_test_split(table, config)
+    program = build_program(config, table.n_inputs, 2, table.schema.encoding(config))
+    stored = table.stored_rows()
+    (network, data), (first, of_first), (second, of_second) = (
+        prepare_member(table, split, config, program, stored, *member) for member in ([], [0], [1])
+    )
+    assert data.batches == of_first.batches != of_second.batches
+    np.testing.assert_array_equal(network.parameters, first.parameters)
+    assert (network.parameters != second.parameters).any()
+    assert member_data(table, split, config, data.reading, program.has_batch_norm).batches == of_first.batches
+
+
+@pytest.mark.filterwarnings("ignore::tabcohort.TabcohortWarning")
+def test_a_member_of_a_table_in_a_store_has_no_list_of_its_training_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take 8 bytes a row."""
+    config = config_of(class_weight="balanced", batch_size=8)
+    table = streamed(labelled_frame(), tmp_path)
+    split = streamed_splits(table, config, 3).split(0)
+
+    def refuse(split: StreamedSplit) -> None:
+        raise AssertionError("a list of all training rows")
+
+    monkeypatch.setattr(StreamedSplit, "train", property(refuse))
+    encoding = table.schema.encoding(config)
+    program = build_program(config, table.n_inputs, 2, encoding, sum(table.bins(config)))
+    _, data = prepare_member(table, split, config, program, table.stored_rows())
+    assert set(data.validation.rows) <= set(split.validation)
+    assert checkpoint_identity(table, split, config, "compiled", "member 0")
+
+
 def test_rows_that_members_share_train_like_rows_of_ones_own() -> None:
     losses = [losses_of(train_one(config_of(max_epochs=5), shared=shared)[0]) for shared in (True, False)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
@@ -273,6 +336,14 @@ def test_no_row_but_the_training_rows_changes_what_is_fitted() -> None:
     assert (inner.fold[others] == 0).all()
     numbers[split.train[0]] = 1e6
     assert fit_on_training_rows(replace(table, numbers=numbers), split, encoding)[0].center[0] != fitted.center[0]
+
+
+def test_there_are_as_many_bins_as_are_asked_for() -> None:
+    table = mixed_table()
+    split, encoding = train_validation_test_split(table, Config()), table.schema.encoding(Config())
+    for config, n_bins in ((Config(), 0), (Config(bins=5), 5)):
+        statistics, _ = fit_on_training_rows(table, split, encoding, table.bins(config))
+        assert len(statistics.column) == len(statistics.lower) == len(statistics.inverse) == n_bins
 
 
 def test_rows_that_belong_together_are_in_one_inner_fold() -> None:
@@ -360,7 +431,8 @@ def test_a_small_network_is_compiled_unless_pytorch_or_its_device_is_asked_for(
 def test_a_large_network_goes_to_an_accelerator_where_there_is_one(
     available: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", lambda name: torch.device(available))
+    devices = {"auto": torch.device(available)}
+    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", devices.__getitem__)
     large = Config(hidden=(1000, 999), batch_size=200)
     program = build_program(large, 1000, 2)
     monkeypatch.setattr("tabcohort.training.member.MIN_PRODUCTS_FOR_ACCELERATOR", program.n_products * 200)
@@ -377,6 +449,72 @@ def test_a_network_that_is_worth_an_accelerator_is_a_large_one() -> None:
     rows = 256
     assert build_program(small, 100, 2).n_products * rows < MIN_PRODUCTS_FOR_ACCELERATOR
     assert build_program(large, 100, 2).n_products * rows > MIN_PRODUCTS_FOR_ACCELERATOR
+
+
+def test_several_processes_train_a_network_by_pytorch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = build_program(Config(), 4, 2)
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", "29500")):
+        monkeypatch.setenv(name, value)
+    for engine in ("auto", "torch"):
+        assert choose_engine(Config(engine=engine), program, 1000) == "torch"
+    for engine in ("compiled", "batched"):
+        words = f"^only the engine 'torch' trains a network in several processes, .* 'engine' is '{engine}': leave it"
+        with pytest.raises(EngineError, match=words):
+            choose_engine(Config(engine=engine), program, 1000)
+
+
+def test_half_precision_is_for_the_batched_engine() -> None:
+    program = build_program(Config(), 4, 2)
+    assert choose_engine(Config(engine="batched", precision="bfloat16"), program, 1000) == "batched"
+    for engine in ("auto", "torch"):
+        with pytest.raises(
+            EngineError, match=f"^the precision 'bfloat16' needs the engine 'batched'; it is '{engine}'$"
+        ):
+            choose_engine(Config(engine=engine, precision="bfloat16"), program, 1000)
+
+
+@pytest.mark.parametrize(
+    ("platform", "path", "tool", "expected"),
+    [
+        ("linux", "", "", False),
+        ("linux", "/dev/nvidiactl", "", True),
+        ("linux", "/dev/kfd", "", True),
+        ("win32", "", "nvidia-smi", True),
+        ("darwin", "", "", True),
+    ],
+)
+def test_an_accelerator_is_possible_on_a_mac_or_where_its_driver_is(
+    platform: str, path: str, tool: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.platform", platform)
+        patch.setattr("os.path.exists", path.__eq__)
+        patch.setattr("shutil.which", {tool: tool}.get)
+        actual = may_have_accelerator()
+    assert actual == expected
+
+
+def test_devices_that_are_asked_for_are_looked_for_once_by_name_and_replaced_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_for: list[str] = []
+
+    def choose_device(name: str) -> torch.device:
+        looked_for.append(name)
+        return torch.device("mps" if name == "mps" else "cpu")
+
+    monkeypatch.setattr("tabcohort.engines.torch_loop.choose_device", choose_device)
+    of_compiled = Config(engine="compiled", device="cuda")
+    assert with_available_devices([of_compiled, Config(), Config(device="cpu")]) == (
+        of_compiled,
+        Config(),
+        Config(device="cpu"),
+    )
+    assert looked_for == []
+    configs = [Config(engine=engine, device=device) for device in ("mps", "cuda") for engine in ("auto", "torch")]
+    on_cpu = [replace(config, device="cpu") for config in configs]
+    assert with_available_devices([*configs, of_compiled]) == (*configs[:2], *on_cpu[2:], of_compiled)
+    assert looked_for == ["cuda", "mps"]
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
