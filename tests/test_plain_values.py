@@ -67,6 +67,7 @@ def test_values_are_returned_as_what_they_are() -> None:
         (lambda: VALUES.children("words"), "report.words[0] must be an object, and is 'a'"),
         (lambda: VALUES.children("parts")[1].whole("n"), "report.parts[1].n must be a whole number from 0, and is 'x'"),
         (lambda: VALUES.child("part").only(["m"]), "report.part has the unknown part 'n'"),
+        (lambda: PlainValues({"n": 1}, "").only([]), "the document has the unknown part 'n'"),
         (lambda: plain_values([], ""), "the document must be an object, and is a list"),
         (lambda: PlainValues({}, "").get("n"), "n is missing"),
     ],

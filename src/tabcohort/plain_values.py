@@ -37,7 +37,7 @@ class PlainValues:
     def only(self, names: Iterable[str]) -> None:
         """Check that no names but these are there."""
         if unknown := self.values.keys() - names:
-            raise ValueError(f"{self.path} has the unknown part {shown(min(unknown))}")
+            raise ValueError(f"{self.path or 'the document'} has the unknown part {shown(min(unknown))}")
 
     def get(self, name: str) -> Any:
         """Return a value, whatever it is."""

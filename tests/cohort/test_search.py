@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tabcohort import Config, SettingsError, TabcohortWarning
 from tabcohort.cohort import search
 from tabcohort.cohort.search import grid, grid_from_toml, random_configs
-from tabcohort.settings import without_unused
+from tabcohort.settings import unused_names, without_unused
 
 BASE = Config(hidden=(8,), max_epochs=3, seed=5)
 
@@ -60,6 +63,7 @@ def test_class_weights_of_the_base_stay() -> None:
             {"droput": [0.1]},
             r"^there is no setting 'droput' \(did you mean 'dropout'\?\)$",
         ),
+        ({"droput": []}, "^there is no setting 'droput'"),  # not that it has no value
         ({"folds": [3]}, "^'folds' is a setting of a whole cohort: give it to CohortSettings, or as an option"),
         ({"model": "mlp", "dropout": []}, "^the grid has no value for 'dropout'; give one, or leave the name out$"),
         ({"dropout": [0.1, 1.5]}, r"^the setting 'dropout' must be a number in \[0, 1\); it is 1.5$"),
@@ -134,6 +138,12 @@ def test_random_configs_hold_the_default_of_what_they_do_not_use() -> None:
 # Random configs
 
 
+@pytest.fixture(scope="module")
+def many() -> list[Config]:
+    """Random configs of all models, as many as their distributions are tested on."""
+    return random_configs(800, BASE)[1:]
+
+
 def test_random_configs_begin_with_the_base_and_are_the_same_however_many_there_are() -> None:
     many = random_configs(40, BASE)
     assert many[0] == BASE
@@ -180,13 +190,78 @@ def test_a_fixed_model_has_the_learning_rates_of_its_kind() -> None:
     assert min(rates["mlp"]) < 1e-3 <= min(rates["logistic"])
 
 
-def test_random_rates_and_decays_are_spread_evenly_over_magnitudes() -> None:
-    configs = [config for config in random_configs(800, BASE)[1:] if config.model != "trees"]
-    rates = np.log10([config.learning_rate for config in configs if config.model != "logistic"])
-    decays = np.log10([config.weight_decay for config in configs])
-    for values, low, high in ((rates, np.log10(3e-4), -2.0), (decays, -6.0, -1.0)):
-        assert low - 0.03 <= values.min() <= values.max() <= high + 0.03  # two digits are kept
-        assert np.histogram(values, 4, (low, high))[0].min() > len(values) / 4 * 0.7
+def used_values(configs: list[Config], name: str, *models: str) -> list[Any]:
+    """Return the values of a setting in the configs that use it, of some models if these are given."""
+    used = (config for config in configs if name not in unused_names(config))
+    return [getattr(config, name) for config in used if not models or config.model in models]
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "low", "high"),
+    [
+        ("learning_rate", ("mlp", "residual"), 3e-4, 1e-2),
+        ("learning_rate", ("logistic",), 1e-3, 1e-1),
+        ("weight_decay", (), 1e-6, 1e-1),
+        ("l2_regularization", (), 1e-2, 10.0),
+        ("shrinkage", (), 0.03, 0.2),
+    ],
+)
+def test_random_rates_and_decays_are_spread_evenly_over_magnitudes(
+    many: list[Config], name: str, models: tuple[str, ...], low: float, high: float
+) -> None:
+    values = used_values(many, name, *models)
+    near = (high / low) ** (5 / len(values))  # no value is so near to an end once in e^5 samples
+    assert low <= min(values) <= low * near < high / near <= max(values) <= high
+    assert stats.kstest(values, stats.loguniform(low, high).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hidden", "activation", "dropout", "batch_norm", "batch_size", "schedule", "max_leaf_nodes", "min_samples_leaf",
+     "max_features"],
+)  # fmt: skip
+def test_random_choices_have_values_that_are_equally_likely(many: list[Config], name: str) -> None:
+    assert stats.chisquare(list(Counter(used_values(many, name)).values())).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "share"),
+    [
+        ("model", "mlp", 0.4),
+        ("mixup_alpha", 0.0, 0.5),
+        ("mixup_alpha", 0.4, 0.25),
+        ("bins", 0, 0.4),
+        ("bins", 16, 0.4),
+    ],
+)
+def test_random_choices_prefer_what_suits_most_tables(many: list[Config], name: str, value: Any, share: float) -> None:
+    values = used_values(many, name)
+    assert stats.binomtest(values.count(value), len(values), share).pvalue > 0.01
+
+
+def test_random_sizes_are_powers_of_two_and_networks_do_not_widen(many: list[Config]) -> None:
+    sizes = {size for name in ("batch_size", "bins") for size in used_values(many, name)} - {"auto", 0}
+    sizes |= {width for widths in used_values(many, "hidden") for width in widths}
+    sizes |= {leaves + 1 for leaves in used_values(many, "max_leaf_nodes")}  # one less, like the usual 31
+    assert {size for size in sizes if size < 8 or size.bit_count() > 1} == set()
+    assert all(widths == tuple(sorted(widths, reverse=True)) for widths in used_values(many, "hidden"))
+
+
+@pytest.mark.parametrize(("name", "offset"), [("mixup_alpha", 0), ("min_samples_leaf", 0), ("max_leaf_nodes", 1)])
+def test_random_strengths_and_leaves_double_from_one_to_the_next(many: list[Config], name: str, offset: int) -> None:
+    values = np.array(sorted(set(used_values(many, name)) - {0.0})) + offset
+    assert values[1:] == pytest.approx(2 * values[:-1])
+
+
+@pytest.mark.parametrize("name", ["dropout", "max_features"])
+def test_random_shares_are_closer_together_where_they_are_small(many: list[Config], name: str) -> None:
+    steps = np.diff(sorted(set(used_values(many, name))))
+    assert (np.diff(steps) > -1e-9).all()
+
+
+def test_there_may_be_as_many_random_configs_as_can_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_CONFIGS", 20)
+    assert len(random_configs(20, BASE)) == 20
 
 
 @pytest.mark.parametrize("number", [0, -1, 10_001])

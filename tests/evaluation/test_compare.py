@@ -11,7 +11,7 @@ from test_out_of_fold import noisy_predictions
 
 from tabcohort.evaluation.compare import Comparison, Rows, compare_predictions, excludes_zero
 from tabcohort.evaluation.evaluate import evaluate
-from tabcohort.evaluation.intervals import UNKNOWN, Estimate
+from tabcohort.evaluation.intervals import UNKNOWN, Estimate, standard_error_of_mean
 from tabcohort.evaluation.metrics import METRICS, log_probabilities
 from tabcohort.types import FloatArray, IntArray
 
@@ -64,6 +64,38 @@ def test_equal_predictions_differ_by_exactly_nothing() -> None:
     assert not compared.is_told_apart(0)
 
 
+def test_figures_without_a_seed_are_those_of_evaluate_without_one() -> None:
+    predictions, rows = pair_of(60)
+    compared = compare_predictions(predictions, rows)
+    for (log_proba, y_pred), evaluation in zip(predictions, compared.evaluations, strict=True):
+        assert evaluation.metrics == evaluate(log_proba, rows.y, rows.weight, rows.positive, y_pred=y_pred).metrics
+
+
+def test_classifiers_after_one_that_equals_the_baseline_are_compared_as_without_it() -> None:
+    (first, second), rows = pair_of(60)
+    alone, among = (compare_predictions(own, rows) for own in ([first, second], [first, first, second]))
+    assert among.differences[1:] == alone.differences
+    assert among.p_values == (1.0, *alone.p_values)
+    assert among.corrected_p_values == (1.0, min(1.0, 2 * alone.p_values[0]))
+
+
+def test_predictions_that_differ_by_rounding_only_are_no_evidence() -> None:
+    (first, _), rows = pair_of()
+    nudged = first[0] * (1 - 1e-15 * np.random.default_rng(0).uniform(size=first[0].shape))
+    compared = compare_predictions([first, predicted(nudged)], rows)
+    assert compared.differences[0]["log_loss"].value != 0
+    assert compared.p_values == (1.0,)
+
+
+def test_small_differences_beyond_rounding_are_as_significant_as_larger_ones() -> None:
+    (first, second), rows = pair_of()
+    larger, small = (
+        compare_predictions([first, predicted(first[0] + share * (second[0] - first[0]))], rows).p_values[0]
+        for share in (1e-5, 1e-9)
+    )
+    assert small == pytest.approx(larger, rel=1e-3)
+
+
 def test_what_the_rows_cannot_determine_is_unknown_also_of_equal_predictions() -> None:
     y = np.zeros(6, dtype=np.int64)
     first, second = binary([True] * 6, y), binary([True] * 6, y, confidence=0.8)
@@ -72,6 +104,14 @@ def test_what_the_rows_cannot_determine_is_unknown_also_of_equal_predictions() -
         assert repr(differences["roc_auc"]) == repr(differences["sensitivity"]) == repr(UNKNOWN)
         assert not excludes_zero(differences["roc_auc"])
         assert differences["accuracy"].value == 0
+
+
+def test_what_one_classifier_leaves_unknown_is_known_of_another() -> None:
+    y = np.arange(10) % 2
+    right, none_positive = binary([True] * 10, y), binary(list(y == 0), y)
+    of_none, of_equal = compare_predictions([right, none_positive, right], Rows(y, np.ones(10), 1)).differences
+    assert repr(of_none["precision"]) == repr(UNKNOWN)
+    assert of_equal["precision"] == Estimate(0.0, 0.0, 0.0)
 
 
 # -- intervals, in closed form ---------------------------------------------------------------------------------------
@@ -87,13 +127,14 @@ def rows_apart(only_first: int, only_second: int, n_rows: int = 100) -> Comparis
     return compare_predictions(predictions, Rows(y, np.ones(n_rows), 1))
 
 
-@pytest.mark.parametrize(("only_first", "only_second"), [(2, 9), (7, 7), (0, 12)])
+@pytest.mark.parametrize(("only_first", "only_second"), [(2, 9), (7, 7), (0, 12), (0, 1)])
 def test_the_interval_of_an_accuracy_is_students_of_the_rows_that_differ(only_first: int, only_second: int) -> None:
     difference = rows_apart(only_first, only_second).differences[0]["accuracy"]
     mean = (only_second - only_first) / 100
     parts = {1 - mean: only_second, -1 - mean: only_first, -mean: 100 - only_first - only_second}
     squares, fourths = (sum(count * part**power for part, count in parts.items()) for power in (2, 4))
-    half_width = stats.t.ppf(0.975, squares**2 / fourths) * math.sqrt(squares) / 100
+    freedom = max(2.0, squares**2 / fourths)  # one row alone has the interval of two
+    half_width = stats.t.ppf(0.975, freedom) * math.sqrt(squares) / 100
     assert (difference.value, difference.low, difference.high) == pytest.approx(
         (mean, mean - half_width, mean + half_width)
     )
@@ -106,11 +147,13 @@ def test_rows_that_all_speak_for_one_are_as_significant_as_in_an_exact_test(n_ap
     assert excludes_zero(rows_apart(0, n_apart).differences[0]["accuracy"]) is exact
 
 
-def test_accuracies_that_no_row_tells_apart_may_differ_in_others() -> None:
-    y = np.arange(100) % 4 // 3
-    first, second = (binary([True] * 100, y, confidence) for confidence in (0.9, 0.8))
-    difference = compare_predictions([first, second], Rows(y, np.ones(100), 1)).differences[0]["accuracy"]
-    limit = stats.binomtest(0, 25).proportion_ci(method="exact").high
+@pytest.mark.parametrize("n_rare", [25, 1])
+def test_accuracies_that_no_row_tells_apart_may_differ_in_others(n_rare: int) -> None:
+    """By as much as the rows of the rarest class leave open; class 1 has no row, and does not count."""
+    y = np.where(np.arange(100) < n_rare, 2, 0)
+    pair = [predicted(log_probabilities(scale * np.eye(3)[y])) for scale in (3.0, 2.0)]
+    difference = compare_predictions(pair, Rows(y, np.ones(100), None)).differences[0]["accuracy"]
+    limit = stats.binomtest(0, n_rare).proportion_ci(method="exact").high
     assert difference == Estimate(0.0, pytest.approx(-limit), pytest.approx(limit))
 
 
@@ -200,6 +243,16 @@ def test_copies_of_rows_in_groups_say_no_more_than_the_rows() -> None:
     assert grouped.p_values[0] > alone.p_values[0]
 
 
+def test_the_p_value_of_rows_in_groups_is_normal_with_their_design_effect() -> None:
+    (first, second), rows = pair_of(60)
+    apart = first[0][np.arange(60), rows.y] - second[0][np.arange(60), rows.y]
+    for group_ids in (np.maximum(np.arange(60), 1), np.arange(60) // 3):  # a single group of two, or all of three
+        mean, error = rows.weight @ apart / rows.weight.sum(), standard_error_of_mean(apart, rows.weight, group_ids)
+        grouped = Rows(rows.y, rows.weight, 1, group_ids)
+        p_value = compare_predictions([first, second], grouped).p_values[0]
+        assert p_value == pytest.approx(2 * stats.norm.sf(abs(mean) / error))
+
+
 # -- conclusions -----------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +278,15 @@ def test_of_many_classifiers_a_difference_must_be_beyond_that_of_chance_among_ma
     assert among.differences[0]["log_loss"] == alone.differences[0]["log_loss"]
     assert among.corrected_p_values[0] > 0.05
     assert not among.is_told_apart(0)
+
+
+def test_the_interval_decides_for_a_pair_and_for_several_the_corrected_p_value_too() -> None:
+    def of_p_values(*p_values: float, low: float = 0.01) -> Comparison:
+        return Comparison((), ({"log_loss": Estimate(0.1, low, 0.2)},) * len(p_values), p_values, p_values)
+
+    assert of_p_values(0.06).is_told_apart(0)
+    assert [of_p_values(0.06, 0.05, 0.04).is_told_apart(place) for place in range(3)] == [False, False, True]
+    assert not of_p_values(0.04, low=0.0).is_told_apart(0)
 
 
 def test_intervals_hold_no_difference_about_as_often_as_they_say() -> None:

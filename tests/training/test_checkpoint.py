@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +36,13 @@ from tabcohort.container import read_container, write_container
 from tabcohort.data.splits import train_validation_test_split
 from tabcohort.engines.batches import Batches, EpochBlock
 from tabcohort.engines.compiled.engine import CompiledEngine
+from tabcohort.engines.ranks import Ranks
 from tabcohort.engines.torch_loop import TorchEngine
 from tabcohort.engines.validation import EpochResult
 from tabcohort.training import checkpoint
 from tabcohort.training.checkpoint import Checkpoint
-from tabcohort.training.loop import TrainingState
+from tabcohort.training.loop import EpochRecord, TrainingState
+from tabcohort.training.schedule import Plateau
 
 # A training that resumes warns of it; one test is about that, and the others are about its bits.
 pytestmark = [
@@ -51,6 +54,7 @@ EVERYTHING = Config(
     learning_rate=0.01, schedule="plateau", schedule_patience=1, patience=6, max_epochs=60, class_weight="balanced",
 )  # fmt: skip
 TABLE = make_small_table(n_rows=80)
+SECONDS_BETWEEN = checkpoint.SECONDS_BETWEEN  # which is 0 in most tests
 
 
 class PowerCutError(Exception):
@@ -251,11 +255,12 @@ def test_a_checkpoint_changes_no_training(whole: Predictor, tmp_path: Path) -> N
 
 def test_a_finished_checkpoint_gives_its_result_without_an_epoch(whole: Predictor, tmp_path: Path) -> None:
     fit_one(whole.config, path=tmp_path / "kept")
-    before = (tmp_path / "kept" / "0-0-0.checkpoint").read_bytes()
+    file = tmp_path / "kept" / "0-0-0.checkpoint"
+    before, written = file.read_bytes(), file.stat().st_mtime_ns
     calls: list[RunProgress] = []
     assert_same(fit_one(whole.config, calls.append, tmp_path / "kept"), whole)
     assert [(progress.n_done, progress.n_members) for progress in calls] == [(1, 1)], "once, with nothing to do"
-    assert (tmp_path / "kept" / "0-0-0.checkpoint").read_bytes() == before
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == (before, written)
 
 
 def test_time_continues_from_where_it_stopped(tmp_path: Path) -> None:
@@ -340,6 +345,37 @@ def test_within_ten_seconds_only_the_end_is_written(tmp_path: Path, monkeypatch:
     fit_one(EVERYTHING, lambda progress: exists.append(file.exists()), tmp_path / "kept")
     assert len(exists) > 5
     assert exists == [False] * (len(exists) - 1) + [True]
+
+
+def test_an_epoch_is_written_once_ten_seconds_have_passed_since_the_last_one_that_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", SECONDS_BETWEEN)
+    seconds, written, path = 100.0, [], tmp_path / "kept"
+    monkeypatch.setattr(time, "perf_counter", lambda: seconds)
+
+    def callback(state: TrainingState) -> None:
+        nonlocal seconds
+        seconds += 5.0
+        written.append(len(read_container(path, "checkpoint")[1]["history"]) if path.exists() else 0)
+
+    train(nn.Linear(3, 1), TABLE, Config(max_epochs=7), callback=callback, checkpoint=path)
+    assert written == [0, 0, 3, 3, 5, 5, 7]
+
+
+def test_a_training_that_has_ended_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 1e9)
+    paths: list[Path] = []
+
+    def counted(path: Path, *content: Any) -> None:
+        paths.append(path)
+        write_container(path, *content)
+
+    monkeypatch.setattr(checkpoint, "write_container", counted)
+    for _ in range(2):  # the second time, there is nothing to do
+        ended = train(nn.Linear(3, 1), TABLE, Config(max_epochs=3), checkpoint=tmp_path / "kept")
+        assert (len(ended.history), ended.stop_reason) == (3, "max_epochs")
+    assert paths == [tmp_path / "kept"]
 
 
 # Ctrl-C
@@ -545,6 +581,72 @@ def test_a_checkpoint_loads_as_the_training_that_was_written(tmp_path: Path) -> 
     assert state.plateau.best is not None
 
 
+def state_of(n_epochs: int, stop_reason: str | None = None) -> TrainingState:
+    """Return a training of some epochs, of which the first is the best."""
+    records = [
+        EpochRecord(epoch, 0.01, 0.5, 0.4 + epoch, 0.8, 0.4 + epoch, 2.0 * epoch) for epoch in range(1, n_epochs + 1)
+    ]
+    best, now = ({"weights": np.full(3, value, np.float32)} for value in (1, 2))
+    plateau = Plateau(0.5, 1.4, 3)
+    return TrainingState(tuple(records), 1, best, plateau, stop_reason, now)
+
+
+@pytest.mark.parametrize("n_epochs", [1, 3])
+@pytest.mark.parametrize("reason", [None, "patience", "max_epochs", "interrupted", "budget"])
+def test_a_training_is_loaded_as_it_was_saved_and_goes_on_unless_it_ended_by_itself(
+    n_epochs: int, reason: str | None, tmp_path: Path
+) -> None:
+    saved = state_of(n_epochs, reason)
+    Checkpoint(tmp_path / "kept", "any").save(saved)
+    loaded = Checkpoint(tmp_path / "kept", "any").load()
+    assert loaded is not None
+    assert loaded.stop_reason == (reason if reason in ("patience", "max_epochs") else None)
+    assert (loaded.history, loaded.best_epoch, loaded.plateau) == (saved.history, 1, saved.plateau)
+    assert loaded.best_state["weights"].tolist() == [1.0] * 3
+    assert loaded.engine_state["weights"].tolist() == [2.0] * 3
+    with pytest.raises(ModelFileError, match="is of another config or other data"):
+        Checkpoint(tmp_path / "kept", "other").load()
+
+
+class OneOfTwo(Ranks):
+    """One of two processes; all of them get what the first one gives."""
+
+    def __init__(self, rank: int, of_first: bytes) -> None:
+        super().__init__(rank, 2)
+        self.of_first = of_first
+
+    def bytes_of_first(self, content: bytes) -> bytes:
+        assert content == (self.of_first if self.rank == 0 else b"")
+        return self.of_first
+
+
+def test_of_several_processes_the_first_reads_the_file_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kept"
+    Checkpoint(file, "any").save(state_of(2))
+    content = file.read_bytes()
+    for rank, path in ((0, file), (1, tmp_path / "not here"), (1, file)):
+        monkeypatch.setattr(checkpoint, "ranks", lambda rank=rank: OneOfTwo(rank, content))
+        loaded = Checkpoint(path, "any").load()
+        assert loaded is not None
+        assert loaded.history == state_of(2).history
+    monkeypatch.setattr(checkpoint, "ranks", lambda: OneOfTwo(1, b""))
+    assert Checkpoint(file, "any").load() is None  # the first process has no file
+
+
+def test_of_several_processes_only_the_first_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in (1, 0):
+        monkeypatch.setattr(checkpoint, "ranks", lambda rank=rank: OneOfTwo(rank, b""))
+        Checkpoint(tmp_path / "kept", "any").save(state_of(2))
+        assert (tmp_path / "kept").exists() == (rank == 0)
+
+
+def test_one_process_alone_sends_its_file_to_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Checkpoint(tmp_path / "kept", "any").save(state_of(2))
+    monkeypatch.setattr(Ranks, "bytes_of_first", None)
+    assert Checkpoint(tmp_path / "kept", "any").load() is not None
+    assert Checkpoint(tmp_path / "none", "any").load() is None
+
+
 def test_a_table_with_categories_and_missing_cells_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """Their encoding has NaN among the buffers, which is no damage."""
     frame = mixed_frame(60).with_columns(target=pl.Series(["no", "yes"] * 30))
@@ -569,8 +671,13 @@ DOCUMENTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "it has 98 epochs, and at most",
     ),
     "a loss that is text": (
-        lambda document: document["history"][0].update(val_loss="low"), "val_loss must be a number, and is 'low'",
+        lambda document: document["history"][0].update(val_loss="low"),
+        r"history\[0\].val_loss must be a number, and is 'low'",
     ),
+    "an epoch with a metric that there is not": (
+        lambda document: document["history"][0].update(val_f1=0.5), r"history\[0\] has the unknown part 'val_f1'",
+    ),
+    "something more": (lambda document: document.update(mood=1), "the document has the unknown part 'mood'"),
     "a best epoch to come": (lambda document: document.update(best_epoch=9), "best_epoch must be a whole"),
     "a best epoch before the first": (lambda document: document.update(best_epoch=0), "best_epoch must be a whole"),
     "a plateau without a factor": (lambda document: document["plateau"].pop("factor"), "plateau.factor is missing"),
@@ -597,16 +704,18 @@ def test_a_changed_document_is_refused(name: str, tmp_path: Path) -> None:
 ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "one too many": (lambda arrays: arrays.update({"now.more": np.zeros(1)}), "the array 'more' is missing or unknown"),
     "one of neither epoch": (lambda arrays: arrays.update({"then.x": np.zeros(1)}), "the array 'then.x' is unknown"),
-    "one missing": (lambda arrays: arrays.pop("best.parameters"), "'parameters' is missing or unknown|are missing"),
+    "one missing": (lambda arrays: arrays.pop("best.parameters"), "the array 'parameters' is missing or"),
     "none of the last epoch": (
-        lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("now.")], "are missing",
+        lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith("now.")],
+        "the arrays of its best or of its last epoch are missing",
     ),
     "another shape": (
-        lambda arrays: arrays.update({"now.parameters": np.zeros(3, np.float32)}), "'parameters' is not of shape",
+        lambda arrays: arrays.update({"now.parameters": np.zeros(3, np.float32)}),
+        "the array 'parameters' is not of shape",
     ),
     "another type": (
         lambda arrays: arrays.update({"now.parameters": arrays["now.parameters"].astype(np.float64)}),
-        "'parameters' is not of",
+        "the array 'parameters' is not of",
     ),
     "not finite": (
         lambda arrays: arrays.update({"best.parameters": np.full_like(arrays["best.parameters"], np.nan)}),
@@ -628,7 +737,7 @@ def check_refused(tmp_path: Path, change: Callable[[dict[str, Any], dict[str, An
     change(arrays, document)
     kept = {key: document[key] for key in document if key not in ("kind", "format")}
     write_container(path, "checkpoint", arrays, kept)
-    with pytest.raises(ModelFileError, match=f"0-0-0.checkpoint' is not valid: .*({words}).*; remove its folder$"):
+    with pytest.raises(ModelFileError, match=f"0-0-0.checkpoint' is not valid: ({words}).*; remove its folder$"):
         fit_one(EVERYTHING, path=tmp_path / "kept")
 
 
