@@ -419,13 +419,6 @@ BUGS = (
         ("cohort/test_interrupts.py::test_a_function_that_is_interrupted_once_finishes_with_a_warning",),
     ),
     Bug(
-        "SIGTERM loses what was trained",
-        "cohort/interrupts.py",
-        "if not is_default or threading.current_thread() is not threading.main_thread():",
-        "if True:",
-        ("cohort/test_interrupts.py::test_sigterm_does_what_ctrl_c_does_and_its_handler_is_restored",),
-    ),
-    Bug(
         "log probabilities are logarithms of probabilities",
         METRICS,
         "return -np.logaddexp(0.0, np.hstack([values, -values]))",
