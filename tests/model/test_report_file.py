@@ -78,6 +78,7 @@ def test_of_very_many_classes_the_pairs_that_occur_are_written_and_read(
         ({"weight": [0.0, 0.0]}, "must have a true class, a predicted class and a weight for each pair, not all 0"),
         ({"weight": [-1.0, 2.0]}, "weight.*must be a number from 0"),
         ({"true": [0, 3]}, "must have classes from 0 to 2"),
+        ({"true": [1, 1], "predicted": [0, 0]}, "must have each pair of classes once"),
         ({"predicted": [0, -1]}, "must be a list of whole numbers from 0"),
         ({"more": []}, "has the unknown part 'more'"),
     ],
@@ -89,6 +90,13 @@ def test_pairs_that_are_no_confusions_are_refused(
     values["evaluation"]["confusion"] = {"true": [0, 1], "predicted": [0, 1], "weight": [1.0, 2.0], **changed}
     with pytest.raises(ValueError, match=message):
         read_again(values, 3)
+
+
+def test_pairs_of_more_classes_than_a_model_can_have_are_refused_and_not_made_room_for(predictor: Predictor) -> None:
+    values = report_to_dict(predictor.report)
+    values["evaluation"]["confusion"] = {"true": [0], "predicted": [0], "weight": [1.0]}
+    with pytest.raises(ValueError, match="must have classes from 0 to 19999"):
+        read_again(values, 3_000_000)
 
 
 CURVE: dict[str, Any] = {

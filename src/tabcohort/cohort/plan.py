@@ -17,6 +17,7 @@ from tabcohort.engines.ranks import launched
 from tabcohort.engines.windows import n_windows_of
 from tabcohort.errors import EngineError, SettingsError, TabcohortWarning, TableError
 from tabcohort.evaluation.decision import check_objective
+from tabcohort.evaluation.evaluate import MAX_CLASSES
 from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.member import choose_engine, may_have_accelerator, with_available_devices
@@ -28,7 +29,6 @@ MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
 # Of a row and a class, measured with 8,000 rows of 4,000 classes: at the peak of weighing, calibrating and measuring,
 # for the mean prediction of each config, and for what its members predict in each repeat.
 BYTES_AT_PEAK, BYTES_PER_CONFIG, BYTES_PER_PREDICTION = 40, 12, 8
-MAX_CLASSES = 20_000  # for each pair of which there is a number in memory
 
 
 @dataclass(frozen=True)

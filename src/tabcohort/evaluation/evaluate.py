@@ -27,6 +27,7 @@ from tabcohort.notebook import html_note, html_table
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
 
+MAX_CLASSES = 20_000  # for each pair of which there is a number in memory, most of which are never touched
 CELLS_AT_ONCE = 2**18  # weights of resamples that are in memory at a time, which the cache holds
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tabcohort.evaluation.evaluate import Evaluation
+from tabcohort.evaluation.evaluate import MAX_CLASSES, Evaluation
 from tabcohort.evaluation.intervals import UNKNOWN, Estimate
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
@@ -228,8 +228,10 @@ def _confusion_of_pairs(pairs: PlainValues, n_classes: int) -> FloatArray:
         raise ValueError(
             f"{pairs.path} must have a true class, a predicted class and a weight for each pair, not all 0"
         )
-    if max(*true, *predicted) >= n_classes:
-        raise ValueError(f"{pairs.path} must have classes from 0 to {n_classes - 1}")
+    if max(*true, *predicted) >= n_classes or n_classes > MAX_CLASSES:
+        raise ValueError(f"{pairs.path} must have classes from 0 to {min(n_classes, MAX_CLASSES) - 1}")
+    if len(set(zip(true, predicted, strict=True))) < len(true):
+        raise ValueError(f"{pairs.path} must have each pair of classes once")
     confusion = np.zeros((n_classes, n_classes))
     confusion[true, predicted] = weights
     return confusion

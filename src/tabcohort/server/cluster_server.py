@@ -85,7 +85,7 @@ def _listen_at_loopback_only() -> None:
     from ray.serve._private import replica
 
     bind = replica.add_port_to_grpc_server
-    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
+    replica.add_port_to_grpc_server = lambda server, address: bind(server, f"127.0.0.1:{address.rpartition(':')[2]}")
 
 
 def _free_port(options: ServerOptions) -> int:

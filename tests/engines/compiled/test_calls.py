@@ -9,6 +9,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
+from tabcohort import EngineError
 from tabcohort.engines.compiled import calls
 from tabcohort.engines.compiled.calls import addresses, call, inference_types
 
@@ -50,6 +51,21 @@ def test_what_goes_wrong_in_a_kernel_is_raised() -> None:
     with pytest.raises(ValueError, match="no rows are wanted"):
         run(addresses([fail, add_rows], inference_types(np.float64)), table, constants, numbers, work)
     assert work[1] == 0  # the next one was not called
+
+
+def test_a_kernel_that_returns_something_is_refused_also_after_a_call_from_python() -> None:
+    """Its caller would not have made room for that."""
+
+    @njit
+    def return_number(op: Any, constant: Any, numbers: Any, work: Any, rows: int) -> float:
+        return rows + 0.5
+
+    table, constants, numbers, work = arguments(1, np.float32)
+    return_number(table[0], constants[0], numbers, work, 3)
+    with pytest.raises(EngineError, match="return_number' must return nothing; it returns float64"):
+        addresses([return_number], inference_types(np.float32))
+    with pytest.raises(EngineError, match=r"the kernel 'print' must be decorated by numba\.njit"):
+        addresses([print], inference_types(np.float32))
 
 
 def test_a_call_with_other_arguments_than_a_kernel_takes_is_not_compiled() -> None:

@@ -284,7 +284,7 @@ def test_networks_of_other_rows_outputs_or_numbers_do_not_predict_together(
 
 
 def test_an_operation_without_an_inference_kernel_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "SUPPORTED", inference.SUPPORTED - {OPS["tanh"].code})
+    monkeypatch.delitem(inference.KERNELS, OPS["tanh"].code)
     network = random_network(build_program(Config(hidden=(8,), activation="tanh"), 4, 2), np.float32)
     words = r"^the operation 'tanh' has no inference kernel; predict with `to_module\(network\)`$"
     with pytest.raises(ValueError, match=words):

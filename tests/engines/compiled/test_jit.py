@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,7 +195,7 @@ def test_other_processes_compile_only_where_no_code_is_kept(
     assert len(elsewhere) == 2
 
 
-class Told:
+class FakeWorker:
     """Stands for a process that compiles: answers each line that it is told, and ends after some."""
 
     def __init__(self, n_answers: int) -> None:
@@ -215,12 +217,12 @@ def test_processes_that_compile_share_the_work_and_see_the_modules_of_this_one(
     monkeypatch: pytest.MonkeyPatch, n_answers: int
 ) -> None:
     monkeypatch.undo()
-    started: list[Told] = []
+    started: list[FakeWorker] = []
 
-    def start(command: list[str], env: dict[str, str], **pipes: Any) -> Told:
-        assert command[-1] == "from tabcohort.engines.compiled.jit import compile_as_told; compile_as_told()"
+    def start(command: list[str], env: dict[str, str], **pipes: Any) -> FakeWorker:
+        assert command[-1] == "from tabcohort.engines.compiled.jit import run_worker; run_worker()"
         assert (env["PYTHONPATH"], env[jit.COMPILING_FOR_ANOTHER]) == ("/absolute", "1")
-        started.append(Told(n_answers))
+        started.append(FakeWorker(n_answers))
         return started[-1]
 
     monkeypatch.setattr(jit.subprocess, "Popen", start)
@@ -243,9 +245,60 @@ def test_a_process_compiles_what_each_line_names_and_answers_it(
     monkeypatch.setattr(jit.gc, "disable", lambda: done.append("no collection"))
     lines = [["tabcohort.engines.compiled.jit", "_announce", "linear", "float32"]] * 2
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(line) + "\n" for line in lines)))
-    jit.compile_as_told()
+    jit.run_worker()
     assert done == ["no collection", ("linear", "float32"), ("linear", "float32")]
     assert capsys.readouterr().out == "compiled\ncompiled\n"
+
+
+def test_another_thread_waits_until_the_kernels_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would compile them beside the processes that do."""
+    is_compiling, steps = threading.Event(), []
+
+    def compile_slowly(commands: Any) -> None:
+        is_compiling.set()
+        time.sleep(0.2)
+        steps.append("compiled")
+
+    monkeypatch.setattr(jit, "_compile_elsewhere", compile_slowly)
+    monkeypatch.setattr(jit, "_announce", lambda message: None)
+    jobs = [jit.Job(kernel_of(tmp_path), "float32", ())]
+    jit._CHECKED.clear()
+    first = threading.Thread(target=jit.ensure_compiled, args=(jobs, "tests"))
+    first.start()
+    is_compiling.wait()
+    jit.ensure_compiled(jobs, "tests")
+    steps.append("second")
+    first.join()
+    assert steps == ["compiled", "second"]
+
+
+def test_ctrl_c_ends_the_processes_that_compile_and_nothing_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    workers: list[FakeWorker] = []
+    pressed = threading.Event()
+
+    def start(*command: Any, **pipes: Any) -> FakeWorker:
+        workers.append(FakeWorker(1))
+        workers[-1].stdout.readline = lambda: "" if pressed.wait(20) else "compiled\n"
+        return workers[-1]
+
+    class Interrupted(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(jit.subprocess, "Popen", start)
+    monkeypatch.setattr(jit.threading, "Thread", Interrupted)
+    monkeypatch.setattr(jit, "_announce", lambda message: None)
+    jit._CHECKED.clear()
+    jobs = [jit.Job(kernel_of(tmp_path), f"variant {number}", ("m", "f", str(number))) for number in range(9)]
+    with pytest.raises(KeyboardInterrupt):
+        jit.ensure_compiled(jobs, "tests")
+    pressed.set()
+    assert all(worker.is_killed for worker in workers)
+    assert not jit._CHECKED
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_nothing_can_be_kept_the_warning_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +326,8 @@ def test_each_kernel_says_what_it_is_for_and_how_long_it_takes(monkeypatch: pyte
     """An ensemble of networks and trees compiles two, of which the second is no repetition of the first."""
     program = build_program(Config(model="logistic"), 1, 2)
     network = Network(program, np.zeros(program.n_parameters), np.zeros(program.n_buffers))
-    monkeypatch.setattr(jit, "_is_kept", lambda *arguments: False)
+    monkeypatch.setattr(jit, "_has_code", lambda job: False)
+    monkeypatch.setattr(jit, "_write_stamp", lambda job: None)
     jit._CHECKED.clear()
     jit._ANNOUNCED.clear()
     with pytest.warns(TabcohortWarning, match="compiling kernels") as warned:

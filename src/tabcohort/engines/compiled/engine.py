@@ -6,7 +6,7 @@ partners and dropout masks are those of the torch engine, from the same plan.
 
 from __future__ import annotations
 
-import threading
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,8 +30,6 @@ from tabcohort.network.ops import OPS, scheduled_share
 from tabcohort.network.program import Network, Program, are_bins_apart, build_program
 from tabcohort.network.program_checks import check_network
 from tabcohort.settings import Config
-
-_COMPILING = threading.Lock()
 
 OPTIMIZERS = {"sgd": kernels.SGD, "adam": kernels.ADAM, "adamw": kernels.ADAMW}
 ROWS_PER_PASS = 256
@@ -89,16 +87,20 @@ class CompiledEngine:
         self._results: list[EpochResult] = []
         self._rates: Sequence[float] = ()
         self._kept: State = {}
-        with _COMPILING:  # before training begins; the threads of other members wait for it
-            kinds = dict.fromkeys(op.kind for op in program.operations)
-            jit.ensure_compiled(jobs_of(kinds, self.dtype.name), f"training in {self.dtype}")
-            self._forwards, self._backwards = self._addresses()
+        kinds = dict.fromkeys(op.kind for op in program.operations)
+        jit.ensure_compiled(jobs_of(kinds, self.dtype.name), f"training in {self.dtype}")  # before training begins
+        _ = self._kernels
 
-    def _addresses(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the addresses of the forward and backward kernels of each operation."""
+    @functools.cached_property
+    def _kernels(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The addresses of the forward and backward kernels of each operation, in this process."""
         own = [KERNELS[kind] for kind in self._layout.kinds]
         forwards = addresses([kernels.forward for kernels in own], forward_types(self.dtype))
         return forwards, addresses([kernels.backward for kernels in own], backward_types(self.dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: not the addresses."""
+        return {name: value for name, value in self.__dict__.items() if name != "_kernels"}
 
     def run_epoch(self, epoch: int, rates: Sequence[float]) -> EpochResult:
         """Return the result of an epoch: from the last call of the kernel, if that ran ahead so far at this rate."""
@@ -148,7 +150,7 @@ class CompiledEngine:
             validation = validation[:0]
         decays, constants = self._scheduled(range(block.first, block.first + len(block)))
         self._call(
-            self._forwards, self._backwards, layout.operations, constants, layout.values, layout.n_preprocessing,
+            *self._kernels, layout.operations, constants, layout.values, layout.n_preprocessing,
             *self._state.values(),
             self._gradient, *kept.values(), layout.work, layout.spare, layout.batch_targets, part.reading, part.train,
             part.soft_targets.astype(self.dtype, copy=False), part.orders, bounds - bounds[0],
@@ -243,7 +245,7 @@ def jobs_of(kinds: Iterable[str], dtype: str) -> list[jit.Job]:
         jit.Job(kernel, dtype, (__name__, "compile_operation", *names, dtype)) for kernel, names in own.items()
     ]
     codes = [inference_kernels.AFFINE, *(OPS[kind].code for kind in known)]
-    predicting = inference.jobs_of([code for code in codes if code in inference_kernels.SUPPORTED], dtype)
+    predicting = inference.jobs_of([code for code in codes if code in inference_kernels.KERNELS], dtype)
     return [jit.Job(kernels.run_epochs, dtype, (__name__, "compile_loop", dtype)), *operations, *predicting]
 
 
@@ -259,9 +261,10 @@ def compile_loop(dtype: str) -> None:
 
 
 class _LoopCompiler(CompiledEngine):
-    """Compiles where another engine runs."""
+    """Compiles where another engine runs; nothing is called."""
 
-    def _addresses(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    @functools.cached_property
+    def _kernels(self) -> tuple[NDArray[Any], NDArray[Any]]:
         none = np.zeros(len(self._layout.kinds), np.int64)
         return none, none
 
@@ -278,9 +281,8 @@ def compile_kernels(dtype: str, kinds: Iterable[str] | None = None) -> None:
         dtype: of the parameters.
         kinds: the networks' operations; all that there are when omitted.
     """
-    with _COMPILING:
-        jobs = [*jobs_of(KERNELS if kinds is None else kinds, dtype), inference.job_of_trees()]
-        jit.ensure_compiled(jobs, f"training in {dtype}")
+    jobs = [*jobs_of(KERNELS if kinds is None else kinds, dtype), inference.job_of_trees()]
+    jit.ensure_compiled(jobs, f"training in {dtype}")
     _train_a_row(CompiledEngine, dtype)
 
 

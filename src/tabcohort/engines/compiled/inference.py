@@ -28,7 +28,6 @@ from tabcohort.engines.compiled.inference_kernels import (
     KIND,
     LINEAR,
     ROWS_PER_BLOCK,
-    SUPPORTED,
     Columns,
     Fitted,
     run,
@@ -324,7 +323,7 @@ def instructions_of(network: Network) -> tuple[list[Instruction], int]:
     n_uses = Counter(alias[source] for op in (*computed, program.operations[-1]) for source in op.sources)
     instructions: list[Instruction] = []
     for op in computed:
-        if op.kind not in ("batch_norm", "scale") and op.spec.code not in SUPPORTED:
+        if op.kind not in ("batch_norm", "scale") and op.spec.code not in KERNELS:
             raise ValueError(f"the operation {op.kind!r} has no inference kernel; predict with `to_module(network)`")
         sources = tuple(alias[source] for source in op.sources)
         weight, bias = _weight_and_bias(network, op)

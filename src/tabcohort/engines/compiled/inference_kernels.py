@@ -13,7 +13,7 @@ from tabcohort.engines.compiled.jit import IN_ORDER, KEPT, PREDICTING
 from tabcohort.engines.compiled.learned_inputs import embed, periodic
 from tabcohort.engines.compiled.matmul import product
 from tabcohort.engines.compiled.preprocessing import piecewise_linear, quantile_scale, robust_scale, smooth_clip
-from tabcohort.engines.compiled.simd import matrix, part
+from tabcohort.engines.compiled.simd import flat, matrix, part
 from tabcohort.network.ops import ACTIVATIONS, OPS
 from tabcohort.types import FloatArray, IntArray
 
@@ -219,7 +219,6 @@ KERNELS: dict[int, Any] = {
     },
 }  # fmt: skip
 LINEAR, ADD, EMBED, PIECEWISE_LINEAR = (OPS[kind].code for kind in ("linear", "add", "embed", "piecewise_linear"))
-SUPPORTED = frozenset(KERNELS)
 
 
 @njit(**{**IN_ORDER, **KEPT})
@@ -230,13 +229,17 @@ def run(kernels, table, begins, lasts, constants, numbers, work, X, rows, column
     then at `lasts[m]`.
     """
     capacity, n_columns = ROWS_PER_BLOCK, fitted.center.shape[1]
+    # Views without references: counting those of all arguments would take longer than a small kernel.
+    numbers, work, flat_table, flat_constants = flat(numbers), flat(work), flat(table), flat(constants)
+    width, n_constants = table.shape[1], constants.shape[1]
     for start in range(0, rows.size, capacity):
         n = min(capacity, rows.size - start)
         block = rows[start : start + n]
         for m in range(lasts.size):
             encode_rows(X, block, columns, fitted, m, matrix(work, 0, n, n_columns))
             for o in range(begins[m], begins[m + 1]):
-                call(kernels[o], (table[o], constants[o], numbers, work, n))
+                op, constant = part(flat_table, o * width, width), part(flat_constants, o * n_constants, n_constants)
+                call(kernels[o], (op, constant, numbers, work, n))
             for i in range(n):
                 for k in range(logits.shape[2]):
                     logits[start + i, m, k] = work[lasts[m] + i * logits.shape[2] + k]

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +86,35 @@ class Job:
     variant: str
     command: tuple[str, ...]
 
+    @property
+    def key(self) -> tuple[Any, str]:
+        """What it is known by in this process."""
+        return self.kernel.py_func, self.variant
+
+    @property
+    def name(self) -> str:
+        """Of the files that Numba keeps its code in, up to a hyphen."""
+        function = self.kernel.py_func
+        return f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its code is kept."""
+        return Path(self.kernel.stats.cache_path)
+
+    @property
+    def stamp(self) -> Path:
+        """The file that names the sources of its code."""
+        return self.folder / f"{self.name}.sources"
+
 
 _CHECKED: set[tuple[Any, str]] = set()  # functions and variants that this process has checked
 _ANNOUNCED: set[str] = set()  # what it has said of them
+_CHECKING = threading.RLock()  # other threads wait until the kernels are compiled
 
 
 def ensure_compiled(jobs: Iterable[Job], use: str, takes: str = "ten seconds") -> None:
-    """Before kernels are called first, discard machine code of other sources, and compile what there is no code of.
+    """Before kernels are called first, discard machine code of other sources, and compile those without code.
 
     Numba itself looks only at the file that a kernel is in, not at those of the functions that it calls.
 
@@ -107,25 +129,23 @@ def ensure_compiled(jobs: Iterable[Job], use: str, takes: str = "ten seconds") -
     Warns:
         TabcohortWarning: kernels will be compiled, which takes a while.
     """
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    jobs = list(jobs)
+    if config.DISABLE_JIT or all(job.key in _CHECKED for job in jobs):  # type: ignore[attr-defined]
         return
-    unchecked = [job for job in jobs if (job.kernel.py_func, job.variant) not in _CHECKED]
-    _CHECKED.update((job.kernel.py_func, job.variant) for job in unchecked)
-    if unchecked and not KEPT["cache"]:
-        _announce("compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)")
-        return
-    if any(job.kernel.stats.cache_path is None for job in unchecked):
-        _announce(f"compiling kernels for {use}, in every process, as operations were added")
-    missing = [job for job in unchecked if job.kernel.stats.cache_path is not None and not _is_there(job)]
-    if missing and COMPILING_FOR_ANOTHER not in os.environ:
-        _announce(f"compiling kernels for {use}, once for this installation: about {takes}")
-        _compile_elsewhere([job.command for job in missing])
-
-
-def _is_there(job: Job) -> bool:
-    function = job.kernel.py_func
-    name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
-    return _is_kept(Path(job.kernel.stats.cache_path), name, job.variant)
+    with _CHECKING:
+        unchecked = [job for job in jobs if job.key not in _CHECKED]
+        if not KEPT["cache"]:
+            _announce("compiling kernels; there is no folder to keep them in (NUMBA_CACHE_DIR may name one)")
+        elif any(job.kernel.stats.cache_path is None for job in unchecked):
+            _announce(f"compiling kernels for {use}, in every process, as operations were added")
+        kept = [job for job in unchecked if KEPT["cache"] and job.kernel.stats.cache_path is not None]
+        missing = [job for job in kept if not _has_code(job)]
+        if missing and COMPILING_FOR_ANOTHER not in os.environ:
+            _announce(f"compiling kernels for {use}, once for this installation: about {takes}")
+            _compile_elsewhere([job.command for job in missing])
+        for job in missing:  # also what this process will compile itself
+            _write_stamp(job)
+        _CHECKED.update(job.key for job in unchecked)
 
 
 def _announce(message: str) -> None:
@@ -135,87 +155,122 @@ def _announce(message: str) -> None:
         warnings.warn(message, TabcohortWarning, stacklevel=4)
 
 
+# -- processes that compile ------------------------------------------------------------------------------------------
+
+
 def _compile_elsewhere(commands: Sequence[tuple[str, ...]]) -> None:
     """Compile kernels in processes side by side, so that this one loads them from disk like all later ones.
 
-    Without garbage collection compiling takes 0.85 of the time, and half as much memory again. What no process compiles
-    this one will.
+    Without garbage collection compiling takes 0.85 of the time, and half as much memory again. Kernels that no process
+    compiled, such as one that is too small for it, are compiled in this one.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return
-    # The modules of this process, and none that happen to be in its working folder.
-    path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1", "NUMBA_OPT": "2"}
-    left, n_processes = iter(commands), min(len(commands), n_cores(), MAX_PROCESSES)
-    taking = threading.Lock()
+    remaining, processes = deque(commands), list[Any]()
 
     def work() -> None:
-        command = [sys.executable, "-P", "-c", f"from {__name__} import compile_as_told; compile_as_told()"]
-        with suppress(OSError), _a_process(command, environment) as process:
-            while True:
-                with taking:
-                    following = next(left, None)
-                if following is None:
-                    break
-                process.stdin.write(json.dumps(following) + "\n")
-                process.stdin.flush()
-                if not process.stdout.readline():  # it has ended
-                    break
+        with suppress(OSError, ValueError), _worker_process() as process:
+            processes.append(process)
+            while remaining:
+                with suppress(IndexError):  # another thread took the last one
+                    command = remaining.popleft()
+                    if not _compiled(command, process):
+                        break
 
-    with ThreadPoolExecutor(n_processes) as pool:
-        for _ in range(n_processes):
-            pool.submit(work)
+    n_processes = min(len(commands), n_cores(), MAX_PROCESSES)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(n_processes)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:  # Ctrl-C: nothing is compiled any more
+        remaining.clear()
+        for process in processes:
+            process.kill()
+        raise
 
 
 @contextmanager
-def _a_process(command: list[str], environment: dict[str, str]) -> Iterator[Any]:
+def _worker_process() -> Iterator[Any]:
+    # The modules of this process, and none that happen to be in its working folder.
+    path = os.pathsep.join(folder for folder in sys.path if folder and Path(folder).is_absolute())
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONINSPECT": "", COMPILING_FOR_ANOTHER: "1", "NUMBA_OPT": "2"}
+    command = [sys.executable, "-P", "-c", f"from {__name__} import run_worker; run_worker()"]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
-    timer = threading.Timer(SECONDS_TO_COMPILE, process.kill)
-    timer.start()
     try:
         yield process
     finally:
-        timer.cancel()
         process.kill()
         process.communicate()
 
 
-def compile_as_told() -> None:
+def _compiled(command: tuple[str, ...], process: Any) -> bool:
+    """Return whether a process compiled a kernel; after `SECONDS_TO_COMPILE` it is ended."""
+    timer = threading.Timer(SECONDS_TO_COMPILE, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        process.stdin.write(json.dumps(command) + "\n")
+        process.stdin.flush()
+        return bool(process.stdout.readline())
+    finally:
+        timer.cancel()
+
+
+def run_worker() -> None:
     """Compile what each line of standard input names, a JSON list of module, function and arguments; answer each."""
     gc.disable()
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
     for line in sys.stdin:
         module, function, *arguments = json.loads(line)
         getattr(importlib.import_module(module), function)(*arguments)
-        print("compiled", flush=True)
+        print("compiled", file=answers, flush=True)
 
 
-def _is_kept(folder: Path, name: str, variant: str) -> bool:
-    """Return whether a folder has a kernel's code of these sources and for this machine; remove code of others."""
-    stamp = folder / f"{name}.sources"
-    variant = f"{variant}-{sys.implementation.cache_tag}-{numba.__version__}-{llvmlite.binding.get_host_cpu_name()}"
-    try:
-        digest, *variants = stamp.read_text(encoding="ascii").split()
-    except (OSError, ValueError):  # it is missing or cut off
-        digest, variants = "", []
+# -- code on disk ----------------------------------------------------------------------------------------------------
+
+
+def _has_code(job: Job) -> bool:
+    """Return whether there is a kernel's code of these sources and for this machine; remove code of others."""
+    digest, variants = _read_stamp(job)
+    code = list(job.folder.glob(f"{job.name}-*.nbi"))
     if digest != _digest_of_sources():
         try:
-            for old in folder.glob(f"{name}-*.nbi"):
+            for old in code:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise EngineError(
-                f"{str(folder)!r} has machine code of another version, which cannot be removed ({error.strerror}); "
+                f"{str(job.folder)!r} has machine code of another version, which cannot be removed ({error.strerror}); "
                 "remove the folder, or let NUMBA_CACHE_DIR name another"
             ) from None
-        variants = []
-    if variant in variants and any(folder.glob(f"{name}-*.nbi")):
-        return True
+        return False
+    return bool(code) and _variant_here(job) in variants
+
+
+def _variant_here(job: Job) -> str:
+    return f"{job.variant}-{sys.implementation.cache_tag}-{numba.__version__}-{llvmlite.binding.get_host_cpu_name()}"
+
+
+def _read_stamp(job: Job) -> tuple[str, list[str]]:
+    """Return the digest of the sources that code on disk is of, and the variants that there are."""
+    try:
+        digest, *variants = job.stamp.read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # it is missing or cut off
+        return "", []
+    return digest, variants
+
+
+def _write_stamp(job: Job) -> None:
+    """Note that there is a kernel's code of these sources and for this machine, or soon will be."""
+    digest, variants = _read_stamp(job)
+    known = variants if digest == _digest_of_sources() else []
     with suppress(OSError):  # without a stamp the next process only compiles again
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = stamp.with_suffix(f".{os.getpid()}")
-        temporary.write_text(" ".join([_digest_of_sources(), *{*variants, variant}]), encoding="ascii")
-        os.replace(temporary, stamp)  # at once, as other processes may read it
-    return False
+        job.folder.mkdir(parents=True, exist_ok=True)
+        temporary = job.stamp.with_suffix(f".{os.getpid()}")
+        temporary.write_text(" ".join([_digest_of_sources(), *{*known, _variant_here(job)}]), encoding="ascii")
+        os.replace(temporary, job.stamp)  # at once, as other processes may read it
 
 
 @functools.cache

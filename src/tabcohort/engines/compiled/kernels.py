@@ -12,7 +12,7 @@ from numba import njit
 from tabcohort.engines.compiled.calls import call
 from tabcohort.engines.compiled.jit import COMPILED, KEPT
 from tabcohort.engines.compiled.operations import loss_and_gradient
-from tabcohort.engines.compiled.simd import matrix
+from tabcohort.engines.compiled.simd import flat, matrix, part
 from tabcohort.engines.compiled.tables import N_BINS
 from tabcohort.engines.compiled.values import accumulate, gradient_of, value_of
 
@@ -28,15 +28,19 @@ def forward(kernels, operations, some, constants, values, parameters, buffers, w
 
     `kernels` has the addresses of their kernels.
     """
+    table, width, fixed, n_constants = flat(operations), operations.shape[1], flat(constants), constants.shape[1]
     for o in range(some[0], some[1]):
-        call(kernels[o], (operations[o], constants[o], values, parameters, buffers, work, rows, training, key))
+        op, constant = part(table, o * width, width), part(fixed, o * n_constants, n_constants)
+        call(kernels[o], (op, constant, values, parameters, buffers, work, rows, training, key))
 
 
 @njit(**COMPILED)
 def backward(kernels, operations, some, constants, values, parameters, gradient, work, rows, key, spare):
     """Compute the gradients of some operations, the last one first."""
+    table, width, fixed, n_constants = flat(operations), operations.shape[1], flat(constants), constants.shape[1]
     for o in range(some[1] - 1, some[0] - 1, -1):
-        call(kernels[o], (operations[o], constants[o], values, parameters, gradient, work, rows, key, spare))
+        op, constant = part(table, o * width, width), part(fixed, o * n_constants, n_constants)
+        call(kernels[o], (op, constant, values, parameters, gradient, work, rows, key, spare))
 
 
 # -- the update ------------------------------------------------------------------------------------------------------
@@ -165,6 +169,9 @@ def run_epochs(
     may be run some steps at a time, all but the last ones without validation rows. All in one function: each level of
     calls would be compiled with all that it calls.
     """
+    # Views without references: counting those of all arguments would take longer than a small kernel.
+    values, parameters, buffers = matrix(flat(values), 0, *values.shape), flat(parameters), flat(buffers)
+    work, spare, gradient = flat(work), flat(spare), flat(gradient)
     first, last, n_steps = n_preprocessing, values.shape[0] - 1, losses.shape[1]
     multiplies_bins = first > 0 and operations[first - 1, N_BINS] > 0
     preparing, learning, everything = (0, first), (first, operations.shape[0]), (0, operations.shape[0])
