@@ -25,7 +25,7 @@ from tabcohort.types import FloatArray, Label
 
 FEW_ROWS = 10  # of a class, below which its figures say little
 SELDOM_SHARE = 0.1  # of a class's rows: if fewer rows are predicted to be of it, that is said
-N_MOST_CONFUSED = 15
+N_CONFUSIONS = 15
 CUT_SHARE = 0.25  # of the members: if more reached max_epochs, that is worth a hint
 
 
@@ -116,7 +116,7 @@ def _most_confused(confusion: FloatArray, classes: Sequence[Label]) -> list[dict
     true, predicted = np.nonzero(confusion)
     true, predicted = true[true != predicted], predicted[true != predicted]
     weight = confusion[true, predicted]
-    most = np.argsort(-weight, kind="stable")[:N_MOST_CONFUSED]
+    most = np.argsort(-weight, kind="stable")[:N_CONFUSIONS]
     share = weight[most] / confusion.sum(axis=1)[true[most]]
     return [
         {"true": classes[row], "predicted": classes[column], "weight": weight, "share": share}

@@ -13,7 +13,7 @@ from tabcohort.errors import listed, printable
 from tabcohort.reporting.plain_text import counted
 
 MAX_COEFFICIENTS = 8
-MAX_CLASSES, MAX_CONFUSED, MAX_SELDOM = 12, 5, 3
+MAX_CLASSES, MAX_CONFUSED, MAX_NEVER_PREDICTED = 12, 5, 3
 MAX_FEATURES = 8
 MAX_CONFIGS = 12
 MAX_KINDS = 3
@@ -231,8 +231,8 @@ def print_evaluation(
 
 def _seldom_lines(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what to say of the classes that hardly a row is predicted to be of."""
-    if len(classes) > MAX_SELDOM:
-        labels = listed([seldom["label"] for seldom in classes], MAX_SELDOM)
+    if len(classes) > MAX_NEVER_PREDICTED:
+        labels = listed([seldom["label"] for seldom in classes], MAX_NEVER_PREDICTED)
         return [f"{len(classes):,} classes are (almost) never predicted: {labels}; ask for {classes[0]['remedy']}"]
     return [
         f"{seldom['label']} is (almost) never predicted: {seldom['predicted']:,.0f} of these rows are, and "
