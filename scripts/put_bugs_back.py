@@ -788,7 +788,7 @@ BUGS = (
         MEMBER,
         "ValidationSet(rows, y, weight * factor[y], table.schema.positive)",
         "ValidationSet(rows, y, weight, table.schema.positive)",
-        ("training/test_member.py::test_validation_rows_have_their_class_weights_too",),
+        ("training/test_member.py::test_training_and_validation_rows_have_the_weights_of_their_classes",),
     ),
     Bug(
         "the validation rows of trees forget the weights of their classes",
