@@ -136,7 +136,7 @@ def test_rows_that_are_measured_in_parts_and_ranks_that_are_not_kept_give_the_sa
     whole = measured()
     monkeypatch.setattr("tabcohort.evaluation.metrics.CELLS_AT_ONCE", 7 * n_classes)
     monkeypatch.setattr("tabcohort.evaluation.metrics.KEPT_CELLS", 0)
-    monkeypatch.setattr("tabcohort.evaluation.metrics.RANKED_AT_ONCE", 3)
+    monkeypatch.setattr("tabcohort.evaluation.ranking.COLUMNS_AT_ONCE", 3)
     assert measured() == whole
 
 

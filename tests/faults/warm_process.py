@@ -50,7 +50,8 @@ def warm_up(modules: list[str]) -> None:
     from tabcohort.training import checkpoint
 
     engine.compile_kernels("float32")
-    inference.compile_kernels("float32")
+    inference.compile_loop("float32")
+    inference.compile_trees()
     checkpoint.SECONDS_BETWEEN = 0.03  # small trainings end before ten seconds have passed
     gc.collect()
     gc.freeze()  # forks share the memory

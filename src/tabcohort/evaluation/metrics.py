@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.evaluation.intervals import newcombe_auc, wilson
-from tabcohort.evaluation.ranking import Ranking
+from tabcohort.evaluation.ranking import Ranking, rank_by_class
 from tabcohort.types import BoolArray, FloatArray, IntArray
 
 ECE_BINS = 15
 FEW_CLASSES = 7  # NumPy adds as few one after another, too: the same bits
 CELLS_AT_ONCE = 2**18  # probabilities for which temporary arrays are made at a time, which the cache holds
 KEPT_CELLS = 2**25  # ranks that are kept; more are computed again for each use
-RANKED_AT_ONCE = 64  # classes, whose columns are copied together
 
 
 # -- probabilities ---------------------------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ def calibration_error(log_proba: FloatArray, y: IntArray, weight: FloatArray) ->
         y: class codes, `(n_rows,)`.
         weight: row weights, `(n_rows,)`.
     """
-    y_pred, confidence = most_probable(log_proba)
+    y_pred, confidence, _ = _summarize(log_proba, y)
     return _binned_error(*_confidence_gaps(y_pred, confidence, y), weight)
 
 
@@ -107,27 +106,20 @@ def counts_by_row(values: IntArray, n_values: int, weight: FloatArray | None = N
     return counts.astype(np.float64).reshape(n_rows, n_values)
 
 
-def most_probable(log_proba: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return the code of the most probable class of each row, `(n_rows,)`, and its probability, `(n_rows,)`."""
-    y_pred, confidence = np.empty(len(log_proba), np.int64), np.empty(len(log_proba))
-    for part in parts_of_rows(*log_proba.shape):
+def _summarize(log_proba: FloatArray, y: IntArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Return of each row the most probable class, its probability and the squared error (Brier 1950), all `(n_rows,)`.
+
+    Of two classes the error of only one is counted, as is the custom, so that a coin flip scores 0.25.
+    """
+    n_rows, n_classes = log_proba.shape
+    y_pred, confidence, errors = np.empty(n_rows, np.int64), np.empty(n_rows), np.empty(n_rows)
+    for part in parts_of_rows(n_rows, n_classes):
         proba = np.exp(log_proba[part])
         proba.argmax(axis=1, out=y_pred[part])
         proba.max(axis=1, out=confidence[part])
-    return y_pred, confidence
-
-
-def _brier_losses(log_proba: FloatArray, y: IntArray) -> FloatArray:
-    """Return the squared errors of each row's probabilities (Brier 1950), `(n_rows,)`.
-
-    Of two classes only one is counted, as is the custom, so that a coin flip scores 0.25.
-    """
-    losses = np.empty(len(y))
-    for part in parts_of_rows(*log_proba.shape):
-        errors = np.exp(log_proba[part])
-        errors[np.arange(len(errors)), y[part]] -= 1
-        np.square(errors, out=errors).sum(axis=1, out=losses[part])
-    return losses / (2 if log_proba.shape[1] == 2 else 1)
+        proba[np.arange(len(proba)), y[part]] -= 1
+        np.square(proba, out=proba).sum(axis=1, out=errors[part])
+    return y_pred, confidence, errors / (2 if n_classes == 2 else 1)
 
 
 def _confidence_gaps(y_pred: IntArray, confidence: FloatArray, y: IntArray) -> tuple[FloatArray, IntArray]:
@@ -154,27 +146,17 @@ class Scorer:
     ) -> None:
         self.n_classes = log_proba.shape[1]
         self.positive = positive
-        most, confidence = most_probable(log_proba)
-        self.y, self.y_pred = y, most if y_pred is None else y_pred
+        most_probable, confidence, self.brier_losses = _summarize(log_proba, y)
+        self.y, self.y_pred = y, most_probable if y_pred is None else y_pred
         self.cell = y * self.n_classes + self.y_pred
         self.log_losses = -log_proba[np.arange(len(y)), y]
-        self.brier_losses = _brier_losses(log_proba, y)
-        self.confidence_gap, self.confidence_bin = _confidence_gaps(most, confidence, y)
-        self._log_proba = log_proba
+        self.confidence_gap, self.confidence_bin = _confidence_gaps(most_probable, confidence, y)
         ranked = [1 if positive is None else positive] if self.n_classes == 2 else range(self.n_classes)
-        self._ranked: Sequence[int] = ranked
-        self._rankings = list(self._rank()) if len(ranked) * len(y) <= KEPT_CELLS else None
-
-    def rankings(self) -> Iterable[Ranking]:
-        """Return the order of the rows by each class against the rest; of two classes, by one of them."""
-        return self._rank() if self._rankings is None else self._rankings
-
-    def _rank(self) -> Iterator[Ranking]:
-        for start in range(0, len(self._ranked), RANKED_AT_ONCE):
-            codes = self._ranked[start : start + RANKED_AT_ONCE]
-            scores = np.ascontiguousarray(self._log_proba[:, codes[0] : codes[-1] + 1].T)
-            for code, score in zip(codes, scores, strict=True):
-                yield Ranking(score, self.y == code)
+        # The ranks of the rows by each class against the rest; of two classes, by one of them.
+        self.rankings: Callable[[], Iterable[Ranking]] = functools.partial(rank_by_class, log_proba, y, ranked)
+        if len(ranked) * len(y) <= KEPT_CELLS:
+            kept = list(self.rankings())
+            self.rankings = lambda: kept
 
     def weighted(self, weight: FloatArray) -> WeightedScorer:
         """Return these predictions with row weights, `(n_rows,)`."""

@@ -102,14 +102,17 @@ def evaluate_sets(sets: BoolArray, y: IntArray, weight: FloatArray) -> SetEvalua
     """
     covered, sizes = sets[np.arange(len(y)), y], sets.sum(axis=1)
 
-    totals = np.bincount(y, weight, sets.shape[1])
+    def share(which: BoolArray) -> float:
+        return float((weight * which).sum() / total)
+
+    total, totals = weight.sum(), np.bincount(y, weight, sets.shape[1])
     by_class = np.divide(
         np.bincount(y, weight * covered, sets.shape[1]), totals, out=np.full(sets.shape[1], math.nan), where=totals > 0
     )
     return SetEvaluation(
-        covered=float((weight * covered).sum() / weight.sum()),
+        covered=share(covered),
         covered_by_class=tuple(by_class.tolist()),
-        single=float((weight * (sizes == 1)).sum() / weight.sum()),
-        several=float((weight * (sizes > 1)).sum() / weight.sum()),
-        empty=float((weight * (sizes == 0)).sum() / weight.sum()),
+        single=share(sizes == 1),
+        several=share(sizes > 1),
+        empty=share(sizes == 0),
     )

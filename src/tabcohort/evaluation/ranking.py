@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabcohort.types import BoolArray, FloatArray
+from tabcohort.types import BoolArray, FloatArray, IntArray
+
+COLUMNS_AT_ONCE = 64  # that are copied together: a column by itself is spread over the memory
 
 
 class Ranking:
@@ -77,6 +80,21 @@ class Ranking:
             for own in (self.is_class, ~self.is_class)
         )
         return hits, misses, hits.cumsum(), misses.cumsum()
+
+
+def rank_by_class(scores: FloatArray, y: IntArray, codes: Sequence[int]) -> Iterator[Ranking]:
+    """Yield the ranks of the rows by each of some classes, in the order of their codes, without gaps.
+
+    Args:
+        scores: of each row and class, `(n_rows, n_classes)`.
+        y: class codes, `(n_rows,)`.
+        codes: of the classes.
+    """
+    for start in range(0, len(codes), COLUMNS_AT_ONCE):
+        some = codes[start : start + COLUMNS_AT_ONCE]
+        columns = np.ascontiguousarray(scores[:, some[0] : some[-1] + 1].T)
+        for code, score in zip(some, columns, strict=True):
+            yield Ranking(score, y == code)
 
 
 def _quotients(parts: FloatArray, wholes: FloatArray) -> FloatArray:

@@ -87,8 +87,7 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
         each class that hardly a row is predicted to be of, its `label`, its `count`, the number `predicted`,
         and as `remedy` what to ask for instead.
     """
-    counts = [float(count) for count in evaluation.confusion.sum(axis=1)]
-    n_predicted = [float(count) for count in evaluation.confusion.sum(axis=0)]
+    counts, n_predicted = (evaluation.confusion.sum(axis=axis).tolist() for axis in (1, 0))
     remedy = "--threshold balanced_accuracy" if len(classes) == 2 else 'class_weight = "balanced" in --settings'
     most = max(range(len(counts)), key=counts.__getitem__)
     return {
@@ -97,7 +96,7 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
             for name, estimate in evaluation.metrics.items()
         },
         "confusion": evaluation.confusion.tolist() if len(classes) <= MAX_CLASSES_IN_FULL else None,
-        "most_confused": _most_confused(evaluation.confusion, classes),
+        "most_confused": _most_confused(evaluation.confusion, counts, classes),
         "n_rows": evaluation.n_rows,
         "n_groups": evaluation.n_groups,
         "class_counts": counts,
@@ -112,17 +111,19 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
     }
 
 
-def _most_confused(confusion: FloatArray, classes: Sequence[Label]) -> list[dict[str, Any]]:
+def _most_confused(confusion: FloatArray, counts: Sequence[float], classes: Sequence[Label]) -> list[dict[str, Any]]:
     true, predicted = np.nonzero(confusion)
     true, predicted = true[true != predicted], predicted[true != predicted]
-    weight = confusion[true, predicted]
-    most = np.argsort(-weight, kind="stable")[:N_CONFUSIONS]
-    share = weight[most] / confusion.sum(axis=1)[true[most]]
+    most = np.argsort(-confusion[true, predicted], kind="stable")[:N_CONFUSIONS]
+    pairs = zip(true[most].tolist(), predicted[most].tolist(), strict=True)
     return [
-        {"true": classes[row], "predicted": classes[column], "weight": weight, "share": share}
-        for row, column, weight, share in zip(
-            true[most].tolist(), predicted[most].tolist(), weight[most].tolist(), share.tolist(), strict=True
-        )
+        {
+            "true": classes[row],
+            "predicted": classes[column],
+            "weight": float(confusion[row, column]),
+            "share": float(confusion[row, column] / counts[row]),
+        }
+        for row, column in pairs
     ]
 
 

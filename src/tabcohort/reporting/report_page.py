@@ -53,7 +53,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
         drawn=known,
         start=start_threshold(facts),
         slider=_json({"classes": [_slider_values(own) for own in known], "start": start_threshold(facts)}),
-        confusions=_confusions(facts),
+        confusion_rows=_confusion_rows(facts),
         curve_lines=conclusion_lines(facts["learning_curve"]) if facts["learning_curve"] else [],
         columns_table=None if facts["data"] is None else Markup(columns_table(facts["data"]["columns"])),
         labels={name: metric.label for name, metric in METRICS.items()} | {"difference": "difference to the others"},
@@ -145,12 +145,12 @@ def _slider_values(own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _confusions(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cells of the confusion table with their shade, and of many classes the most frequent confusions."""
+def _confusion_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the confusion table, whose cells have their shade; none where there are many classes."""
     classes, evaluation = facts["schema"]["classes"], facts["evaluation"]
     rows: list[dict[str, Any]] = []
     if len(classes) > MAX_CONFUSION:
-        return {"rows": rows, "worst": evaluation["most_confused"]}
+        return rows
     for label, row in zip(classes, evaluation["confusion"], strict=True):
         total = sum(row)
         shares = [cell / total if total else 0.0 for cell in row]
@@ -159,4 +159,4 @@ def _confusions(facts: Mapping[str, Any]) -> dict[str, Any]:
             for cell, share in zip(row, shares, strict=True)
         ]
         rows.append({"label": label, "total": total, "cells": cells})
-    return {"rows": rows, "worst": []}
+    return rows

@@ -338,5 +338,5 @@ def test_the_kernels_that_are_compiled_ahead_are_those_that_predict() -> None:
         Inference([network, network]).logits(np.zeros((3, 4)))
     known = set(inference.run.signatures)
     for dtype in (np.float32, np.float64):
-        inference.compile_kernels(np.dtype(dtype).name)
+        inference.compile_loop(np.dtype(dtype).name)
     assert set(inference.run.signatures) == known

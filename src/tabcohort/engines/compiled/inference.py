@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import config as numba_config
 from numba import typeof
 from numpy.typing import NDArray
 
@@ -389,17 +388,9 @@ def compile_loop(dtype: str) -> None:
     program = build_program(Config(model="logistic"), 1, 2)
     networks = _Networks([Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))])
     networks.table = networks.table[:0]
-    if not numba_config.DISABLE_JIT:  # type: ignore[attr-defined]
-        run.compile(tuple(map(typeof, networks.arguments(np.zeros((2, 1)), np.arange(2), np.zeros((2, 1, 1))))))
+    run.compile(tuple(map(typeof, networks.arguments(np.zeros((2, 1)), np.arange(2), np.zeros((2, 1, 1))))))
 
 
 def compile_trees() -> None:
     """Compile what predicts by trees, on one that is as small as can be."""
     _BoostedTrees([blank_trees(1, (), 1)]).logits(np.zeros((2, 1)))
-
-
-def compile_kernels(dtype: str) -> None:
-    """Compile what predicts with numbers of this dtype, on models that are as small as can be."""
-    program = build_program(Config(model="logistic"), 1, 2)
-    network = Network(program, np.zeros(program.n_parameters, dtype), np.zeros(program.n_buffers))
-    Inference([network, blank_trees(1, (), 1)]).logits(np.zeros((2, 1)))

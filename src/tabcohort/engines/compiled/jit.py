@@ -34,12 +34,12 @@ COMPILED: dict[str, Any] = {
     # Only what Python calls needs a wrapper; those of all other functions would take two seconds to compile.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
+    # A function keeps its own flags when it is inlined, and is inlined everywhere: otherwise the first kernel to be
+    # loaded would bring the copy that all others use.
     "forceinline": True,
 }
-# Without 'reassoc' sums have the order in which they are written, in vector lanes and in plain loops alike. A function
-# keeps its own flags when it is inlined, and is inlined everywhere: otherwise the first kernel to be loaded would bring
-# the copy that all others use.
-IN_ORDER = {**COMPILED, "fastmath": {"contract", "nsz"}, "forceinline": True}
+# Without 'reassoc' sums have the order in which they are written, in vector lanes and in plain loops alike.
+IN_ORDER = {**COMPILED, "fastmath": {"contract", "nsz"}}
 
 
 COMPILING_FOR_ANOTHER = "TABCOHORT_COMPILING_FOR_ANOTHER"  # set for a process that only compiles
@@ -56,13 +56,10 @@ def can_be_kept() -> bool:
     return True
 
 
-# For functions that Python calls; what these call is kept with them.
-KEPT = {"cache": can_be_kept(), "no_cpython_wrapper": False, "no_cfunc_wrapper": False, "forceinline": False}
-
-
-# For the kernels of operations, which are called by their address; what these call is a part of them.
-OPERATION = {**COMPILED, "cache": KEPT["cache"], "forceinline": False}
-PREDICTING = {**IN_ORDER, "cache": KEPT["cache"], "forceinline": False}
+# For functions that are called by their address, or by Python; what these call is kept with them.
+_BY_ADDRESS = {"cache": can_be_kept(), "forceinline": False}
+OPERATION, PREDICTING = {**COMPILED, **_BY_ADDRESS}, {**IN_ORDER, **_BY_ADDRESS}
+KEPT = {**_BY_ADDRESS, "no_cpython_wrapper": False, "no_cfunc_wrapper": False}
 
 
 def n_cores() -> int:
@@ -162,7 +159,7 @@ def _compile_elsewhere(commands: Sequence[tuple[str, ...]]) -> None:
     """Compile kernels in processes side by side, so that this one loads them from disk like all later ones.
 
     Without garbage collection compiling takes 0.85 of the time, and half as much memory again. Kernels that no process
-    compiled, such as one that is too small for it, are compiled in this one.
+    compiled, as there was too little memory, are compiled in this one.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         return
