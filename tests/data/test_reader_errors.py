@@ -18,6 +18,7 @@ class PanicException(BaseException):
         (ValueError("negative seek value -1"), r"^'t\.x' is a damaged zip file: negative seek value -1$"),
         (OSError("unable to fetch\n\nThe file is corrupted."), r"^'t\.x' is a damaged zip file: unable to fetch$"),
         (ValueError("a\x1b[2Jb"), r"^'t\.x' is a damaged zip file: a\\x1b\[2Jb$"),
+        (ValueError("codec in a::B::c"), r"^'t\.x' is a damaged zip file: codec in c$"),
         (ValueError("x" * 9_999), rf"^'t\.x' is a damaged zip file: x{{{MAX_REASON}}}$"),
         (RuntimeError(), r"^'t\.x' is a damaged zip file: RuntimeError$"),
         (NotImplementedError("128 bits"), r"^'t\.x' is a zip file that cannot be read \(128 bits\); save the table as"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from tabcohort.errors import TabcohortError, TableError, printable
 
 MAX_REASON = 200  # characters of a library's message
 REMEDY = "save the table as CSV"
+_NAMESPACE = re.compile(r"\b\w+::")
 
 
 @contextlib.contextmanager
@@ -42,6 +44,6 @@ def as_table_error(name: str, what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of a library's message, without control characters."""
+    """Return the first line of a library's message, without control characters and the namespaces of C++ and Rust."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return str(printable(lines[0][:MAX_REASON]))
+    return str(printable(_NAMESPACE.sub("", lines[0])[:MAX_REASON]))
