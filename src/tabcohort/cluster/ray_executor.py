@@ -179,7 +179,8 @@ class _Dispatcher:
 
     def _send_blocks(self) -> None:
         self._count_workers()
-        while self._waiting and len(self._running) < self._n_workers:
+        n_blocks = self._n_workers + self._n_workers // 4 + 1  # some wait at the cluster, so that no worker does
+        while self._waiting and len(self._running) < n_blocks:
             items, number = self._next_items(), next(self._numbers)
             try:
                 reference = self._train_block.remote(self._shared, self._board, [item.task for item in items])
