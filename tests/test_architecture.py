@@ -18,10 +18,9 @@ TESTS = Path(__file__).parent
 PATHS = sorted(ROOT.rglob("*.py"))
 # A package, or a module of its own, imports only from those before it.
 LAYERS = (
-    "errors", "types", "randomness", "plain_values", "file_locks", "container", "notebook", "evaluation", "settings",
-    "data", "network", "engines", "training", "model", "cohort", "reporting", "cluster", "live", "reproduce",
-    "estimator",
-    "mlflow", "server", "cli", "__main__",
+    "errors", "types", "machine_code", "randomness", "plain_values", "file_locks", "container", "notebook",
+    "evaluation", "settings", "data", "network", "engines", "training", "model", "cohort", "reporting", "cluster",
+    "live", "reproduce", "estimator", "mlflow", "server", "cli", "__main__",
 )  # fmt: skip
 WITH_PYTORCH = (
     "network.models",

@@ -6,11 +6,11 @@ The generator is counter-based (Philox, Salmon et al. 2011), so a stream needs n
 from __future__ import annotations
 
 import enum
-from typing import Any
 
 import numba
 import numpy as np
 
+from tabcohort import machine_code
 from tabcohort.types import IntArray
 
 
@@ -40,18 +40,14 @@ def make_rng(seed: int, purpose: Purpose, member: int = 0, place: int = 0) -> np
 
 def shuffle(rows: IntArray, rng: np.random.Generator) -> None:
     """Shuffle each row of a matrix in place (Fisher & Yates; indices by a product and a shift, Lemire 2019)."""
-    _swap(rows, rng.integers(2**32, size=rows.shape, dtype=np.uint32))
+    _swap_in_rows(rows, rng.integers(2**32, size=rows.shape, dtype=np.uint32))
 
 
+@machine_code.kept
+@numba.njit(nogil=True)
 def _swap_in_rows(rows, words):  # type: ignore[no-untyped-def]
     for r in range(rows.shape[0]):
         row, word = rows[r], words[r]
         for i in range(row.size - 1, 0, -1):
             j = np.int64((np.uint64(word[i]) * np.uint64(i + 1)) >> np.uint64(32))
             row[i], row[j] = row[j], row[i]
-
-
-try:
-    _swap: Any = numba.njit(cache=True, nogil=True)(_swap_in_rows)
-except RuntimeError:  # there is no folder that machine code could be kept in
-    _swap = numba.njit(nogil=True)(_swap_in_rows)

@@ -45,6 +45,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and the table it was trained on."""
     folder = tmp_path_factory.mktemp("good")
     table = make_small_table()
+    fit(table, Config(**QUICK), SMALL)  # compiles kernels that could not be kept later
     save(fit(table, Config(**{**QUICK, "model": "logistic"}), SMALL), folder / "good.tabcohort")
     rows = [",".join([*map(str, row), table.schema.classes[code]]) for row, code in zip(table.X, table.y, strict=True)]
     (folder / "rows.csv").write_text("\n".join([",".join([*table.schema.features, "y"]), *rows]))

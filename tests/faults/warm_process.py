@@ -20,6 +20,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,6 +45,7 @@ def count(event: str, arguments: tuple[Any, ...]) -> None:
 def warm_up(modules: list[str]) -> None:
     """Import what commands import, and load the kernels."""
     sys.dont_write_bytecode = True  # it would be cut, too
+    tempfile.gettempdir()  # Python writes a file there to find out whether it can, once in a process
     for module in ("tabcohort.cli.main", "tabcohort.cohort.fit", "tabcohort.cohort.presets", *modules):
         importlib.import_module(module)
     from tabcohort.engines.compiled import engine, inference

@@ -23,6 +23,7 @@ import llvmlite.binding
 import numba
 from numba import config, njit
 
+from tabcohort import machine_code
 from tabcohort.errors import EngineError, TabcohortWarning
 from tabcohort.network import ops, trees
 
@@ -136,6 +137,9 @@ def ensure_compiled(jobs: Iterable[Job], use: str, takes: str = "ten seconds") -
         elif any(job.kernel.stats.cache_path is None for job in unchecked):
             _announce(f"compiling kernels for {use}, in every process, as operations were added")
         kept = [job for job in unchecked if KEPT["cache"] and job.kernel.stats.cache_path is not None]
+        if COMPILING_FOR_ANOTHER not in os.environ:
+            for job in kept:
+                machine_code.kept(job.kernel)
         missing = [job for job in kept if not _has_code(job)]
         if missing and COMPILING_FOR_ANOTHER not in os.environ:
             _announce(f"compiling kernels for {use}, once for this installation: about {takes}")
