@@ -912,6 +912,13 @@ BUGS = (
         "if False:",
         ("data/test_stream_table.py::test_a_store_of_another_table_is_not_replaced",),
     ),
+    Bug(
+        "a full disk ends what only compiles a kernel",
+        "machine_code.py",
+        "except OSError as error:",
+        "except BlockingIOError as error:",
+        ("test_machine_code.py::test_each_reason_is_said_once",),
+    ),
 )
 
 
