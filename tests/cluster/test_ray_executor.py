@@ -8,10 +8,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+
+from tabcohort import TabcohortWarning
+from tabcohort.cluster import ray_executor
+
+if TYPE_CHECKING:
+    from tabcohort.cohort.executors import Task
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
@@ -66,3 +73,32 @@ def test_files_of_rows_are_predicted_for_as_on_this_machine(facts: dict[str, Any
     n_rows, counts, names, message = facts["shards"]
     assert (n_rows, counts, names) == (90, [30] * 3, [f"part-{number}.parquet" for number in range(3)])
     assert message.startswith("part-3.parquet: the table lacks 'b'")
+
+
+def test_where_no_core_is_left_a_warning_says_so_once_and_an_interrupted_run_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    cancelled: list[object] = []
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray, "cancel", cancelled.append)
+    monkeypatch.setattr(ray_executor, "SECONDS_TO_COUNT", 0.0)
+    ray_executor._warn_of_no_core.cache_clear()
+    dispatcher = ray_executor._Dispatcher(3, lambda member, state: None)
+    item, done = ray_executor._Waiting(cast("Task", None), Future()), Future[bytes]()
+    dispatcher._running[7] = ray_executor._Block([item], done, "a reference")
+    with pytest.warns(TabcohortWarning, match="no node with a core any more: waiting for one to join; Ctrl-C ends"):
+        dispatcher._count_workers()
+    dispatcher._count_workers()  # a second warning would be an error
+    assert cancelled == []
+    dispatcher._reason.append("interrupted")
+    dispatcher._count_workers()
+    assert cancelled == ["a reference"]
+    done.set_exception(ray.exceptions.TaskCancelledError())
+    dispatcher._finish(dispatcher._running[7])
+    with pytest.raises(CancelledError):
+        item.future.result(timeout=0)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    dispatcher._count_workers()
+    assert dispatcher._n_workers == 2

@@ -12,6 +12,7 @@ import pickle
 import queue
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
@@ -26,7 +27,7 @@ from tabcohort.cohort.executors import OnEpoch, Submit, Task, TrainMember, with_
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.plan import Member
 from tabcohort.cohort.progress import expected_member_seconds
-from tabcohort.errors import EngineError, TabcohortError, first_line
+from tabcohort.errors import EngineError, TabcohortError, TabcohortWarning, first_line
 from tabcohort.training.loop import TrainingState
 
 SECONDS_OF_BLOCK = 2.0  # so that the few milliseconds of a task of Ray's are few
@@ -92,6 +93,17 @@ class _Block:
     items: list[_Waiting]
     done: Future[bytes]
     reference: Any = field(repr=False)
+
+
+@functools.cache
+def _warn_of_no_core() -> None:
+    """Say once why nothing goes on."""
+    warnings.warn(
+        "the cluster has no node with a core any more: waiting for one to join; Ctrl-C ends the run with what was "
+        "trained",
+        TabcohortWarning,
+        stacklevel=2,
+    )
 
 
 class _Dispatcher:
@@ -211,9 +223,17 @@ class _Dispatcher:
         """Use the cores of nodes that have joined, and of no more nodes than there are."""
         import ray
 
-        if time.monotonic() - self._counted >= SECONDS_TO_COUNT:
-            self._counted = time.monotonic()
-            self._n_workers = max(1, int(ray.cluster_resources().get("CPU", 0)))
+        if time.monotonic() - self._counted < SECONDS_TO_COUNT:
+            return
+        self._counted = time.monotonic()
+        n_cores = int(ray.cluster_resources().get("CPU", 0))
+        if n_cores:
+            self._n_workers = n_cores
+        elif self._reason:  # nothing would ever train what was sent
+            for block in self._running.values():
+                ray.cancel(block.reference)
+        else:
+            _warn_of_no_core()
 
     def _finish(self, block: _Block) -> None:
         """Hand over the results of a block, or let its tasks wait again if they were lost."""
@@ -229,6 +249,9 @@ class _Dispatcher:
             self._waiting.extendleft(reversed(block.items))
         elif isinstance(error, crashed):
             self._try_again(block.items)
+        elif isinstance(error, ray.exceptions.TaskCancelledError):
+            for item in block.items:
+                item.future.set_exception(CancelledError())
         else:
             try:
                 with raising_plainly("a worker of the cluster"):
