@@ -28,6 +28,7 @@ WITH_PYTORCH = (
     "engines.torch_loop",
     "engines.distributed",
     "engines.batched",
+    "engines.stacked_program",
     "training.module",
     "reproduce",
 )
