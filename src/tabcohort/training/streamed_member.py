@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from tabcohort.engines.reading import Reading
 from tabcohort.engines.streamed_data import StreamedData
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.engines.windows import WindowPlan, n_windows_of
-from tabcohort.errors import SettingsError
+from tabcohort.errors import SettingsError, TabcohortWarning
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
@@ -141,11 +142,21 @@ def rows_for_trees(table: Table, split: Split, seed: int, member: int) -> tuple[
         table: the rows.
         split: which of them train and validate.
         seed, member: of the sample.
+
+    Warns:
+        TabcohortWarning: it is a sample.
     """
     disk = table.disk
     if disk is None or not isinstance(split, StreamedSplit):
         return table, split
     n_rows = min(split.n_train, int(SHARE_FOR_TREES * disk.memory / (BYTES_PER_TREE_CELL * table.n_inputs)))
+    if n_rows < split.n_train:
+        warnings.warn(
+            f"boosted trees grow on {n_rows / split.n_train:.1%} of their training rows, about {n_rows:,}: those that "
+            "an eighth of the memory holds",
+            TabcohortWarning,
+            stacklevel=2,
+        )
     rng = make_rng(seed, Purpose.SAMPLE, member)
     train = split.train_rows(np.sort(rng.choice(split.n_train, n_rows, replace=False)))
     rows = np.concatenate([train, split.validation])
