@@ -333,7 +333,8 @@ class CohortClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = _as_named(X)
         if self._is_by_name and _is_frame(X):
             frame = as_frame(X)
-            extra = [name for name in frame.columns if name not in self._names]
+            known = set(self._names)
+            extra = [name for name in frame.columns if name not in known]
             if extra:
                 message = f"ignored, as the model was trained without them: {listed(extra, 10)}"
                 warnings.warn(message, TabcohortWarning, stacklevel=4)

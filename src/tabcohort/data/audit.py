@@ -104,7 +104,7 @@ class _Rows:
         rows = np.flatnonzero(np.isin(y, frequent))
         self.sample = np.sort(rng.choice(rows, MAX_ROWS, replace=False)) if len(rows) > MAX_ROWS else rows
         self.sample_y = np.unique(y[self.sample], return_inverse=True)[1]
-        self.sampled = frame[self.sample]
+        self.cells, self.sampled = frame.to_dict(), frame[self.sample].to_dict()
         self.majority = float(np.bincount(self.sample_y).max() / len(self.sample))
 
     def values(self, column: Column) -> FloatArray | IntArray:
@@ -127,7 +127,7 @@ class _Rows:
         if column.levels and not isinstance(column, Boolean):
             return len(column.levels)
         if column.name not in self._n_distinct:
-            self._n_distinct[column.name] = int(self.frame[column.name].drop_nulls().n_unique())
+            self._n_distinct[column.name] = int(self.cells[column.name].drop_nulls().n_unique())
         return self._n_distinct[column.name]
 
     @functools.cached_property
@@ -292,7 +292,7 @@ def _group(rows: _Rows, column: Column) -> Finding | None:
     """Return the finding that a column is an id that repeats, or that labels are much alike within its levels."""
     if not isinstance(column, (Category, Number)):
         return None
-    n_levels, n_known = rows.n_distinct(column), len(rows.frame) - rows.frame[column.name].null_count()
+    n_levels, n_known = rows.n_distinct(column), len(rows.frame) - rows.cells[column.name].null_count()
     if n_levels < MIN_GROUPS or not ROWS_PER_GROUP[0] <= n_known / n_levels <= ROWS_PER_GROUP[1]:
         return None
     if isinstance(column, Number) and _has_fractions(rows.values(column)):
@@ -315,7 +315,7 @@ def _label_agreement(rows: _Rows, column: Column) -> tuple[float, float]:
 
     Neighbours in the order of a number: labels that follow its size are no sign of groups.
     """
-    series = rows.frame[column.name]
+    series = rows.cells[column.name]
     values = column.numbers(series)[:, 0] if isinstance(column, Number) else _codes(parse.as_text(series)).astype(float)
     known = ~series.is_null().to_numpy() & ~np.isnan(values)
     levels, codes = np.unique(values[known], return_inverse=True)

@@ -91,10 +91,10 @@ def without_unnamed_columns(frame: pl.DataFrame, named: Sequence[bool], source: 
     """
     empty: list[str] = []
     counting: list[str] = []
-    for name, has_name in zip(frame.columns, named, strict=True):
+    for column, has_name in zip(frame.iter_columns(), named, strict=True):
         if has_name:
             continue
-        column = frame[name]
+        name = column.name
         if len(frame) and column.null_count() == len(frame):
             empty.append(name)
         elif _counts_rows(column):

@@ -343,8 +343,9 @@ def without_copies_of_target(
     truth = pl.Series("truth", labels)
     n_classes = truth.n_unique()
     kept: list[Column] = []
+    series = frame.to_dict()
     for column in columns:
-        cells = frame[column.name]
+        cells = series[column.name]
         is_copy = (
             not isinstance(column, Dropped)
             and cells.n_unique() == n_classes

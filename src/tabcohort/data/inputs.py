@@ -169,6 +169,8 @@ def by_name(data: Any) -> tuple[Any, dict[str, Any]]:
 
     if hasattr(data, "column_names") and hasattr(data, "schema"):  # a pyarrow table
         data = pl.from_arrow(data)
+    if isinstance(data, pl.DataFrame):  # which would search for each column from the first one on
+        data = data.to_dict()
     name_of: dict[str, Any] = {}
     for name in data.columns if hasattr(data, "columns") else data:
         text = "_".join(map(str, name)) if isinstance(name, tuple) else str(name)

@@ -74,8 +74,8 @@ def look_facts(frame: pl.DataFrame, target: str | None = None, choices: ColumnCh
     recognized = {column.name: column for column in columns}
     notes = {problem.name: f"{problem.message}; {problem.remedy}" for problem in problems}
     facts = [
-        column_facts(frame[name], recognized.get(name), _role(name, target, choices), notes.get(name, ""))
-        for name in frame.columns
+        column_facts(series, recognized.get(name), _role(name, target, choices), notes.get(name, ""))
+        for name, series in frame.to_dict().items()
     ]
     for column in facts:
         column["findings"] = [place for place, finding in enumerate(findings) if column["name"] in finding.columns]

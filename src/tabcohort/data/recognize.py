@@ -102,9 +102,10 @@ def columns_and_problems(
     kinds = kinds or {}
     columns: list[Column] = []
     problems = []
+    series = frame.to_dict()  # Polars searches for a column by name from the first one on
     for name in names:
         try:
-            column = recognize(frame[name], kinds.get(name))
+            column = recognize(series[name], kinds.get(name))
         except _UnreadableColumnError as error:
             problems.append(error.problem)
         else:
@@ -546,15 +547,16 @@ def _digests(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, bytes]:
     import polars as pl
 
     alike: dict[object, list[str]] = defaultdict(list)
+    series = frame.to_dict()
     for name in names:
-        dtype = frame[name].dtype
+        dtype = series[name].dtype
         alike[dtype if dtype.is_numeric() or dtype == pl.String else name].append(name)
     n_at_once = max(1, CELLS_AT_ONCE // max(1, len(frame)))
     digests: dict[str, bytes] = {}
     for same in alike.values():
         for start in range(0, len(same), n_at_once):
             some = same[start : start + n_at_once]
-            text = parse.as_text(pl.concat([frame[name] for name in some], rechunk=True))
+            text = parse.as_text(pl.concat([series[name] for name in some], rechunk=True))
             hashes = text.hash().to_numpy().reshape(len(some), -1)
             digests |= {
                 name: hashlib.blake2b(cells.tobytes(), digest_size=16).digest()

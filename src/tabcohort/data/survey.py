@@ -91,8 +91,8 @@ def survey(rows: ParquetRows, target: str, choices: ColumnChoices, callback: Rea
             check_choices(frame, target, choices)
             counters = {name: _Counter(name, name == target) for name in frame.columns}
         frames.append(frame[places_within(sampled_rows, first, len(frame))])
-        for name, counter in counters.items():
-            counter.add(frame[name])
+        for name, series in frame.to_dict().items():
+            counters[name].add(series)
     if not frames:
         raise TableError("the files hold no rows; name files with rows")
     raw_labels, codes, classes = _classes(counters[target], target)

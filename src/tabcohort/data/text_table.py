@@ -126,14 +126,13 @@ def _begins_with_units(frame: pl.DataFrame) -> bool:
     first, rest = frame.head(1), frame[1:N_ROWS_SAMPLED]
     if len(rest) < 2:
         return False
-    words = {column: str(cell or "").strip() for column, cell in zip(frame.columns, first.row(0), strict=True)}
+    words = [str(cell or "").strip() for cell in first.row(0)]
     numbers = rest.select(pl.all().str.strip_chars().cast(pl.Float64, strict=False))
-    are_numbers = [
-        column.name for column in numbers
-        if len(rest) > column.null_count() == rest[column.name].null_count()
-    ]  # fmt: skip
-    odd = [name for name in are_numbers if words[name].lower() not in MISSING_WORDS]
-    others = [name for name in words if name not in odd and words[name].lower() not in MISSING_WORDS]
-    if not odd or any(is_number(words[name]) for name in odd):
+    odd, others = list[str](), list[str]()
+    for word, column, number in zip(words, rest.iter_columns(), numbers.iter_columns(), strict=True):
+        if word.lower() not in MISSING_WORDS:
+            are_numbers = len(rest) > number.null_count() == column.null_count()
+            (odd if are_numbers else others).append(word)
+    if not odd or any(map(is_number, odd)):
         return False
     return len(odd) > 1 or not others

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tabcohort.data import parse
 from tabcohort.data.columns import Column
 from tabcohort.data.frames import as_frame, target_labels
 from tabcohort.data.groups import group_codes, group_ids_of
-from tabcohort.data.inputs import check_cells, named_series, require_column, require_columns
+from tabcohort.data.inputs import check_cells, require_column, require_columns
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Schema, Table
 from tabcohort.errors import TableError, listed
@@ -146,15 +147,15 @@ class _Reading:
 def _read(schema: Schema, frame: pl.DataFrame) -> _Reading:
     """Read each column by itself, so that one that cannot be read does not hide the others."""
     known = {*schema.features, *schema.keys, *schema.groups, schema.target, *(own.name for own in schema.dropped)}
-    cells, unreadable = {}, {}
+    cells, unreadable, available = {}, {}, frame.to_dict()
     rows = _independent_rows(schema, frame)
     for column in schema.columns:
-        if column.name in frame.columns:
+        if column.name in available:
             try:
-                cells[column.name] = _read_cells(column, frame, rows)
+                cells[column.name] = _read_cells(column, available[column.name], rows)
             except TableError as error:
                 unreadable[column.name] = str(error)
-    missing = [name for name in schema.features if name not in frame.columns]
+    missing = [name for name in schema.features if name not in available]
     return _Reading(frame, rows, cells, unreadable, missing, [name for name in frame.columns if name not in known])
 
 
@@ -173,8 +174,8 @@ def _read_reference(schema: Schema, frame: pl.DataFrame) -> _Reading:
     return reading
 
 
-def _read_cells(column: Column, frame: pl.DataFrame, rows: IntArray) -> Cells:
-    (series,) = named_series(frame, [column])
+def _read_cells(column: Column, series: pl.Series, rows: IntArray) -> Cells:
+    series = parse.as_series(column.name, series)
     numbers = column.numbers(series) if column.n_numbers else None
     if numbers is not None:
         check_cells(numbers, [column])

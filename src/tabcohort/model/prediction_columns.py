@@ -66,7 +66,8 @@ def joined(
     import polars as pl
 
     chosen = _names_beside(frame, names, keys, predictions)
-    columns = [frame[name].alias(written) for name, written in chosen.items()]
+    series = frame.to_dict()
+    columns = [series[name].alias(written) for name, written in chosen.items()]
     if names is None and not columns:
         columns = [pl.Series("row", range(1, len(frame) + 1), dtype=pl.Int64)]
     return pl.DataFrame([*columns, *predictions])

@@ -91,11 +91,11 @@ def data_facts(table: ReportTable, predictor: Predictor) -> dict[str, Any]:
     schema, report = predictor.schema, predictor.report
     known: dict[str, Column] = {column.name: column for column in (*schema.columns, *schema.dropped)}
     roles = {schema.target: "target"} | dict.fromkeys(schema.groups, "group") | dict.fromkeys(schema.keys, "key")
-    columns = []
-    for name in table.frame.columns:
+    columns, used = [], set(schema.features)
+    for name, series in table.frame.to_dict().items():
         role = roles.get(name) or (None if name in known else "ignored")
-        facts = column_facts(table.frame[name], known.get(name), role, "")
-        columns.append({**facts, "findings": [], "is_used": name in schema.features})
+        facts = column_facts(series, known.get(name), role, "")
+        columns.append({**facts, "findings": [], "is_used": name in used})
     return {"n_rows": len(table.frame), "n_training_rows": report.n_rows, "columns": columns}
 
 
