@@ -13,6 +13,7 @@ from tabcohort import load_sample
 from tabcohort.data.audit import audit
 from tabcohort.data.frames import ColumnChoices
 from tabcohort.data.labels import Finding
+from tabcohort.data.parquet_files import ReadingProgress
 from tabcohort.data.recognize import recognize_columns
 
 
@@ -70,6 +71,16 @@ def test_tables_too_small_to_tell_have_no_findings(n_rows: int) -> None:
 
 
 # -- one finding at a time -------------------------------------------------------------------------------------------
+
+
+def test_the_columns_that_were_looked_at_are_reported() -> None:
+    frame = pl.DataFrame({f"x{number}": np.random.default_rng(number).normal(size=300) for number in range(400)})
+    frame = frame.with_columns(y=pl.Series(["a", "b"] * 150))
+    told: list[ReadingProgress] = []
+    audit(frame, "y", recognize_columns(frame, frame.columns[:-1]), callback=told.append)
+    assert {(progress.stage, progress.n_all) for progress in told} == {("looking for leaks", 400)}
+    assert [progress.n_done for progress in told] == sorted({progress.n_done for progress in told})
+    assert (told[0].n_done, told[-1].n_done < 400, len(told) > 1) == (0, True, True)
 
 
 def test_a_finding_has_its_evidence_and_the_option_that_handles_it() -> None:

@@ -260,10 +260,12 @@ def _saying_where_the_model_is(path: Path) -> Iterator[None]:
 def look(options: argparse.Namespace) -> int:
     """Show what a table holds, and what would be done with each column."""
     from tabcohort.data.profile import columns_toml, look_facts
+    from tabcohort.reporting.progress_displays import ReadingDisplay
 
     files.check_outputs((options.html, options.write), inputs=(options.table,))
     sample = open_table(options)
-    facts = look_facts(sample.frame, options.target or sample.target or None, column_choices(options))
+    with ReadingDisplay(consoles()[1]) as display:
+        facts = look_facts(sample.frame, options.target or sample.target or None, column_choices(options), display)
     if options.html:
         from tabcohort.reporting.look_page import look_page
 
@@ -406,8 +408,10 @@ def _table(options: argparse.Namespace, positive: Any) -> tuple[pl.DataFrame, Ta
 def _print_findings(messages: Console, frame: pl.DataFrame, schema: Schema, choices: ColumnChoices) -> None:
     """Print what the leak audit detects, each in one line; `Table.from_frame` has warned of the labels already."""
     from tabcohort.data.audit import audit
+    from tabcohort.reporting.progress_displays import ReadingDisplay
 
-    findings = audit(frame, schema.target, schema.columns, choices)
+    with ReadingDisplay(messages) as display:
+        findings = audit(frame, schema.target, schema.columns, choices, display)
     findings = tuple(finding for finding in findings if finding.columns != (schema.target,))
     for finding in findings[:MAX_FINDINGS]:
         print_lines(messages, f"note: {finding}")

@@ -20,6 +20,7 @@ from tabcohort.data.columns import Boolean, Category, Column, Date, Dropped, Num
 from tabcohort.data.frames import ColumnChoices, target_labels
 from tabcohort.data.labels import MAX_EXAMPLES, Finding, label_findings, spelling_findings
 from tabcohort.data.one_column import accuracy, out_of_fold_shares, roc_auc, shares_of_numbers
+from tabcohort.data.parquet_files import ReadingCallback, ReadingProgress, ignore
 from tabcohort.data.recognize import NAMES_OF_IDS
 from tabcohort.errors import listed
 from tabcohort.types import FloatArray, IntArray
@@ -48,7 +49,11 @@ MIN_ROWS_OF_CLASS = 5  # of the sample, that a figure of one column can be taken
 
 
 def audit(
-    frame: pl.DataFrame, target: str, columns: Sequence[Column], choices: ColumnChoices | None = None
+    frame: pl.DataFrame,
+    target: str,
+    columns: Sequence[Column],
+    choices: ColumnChoices | None = None,
+    callback: ReadingCallback = ignore,
 ) -> tuple[Finding, ...]:
     """Return what in a table may be a leak or mislead, the gravest first.
 
@@ -59,6 +64,7 @@ def audit(
         target: the column to predict.
         columns: the features, as `recognize_columns` gives them; those that are dropped are not looked at.
         choices: columns that are keys, groups, times or weights.
+        callback: called with the number of columns that were looked at, of the check that takes longest.
 
     Raises:
         TableError: the target looks like a measurement.
@@ -69,7 +75,7 @@ def audit(
     if len(y) < MIN_ROWS or len(classes) < 2:
         return ()
     features = tuple(column for column in columns if not isinstance(column, Dropped))
-    audited = _Rows(rows, target, classes, y, features, choices or ColumnChoices())
+    audited = _Rows(rows, target, classes, y, features, choices or ColumnChoices(), callback)
     return tuple(finding for check in CHECKS for finding in check(audited))
 
 
@@ -93,8 +99,9 @@ class _Rows:
         y: IntArray,
         columns: tuple[Column, ...],
         choices: ColumnChoices,
+        callback: ReadingCallback,
     ) -> None:
-        self.frame, self.target, self.classes, self.y = frame, target, classes, y
+        self.frame, self.target, self.classes, self.y, self.callback = frame, target, classes, y, callback
         self.columns, self.choices = columns, choices
         self._values: dict[str, FloatArray | IntArray] = {}
         self._n_distinct: dict[str, int] = {}
@@ -188,6 +195,7 @@ def _shares(rows: _Rows, columns: Sequence[Column]) -> Iterator[tuple[Column, Fl
     y = rows.sample_y
     n_at_once = max(1, MAX_SHARES // (len(y) * (int(y.max()) + 1)))
     for start in range(0, len(columns), n_at_once):
+        rows.callback(ReadingProgress("looking for leaks", start, len(columns)))
         values = {column: rows.values(column) for column in columns[start : start + n_at_once]}
         numbers = [cells for cells in values.values() if cells.dtype.kind == "f"]
         of_numbers = iter(shares_of_numbers(np.stack(numbers), y)) if numbers else iter(())

@@ -24,6 +24,7 @@ from tabcohort.data.columns import (
 )
 from tabcohort.data.frames import ColumnChoices, check_choices, target_labels, without_copies_of_target
 from tabcohort.data.labels import Finding
+from tabcohort.data.parquet_files import ReadingCallback, ignore
 from tabcohort.data.recognize import columns_and_problems
 from tabcohort.errors import TableError, listed
 from tabcohort.types import FloatArray
@@ -36,13 +37,19 @@ N_LEVELS = 5  # that are named, of a category
 MAX_LABEL = 60  # characters of a label that are kept
 
 
-def look_facts(frame: pl.DataFrame, target: str | None = None, choices: ColumnChoices | None = None) -> dict[str, Any]:
+def look_facts(
+    frame: pl.DataFrame,
+    target: str | None = None,
+    choices: ColumnChoices | None = None,
+    callback: ReadingCallback = ignore,
+) -> dict[str, Any]:
     """Return what a table holds, and what would be done with it, as plain JSON values; what is unknown is null.
 
     Args:
         frame: the rows.
         target: the column to predict; without it there are no findings.
         choices: what is said of the columns.
+        callback: as for `audit`.
 
     Returns:
         `n_rows`, `n_columns`, `n_features`;
@@ -70,7 +77,7 @@ def look_facts(frame: pl.DataFrame, target: str | None = None, choices: ColumnCh
         if target_facts["problem"] is None:
             rows = frame if has_target.all() else frame.filter(has_target)
             columns = without_copies_of_target(rows, columns, target, labels[has_target])
-            findings = audit(frame, target, columns, choices)
+            findings = audit(frame, target, columns, choices, callback)
     recognized = {column.name: column for column in columns}
     notes = {problem.name: f"{problem.message}; {problem.remedy}" for problem in problems}
     facts = [

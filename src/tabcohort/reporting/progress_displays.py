@@ -39,7 +39,6 @@ class _Display:
         self._task = self._bar.add_task("starting", total=None)
 
     def __enter__(self) -> Self:
-        self._bar.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -53,8 +52,9 @@ class _Display:
         self._shown = now
         return True
 
-    def _show(self, n_done: int, n_all: int, line: str) -> None:
+    def _show(self, n_done: float, n_all: int, line: str) -> None:
         if self._is_live:
+            self._bar.start()  # not before: what is over at once shows no bar
             self._bar.update(self._task, total=n_all, completed=n_done, description=line)
         else:
             self.console.print(line)
@@ -121,7 +121,8 @@ class ReportDisplay(_Display):
     def __call__(self, progress: ReportProgress) -> None:
         """Show the stage, and how far it is."""
         done = list(Stage).index(progress.stage) + progress.n_done / progress.n_parts
-        self._bar.update(self._task, total=len(Stage), completed=done, description=str(progress.stage))
+        if self._is_live:
+            self._show(done, len(Stage), str(progress.stage))
 
 
 class ProgressLog:
