@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tabcohort.data.reader_errors import as_table_error
 from tabcohort.data.unpack import head_of
 from tabcohort.errors import CellError, TableError
 from tabcohort.types import IntArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH, CELLS_PER_BATCH = 65_536, 8_000_000  # at most
 MAGIC = b"PAR1"
+PARQUET = "Parquet file"
 _ROW = re.compile(r"^row (\d+)")
 
 
@@ -138,20 +140,21 @@ class ParquetRows:
             TableError: a file is damaged.
         """
         import polars as pl
-        import pyarrow as pa
 
         first, n_rows = 0, max(1, min(ROWS_PER_BATCH, CELLS_PER_BATCH // max(1, len(names or self.names))))
         for path in self.paths:
             with _opened(path) as file:
-                try:
-                    for batch in file.iter_batches(n_rows, columns=names, use_threads=False):
-                        frame = pl.from_arrow(batch)
-                        assert isinstance(frame, pl.DataFrame)
-                        yield first, frame
-                        first += len(frame)
-                        callback(ReadingProgress(stage, first, self.n_rows))
-                except (pa.ArrowException, OSError) as error:
-                    raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None
+                batches = file.iter_batches(n_rows, columns=names, use_threads=False)
+                while True:
+                    with as_table_error(str(path), PARQUET):
+                        batch = next(batches, None)
+                    if batch is None:
+                        break
+                    frame = pl.from_arrow(batch)
+                    assert isinstance(frame, pl.DataFrame)
+                    yield first, frame
+                    first += len(frame)
+                    callback(ReadingProgress(stage, first, self.n_rows))
 
     def take(self, rows: IntArray, names: Sequence[str] | None = None) -> pl.DataFrame:
         """Return some rows as one frame.
@@ -164,6 +167,32 @@ class ParquetRows:
 
         frames = [frame[places_within(rows, first, len(frame))] for first, frame in self.batches(names)]
         return pl.concat(frames, how="vertical_relaxed")
+
+    @contextmanager
+    def naming_rows(self, row_numbers: IntArray) -> Iterator[None]:
+        """Let errors that begin with a row of a batch say which row of which file it is.
+
+        Args:
+            row_numbers: of the rows of the batch, counted from 0 over all files.
+        """
+
+        def named(message: str) -> str:
+            return _ROW.sub(lambda match: self._name_of(int(row_numbers[int(match[1]) - 1])), message)
+
+        try:
+            yield
+        except CellError as error:
+            raise CellError(named(str(error)), named(error.without_cell)) from None
+        except TableError as error:
+            raise TableError(named(str(error))) from None
+
+    def _name_of(self, row: int) -> str:
+        """Return what a row, counted from 0 over all files, is called: with its file where there are several."""
+        if len(self.paths) == 1:
+            return f"row {row + 1}"
+        ends = np.cumsum(self.counts)
+        place = int(np.searchsorted(ends, row, side="right"))
+        return f"row {row - ends[place] + self.counts[place] + 1} of {self.paths[place].name!r}"
 
 
 def _difference(expected: pa.Schema, schema: pa.Schema) -> str:
@@ -189,30 +218,8 @@ def places_within(rows: IntArray, first: int, n_rows: int) -> IntArray:
     return rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + n_rows)] - first
 
 
-@contextmanager
-def rows_counted_in_files(row_numbers: IntArray) -> Iterator[None]:
-    """Let errors of a batch that begin with one of its rows count that row from the beginning of the files.
-
-    Args:
-        row_numbers: of the rows of the batch, counted from 0.
-    """
-
-    def counted(message: str) -> str:
-        return _ROW.sub(lambda match: f"row {row_numbers[int(match[1]) - 1] + 1}", message)
-
-    try:
-        yield
-    except CellError as error:
-        raise CellError(counted(str(error)), counted(error.without_cell)) from None
-    except TableError as error:
-        raise TableError(counted(str(error))) from None
-
-
 def _opened(path: Path) -> Any:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with as_table_error(str(path), PARQUET):
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{str(path)!r} is a damaged Parquet file: {error}") from None

@@ -34,7 +34,6 @@ from tabcohort.data.parquet_files import (
     ReadingProgress,
     ignore,
     parquet_paths,
-    rows_counted_in_files,
 )
 from tabcohort.data.parse import parse_numbers
 from tabcohort.data.schema_facts import schema_facts, schema_from_facts
@@ -264,7 +263,7 @@ class _Build:
         if self.choices.weight is not None:
             weight = _weights(frame[self.choices.weight], None if is_sample else row_numbers)
         keep = (y >= 0) & (weight > 0)
-        with rows_counted_in_files(row_numbers):
+        with self.rows.naming_rows(row_numbers):
             numbers, codes = numbers_and_codes(frame, self.schema.columns, keep)
             if is_sample:
                 numbers[np.abs(numbers) > MAX_MAGNITUDE] = np.nan

@@ -22,7 +22,7 @@ from tabcohort.data.frames import (
     without_copies_of_target,
 )
 from tabcohort.data.labels import label_findings
-from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within, rows_counted_in_files
+from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
 from tabcohort.data.parse import as_series, as_text, has_no_single_values, parse_truth, without_missing_words
 from tabcohort.data.recognize import recognize_columns, with_level_counts
 from tabcohort.errors import TabcohortWarning, TableError
@@ -97,7 +97,7 @@ def survey(rows: ParquetRows, target: str, choices: ColumnChoices, callback: Rea
         raise TableError("the files hold no rows; name files with rows")
     raw_labels, codes, classes = _classes(counters[target], target)
     result = Survey(pl.concat(frames), sampled_rows, (), (), raw_labels, codes, classes)
-    features, dropped = _columns(result, counters, target, choices)
+    features, dropped = _columns(result, rows, counters, target, choices)
     return replace(result, columns=features, dropped=dropped)
 
 
@@ -135,12 +135,12 @@ def _classes(counter: _Counter, target: str) -> tuple[pl.Series, IntArray, tuple
 
 
 def _columns(
-    result: Survey, counters: Mapping[str, _Counter], target: str, choices: ColumnChoices
+    result: Survey, rows: ParquetRows, counters: Mapping[str, _Counter], target: str, choices: ColumnChoices
 ) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     """Return the features, and the columns that are left out."""
     sample, classes = result.sample, np.array(result.classes)
     names = [name for name in sample.columns if name != target and name not in choices.reserved]
-    with rows_counted_in_files(result.sampled_rows):
+    with rows.naming_rows(result.sampled_rows):
         columns = recognize_columns(sample, names, choices.types)
     y = result.y(sample[target])
     columns = without_copies_of_target(sample.filter(y >= 0), columns, target, classes[y[y >= 0]])

@@ -23,7 +23,6 @@ from tabcohort.data.parquet_files import (
     ReadingProgress,
     ignore,
     places_within,
-    rows_counted_in_files,
 )
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.jit import n_cores
@@ -71,7 +70,7 @@ def predicted_frames(
     import polars as pl
 
     def predicted(first: int, frame: pl.DataFrame) -> pl.DataFrame:
-        with rows_counted_in_files(np.arange(first, first + len(frame))):
+        with rows.naming_rows(np.arange(first, first + len(frame))):
             predictions = predictor.predict_part(frame, columns, sets_as)
         if "row" in predictions.columns and "row" not in frame.columns:
             predictions = predictions.with_columns(pl.col("row") + first)
@@ -134,7 +133,7 @@ def evaluated_rows(
         some = frame[places]
         if schema.target in some.columns and some[schema.target].null_count() == len(some):
             continue
-        with warnings.catch_warnings(), rows_counted_in_files(first + places):
+        with warnings.catch_warnings(), rows.naming_rows(first + places):
             warnings.simplefilter("ignore", TabcohortWarning)
             table = Table.for_schema(some, schema)
         log_proba = predictor.log_proba_of(table).astype(np.float32)
