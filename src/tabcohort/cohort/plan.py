@@ -29,6 +29,7 @@ MAX_SIDE_BY_SIDE = 32  # members that the batched engine trains together
 # Of a row and a class, measured with 8,000 rows of 4,000 classes: at the peak of weighing, calibrating and measuring,
 # for the mean prediction of each config, and for what its members predict in each repeat.
 BYTES_AT_PEAK, BYTES_PER_CONFIG, BYTES_PER_PREDICTION = 40, 12, 8
+BYTES_PER_PAIR = 8  # of classes, in the confusion matrix
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _check_size(table: Table, n_configs: int, n_seeds: int) -> None:
     if table.disk is not None:
         n_rows = min(n_rows, MAX_TESTED)
     n_bytes = BYTES_AT_PEAK + n_configs * (BYTES_PER_CONFIG + n_seeds * BYTES_PER_PREDICTION)
-    needed = n_rows * n_classes * n_bytes
+    needed = n_rows * n_classes * n_bytes + BYTES_PER_PAIR * n_classes**2
     available = machine_bytes()
     if needed > available:
         raise TableError(
