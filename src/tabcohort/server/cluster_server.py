@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import tempfile
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,10 +52,13 @@ def start(models: Mapping[str, Path], options: ServerOptions, is_local: bool = F
 
 
 def stop() -> None:
-    """End the replicas when the requests in progress are answered."""
+    """End the replicas when the requests in progress are answered, and the connection to the cluster."""
+    import ray
     from ray import serve
 
-    serve.shutdown()
+    with redirect_stdout(io.StringIO()):  # where Ray reports that its controller ended
+        serve.shutdown()
+        ray.shutdown()
 
 
 class _Replica:
