@@ -188,14 +188,6 @@ def test_a_column_that_is_not_there_offers_the_nearest_name(names: dict[str, Any
 # -- columns that must not be learned from ---------------------------------------------------------------------------
 
 
-def test_a_column_that_is_the_target_in_other_words_is_left_out() -> None:
-    data = frame_of(coded=["1", "0"] * 15, nearly=["1", "0"] * 14 + ["0", "1"])
-    with pytest.warns(TabcohortWarning, match=r"^left out: 'coded' \(a copy of the target 'y'\)$"):
-        table = Table.from_frame(data, "y")
-    assert table.schema.features == ("a", "nearly")
-    assert [column.name for column in table.schema.dropped] == ["coded"]
-
-
 def numbered(n_rows: int) -> pl.DataFrame:
     """Return rows with a column that counts them."""
     rows = range(n_rows)

@@ -258,43 +258,8 @@ def test_few_rows_may_have_different_text() -> None:
     assert isinstance(column_of([*words, *words]), Category)
 
 
-def test_a_copy_is_left_out_for_the_first_of_its_kind() -> None:
-    numbers = [i / 8 for i in range(N_ROWS)]
-    frame = pl.DataFrame(
-        {
-            "a": numbers,
-            "b": cycled("x", "y"),
-            "c": [*numbers[:-1], 0.1],
-            "d": numbers,
-            "e": cycled("x", "y"),
-            "f": numbers,
-        }
-    )
-    columns = recognize_columns(frame, frame.columns, {"f": "number"})
-    assert [column.note for column in columns] == ["", "", "", "a copy of 'a'", "a copy of 'b'", ""]
-    assert [type(column) for column in columns] == [Number, Category, Number, Dropped, Dropped, Number]
-
-
 def test_a_range_may_be_infinite() -> None:
     assert isinstance(column_of([-1.7e308, 1.7e308, 0.5] * 20), Number)
-
-
-def test_columns_alike_at_first_are_compared_to_the_end() -> None:
-    cells = [i / 8 for i in range(500)]
-    frame = pl.DataFrame({"a": cells, "b": [*cells[:-1], 7.125]})
-    assert recognize_columns(frame, ["a", "b"]) == [Number("a"), Number("b")]
-
-
-def test_many_columns_alike_at_first_are_read_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = np.zeros((300, 60))
-    cells[np.arange(60) + 230, np.arange(60)] = 1.5
-    cells[:, 59] = cells[:, 3]
-    frame, n_cells = pl.DataFrame(cells), []
-    as_text = parse.as_text
-    monkeypatch.setattr(parse, "as_text", lambda text: (n_cells.append(len(text)), as_text(text))[1])
-    columns = recognize_columns(frame, frame.columns)
-    assert [column.name for column in columns if isinstance(column, Dropped)] == ["column_59"]
-    assert sum(n_cells) == 60 * (200 + 300)
 
 
 def test_columns_come_in_the_order_that_is_asked_for() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabcohort.data.columns import Column, Date, Dropped, IntegerCode, Number
+from tabcohort.data.copies import without_copies_of_target
 from tabcohort.data.forked import require_polars_threads
 from tabcohort.data.groups import group_codes, group_ids_of, warn_of_groups
 from tabcohort.data.inputs import by_name, numbers_and_codes, require_column
@@ -332,28 +333,6 @@ def single_row_messages(classes: NDArray[Any], counts: IntArray, target: str) ->
     numbers = many_whole_numbers(classes)
     measurement = [] if numbers is None else [measurement_message(numbers, target)]
     return [*measurement, single_row_message(plain_label(classes[counts == 1][0]), target)]
-
-
-def without_copies_of_target(
-    frame: pl.DataFrame, columns: Sequence[Column], target: str, labels: NDArray[Any]
-) -> list[Column]:
-    """Return the columns, those that are the target under other names marked as dropped."""
-    import polars as pl
-
-    truth = pl.Series("truth", labels)
-    n_classes = truth.n_unique()
-    kept: list[Column] = []
-    series = frame.to_dict()
-    for column in columns:
-        cells = series[column.name]
-        is_copy = (
-            not isinstance(column, Dropped)
-            and cells.n_unique() == n_classes
-            and pl.DataFrame([cells.alias("copy"), truth]).n_unique() == n_classes
-        )
-        note = f"a copy of the target {target!r}"
-        kept.append(Dropped(column.name, column.has_missing, note) if is_copy else column)
-    return kept
 
 
 def column_of_times(name: str, column: pl.Series) -> FloatArray:

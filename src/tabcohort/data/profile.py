@@ -22,7 +22,8 @@ from tabcohort.data.columns import (
     Number,
     Text,
 )
-from tabcohort.data.frames import ColumnChoices, check_choices, target_labels, without_copies_of_target
+from tabcohort.data.copies import without_copies_of_target
+from tabcohort.data.frames import ColumnChoices, check_choices, target_labels
 from tabcohort.data.labels import Finding
 from tabcohort.data.parquet_files import ReadingCallback, ignore
 from tabcohort.data.recognize import columns_and_problems

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +27,7 @@ from tabcohort.data.columns import (
     shortened,
     words_of,
 )
+from tabcohort.data.copies import without_copies
 from tabcohort.errors import TableError, listed
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ UNREAD_NUMBERS = r"^(?:0[xX][0-9a-fA-F]+|[+-]?\d{1,3}(?:_\d{3})+(?:\.\d+)?|\([$â
 SHARE_OF_NUMBERS = 0.95  # of the cells of a column, from which on the others are mistakes
 MAX_MISSING_WORDS = 3  # distinct words in a column of numbers that may stand for missing cells
 N_WORDS, ROWS_FOR_A_WORD = 24, 10  # of free text
-N_COMPARED = 200  # cells that two columns must share before all of them are compared
-CELLS_AT_ONCE = 1_000_000  # that are made text together
 MIN_PARTS = 3  # different months, weekdays or hours that make a part worth having
 
 
@@ -110,7 +107,7 @@ def columns_and_problems(
             problems.append(error.problem)
         else:
             columns.append(column)
-    return _without_copies(frame, columns, kinds), problems
+    return without_copies(frame, columns, kinds), problems
 
 
 class _UnreadableColumnError(TableError):
@@ -510,56 +507,3 @@ _OF_KIND: dict[str, Callable[[Any], Column]] = {
     "drop": lambda series: Dropped(series.name, note="as requested"),
 }
 KINDS = tuple(_OF_KIND)
-
-
-# -- copies ----------------------------------------------------------------------------------------------------------
-
-
-def _without_copies(frame: pl.DataFrame, columns: Sequence[Column], kinds: Iterable[str]) -> list[Column]:
-    """Return the columns, those that repeat an earlier one cell by cell marked as dropped.
-
-    All cells are compared only of columns that begin alike.
-    """
-    given = frozenset(kinds)
-    compared = [column for column in columns if not isinstance(column, Dropped) and column.name not in given]
-    starts = _digests(frame.head(N_COMPARED), [column.name for column in compared])
-    alike: dict[tuple[str, bytes], list[str]] = defaultdict(list)
-    for column in compared:
-        alike[column.kind, starts[column.name]].append(column.name)
-    twins: dict[str, str] = {}
-    for names in alike.values():
-        earlier: dict[bytes, str] = {}
-        for name, cells in _digests(frame, names).items() if len(names) > 1 else ():
-            twins[name] = earlier.setdefault(cells, name)
-    return [
-        Dropped(column.name, column.has_missing, f"a copy of {twin!r}")
-        if (twin := twins.get(column.name, column.name)) != column.name
-        else column
-        for column in columns
-    ]
-
-
-def _digests(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, bytes]:
-    """Return for each column a digest of its cells as text, in the order of `names`.
-
-    Columns of one type are read together: calls cost more than cells where there are 100,000 columns of 1,000 rows.
-    """
-    import polars as pl
-
-    alike: dict[object, list[str]] = defaultdict(list)
-    series = frame.to_dict()
-    for name in names:
-        dtype = series[name].dtype
-        alike[dtype if dtype.is_numeric() or dtype == pl.String else name].append(name)
-    n_at_once = max(1, CELLS_AT_ONCE // max(1, len(frame)))
-    digests: dict[str, bytes] = {}
-    for same in alike.values():
-        for start in range(0, len(same), n_at_once):
-            some = same[start : start + n_at_once]
-            text = parse.as_text(pl.concat([series[name] for name in some], rechunk=True))
-            hashes = text.hash().to_numpy().reshape(len(some), -1)
-            digests |= {
-                name: hashlib.blake2b(cells.tobytes(), digest_size=16).digest()
-                for name, cells in zip(some, hashes, strict=True)
-            }
-    return {name: digests[name] for name in names}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tabcohort.data.columns import Boolean, Column, Dropped, shortened
+from tabcohort.data.copies import without_copies_of_target
 from tabcohort.data.disk_rows import uniform_sample
 from tabcohort.data.frames import (
     ColumnChoices,
@@ -19,7 +20,6 @@ from tabcohort.data.frames import (
     single_row_messages,
     target_labels,
     warn_of_columns,
-    without_copies_of_target,
 )
 from tabcohort.data.labels import label_findings
 from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
