@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import runpy
 import subprocess
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 
 import numba
 import pytest
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from tabcohort import TabcohortWarning, machine_code
 
@@ -26,7 +27,8 @@ with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
     jit.ensure_compiled([inference.job_of_trees()], "trees")
     inference.compile_trees()
-print(len(inference.run_trees.overloads), *(str(w.message).split(" (")[-1] for w in warned if "kept" in str(w.message)))
+messages = [str(warning.message) for warning in warned if "written" in str(warning.message)]
+print(len(inference.run_trees.overloads), *(message.split(" (")[1][:40] for message in messages))
 """
 
 
@@ -35,7 +37,7 @@ def test_on_a_full_disk_kernels_are_compiled_and_a_warning_says_that_they_are_no
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "code")}
     ran = subprocess.run([sys.executable, "-c", FULL], env=environment, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr[-2000:]) == (0, "")
-    assert ran.stdout.strip() == "1 File too large): it is compiled each time"
+    assert ran.stdout.strip() == "1 File too large): functions are compiled"
 
 
 def test_each_reason_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +47,7 @@ def test_each_reason_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     machine_code._warn.cache_clear()
     monkeypatch.setattr(FunctionCache, "save_overload", refuse)
     cache = machine_code.LenientCache(refuse)
-    with pytest.warns(TabcohortWarning, match=r"cannot be kept in '.*' \(No space left on device\)"):
+    with pytest.warns(TabcohortWarning, match=r"cannot be written to '.*' \(No space left on device\)"):
         cache.save_overload(None, None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -54,9 +56,9 @@ def test_each_reason_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TWICE = """
 import numba
-from tabcohort.machine_code import kept
+from tabcohort.machine_code import cached
 
-@kept
+@cached
 @numba.njit
 def twice(x):
     return 2 * x
@@ -81,6 +83,33 @@ def test_code_that_was_cut_off_is_compiled_again_and_then_loaded(
         assert (run(), run()) == ((6, 0), (6, 1))
 
 
+def test_code_that_could_not_be_replaced_is_not_taken_for_that_of_the_new_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "code"))
+    script = tmp_path / "twice.py"
+    monkeypatch.setattr(machine_code, "_warn", lambda message: None)
+
+    def run(factor: int) -> int:
+        script.write_text(TWICE.replace("2 * x", f"{factor} * x"), encoding="utf-8")
+        os.utime(script, (factor, factor))  # Numba keeps the time of the file with the code
+        specification = importlib.util.spec_from_file_location("twice", script)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        return int(module.twice(5))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert run(2) == 10
+    with monkeypatch.context() as full:  # the small index can be written, and the code cannot
+        full.setattr(IndexDataCacheFile, "_save_data", refuse)
+        assert run(3) == 15
+    assert run(3) == 15
+
+
 def test_without_a_folder_functions_are_compiled_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_: object) -> None:
         raise RuntimeError("no locator available")
@@ -89,4 +118,4 @@ def test_without_a_folder_functions_are_compiled_in_each_process(monkeypatch: py
     monkeypatch.setattr(machine_code, "LenientCache", none)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert machine_code.kept(kernel) is kernel
+        assert machine_code.cached(kernel) is kernel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numba import config
@@ -21,8 +22,7 @@ class LenientCache(FunctionCache):
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # unpickling a file that was cut off raises any
-            with suppress(OSError):
-                self.flush()  # type: ignore[no-untyped-call]  # what is compiled now takes its place
+            self._forget()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -34,7 +34,16 @@ class LenientCache(FunctionCache):
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
-            _warn(f"machine code cannot be kept in {self.cache_path!r} ({error.strerror}): it is compiled each time")
+            self._forget()
+            _warn(
+                f"machine code cannot be written to {self.cache_path!r} ({error.strerror}): functions are compiled in "
+                "every process; free space there, or let NUMBA_CACHE_DIR name another folder"
+            )
+
+    def _forget(self) -> None:
+        """Remove the index: it may be damaged, or name a file of older code, which could not be replaced."""
+        with suppress(OSError):
+            Path(self._cache_file._index_path).unlink(missing_ok=True)
 
 
 @functools.cache
@@ -43,7 +52,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, TabcohortWarning, stacklevel=2)
 
 
-def kept(kernel: Any) -> Any:
+def cached(kernel: Any) -> Any:
     """Keep the machine code of a function that Numba compiles, if Numba finds a folder for it, and return the function.
 
     Args:

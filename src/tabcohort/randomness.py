@@ -43,7 +43,7 @@ def shuffle(rows: IntArray, rng: np.random.Generator) -> None:
     _swap_in_rows(rows, rng.integers(2**32, size=rows.shape, dtype=np.uint32))
 
 
-@machine_code.kept
+@machine_code.cached
 @numba.njit(nogil=True)
 def _swap_in_rows(rows, words):  # type: ignore[no-untyped-def]
     for r in range(rows.shape[0]):

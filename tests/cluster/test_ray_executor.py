@@ -10,9 +10,11 @@ import sys
 import tempfile
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from fake_training import members_of
 
 from tabcohort import TabcohortWarning
 from tabcohort.cluster import ray_executor
@@ -84,11 +86,10 @@ def test_where_no_core_is_left_a_warning_says_so_once_and_an_interrupted_run_end
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(ray, "cancel", cancelled.append)
     monkeypatch.setattr(ray_executor, "SECONDS_TO_COUNT", 0.0)
-    ray_executor._warn_of_no_core.cache_clear()
     dispatcher = ray_executor._Dispatcher(3, lambda member, state: None)
     item, done = ray_executor._Waiting(cast("Task", None), Future()), Future[bytes]()
     dispatcher._running[7] = ray_executor._Block([item], done, "a reference")
-    with pytest.warns(TabcohortWarning, match="no node with a core any more: waiting for one to join; Ctrl-C ends"):
+    with pytest.warns(TabcohortWarning, match="no longer has a node with a CPU core: waiting for one to join"):
         dispatcher._count_workers()
     dispatcher._count_workers()  # a second warning would be an error
     assert cancelled == []
@@ -102,3 +103,23 @@ def test_where_no_core_is_left_a_warning_says_so_once_and_an_interrupted_run_end
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     dispatcher._count_workers()
     assert dispatcher._n_workers == 2
+
+
+def test_some_blocks_wait_at_the_cluster_so_that_no_worker_waits_for_this_process() -> None:
+    dispatcher = ray_executor._Dispatcher(4, lambda member, state: None)
+    sent: list[int] = []
+
+    class TrainBlock:
+        @staticmethod
+        def remote(shared: object, board: object, tasks: list[Task]) -> SimpleNamespace:
+            sent.append(len(tasks))
+            return SimpleNamespace(future=Future[bytes])
+
+    dispatcher._train_block, dispatcher._shared, dispatcher._board = TrainBlock(), [], None
+    task = cast("Task", SimpleNamespace(member=members_of(1)[0]))
+    dispatcher._waiting.extend(ray_executor._Waiting(task, Future()) for _ in range(9))
+    dispatcher._send_blocks()
+    assert (len(sent), len(dispatcher._running)) == (6, 6)
+    assert sum(sent) + len(dispatcher._waiting) == 9
+    dispatcher._send_blocks()
+    assert len(sent) == 6

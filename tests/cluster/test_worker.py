@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from fake_training import FakeTraining, members_of
 
-from tabcohort.cluster.worker import _outcome
+from tabcohort.cluster.worker import _Line, _outcome
 from tabcohort.cohort.executors import STOPPED, Task
 from tabcohort.cohort.members import MemberResult
 from tabcohort.cohort.store import PAUSED
@@ -49,6 +50,19 @@ def test_a_member_that_pauses_comes_back_with_them() -> None:
 
 def test_a_member_that_has_not_begun_when_all_are_to_stop_is_not_trained() -> None:
     assert _outcome(train, Task(MEMBER), line(must_stop=True)) is None
+
+
+def test_a_block_that_waited_while_training_was_stopped_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    board = SimpleNamespace(must_stop=SimpleNamespace(remote=lambda: "a reference"))
+    monkeypatch.setattr(ray, "get", lambda reference, timeout: True)
+    assert _outcome(train, Task(MEMBER), _Line(board)) is None
+
+    def too_late(*_: object, **__: object) -> None:
+        raise ray.exceptions.GetTimeoutError
+
+    monkeypatch.setattr(ray, "get", too_late)
+    assert not _Line(board).must_stop
 
 
 def test_a_member_at_work_stops_after_the_epoch() -> None:

@@ -195,6 +195,19 @@ def test_a_table_in_a_store_is_trained_window_by_window_on_the_cpu_and_only_test
         make_plan(on_disk, config_of(), SMALL)
 
 
+def test_trees_of_a_table_in_a_store_say_that_they_are_grown_on_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = labelled_frame(60).select("size", "target")
+    on_disk, in_memory = streamed(frame, tmp_path), Table.from_frame(frame, "target")
+    make_plan(on_disk, config_of(model="trees"), SMALL)
+    monkeypatch.setattr(plans, "max_rows_for_trees", lambda memory, n_inputs: 50)
+    for table, config in ((on_disk, config_of()), (in_memory, config_of(model="trees"))):
+        make_plan(table, config, SMALL)  # a warning would be an error
+    with pytest.warns(TabcohortWarning, match="at most 50 of the 60 rows, as they need them in memory; a larger --mem"):
+        make_plan(on_disk, config_of(model="trees"), SMALL)
+
+
 # What is refused
 
 

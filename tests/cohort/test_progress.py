@@ -83,6 +83,21 @@ def test_each_config_is_expected_to_have_the_epochs_of_its_own_finished_members(
     assert tracker.progress(MEMBERS).seconds_left == pytest.approx(10 + 3 * 2)
 
 
+def test_members_are_expected_to_train_as_long_as_those_that_trained_longer(clock: Clock) -> None:
+    """Of a config that is dropped after some epochs, only members that ended before have finished."""
+    tracker = ProgressTracker(MEMBERS, None, clock)
+    for member, n_epochs, reason in zip(
+        MEMBERS, (20, 4, 3, 5), ("patience", "patience", "patience", None), strict=True
+    ):
+        tracker.update(member, after([1.0]))
+        tracker.update(member, after([1.0] * n_epochs, reason))
+    clock.now += 40.0  # 24 epochs of cost 1 and 8 of cost 2: a second per unit
+    assert tracker.seconds_saved({1: 5}) == pytest.approx(15 * 2)
+    assert tracker.progress(MEMBERS).seconds_left == pytest.approx(15 * 2)
+    tracker.update(MEMBERS[3], after([1.0] * 25))
+    assert tracker.progress(MEMBERS).seconds_left == 0.0  # nobody trained longer
+
+
 def test_before_a_member_finished_the_budget_is_all_that_is_known_of_the_time_left(clock: Clock) -> None:
     tracker = ProgressTracker(MEMBERS, 30.0, clock)
     tracker.update(MEMBERS[0], after([1.0]))

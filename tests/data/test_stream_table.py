@@ -196,7 +196,7 @@ def test_a_cell_that_cannot_be_read_is_named_with_its_row_and_file(
 ) -> None:
     monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
     size = np.where(np.arange(300) == 257, np.inf, np.arange(300) / 7)
-    with pytest.raises(TableError, match=r"^row 158 of '2\.parquet', column 'size' is infinite"):
+    with pytest.raises(TableError, match=r"^row 158 of '.*2\.parquet', column 'size' is infinite"):
         streamed(labelled_frame().with_columns(pl.Series("size", size)), tmp_path)
 
 
@@ -208,14 +208,14 @@ def test_a_cell_of_the_sample_that_cannot_be_read_is_named_with_its_row_and_file
     assert bad >= 100  # it is in the second file
     for type_name, cells in (("boolean", ["yes", "no"]), ("date", ["2024-01-02", "2024-01-03"])):
         size = pl.Series("size", ["abc" if row == bad else cells[row % 2] for row in range(300)])
-        with pytest.raises(TableError, match=rf"^row {bad - 99} of '2\.parquet', column 'size' holds 'abc'"):
+        with pytest.raises(TableError, match=rf"^row {bad - 99} of '.*2\.parquet', column 'size' holds 'abc'"):
             streamed(labelled_frame().with_columns(size), tmp_path, types={"size": type_name})
 
 
 def test_a_cell_far_beyond_its_column_is_refused_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tabcohort.data.disk_rows.SAMPLE_ROWS", 100)
     size = np.where(np.arange(300) == 257, 1e39, np.arange(300) / 7)
-    with pytest.raises(TableError, match=r"^row 158 of '2\.parquet', column 'size' holds 1e\+39: other cells"):
+    with pytest.raises(TableError, match=r"^row 158 of '.*2\.parquet', column 'size' holds 1e\+39: other cells"):
         streamed(labelled_frame().with_columns(pl.Series("size", size)), tmp_path)
 
 
@@ -224,7 +224,10 @@ def test_a_cell_far_beyond_its_column_is_refused_as_in_memory(tmp_path: Path, mo
     [
         ({"time": "day"}, "rows in a store cannot be split in time, and 'day' is the time"),
         ({"keys": ("city",), "groups": ("code",)}, "one key or one group can stay together"),
-        ({"weight": "size"}, r"row \d+ has the weight .* a weight must be 0 or a positive number"),
+        (
+            {"weight": "size"},
+            r"^row \d+ of '.*[12]\.parquet' has the weight .* a weight must be 0 or",
+        ),
     ],
 )
 def test_what_a_store_cannot_do_is_refused(tmp_path: Path, choices: dict[str, str], message: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from tabcohort import Config
 from tabcohort.engines.compiled.inference import Inference
-from tabcohort.engines.stacked_program import StackedProgram
+from tabcohort.engines.stacked_program import StackedProgram, StepInputs
 from tabcohort.network.program import Network, Program, build_program
 
 CASES: dict[str, dict[str, Any]] = {
@@ -39,6 +39,17 @@ def stacked(program: Program, networks: list[Network]) -> tuple[StackedProgram, 
     return StackedProgram(program, values, buffers), values
 
 
+def training_step(n_networks: int, n_rows: int) -> StepInputs:
+    """Return a step on all rows, of which those of the last network are one less than the others."""
+    ones, none = torch.ones(n_networks, 1), torch.empty(0)
+    keys, sizes = torch.arange(n_networks, dtype=torch.int32)[:, None], n_rows * ones
+    mask = torch.ones(n_networks, n_rows, 1)
+    sizes[-1] -= 1
+    mask[-1, -1] = 0
+    shares = torch.full((2, n_networks, 1), int(-(2**15) * 0.8), dtype=torch.int16)
+    return StepInputs(none, keys, keys, sizes, ones, ones, ones, ones, shares, none, none, mask)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_logits_are_those_of_each_network(case: str) -> None:
     program, networks = networks_of(case)
@@ -53,7 +64,7 @@ def test_a_network_has_no_gradient_by_the_rows_of_another(case: str) -> None:
     program, networks = networks_of(case)
     net, values = stacked(program, networks)
     X = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 7, 4)).astype(np.float32))
-    gradients = torch.autograd.grad(net.logits(X, None)[1].square().sum(), net.leaves)
+    gradients = torch.autograd.grad(net.logits(X, training_step(3, 7))[1].square().sum(), net.leaves)
     assert sum(leaf.numel() for leaf in net.leaves) == values.numel()
     for gradient in gradients:
         assert gradient[1].abs().sum() > 0

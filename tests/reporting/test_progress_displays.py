@@ -112,7 +112,10 @@ def test_what_is_over_at_once_shows_no_bar() -> None:
     assert text.getvalue() == ""
 
 
-def test_a_report_has_a_bar_with_what_is_done_in_a_terminal_and_nothing_elsewhere() -> None:
+def test_a_report_has_a_bar_with_what_is_done_in_a_terminal_and_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tabcohort.reporting.progress_displays.SECONDS_BETWEEN_UPDATES", 0.0)
     for options in ({"force_terminal": True}, {}, {"force_terminal": True, "quiet": True}):
         text = io.StringIO()
         with ReportDisplay(Console(file=text, width=80, **options)) as display:

@@ -20,6 +20,10 @@ class MessageBoard:
         self._latest[member] = message
         return self._must_stop
 
+    def must_stop(self) -> bool:
+        """Return whether workers are to stop."""
+        return self._must_stop
+
     def collect(self, must_stop: bool) -> list[bytes]:
         """Return the messages since the last call, and let the workers stop from now on if they are to."""
         self._must_stop = must_stop

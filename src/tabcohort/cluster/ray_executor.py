@@ -95,22 +95,11 @@ class _Block:
     reference: Any = field(repr=False)
 
 
-@functools.cache
-def _warn_of_no_core() -> None:
-    """Say once why nothing goes on."""
-    warnings.warn(
-        "the cluster has no node with a core any more: waiting for one to join; Ctrl-C ends the run with what was "
-        "trained",
-        TabcohortWarning,
-        stacklevel=2,
-    )
-
-
 class _Dispatcher:
     """Sends blocks of tasks to a cluster, and hands over their results: all of it in one thread.
 
     Args:
-        n_workers: number of blocks that are sent at a time, until the cluster's cores are counted again.
+        n_workers: number of the cluster's cores, until they are counted again.
         on_epoch: called with the epochs of members.
     """
 
@@ -118,6 +107,7 @@ class _Dispatcher:
         self.failures: list[BaseException] = []  # of the callback
         self._n_workers, self._on_epoch = n_workers, on_epoch
         self._reason: list[str] = []  # why all are to stop
+        self._has_warned = False
         self._waiting: deque[_Waiting] = deque()
         self._running: dict[Any, _Block] = {}  # by the number of the block
         self._numbers = itertools.count()
@@ -232,8 +222,14 @@ class _Dispatcher:
         elif self._reason:  # nothing would ever train what was sent
             for block in self._running.values():
                 ray.cancel(block.reference)
-        else:
-            _warn_of_no_core()
+        elif not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "the cluster no longer has a node with a CPU core: waiting for one to join; Ctrl-C ends the run and "
+                "keeps what was trained",
+                TabcohortWarning,
+                stacklevel=2,
+            )
 
     def _finish(self, block: _Block) -> None:
         """Hand over the results of a block, or let its tasks wait again if they were lost."""
@@ -249,7 +245,7 @@ class _Dispatcher:
             self._waiting.extendleft(reversed(block.items))
         elif isinstance(error, crashed):
             self._try_again(block.items)
-        elif isinstance(error, ray.exceptions.TaskCancelledError):
+        elif self._reason and isinstance(error, ray.exceptions.TaskCancelledError):
             for item in block.items:
                 item.future.set_exception(CancelledError())
         else:

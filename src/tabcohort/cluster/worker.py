@@ -18,6 +18,7 @@ from tabcohort.engines.compiled.blas import one_blas_thread
 from tabcohort.errors import TabcohortError
 from tabcohort.training.loop import TrainingState
 
+SECONDS_TO_ANSWER = 1.0  # of the board, to a worker that begins
 SECONDS_BETWEEN = 0.3  # messages of a worker: a thousand workers send three thousand of them a second
 
 # A member's result, or why it has none; None if it had not begun when all were to stop.
@@ -68,12 +69,19 @@ def _outcome(train: TrainMember, task: Task, line: _Line) -> Outcome:
 
 
 class _Line:
-    """A worker's line to the board: it sends at most three messages a second, and waits for no answer."""
+    """A worker's line to the board: it sends at most three messages a second, and waits for an answer only once.
+
+    That is at the beginning, as a block may have waited at the cluster while training was stopped.
+    """
 
     def __init__(self, board: Any) -> None:
+        import ray
+
         self.must_stop = False
         self._board, self._sent = board, -math.inf
         self._answer: Any = None
+        with suppress(ray.exceptions.RayError):  # the board moves to another node when its own is lost
+            self.must_stop = bool(ray.get(board.must_stop.remote(), timeout=SECONDS_TO_ANSWER))
 
     def tell(self, member: Member, state: TrainingState) -> bool:
         """Send how far a member is, if the last message was not sent a moment ago, and return whether to stop."""

@@ -15,12 +15,13 @@ from tabcohort.data.streamed_splits import MAX_TESTED, streamed_splits
 from tabcohort.data.table import Table, positive_code
 from tabcohort.engines.ranks import launched
 from tabcohort.engines.windows import n_windows_of
-from tabcohort.errors import EngineError, SettingsError, TabcohortWarning, TableError
+from tabcohort.errors import EngineError, SettingsError, TabcohortWarning, TableError, warn_caller
 from tabcohort.evaluation.decision import check_objective
 from tabcohort.evaluation.evaluate import MAX_CLASSES
 from tabcohort.network.program import Program, build_program
 from tabcohort.settings import CohortSettings, Config
 from tabcohort.training.member import choose_engine, may_have_accelerator, with_available_devices
+from tabcohort.training.streamed_member import max_rows_for_trees
 
 # Network multiplications that take as long as growing a tree of no rows, and as each of its rows and inputs more.
 PRODUCTS_PER_TREE, PRODUCTS_PER_CELL = 1.5e7, 140.0
@@ -116,6 +117,8 @@ def make_plan(
     programs = [_program(table, config) for config in configs]
     splitters = _splitters(table, configs, settings)
     _check_size(table, len(configs), len(splitters))
+    if None in programs:
+        _warn_of_sampled_rows(table)
     n_members = sum(splitter.n_folds for splitter in splitters)
     engines = [
         "scikit-learn" if program is None else _engine(table, config, program, splitters[0], n_members)
@@ -137,6 +140,17 @@ def make_plan(
     return CohortPlan(
         table, configs, settings, tuple(programs), tuple(engines), tuple(splitters), tuple(members)
     )  # fmt: skip
+
+
+def _warn_of_sampled_rows(table: Table) -> None:
+    """Warn if boosted trees, which need their rows in memory, will be grown on a sample of those of a store."""
+    n_rows = len(table.y)
+    n_held = n_rows if table.disk is None else max_rows_for_trees(table.disk.memory, table.n_inputs)
+    if n_held < n_rows:
+        warn_caller(
+            f"boosted trees are grown on uniform samples of at most {n_held:,} of the {n_rows:,} rows, as they need "
+            "them in memory; a larger --memory allows more"
+        )
 
 
 def _check_size(table: Table, n_configs: int, n_seeds: int) -> None:

@@ -61,6 +61,18 @@ def expected_member_seconds(member: Member, max_epochs: float = math.inf) -> flo
     return member.cost * n_epochs / PRODUCTS_PER_SECOND
 
 
+class _MeanOfLarger:
+    """The mean of those of some numbers that are larger than a given one; NaN where none is."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._ascending = np.sort(numbers)
+        self._means = np.cumsum(self._ascending[::-1])[::-1] / np.arange(len(numbers), 0, -1)
+
+    def __call__(self, number: int) -> float:
+        place = np.searchsorted(self._ascending, number, side="right")
+        return float(self._means[place]) if place < len(self._means) else math.nan
+
+
 class ProgressTracker:
     """What is known of all members while they train.
 
@@ -123,22 +135,22 @@ class ProgressTracker:
 
     def seconds_saved(self, dropped: Mapping[int, int]) -> float:
         """Return the time that dropping configs after this many epochs saved, extrapolated from the time per epoch."""
-        done, expected = self._cost_of_epochs(), self._expected_epochs()
+        done, n_more = self._cost_of_epochs(), self._epochs_to_come()
         saved = sum(
-            member.cost * max(0.0, expected[member.config] - dropped[member.config])
+            member.cost * n_more(member.config, dropped[member.config])
             for member in self.members
-            if member.config in dropped and expected and not self.is_finished(member)
+            if member.config in dropped and n_more is not None and not self.is_finished(member)
         )
         return self.seconds() * saved / done if done and saved else 0.0
 
     def _seconds_left(self, active: Sequence[Member]) -> float:
-        done, expected = self._cost_of_epochs(), self._expected_epochs()
+        done, n_more = self._cost_of_epochs(), self._epochs_to_come()
         to_come = sum(
-            member.cost * max(0.0, expected[member.config] - self._n_epochs(member))
+            member.cost * n_more(member.config, self._n_epochs(member))
             for member in active
-            if expected and not self.is_finished(member)
+            if n_more is not None and not self.is_finished(member)
         )
-        if done and expected:
+        if done and n_more is not None:
             left = self.seconds() * to_come / done
         else:
             left = self.expected_seconds - (self.seconds() if self.latest else 0.0)
@@ -152,18 +164,27 @@ class ProgressTracker:
         """Return the cost of all epochs of this run."""
         return sum(member.cost * (self._n_epochs(member) - before) for member, before in self.n_before.items())
 
-    def _expected_epochs(self) -> dict[int, float]:
-        """Return the mean number of epochs of each config's finished members, or else of all; empty before the first.
+    def _epochs_to_come(self) -> Callable[[int, int], float] | None:
+        """Return the expected number of epochs that a member still trains, by its config and its epochs so far.
 
-        Configs differ, as a round of boosting counts as an epoch.
+        It is that of those finished members of its config, or else of all, that trained longer than it has. Configs
+        differ, as a round of boosting counts as an epoch. None before any member has finished.
         """
-        finished = {member: self._n_epochs(member) for member in self.members if self.is_finished(member)}
+        finished = [member for member in self.members if self.is_finished(member)]
         if not finished:
-            return {}
-        expected = dict.fromkeys((member.config for member in self.members), float(np.mean(list(finished.values()))))
-        for config in {member.config for member in finished}:
-            expected[config] = float(np.mean([n for member, n in finished.items() if member.config == config]))
-        return expected
+            return None
+        of_config: dict[int, list[int]] = {}
+        for member in finished:
+            of_config.setdefault(member.config, []).append(self._n_epochs(member))
+        of_all = _MeanOfLarger([self._n_epochs(member) for member in finished])
+        means = {config: _MeanOfLarger(counts) for config, counts in of_config.items()}
+
+        def n_more(config: int, n_epochs: int) -> float:
+            total = means[config](n_epochs) if config in means else math.nan
+            total = of_all(n_epochs) if math.isnan(total) else total
+            return 0.0 if math.isnan(total) else total - n_epochs
+
+        return n_more
 
     def _n_epochs(self, member: Member) -> int:
         return self.latest[member].n_epochs if member in self.latest else 0

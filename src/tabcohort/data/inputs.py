@@ -158,7 +158,7 @@ def cells_of(data: Any, columns: Sequence[Column]) -> list[list[Any]]:
 
 
 def by_name(data: Any) -> tuple[Any, dict[str, Any]]:
-    """Return a frame whose columns can be taken by name, and the own name of each by its name as text.
+    """Return a frame or a mapping whose columns can be taken by name, and the own name of each by its name as text.
 
     A name of several parts is joined by "_".
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tabcohort.data.reader_errors import as_table_error
+from tabcohort.data.reader_errors import PARQUET, as_table_error
 from tabcohort.data.unpack import head_of
 from tabcohort.errors import CellError, TableError
 from tabcohort.types import IntArray
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ROWS_PER_BATCH, CELLS_PER_BATCH = 65_536, 8_000_000  # at most
 MAGIC = b"PAR1"
-PARQUET = "Parquet file"
 _ROW = re.compile(r"^row (\d+)")
 
 
@@ -148,10 +147,9 @@ class ParquetRows:
                 while True:
                     with as_table_error(str(path), PARQUET):
                         batch = next(batches, None)
-                    if batch is None:
+                        frame = None if batch is None else pl.from_arrow(batch)
+                    if not isinstance(frame, pl.DataFrame):
                         break
-                    frame = pl.from_arrow(batch)
-                    assert isinstance(frame, pl.DataFrame)
                     yield first, frame
                     first += len(frame)
                     callback(ReadingProgress(stage, first, self.n_rows))
@@ -192,7 +190,7 @@ class ParquetRows:
             return f"row {row + 1}"
         ends = np.cumsum(self.counts)
         place = int(np.searchsorted(ends, row, side="right"))
-        return f"row {row - ends[place] + self.counts[place] + 1} of {self.paths[place].name!r}"
+        return f"row {row - ends[place] + self.counts[place] + 1} of {str(self.paths[place])!r}"
 
 
 def _difference(expected: pa.Schema, schema: pa.Schema) -> str:

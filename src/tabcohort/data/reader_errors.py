@@ -10,6 +10,7 @@ from tabcohort.errors import TabcohortError, TableError, printable
 
 MAX_REASON = 200  # characters of a library's message
 REMEDY = "save the table as CSV"
+PARQUET = "Parquet file"
 _NAMESPACE = re.compile(r"\b\w+::")
 
 
@@ -32,7 +33,8 @@ def as_table_error(name: str, what: str) -> Iterator[None]:
     except TabcohortError:
         raise
     except MemoryError:
-        raise TableError(f"{name!r} needs more memory than there is; split it, or give it as Parquet") from None
+        remedy = "split it" if what == PARQUET else "split it, or give it as Parquet"
+        raise TableError(f"{name!r} needs more memory than there is; {remedy}") from None
     except NotImplementedError as error:
         raise TableError(f"{name!r} is a {what} that cannot be read ({_reason(error)}); {REMEDY}") from None
     except Exception as error:

@@ -12,8 +12,8 @@ from tabcohort.data.column_names import require_few_columns, require_short_names
 from tabcohort.data.databases import is_database, read_database, shown
 from tabcohort.data.forked import require_polars_threads
 from tabcohort.data.json_lines import looks_like_json, read_json_lines
-from tabcohort.data.parquet_files import PARQUET, ParquetRows, parquet_paths
-from tabcohort.data.reader_errors import as_table_error
+from tabcohort.data.parquet_files import ParquetRows, parquet_paths
+from tabcohort.data.reader_errors import PARQUET, as_table_error
 from tabcohort.data.spreadsheets import read_spreadsheet
 from tabcohort.data.text_encoding import as_utf8
 from tabcohort.data.text_table import read_text_table

@@ -261,7 +261,8 @@ class _Build:
         y = self.surveyed.y(frame[self.schema.target])
         weight = np.ones(len(y))
         if self.choices.weight is not None:
-            weight = _weights(frame[self.choices.weight], None if is_sample else row_numbers)
+            with self.rows.naming_rows(row_numbers):
+                weight = _weights(frame[self.choices.weight], is_sample)
         keep = (y >= 0) & (weight > 0)
         with self.rows.naming_rows(row_numbers):
             numbers, codes = numbers_and_codes(frame, self.schema.columns, keep)
@@ -297,8 +298,8 @@ class _Build:
         return digest.hexdigest()
 
 
-def _weights(cells: pl.Series, row_numbers: IntArray | None) -> FloatArray:
-    """Return the weight of each row, `(n,)`, 0 where it is none and `row_numbers`, counted from 0, are None.
+def _weights(cells: pl.Series, is_sample: bool) -> FloatArray:
+    """Return the weight of each row, `(n,)`; in a sample it is 0 where a cell holds none.
 
     Raises:
         TableError: a weight is missing, negative, or no finite number.
@@ -308,12 +309,12 @@ def _weights(cells: pl.Series, row_numbers: IntArray | None) -> FloatArray:
     numbers = parse_numbers(cells) if cells.dtype == pl.String else cells.cast(pl.Float64, strict=False)
     weight = numbers.fill_null(np.nan).to_numpy()
     is_weight = np.isfinite(weight) & (weight >= 0)
-    if row_numbers is None:
+    if is_sample:
         return np.where(is_weight, weight, 0.0)
     if not is_weight.all():
         place = int(np.argmin(is_weight))
         raise TableError(
-            f"row {row_numbers[place] + 1} has the weight {cells[place]!r} in {cells.name!r}; a weight must be 0 or a "
+            f"row {place + 1} has the weight {cells[place]!r} in {cells.name!r}; a weight must be 0 or a "
             "positive number"
         )
     return weight

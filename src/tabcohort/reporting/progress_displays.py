@@ -72,6 +72,10 @@ class ProgressDisplay(_Display):
     def __init__(self, console: Console) -> None:
         super().__init__("training", console)
 
+    def __enter__(self) -> Self:
+        self._bar.start()  # the first epoch may take long
+        return super().__enter__()
+
     def __call__(self, progress: RunProgress) -> None:
         """Show a line if the last one was shown long enough ago, or training is over; before it, what it will take."""
         if progress.n_epochs == 0:
@@ -121,7 +125,7 @@ class ReportDisplay(_Display):
     def __call__(self, progress: ReportProgress) -> None:
         """Show the stage, and how far it is."""
         done = list(Stage).index(progress.stage) + progress.n_done / progress.n_parts
-        if self._is_live:
+        if self._is_live and self._is_time_to_show():
             self._show(done, len(Stage), str(progress.stage))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +21,7 @@ from tabcohort.engines.reading import Reading
 from tabcohort.engines.streamed_data import StreamedData
 from tabcohort.engines.validation import ValidationSet
 from tabcohort.engines.windows import WindowPlan, n_windows_of
-from tabcohort.errors import SettingsError, TabcohortWarning
+from tabcohort.errors import SettingsError
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.settings import Config
 from tabcohort.types import FloatArray, IntArray
@@ -132,6 +131,11 @@ def smoothed_targets(y: IntArray, weight: FloatArray, n_classes: int, label_smoo
     return targets.astype(np.float32)
 
 
+def max_rows_for_trees(memory: int, n_inputs: int) -> int:
+    """Return how many rows of so many inputs trees are grown on at most, given the bytes that a training may take."""
+    return int(SHARE_FOR_TREES * memory / (BYTES_PER_TREE_CELL * n_inputs))
+
+
 def rows_for_trees(table: Table, split: Split, seed: int, member: int) -> tuple[Table, Split]:
     """Return what trees are grown on, which is in memory: of a table in a store, a sample of its training rows.
 
@@ -142,21 +146,11 @@ def rows_for_trees(table: Table, split: Split, seed: int, member: int) -> tuple[
         table: the rows.
         split: which of them train and validate.
         seed, member: of the sample.
-
-    Warns:
-        TabcohortWarning: it is a sample.
     """
     disk = table.disk
     if disk is None or not isinstance(split, StreamedSplit):
         return table, split
-    n_rows = min(split.n_train, int(SHARE_FOR_TREES * disk.memory / (BYTES_PER_TREE_CELL * table.n_inputs)))
-    if n_rows < split.n_train:
-        warnings.warn(
-            f"boosted trees grow on {n_rows / split.n_train:.1%} of their training rows, about {n_rows:,}: those that "
-            "an eighth of the memory holds",
-            TabcohortWarning,
-            stacklevel=2,
-        )
+    n_rows = min(split.n_train, max_rows_for_trees(disk.memory, table.n_inputs))
     rng = make_rng(seed, Purpose.SAMPLE, member)
     train = split.train_rows(np.sort(rng.choice(split.n_train, n_rows, replace=False)))
     rows = np.concatenate([train, split.validation])

@@ -139,7 +139,7 @@ def ensure_compiled(jobs: Iterable[Job], use: str, takes: str = "ten seconds") -
         kept = [job for job in unchecked if KEPT["cache"] and job.kernel.stats.cache_path is not None]
         if COMPILING_FOR_ANOTHER not in os.environ:
             for job in kept:
-                machine_code.kept(job.kernel)
+                machine_code.cached(job.kernel)
         missing = [job for job in kept if not _has_code(job)]
         if missing and COMPILING_FOR_ANOTHER not in os.environ:
             _announce(f"compiling kernels for {use}, once for this installation: about {takes}")
