@@ -82,6 +82,14 @@ def test_a_second_interrupt_ends_a_later_function_too_until_training_was_over_ag
         assert pressed_while_it_runs(1, []) == "the result"
 
 
+def test_an_interrupt_is_the_second_one_where_training_was_interrupted() -> None:
+    training_is_over(was_interrupted=True)
+    steps: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        pressed_while_it_runs(1, steps)
+    assert steps == [0]
+
+
 def test_an_interrupt_while_processes_start_is_raised_when_they_have_started() -> None:
     steps: list[str] = []
 

@@ -47,10 +47,14 @@ def interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def training_is_over() -> None:
-    """Let the functions that finish a model be interrupted only the second time that Ctrl-C is pressed from now on."""
+def training_is_over(was_interrupted: bool = False) -> None:
+    """Let the functions that finish a model be interrupted only the second time that Ctrl-C is pressed.
+
+    Args:
+        was_interrupted: whether it was pressed a first time while members trained.
+    """
     global _was_pressed
-    _was_pressed = False
+    _was_pressed = was_interrupted
 
 
 def finishes_on_interrupt(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

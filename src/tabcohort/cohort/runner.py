@@ -142,7 +142,7 @@ def _run(
         result = train_all(callback, executor)
     else:
         result = run_observed(observer, plan, train_all, callback, executor)
-    training_is_over()
+    training_is_over(was_interrupted=result.stop_reason == "interrupted")
     del rows, train, train_all  # no member trains any more
     _finish(result, plan)
     return result
