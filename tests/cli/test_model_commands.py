@@ -35,7 +35,7 @@ def test_decide_writes_a_changed_model_and_leaves_the_old_one(
     assert re.search(
         r"threshold +yes from a probability of 0\.\d{4} on, for cost=10:1; the figures above are with", ran.out
     )
-    assert "asked for: 80% of each class" in ran.out
+    assert "requested: 80% of each class" in ran.out
     assert model_file.read_bytes() == before
     assert run("predict", new, csv_file).out == run(
         "predict", model_file, csv_file, "--threshold", "cost=10:1", "--coverage", "0.8"
@@ -74,7 +74,7 @@ def test_decide_without_out_only_shows(run: Run, model_file: Path, tmp_path: Pat
     before = model_file.read_bytes()
     ran = run("decide", model_file, "--coverage", "0.7")
     assert ran.status == 0
-    assert "asked for: 70% of each class" in ran.out
+    assert "requested: 70% of each class" in ran.out
     assert ran.out.endswith("\nnot kept: add --out MODEL.tabcohort to keep this change\n")
     assert model_file.read_bytes() == before
 

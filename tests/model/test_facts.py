@@ -75,7 +75,7 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
         assert set(model) == {"kind", "name", "weight", "log_loss", "gap"}
     assert keys["calibration"] == {"log_loss_before", "log_loss_after", "ece_before", "ece_after"}
     assert keys["sets"] == {
-        "coverage", "covered", "covered_by_class", "single", "several", "empty", "suggested_coverage",
+        "coverage", "covered", "covered_by_class", "single", "several", "empty", "suggested_coverage", "in_every_set",
     }  # fmt: skip
     assert keys["threshold"] == {
         "value", "objective", "was_chosen", "metric", "measured", "asked", "holds", "is_promised", "confidence",
@@ -343,12 +343,30 @@ def test_a_coverage_is_suggested_where_sets_miss_rows_on_purpose(
 ) -> None:
     assert predictor.decision_rule.coverage == 0.9
     metrics = {**predictor.report.evaluation.metrics, "accuracy": Estimate(accuracy, 0.0, 1.0)}
-    model = changed(
-        predictor,
-        evaluation=replace(predictor.report.evaluation, metrics=metrics),
-        sets=replace(predictor.report.sets, empty=empty, several=several),
-    )
-    assert facts(model)["sets"]["suggested_coverage"] == expected
+    evaluation = replace(predictor.report.evaluation, metrics=metrics)
+    for single, suggested in ((0.0, expected), (1.0, None)):  # the second has no abstention that could be saved
+        sets = replace(predictor.report.sets, empty=empty, several=several, single=single)
+        model = changed(predictor, evaluation=evaluation, sets=sets)
+        assert facts(model)["sets"]["suggested_coverage"] == suggested
+
+
+def test_classes_with_too_few_rows_to_rule_out_are_named(predictor: Predictor) -> None:
+    assert facts(predictor)["sets"]["in_every_set"] == []
+    rule = replace(predictor.decision_rule, set_thresholds=np.array([0.0, 0.3]))
+    model = predictor._with_report(predictor.report, rule)
+    assert facts(model)["sets"]["in_every_set"] == [predictor.schema.classes[0]]
+
+
+def test_what_is_done_already_is_not_recommended(three_classes: Predictor) -> None:
+    report, evaluation = three_classes.report, three_classes.report.evaluation
+    never = replace(evaluation, confusion=evaluation.confusion[:, [0, 0, 0]] * [1, 0, 0])
+    for class_weight, remedy in ((None, 'class_weight = "balanced" in --settings'), ("balanced", "more rows of it")):
+        configs = tuple(
+            replace(own, config=replace(own.config, class_weight=class_weight)) for own in report.configs
+        )  # fmt: skip
+        found = facts(changed(three_classes, evaluation=never, configs=configs))["evaluation"]["seldom_predicted"]
+        assert len(found) == 2
+        assert all(seldom["remedy"].startswith(remedy) for seldom in found)
 
 
 def test_the_threshold_says_whether_it_was_chosen(predictor: Predictor) -> None:

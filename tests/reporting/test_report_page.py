@@ -187,6 +187,21 @@ def test_another_table_is_said_to_be_another(predictor: Predictor) -> None:
     assert "The figures of this page are of the 60 rows of next_year.csv, which is not the table" in text
 
 
+def test_many_rare_or_seldom_predicted_classes_are_one_line_each() -> None:
+    X, codes = make_rows(n_rows=62)
+    facts = report_facts(fit_quickly(Table.from_arrays(X, np.array(["a", "b"])[codes]), SINGLE))
+    facts["evaluation"]["rare_classes"] = [f"rare {number}" for number in range(900)]
+    facts["evaluation"]["seldom_predicted"] = [
+        {"label": f"seldom {number}", "count": 5.0, "predicted": 0.0, "remedy": "a remedy"} for number in range(500)
+    ]
+    text = " ".join(Page(report_page(facts, "many")).text.split())
+    assert (
+        "900 classes have fewer than 10 rows each, so their figures are unreliable: rare 0, rare 1, rare 2 and" in text
+    )
+    assert "of the classes: seldom 0, seldom 1, seldom 2 and 497 more. What helps: a remedy." in text
+    assert "seldom 3" not in text
+
+
 def test_a_page_of_unknown_figures_is_complete() -> None:
     """Of a split that tests no row of one of the classes."""
     X, codes = make_rows(n_rows=62)
@@ -194,7 +209,7 @@ def test_a_page_of_unknown_figures_is_complete() -> None:
     labels[:2], labels[2:4] = "rare", "seldom"
     model = fit_quickly(Table.from_arrays(X, labels), SINGLE)
     page = Page(report_page(report_facts(model), "rare"))
-    assert "has fewer than 10 rows" in page.text
+    assert "fewer than 10 rows" in page.text
 
 
 def test_values_for_the_script_are_those_of_the_facts(pages: dict[str, str], predictor: Predictor) -> None:

@@ -160,7 +160,7 @@ def _background(options: argparse.Namespace) -> pl.DataFrame | None:
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a model on a table."""
     from tabcohort.data.table import Table
-    from tabcohort.model.facts import evaluation_facts, set_facts
+    from tabcohort.model.facts import evaluation_facts, set_facts, weights_classes
     from tabcohort.model.file import load
     from tabcohort.reporting.terminal import print_evaluation, print_sets
 
@@ -177,7 +177,7 @@ def evaluate(options: argparse.Namespace) -> int:
     else:
         _warn_of_missing_groups(predictor, rows.names)
         table, log_proba = big_tables.evaluated(options, predictor, rows)
-    evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes)
+    evaluation = evaluation_facts(predictor.evaluate(table, log_proba), schema.classes, weights_classes(predictor))
     coverage = predictor.decision_rule.coverage
     sets = set_facts(predictor.evaluate_sets(table, log_proba), coverage, schema.classes)
     if options.json:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tabcohort.data.schema_facts import schema_facts
 from tabcohort.evaluation.decision import CONFIDENCE, can_promise, parse_objective, rows_of
-from tabcohort.evaluation.evaluate import Evaluation
+from tabcohort.evaluation.evaluate import Evaluation, evaluate_sets_out_of_fold
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.evaluation.prediction_sets import SetEvaluation
 from tabcohort.model.predictor import Predictor
@@ -65,18 +65,33 @@ def facts_without_report(predictor: Predictor) -> dict[str, Any]:
         },
         "rows": _row_facts(report),
         "training": _training_facts(report),
-        "evaluation": evaluation_facts(report.evaluation, schema.classes),
+        "evaluation": evaluation_facts(report.evaluation, schema.classes, weights_classes(predictor)),
         "alternatives": alternative_facts(report),
         "calibration": {**vars(report.calibration)},
-        "sets": {**set_facts(report.sets, rule.coverage, schema.classes), "suggested_coverage": _suggestion(predictor)},
+        "sets": {
+            **set_facts(report.sets, rule.coverage, schema.classes),
+            "suggested_coverage": _suggestion(predictor),
+            "in_every_set": [schema.classes[code] for code in np.flatnonzero(rule.set_thresholds == 0)],
+        },
         "threshold": threshold_facts(predictor),
         "configs": config_facts(report),
         "coefficients": _coefficient_facts(predictor),
     }
 
 
-def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[str, Any]:
+def weights_classes(predictor: Predictor) -> bool:
+    """Return whether the members of a model were trained with weights of the classes."""
+    report = predictor.report
+    return all(report.configs[report.members[number].config].config.class_weight for number in predictor.members)
+
+
+def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label], are_weighted: bool = False) -> dict[str, Any]:
     """Return an evaluation as plain JSON values; a metric that is unknown has null values.
+
+    Args:
+        evaluation: of the model.
+        classes: their labels.
+        are_weighted: whether training already weighted the classes.
 
     Returns:
         `metrics`: for each, by name, its `label`, `value`, `low` and `high`; `confusion`: weight by true and
@@ -85,10 +100,13 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label]) -> dict[s
         `n_groups`; `class_counts`: weight of each class; `majority`: the most frequent class and the accuracy
         of always predicting it; `rare_classes`: those with fewer than `few_rows` rows; `seldom_predicted`: for
         each class that hardly a row is predicted to be of, its `label`, its `count`, the number `predicted`,
-        and as `remedy` what to ask for instead.
+        and as `remedy` what helps.
     """
     counts, n_predicted = (evaluation.confusion.sum(axis=axis).tolist() for axis in (1, 0))
-    remedy = "--threshold balanced_accuracy" if len(classes) == 2 else 'class_weight = "balanced" in --settings'
+    if len(classes) == 2:
+        remedy = "--threshold balanced_accuracy"
+    else:
+        remedy = "more rows of it, or merging it" if are_weighted else 'class_weight = "balanced" in --settings'
     most = max(range(len(counts)), key=counts.__getitem__)
     return {
         "metrics": {
@@ -342,7 +360,11 @@ def _suggestion(predictor: Predictor) -> float | None:
     """Return a coverage with fewer abstentions, where sets miss rows on purpose as the model is right more often."""
     sets, coverage = predictor.report.sets, predictor.decision_rule.coverage
     accuracy = round(predictor.report.evaluation.metrics["accuracy"].value, 2)
-    return accuracy if sets.empty > sets.several and coverage < accuracy < 1 else None
+    if sets.empty <= sets.several or not coverage < accuracy < 1:
+        return None
+    # A class with too few rows to be ruled out at this coverage is in every set.
+    has_fewer = evaluate_sets_out_of_fold(predictor.out_of_fold, accuracy).single > sets.single
+    return accuracy if has_fewer else None
 
 
 def _coefficient_facts(predictor: Predictor) -> list[dict[str, Any]] | None:

@@ -29,7 +29,7 @@ from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import cross_fit_sets
 from tabcohort.evaluation.subgroups import MeasuredRows
 from tabcohort.model.explain import score_name
-from tabcohort.model.facts import describe_configs, evaluation_facts
+from tabcohort.model.facts import describe_configs, evaluation_facts, weights_classes
 from tabcohort.model.file import describe
 from tabcohort.model.learned import learned_facts
 from tabcohort.model.predictor import Predictor
@@ -123,7 +123,7 @@ def report_facts(
             "n_groups": evaluation.n_groups,
             "is_weighted": bool((predictions.weight != predictions.weight[0]).any()),
         },
-        "evaluation": evaluation_facts(evaluation, schema.classes),
+        "evaluation": evaluation_facts(evaluation, schema.classes, weights_classes(predictor)),
         "sets": {"coverage": predictor.decision_rule.coverage, **_set_facts(measured, predictor)},
         "one_against_rest": curves,
         "n_more_classes": 0 if len(schema.classes) == 2 else len(schema.classes) - len(codes),

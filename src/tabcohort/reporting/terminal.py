@@ -158,9 +158,10 @@ def print_configs(console: Console, configs: Mapping[str, Any], seconds_saved: f
     if configs["n_untried"]:
         console.print(f"{configs['n_untried']} of {configs['n']} configs were not tried: training ended before")
     if configs["n_dropped"]:
+        saved = f"about {seconds_saved:.0f} s" if seconds_saved >= 1 else "less than 1 s"
         console.print(
             f"{configs['n_dropped']} of {configs['n']} configs had a high loss after their first epochs and were "
-            f"dropped; training them to the end would have taken about {seconds_saved:.0f} s more (extrapolated)"
+            f"dropped; training them to the end would have taken {saved} more (extrapolated)"
         )
 
 
@@ -217,7 +218,7 @@ def print_evaluation(
     if evaluation["rare_classes"]:
         rare = listed(evaluation["rare_classes"], MAX_CLASSES)
         console.print(
-            f"fewer than {evaluation['few_rows']} of these rows are {rare}: figures that depend on them say little",
+            f"fewer than {evaluation['few_rows']} of these rows are {rare}: figures that depend on them are unreliable",
             markup=False,
         )
     for line in _seldom_lines(evaluation["seldom_predicted"]):
@@ -233,10 +234,10 @@ def _seldom_lines(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what to say of the classes that hardly a row is predicted to be of."""
     if len(classes) > MAX_NEVER_PREDICTED:
         labels = listed([seldom["label"] for seldom in classes], MAX_NEVER_PREDICTED)
-        return [f"{len(classes):,} classes are (almost) never predicted: {labels}; ask for {classes[0]['remedy']}"]
+        return [f"{len(classes):,} classes are (almost) never predicted: {labels}; what helps: {classes[0]['remedy']}"]
     return [
         f"{seldom['label']} is (almost) never predicted: {seldom['predicted']:,.0f} of these rows are, and "
-        f"{seldom['count']:,.0f} truly are; to find more of them, ask for {seldom['remedy']}"
+        f"{seldom['count']:,.0f} truly are; what helps: {seldom['remedy']}"
         for seldom in classes
     ]
 
@@ -251,14 +252,21 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     ]
     console.print(
         f"sets            hold the true class for {sets['covered']:.1%} of the rows ({listed(by_class, MAX_CLASSES)})"
-        f"; asked for: {100 * sets['coverage']:g}% of each class"
+        f"; requested: {100 * sets['coverage']:g}% of each class"
     )
     suggestion = sets.get("suggested_coverage")
-    hint = "" if suggestion is None else f"; a coverage of {suggestion}, near the accuracy, has the fewest"
+    hint = "" if suggestion is None else f"; a coverage of {suggestion}, near the accuracy, has fewer"
     console.print(
         f"                one class for {sets['single']:.1%} of the rows; an abstention for the others: several "
         f"classes for {sets['several']:.1%}, none for {sets['empty']:.1%}{hint}"
     )
+    if always := sets.get("in_every_set"):
+        them = "it is" if len(always) == 1 else "they are"
+        console.print(
+            f"                too few rows to rule out {listed(always, MAX_CLASSES)}, so {them} in every set: set a "
+            "lower --coverage with tabcohort decide, or merge rare classes",
+            markup=False,
+        )
 
 
 def _rows_line(rows: Mapping[str, Any], word: str) -> str:
@@ -326,7 +334,7 @@ def _print_calibration(console: Console, calibrator: Mapping[str, Any], effect: 
 def _print_threshold(console: Console, threshold: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     if threshold["value"] is None:
         return
-    how = ", as was asked for"
+    how = ", as requested"
     if threshold["was_chosen"]:
         how = f", for {threshold['objective']}; the figures above are with thresholds that were chosen on other rows"
     label = escape(str(schema["classes"][schema["positive"]]))
@@ -337,7 +345,7 @@ def _print_threshold(console: Console, threshold: Mapping[str, Any], schema: Map
     shown = "unknown" if measured is None else f"{measured:.4f}"
     verdict = "holds" if threshold["holds"] else "[bold]does not hold[/]"
     console.print(
-        f"                a {name} of at least {threshold['asked']:g} was asked for: {verdict}, as the {name} of the "
+        f"                a {name} of at least {threshold['asked']:g} was requested: {verdict}, as the {name} of the "
         f"rows above is {shown}"
     )
     if not threshold["is_promised"]:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from tabcohort.data.schema_facts import schema_facts
-from tabcohort.model.facts import evaluation_facts, set_facts
+from tabcohort.model.facts import evaluation_facts, set_facts, weights_classes
 from tabcohort.server import openapi
 from tabcohort.server.app_context import AppContext
 from tabcohort.server.http_bodies import json_response
@@ -59,7 +59,7 @@ def model_facts(model: ServedModel) -> dict[str, Any]:
         "schema": schema_facts(predictor.schema),
         "record_schema": record_schema(predictor.schema),
         "example": model.example,
-        "quality": evaluation_facts(report.evaluation, classes),
+        "quality": evaluation_facts(report.evaluation, classes, weights_classes(predictor)),
         "sets": set_facts(report.sets, predictor.decision_rule.coverage, classes),
         "threshold": predictor.decision_rule.threshold,
         "card": model.card,
