@@ -69,7 +69,7 @@ def test_rows_without_a_target_are_a_note(run: Run, csv_file: Path, quick: Path,
     table.write_text(csv_file.read_text(encoding="utf-8") + "p90,1,2,3,\np91,1,2,3,\n", encoding="utf-8")
     ran = run("fit", table, "--target", "answer", "--key", "id", *SMALL, "--settings", quick)
     assert ran.status == 0
-    assert "note: 2 rows without a 'answer' are left out\n" in ran.err
+    assert "note: 2 rows with no value in 'answer' are left out\n" in ran.err
 
 
 def test_warnings_of_others_keep_their_category(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,15 @@ def test_bash_reads_its_completion_script_and_completes_commands(run: Run) -> No
             ["tune", "a.csv", "--confgs=3"],
             "there is no option '--confgs' (did you mean '--configs'?); see tabcohort tune",
         ),
+        (
+            ["fit", "a.csv", "--max-epochs", "3"],
+            "there is no option '--max-epochs': write max_epochs = ... into a file, and name it with --settings; ",
+        ),
+        (
+            ["fit", "a.csv", "--budget", "0"],
+            "argument --budget: it must be a number of seconds above 0, and is '0'; see",
+        ),
+        (["tune", "a.csv", "--budget", "x"], "argument --budget: it must be a number of seconds above 0, and is 'x'"),
         (["fit", "a.csv", "--zzz"], "there is no option '--zzz'; see tabcohort fit --help"),
         (["--vresion"], "there is no option '--vresion' (did you mean '--version'?); see tabcohort --help"),
         (
@@ -167,7 +176,10 @@ def test_bash_reads_its_completion_script_and_completes_commands(run: Run) -> No
         (["fit", "a.csv", "--members", "3", "--seeds", "2"], "argument --seeds: not allowed with argument --members"),
         (["tune", "a.csv", "--grid", "g.toml", "--configs", "3"], "argument --configs: not allowed with argument"),
         (["predict", "m"], "the following arguments are required: TABLE; see tabcohort predict --help"),
-        (["fit", "a.csv", "--budget", "soon"], "argument --budget: invalid float value: 'soon'"),
+        (
+            ["fit", "a.csv", "--budget", "soon"],
+            "argument --budget: it must be a number of seconds above 0, and is 'soon'",
+        ),
         (["tune", "a.csv", "--configs", "many"], "argument --configs: invalid int value: 'many'"),
         (["reproduce", "coffee"], "argument NAME: invalid choice: 'coffee'"),
         (["info", "m", "n"], "unrecognized arguments: n; see tabcohort info --help"),

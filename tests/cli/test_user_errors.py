@@ -95,7 +95,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no threads": (["fit", "sample:iris", "--threads", "0"], "the setting 'threads' must be a whole number"),
     "no seconds": (
         ["fit", "sample:iris", "--budget", "0"],
-        "the setting 'budget_seconds' must be a finite number above 0",
+        "argument --budget: it must be a number of seconds above 0, and is '0'",
     ),
     "all rows to be covered": (["fit", "sample:iris", "--coverage", "1"], "the setting 'coverage' must be a number in"),
     "a threshold for three classes": (

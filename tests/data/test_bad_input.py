@@ -317,14 +317,14 @@ TARGETS = {
     "one class": (csv_of(y=cycled("yes")), ERROR, "it has 1 class only, 'yes', in 30 row"),
     "a class with one row": (csv_of(y=["may", *LABELS[1:]]), ERROR, "the class 'may' of 'y' has a single row"),
     "no label": (csv_of(y=cycled("")), ERROR, "'y' must have at least two classes; it has no class"),
-    "missing labels": (csv_of(y=["", "", *LABELS[2:]]), WARNING, "2 rows without a 'y' are left out"),
+    "missing labels": (csv_of(y=["", "", *LABELS[2:]]), WARNING, "2 rows with no value in 'y' are left out"),
     "a word for a missing label": (
         csv_of(y=cycled("no", "yes", "yes", "?", "no")), WARNING, "stand for a missing target ('?' in 6 rows)",
     ),
     "a measurement": (
         csv_of(a=NUMBERS * 2, c=CITIES * 2, y=NUMBERS * 2), ERROR, "30 different numbers from 0.5 to 29.5 and looks",
     ),
-    "an identifier as target": (csv_of(y=range(N_ROWS)), ERROR, "every row has another value in 'y': this is an id"),
+    "an identifier as target": (csv_of(y=range(N_ROWS)), ERROR, "every row has a different value in 'y'"),
     "labels with spaces": (
         csv_of(y=cycled("yes", " yes", "no ", "no", "no")), WARNING, "read as one: ' yes' as 'yes', 'no ' as 'no'",
     ),

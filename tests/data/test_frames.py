@@ -38,7 +38,7 @@ def test_the_parts_of_a_frame_are_of_its_rows_with_a_target() -> None:
         heavy=[2] * N_ROWS,
     )  # fmt: skip
     choices = ColumnChoices(time="when", weight="heavy", types={"note": "drop"})
-    with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
+    with pytest.warns(TabcohortWarning, match="^2 rows with no value in 'y' are left out$"):
         parts = frame_parts(data, "y", choices)
     assert parts.columns == [Number("a"), Number("b")]
     assert parts.dropped == [Dropped("note", note="as requested")]
@@ -53,7 +53,7 @@ def test_the_parts_of_a_frame_are_of_its_rows_with_a_target() -> None:
 def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left_out() -> None:
     data = with_cell("inf", row=7).with_columns(y=pl.Series([None, None, *["yes", "no"] * 14]))
     with (
-        pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"),
+        pytest.warns(TabcohortWarning, match="2 rows with no value in 'y' are left out"),
         pytest.raises(TableError, match="row 7, column 'a' is infinite"),
     ):
         Table.from_frame(data, "y")
@@ -64,14 +64,14 @@ def test_rows_are_counted_in_the_source_even_when_rows_without_a_target_are_left
 
 @pytest.mark.parametrize("missing", [[None, None], ["", " "]])
 def test_rows_without_a_target_are_left_out_and_counted(missing: list[Any]) -> None:
-    with pytest.warns(TabcohortWarning, match="^2 rows without a 'y' are left out$"):
+    with pytest.warns(TabcohortWarning, match="^2 rows with no value in 'y' are left out$"):
         table = Table.from_frame(frame_of(y=["yes", "no"] * 14 + missing), "y")
     assert table.X[:, 0].tolist() == [i + 0.5 for i in range(28)]
     assert table.schema.classes == ("no", "yes")
 
 
 def test_a_target_of_nan_is_a_missing_target() -> None:
-    with pytest.warns(TabcohortWarning, match="2 rows without a 'y' are left out"):
+    with pytest.warns(TabcohortWarning, match="2 rows with no value in 'y' are left out"):
         table = Table.from_frame(frame_of(y=[1.0, 2.0] * 14 + [float("nan")] * 2), "y")
     assert len(table.schema.classes) == 2
 
@@ -80,6 +80,13 @@ def test_a_continuous_target_suggests_bins() -> None:
     words = r"'y' holds 30 different numbers .* looks like a measurement: .* into bins"
     with pytest.raises(TableError, match=words):
         Table.from_frame(frame_of(y=[str(i + 0.5) for i in range(N_ROWS)]), "y")
+
+
+def test_a_continuous_target_with_missing_values_suggests_bins() -> None:
+    words = r"'y' holds 25 different numbers .* looks like a measurement: .* into bins"
+    for _ in range(20):  # distinct values come in any order
+        with pytest.raises(TableError, match=words):
+            Table.from_frame(frame_of(y=["", None, "", None, ""] + [str(i + 0.5) for i in range(25)]), "y")
 
 
 def test_the_bins_that_a_continuous_target_is_advised_to_have_are_classes() -> None:
@@ -113,7 +120,7 @@ def test_many_whole_numbers_as_a_target_are_said_to_be_a_count_before_a_class_wi
     )
     with pytest.raises(TableError, match=words):
         Table.from_frame(pl.DataFrame({"y": rows, "a": [i / 7 for i in range(len(rows))]}), "y")
-    words = "^every row has another value in 'y': this is an identifier or a measurement, not a class$"
+    words = "^every row has a different value in 'y': this is an identifier or a measurement, not a class$"
     with pytest.raises(TableError, match=words):
         Table.from_frame(frame_of(y=range(0, 10 * N_ROWS, 10)), "y")
 

@@ -54,7 +54,7 @@ def test_labels_are_those_of_a_table_in_memory(tmp_path: Path, labels: list[obje
 def test_rows_without_a_target_are_counted(tmp_path: Path) -> None:
     frame = labelled_frame().select("size", "target")
     frame = frame.with_columns(pl.when(pl.int_range(300) < 7).then(None).otherwise("target").alias("target"))
-    with pytest.warns(TabcohortWarning, match="^7 rows without a 'target' are left out$"):
+    with pytest.warns(TabcohortWarning, match="^7 rows with no value in 'target' are left out$"):
         surveyed(frame, tmp_path)
 
 

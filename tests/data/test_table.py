@@ -32,7 +32,7 @@ def test_a_table_without_rows_is_refused() -> None:
 
 
 def test_a_target_of_distinct_values_is_an_identifier() -> None:
-    with pytest.raises(TableError, match="every row has another value in 'y': this is an identifier, not a class"):
+    with pytest.raises(TableError, match="every row has a different value in 'y': this is an identifier, not a class"):
         Table.from_frame(frame_of(y=[f"p{i}" for i in range(N_ROWS)]), "y")
 
 
@@ -211,7 +211,7 @@ def test_times_of_rows_that_are_left_out_are_left_out() -> None:
     assert table.time is not None
     assert table.time.tolist() == [4, 3, 1, 0]
     data = frame_of(y=[None, *["yes", "no"] * 14, "no"], when=list(range(N_ROWS)))
-    with pytest.warns(TabcohortWarning, match="1 row without a 'y' is left out"):
+    with pytest.warns(TabcohortWarning, match="1 row with no value in 'y' is left out"):
         framed = Table.from_frame(data, "y", time="when")
     assert framed.time is not None
     assert framed.time.tolist() == list(range(1, N_ROWS))
@@ -347,7 +347,7 @@ def test_encoded_columns_are_named_after_their_levels_and_classes() -> None:
 def test_rows_without_any_target_leave_nothing_to_measure_on() -> None:
     data = frame_of(y=[""] * N_ROWS)
     with (
-        pytest.warns(TabcohortWarning, match="30 rows without a 'y' are left out"),
+        pytest.warns(TabcohortWarning, match="30 rows with no value in 'y' are left out"),
         pytest.raises(TableError, match=r"^no row has a 'y': there is nothing to measure on$"),
     ):
         Table.for_schema(data, Table.from_frame(frame_of(), "y").schema)

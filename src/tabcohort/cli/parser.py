@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 import shtab
@@ -64,6 +65,13 @@ class _Parser(argparse.ArgumentParser):
         options, unknown = super().parse_known_args(*arguments, **keywords)
         name = next((argument.partition("=")[0] for argument in unknown if argument.startswith("-")), None)
         if name is not None:
+            from tabcohort.settings import Config
+
+            setting = name.lstrip("-").replace("-", "_")
+            if setting in {field.name for field in fields(Config)}:
+                self.error(
+                    f"there is no option {name!r}: write {setting} = ... into a file, and name it with --settings"
+                )
             self.error(f"there is no option {name!r}{nearest(name, self._option_string_actions)}")
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -74,6 +82,21 @@ class _Parser(argparse.ArgumentParser):
         if choices and value not in choices:
             names = f"{nearest(str(value), map(str, choices))}; choose from {', '.join(map(str, choices))}"
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{names}")
+
+
+def _seconds(text: str) -> float:
+    """Return a time limit.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"it must be a number of seconds above 0, and is {text!r}")
+    return seconds
 
 
 def make_parser(report: ReportError = report_error) -> argparse.ArgumentParser:
@@ -381,7 +404,7 @@ def _add_training_options(command: argparse.ArgumentParser) -> argparse._Argumen
     repeats.add_argument("--seeds", type=int, metavar="N", help="number of times that all folds are trained")
     repeats.add_argument("--members", type=int, metavar="N", help="members per config, folds x seeds")
     run = command.add_argument_group("run")
-    run.add_argument("--budget", type=float, metavar="SECONDS", help="end with the best so far after this time")
+    run.add_argument("--budget", type=_seconds, metavar="SECONDS", help="end with the best so far after this time")
     run.add_argument("--threads", type=int, metavar="N", help="members side by side (default: one per core)")
     run.add_argument("--cluster", metavar="ADDRESS", help=CLUSTER)
     run.add_argument("--engine", choices=("auto", "torch", "compiled", "batched"), help="what runs the epochs (auto)")

@@ -135,7 +135,7 @@ def frame_parts(frame: pl.DataFrame, target: str, choices: ColumnChoices | None 
     choices = choices or ColumnChoices()
     check_choices(frame, target, choices)
     labels, has_target = target_labels(frame, target)
-    warn_of_rows_without_target(has_target, target)
+    warn_of_rows_without_target(int((~has_target).sum()), target)
     check_classes(labels[has_target], target)
     problems = single_row_messages(*np.unique(labels[has_target], return_counts=True), target)
     if problems:
@@ -231,7 +231,7 @@ def target_labels(frame: pl.DataFrame, target: str) -> tuple[NDArray[Any], BoolA
     column = as_text(column) if column.dtype.is_float() else column.cast(pl.String)
     column = column.str.strip_chars().str.normalize("NFC").fill_null("")
     has_target = (column != "").to_numpy()
-    known = column.unique().filter(column.unique() != "")
+    known = column.filter(column != "").unique()
     longest = int(known.str.len_chars().max() or 0)  # type: ignore[arg-type]
     if longest > MAX_LABEL_LENGTH:
         row = int((column.str.len_chars() > MAX_LABEL_LENGTH).arg_true()[0])
@@ -271,12 +271,11 @@ def warn_of_spellings(column: pl.Series, labels: NDArray[Any], target: str) -> N
         warnings.warn(message, TabcohortWarning, stacklevel=4)
 
 
-def warn_of_rows_without_target(has_target: BoolArray, target: str, stacklevel: int = 4) -> None:
-    """Warn of rows without a target, which are left out, with their number."""
-    n_rows = int((~has_target).sum())
+def warn_of_rows_without_target(n_rows: int, target: str, stacklevel: int = 4) -> None:
+    """Warn of this many rows without a target, which are left out."""
     if n_rows:
         rows, are = ("row", "is") if n_rows == 1 else ("rows", "are")
-        message = f"{n_rows:,} {rows} without a {target!r} {are} left out"
+        message = f"{n_rows:,} {rows} with no value in {target!r} {are} left out"
         warnings.warn(message, TabcohortWarning, stacklevel=stacklevel)
 
 
@@ -311,7 +310,7 @@ def check_classes(labels: NDArray[Any], target: str) -> None:
         )
     if len(classes) == len(labels):
         kind = "an identifier" if many_whole_numbers(classes) is None else "an identifier or a measurement"
-        raise TableError(f"every row has another value in {target!r}: this is {kind}, not a class")
+        raise TableError(f"every row has a different value in {target!r}: this is {kind}, not a class")
 
 
 def plain_label(label: Any) -> Label:

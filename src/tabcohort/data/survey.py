@@ -20,6 +20,7 @@ from tabcohort.data.frames import (
     single_row_messages,
     target_labels,
     warn_of_columns,
+    warn_of_rows_without_target,
 )
 from tabcohort.data.labels import label_findings
 from tabcohort.data.parquet_files import ParquetRows, ReadingCallback, ignore, places_within
@@ -119,8 +120,7 @@ def _classes(counter: _Counter, target: str) -> tuple[pl.Series, IntArray, tuple
     labels, has_label = target_labels(pl.DataFrame([raw.alias(target)]), target)
     totals = counts["n"].to_numpy()
     n_without = counter.n_missing + int(totals[~has_label].sum())
-    if n_without:
-        warnings.warn(f"{n_without:,} rows without a {target!r} are left out", TabcohortWarning, stacklevel=4)
+    warn_of_rows_without_target(n_without, target, stacklevel=5)
     classes, place = np.unique(labels[has_label], return_inverse=True)
     n_rows = np.bincount(place, totals[has_label], len(classes)).astype(np.int64)
     check_classes(np.repeat(classes, np.minimum(n_rows, 2)), target)

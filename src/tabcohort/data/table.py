@@ -306,7 +306,7 @@ class Table:
         """
         require_target(schema.target, frame.columns, (*schema.features, *schema.keys, *schema.groups))
         labels, has_target = target_labels(frame, schema.target)
-        warn_of_rows_without_target(has_target, schema.target, stacklevel=3)
+        warn_of_rows_without_target(int((~has_target).sum()), schema.target, stacklevel=3)
         if not has_target.any():
             raise TableError(f"no row has a {schema.target!r}: there is nothing to measure on")
         codes = {str(label): code for code, label in enumerate(schema.classes)}

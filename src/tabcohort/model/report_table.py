@@ -57,7 +57,7 @@ class ReportTable:
         schema = predictor.schema
         require_target(schema.target, frame.columns, (*schema.features, *schema.keys, *schema.groups))
         labels, has_target = target_labels(frame, schema.target)
-        warn_of_rows_without_target(has_target, schema.target, stacklevel=3)
+        warn_of_rows_without_target(int((~has_target).sum()), schema.target, stacklevel=3)
         weights = np.ones(len(labels)) if weight is None else _weights(frame, weight, has_target)
         keep = has_target & (weights > 0)
         rows = frame if keep.all() else frame.filter(keep)
