@@ -1,4 +1,4 @@
-"""Classifiers for tables that you can trust.
+"""Trustworthy classifiers for tables.
 
 The public names are listed here and loaded when they are first used: importing `tabcohort` imports neither PyTorch nor
 scikit-learn.

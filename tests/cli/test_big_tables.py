@@ -146,7 +146,7 @@ def test_what_needs_all_rows_is_refused(run: Run, rows: Path, options: list[str]
 
 
 def test_a_store_of_something_else_and_without_a_target_is_refused(run: Run, rows: Path) -> None:
-    assert "a store is made of Parquet, and 'sample:wine' is none" in run("fit", "sample:wine", "--store", "s").err
+    assert "--store needs a Parquet table, and 'sample:wine' is none" in run("fit", "sample:wine", "--store", "s").err
     assert "name the column to predict: --target COLUMN" in run("fit", rows, "--store", "s").err
 
 

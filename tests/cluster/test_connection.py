@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tabcohort.cluster import connection
-from tabcohort.cluster.connection import check_versions, connect, versions
+from tabcohort.cluster.connection import check_versions, connect, versions, what_connecting_does
 from tabcohort.errors import EngineError, SettingsError, TabcohortError
 
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -80,3 +80,8 @@ def test_a_cluster_that_is_started_has_a_token_of_its_own(
     assert environment.get("RAY_AUTH_MODE") == mode
     assert (len(environment.get("RAY_AUTH_TOKEN", "")) == 64) == has_token
     assert (environment.get(connection.USE_LOOPBACK) == "0") == is_here
+
+
+def test_connecting_is_said_in_words() -> None:
+    assert what_connecting_does("local") == "starting on this machine"
+    assert what_connecting_does("ray://h:1") == "connecting to ray://h:1"

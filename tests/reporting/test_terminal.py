@@ -115,7 +115,7 @@ def test_a_model_names_the_kinds_of_networks_in_its_ensemble_by_weight(tuned: Pr
     changed.report = replace(tuned.report, configs=configs)
     changed.members = tuple(number for number, member in enumerate(tuned.report.members) if member.fold == 0)
     text = printed(describe(changed))
-    assert text.startswith("residual 4, logistic, mlp 8 and 1 more predicts target from 3 features: ")
+    assert text.startswith("residual 4, logistic, mlp 8 and 1 more predict target from 3 features: ")
 
 
 def test_the_features_are_listed_up_to_eight() -> None:

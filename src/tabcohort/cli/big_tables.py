@@ -54,9 +54,7 @@ def rows_to_train_on(options: argparse.Namespace) -> ParquetRows | None:
     memory, rows = memory_of(options), _parquet_rows(options)
     if rows is None:
         if options.store is not None:
-            raise TableError(
-                f"a store is made of Parquet, and {shown_name(options.table)!r} is none; leave out --store"
-            )
+            raise TableError(f"--store needs a Parquet table, and {shown_name(options.table)!r} is none; leave it out")
         return None
     if options.store is not None or _needed_bytes(rows) > memory:
         return rows

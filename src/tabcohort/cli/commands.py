@@ -132,11 +132,12 @@ def _executor(options: argparse.Namespace, messages: Console) -> Executor | None
     """Return the executor of the option `--cluster`, which is connected; None without that option."""
     if options.cluster is None:
         return None
+    from tabcohort.cluster.connection import what_connecting_does
     from tabcohort.cluster.ray_executor import RayExecutor
 
     if options.threads is not None and options.cluster != "local":
         raise SettingsError("--threads is of this machine, and so of --cluster local; leave it out")
-    print_lines(messages, f"cluster  connecting to {options.cluster}")
+    print_lines(messages, f"cluster  {what_connecting_does(options.cluster)}")
     executor = RayExecutor(options.cluster, options.threads)
     print_lines(messages, f"cluster  {executor.n_workers} cores")
     return executor
@@ -156,7 +157,7 @@ def _train_and_print(
     print_lines(messages, f"reading {shown_name(options.table)}")
     rows = big_tables.rows_to_train_on(options)
     frame, table = (None, _streamed_table(options, positive)) if rows else _table(options, positive)
-    print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns)} features")
+    print_lines(messages, f"{len(table.y):,} rows, {len(table.schema.columns):,} features")
     configs, settings = choose(table)
     if options.learning_curve:
         _check_learning_curve(table, configs, settings)

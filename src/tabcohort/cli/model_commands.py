@@ -88,7 +88,7 @@ def predict(options: argparse.Namespace) -> int:
 def _predict_on_cluster(options: argparse.Namespace) -> int:
     """Write the predictions for each Parquet file of a folder, on a cluster."""
     from tabcohort.cluster.batch_prediction import find_shards, predict_shards
-    from tabcohort.cluster.connection import connect
+    from tabcohort.cluster.connection import connect, what_connecting_does
     from tabcohort.model.file import load
 
     unused = ("--explain", "--background", "--query", "--json", "--escape-formulas")
@@ -102,7 +102,7 @@ def _predict_on_cluster(options: argparse.Namespace) -> int:
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
     shards = find_shards(options.table, options.out)
-    print_lines(messages, f"cluster  connecting to {options.cluster}")
+    print_lines(messages, f"cluster  {what_connecting_does(options.cluster)}")
     print_lines(messages, f"cluster  {connect(options.cluster)} cores, {len(shards.paths):,} files")
     n_rows = predict_shards(predictor, shards, options.columns)
     print_lines(messages, f"{n_rows:,} predictions in {options.out}")

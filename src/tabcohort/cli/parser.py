@@ -108,7 +108,7 @@ def make_parser(report: ReportError = report_error) -> argparse.ArgumentParser:
     parser = _Parser(
         report=report,
         prog="tabcohort",
-        description="Classifiers for tables that you can trust.",
+        description="Trustworthy classifiers for tables.",
         epilog="Start here: tabcohort fit sample:breast-cancer",
     )
     parser.add_argument("--version", action="version", version=f"tabcohort {__version__}")
@@ -377,10 +377,10 @@ def _add_column_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
     columns = command.add_argument_group("columns")
     columns.add_argument("--target", metavar="COLUMN", help="the column to predict (a sample knows its own)")
     for name, meaning in (
-        ("--key", "identifies a row, no feature; rows of one key stay together; repeatable"),
-        ("--group", "rows of one value never train and test the same member; no feature; repeatable"),
+        ("--key", "identifies a row and is no feature; rows of one key stay together; repeatable"),
+        ("--group", "rows of one value never train and test the same member; it is no feature; repeatable"),
         ("--category", "read this column as levels without an order; repeatable"),
-        ("--number", "read this column as numbers, what is none as missing; repeatable"),
+        ("--number", "read this column as numbers, and everything else in it as missing; repeatable"),
         ("--date", "read this column as dates; repeatable"),
         ("--text", "read this column as free text; repeatable"),
         ("--drop", "leave this column out; repeatable"),

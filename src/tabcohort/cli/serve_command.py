@@ -88,7 +88,7 @@ def serve(options: argparse.Namespace) -> int:
 
 def _serve_on_cluster(options: argparse.Namespace, paths: Mapping[str, Any], server_options: ServerOptions) -> int:
     """Answer by replicas on a cluster until Ctrl-C."""
-    from tabcohort.cluster.connection import LOCAL, connect, raising_plainly
+    from tabcohort.cluster.connection import LOCAL, connect, raising_plainly, what_connecting_does
     from tabcohort.model.file import load
     from tabcohort.server.cluster_server import start, stop
 
@@ -97,7 +97,7 @@ def _serve_on_cluster(options: argparse.Namespace, paths: Mapping[str, Any], ser
     for path in paths.values():
         load(path)  # what is wrong with a file is said here
     _, messages = consoles(options.quiet)
-    print_lines(messages, f"cluster  connecting to {options.cluster}")
+    print_lines(messages, f"cluster  {what_connecting_does(options.cluster)}")
     connect(options.cluster)
     try:
         with raising_plainly("Ray Serve"):

@@ -68,6 +68,11 @@ def connect(address: str, n_local_cores: int | None = None) -> int:
     return cores
 
 
+def what_connecting_does(address: str) -> str:
+    """Return in words what `connect` does for an address."""
+    return "starting on this machine" if address == LOCAL else f"connecting to {address}"
+
+
 def require_ray() -> None:
     """Raise `TabcohortError` if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:

@@ -30,9 +30,10 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
     """Print what a model is, how it was trained, and how good it is on rows that it never saw."""
     facts = printable({name: value for name, value in facts.items() if name != "report"})
     schema, model, word = facts["schema"], facts["model"], _word_for_member(facts["training"])
+    verb = "predicts" if len(model["kinds"]) == 1 else "predict"
     console.print(
-        f"[bold]{listed(model['kinds'], MAX_KINDS)}[/] predicts [bold]{escape(schema['target'])}[/] "
-        f"from {model['n_features']} features: "
+        f"[bold]{listed(model['kinds'], MAX_KINDS)}[/] {verb} [bold]{escape(schema['target'])}[/] "
+        f"from {model['n_features']:,} features: "
         f"{counted(model['n_members'], word)} with {model['n_parameters']:,} parameters in total"
     )
     console.print(f"features   {escape(listed(schema['features'], MAX_FEATURES))}")
