@@ -285,7 +285,7 @@ def test_an_interrupted_fit_gives_a_model_of_what_is_there(
     table, config = table_of(), config_of(batch_size=16)
     message = (
         rf"^interrupted: {n_members} of 3 members have weights \({n_finished} trained to their end\); the "
-        "model consists of these$"
+        "model consists of these; press again to end without one$"
     )
     with pytest.warns(TabcohortWarning, match=message):
         predictor = fit(table, config, replace(SMALL, threads=1), CtrlC(at))

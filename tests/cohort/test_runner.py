@@ -405,15 +405,21 @@ def result_of(members: Sequence[Member], stop_reason: str | None, failed: dict[i
 
 
 @pytest.mark.parametrize(
-    ("reason", "beginning"), [("interrupted", "interrupted"), ("budget", "the budget of seconds is spent")]
+    ("reason", "beginning", "end"),
+    [
+        ("interrupted", "interrupted", "; press again to end without one"),
+        ("budget", "the budget of seconds is spent", ""),
+    ],
 )
 def test_a_run_that_ended_early_warns_of_what_there_is(
-    reason: str, beginning: str, monkeypatch: pytest.MonkeyPatch
+    reason: str, beginning: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan(table_of(), config_of(), CohortSettings(folds=4, seeds=1))
     ended = result_of(plan.members[:3], reason, {})
     monkeypatch.setattr(runner, "run_members", lambda *arguments, **options: ended)
-    message = rf"^{beginning}: 3 of 4 members have weights \(1 trained to their end\); the model consists of these$"
+    message = (
+        rf"^{beginning}: 3 of 4 members have weights \(1 trained to their end\); the model consists of these{end}$"
+    )
     with pytest.warns(TabcohortWarning, match=message):
         assert run(plan) is ended
 

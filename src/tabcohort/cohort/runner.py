@@ -398,10 +398,11 @@ def _finish(result: RunResult, plan: CohortPlan) -> None:
         warn_caller(f"{which}{message}")
     if result.stop_reason:
         reason = {"interrupted": "interrupted", "budget": "the budget of seconds is spent"}[result.stop_reason]
+        hint = "; press again to end without one" if result.stop_reason == "interrupted" else ""
         n_finished = sum(member_result.state.is_finished for member_result in result.members.values())
         warn_caller(
             f"{reason}: {len(result.members)} of {len(plan.members)} members have weights ({n_finished} "
-            "trained to their end); the model consists of these"
+            f"trained to their end); the model consists of these{hint}"
         )
 
 
