@@ -154,7 +154,7 @@ fuzz: install  ## read hostile tables and model files, and check kernels' bounds
 	@RUST_BACKTRACE=0 $(BIN)/python scripts/fuzz_tables.py --cases 100000000 --seconds $$(($(FUZZ_SECONDS) / 2))
 	@$(BIN)/python scripts/fuzz_models.py container --seconds $$(($(FUZZ_SECONDS) / 4))
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python scripts/fuzz_models.py programs --seconds $$(($(FUZZ_SECONDS) / 4))
-	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/checked $(BIN)/pytest --quiet tests/engines tests/faults/test_hostile_models.py
+	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/checked $(BIN)/pytest --quiet tests/engines tests/faults/test_hostile_models.py
 
 bugs: install  ## put each known bug back and show that a test catches it
 	@$(BIN)/python scripts/put_bugs_back.py

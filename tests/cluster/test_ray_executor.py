@@ -89,7 +89,7 @@ def test_where_no_core_is_left_a_warning_says_so_once_and_an_interrupted_run_end
     dispatcher = ray_executor._Dispatcher(3, lambda member, state: None)
     item, done = ray_executor._Waiting(cast("Task", None), Future()), Future[bytes]()
     dispatcher._running[7] = ray_executor._Block([item], done, "a reference")
-    with pytest.warns(TabcohortWarning, match="no longer has a node with a CPU core: waiting for one to join"):
+    with pytest.warns(TabcohortWarning, match="no longer has a node with a CPU core: waiting until one joins"):
         dispatcher._count_workers()
     dispatcher._count_workers()  # a second warning would be an error
     assert cancelled == []

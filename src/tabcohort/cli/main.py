@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tabcohort.cli import files
+from tabcohort.cli.arguments import USER_ERROR
 from tabcohort.cli.commands import INTERRUPTED
 from tabcohort.cli.output import ClosedPipeError, ReportError, checked_streams, report_error, report_error_as_json
-from tabcohort.cli.parser import USER_ERROR, make_parser
+from tabcohort.cli.parser import make_parser
 from tabcohort.cli.share_command import share_command
 from tabcohort.cohort.interrupts import HANDLERS, interrupted_by_sigterm
 from tabcohort.errors import TabcohortError, TabcohortWarning, printable

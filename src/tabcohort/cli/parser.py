@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from dataclasses import dataclass
 
 import shtab
-from rich_argparse import RichHelpFormatter
 
 from tabcohort import __version__
 from tabcohort.cli import commands, model_commands, serve_command, watch_command
+from tabcohort.cli.arguments import OneLineParser, seconds
 from tabcohort.cli.output import ReportError, report_error
-from tabcohort.errors import SettingsError, nearest
+from tabcohort.errors import SettingsError
 from tabcohort.reproduce.experiments import EXPERIMENTS
 
-USER_ERROR = 2
 TABLE = (
     "a file (CSV, TSV, JSON lines, Parquet, Arrow, Excel; also compressed), a folder or a pattern of Parquet files, - "
     "for standard input, a database (sqlite:///FILE, duckdb:///FILE, postgresql://...), or sample:NAME (breast-cancer, "
@@ -30,82 +27,13 @@ THRESHOLD = (
 )
 
 
-class _Once(argparse.Action):
-    """Keeps an option's value, and refuses a second one, which would silently replace the first."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        """Keep the value.
-
-        Raises:
-            argparse.ArgumentError: the option was given before.
-        """
-        given = namespace.__dict__.setdefault("given", set())
-        if option and self.dest in given:
-            raise argparse.ArgumentError(self, "it may be given once only")
-        given.add(self.dest)
-        setattr(namespace, self.dest, values)
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line with the nearest name, and that takes each option once."""
-
-    def __init__(self, *arguments: Any, report: ReportError = report_error, **keywords: Any) -> None:
-        super().__init__(*arguments, **{"formatter_class": RichHelpFormatter, **keywords})
-        self.report = report
-        self.register("action", None, _Once)
-        self.register("action", "store", _Once)
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit."""
-        self.report(f"{message}; see {self.prog} --help")
-        self.exit(USER_ERROR)
-
-    def parse_known_args(self, *arguments: Any, **keywords: Any) -> Any:
-        """Return the options, if all arguments are known: a command knows best what it has."""
-        options, unknown = super().parse_known_args(*arguments, **keywords)
-        name = next((argument.partition("=")[0] for argument in unknown if argument.startswith("-")), None)
-        if name is not None:
-            from tabcohort.settings import Config
-
-            setting = name.lstrip("-").replace("-", "_")
-            if setting in {field.name for field in fields(Config)}:
-                self.error(
-                    f"there is no option {name!r}: write {setting} = ... into a file, and name it with --settings"
-                )
-            self.error(f"there is no option {name!r}{nearest(name, self._option_string_actions)}")
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return options, unknown
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        choices = [] if action.choices is None else list(action.choices)
-        if choices and value not in choices:
-            names = f"{nearest(str(value), map(str, choices))}; choose from {', '.join(map(str, choices))}"
-            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{names}")
-
-
-def _seconds(text: str) -> float:
-    """Return a time limit.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"it must be a number of seconds above 0, and is {text!r}")
-    return seconds
-
-
 def make_parser(report: ReportError = report_error) -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
     Args:
         report: prints what is wrong with the arguments, before the parser exits.
     """
-    parser = _Parser(
+    parser = OneLineParser(
         report=report,
         prog="tabcohort",
         description="Trustworthy classifiers for tables.",
@@ -404,7 +332,7 @@ def _add_training_options(command: argparse.ArgumentParser) -> argparse._Argumen
     repeats.add_argument("--seeds", type=int, metavar="N", help="number of times that all folds are trained")
     repeats.add_argument("--members", type=int, metavar="N", help="members per config, folds x seeds")
     run = command.add_argument_group("run")
-    run.add_argument("--budget", type=_seconds, metavar="SECONDS", help="end with the best so far after this time")
+    run.add_argument("--budget", type=seconds, metavar="SECONDS", help="end with the best so far after this time")
     run.add_argument("--threads", type=int, metavar="N", help="members side by side (default: one per core)")
     run.add_argument("--cluster", metavar="ADDRESS", help=CLUSTER)
     run.add_argument("--engine", choices=("auto", "torch", "compiled", "batched"), help="what runs the epochs (auto)")

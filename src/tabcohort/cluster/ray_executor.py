@@ -219,13 +219,20 @@ class _Dispatcher:
         n_cores = int(ray.cluster_resources().get("CPU", 0))
         if n_cores:
             self._n_workers = n_cores
-        elif self._reason:  # nothing would ever train what was sent
+        else:
+            self._wait_for_a_core()
+
+    def _wait_for_a_core(self) -> None:
+        """Say once why nothing goes on; where training is to stop, give up what was sent, as nothing will train it."""
+        import ray
+
+        if self._reason:
             for block in self._running.values():
                 ray.cancel(block.reference)
         elif not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                "the cluster no longer has a node with a CPU core: waiting for one to join; Ctrl-C ends the run and "
+                "the cluster no longer has a node with a CPU core: waiting until one joins; Ctrl-C ends the run and "
                 "keeps what was trained",
                 TabcohortWarning,
                 stacklevel=2,

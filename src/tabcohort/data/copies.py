@@ -19,14 +19,18 @@ N_COMPARED = 200  # cells that two columns must share before all of them are com
 CELLS_AT_ONCE = 1_000_000  # that are made text together
 
 
-def without_copies(frame: pl.DataFrame, columns: Sequence[Column], kinds: Iterable[str]) -> list[Column]:
+def without_copies(cells: Mapping[str, pl.Series], columns: Sequence[Column], kinds: Iterable[str]) -> list[Column]:
     """Return the columns, those that repeat an earlier one cell by cell marked as dropped.
 
     All cells are compared only of columns that begin alike.
+
+    Args:
+        cells: of the columns, by their names.
+        columns: of the table.
+        kinds: names of columns whose types are given; they are kept.
     """
     given = frozenset(kinds)
     compared = [column for column in columns if not isinstance(column, Dropped) and column.name not in given]
-    cells = frame.to_dict()  # Polars searches for a column by name from the first one on
     starts = _digests({column.name: cells[column.name].head(N_COMPARED) for column in compared})
     alike: dict[tuple[str, bytes], list[str]] = defaultdict(list)
     for column in compared:

@@ -107,7 +107,7 @@ def columns_and_problems(
             problems.append(error.problem)
         else:
             columns.append(column)
-    return without_copies(frame, columns, kinds), problems
+    return without_copies(series, columns, kinds), problems
 
 
 class _UnreadableColumnError(TableError):

@@ -260,11 +260,10 @@ class _Build:
         """
         y = self.surveyed.y(frame[self.schema.target])
         weight = np.ones(len(y))
-        if self.choices.weight is not None:
-            with self.rows.naming_rows(row_numbers):
-                weight = _weights(frame[self.choices.weight], is_sample)
-        keep = (y >= 0) & (weight > 0)
         with self.rows.naming_rows(row_numbers):
+            if self.choices.weight is not None:
+                weight = _weights(frame[self.choices.weight], is_sample)
+            keep = (y >= 0) & (weight > 0)
             numbers, codes = numbers_and_codes(frame, self.schema.columns, keep)
             if is_sample:
                 numbers[np.abs(numbers) > MAX_MAGNITUDE] = np.nan

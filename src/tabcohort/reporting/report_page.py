@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tabcohort.errors import printable
+from tabcohort.errors import listed, printable
 from tabcohort.evaluation.metrics import METRICS
 from tabcohort.model.explain import cell_text
 from tabcohort.reporting import figures, learned_figures
@@ -38,7 +38,7 @@ def report_page(facts: Mapping[str, Any], title: str) -> str:
     facts, title = printable(facts), printable(title)
     environment = template_environment(autoescape=True)
     environment.filters |= {"pct": percent, "num": number, "count": figures.count, "interval": interval, "ends": end_of}
-    environment.filters |= {"cell": cell_text, "signed": signed}
+    environment.filters |= {"cell": cell_text, "signed": signed, "listed": listed}
     environment.globals |= {name: getattr(figures, name) for name in FIGURES}
     environment.globals |= {name: getattr(learned_figures, name) for name in LEARNED_FIGURES}
     style, script = STYLE + resource("report.css"), resource("report.js")
