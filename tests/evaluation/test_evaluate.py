@@ -373,8 +373,15 @@ def test_metrics_without_a_bootstrap_have_the_same_values_and_similar_intervals(
     assert estimates["roc_auc"] == expected["roc_auc"]
     assert estimates["log_loss"].value == pytest.approx(expected["log_loss"].value)
     assert estimates["log_loss"].high == pytest.approx(expected["log_loss"].high, abs=0.02)
-    pairs = estimate_metrics(scores, ("accuracy",), np.arange(500) // 2)
-    assert pairs["accuracy"].high >= estimates["accuracy"].high
+
+
+def test_metrics_without_a_bootstrap_count_the_rows_of_a_group_as_what_they_have_in_common() -> None:
+    logits, y, group_ids = rows_in_groups(40, 5, np.random.default_rng(0))
+    scores = Scorer(log_probabilities(logits), y, 1).weighted(np.ones(200))
+    alone = estimate_metrics(scores, ("accuracy",), None)["accuracy"]
+    estimate = estimate_metrics(scores, ("accuracy",), 7 * group_ids + 100)["accuracy"]
+    assert estimate == evaluate(logits, y, np.ones(200), 1, group_ids=group_ids).metrics["accuracy"]
+    assert estimate.low < alone.low < alone.high < estimate.high
 
 
 def test_a_notebook_shows_the_metrics_with_their_intervals() -> None:

@@ -6,7 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tabcohort.model.prediction_columns import joined, joined_column, list_column, text_column, warn_of_renamed
+from tabcohort.errors import SettingsError
+from tabcohort.model.prediction_columns import (
+    joined,
+    joined_column,
+    list_column,
+    probability_columns,
+    text_column,
+    warn_of_renamed,
+)
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 3, 9, 64, 65, 200])
@@ -18,6 +26,21 @@ def test_sets_are_the_labels_that_are_in_them(n_labels: int, n_rows: int) -> Non
     lists, texts = list_column("set", labels, is_in), joined_column("set", labels, is_in)
     assert (lists.name, lists.dtype, lists.to_list()) == ("set", pl.List(pl.String), expected)
     assert (texts.name, texts.dtype, texts.to_list()) == ("set", pl.String, ["|".join(row) for row in expected])
+
+
+def test_the_most_probable_classes_come_first_and_equal_ones_in_their_order() -> None:
+    proba = np.array([[0.1, 0.6, 0.3], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4]])
+    columns = {column.name: column.to_list() for column in probability_columns(("a", 7, "c"), proba, 2)}
+    assert columns == {
+        "class 1": ["7", "a", "7"], "probability 1": [0.6, 0.4, 0.4],
+        "class 2": ["c", "7", "c"], "probability 2": [0.3, 0.4, 0.4],
+    }  # fmt: skip
+    assert len(probability_columns(("a", 7, "c"), proba, 9)) == 6
+    every = probability_columns(("a", 7, "c"), proba)
+    assert [column.name for column in every] == ["probability a", "probability 7", "probability c"]
+    assert np.array_equal(pl.DataFrame(every).to_numpy(), proba)
+    with pytest.raises(SettingsError, match="must be at least 1; it is 0"):
+        probability_columns(("a", "b", "c"), proba, 0)
 
 
 def test_a_column_of_text_is_empty_where_nothing_is_said() -> None:

@@ -170,7 +170,8 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
             f"{name} needs all rows in memory, and this table is larger than the memory to use; leave it out, or allow "
             "more with --memory"
         )
-    columns, numbers = columns_to_write(options.columns, rows.names), [*predictor.probability_columns, "spread"]
+    columns = columns_to_write(options.columns, rows.names)
+    numbers = [*predictor.probability_columns(options.top), "spread"]
     n_unusual = 0
 
     def counted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +183,9 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
     _, messages = consoles(options.quiet)
     sets_as = list_column if options.escape_formulas else joined_column  # each class is escaped
     with ReadingDisplay(consoles(is_quiet=True)[1] if is_shown else messages) as display:
-        frames = map(counted, predicted_frames(predictor, rows, columns, memory_of(options), sets_as, display))
+        frames = map(
+            counted, predicted_frames(predictor, rows, columns, memory_of(options), sets_as, display, options.top)
+        )
         if options.escape_formulas:
             frames = map(without_formulas, frames)
         if options.out:

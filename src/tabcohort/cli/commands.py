@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # exit status
 N_RANDOM_CONFIGS = 24
+MANY_CLASSES = 20  # from here on a column of predictions for each is too many
 MAX_FINDINGS = 10  # of the leak audit, in lines
 CURVE_FORMATS = (".png", ".svg", ".pdf")
 
@@ -198,7 +199,7 @@ def _train_and_print(
         print_model(out, document)
         if curve is not None:
             print_learning_curve(out, curve)
-        print_lines(out, "", *_next_steps(options, path))
+        print_lines(out, "", *_next_steps(options, path, len(predictor.schema.classes)))
         if has_audit:
             print_shuffled(out, shuffled_facts(table, configs, settings))
     return INTERRUPTED if is_interrupted else 0
@@ -423,13 +424,14 @@ def _print_findings(messages: Console, frame: pl.DataFrame, schema: Schema, choi
 # -- output ----------------------------------------------------------------------------------------------------------
 
 
-def _next_steps(options: argparse.Namespace, model: Path) -> list[str]:
+def _next_steps(options: argparse.Namespace, model: Path, n_classes: int) -> list[str]:
     """Return lines that say what was written, and a command to go on with."""
     table = options.table if options.table.startswith("sample:") else "NEW_TABLE"
     path = str(model) if options.out is None or model != Path(options.out) else options.out
     path = path if not path.startswith("-") else os.path.join(os.curdir, path)  # else it would be an option
     curves = [f"curves   {options.curves}"] if options.curves else []
-    command = shlex.join([*_this_program(), "predict", path, table])
+    top = ["--top", "5"] if n_classes > MANY_CLASSES else []  # else each class has a column
+    command = shlex.join([*_this_program(), "predict", path, table, *top])
     reports = written_reports(options.report, options.card)
     if not options.report:
         reports = [f"         {shlex.join([*_this_program(), 'report', path])}", *reports]

@@ -57,6 +57,7 @@ def predict(options: argparse.Namespace) -> int:
         print_lines(messages, repr(predictor), f"reading {shown_name(options.table)}")
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
+    numbers = [*predictor.probability_columns(options.top), "spread"]
     rows = big_tables.rows_to_stream(options)
     if rows is not None:
         return big_tables.predict(options, predictor, rows)
@@ -71,8 +72,7 @@ def predict(options: argparse.Namespace) -> int:
             messages, f"reasons  contributions to the {score_name(len(predictor.schema.classes))} of {of_class}"
         )
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
-    predictions = predictor.predict_frame(frame, columns, reasons)
-    numbers = [*predictor.probability_columns, "spread"]
+    predictions = predictor.predict_frame(frame, columns, reasons, options.top)
     if options.escape_formulas:
         predictions = without_formulas(predictions)
     if options.json:
@@ -104,7 +104,7 @@ def _predict_on_cluster(options: argparse.Namespace) -> int:
     shards = find_shards(options.table, options.out)
     print_lines(messages, f"cluster  {what_connecting_does(options.cluster)}")
     print_lines(messages, f"cluster  {connect(options.cluster)} cores, {len(shards.paths):,} files")
-    n_rows = predict_shards(predictor, shards, options.columns)
+    n_rows = predict_shards(predictor, shards, options.columns, options.top)
     print_lines(messages, f"{n_rows:,} predictions in {options.out}")
     return 0
 

@@ -70,7 +70,11 @@ def find_shards(source: str, folder: str) -> Shards:
 
 
 def predict_shards(
-    predictor: Predictor, shards: Shards, columns: str | None, on_shard: Callable[[int], None] = lambda n_rows: None
+    predictor: Predictor,
+    shards: Shards,
+    columns: str | None,
+    top: int | None = None,
+    on_shard: Callable[[int], None] = lambda n_rows: None,
 ) -> int:
     """Write the predictions for each file, on all nodes of the cluster that this process is connected to.
 
@@ -78,6 +82,7 @@ def predict_shards(
         predictor: the model.
         shards: files of rows, and where their predictions go. All nodes must reach both: by URL, or a shared folder.
         columns: of the rows that are written beside the predictions: "all" (None too), "none", or names with commas.
+        top: as for `Predictor.predict_frame`.
         on_shard: called with the number of rows of a file when its predictions are written.
 
     Returns:
@@ -100,7 +105,7 @@ def predict_shards(
     n_rows = 0
     with raising_plainly("the cluster"):
         items = ray.data.from_items([{"shard": path} for path in shards.paths], override_num_blocks=len(shards.paths))
-        written = items.map(write_shard, fn_args=([ray.put(model)], shards.folder, columns), num_cpus=1)
+        written = items.map(write_shard, fn_args=([ray.put(model)], shards.folder, columns, top), num_cpus=1)
         for row in written.iter_rows():
             if row["error"]:
                 raise TabcohortError(f"{_name(row['shard'])}: {row['error']}")
@@ -109,20 +114,22 @@ def predict_shards(
     return n_rows
 
 
-def write_shard(row: dict[str, Any], model: list[Any], folder: str, columns: str | None) -> dict[str, Any]:
+def write_shard(
+    row: dict[str, Any], model: list[Any], folder: str, columns: str | None, top: int | None
+) -> dict[str, Any]:
     """Write the predictions for a file in a worker, and return its number of rows, or what is wrong with it.
 
     Args:
         row: the path or URL of the file, as "shard".
         model: the reference of the content of the model's file, in a list so that Ray does not resolve it.
         folder: that the predictions go to.
-        columns: see `predict_shards`.
+        columns, top: see `predict_shards`.
     """
     import ray
 
     try:
         predictor = _loaded(ray.get(model[0]))
-        return {**row, "n_rows": predict_shard(predictor, str(row["shard"]), folder, columns), "error": ""}
+        return {**row, "n_rows": predict_shard(predictor, str(row["shard"]), folder, columns, top), "error": ""}
     except TabcohortError as error:
         return {**row, "n_rows": 0, "error": str(error)}
 
@@ -138,14 +145,14 @@ def _loaded(model: bytes) -> Predictor:
         return load(path)
 
 
-def predict_shard(predictor: Predictor, shard: str, folder: str, columns: str | None) -> int:
+def predict_shard(predictor: Predictor, shard: str, folder: str, columns: str | None, top: int | None = None) -> int:
     """Write the predictions for a file of rows, and return their number.
 
     Args:
         predictor: the model.
         shard: the file, a path or a URL.
         folder: that the predictions go to, under the name of the file.
-        columns: see `predict_shards`.
+        columns, top: see `predict_shards`.
 
     Raises:
         TabcohortError: the file is not there, or is no table for this model.
@@ -163,8 +170,8 @@ def predict_shard(predictor: Predictor, shard: str, folder: str, columns: str | 
         except FileNotFoundError:
             raise TableError(f"{shard!r} is not there on a node of the cluster; name a folder that all share") from None
         frame = read_frame(copy)
-        predictions = predictor.predict_frame(frame, columns_to_write(columns, frame.columns))
-        write_predictions(predictions, str(predicted), [*predictor.probability_columns, "spread"])
+        predictions = predictor.predict_frame(frame, columns_to_write(columns, frame.columns), top=top)
+        write_predictions(predictions, str(predicted), [*predictor.probability_columns(top), "spread"])
         _put(predicted, f"{folder.rstrip('/')}/{_name(shard)}")
     return len(frame)
 

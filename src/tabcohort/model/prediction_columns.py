@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tabcohort.errors import TabcohortWarning
-from tabcohort.types import BoolArray, Label
+from tabcohort.errors import SettingsError, TabcohortWarning
+from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,28 +20,67 @@ SetColumn = Callable[[str, Sequence[Label], BoolArray], "pl.Series"]  # its name
 def list_column(name: str, labels: Sequence[Label], is_in: BoolArray) -> pl.Series:
     """Return a column of lists of text: the labels that are in each row, `(n_rows, n_labels)`."""
     import polars as pl
-    import pyarrow as pa
 
-    texts = pl.Series([str(label) for label in labels], dtype=pl.String).gather(np.nonzero(is_in)[1])
-    ends = np.append(0, np.cumsum(np.count_nonzero(is_in, axis=1)))
-    return pl.Series(name, pa.LargeListArray.from_arrays(ends, texts.to_arrow()), dtype=pl.List(pl.String))
+    distinct, places = _distinct_sets(labels, is_in)
+    return pl.Series(name, distinct, dtype=pl.List(pl.String)).gather(places)
 
 
 def joined_column(name: str, labels: Sequence[Label], is_in: BoolArray) -> pl.Series:
-    """Return a column of text: the labels that are in each row, `(n_rows, n_labels)`, joined by "|".
-
-    Few sets are distinct, and so each of these is joined once.
-    """
+    """Return a column of text: the labels that are in each row, `(n_rows, n_labels)`, joined by "|"."""
     import polars as pl
 
+    distinct, places = _distinct_sets(labels, is_in)
+    return pl.Series(name, list(map("|".join, distinct)), dtype=pl.String).gather(places)
+
+
+def _distinct_sets(labels: Sequence[Label], is_in: BoolArray) -> tuple[list[list[str]], IntArray]:
+    """Return the distinct sets of labels, and which of them each row has: few sets are distinct."""
     packed = np.packbits(is_in, axis=1)
     padded = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
     words = np.ascontiguousarray(padded).view(np.uint64)
     keys = words[:, 0] if words.shape[1] == 1 else words.view([("", np.uint64)] * words.shape[1])[:, 0]
     _, rows, places = np.unique(keys, return_index=True, return_inverse=True)
     texts = [str(label) for label in labels]
-    distinct = ["|".join(text for text, is_label in zip(texts, is_in[row], strict=True) if is_label) for row in rows]
-    return pl.Series(name, distinct, dtype=pl.String).gather(places)
+    return [[texts[code] for code in np.flatnonzero(is_in[row])] for row in rows], places
+
+
+def probability_columns(labels: Sequence[Label], proba: FloatArray, top: int | None = None) -> list[pl.Series]:
+    """Return columns of probabilities.
+
+    Args:
+        labels: of the classes.
+        proba: `(n_rows, n_classes)`.
+        top: how many of the most probable classes there are, each with its label; a column for every class when
+            omitted. Of classes that are equally probable the first comes first.
+
+    Raises:
+        SettingsError: `top` is less than 1.
+    """
+    import polars as pl
+
+    names = probability_names(labels, top)
+    if top is None:
+        return list(map(pl.Series, names, proba.T))
+    texts = pl.Series([str(label) for label in labels], dtype=pl.String)
+    remaining, every_row, columns = proba.copy(), np.arange(len(proba)), []
+    for place, name in enumerate(names, 1):
+        codes = remaining.argmax(axis=1)
+        columns += [texts.gather(codes).alias(f"class {place}"), pl.Series(name, proba[every_row, codes])]
+        remaining[every_row, codes] = -1.0
+    return columns
+
+
+def probability_names(labels: Sequence[Label], top: int | None = None) -> list[str]:
+    """Return the names of the columns of numbers that `probability_columns` returns.
+
+    Raises:
+        SettingsError: `top` is less than 1.
+    """
+    if top is None:
+        return [f"probability {label}" for label in labels]
+    if top < 1:
+        raise SettingsError(f"the number of most probable classes must be at least 1; it is {top}")
+    return [f"probability {place}" for place in range(1, min(top, len(labels)) + 1)]
 
 
 def text_column(name: str, texts: Mapping[int, str], n_rows: int) -> pl.Series:

@@ -32,7 +32,15 @@ from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, prediction_sets
 from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
-from tabcohort.model.prediction_columns import SetColumn, joined, list_column, text_column, warn_of_renamed
+from tabcohort.model.prediction_columns import (
+    SetColumn,
+    joined,
+    list_column,
+    probability_columns,
+    probability_names,
+    text_column,
+    warn_of_renamed,
+)
 from tabcohort.model.report import CohortReport
 from tabcohort.model.shapley import ROWS_BUDGET, ExplanationBudget
 from tabcohort.model.unusual import UnusualCells, UsualCells, warn_of_cells
@@ -212,7 +220,11 @@ class Predictor:
         ]
 
     def predict_frame(
-        self, frame: pl.DataFrame, columns: Sequence[str] | None = None, reasons: Sequence[str] | None = None
+        self,
+        frame: pl.DataFrame,
+        columns: Sequence[str] | None = None,
+        reasons: Sequence[str] | None = None,
+        top: int | None = None,
     ) -> pl.DataFrame:
         """Return predictions as a frame, a row for each row of a polars frame.
 
@@ -224,9 +236,12 @@ class Predictor:
             columns: names of columns of the frame that come first, unchanged; when omitted, its keys, or the row number
                 if it has none. If a name is also a column of the predictions, " (input)" is appended.
             reasons: a text for each row, such as `tabcohort.model.explain.reasons` gives, for a last column `reasons`.
+            top: for models of many classes: `class <k>` and `probability <k>` for so many of the most probable ones,
+                instead of a column for each class.
 
         Raises:
             TableError: a column is missing, or a cell is not what its column holds.
+            SettingsError: `top` is less than 1.
 
         Warns:
             TabcohortWarning: columns are ignored or renamed, or cells are unlike those of the training rows.
@@ -236,10 +251,14 @@ class Predictor:
             require_column(frame.columns, name)
         X = self._inputs(frame)
         self._warn_of_ignored_columns(frame)
-        return self.predict_encoded(X, frame, columns, reasons)
+        return self.predict_encoded(X, frame, columns, reasons, top)
 
     def predict_part(
-        self, frame: pl.DataFrame, columns: Sequence[str] | None = None, sets_as: SetColumn = list_column
+        self,
+        frame: pl.DataFrame,
+        columns: Sequence[str] | None = None,
+        sets_as: SetColumn = list_column,
+        top: int | None = None,
     ) -> pl.DataFrame:
         """Return predictions for a part of many rows: those of `predict_frame`, and nothing is warned of.
 
@@ -247,9 +266,10 @@ class Predictor:
             frame: the rows.
             columns: as for `predict_frame`; all of them are in the frame.
             sets_as: makes the column of prediction sets, such as `tabcohort.model.prediction_columns.joined_column`.
+            top: as for `predict_frame`.
         """
         X = self._inputs(frame)
-        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), sets_as=sets_as)
+        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), sets_as=sets_as, top=top)
         return joined(frame, columns, self.schema.keys, predictions)
 
     def predict_encoded(
@@ -258,6 +278,7 @@ class Predictor:
         frame: pl.DataFrame,
         columns: Sequence[str] | None = None,
         reasons: Sequence[str] | None = None,
+        top: int | None = None,
     ) -> pl.DataFrame:
         """Return predictions as `predict_frame` does, for rows whose inputs are known already.
 
@@ -266,11 +287,12 @@ class Predictor:
             frame: the rows.
             columns: as for `predict_frame`; all of them are in the frame.
             reasons: as for `predict_frame`.
+            top: as for `predict_frame`.
         """
         cells = self._usual.warn(X, frame)
         if cells is not None:
             warn_of_cells("missing cells in columns where no training row had one", cells.missing)
-        predictions = self._prediction_columns(X, cells, reasons)
+        predictions = self._prediction_columns(X, cells, reasons, top=top)
         warn_of_renamed(frame, columns, self.schema.keys, predictions)
         return joined(frame, columns, self.schema.keys, predictions)
 
@@ -280,6 +302,7 @@ class Predictor:
         cells: UnusualCells | None,
         reasons: Sequence[str] | None = None,
         sets_as: SetColumn = list_column,
+        top: int | None = None,
     ) -> list[pl.Series]:
         """Return the columns of the predictions for rows with these inputs.
 
@@ -288,6 +311,7 @@ class Predictor:
             cells: that are unusual, if there are any.
             reasons: a text for each row.
             sets_as: makes the column of prediction sets.
+            top: as for `predict_frame`.
         """
         import polars as pl
 
@@ -295,17 +319,23 @@ class Predictor:
         codes, classes = self.codes(log_proba), self.schema.classes
         columns = [
             pl.Series("predicted", classes).gather(codes),
-            *map(pl.Series, self.probability_columns, np.exp(log_proba).T),
+            *probability_columns(classes, np.exp(log_proba), top),
             pl.Series("spread", spread[np.arange(len(X)), codes]),
             sets_as("set", classes, self.sets(log_proba)),
             text_column("warnings", {} if cells is None else cells.warnings(), len(X)),
         ]
         return columns if reasons is None else [*columns, pl.Series("reasons", reasons, dtype=pl.String)]
 
-    @property
-    def probability_columns(self) -> list[str]:
-        """The columns of `predict_frame` that hold the probability of each class."""
-        return [f"probability {label}" for label in self.schema.classes]
+    def probability_columns(self, top: int | None = None) -> list[str]:
+        """Return the names of the columns of `predict_frame` that hold probabilities.
+
+        Args:
+            top: as for `predict_frame`.
+
+        Raises:
+            SettingsError: it is less than 1.
+        """
+        return probability_names(self.schema.classes, top)
 
     def codes(self, log_proba: FloatArray) -> IntArray:
         """Return the code of each row's predicted class, `(n_rows,)`, from its log probabilities."""

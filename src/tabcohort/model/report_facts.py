@@ -274,25 +274,36 @@ def _set_facts(measured: _Measured, predictor: Predictor) -> dict[str, Any]:
         `right_when_single`, the share of right answers among sets of one class.
     """
     own, sets = measured.predictions, measured.sets
-    everyone = np.ones(len(own.y), dtype=bool)
+    covered, sizes = sets[np.arange(len(sets)), own.y], sets.sum(axis=1)
+    classes = predictor.schema.classes
+    ends = np.cumsum(np.bincount(own.y, minlength=len(classes)))
+    rows_by_class = np.split(np.argsort(own.y, kind="stable"), ends[:-1])
     by_class = [
-        {"label": label, **_sets_of(own, sets, own.y == code)} for code, label in enumerate(predictor.schema.classes)
+        {"label": label, **_sets_of(covered, sizes, own, rows)}
+        for label, rows in zip(classes, rows_by_class, strict=True)
     ]
-    return {"all": _sets_of(own, sets, everyone), "by_class": by_class}
+    return {"all": _sets_of(covered, sizes, own, np.arange(len(sets))), "by_class": by_class}
 
 
-def _sets_of(predictions: OutOfFoldPredictions, sets: BoolArray, among: BoolArray) -> dict[str, Any]:
-    weight, groups = predictions.weight, predictions.group_ids
-    covered, sizes = sets[np.arange(len(sets)), predictions.y], sets.sum(axis=1)
-    total, single = float(weight[among].sum()), among & (sizes == 1)
+def _sets_of(covered: BoolArray, sizes: IntArray, own: OutOfFoldPredictions, rows: IntArray) -> dict[str, Any]:
+    """Return what the prediction sets of some rows are like.
+
+    Args:
+        covered: whether the set of each row holds its class, `(n,)`.
+        sizes: the number of classes in each set, `(n,)`.
+        own: the predictions that the sets are made from.
+        rows: the numbers of the rows that count, `(n_rows,)`.
+    """
+    covered, sizes, weight, groups = covered[rows], sizes[rows], own.weight[rows], own.group_ids[rows]
+    total, single = float(weight.sum()), sizes == 1
 
     def share(which: BoolArray) -> float | None:
-        return float(weight[among & which].sum()) / total if total > 0 else None
+        return float(weight[which].sum()) / total if total > 0 else None
 
     right = rate_estimate(covered[single], weight[single], groups[single])
     return {
-        "covered": estimate_to_dict(rate_estimate(covered[among], weight[among], groups[among])),
-        "single": share(sizes == 1),
+        "covered": estimate_to_dict(rate_estimate(covered, weight, groups)),
+        "single": share(single),
         "several": share(sizes > 1),
         "empty": share(sizes == 0),
         "right_when_single": estimate_to_dict(right),

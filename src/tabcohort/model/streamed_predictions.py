@@ -50,6 +50,7 @@ def predicted_frames(
     memory: int | None = None,
     sets_as: SetColumn = joined_column,
     callback: ReadingCallback = ignore,
+    top: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the predictions of `Predictor.predict_part`, batch by batch; some batches are predicted side by side.
 
@@ -60,6 +61,7 @@ def predicted_frames(
         memory: bytes that may be used; half of the machine's when omitted.
         sets_as: makes the column of prediction sets.
         callback: called with the progress after each batch.
+        top: as for `Predictor.predict_frame`.
 
     Raises:
         TableError: as `Predictor.predict_frame` does.
@@ -71,7 +73,7 @@ def predicted_frames(
 
     def predicted(first: int, frame: pl.DataFrame) -> pl.DataFrame:
         with rows.naming_rows(np.arange(first, first + len(frame))):
-            predictions = predictor.predict_part(frame, columns, sets_as)
+            predictions = predictor.predict_part(frame, columns, sets_as, top)
         if "row" in predictions.columns and "row" not in frame.columns:
             predictions = predictions.with_columns(pl.col("row") + first)
         return predictions
