@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pytest
 from rich.console import Console
 
 from tabcohort.data.profile import look_facts
@@ -58,6 +60,20 @@ def test_findings_are_numbered_and_named_in_the_lines() -> None:
     assert finding.startswith("[1] 'paid' alone predicts 'bought' almost perfectly")
     assert finding.endswith("leave it out with --drop paid")
     assert any(line.startswith("case: an identifier") for line in lines)
+
+
+def test_of_very_many_columns_those_with_a_remark_are_shown_and_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tabcohort.reporting.look.MAX_COLUMNS", 4)
+    monkeypatch.setattr("tabcohort.reporting.look.MAX_LINES", 1)
+    cells = np.random.default_rng(0).normal(size=(40, 6))
+    frame = pl.DataFrame(cells, schema=[f"x{i}" for i in range(6)]).with_columns(x3=pl.lit(1.0), x5=pl.lit(2.0))
+    lines = printed(look_facts(frame))
+    start = next(number for number, line in enumerate(lines) if line.startswith("column"))
+    assert [line.split()[0] for line in lines[start + 1 : start + 5]] == ["x0", "x1", "x3", "x5"]
+    assert lines[start + 5] == "... and 2 more columns: --html FILE and --json show all"
+    notes = lines[lines.index("notes") :]
+    assert notes[1].startswith("x3: ")
+    assert notes[2] == "... and 1 more; --json shows all"
 
 
 def test_cells_are_neither_markup_nor_escape_sequences() -> None:

@@ -364,10 +364,13 @@ def test_the_confusion_matrix_names_its_classes(three_classes: Predictor) -> Non
 
 
 def test_many_classes_print_the_most_frequent_confusions_instead_of_the_matrix() -> None:
-    predictor = fit_quickly(make_small_table(13, list("abcdefghijklm"), n_rows=130))
-    text = printed(describe(predictor))
+    document = describe(fit_quickly(make_small_table(13, list("abcdefghijklm"), n_rows=130)))
+    evaluation = document["evaluation"]
+    evaluation["class_counts"] = [10, 12, 3, *[10] * 10]
+    for entry, covered in zip(document["sets"]["covered_by_class"], [0.5] * 11 + [0.125, 1.0], strict=True):
+        entry["covered"] = covered
+    text = printed(document)
     assert "and predicted:" not in text
-    evaluation = describe(predictor)["evaluation"]
     lines = [" ".join(line.split()) for line in text.splitlines()]
     start = lines.index("most frequent confusions of 13 classes: rows of the class")
     assert lines[start + 1 : start + 7] == [
@@ -378,7 +381,8 @@ def test_many_classes_print_the_most_frequent_confusions_instead_of_the_matrix()
         "",
     ]
     assert "positive class" not in text
-    assert "k (10), l (10) and 1 more; always predicting" in text
+    assert "rows of each class: 13 classes, from c (3) to b (12); always predicting" in text
+    assert "of the rows (13 classes, from l 12.5% to m 100.0%); requested" in text
 
 
 def test_a_metric_that_is_not_known_is_a_dash(predictor: Predictor) -> None:

@@ -17,6 +17,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_NAME, MAX_SHOWN_LABEL = 28, 14
 N_SHOWN_LEVELS = 3
 MAX_CLASSES = 8
+MAX_COLUMNS, MAX_LINES = 200, 40  # of a wide table, and of each list below it, that a person may want to scroll through
 HEADS = ("column", "type", "missing", "distinct", "distribution", "what is done with it")
 NUMBERS = (2, 3)  # columns of the table whose cells are numbers
 
@@ -63,12 +64,27 @@ def print_look(console: Console, facts: Mapping[str, Any]) -> None:
         print_plain(console, _target_line(facts["target"]))
     console.print()
     has_blocks = can_show(console, BLOCKS)
-    rows = [HEADS, *(_cells(column, has_blocks) for column in facts["columns"])]
+    shown = _worth_showing(facts["columns"])
+    rows = [HEADS, *(_cells(column, has_blocks) for column in shown)]
     for number, line in enumerate(aligned(rows, NUMBERS)):
         print_plain(console, line, style="dim" if number == 0 else None)
+    if len(shown) < len(facts["columns"]):
+        n_more = len(facts["columns"]) - len(shown)
+        console.print(f"... and {n_more:,} more columns: --html FILE and --json show all", style="dim")
     notes = [f"{column['name']}: {column['note']}" for column in facts["columns"] if column["note"]]
     _print_list(console, "notes", notes)
     _print_list(console, "worth checking", [sentence(finding) for finding in facts["findings"]])
+
+
+def _worth_showing(columns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the columns that are shown, in their order: all, or of very many the first and those with a remark."""
+
+    def is_plain(place: int) -> bool:
+        column = columns[place]
+        return column["role"] == "feature" and not column["note"] and not column["findings"]
+
+    places = sorted(range(len(columns)), key=is_plain)
+    return [columns[place] for place in sorted(places[:MAX_COLUMNS])]
 
 
 def sentence(finding: Mapping[str, Any]) -> str:
@@ -119,5 +135,7 @@ def _target_line(target: Mapping[str, Any]) -> str:
 def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
     if lines:
         console.print(f"\n{title}", style="dim")
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines[:MAX_LINES], 1):
             print_plain(console, f"[{number}] {line}" if title != "notes" else line)
+        if len(lines) > MAX_LINES:
+            console.print(f"... and {len(lines) - MAX_LINES:,} more; --json shows all", style="dim")

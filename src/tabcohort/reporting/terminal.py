@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -209,10 +209,10 @@ def print_evaluation(
             f"in {counted(evaluation['n_groups'], 'group')} (rows of one key or group, or copies of a row): "
             "the intervals allow for rows of a group being alike"
         )
-    counts = [f"{label} ({count:,.0f})" for label, count in zip(classes, evaluation["class_counts"], strict=True)]
+    counts = _of_each_class(classes, evaluation["class_counts"], "{0} ({1:,.0f})".format)
     majority = evaluation["majority"]
     console.print(
-        f"rows of each class: {listed(counts, MAX_CLASSES)}; "
+        f"rows of each class: {counts}; "
         f"always predicting {majority['label']} would have accuracy {majority['accuracy']:.4f}",
         markup=False,
     )
@@ -243,16 +243,23 @@ def _seldom_lines(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _of_each_class(labels: Sequence[Any], numbers: Sequence[float], text: Callable[[Any, float], str]) -> str:
+    """Return a number of each class, or of many classes the smallest and the largest one."""
+    texts = list(map(text, labels, numbers))
+    if len(texts) <= MAX_CLASSES:
+        return ", ".join(texts)
+    places = sorted(range(len(numbers)), key=numbers.__getitem__)
+    return f"{len(texts):,} classes, from {texts[places[0]]} to {texts[places[-1]]}"
+
+
 def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     """Print how often prediction sets hold the true class, and how often they are an abstention."""
     sets = printable(sets)
-    by_class = [
-        f"{escape(str(entry['label']))} {entry['covered']:.1%}"
-        for entry in sets["covered_by_class"]
-        if entry["covered"] is not None
-    ]
+    known = [entry for entry in sets["covered_by_class"] if entry["covered"] is not None]
+    labels, covered = [escape(str(entry["label"])) for entry in known], [entry["covered"] for entry in known]
+    by_class = _of_each_class(labels, covered, "{0} {1:.1%}".format)
     console.print(
-        f"sets            hold the true class for {sets['covered']:.1%} of the rows ({listed(by_class, MAX_CLASSES)})"
+        f"sets            hold the true class for {sets['covered']:.1%} of the rows ({by_class})"
         f"; requested: {100 * sets['coverage']:g}% of each class"
     )
     suggestion = sets.get("suggested_coverage")
