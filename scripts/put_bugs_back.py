@@ -811,8 +811,8 @@ BUGS = (
     Bug(
         "the calibrator of a large table is fitted on its first rows",
         "evaluation/calibration.py",
-        "sample_rows(len(predictions.y), max_rows)",
-        "np.arange(min(len(predictions.y), MAX_ROWS))",
+        "sample_rows(n_rows, min(MAX_ROWS, max(MIN_ROWS, MAX_PROBABILITIES // n_classes)))",
+        "np.arange(min(n_rows, MAX_ROWS))",
         (
             "evaluation/test_calibration.py::"
             "test_the_sample_of_a_table_is_of_both_classes_in_whatever_order_the_rows_are",
@@ -821,8 +821,8 @@ BUGS = (
     Bug(
         "an ensemble for a large table is chosen on its first rows",
         "cohort/selection.py",
-        "sample_rows(len(candidates[0].y), MAX_ROWS)",
-        "np.arange(min(len(candidates[0].y), MAX_ROWS))",
+        "sample_rows(len(positions), MAX_ROWS)",
+        "np.arange(min(len(positions), MAX_ROWS))",
         ("cohort/test_selection.py::test_the_sample_that_chooses_is_of_both_classes_in_whatever_order_the_rows_are",),
     ),
     Bug(

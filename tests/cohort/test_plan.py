@@ -187,7 +187,7 @@ def test_a_table_in_a_store_is_trained_window_by_window_on_the_cpu_and_only_test
         with pytest.raises(EngineError, match=r"^the engine 'batched', .* holds all rows in memory, and the rows are"):
             make_plan(on_disk, config_of(**changes), SMALL)
     monkeypatch.setattr(plans, "MAX_TESTED", 10)
-    n_bytes = 10 * 2 * (40 + 12 + 8) + 8 * 2**2
+    n_bytes = 10 * 2 * (33 + 12 + 8) + 8 * 2**2
     monkeypatch.setattr(plans, "machine_bytes", lambda: n_bytes)
     make_plan(on_disk, config_of(), SMALL)
     monkeypatch.setattr(plans, "machine_bytes", lambda: n_bytes - 1)
@@ -368,7 +368,7 @@ def test_more_folds_than_rows_allow_are_a_warning_and_choices_are_made_on_ten_fo
 def test_more_rows_and_classes_than_memory_holds_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of()
     # At the peak, for each of two configs its mean prediction and those of two seeds, and for each pair of classes.
-    n_bytes = len(table.y) * 2 * (40 + 2 * (12 + 2 * 8)) + 8 * 2**2
+    n_bytes = len(table.y) * 2 * (33 + 2 * (12 + 2 * 8)) + 8 * 2**2
     configs = [config_of(), config_of(learning_rate=0.01)]
     settings = CohortSettings(folds=3, seeds=2)
     monkeypatch.setattr("tabcohort.cohort.plan.machine_bytes", lambda: n_bytes)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan
-from tabcohort.cohort.selection import Selection, at_rows, choose_best, cross_fit, with_class_weights
+from tabcohort.cohort.selection import Selection, at_rows, choose_best, cross_fitted_folds, with_class_weights
 from tabcohort.evaluation.intervals import mean_estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.report import ALTERNATIVES, Alternative
@@ -30,7 +29,7 @@ def compare_alternatives(
     """
     ensemble, weights = selection.predictions, selection.weights
     candidates = with_class_weights(plan, [at_rows(predictions[config], ensemble.rows) for config in weights])
-    alternatives = [_alternative("shares", None, 0.0, _shares(ensemble), ensemble)]
+    alternatives = [_alternative("shares", None, 0.0, _losses_of_shares(ensemble), ensemble)]
     for kind in ALTERNATIVES[1:]:
         own = {
             config: candidate
@@ -40,9 +39,8 @@ def compare_alternatives(
         weight = sum(weights[config] for config in own)
         if not own or (weight == 1 and sum(weights[config] > 0 for config in own) == 1):
             continue
-        log_proba, _ = cross_fit(list(own.values()), choose_best)
-        best = list(own)[int(np.argmax(choose_best(list(own.values())).weights))]
-        alternatives.append(_alternative(kind, best, weight, log_proba, ensemble))
+        best = min(own, key=lambda config: float(own[config].losses() @ own[config].weight))
+        alternatives.append(_alternative(kind, best, weight, _cross_fitted_losses(list(own.values())), ensemble))
     return tuple(alternatives)
 
 
@@ -52,9 +50,8 @@ def _kind_of(model: str) -> str:
 
 
 def _alternative(
-    kind: str, config: int | None, weight: float, log_proba: FloatArray, ensemble: OutOfFoldPredictions
+    kind: str, config: int | None, weight: float, losses: FloatArray, ensemble: OutOfFoldPredictions
 ) -> Alternative:
-    losses = replace(ensemble, log_proba=log_proba).losses()
     return Alternative(
         kind,
         config,
@@ -64,12 +61,19 @@ def _alternative(
     )
 
 
-def _shares(ensemble: OutOfFoldPredictions) -> FloatArray:
-    """Return the log of each class's frequency, `(n, n_classes)`: for the rows of a fold that in the other folds."""
-    n_classes = ensemble.log_proba.shape[1]
-    log_proba = np.empty((len(ensemble.y), n_classes))
+def _cross_fitted_losses(candidates: Sequence[OutOfFoldPredictions]) -> FloatArray:
+    """Return the log loss of each row, `(n,)`, by the best candidate for the rows of other folds."""
+    y, losses = candidates[0].y, np.empty(len(candidates[0].y))
+    for fold in cross_fitted_folds(candidates, choose_best):
+        losses[fold.rows] = -fold.after[np.arange(len(fold.rows)), y[fold.rows]]
+    return losses
+
+
+def _losses_of_shares(ensemble: OutOfFoldPredictions) -> FloatArray:
+    """Return the log loss of each row, `(n,)`, where a class is as probable as it is frequent in the other folds."""
+    losses = np.empty(len(ensemble.y))
     for inside, outside in ensemble.folds():
         others = outside if outside.any() else inside
-        totals = np.bincount(ensemble.y[others], ensemble.weight[others], n_classes) + 0.5
-        log_proba[inside] = np.log(totals / totals.sum())
-    return log_proba
+        totals = np.bincount(ensemble.y[others], ensemble.weight[others], ensemble.log_proba.shape[1]) + 0.5
+        losses[inside] = -np.log(totals / totals.sum())[ensemble.y[inside]]
+    return losses

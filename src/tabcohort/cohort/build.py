@@ -119,8 +119,8 @@ def _config_reports(
 def _gap(own: OutOfFoldPredictions, best: OutOfFoldPredictions) -> Estimate:
     """Return the mean of a config's losses minus those of the best one, on the rows that both have."""
     _, here, there = np.intersect1d(own.rows, best.rows, assume_unique=True, return_indices=True)
-    common = own.take(here)
-    return mean_estimate(common.losses() - best.losses()[there], common.weight, common.group_ids)
+    group_ids = np.unique(own.group_ids[here], return_inverse=True)[1]
+    return mean_estimate(own.losses()[here] - best.losses()[there], own.weight[here], group_ids)
 
 
 def _calibration_report(selection: Selection) -> CalibrationReport:

@@ -7,8 +7,9 @@ is reported about a row was not chosen on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tabcohort.cohort.plan import CohortPlan
 from tabcohort.cohort.runner import RunResult
 from tabcohort.data.splits import dependent_groups
 from tabcohort.data.table import Table
-from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, sample_rows
+from tabcohort.evaluation.calibration import Calibrator, fit_calibrator, rows_to_fit_on, sample_rows
 from tabcohort.evaluation.metrics import parts_of_rows, safe_log
 from tabcohort.evaluation.out_of_fold import MAX_FOLDS, OutOfFoldPredictions
 from tabcohort.randomness import Purpose, make_rng
@@ -151,6 +152,10 @@ class Ensemble:
     calibrator: Calibrator
 
 
+# Chooses an ensemble of candidates on the rows at some positions.
+Choice = Callable[[Sequence[OutOfFoldPredictions], IntArray], Ensemble]
+
+
 def mean_log_proba(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray) -> FloatArray:
     """Return the log of the candidates' weighted mean probabilities, `(n, n_classes)`, summed one after another."""
     n_rows, n_classes = candidates[0].log_proba.shape
@@ -163,34 +168,41 @@ def mean_log_proba(candidates: Sequence[OutOfFoldPredictions], weights: FloatArr
     return mean
 
 
-def choose_ensemble(candidates: Sequence[OutOfFoldPredictions]) -> Ensemble:
-    """Return the ensemble that is best on these rows; equal weights where there is only one fold.
+def choose_ensemble(candidates: Sequence[OutOfFoldPredictions], positions: IntArray | None = None) -> Ensemble:
+    """Return the ensemble that is best on some rows; equal weights where there is only one fold.
 
     Args:
         candidates: predictions of each config for the same rows.
+        positions: of the rows that choose, ascending, `(m,)`; all when omitted.
     """
+    positions = np.arange(len(candidates[0].y)) if positions is None else positions
     weights = np.full(len(candidates), 1 / len(candidates))
-    if candidates[0].n_folds > 1:
-        weights = greedy_weights(candidates)
-    return _calibrated(candidates, weights)
+    if len(np.unique(candidates[0].fold_ids[positions])) > 1:
+        weights = greedy_weights(candidates, positions=positions)
+    return _calibrated(candidates, weights, positions)
 
 
-def choose_best(candidates: Sequence[OutOfFoldPredictions]) -> Ensemble:
-    """Return the candidate with the lowest log loss on these rows, as an ensemble of it alone.
+def choose_best(candidates: Sequence[OutOfFoldPredictions], positions: IntArray | None = None) -> Ensemble:
+    """Return the candidate with the lowest log loss on some rows, as an ensemble of it alone.
 
     Args:
         candidates: predictions of each config for the same rows.
+        positions: as for `choose_ensemble`.
     """
-    losses = [candidate.losses() @ candidate.weight for candidate in candidates]
-    return _calibrated(candidates, np.eye(len(candidates))[int(np.argmin(losses))])
+    positions = np.arange(len(candidates[0].y)) if positions is None else positions
+    losses = [candidate.losses()[positions] @ candidate.weight[positions] for candidate in candidates]
+    return _calibrated(candidates, np.eye(len(candidates))[int(np.argmin(losses))], positions)
 
 
-def _calibrated(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray) -> Ensemble:
-    mean = mean_log_proba(candidates, weights)
-    return Ensemble(weights, fit_calibrator(replace(candidates[0], log_proba=mean)))
+def _calibrated(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray, positions: IntArray) -> Ensemble:
+    """Return an ensemble with a calibrator that is fitted on some rows: of these, only those that it needs are read."""
+    some = _take(candidates, positions[rows_to_fit_on(len(positions), candidates[0].log_proba.shape[1])])
+    return Ensemble(weights, fit_calibrator(replace(some[0], log_proba=mean_log_proba(some, weights))))
 
 
-def greedy_weights(candidates: Sequence[OutOfFoldPredictions], n_bags: int | None = None) -> FloatArray:
+def greedy_weights(
+    candidates: Sequence[OutOfFoldPredictions], n_bags: int | None = None, positions: IntArray | None = None
+) -> FloatArray:
     """Return each candidate's weight, `(n_candidates,)`, by greedy selection on bootstrap samples of the rows.
 
     Rows of one group, such as equal ones, are drawn together. The weights are the mean over samples, so that few rows
@@ -200,10 +212,12 @@ def greedy_weights(candidates: Sequence[OutOfFoldPredictions], n_bags: int | Non
     Args:
         candidates: predictions of each config for the same rows.
         n_bags: number of samples; 1 is the rows themselves. Fewer for many rows when omitted.
+        positions: as for `choose_ensemble`.
     """
     if len(candidates) == 1:
         return np.ones(1)
-    some = sample_rows(len(candidates[0].y), MAX_ROWS)
+    positions = np.arange(len(candidates[0].y)) if positions is None else positions
+    some = positions[sample_rows(len(positions), MAX_ROWS)]
     proba = np.exp(-np.stack([candidate.losses()[some] for candidate in candidates]))
     row_weight, (_, group) = candidates[0].weight[some], np.unique(candidates[0].group_ids[some], return_inverse=True)
     n_groups = int(group.max()) + 1
@@ -239,30 +253,47 @@ def _greedy(proba: FloatArray, row_weight: FloatArray) -> FloatArray:
 
 
 def cross_fit(
-    candidates: Sequence[OutOfFoldPredictions],
-    choose: Callable[[Sequence[OutOfFoldPredictions]], Ensemble] = choose_ensemble,
+    candidates: Sequence[OutOfFoldPredictions], choose: Choice = choose_ensemble
 ) -> tuple[FloatArray, FloatArray]:
     """Return log probabilities, `(n, n_classes)`: each fold's by an ensemble that was chosen on the other folds.
 
     Args:
         candidates: predictions of each config for the same rows.
-        choose: chooses the ensemble on some of the rows.
+        choose: chooses the ensemble, given the candidates and the positions of the rows to choose on.
 
     Returns:
         They after calibration, and before.
     """
-    first = candidates[0]
-    if first.n_folds == 1:  # nothing can be chosen, then
-        ensemble = choose(candidates)
-        before = mean_log_proba(candidates, ensemble.weights)
-        return ensemble.calibrator.apply(before), before
-    after, before = np.empty(first.log_proba.shape), np.empty(first.log_proba.shape)
-    for inside, outside in first.folds():
-        ensemble = choose(_take(candidates, np.flatnonzero(outside)))
-        rows = np.flatnonzero(inside)
-        before[rows] = mean_log_proba(_take(candidates, rows), ensemble.weights)
-        after[rows] = ensemble.calibrator.apply(before[rows])
+    shape = candidates[0].log_proba.shape
+    after, before = np.empty(shape), np.empty(shape)
+    for fold in cross_fitted_folds(candidates, choose):
+        after[fold.rows], before[fold.rows] = fold.after, fold.before
     return after, before
+
+
+class CrossFittedFold(NamedTuple):
+    """The predictions for a fold by an ensemble that was chosen on the other folds.
+
+    Args:
+        rows: positions of the fold's rows among all, `(n_fold,)`.
+        after, before: log probabilities after calibration and before, `(n_fold, n_classes)`.
+    """
+
+    rows: IntArray
+    after: FloatArray
+    before: FloatArray
+
+
+def cross_fitted_folds(candidates: Sequence[OutOfFoldPredictions], choose: Choice) -> Iterator[CrossFittedFold]:
+    """Yield what `cross_fit` returns, fold by fold; of a single fold, in which nothing can be chosen, as it is."""
+    first = candidates[0]
+    for inside, outside in first.folds():
+        ensemble, rows = (
+            choose(candidates, np.flatnonzero(outside if outside.any() else inside)),
+            np.flatnonzero(inside),
+        )
+        before = mean_log_proba(_take(candidates, rows), ensemble.weights)
+        yield CrossFittedFold(rows, ensemble.calibrator.apply(before), before)
 
 
 def _take(candidates: Sequence[OutOfFoldPredictions], positions: IntArray) -> list[OutOfFoldPredictions]:

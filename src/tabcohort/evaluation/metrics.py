@@ -62,7 +62,8 @@ def _over_classes(function: np.ufunc, values: FloatArray) -> FloatArray:
 
 def safe_log(proba: FloatArray) -> FloatArray:
     """Return the logarithm of probabilities, of the same shape; finite where a probability is 0."""
-    return np.log(np.maximum(proba, np.finfo(np.float64).tiny))
+    positive = np.maximum(proba, np.finfo(np.float64).tiny)
+    return np.log(positive, out=positive)
 
 
 def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:
