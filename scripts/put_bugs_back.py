@@ -6,6 +6,7 @@ bug; the exit status is 1 if a bug is not caught.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -982,9 +983,14 @@ def tests_pass(tests: Sequence[str]) -> bool:
         return status == pytest.ExitCode.OK
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Try the bugs whose names hold one of the words, or all of them."""
+    parser = argparse.ArgumentParser(description="Put bugs back into the source, and show that tests catch them.")
+    parser.add_argument("words", metavar="WORD", nargs="*", help="of the names of the bugs to try (all)")
+    words = parser.parse_args(arguments).words
     bugs = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]
+    if not bugs:
+        parser.error(f"no bug has a name with {' or '.join(map(repr, words))}")
     import_heavy()
     if not tests_pass(list(dict.fromkeys(test for bug in bugs for test in bug.tests))):
         return 1

@@ -207,6 +207,15 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
             raise _unreadable(path, error) from None
 
 
+def is_container(path: str | Path) -> bool:
+    """Return whether there is a file that begins as ours do; what follows is not checked."""
+    try:
+        with _opened(path):
+            return True
+    except ModelFileError:
+        return False
+
+
 def _check_kind_and_format(path: str | Path, document: Mapping[str, Any], kind: str) -> None:
     if document.get("kind") != kind:
         written = document.get("kind")

@@ -114,6 +114,16 @@ def test_errors_that_are_no_user_errors(
         assert (ran.status, ran.out, ran.err) == (status, "", message)
 
 
+def test_a_table_before_the_model_is_a_user_error_that_says_the_order(
+    run: Run, model_file: Path, csv_file: Path
+) -> None:
+    for command in ("predict", "evaluate", "report"):
+        ran = run(command, csv_file, *(("--table",) if command == "report" else ()), model_file)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert ran.err.endswith(f"{str(csv_file)!r} is not a tabcohort file; the model comes before the table\n")
+    assert "the model comes" not in run("predict", csv_file, csv_file).err
+
+
 def test_a_model_file_with_a_part_missing_is_a_user_error(run: Run, model_file: Path, tmp_path: Path) -> None:
     arrays, document = read_container(model_file, "model")
     for name in ("schema", "report"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from forked_tests import ROOT
-from put_bugs_back import BUGS, Bug, with_bug
+from put_bugs_back import BUGS, Bug, main, with_bug
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -17,3 +17,9 @@ def test_a_bug_changes_what_is_there_and_names_tests_that_there_are(bug: Bug) ->
 
 def test_bugs_have_names_of_their_own() -> None:
     assert len({bug.name for bug in BUGS}) == len(BUGS)
+
+
+def test_a_word_that_no_bug_has_is_an_error_and_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["no such bug"])
+    assert "no bug has a name with 'no such bug'" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from tabcohort.cli.output import ClosedPipeError, ReportError, checked_streams, 
 from tabcohort.cli.parser import make_parser
 from tabcohort.cli.share_command import share_command
 from tabcohort.cohort.interrupts import HANDLERS, interrupted_by_sigterm
-from tabcohort.errors import TabcohortError, TabcohortWarning, printable
+from tabcohort.errors import ModelFileError, TabcohortError, TabcohortWarning, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,14 @@ def _run(arguments: Sequence[str], report: ReportError) -> int:
         return USER_ERROR
     share_command(options)
     warnings.showwarning = _hide_warning if options.quiet else _show_warning  # type: ignore[assignment]
-    return int(options.run(options))
+    try:
+        return int(options.run(options))
+    except ModelFileError as error:
+        from tabcohort.container import is_container
+
+        if is_container(getattr(options, "table", None) or ""):
+            raise ModelFileError(f"{error}; the model comes before the table") from None
+        raise
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
