@@ -145,6 +145,20 @@ def test_impossible_numbers_are_refused_by_name(name: str, value: float, words: 
         Inference([with_array(name, 0, value)])
 
 
+def test_a_variance_of_0_needs_an_epsilon() -> None:
+    for epsilon in (1e-5, 0.0):
+        network = blank_network(with_operation("batch_norm", constants=(epsilon, 0.1)))
+        check_network(network)
+        named = network.named()
+        variance = next(name for name in named if name.endswith("running_var"))
+        named[variance].flat[-1] = 0.0
+        if epsilon:
+            check_network(network.with_named(named))
+        else:
+            with pytest.raises(ValueError, match="has an epsilon of 0 and a variance of 0, by which it would divide"):
+                check_network(network.with_named(named))
+
+
 def test_numbers_that_overflow_when_they_are_folded_are_refused() -> None:
     network = random_network(RESIDUAL, np.float32)
     named = network.named()

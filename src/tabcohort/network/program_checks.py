@@ -85,7 +85,7 @@ def check_network(network: Network) -> None:
 
     Raises:
         ValueError: as in `check_program`; or there are more or fewer numbers than the program has, one is not finite, a
-            variance is negative, or a bin or a code leads to a column or a vector that there is not.
+            variance is negative, or 0 without an epsilon, or a bin or a code leads to a column or a vector that there is not.
     """
     program = network.program
     check_program(program)
@@ -103,7 +103,17 @@ def check_network(network: Network) -> None:
             raise ValueError(f"{name!r} holds a number that is not finite")
         if array.name == "running_var" and (view < 0).any():
             raise ValueError(f"{name!r} holds a variance below 0")
+    _check_divisors(network)
     check_bins(network)
+
+
+def _check_divisors(network: Network) -> None:
+    """Raise `ValueError` if a batch norm without epsilon would divide by a variance of 0."""
+    for op in network.program.operations:
+        if op.kind == "batch_norm":
+            start = op.buffers[1]
+            if (network.buffers[start : start + op.d_out] + op.constants[0] <= 0).any():
+                raise ValueError(f"{op.path!r} has an epsilon of 0 and a variance of 0, by which it would divide")
 
 
 def _check_vector_rows(rows: np.ndarray, encoding: Encoding) -> None:
