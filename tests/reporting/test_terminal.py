@@ -82,7 +82,7 @@ def test_a_single_network_is_described_as_one() -> None:
     assert f"rows       90: {rows}; no row is in two of these\n" in text
     assert line_of(text, "training").startswith("training   1 network, 3 epochs in ")
     assert line_of(text, "training").endswith(f"; best epoch {member.best_epoch}")
-    assert f"measured on {member.n_test} rows, each predicted by a network that never saw it; positive" in text
+    assert f"measured on {member.n_test} rows of 90, each predicted by a network that never saw it; positive" in text
 
 
 @pytest.mark.parametrize(

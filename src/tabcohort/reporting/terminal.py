@@ -49,7 +49,9 @@ def print_model(console: Console, facts: Mapping[str, Any]) -> None:
         print_configs(console, facts["configs"], facts["training"]["seconds_saved"])
     print_alternatives(console, facts["alternatives"])
     by = f"{word}s that never saw it" if facts["training"]["n_members"] > 1 else f"a {word} that never saw it"
-    print_evaluation(console, facts["evaluation"], schema, f", each predicted by {by}")
+    n_rows = facts["rows"]["n"]
+    share = f" of {n_rows:,}" if facts["evaluation"]["n_rows"] < n_rows else ""  # else the folds have all rows
+    print_evaluation(console, facts["evaluation"], schema, f"{share}, each predicted by {by}")
     console.print()
     _print_calibration(console, facts["calibrator"], facts["calibration"])
     print_sets(console, facts["sets"])
