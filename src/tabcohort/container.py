@@ -208,7 +208,7 @@ def _opened(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def is_container(path: str | Path) -> bool:
-    """Return whether there is a file that begins as ours do; what follows is not checked."""
+    """Return whether there is a file that begins with the magic bytes of a tabcohort file."""
     try:
         with _opened(path):
             return True

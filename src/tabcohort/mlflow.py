@@ -135,7 +135,7 @@ def make_signature(predictor: Predictor, example: pd.DataFrame | None = None) ->
         types |= {name: TYPES_OF_CELLS[kind] for name, kind in held.items() if kind in TYPES_OF_CELLS}
     inputs = [ColSpec(types[column.name], column.name) for column in schema.columns]
     outputs = [ColSpec(_type_of_label(schema.classes[0]), "predicted")]
-    outputs += [ColSpec(DataType.double, name) for name in predictor.probability_columns()]
+    outputs += [ColSpec(DataType.double, name) for name in predictor.probability_names()]
     return ModelSignature(MlflowSchema(inputs), MlflowSchema(outputs))
 
 
@@ -161,7 +161,7 @@ class _PyfuncModel:
     def predict(self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return the predicted class and the probability of each, with the index of the rows."""
         predictions = self.predictor.predict_frame(as_frame(model_input), columns=[])
-        named = predictions.select("predicted", *self.predictor.probability_columns())
+        named = predictions.select("predicted", *self.predictor.probability_names())
         return named.to_pandas().set_index(model_input.index)
 
 

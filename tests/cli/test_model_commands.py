@@ -120,6 +120,23 @@ def test_a_set_of_several_classes_has_bars_between_and_one_of_none_is_empty(
     assert "" in [row["set"] for row in rows_of(narrow)]
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", None])
+def test_the_most_probable_classes_are_written_instead_of_a_column_for_each(
+    run: Run, csv_file: Path, model_file: Path, tmp_path: Path, name: str | None
+) -> None:
+    expected = load(model_file).predict_frame(read_frame(csv_file), [], top=1)
+    options = ["--json"] if name is None else ["--out", tmp_path / name]
+    ran = run("predict", model_file, csv_file, "--columns", "none", "--top", "1", *options)
+    assert ran.status == 0
+    if name is None:
+        written = pl.DataFrame(json.loads(ran.out)["predictions"])
+    else:
+        written = pl.read_csv(tmp_path / name) if name.endswith("csv") else pl.read_parquet(tmp_path / name)
+    assert written.columns == ["predicted", "class 1", "probability 1", "spread", "set", "warnings"]
+    assert written["class 1"].to_list() == expected["class 1"].to_list()
+    np.testing.assert_allclose(written["probability 1"], expected["probability 1"], rtol=1e-5)
+
+
 def test_another_threshold_or_coverage_changes_the_predictions_and_not_the_file(
     run: Run, csv_file: Path, model_file: Path
 ) -> None:

@@ -200,6 +200,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["explain", "MODEL", "patients.csv", "--row", "1", "--top", "0"],
         "--top must be at least 1",
     ),
+    "no classes to write": (["predict", "MODEL", "patients.csv", "--top", "0"], "--top must be at least 1; it is 0"),
     "one round": (
         ["explain", "MODEL", "patients.csv", "--row", "1", "--max-rounds", "1"],
         "at least 2 background rows and 2 rounds are needed; max_background is 100, max_rounds 1",

@@ -100,7 +100,7 @@ def shards(executor: RayExecutor, folder: Path) -> list[Any]:
         frame[30 * number : 30 * number + 30].write_parquet(folder / "rows" / f"part-{number}.parquet")
     found = find_shards(str(folder / "rows"), str(folder / "predicted"))
     counts: list[int] = []
-    n_rows = predict_shards(predictor, found, "all", on_shard=counts.append)
+    n_rows = predict_shards(predictor, found, "all", counts.append)
     written = sorted((folder / "predicted").iterdir())
     together = pl.concat([pl.read_parquet(path) for path in written])
     expected = predictor.predict_frame(frame, frame.columns).with_columns(pl.col("set").list.join("|"))

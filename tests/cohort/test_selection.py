@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tabcohort.cohort import selection
 from tabcohort.cohort.plan import CohortPlan, make_plan
 from tabcohort.cohort.runner import RunResult, run
 from tabcohort.cohort.selection import (
+    Ensemble,
     at_rows,
     choose_best,
     choose_ensemble,
@@ -204,12 +206,13 @@ def test_weights_are_the_mean_of_what_samples_of_groups_choose_without_small_one
 
 def test_the_best_config_is_that_of_the_lowest_weighted_loss_and_is_calibrated_alone() -> None:
     candidates = candidates_of([1.0, 3.0, 2.0])
-    best = choose_best(candidates)
+    every = np.arange(240)
+    best = choose_best(candidates, every)
     assert best.weights.tolist() == [0.0, 1.0, 0.0]
     assert repr(best.calibrator) == repr(fit_calibrator(candidates[1]))
     only_third = np.where(candidates[2].losses() < candidates[1].losses(), 1.0, 0.0)  # rows that the third knows better
     weighted = [replace(candidate, weight=only_third) for candidate in candidates]
-    assert choose_best(weighted).weights[1] == 0
+    assert choose_best(weighted, every).weights[1] == 0
 
 
 def test_weights_of_bootstrap_samples_depend_less_on_which_rows_there_are() -> None:
@@ -294,6 +297,30 @@ def test_each_fold_is_predicted_by_the_ensemble_that_the_others_chose() -> None:
         mean = mean_log_proba(at(candidates, rows), ensemble.weights)
         np.testing.assert_array_equal(uncalibrated[rows], mean)
         np.testing.assert_array_equal(cross_fitted[rows], ensemble.calibrator.apply(mean))
+
+
+@pytest.mark.parametrize("choose", [choose_ensemble, choose_best])
+def test_what_is_chosen_on_some_rows_is_what_these_rows_alone_would_choose(
+    choose: Callable[[Sequence[OutOfFoldPredictions], IntArray], Ensemble],
+) -> None:
+    candidates = candidates_of([1.0, 0.5, 4.0], 200, 3)
+    some = np.flatnonzero(candidates[0].fold_ids != 2)
+    own, alone = choose(candidates, some), choose(at(candidates, some), np.arange(len(some)))
+    assert (own.weights.tolist(), repr(own.calibrator)) == (alone.weights.tolist(), repr(alone.calibrator))
+
+
+@pytest.mark.parametrize(("n_folds", "n_bytes"), [(1, 14), (5, 30)])
+def test_cross_fitting_keeps_few_copies_of_the_predictions(
+    n_folds: int, n_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabcohort.evaluation.metrics.CELLS_AT_ONCE", 1_000)
+    monkeypatch.setattr("tabcohort.evaluation.calibration.MAX_ROWS", 100)
+    candidates = with_fold_ids(candidates_of([1.0] * 4, 5_000, 40), np.arange(5_000) % n_folds)
+    tracemalloc.start()
+    cross_fit(candidates)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n_bytes * 5_000 * 40  # the four candidates themselves have 32 bytes for each row and class
 
 
 def test_the_ensemble_is_calibrated_on_its_own_mean() -> None:

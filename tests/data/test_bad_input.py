@@ -488,7 +488,7 @@ def predictions_for(rows: Any, predictor: Predictor) -> str:
         return THE_SAME if probability == expected[0].tolist() else "other predictions"
     if isinstance(rows, pl.DataFrame):
         frame = predictor.predict_frame(rows)
-        probability = frame.select(predictor.probability_columns()).to_numpy()
+        probability = frame.select(predictor.probability_names()).to_numpy()
     else:
         probability = predictor.predict_proba(rows)
     same = THE_SAME if np.array_equal(probability, expected) else "other predictions"

@@ -15,6 +15,7 @@ from streamed_tables import labelled_frame
 from tabcohort import Predictor, TabcohortWarning, Table, TableError
 from tabcohort.data.parquet_files import ParquetRows, ReadingProgress
 from tabcohort.engines.compiled.jit import n_cores
+from tabcohort.model.prediction_columns import PredictionForm
 from tabcohort.model.streamed_predictions import _batches_at_once, evaluated_rows, predicted_frames
 from tabcohort.reporting.prediction_files import with_joined_sets
 
@@ -44,13 +45,27 @@ def rows(frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @QUIET
+@pytest.mark.parametrize("top", [None, 1])
 @pytest.mark.parametrize("columns", [None, [], ["size", "who"]])
 def test_batches_have_the_predictions_of_the_whole_frame(
-    predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows, columns: list[str] | None
+    predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows, columns: list[str] | None, top: int | None
 ) -> None:
-    parts = list(predicted_frames(predictor, rows, columns))
+    parts = list(predicted_frames(predictor, rows, PredictionForm(columns, top)))
     assert [len(part) for part in parts] == [64, 64, 64, 64, 44]
-    assert pl.concat(parts).equals(with_joined_sets(predictor.predict_frame(frame, columns)))
+    assert pl.concat(map(with_joined_sets, parts)).equals(
+        with_joined_sets(predictor.predict_frame(frame, columns, top=top))
+    )
+    assert ("class 1" in parts[0].columns) == (top is not None)
+
+
+def test_columns_that_are_renamed_are_those_of_the_form(
+    predictor: Predictor, frame: pl.DataFrame, rows: ParquetRows
+) -> None:
+    frame.with_columns(pl.lit(1).alias("class 1")).write_parquet(rows.paths[0])
+    with pytest.warns(TabcohortWarning) as caught:
+        part = next(predicted_frames(predictor, ParquetRows.open(rows.paths), PredictionForm(["class 1"], 2)))
+    assert any("'class 1' is written as 'class 1 (input)'" in str(warning.message) for warning in caught)
+    assert part.columns[:4] == ["class 1 (input)", "predicted", "class 1", "probability 1"]
 
 
 @QUIET
@@ -80,8 +95,8 @@ def test_fewer_batches_are_predicted_side_by_side_where_memory_is_short(
 ) -> None:
     assert _batches_at_once(rows, memory) == (1 if memory == 1 else n_cores())
     seen: list[ReadingProgress] = []
-    parts = list(predicted_frames(predictor, rows, [], memory, callback=seen.append))
-    assert pl.concat(parts).equals(with_joined_sets(predictor.predict_frame(frame, [])))
+    parts = list(predicted_frames(predictor, rows, PredictionForm([]), memory, seen.append))
+    assert pl.concat(parts).equals(predictor.predict_frame(frame, []))
     assert [progress.n_done for progress in seen] == [64, 128, 192, 256, 300]
 
 

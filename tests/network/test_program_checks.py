@@ -155,7 +155,7 @@ def test_a_variance_of_0_needs_an_epsilon() -> None:
         if epsilon:
             check_network(network.with_named(named))
         else:
-            with pytest.raises(ValueError, match="has an epsilon of 0 and a variance of 0, by which it would divide"):
+            with pytest.raises(ValueError, match="has an epsilon of 0 and a variance of 0, so it would divide by 0"):
                 check_network(network.with_named(named))
 
 

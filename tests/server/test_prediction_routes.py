@@ -60,7 +60,7 @@ def test_csv_is_answered_as_the_command_line_does(server: Server, mixed: Predict
     client = server("mixed")
     answer = client.post("/v1/models/mixed/predict", content=text, headers={"content-type": "text/csv; charset=utf-8"})
     frame = pl.read_csv(io.StringIO(text), infer_schema=False)
-    numbers = [*mixed.probability_columns(), "spread"]
+    numbers = [*mixed.probability_names(), "spread"]
     assert answer.text == csv_text(mixed.predict_frame(frame, frame.columns), numbers, is_terminal=False)
     packed = {"content-type": "text/csv", "content-encoding": "gzip"}
     assert (

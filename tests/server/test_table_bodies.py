@@ -151,7 +151,7 @@ def test_missing_columns_and_wrong_cells_are_named_without_the_cell(predictor: P
 def test_predictions_are_written_as_they_are_read(media_type: str, predictor: Predictor) -> None:
     frame = pl.DataFrame({"x0": [0.5, 1.5, 2.5], "x1": [0.0] * 3, "x2": [1.0] * 3})
     parts = [predictor.predict_frame(frame[place : place + 1], frame.columns) for place in range(3)]
-    numbers = [*predictor.probability_columns(), "spread"]
+    numbers = [*predictor.probability_names(), "spread"]
     body = b"".join(written(iter(parts), media_type, numbers))
     whole = b"".join(written(iter([predictor.predict_frame(frame, frame.columns)]), media_type, numbers))
     if media_type == ARROW_STREAM:

@@ -154,7 +154,7 @@ def streamed_table(
 
 def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows) -> int:
     """Write predictions, some thousand rows at a time."""
-    from tabcohort.model.prediction_columns import joined_column, list_column
+    from tabcohort.model.prediction_columns import PredictionForm, joined_column, list_column
     from tabcohort.model.streamed_predictions import predicted_frames
     from tabcohort.reporting.prediction_files import (
         columns_to_write,
@@ -170,8 +170,7 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
             f"{name} needs all rows in memory, and this table is larger than the memory to use; leave it out, or allow "
             "more with --memory"
         )
-    columns = columns_to_write(options.columns, rows.names)
-    numbers = [*predictor.probability_columns(options.top), "spread"]
+    numbers = [*predictor.probability_names(options.top), "spread"]
     n_unusual = 0
 
     def counted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -182,10 +181,9 @@ def predict(options: argparse.Namespace, predictor: Predictor, rows: ParquetRows
     is_shown = options.out is None and sys.stdout.isatty()  # the rows themselves show how far it is
     _, messages = consoles(options.quiet)
     sets_as = list_column if options.escape_formulas else joined_column  # each class is escaped
+    form = PredictionForm(columns_to_write(options.columns, rows.names), options.top, sets_as)
     with ReadingDisplay(consoles(is_quiet=True)[1] if is_shown else messages) as display:
-        frames = map(
-            counted, predicted_frames(predictor, rows, columns, memory_of(options), sets_as, display, options.top)
-        )
+        frames = map(counted, predicted_frames(predictor, rows, form, memory_of(options), display))
         if options.escape_formulas:
             frames = map(without_formulas, frames)
         if options.out:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # exit status
 N_RANDOM_CONFIGS = 24
-MANY_CLASSES = 20  # from here on a column of predictions for each is too many
+MANY_CLASSES = 20  # above this, `fit` suggests `predict --top`
 MAX_FINDINGS = 10  # of the leak audit, in lines
 CURVE_FORMATS = (".png", ".svg", ".pdf")
 
@@ -430,7 +430,7 @@ def _next_steps(options: argparse.Namespace, model: Path, n_classes: int) -> lis
     path = str(model) if options.out is None or model != Path(options.out) else options.out
     path = path if not path.startswith("-") else os.path.join(os.curdir, path)  # else it would be an option
     curves = [f"curves   {options.curves}"] if options.curves else []
-    top = ["--top", "5"] if n_classes > MANY_CLASSES else []  # else each class has a column
+    top = ["--top", "5"] if n_classes > MANY_CLASSES else []
     command = shlex.join([*_this_program(), "predict", path, table, *top])
     reports = written_reports(options.report, options.card)
     if not options.report:

@@ -30,6 +30,8 @@ INTERRUPTED_REPORT = "interrupted before the report was complete"
 
 def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
+    if options.top is not None and options.top < 1:
+        raise SettingsError(f"--top must be at least 1; it is {options.top}")
     if options.cluster is not None:
         return _predict_on_cluster(options)
     from tabcohort.model.explain import score_name
@@ -57,7 +59,6 @@ def predict(options: argparse.Namespace) -> int:
         print_lines(messages, repr(predictor), f"reading {shown_name(options.table)}")
     if options.threshold is not None or options.coverage is not None:
         predictor = _with_decision_rule(predictor, options)
-    numbers = [*predictor.probability_columns(options.top), "spread"]
     rows = big_tables.rows_to_stream(options)
     if rows is not None:
         return big_tables.predict(options, predictor, rows)
@@ -73,6 +74,7 @@ def predict(options: argparse.Namespace) -> int:
         )
         reasons = explanations.reasons_of_rows(predictor, frame, background, options.explain, messages)
     predictions = predictor.predict_frame(frame, columns, reasons, options.top)
+    numbers = [*predictor.probability_names(options.top), "spread"]
     if options.escape_formulas:
         predictions = without_formulas(predictions)
     if options.json:
@@ -104,7 +106,7 @@ def _predict_on_cluster(options: argparse.Namespace) -> int:
     shards = find_shards(options.table, options.out)
     print_lines(messages, f"cluster  {what_connecting_does(options.cluster)}")
     print_lines(messages, f"cluster  {connect(options.cluster)} cores, {len(shards.paths):,} files")
-    n_rows = predict_shards(predictor, shards, options.columns, options.top)
+    n_rows = predict_shards(predictor, shards, options.columns, top=options.top)
     print_lines(messages, f"{n_rows:,} predictions in {options.out}")
     return 0
 

@@ -117,8 +117,8 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="FILE", help="write CSV (or .parquet) here instead of standard output")
     beside = "the table's columns to write beside the predictions: all (if omitted), none, or their names"
     command.add_argument("--columns", metavar="A,B", help=beside)
-    few = "for many classes: the K most probable ones of each row, instead of a column for each class"
-    command.add_argument("--top", type=int, metavar="K", help=few)
+    most_probable = "write the K most probable classes of each row instead of a column for each class"
+    command.add_argument("--top", type=int, metavar="K", help=most_probable)
     inert = "write an apostrophe before texts that a spreadsheet program would take for formulas"
     command.add_argument("--escape-formulas", action="store_true", help=inert)
     command.add_argument("--explain", type=int, metavar="K", help="add the K largest contributions of each row")

@@ -73,8 +73,8 @@ def predict_shards(
     predictor: Predictor,
     shards: Shards,
     columns: str | None,
-    top: int | None = None,
     on_shard: Callable[[int], None] = lambda n_rows: None,
+    top: int | None = None,
 ) -> int:
     """Write the predictions for each file, on all nodes of the cluster that this process is connected to.
 
@@ -82,8 +82,8 @@ def predict_shards(
         predictor: the model.
         shards: files of rows, and where their predictions go. All nodes must reach both: by URL, or a shared folder.
         columns: of the rows that are written beside the predictions: "all" (None too), "none", or names with commas.
-        top: as for `Predictor.predict_frame`.
         on_shard: called with the number of rows of a file when its predictions are written.
+        top: as for `Predictor.predict_frame`.
 
     Returns:
         The number of rows.
@@ -171,7 +171,7 @@ def predict_shard(predictor: Predictor, shard: str, folder: str, columns: str | 
             raise TableError(f"{shard!r} is not there on a node of the cluster; name a folder that all share") from None
         frame = read_frame(copy)
         predictions = predictor.predict_frame(frame, columns_to_write(columns, frame.columns), top=top)
-        write_predictions(predictions, str(predicted), [*predictor.probability_columns(top), "spread"])
+        write_predictions(predictions, str(predicted), [*predictor.probability_names(top), "spread"])
         _put(predicted, f"{folder.rstrip('/')}/{_name(shard)}")
     return len(frame)
 

@@ -156,16 +156,28 @@ class Ensemble:
 Choice = Callable[[Sequence[OutOfFoldPredictions], IntArray], Ensemble]
 
 
-def mean_log_proba(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray) -> FloatArray:
-    """Return the log of the candidates' weighted mean probabilities, `(n, n_classes)`, summed one after another."""
-    n_rows, n_classes = candidates[0].log_proba.shape
-    mean = np.zeros((n_rows, n_classes))
-    for part in parts_of_rows(n_rows, n_classes):
+def mean_log_proba(
+    candidates: Sequence[OutOfFoldPredictions], weights: FloatArray, positions: IntArray | None = None
+) -> FloatArray:
+    """Return the log of the candidates' weighted mean probabilities, `(m, n_classes)`, summed one after another.
+
+    Args:
+        candidates: predictions of each config for the same rows.
+        weights: of each candidate, `(n_candidates,)`; candidates of weight 0 are not read.
+        positions: of the rows, `(m,)`; all when omitted.
+    """
+    positions = _all_positions(candidates) if positions is None else positions
+    mean = np.zeros((len(positions), candidates[0].log_proba.shape[1]))
+    for part in parts_of_rows(*mean.shape):
         for candidate, weight in zip(candidates, weights, strict=True):
             if weight > 0:
-                mean[part] += weight * np.exp(candidate.log_proba[part])
+                mean[part] += weight * np.exp(candidate.log_proba[positions[part]])
         mean[part] = safe_log(mean[part])
     return mean
+
+
+def _all_positions(candidates: Sequence[OutOfFoldPredictions]) -> IntArray:
+    return np.arange(len(candidates[0].y))
 
 
 def choose_ensemble(candidates: Sequence[OutOfFoldPredictions], positions: IntArray | None = None) -> Ensemble:
@@ -175,29 +187,29 @@ def choose_ensemble(candidates: Sequence[OutOfFoldPredictions], positions: IntAr
         candidates: predictions of each config for the same rows.
         positions: of the rows that choose, ascending, `(m,)`; all when omitted.
     """
-    positions = np.arange(len(candidates[0].y)) if positions is None else positions
+    positions = _all_positions(candidates) if positions is None else positions
     weights = np.full(len(candidates), 1 / len(candidates))
     if len(np.unique(candidates[0].fold_ids[positions])) > 1:
         weights = greedy_weights(candidates, positions=positions)
     return _calibrated(candidates, weights, positions)
 
 
-def choose_best(candidates: Sequence[OutOfFoldPredictions], positions: IntArray | None = None) -> Ensemble:
+def choose_best(candidates: Sequence[OutOfFoldPredictions], positions: IntArray) -> Ensemble:
     """Return the candidate with the lowest log loss on some rows, as an ensemble of it alone.
 
     Args:
         candidates: predictions of each config for the same rows.
         positions: as for `choose_ensemble`.
     """
-    positions = np.arange(len(candidates[0].y)) if positions is None else positions
     losses = [candidate.losses()[positions] @ candidate.weight[positions] for candidate in candidates]
     return _calibrated(candidates, np.eye(len(candidates))[int(np.argmin(losses))], positions)
 
 
 def _calibrated(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray, positions: IntArray) -> Ensemble:
-    """Return an ensemble with a calibrator that is fitted on some rows: of these, only those that it needs are read."""
-    some = _take(candidates, positions[rows_to_fit_on(len(positions), candidates[0].log_proba.shape[1])])
-    return Ensemble(weights, fit_calibrator(replace(some[0], log_proba=mean_log_proba(some, weights))))
+    """Return an ensemble with a calibrator that is fitted on the rows at some positions, or on a sample of these."""
+    some = positions[rows_to_fit_on(len(positions), candidates[0].log_proba.shape[1])]
+    mean = mean_log_proba(candidates, weights, some)
+    return Ensemble(weights, fit_calibrator(replace(candidates[0].take(some), log_proba=mean)))
 
 
 def greedy_weights(
@@ -216,7 +228,7 @@ def greedy_weights(
     """
     if len(candidates) == 1:
         return np.ones(1)
-    positions = np.arange(len(candidates[0].y)) if positions is None else positions
+    positions = _all_positions(candidates) if positions is None else positions
     some = positions[sample_rows(len(positions), MAX_ROWS)]
     proba = np.exp(-np.stack([candidate.losses()[some] for candidate in candidates]))
     row_weight, (_, group) = candidates[0].weight[some], np.unique(candidates[0].group_ids[some], return_inverse=True)
@@ -255,27 +267,30 @@ def _greedy(proba: FloatArray, row_weight: FloatArray) -> FloatArray:
 def cross_fit(
     candidates: Sequence[OutOfFoldPredictions], choose: Choice = choose_ensemble
 ) -> tuple[FloatArray, FloatArray]:
-    """Return log probabilities, `(n, n_classes)`: each fold's by an ensemble that was chosen on the other folds.
+    """Return the predictions for each fold by an ensemble that was chosen on the other folds.
 
     Args:
         candidates: predictions of each config for the same rows.
         choose: chooses the ensemble, given the candidates and the positions of the rows to choose on.
 
     Returns:
-        They after calibration, and before.
+        Log probabilities after calibration and before, each `(n, n_classes)`.
     """
-    shape = candidates[0].log_proba.shape
+    shape, folds = candidates[0].log_proba.shape, cross_fitted_folds(candidates, choose)
+    if candidates[0].n_folds == 1:
+        (only,) = folds
+        return only.after, only.before
     after, before = np.empty(shape), np.empty(shape)
-    for fold in cross_fitted_folds(candidates, choose):
+    for fold in folds:
         after[fold.rows], before[fold.rows] = fold.after, fold.before
     return after, before
 
 
 class CrossFittedFold(NamedTuple):
-    """The predictions for a fold by an ensemble that was chosen on the other folds.
+    """The predictions for the rows of a fold.
 
     Args:
-        rows: positions of the fold's rows among all, `(n_fold,)`.
+        rows: positions of these rows, `(n_fold,)`.
         after, before: log probabilities after calibration and before, `(n_fold, n_classes)`.
     """
 
@@ -285,18 +300,13 @@ class CrossFittedFold(NamedTuple):
 
 
 def cross_fitted_folds(candidates: Sequence[OutOfFoldPredictions], choose: Choice) -> Iterator[CrossFittedFold]:
-    """Yield what `cross_fit` returns, fold by fold; of a single fold, in which nothing can be chosen, as it is."""
-    first = candidates[0]
-    for inside, outside in first.folds():
-        ensemble, rows = (
-            choose(candidates, np.flatnonzero(outside if outside.any() else inside)),
-            np.flatnonzero(inside),
-        )
-        before = mean_log_proba(_take(candidates, rows), ensemble.weights)
+    """Yield each fold's predictions by an ensemble chosen on the other folds; a single fold is chosen on its own rows.
+
+    Args:
+        candidates, choose: as for `cross_fit`.
+    """
+    for inside, others in candidates[0].folds():
+        chosen_on = np.flatnonzero(others if others.any() else inside)
+        ensemble, rows = choose(candidates, chosen_on), np.flatnonzero(inside)
+        before = mean_log_proba(candidates, ensemble.weights, rows)
         yield CrossFittedFold(rows, ensemble.calibrator.apply(before), before)
-
-
-def _take(candidates: Sequence[OutOfFoldPredictions], positions: IntArray) -> list[OutOfFoldPredictions]:
-    """Return the candidates at some positions; they share all arrays but their predictions."""
-    first = candidates[0].take(positions)
-    return [first, *(replace(first, log_proba=candidate.log_proba[positions]) for candidate in candidates[1:])]

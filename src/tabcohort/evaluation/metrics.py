@@ -61,9 +61,9 @@ def _over_classes(function: np.ufunc, values: FloatArray) -> FloatArray:
 
 
 def safe_log(proba: FloatArray) -> FloatArray:
-    """Return the logarithm of probabilities, of the same shape; finite where a probability is 0."""
+    """Return the logarithm of probabilities, `(n, ...)`, of the same shape; finite where a probability is 0."""
     positive = np.maximum(proba, np.finfo(np.float64).tiny)
-    return np.log(positive, out=positive)
+    return np.log(positive, out=positive)  # in place, as the array may be a large part of the memory
 
 
 def log_loss(log_proba: FloatArray, y: IntArray, weight: FloatArray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
+MAX_PASSES = 50  # over all classes, each for one of the most probable; a sort is faster than more
 SetColumn = Callable[[str, Sequence[Label], BoolArray], "pl.Series"]  # its name, the labels, and which are in each row
 
 
@@ -34,7 +36,14 @@ def joined_column(name: str, labels: Sequence[Label], is_in: BoolArray) -> pl.Se
 
 
 def _distinct_sets(labels: Sequence[Label], is_in: BoolArray) -> tuple[list[list[str]], IntArray]:
-    """Return the distinct sets of labels, and which of them each row has: few sets are distinct."""
+    """Return the distinct sets of labels, and which of them each row has, `(n_rows,)`.
+
+    Of few classes few sets are distinct, so that this takes no step of Python for each row.
+
+    Args:
+        labels: of the classes.
+        is_in: which are in the set of each row, `(n_rows, n_labels)`.
+    """
     packed = np.packbits(is_in, axis=1)
     padded = np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8)))
     words = np.ascontiguousarray(padded).view(np.uint64)
@@ -44,42 +53,74 @@ def _distinct_sets(labels: Sequence[Label], is_in: BoolArray) -> tuple[list[list
     return [[texts[code] for code in np.flatnonzero(is_in[row])] for row in rows], places
 
 
+@dataclass(frozen=True)
+class PredictionForm:
+    """What a frame of predictions shows.
+
+    Args:
+        columns: names of columns of the input that come first; its keys, or the row number if it has none, when None.
+        top: how many of the most probable classes of each row have their label and probability; when None, there is a
+            column with the probability of each class instead.
+        sets_as: makes the column of prediction sets.
+    """
+
+    columns: Sequence[str] | None = None
+    top: int | None = None
+    sets_as: SetColumn = list_column
+
+
 def probability_columns(labels: Sequence[Label], proba: FloatArray, top: int | None = None) -> list[pl.Series]:
-    """Return columns of probabilities.
+    """Return the columns of probabilities: `probability <class>` of each class, or `class 1`, `probability 1`, ...
+
+    Equally probable classes come in the order of the labels.
 
     Args:
         labels: of the classes.
         proba: `(n_rows, n_classes)`.
-        top: how many of the most probable classes there are, each with its label; a column for every class when
-            omitted. Of classes that are equally probable the first comes first.
+        top: see `PredictionForm`; there are at most `n_classes`.
 
     Raises:
-        SettingsError: `top` is less than 1.
+        SettingsError: `top` is no whole number of at least 1.
     """
     import polars as pl
 
     names = probability_names(labels, top)
     if top is None:
         return list(map(pl.Series, names, proba.T))
-    texts = pl.Series([str(label) for label in labels], dtype=pl.String)
-    remaining, every_row, columns = proba.copy(), np.arange(len(proba)), []
-    for place, name in enumerate(names, 1):
-        codes = remaining.argmax(axis=1)
-        columns += [texts.gather(codes).alias(f"class {place}"), pl.Series(name, proba[every_row, codes])]
-        remaining[every_row, codes] = -1.0
+    classes, columns = pl.Series(labels), list[pl.Series]()
+    for place, codes in enumerate(most_probable(proba, len(names)).T, 1):
+        columns.append(classes.gather(codes).alias(f"class {place}"))
+        columns.append(pl.Series(names[place - 1], proba[np.arange(len(proba)), codes]))
     return columns
+
+
+def most_probable(proba: FloatArray, k: int) -> IntArray:
+    """Return the codes of the k most probable classes of each row, `(n_rows, k)`; the first of equally probable ones.
+
+    Args:
+        proba: `(n_rows, n_classes)`.
+        k: at most `n_classes`.
+    """
+    if k > MAX_PASSES:
+        return np.argsort(-proba, axis=1, kind="stable")[:, :k]
+    remaining, every_row = proba.copy(), np.arange(len(proba))
+    codes = np.empty((len(proba), k), dtype=np.int64)
+    for place in range(k):
+        codes[:, place] = remaining.argmax(axis=1)
+        remaining[every_row, codes[:, place]] = -1.0
+    return codes
 
 
 def probability_names(labels: Sequence[Label], top: int | None = None) -> list[str]:
     """Return the names of the columns of numbers that `probability_columns` returns.
 
     Raises:
-        SettingsError: `top` is less than 1.
+        SettingsError: `top` is no whole number of at least 1.
     """
     if top is None:
         return [f"probability {label}" for label in labels]
-    if top < 1:
-        raise SettingsError(f"the number of most probable classes must be at least 1; it is {top}")
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise SettingsError(f"top, the number of most probable classes, must be a whole number from 1; it is {top!r}")
     return [f"probability {place}" for place in range(1, min(top, len(labels)) + 1)]
 
 

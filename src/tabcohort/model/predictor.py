@@ -33,9 +33,8 @@ from tabcohort.evaluation.prediction_sets import SetEvaluation, evaluate_sets, p
 from tabcohort.model.explain import Explanation, players_of
 from tabcohort.model.explainer import Ensemble, Explainer, ExplanationProgress
 from tabcohort.model.prediction_columns import (
-    SetColumn,
+    PredictionForm,
     joined,
-    list_column,
     probability_columns,
     probability_names,
     text_column,
@@ -236,12 +235,12 @@ class Predictor:
             columns: names of columns of the frame that come first, unchanged; when omitted, its keys, or the row number
                 if it has none. If a name is also a column of the predictions, " (input)" is appended.
             reasons: a text for each row, such as `tabcohort.model.explain.reasons` gives, for a last column `reasons`.
-            top: for models of many classes: `class <k>` and `probability <k>` for so many of the most probable ones,
-                instead of a column for each class.
+            top: number of the most probable classes whose `class <k>` and `probability <k>` are written, instead of a
+                column for each class.
 
         Raises:
             TableError: a column is missing, or a cell is not what its column holds.
-            SettingsError: `top` is less than 1.
+            SettingsError: `top` is no whole number of at least 1.
 
         Warns:
             TabcohortWarning: columns are ignored or renamed, or cells are unlike those of the training rows.
@@ -251,67 +250,47 @@ class Predictor:
             require_column(frame.columns, name)
         X = self._inputs(frame)
         self._warn_of_ignored_columns(frame)
-        return self.predict_encoded(X, frame, columns, reasons, top)
+        return self.predict_encoded(X, frame, PredictionForm(columns, top), reasons)
 
-    def predict_part(
-        self,
-        frame: pl.DataFrame,
-        columns: Sequence[str] | None = None,
-        sets_as: SetColumn = list_column,
-        top: int | None = None,
-    ) -> pl.DataFrame:
+    def predict_part(self, frame: pl.DataFrame, form: PredictionForm) -> pl.DataFrame:
         """Return predictions for a part of many rows: those of `predict_frame`, and nothing is warned of.
 
         Args:
             frame: the rows.
-            columns: as for `predict_frame`; all of them are in the frame.
-            sets_as: makes the column of prediction sets, such as `tabcohort.model.prediction_columns.joined_column`.
-            top: as for `predict_frame`.
+            form: what is shown; all of its columns are in the frame.
         """
         X = self._inputs(frame)
-        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), sets_as=sets_as, top=top)
-        return joined(frame, columns, self.schema.keys, predictions)
+        predictions = self._prediction_columns(X, self._usual.unusual_if_any(X), form)
+        return joined(frame, form.columns, self.schema.keys, predictions)
 
     def predict_encoded(
-        self,
-        X: FloatArray,
-        frame: pl.DataFrame,
-        columns: Sequence[str] | None = None,
-        reasons: Sequence[str] | None = None,
-        top: int | None = None,
+        self, X: FloatArray, frame: pl.DataFrame, form: PredictionForm, reasons: Sequence[str] | None = None
     ) -> pl.DataFrame:
         """Return predictions as `predict_frame` does, for rows whose inputs are known already.
 
         Args:
             X: the inputs of the frame's rows, `(n_rows, n_inputs)`, as `table_inputs` gives them.
             frame: the rows.
-            columns: as for `predict_frame`; all of them are in the frame.
+            form: as for `predict_part`.
             reasons: as for `predict_frame`.
-            top: as for `predict_frame`.
         """
         cells = self._usual.warn(X, frame)
         if cells is not None:
             warn_of_cells("missing cells in columns where no training row had one", cells.missing)
-        predictions = self._prediction_columns(X, cells, reasons, top=top)
-        warn_of_renamed(frame, columns, self.schema.keys, predictions)
-        return joined(frame, columns, self.schema.keys, predictions)
+        predictions = self._prediction_columns(X, cells, form, reasons)
+        warn_of_renamed(frame, form.columns, self.schema.keys, predictions)
+        return joined(frame, form.columns, self.schema.keys, predictions)
 
     def _prediction_columns(
-        self,
-        X: FloatArray,
-        cells: UnusualCells | None,
-        reasons: Sequence[str] | None = None,
-        sets_as: SetColumn = list_column,
-        top: int | None = None,
+        self, X: FloatArray, cells: UnusualCells | None, form: PredictionForm, reasons: Sequence[str] | None = None
     ) -> list[pl.Series]:
         """Return the columns of the predictions for rows with these inputs.
 
         Args:
             X: `(n_rows, n_inputs)`.
             cells: that are unusual, if there are any.
+            form: as for `predict_part`.
             reasons: a text for each row.
-            sets_as: makes the column of prediction sets.
-            top: as for `predict_frame`.
         """
         import polars as pl
 
@@ -319,21 +298,21 @@ class Predictor:
         codes, classes = self.codes(log_proba), self.schema.classes
         columns = [
             pl.Series("predicted", classes).gather(codes),
-            *probability_columns(classes, np.exp(log_proba), top),
+            *probability_columns(classes, np.exp(log_proba), form.top),
             pl.Series("spread", spread[np.arange(len(X)), codes]),
-            sets_as("set", classes, self.sets(log_proba)),
+            form.sets_as("set", classes, self.sets(log_proba)),
             text_column("warnings", {} if cells is None else cells.warnings(), len(X)),
         ]
         return columns if reasons is None else [*columns, pl.Series("reasons", reasons, dtype=pl.String)]
 
-    def probability_columns(self, top: int | None = None) -> list[str]:
+    def probability_names(self, top: int | None = None) -> list[str]:
         """Return the names of the columns of `predict_frame` that hold probabilities.
 
         Args:
             top: as for `predict_frame`.
 
         Raises:
-            SettingsError: it is less than 1.
+            SettingsError: it is no whole number of at least 1.
         """
         return probability_names(self.schema.classes, top)
 

@@ -292,7 +292,7 @@ def _sets_of(covered: BoolArray, sizes: IntArray, own: OutOfFoldPredictions, row
         covered: whether the set of each row holds its class, `(n,)`.
         sizes: the number of classes in each set, `(n,)`.
         own: the predictions that the sets are made from.
-        rows: the numbers of the rows that count, `(n_rows,)`.
+        rows: positions of the rows to summarize, `(n_rows,)`.
     """
     covered, sizes, weight, groups = covered[rows], sizes[rows], own.weight[rows], own.group_ids[rows]
     total, single = float(weight.sum()), sizes == 1

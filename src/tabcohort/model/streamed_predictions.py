@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from tabcohort.data.parquet_files import (
 from tabcohort.data.table import Schema, Table
 from tabcohort.engines.compiled.jit import n_cores
 from tabcohort.errors import TabcohortWarning, TableError
-from tabcohort.model.prediction_columns import SetColumn, joined_column
+from tabcohort.model.prediction_columns import PredictionForm, joined_column
 from tabcohort.model.predictor import Predictor
 from tabcohort.randomness import Purpose, make_rng
 from tabcohort.types import FloatArray, IntArray
@@ -35,6 +35,7 @@ from tabcohort.types import FloatArray, IntArray
 if TYPE_CHECKING:
     import polars as pl
 
+WITH_JOINED_SETS = PredictionForm(sets_as=joined_column)
 SHARE_FOR_METRICS = 0.5  # of the memory
 SHARE_FOR_BATCHES, BYTES_PER_CELL = (
     0.5,
@@ -46,22 +47,18 @@ BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the pe
 def predicted_frames(
     predictor: Predictor,
     rows: ParquetRows,
-    columns: Sequence[str] | None = None,
+    form: PredictionForm = WITH_JOINED_SETS,
     memory: int | None = None,
-    sets_as: SetColumn = joined_column,
     callback: ReadingCallback = ignore,
-    top: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the predictions of `Predictor.predict_part`, batch by batch; some batches are predicted side by side.
 
     Args:
         predictor: the model.
         rows: the files.
-        columns: as for `Predictor.predict_frame`.
+        form: what is shown.
         memory: bytes that may be used; half of the machine's when omitted.
-        sets_as: makes the column of prediction sets.
         callback: called with the progress after each batch.
-        top: as for `Predictor.predict_frame`.
 
     Raises:
         TableError: as `Predictor.predict_frame` does.
@@ -73,7 +70,7 @@ def predicted_frames(
 
     def predicted(first: int, frame: pl.DataFrame) -> pl.DataFrame:
         with rows.naming_rows(np.arange(first, first + len(frame))):
-            predictions = predictor.predict_part(frame, columns, sets_as, top)
+            predictions = predictor.predict_part(frame, form)
         if "row" in predictions.columns and "row" not in frame.columns:
             predictions = predictions.with_columns(pl.col("row") + first)
         return predictions
@@ -94,7 +91,9 @@ def predicted_frames(
         try:
             for first, frame in rows.batches():
                 if not first:
-                    predictor.predict_frame(frame.head(0), columns)  # which warns of the columns, once
+                    predictor.predict_frame(
+                        frame.head(0), form.columns, top=form.top
+                    )  # which warns of the columns, once
                 waiting.append(pool.submit(predicted, first, frame))
                 yield from finished(n_at_once)
             yield from finished(0)

@@ -85,7 +85,8 @@ def check_network(network: Network) -> None:
 
     Raises:
         ValueError: as in `check_program`; or there are more or fewer numbers than the program has, one is not finite, a
-            variance is negative, or 0 without an epsilon, or a bin or a code leads to a column or a vector that there is not.
+            variance is negative, or 0 without an epsilon, or a bin or a code points to a column or vector that does not
+            exist.
     """
     program = network.program
     check_program(program)
@@ -113,7 +114,7 @@ def _check_divisors(network: Network) -> None:
         if op.kind == "batch_norm":
             start = op.buffers[1]
             if (network.buffers[start : start + op.d_out] + op.constants[0] <= 0).any():
-                raise ValueError(f"{op.path!r} has an epsilon of 0 and a variance of 0, by which it would divide")
+                raise ValueError(f"{op.path!r} has an epsilon of 0 and a variance of 0, so it would divide by 0")
 
 
 def _check_vector_rows(rows: np.ndarray, encoding: Encoding) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tabcohort.model.prediction_columns import PredictionForm
 from tabcohort.model.predictor import Prediction
 from tabcohort.server.micro_batcher import MicroBatcher
 from tabcohort.server.model_store import ModelStore, ServedModel
@@ -195,7 +196,7 @@ class InferenceService:
         model = version.model
         for start in range(0, len(frame), CHUNK_ROWS):
             rows, part = X[start : start + CHUNK_ROWS], frame[start : start + CHUNK_ROWS]
-            predictions = model.predictor.predict_encoded(rows, part, columns)
+            predictions = model.predictor.predict_encoded(rows, part, PredictionForm(columns))
             version.drift.add(rows)
             labels, sets = predictions["predicted"].to_list(), predictions["set"].to_list()
             n_abstentions = sum(classes != [label] for label, classes in zip(labels, sets, strict=True))

@@ -84,7 +84,7 @@ async def _predict_table(
     X = await context.in_thread(inputs_of, frame, predictor.schema)
     columns = _columns(request, frame.columns)
     frames = context.inference.predict_table(version, frame, X, columns, request.scope["request_id"])
-    pieces = written(frames, answer_type, [*predictor.probability_columns(), "spread"])
+    pieces = written(frames, answer_type, [*predictor.probability_names(), "spread"])
     first = await context.in_thread(next, pieces)  # so that what fails at once still gets a problem document
 
     async def streamed() -> AsyncIterator[bytes]:
