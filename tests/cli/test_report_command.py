@@ -59,7 +59,10 @@ def test_another_table_is_measured_and_said_to_be_another(
     new, out = tmp_path / "next year.csv", tmp_path / "report.html"
     new.write_text("\n".join(rows[:50]) + "\n", encoding="utf-8")
     ran = run("report", model_file, "--table", new, "--out", out)
-    assert "note: the model was not trained on this table: the report measures it on the rows of this table" in ran.err
+    assert (
+        "note: this is not the table that the model was trained on: the report measures the model on its rows"
+        in ran.err
+    )
     page = out.read_text(encoding="utf-8")
     assert f"The figures of this page are of the 49 rows of {new}</strong>, which is not the table" in page
 

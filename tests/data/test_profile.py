@@ -83,6 +83,8 @@ def test_the_target_has_its_classes_and_what_is_wrong_with_it() -> None:
     assert (
         "there must be at least two classes in 'same'; there is one" in look_facts(frame(), "same")["target"]["problem"]
     )
+    alone = frame().with_columns(outcome=pl.when(pl.int_range(pl.len()) == 4).then(pl.lit("odd")).otherwise("outcome"))
+    assert look_facts(alone, "outcome")["target"]["problem"].startswith("the class 'odd' of 'outcome' has a single row")
     measured = frame().with_columns(weight=pl.int_range(pl.len()) * 0.37)
     assert "looks like a measurement" in look_facts(measured, "weight")["target"]["problem"]
     assert look_facts(frame())["target"] is None

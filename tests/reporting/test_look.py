@@ -73,7 +73,7 @@ def test_of_very_many_columns_those_with_a_remark_are_shown_and_the_first_ones(m
     assert lines[start + 5] == "... and 2 more columns: --html FILE and --json show all"
     notes = lines[lines.index("notes") :]
     assert notes[1].startswith("x3: ")
-    assert notes[2] == "... and 1 more; --json shows all"
+    assert notes[2] == "... and 1 more: --html FILE and --json show all"
 
 
 def test_cells_are_neither_markup_nor_escape_sequences() -> None:

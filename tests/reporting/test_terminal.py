@@ -381,8 +381,8 @@ def test_many_classes_print_the_most_frequent_confusions_instead_of_the_matrix()
         "",
     ]
     assert "positive class" not in text
-    assert "rows of each class: 13 classes, from c (3) to b (12); always predicting" in text
-    assert "of the rows (13 classes, from l 12.5% to m 100.0%); requested" in text
+    assert "rows of each class: 13 classes; fewest c (3), most b (12); always predicting" in text
+    assert "of the rows (13 classes; lowest l 12.5%, highest m 100.0%); requested" in text
 
 
 def test_a_metric_that_is_not_known_is_a_dash(predictor: Predictor) -> None:
@@ -411,9 +411,24 @@ def test_rows_are_named_in_an_evaluation(predictor: Predictor) -> None:
 
 def test_sets_are_printed_alone_for_an_evaluation(predictor: Predictor) -> None:
     text, sets = io.StringIO(), dict(describe(predictor)["sets"])
+    sets["covered"] = 0.5
     del sets["suggested_coverage"]  # it belongs to the model
     print_sets(Console(file=text, width=200), sets)
-    assert text.getvalue().startswith(f"sets            hold the true class for {sets['covered']:.1%} of the rows")
+    assert text.getvalue().startswith("sets            hold the true class for 50.0% of the rows")
+    assert "less often than requested" not in text.getvalue()
+
+
+@pytest.mark.parametrize(("covered", "is_explained"), [(0.9, False), (0.881, False), (0.879, True)])
+def test_sets_that_hold_the_true_class_less_often_than_requested_are_explained(
+    predictor: Predictor, covered: float, is_explained: bool
+) -> None:
+    document = describe(predictor)
+    document["sets"] |= {"covered": covered, "coverage": 0.9}
+    text = printed(document)
+    assert (
+        "less often than requested, as the limits for a fold come from members of other folds" in text
+    ) == is_explained
+    assert ("measure its sets on new rows with tabcohort evaluate" in text) == is_explained
 
 
 def test_rows_of_groups_are_counted_as_groups(predictor: Predictor) -> None:

@@ -297,7 +297,10 @@ def facts_of_report(predictor: Predictor, frame: pl.DataFrame | None, options: a
         return report_facts(predictor)
     table = ReportTable.of(frame, predictor, options.weight)
     if not table.is_training_table:
-        _warn("the model was not trained on this table: the report measures it on the rows of this table")
+        _warn(
+            "this is not the table that the model was trained on: the report measures the model on its rows, and "
+            "flatters it if training rows are among them"
+        )
     by = getattr(options, "by", ())
     with ReportDisplay(consoles(options.quiet)[1]) as display:
         return report_facts(predictor, table, by, shown_name(options.table), display)

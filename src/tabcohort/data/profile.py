@@ -23,7 +23,7 @@ from tabcohort.data.columns import (
     Text,
 )
 from tabcohort.data.copies import without_copies_of_target
-from tabcohort.data.frames import ColumnChoices, check_choices, target_labels
+from tabcohort.data.frames import ColumnChoices, check_choices, single_row_messages, target_labels
 from tabcohort.data.labels import Finding
 from tabcohort.data.parquet_files import ReadingCallback, ignore
 from tabcohort.data.recognize import columns_and_problems
@@ -121,6 +121,8 @@ def _target_facts(frame: pl.DataFrame, target: str) -> tuple[dict[str, Any], Any
         facts["problem"] = (
             f"there must be at least two classes in {target!r}; there is {'one' if len(classes) else 'none'}"
         )
+    elif problems := single_row_messages(*np.unique(labels[has_target], return_counts=True), target):
+        facts["problem"] = "; ".join(problems)
     return facts, labels, has_target
 
 
@@ -171,7 +173,9 @@ def _missing_words_note(column: Column, counts: pl.DataFrame | None) -> str:
     words = words.group_by("level").agg(pl.col("n").sum()).sort(["n", "level"], descending=[True, False])
     if not len(words):
         return ""
-    cells = listed([f"{level!r} ({n:,} cells)" for level, n in words.select("level", "n").iter_rows()], N_LEVELS)
+    cells = listed(
+        [f"{level!r} ({n:,} cell{'s' * (n != 1)})" for level, n in words.select("level", "n").iter_rows()], N_LEVELS
+    )
     return f"levels that may stand for a missing value: {cells}; if so, leave these cells empty"
 
 

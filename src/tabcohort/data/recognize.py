@@ -307,7 +307,9 @@ def _as_numbers(cells: pl.Series, distinct: pl.Series) -> Column | None:
         raise _UnreadableColumnError(_mistake(cells, numbers))
     column = _from_numbers(numbers, notation, tuple(words.to_list()))
     if len(words) and not isinstance(column, Dropped):
-        column = replace(column, note=f"{', '.join(map(repr, words))} ({n_wrong:,} cells) read as missing")
+        column = replace(
+            column, note=f"{', '.join(map(repr, words))} ({n_wrong:,} cell{'s' * (n_wrong != 1)}) read as missing"
+        )
     return column
 
 

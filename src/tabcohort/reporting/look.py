@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from tabcohort.errors import listed, printable
-from tabcohort.reporting.plain_text import aligned, can_show, cut, print_plain
+from tabcohort.reporting.plain_text import aligned, can_show, counted, cut, print_plain
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_NAME, MAX_SHOWN_LABEL = 28, 14
 N_SHOWN_LEVELS = 3
 MAX_CLASSES = 8
-MAX_COLUMNS, MAX_LINES = 200, 40  # of a wide table, and of each list below it, that a person may want to scroll through
+MAX_COLUMNS, MAX_LINES = 200, 40  # lines shown of the table of columns, and of each list below it
 HEADS = ("column", "type", "missing", "distinct", "distribution", "what is done with it")
 NUMBERS = (2, 3)  # columns of the table whose cells are numbers
 
@@ -70,14 +70,14 @@ def print_look(console: Console, facts: Mapping[str, Any]) -> None:
         print_plain(console, line, style="dim" if number == 0 else None)
     if len(shown) < len(facts["columns"]):
         n_more = len(facts["columns"]) - len(shown)
-        console.print(f"... and {n_more:,} more columns: --html FILE and --json show all", style="dim")
+        console.print(f"... and {counted(n_more, 'more column')}: --html FILE and --json show all", style="dim")
     notes = [f"{column['name']}: {column['note']}" for column in facts["columns"] if column["note"]]
     _print_list(console, "notes", notes)
     _print_list(console, "worth checking", [sentence(finding) for finding in facts["findings"]])
 
 
 def _worth_showing(columns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the columns that are shown, in their order: all, or of very many the first and those with a remark."""
+    """Return at most `MAX_COLUMNS` columns, in their order: first choice are those with a note or a finding."""
 
     def is_plain(place: int) -> bool:
         column = columns[place]
@@ -138,4 +138,4 @@ def _print_list(console: Console, title: str, lines: Sequence[str]) -> None:
         for number, line in enumerate(lines[:MAX_LINES], 1):
             print_plain(console, f"[{number}] {line}" if title != "notes" else line)
         if len(lines) > MAX_LINES:
-            console.print(f"... and {len(lines) - MAX_LINES:,} more; --json shows all", style="dim")
+            console.print(f"... and {len(lines) - MAX_LINES:,} more: --html FILE and --json show all", style="dim")

@@ -15,6 +15,7 @@ from tabcohort.reporting.plain_text import counted
 MAX_COEFFICIENTS = 8
 MAX_CLASSES, MAX_CONFUSED, MAX_NEVER_PREDICTED = 12, 5, 3
 MAX_FEATURES = 8
+MAX_MISSED_COVERAGE = 0.02  # of prediction sets, that needs no explanation
 MAX_CONFIGS = 12
 MAX_KINDS = 3
 ALTERNATIVE_LABELS = {
@@ -211,7 +212,7 @@ def print_evaluation(
             f"in {counted(evaluation['n_groups'], 'group')} (rows of one key or group, or copies of a row): "
             "the intervals allow for rows of a group being alike"
         )
-    counts = _of_each_class(classes, evaluation["class_counts"], "{0} ({1:,.0f})".format)
+    counts = _of_each_class(classes, evaluation["class_counts"], "{0} ({1:,.0f})".format, ("fewest", "most"))
     majority = evaluation["majority"]
     console.print(
         f"rows of each class: {counts}; "
@@ -245,13 +246,22 @@ def _seldom_lines(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _of_each_class(labels: Sequence[Any], numbers: Sequence[float], text: Callable[[Any, float], str]) -> str:
-    """Return a number of each class, or of many classes the smallest and the largest one."""
+def _of_each_class(
+    labels: Sequence[Any], numbers: Sequence[float], text: Callable[[Any, float], str], ends: tuple[str, str]
+) -> str:
+    """Return each class with its number; of more than `MAX_CLASSES` those with the smallest and the largest number.
+
+    Args:
+        labels: of the classes.
+        numbers: of each class.
+        text: the text of a class with its number.
+        ends: what the smallest and the largest number are called.
+    """
     texts = list(map(text, labels, numbers))
     if len(texts) <= MAX_CLASSES:
         return ", ".join(texts)
     places = sorted(range(len(numbers)), key=numbers.__getitem__)
-    return f"{len(texts):,} classes, from {texts[places[0]]} to {texts[places[-1]]}"
+    return f"{len(texts):,} classes; {ends[0]} {texts[places[0]]}, {ends[1]} {texts[places[-1]]}"
 
 
 def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
@@ -259,11 +269,16 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     sets = printable(sets)
     known = [entry for entry in sets["covered_by_class"] if entry["covered"] is not None]
     labels, covered = [escape(str(entry["label"])) for entry in known], [entry["covered"] for entry in known]
-    by_class = _of_each_class(labels, covered, "{0} {1:.1%}".format)
+    by_class = _of_each_class(labels, covered, "{0} {1:.1%}".format, ("lowest", "highest"))
     console.print(
         f"sets            hold the true class for {sets['covered']:.1%} of the rows ({by_class})"
         f"; requested: {100 * sets['coverage']:g}% of each class"
     )
+    if "suggested_coverage" in sets and sets["covered"] < sets["coverage"] - MAX_MISSED_COVERAGE:
+        console.print(
+            f"{' ' * 16}less often than requested, as the limits for a fold come from members of other folds, which may be "
+            f"surer;\n{' ' * 16}the model averages all members: measure its sets on new rows with tabcohort evaluate"
+        )
     suggestion = sets.get("suggested_coverage")
     hint = "" if suggestion is None else f"; a coverage of {suggestion}, near the accuracy, has fewer"
     console.print(
