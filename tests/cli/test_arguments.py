@@ -34,6 +34,7 @@ from tabcohort.cli.main import main
             "argument --budget: it must be a number of seconds above 0, and is '0'; see",
         ),
         (["tune", "a.csv", "--budget", "x"], "argument --budget: it must be a number of seconds above 0, and is 'x'"),
+        (["fit", "a.csv", "--targ", "y"], "there is no option '--targ' (did you mean '--target'?); see tabcohort fit"),
         (["fit", "a.csv", "--zzz"], "there is no option '--zzz'; see tabcohort fit --help"),
         (["--vresion"], "there is no option '--vresion' (did you mean '--version'?); see tabcohort --help"),
         (

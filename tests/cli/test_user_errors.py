@@ -200,6 +200,10 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["explain", "MODEL", "patients.csv", "--row", "1", "--top", "0"],
         "--top must be at least 1",
     ),
+    "a report that is no page": (
+        ["report", "MODEL", "--out", "a.pdf"],
+        "a report is a page, so 'a.pdf' must end in .html",
+    ),
     "no classes to write": (["predict", "MODEL", "patients.csv", "--top", "0"], "--top must be at least 1; it is 0"),
     "one round": (
         ["explain", "MODEL", "patients.csv", "--row", "1", "--max-rounds", "1"],

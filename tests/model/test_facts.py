@@ -274,7 +274,7 @@ def test_a_class_that_hardly_a_row_is_predicted_to_be_of_is_named_with_a_remedy(
     assert some["seldom_predicted"] == []  # few, but a tenth of its rows
     three = evaluation_facts(evaluation_of([[50.0, 0.0, 0.0], [9.0, 0.0, 0.0], [8.0, 0.0, 40.0]]), ["a", "b", "c"])
     assert three["seldom_predicted"] == [
-        {"label": "b", "count": 9.0, "predicted": 0.0, "remedy": 'class_weight = "balanced" in --settings'}
+        {"label": "b", "count": 9.0, "predicted": 0.0, "remedy": 'class_weight = "balanced" in a file for --settings'}
     ]
 
 
@@ -360,7 +360,10 @@ def test_classes_with_too_few_rows_to_rule_out_are_named(predictor: Predictor) -
 def test_what_is_done_already_is_not_recommended(three_classes: Predictor) -> None:
     report, evaluation = three_classes.report, three_classes.report.evaluation
     never = replace(evaluation, confusion=evaluation.confusion[:, [0, 0, 0]] * [1, 0, 0])
-    for class_weight, remedy in ((None, 'class_weight = "balanced" in --settings'), ("balanced", "more rows of it")):
+    for class_weight, remedy in (
+        (None, 'class_weight = "balanced" in a file for --settings'),
+        ("balanced", "more rows of it"),
+    ):
         configs = tuple(
             replace(own, config=replace(own.config, class_weight=class_weight)) for own in report.configs
         )  # fmt: skip

@@ -426,7 +426,7 @@ def test_sets_that_hold_the_true_class_less_often_than_requested_are_explained(
     document["sets"] |= {"covered": covered, "coverage": 0.9}
     text = printed(document)
     assert (
-        "less often than requested, as the limits for a fold come from members of other folds" in text
+        "less often than requested, as the limits of a fold come from members of other folds" in text
     ) == is_explained
     assert ("measure its sets on new rows with tabcohort evaluate" in text) == is_explained
 

@@ -32,10 +32,10 @@ class _Once(argparse.Action):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line with the nearest name, and that takes each option once."""
+    """An argument parser whose errors are one line with the nearest name, and that takes each option once, in full."""
 
     def __init__(self, *arguments: Any, report: ReportError = report_error, **keywords: Any) -> None:
-        super().__init__(*arguments, **{"formatter_class": RichHelpFormatter, **keywords})
+        super().__init__(*arguments, **{"formatter_class": RichHelpFormatter, "allow_abbrev": False, **keywords})
         self.report = report
         self.register("action", None, _Once)
         self.register("action", "store", _Once)

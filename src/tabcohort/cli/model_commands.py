@@ -266,6 +266,8 @@ def report(options: argparse.Namespace) -> int:
 
     options.card = files.card_path(options.card, options.out or files.default_report(options.model))
     files.check_outputs((options.out, options.card), inputs=(options.model, options.table))
+    if Path(options.out or "").suffix.lower() not in ("", ".html", ".htm"):
+        raise SettingsError(f"a report is a page, so {options.out!r} must end in .html")
     if options.table is None and (options.by or options.weight or options.query):
         raise SettingsError("--by, --weight and --query are about a table: name one with --table")
     predictor = load(options.model)

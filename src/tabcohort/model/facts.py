@@ -106,7 +106,9 @@ def evaluation_facts(evaluation: Evaluation, classes: Sequence[Label], are_weigh
     if len(classes) == 2:
         remedy = "--threshold balanced_accuracy"
     else:
-        remedy = "more rows of it, or merging it" if are_weighted else 'class_weight = "balanced" in --settings'
+        remedy = (
+            "more rows of it, or merging it" if are_weighted else 'class_weight = "balanced" in a file for --settings'
+        )
     most = max(range(len(counts)), key=counts.__getitem__)
     return {
         "metrics": {

@@ -276,8 +276,8 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     )
     if "suggested_coverage" in sets and sets["covered"] < sets["coverage"] - MAX_MISSED_COVERAGE:
         console.print(
-            f"{' ' * 16}less often than requested, as the limits for a fold come from members of other folds, which may be "
-            f"surer;\n{' ' * 16}the model averages all members: measure its sets on new rows with tabcohort evaluate"
+            f"{' ' * 16}less often than requested, as the limits of a fold come from members of other folds, which may "
+            f"be surer;\n{' ' * 16}the model averages all members: measure its sets on new rows with tabcohort evaluate"
         )
     suggestion = sets.get("suggested_coverage")
     hint = "" if suggestion is None else f"; a coverage of {suggestion}, near the accuracy, has fewer"
