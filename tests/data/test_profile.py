@@ -140,11 +140,11 @@ def test_any_name_of_a_column_will_do(name: str) -> None:
         assert facts_of(pl.DataFrame({name: ["a", "b", "b"] * 10, "x": range(30)}), name)
 
 
-def test_levels_that_may_stand_for_missing_cells_are_noted_with_their_number() -> None:
+def test_levels_that_may_stand_for_missing_cells_are_noted() -> None:
     table = pl.DataFrame({"a": ["x", "y", "?", "?", "n/a"] * 12, "b": ["1", "?", "2.5", "3.5", "4.5"] * 12})
     _, columns = facts_of(table)
     assert columns["a"]["note"] == (
-        "levels that may stand for a missing value: '?' (24 cells), 'n/a' (12 cells); if so, leave these cells empty"
+        "levels that may stand for a missing value: '?', 'n/a'; if so, leave these cells empty in the file"
     )
     assert columns["b"]["type"] == "number"  # of which it is a missing cell
     assert (columns["b"]["n_missing"], columns["b"]["note"]) == (12, "")

@@ -62,6 +62,15 @@ def test_findings_are_numbered_and_named_in_the_lines() -> None:
     assert any(line.startswith("case: an identifier") for line in lines)
 
 
+def test_columns_with_the_same_note_share_a_line() -> None:
+    levels = pl.Series(["low", "?", "high", "?", "low", "high"] * 10)
+    lines = printed(look_facts(pl.DataFrame({"one": levels, "two": levels.reverse(), "three": levels.shuffle(1)})))
+    notes = lines[lines.index("notes") + 1 :]
+    assert [note for note in notes if "may stand for a missing value: '?'" in note] == notes
+    assert len(notes) == 1
+    assert notes[0].startswith("one, two, three: ")
+
+
 def test_of_very_many_columns_those_with_a_remark_are_shown_and_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tabcohort.reporting.look.MAX_COLUMNS", 4)
     monkeypatch.setattr("tabcohort.reporting.look.MAX_LINES", 1)

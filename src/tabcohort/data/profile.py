@@ -158,7 +158,7 @@ def column_facts(series: pl.Series, column: Column | None, role: str | None, not
 
 
 def _missing_words_note(column: Column, counts: pl.DataFrame | None) -> str:
-    """Return which levels of a category may stand for a missing cell, and how many cells have them.
+    """Return which levels of a category may stand for a missing cell, the most frequent first.
 
     Args:
         column: of the cells.
@@ -173,10 +173,8 @@ def _missing_words_note(column: Column, counts: pl.DataFrame | None) -> str:
     words = words.group_by("level").agg(pl.col("n").sum()).sort(["n", "level"], descending=[True, False])
     if not len(words):
         return ""
-    cells = listed(
-        [f"{level!r} ({n:,} cell{'s' * (n != 1)})" for level, n in words.select("level", "n").iter_rows()], N_LEVELS
-    )
-    return f"levels that may stand for a missing value: {cells}; if so, leave these cells empty"
+    names = listed([repr(level) for level in words["level"]], N_LEVELS)
+    return f"levels that may stand for a missing value: {names}; if so, leave these cells empty in the file"
 
 
 _TREATMENTS = {

@@ -15,7 +15,7 @@ from tabcohort.reporting.plain_text import aligned, can_show, counted, cut, prin
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 MAX_NAME, MAX_SHOWN_LABEL = 28, 14
-N_SHOWN_LEVELS = 3
+N_SHOWN_LEVELS, MAX_NAMES = 3, 8
 MAX_CLASSES = 8
 MAX_COLUMNS, MAX_LINES = 200, 40  # lines shown of the table of columns, and of each list below it
 HEADS = ("column", "type", "missing", "distinct", "distribution", "what is done with it")
@@ -71,7 +71,11 @@ def print_look(console: Console, facts: Mapping[str, Any]) -> None:
     if len(shown) < len(facts["columns"]):
         n_more = len(facts["columns"]) - len(shown)
         console.print(f"... and {counted(n_more, 'more column')}: --html FILE and --json show all", style="dim")
-    notes = [f"{column['name']}: {column['note']}" for column in facts["columns"] if column["note"]]
+    columns_by_note: dict[str, list[str]] = {}
+    for column in facts["columns"]:
+        if column["note"]:
+            columns_by_note.setdefault(column["note"], []).append(column["name"])
+    notes = [f"{listed(names, MAX_NAMES)}: {note}" for note, names in columns_by_note.items()]
     _print_list(console, "notes", notes)
     _print_list(console, "worth checking", [sentence(finding) for finding in facts["findings"]])
 
