@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,12 @@ def test_text_in_an_array_of_numbers_is_named_by_its_row() -> None:
     columns = [Number("a"), Category("b", level_names=("x", "y"))]
     assert table_inputs([["1.5", "x"], ["2", "y"]], columns).tolist() == expected
     assert table_inputs(np.array([[1.5, "x"], [2, "y"]], dtype=object), columns).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["rows.csv", Path("rows.csv")])
+def test_the_name_of_a_file_is_refused_with_what_to_do(name: Any) -> None:
+    with pytest.raises(TableError, match=r"^'rows\.csv' is a name and no table; read the file"):
+        table_inputs(name, numbers("a", "b"))
 
 
 def test_sparse_matrices_are_refused_with_what_to_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -110,6 +111,8 @@ def joined_inputs(numbers: FloatArray, codes: CodeArray) -> FloatArray:
 
 def _as_matrix(data: Any, n_columns: int) -> Any:
     """Return an array of numbers as float64, and others as they are, text as objects."""
+    if isinstance(data, str | os.PathLike):
+        raise TableError(f"{os.fspath(data)!r} is a name and no table; read the file with tabcohort.read_frame")
     if hasattr(data, "toarray"):
         raise TableError("a sparse matrix cannot be used; make it dense: X.toarray()")
     try:
