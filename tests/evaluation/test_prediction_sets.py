@@ -13,7 +13,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_out_of_fold import noisy_predictions
 
-from tabcohort.evaluation.prediction_sets import cross_fit_sets, evaluate_sets, prediction_sets, set_thresholds
+from tabcohort.evaluation.prediction_sets import (
+    cross_fit_sets,
+    evaluate_sets,
+    highest_coverage_without,
+    prediction_sets,
+    set_thresholds,
+)
 from tabcohort.types import FloatArray
 
 FEW = hypothesis_settings(max_examples=80, deadline=None)
@@ -85,6 +91,20 @@ def test_a_class_with_too_few_rows_is_in_every_set(n_rows: int, has_threshold: b
     thresholds = set_thresholds(log_proba, y, np.ones(60), 0.9)
     assert (thresholds > 0).tolist() == [has_threshold, True, False]
     assert prediction_sets(log_proba, thresholds)[:, 2].all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_from_the_highest_coverage_on_a_class_is_in_every_set(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    own = noisy_predictions(60, 3)
+    y = np.repeat([0, 1, 2], [4, 6, 50])
+    own = replace(own, y=y, weight=rng.uniform(0.5, 2.0, 60))
+    highest = highest_coverage_without(np.array([0, 1]), own)
+    assert highest is not None
+    for coverage, is_ruled_out in ((highest - 1e-6, True), (highest + 1e-6, False)):
+        thresholds = set_thresholds(own.log_proba, own.y, own.weight, coverage)
+        assert (thresholds[:2] > 0).all() == is_ruled_out
+    assert highest_coverage_without(np.array([0, 3]), own) is None
 
 
 # -- sets ------------------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def test_facts_are_plain_json_with_the_documented_keys(name: str, request: pytes
     assert keys["calibration"] == {"log_loss_before", "log_loss_after", "ece_before", "ece_after"}
     assert keys["sets"] == {
         "coverage", "covered", "covered_by_class", "single", "several", "empty", "suggested_coverage", "in_every_set",
+        "coverage_to_rule_out",
     }  # fmt: skip
     assert keys["threshold"] == {
         "value", "objective", "was_chosen", "metric", "measured", "asked", "holds", "is_promised", "confidence",
@@ -351,10 +352,12 @@ def test_a_coverage_is_suggested_where_sets_miss_rows_on_purpose(
 
 
 def test_classes_with_too_few_rows_to_rule_out_are_named(predictor: Predictor) -> None:
-    assert facts(predictor)["sets"]["in_every_set"] == []
+    assert (facts(predictor)["sets"]["in_every_set"], facts(predictor)["sets"]["coverage_to_rule_out"]) == ([], None)
     rule = replace(predictor.decision_rule, set_thresholds=np.array([0.0, 0.3]))
     model = predictor._with_report(predictor.report, rule)
     assert facts(model)["sets"]["in_every_set"] == [predictor.schema.classes[0]]
+    n_rows = int((predictor.out_of_fold.y == 0).sum())
+    assert facts(model)["sets"]["coverage_to_rule_out"] == pytest.approx(n_rows / (n_rows + 1))
 
 
 def test_what_is_done_already_is_not_recommended(three_classes: Predictor) -> None:

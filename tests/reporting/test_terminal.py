@@ -304,7 +304,11 @@ def test_classes_that_are_in_every_set_are_named(predictor: Predictor, labels: l
     document = describe(predictor)
     assert "in every set" not in printed(document)
     document["sets"]["in_every_set"] = labels
-    assert f"too few rows to {words} every set: set a lower --coverage" in " ".join(printed(document).split())
+    advice = "set --coverage to at most 0.66 with tabcohort decide, or "
+    for highest, shown in ((2 / 3, advice), (None, "")):
+        document["sets"]["coverage_to_rule_out"] = highest
+        text = " ".join(printed(document).split())
+        assert f"too few rows to {words} every set: {shown}merge rare classes" in text
 
 
 def test_a_class_whose_coverage_is_not_known_is_left_out(predictor: Predictor) -> None:

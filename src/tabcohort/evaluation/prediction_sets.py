@@ -67,6 +67,24 @@ def _thresholds(log_proba: FloatArray, y: IntArray, weight: FloatArray, coverage
     return thresholds
 
 
+def highest_coverage_without(codes: IntArray, predictions: OutOfFoldPredictions) -> float | None:
+    """Return the highest coverage at which none of some classes is in every set; None if a class has no rows.
+
+    Args:
+        codes: of the classes, `(n,)`, at least one.
+        predictions: that thresholds are chosen on, as `set_thresholds` does.
+    """
+    losses, coverages = predictions.losses(), []
+    for code in codes:
+        rows = np.flatnonzero(predictions.y == code)
+        if not len(rows):
+            return None
+        weight = predictions.weight[rows]
+        least_probable = weight[np.argmax(losses[rows])]  # may lie below the threshold, if there is one
+        coverages.append(float(1 - least_probable / (weight.sum() + weight.mean())))
+    return min(coverages)
+
+
 def prediction_sets(log_proba: NDArray[Any], thresholds: FloatArray) -> BoolArray:
     """Return which classes are in each row's prediction set, `(n_rows, n_classes)`.
 

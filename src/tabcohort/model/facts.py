@@ -16,7 +16,7 @@ from tabcohort.data.schema_facts import schema_facts
 from tabcohort.evaluation.decision import CONFIDENCE, can_promise, parse_objective, rows_of
 from tabcohort.evaluation.evaluate import Evaluation, evaluate_sets_out_of_fold
 from tabcohort.evaluation.metrics import METRICS
-from tabcohort.evaluation.prediction_sets import SetEvaluation
+from tabcohort.evaluation.prediction_sets import SetEvaluation, highest_coverage_without
 from tabcohort.model.predictor import Predictor
 from tabcohort.model.report import CohortReport, MemberReport
 from tabcohort.model.report_file import MAX_CLASSES_IN_FULL, estimate_to_dict, report_to_dict
@@ -52,6 +52,7 @@ def facts(predictor: Predictor) -> dict[str, Any]:
 def facts_without_report(predictor: Predictor) -> dict[str, Any]:
     """Return the facts of a model that are derived from its report and its parts, without the report itself."""
     report, schema, rule = predictor.report, predictor.schema, predictor.decision_rule
+    always = np.flatnonzero(rule.set_thresholds == 0)
     return {
         "schema": schema_facts(schema),
         "members": list(predictor.members),
@@ -71,7 +72,8 @@ def facts_without_report(predictor: Predictor) -> dict[str, Any]:
         "sets": {
             **set_facts(report.sets, rule.coverage, schema.classes),
             "suggested_coverage": _suggestion(predictor),
-            "in_every_set": [schema.classes[code] for code in np.flatnonzero(rule.set_thresholds == 0)],
+            "in_every_set": [schema.classes[code] for code in always],
+            "coverage_to_rule_out": highest_coverage_without(always, predictor.out_of_fold) if len(always) else None,
         },
         "threshold": threshold_facts(predictor),
         "configs": config_facts(report),

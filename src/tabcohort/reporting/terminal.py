@@ -287,9 +287,15 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     )
     if always := sets.get("in_every_set"):
         them = "it is" if len(always) == 1 else "they are"
+        highest = sets["coverage_to_rule_out"]
+        advice = (
+            ""
+            if highest is None
+            else f"set --coverage to at most {int(100 * highest) / 100:g} with tabcohort decide, or "
+        )
         console.print(
-            f"                too few rows to rule out {listed(always, MAX_CLASSES)}, so {them} in every set: set a "
-            "lower --coverage with tabcohort decide, or merge rare classes",
+            f"                too few rows to rule out {listed(always, MAX_CLASSES)}, so {them} in every set: "
+            f"{advice}merge rare classes",
             markup=False,
         )
 
