@@ -33,13 +33,13 @@ STARTED = RunProgress(
 
 def test_progress_is_one_line_with_the_time_left() -> None:
     assert describe_progress(STARTED) == (
-        "2/6 members of 2 configs trained  about 9 s left  1,234 epochs  lowest mean validation loss 0.4124 (config 2)"
+        "2/6 members of 2 configs trained  about 9 s left  1,234 epochs  mean validation loss 0.4124 (config 2, the best so far)"
     )
 
 
 def test_progress_of_one_config_does_not_count_configs() -> None:
     assert describe_progress(replace(STARTED, n_members=3, n_configs=1)) == (
-        "2/3 members trained  about 9 s left  1,234 epochs  lowest mean validation loss 0.4124"
+        "2/3 members trained  about 9 s left  1,234 epochs  mean validation loss 0.4124"
     )
 
 
@@ -144,7 +144,7 @@ def test_a_run_is_shown_while_it_trains() -> None:
         fit(make_small_table(), Config(hidden=(8,), max_epochs=3), CohortSettings(folds=3, seeds=1), display)
     first, second, *_ = text.getvalue().splitlines()
     assert first == "training 3 members, about 1 s"
-    assert re.match(r"[0-3]/3 members trained .* \d+ epochs?  lowest mean validation loss 0\.\d{4}", second)
+    assert re.match(r"[0-3]/3 members trained .* \d+ epochs?  mean validation loss 0\.\d{4}", second)
 
 
 def test_a_pass_over_a_large_table_is_one_line_with_its_share_and_the_time_left() -> None:

@@ -176,8 +176,8 @@ def _rough_time(seconds: float) -> str:
 def describe_progress(progress: RunProgress) -> str:
     """Return one line on how far a cohort is: members trained, the best loss so far, and the time left."""
     configs = f" of {counted(progress.n_configs, 'config')}" if progress.n_configs > 1 else ""
-    best = f" (config {progress.best_config + 1})" if progress.n_configs > 1 else ""
-    loss = "" if math.isnan(progress.best_loss) else f"  lowest mean validation loss {progress.best_loss:.4f}{best}"
+    best = f" (config {progress.best_config + 1}, the best so far)" if progress.n_configs > 1 else ""
+    loss = "" if math.isnan(progress.best_loss) else f"  mean validation loss {progress.best_loss:.4f}{best}"
     left = f"  about {math.ceil(progress.seconds_left)} s left" if progress.seconds_left > 0 else ""
     return (
         f"{progress.n_done}/{counted(progress.n_members, 'member')}{configs} trained{left}  "
