@@ -33,7 +33,8 @@ STARTED = RunProgress(
 
 def test_progress_is_one_line_with_the_time_left() -> None:
     assert describe_progress(STARTED) == (
-        "2/6 members of 2 configs trained  about 9 s left  1,234 epochs  mean validation loss 0.4124 (config 2, the best so far)"
+        "2/6 members of 2 configs trained  about 9 s left  1,234 epochs  "
+        "mean validation loss 0.4124 (config 2, the best so far)"
     )
 
 
