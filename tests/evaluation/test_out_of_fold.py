@@ -57,6 +57,14 @@ def test_every_row_is_in_one_fold_and_in_the_others_of_all_other_folds() -> None
     assert [np.flatnonzero(inside).tolist() for inside, _ in folds] == [[3], [1, 2], [0, 4, 5]]
     for inside, outside in folds:
         np.testing.assert_array_equal(outside, ~inside)
+    chosen = [(rows.tolist(), choosers.tolist()) for rows, choosers in predictions.folds_to_choose_for()]
+    assert chosen == [([3], [0, 1, 2, 4, 5]), ([1, 2], [0, 3, 4, 5]), ([0, 4, 5], [1, 2, 3])]
+
+
+def test_the_rows_of_a_single_fold_choose_for_themselves() -> None:
+    predictions = predictions_of(np.zeros((3, 2)), np.zeros(3, dtype=np.int64), fold_ids=np.full(3, 4))
+    ((rows, choosers),) = predictions.folds_to_choose_for()
+    assert (rows.tolist(), choosers.tolist()) == ([0, 1, 2], [0, 1, 2])
 
 
 def test_rows_that_are_taken_keep_all_they_have_and_their_groups_are_numbered_anew() -> None:

@@ -32,6 +32,11 @@ def check_options(options: argparse.Namespace) -> None:
         )
     if options.row is not None and options.row < 1:
         raise SettingsError(f"--row counts from 1; it is {options.row}")
+    check_top(options)
+
+
+def check_top(options: argparse.Namespace) -> None:
+    """Raise `SettingsError` if `--top` is no possible number."""
     if options.top is not None and options.top < 1:
         raise SettingsError(f"--top must be at least 1; it is {options.top}")
 

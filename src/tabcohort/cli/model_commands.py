@@ -30,8 +30,7 @@ INTERRUPTED_REPORT = "interrupted before the report was complete"
 
 def predict(options: argparse.Namespace) -> int:
     """Write predictions."""
-    if options.top is not None and options.top < 1:
-        raise SettingsError(f"--top must be at least 1; it is {options.top}")
+    explanations.check_top(options)
     if options.cluster is not None:
         return _predict_on_cluster(options)
     from tabcohort.model.explain import score_name

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tabcohort.cohort.plan import CohortPlan
-from tabcohort.cohort.selection import Selection, at_rows, choose_best, cross_fitted_folds, with_class_weights
+from tabcohort.cohort.selection import (
+    Selection,
+    at_rows,
+    choose_best,
+    cross_fitted_folds,
+    place_of_best,
+    with_class_weights,
+)
 from tabcohort.evaluation.intervals import mean_estimate
 from tabcohort.evaluation.out_of_fold import OutOfFoldPredictions
 from tabcohort.model.report import ALTERNATIVES, Alternative
@@ -39,8 +46,9 @@ def compare_alternatives(
         weight = sum(weights[config] for config in own)
         if not own or (weight == 1 and sum(weights[config] > 0 for config in own) == 1):
             continue
-        best = min(own, key=lambda config: float(own[config].losses() @ own[config].weight))
-        alternatives.append(_alternative(kind, best, weight, _cross_fitted_losses(list(own.values())), ensemble))
+        rivals = list(own.values())
+        best = list(own)[place_of_best(rivals)]
+        alternatives.append(_alternative(kind, best, weight, _cross_fitted_losses(rivals), ensemble))
     return tuple(alternatives)
 
 
@@ -72,8 +80,7 @@ def _cross_fitted_losses(candidates: Sequence[OutOfFoldPredictions]) -> FloatArr
 def _losses_of_shares(ensemble: OutOfFoldPredictions) -> FloatArray:
     """Return the log loss of each row, `(n,)`, where a class is as probable as it is frequent in the other folds."""
     losses = np.empty(len(ensemble.y))
-    for inside, outside in ensemble.folds():
-        others = outside if outside.any() else inside
-        totals = np.bincount(ensemble.y[others], ensemble.weight[others], ensemble.log_proba.shape[1]) + 0.5
-        losses[inside] = -np.log(totals / totals.sum())[ensemble.y[inside]]
+    for rows, choosers in ensemble.folds_to_choose_for():
+        totals = np.bincount(ensemble.y[choosers], ensemble.weight[choosers], ensemble.log_proba.shape[1]) + 0.5
+        losses[rows] = -np.log(totals / totals.sum())[ensemble.y[rows]]
     return losses

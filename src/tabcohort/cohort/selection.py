@@ -201,8 +201,14 @@ def choose_best(candidates: Sequence[OutOfFoldPredictions], positions: IntArray)
         candidates: predictions of each config for the same rows.
         positions: as for `choose_ensemble`.
     """
+    return _calibrated(candidates, np.eye(len(candidates))[place_of_best(candidates, positions)], positions)
+
+
+def place_of_best(candidates: Sequence[OutOfFoldPredictions], positions: IntArray | None = None) -> int:
+    """Return the place of the candidate with the lowest log loss on some rows; see `choose_ensemble`."""
+    positions = _all_positions(candidates) if positions is None else positions
     losses = [candidate.losses()[positions] @ candidate.weight[positions] for candidate in candidates]
-    return _calibrated(candidates, np.eye(len(candidates))[int(np.argmin(losses))], positions)
+    return int(np.argmin(losses))
 
 
 def _calibrated(candidates: Sequence[OutOfFoldPredictions], weights: FloatArray, positions: IntArray) -> Ensemble:
@@ -305,8 +311,7 @@ def cross_fitted_folds(candidates: Sequence[OutOfFoldPredictions], choose: Choic
     Args:
         candidates, choose: as for `cross_fit`.
     """
-    for inside, others in candidates[0].folds():
-        chosen_on = np.flatnonzero(others if others.any() else inside)
-        ensemble, rows = choose(candidates, chosen_on), np.flatnonzero(inside)
+    for rows, choosers in candidates[0].folds_to_choose_for():
+        ensemble = choose(candidates, choosers)
         before = mean_log_proba(candidates, ensemble.weights, rows)
         yield CrossFittedFold(rows, ensemble.calibrator.apply(before), before)

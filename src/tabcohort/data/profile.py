@@ -113,7 +113,7 @@ def _target_facts(frame: pl.DataFrame, target: str) -> tuple[dict[str, Any], Any
         labels, has_target = target_labels(frame, target)
     except TableError as error:
         return {**facts, "problem": str(error)}, None, None
-    counts = pl.Series("label", labels[has_target], dtype=pl.String).value_counts(name="n")
+    counts = pl.Series("label", labels[has_target], dtype=pl.String).value_counts(name="n").sort("label")
     classes = counts.sort(["n", "label"], descending=[True, False]).to_dicts()
     facts["n_missing"] = int((~has_target).sum())
     facts["classes"] = [{**entry, "share": entry["n"] / int(has_target.sum())} for entry in classes]
@@ -121,7 +121,7 @@ def _target_facts(frame: pl.DataFrame, target: str) -> tuple[dict[str, Any], Any
         facts["problem"] = (
             f"there must be at least two classes in {target!r}; there is {'one' if len(classes) else 'none'}"
         )
-    elif problems := single_row_messages(*np.unique(labels[has_target], return_counts=True), target):
+    elif problems := single_row_messages(counts["label"].to_numpy(), counts["n"].to_numpy(), target):
         facts["problem"] = "; ".join(problems)
     return facts, labels, has_target
 

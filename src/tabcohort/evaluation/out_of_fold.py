@@ -58,3 +58,8 @@ class OutOfFoldPredictions:
         for fold in np.unique(self.fold_ids):
             inside = self.fold_ids == fold
             yield inside, ~inside
+
+    def folds_to_choose_for(self) -> Iterator[tuple[IntArray, IntArray]]:
+        """Yield for each fold the positions of its rows, and of those that choose for it: other folds', or its own."""
+        for inside, outside in self.folds():
+            yield np.flatnonzero(inside), np.flatnonzero(outside if outside.any() else inside)

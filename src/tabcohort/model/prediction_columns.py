@@ -15,7 +15,7 @@ from tabcohort.types import BoolArray, FloatArray, IntArray, Label
 if TYPE_CHECKING:
     import polars as pl
 
-MAX_PASSES = 50  # over all classes, each for one of the most probable; a sort is faster than more
+MAX_PASSES = 50  # over all classes, to find the most probable ones; a sort is faster than more
 SetColumn = Callable[[str, Sequence[Label], BoolArray], "pl.Series"]  # its name, the labels, and which are in each row
 
 

@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
 WITH_JOINED_SETS = PredictionForm(sets_as=joined_column)
 SHARE_FOR_METRICS = 0.5  # of the memory
-SHARE_FOR_BATCHES, BYTES_PER_CELL = (
-    0.5,
-    50,
-)  # of the memory, and of a cell that is predicted for, at the peak; estimated
+SHARE_FOR_BATCHES = 0.5  # of the memory
+BYTES_PER_CELL = 50  # that is predicted for, at the peak; estimated
 BYTES_PER_ROW, BYTES_PER_PROBABILITY = 300, 60  # of what is measured, at the peak; estimated
 
 
@@ -91,9 +89,7 @@ def predicted_frames(
         try:
             for first, frame in rows.batches():
                 if not first:
-                    predictor.predict_frame(
-                        frame.head(0), form.columns, top=form.top
-                    )  # which warns of the columns, once
+                    predictor.predict_frame(frame.head(0), form.columns, top=form.top)  # warns of columns, once
                 waiting.append(pool.submit(predicted, first, frame))
                 yield from finished(n_at_once)
             yield from finished(0)

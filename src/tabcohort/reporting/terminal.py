@@ -287,12 +287,9 @@ def print_sets(console: Console, sets: Mapping[str, Any]) -> None:
     )
     if always := sets.get("in_every_set"):
         them = "it is" if len(always) == 1 else "they are"
-        highest = sets["coverage_to_rule_out"]
-        advice = (
-            ""
-            if highest is None
-            else f"set --coverage to at most {int(100 * highest) / 100:g} with tabcohort decide, or "
-        )
+        advice = ""
+        if (highest := sets["coverage_to_rule_out"]) is not None:
+            advice = f"set --coverage to at most {int(100 * highest) / 100:g} with tabcohort decide, or "
         console.print(
             f"                too few rows to rule out {listed(always, MAX_CLASSES)}, so {them} in every set: "
             f"{advice}merge rare classes",
